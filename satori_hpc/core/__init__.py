@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: no file, no MPI, no Dask, no command line."""

@@ -1,0 +1,45 @@
+"""What can go wrong, in words the user can act on. Anything else that is raised is a bug of ours."""
+
+
+class SatoriError(Exception):
+    """Base of every error that the command line prints without a traceback."""
+
+
+class ConfigError(SatoriError):
+    """run.toml is not usable; the message lists every problem found."""
+
+
+class InputError(SatoriError):
+    """A file the user gave is not usable; the message names the file, the row and the fix."""
+
+
+class ArtefactError(SatoriError):
+    """An artefact of the run is missing, unfinished, stale, foreign or of another format version."""
+
+
+class Problems:
+    """Collects every problem of a kind, so that the user meets all of them at once.
+
+    At most `shown` are spelled out in the message; the rest are counted.
+    """
+
+    def __init__(self, heading: str, error: type[SatoriError] = InputError, *, shown: int = 20) -> None:
+        self.heading = heading
+        self.error = error
+        self.shown = shown
+        self.found: list[str] = []
+
+    def add(self, problem: str) -> None:
+        self.found.append(problem)
+
+    def __bool__(self) -> bool:
+        return bool(self.found)
+
+    def raise_any(self) -> None:
+        """Raise one error that holds all problems; do nothing when there are none."""
+        if not self.found:
+            return
+        lines = self.found[: self.shown]
+        if len(self.found) > self.shown:
+            lines = [*lines, f"... and {len(self.found) - self.shown} more of the same kind"]
+        raise self.error(self.heading + "\n" + "\n".join(f"  - {line}" for line in lines))

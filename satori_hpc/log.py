@@ -1,0 +1,60 @@
+"""Logging of the command line, and progress of long work.
+
+A library must not configure handlers: only the command line calls `setup`.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import psutil
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+logger = logging.getLogger("satori_hpc")
+
+SECONDS_BETWEEN_LINES = 30.0
+_show_bars: bool | None = None
+
+
+def setup(*, verbose: int = 0, progress: bool | None = None) -> None:
+    """Send our log to stderr; `progress` None means a bar on a terminal and log lines elsewhere."""
+    global _show_bars
+    _show_bars = progress
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.DEBUG if verbose > 1 else logging.INFO)
+    logger.propagate = False
+
+
+def rss_gib() -> float:
+    """Resident memory of this process, GiB."""
+    return float(psutil.Process().memory_info().rss) / 2**30
+
+
+def progress(items: Iterable[Item], *, what: str, total: int | None = None, unit: str = "it") -> Iterator[Item]:
+    """Yield `items`, telling how far the work is: a bar on a terminal, else a line now and then.
+
+    Args:
+        items: what is worked through.
+        what: name of the work, for the reader.
+        total: number of items when `items` has no length.
+        unit: what one item is.
+    """
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)
+    bars = sys.stderr.isatty() if _show_bars is None else _show_bars
+    if bars:
+        yield from tqdm(items, desc=what, total=total, unit=unit, leave=False)
+        return
+    began = last = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LINES:
+            last = now
+            of = f"/{total}" if total else ""
+            logger.info("%s: %d%s %s, %.1f %s/s, %.1f GiB", what, done, of, unit, done / (now - began), unit, rss_gib())

@@ -1,0 +1,1 @@
+"""Torch modules and losses; `build` makes a model from its configuration."""

@@ -1,0 +1,1 @@
+"""Templates and figures of the report."""

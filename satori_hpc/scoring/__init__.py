@@ -1,0 +1,1 @@
+"""From (model, tokens, sites) to pair scores of each sequence; torch only."""

@@ -1,0 +1,1 @@
+"""Everything that lies on disk; the only room that imports zarr, pyarrow and torch.save."""

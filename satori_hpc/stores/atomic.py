@@ -1,0 +1,78 @@
+"""Files and folders that are whole or absent: write beside, flush, rename."""
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def _sibling(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside `folder` durable; file systems that cannot are left alone."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path`; when the block ends well it becomes `path` in one step, else it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = _sibling(path)
+    try:
+        yield partial
+        with open(partial, "rb+") as handle:
+            os.fsync(handle.fileno())
+        os.replace(partial, path)
+        sync_folder(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; when the block ends well it replaces `path`, else it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = _sibling(path)
+    partial.mkdir()
+    try:
+        yield partial
+        remove_folder(path)
+        os.replace(partial, path)
+        sync_folder(path.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` atomically."""
+    with atomic_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder so that no moment shows it half empty under its own name."""
+    if not path.exists():
+        return
+    doomed = _sibling(path)
+    os.replace(path, doomed)
+    shutil.rmtree(doomed)
+
+
+def sweep_partials(folder: Path) -> int:
+    """Remove what killed writers left in `folder` (not below it); returns how many."""
+    left = list(folder.glob(".*.partial")) if folder.exists() else []
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return len(left)
