@@ -1,6 +1,11 @@
-"""Which of how many processes this one is. Nothing here starts or imports a launcher."""
+"""Which of how many processes this one is, and what of the machine it may use. Nothing here starts a launcher."""
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
+
+import torch
+
+from satori_hpc.errors import SatoriError
 
 
 @dataclass(frozen=True)
@@ -14,3 +19,37 @@ class World:
     @property
     def is_main(self) -> bool:
         return self.rank == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """What a command may use; nothing in here changes a result beyond rounding.
+
+    Attributes:
+        device: "auto", "cpu" or "cuda".
+        threads: CPU threads; 0 = all that this process may run on.
+        batch_size: sequences per forward pass outside training.
+    """
+
+    device: str = "auto"
+    threads: int = 0
+    batch_size: int = 256
+    world: World = field(default_factory=World)
+
+    def torch_device(self) -> torch.device:
+        """The device to compute on.
+
+        Raises:
+            SatoriError: CUDA was asked for and is not there (never a silent fall back to the CPU).
+        """
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise SatoriError(
+                "--device cuda: torch sees no CUDA device here; see satori-hpc doctor, or use --device cpu"
+            )
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(self.device)
+
+    def cpu_threads(self) -> int:
+        """Threads to use: the processors this process may run on, not those of the machine."""
+        return self.threads or len(os.sched_getaffinity(0))

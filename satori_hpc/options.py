@@ -1,0 +1,209 @@
+"""The mechanism behind run.toml: frozen dataclasses whose fields know their meaning and their limits.
+
+`option` declares a field; `read` turns a TOML file into the dataclass and reports every problem at once with its
+line; `render` writes the commented file back, so that the comments of run.toml and the checks have one source.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import re
+import textwrap
+import tomllib
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from satori_hpc.errors import ConfigError, Problems
+
+Section = TypeVar("Section")
+
+
+def option(
+    default: Any,
+    doc: str,
+    *,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    high: float | None = None,
+) -> Any:
+    """Declare one key of a section.
+
+    Args:
+        default: its default; None means that the key may be left out.
+        doc: what it means, with its unit; printed above the key in run.toml.
+        choices: the strings allowed.
+        low: smallest number allowed.
+        high: largest number allowed.
+    """
+    return dataclasses.field(default=default, metadata={"doc": doc, "choices": choices, "low": low, "high": high})
+
+
+def table(default: Any, doc: str) -> Any:
+    """Declare a sub-table of a section; `default` None means that it may be absent."""
+    factory = (lambda: None) if default is None else default
+    return dataclasses.field(default_factory=factory, metadata={"doc": doc, "table": True})
+
+
+def read(path: Path, schema: type[Section]) -> Section:
+    """Read a TOML file into `schema`.
+
+    Raises:
+        ConfigError: the file is missing or not TOML, or any key is unknown, of the wrong type or out of its range;
+            all problems are in the one message, each with its line. A `problems()` method of a section that is a
+            dataclass adds those that concern several keys.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; make a run with: satori-hpc new {path.parent}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text ({error})") from None
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    problems = Problems(f"{path}: the configuration cannot be used:", ConfigError)
+    value = _parse_section(content, schema, "", text, problems)
+    problems.raise_any()
+    return value
+
+
+def _line_of(text: str, section: str, key: str) -> str:
+    """Where `key` of `section` stands, as 'line N: ', or nothing when it cannot be found."""
+    current = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line)
+        if header:
+            current = header.group(1)
+            if f"{section}.{key}".strip(".") == current:
+                return f"line {number}: "
+        elif current == section and re.match(rf"\s*\"?{re.escape(key)}\"?\s*=", line):
+            return f"line {number}: "
+    return ""
+
+
+def _parse_section(content: dict[str, Any], schema: type, name: str, text: str, problems: Problems) -> Any:
+    fields = {field.name: field for field in dataclasses.fields(schema)}
+    hints = typing.get_type_hints(schema)
+    before = len(problems.found)
+    where = f"[{name}] " if name else ""
+    values: dict[str, Any] = {}
+    for key, value in content.items():
+        line = _line_of(text, name, key)
+        field = fields.get(key)
+        if field is None:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "known here: " + ", ".join(fields)
+            problems.add(f"{line}{where}{key}: unknown key; {hint}")
+        elif field.metadata.get("table"):
+            if isinstance(value, dict):
+                inner = _without_none(hints[key])
+                values[key] = _parse_section(value, inner, f"{name}.{key}".strip("."), text, problems)
+            else:
+                problems.add(f"{line}{where}{key}: expected a table [{key}], found {value!r}")
+        else:
+            complaint, parsed = _parse_value(value, _without_none(hints[key]), field.metadata)
+            if complaint:
+                problems.add(f"{line}{where}{key} = {value!r}: {complaint}")
+            values[key] = parsed
+    if len(problems.found) > before:
+        return None
+    section = schema(**values)
+    if hasattr(section, "problems"):
+        for complaint in section.problems():
+            problems.add(f"{where}{complaint}")
+    return section
+
+
+def _without_none(hint: Any) -> Any:
+    if isinstance(hint, types.UnionType):
+        return next(part for part in typing.get_args(hint) if part is not type(None))
+    return hint
+
+
+def _parse_value(value: Any, hint: Any, limits: Any) -> tuple[str, Any]:
+    """(what is wrong or '', the value in the field's type)."""
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list):
+            return "expected a list", None
+        item_hint = typing.get_args(hint)[0]
+        parsed = [_parse_value(item, item_hint, limits) for item in value]
+        complaint = next((what for what, _ in parsed if what), "")
+        return complaint, tuple(item for _, item in parsed)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if isinstance(hint, type) and (not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool)):
+        return f"expected {_in_words(hint)}, found {type(value).__name__}", None
+    if hint is float and not (abs(value) < float("inf")):
+        return "expected a finite number", None
+    choices, low, high = limits.get("choices"), limits.get("low"), limits.get("high")
+    if choices and value not in choices:
+        return "expected one of " + ", ".join(choices), None
+    if low is not None and value < low:
+        return f"expected at least {low}", None
+    if high is not None and value > high:
+        return f"expected at most {high}", None
+    return "", value
+
+
+def _in_words(hint: type) -> str:
+    return {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}[hint]
+
+
+def render(value: Any, *, skip: tuple[str, ...] = ()) -> str:
+    """The commented TOML text of a configuration; `skip` names top-level sections to leave out."""
+    lines: list[str] = []
+    _render_section(value, "", lines, skip)
+    return "\n".join(lines).strip() + "\n"
+
+
+def _render_section(value: Any, name: str, lines: list[str], skip: tuple[str, ...]) -> None:
+    tables = []
+    for field in dataclasses.fields(value):
+        item = getattr(value, field.name)
+        if field.metadata.get("table"):
+            if item is not None and field.name not in skip:
+                tables.append((field, item))
+            continue
+        lines.extend(textwrap.wrap(_comment(field), 110, initial_indent="# ", subsequent_indent="# "))
+        lines.append(f"# {field.name} =" if item is None else f"{field.name} = {to_toml(item)}")
+    for field, item in tables:
+        lines.append("")
+        lines.extend(textwrap.wrap(field.metadata["doc"], 110, initial_indent="# ", subsequent_indent="# "))
+        inner = f"{name}.{field.name}".strip(".")
+        lines.append(f"[{inner}]")
+        _render_section(item, inner, lines, ())
+
+
+def _comment(field: Any) -> str:
+    doc: str = field.metadata["doc"]
+    choices = field.metadata.get("choices")
+    return f"{doc} ({' | '.join(choices)})" if choices else doc
+
+
+def to_toml(value: Any) -> str:
+    """One value as TOML."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(to_toml(item) for item in value) + "]"
+    return repr(value)
+
+
+def to_plain(value: Any) -> Any:
+    """A configuration, or part of one, as JSON-able dictionaries and lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple | list):
+        return [to_plain(item) for item in value]
+    return value
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a configuration or of any JSON-able value, independent of key order."""
+    return hashlib.sha256(json.dumps(to_plain(value), sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,137 @@
+"""Where a result comes from: versions, digests, time and memory."""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import resource
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+
+from satori_hpc import __version__
+
+LIBRARIES = (
+    "torch",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "zarr",
+    "dask",
+    "pandas",
+    "pyarrow",
+    "memelite",
+    "pyjaspar",
+    "mpi4py",
+)
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package, of Python and of the libraries that shape numbers."""
+    found = {"satori-hpc": __version__, "python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def slurm() -> dict[str, str]:
+    """The Slurm ids of this process, if any; no host names."""
+    return {
+        key: os.environ[key] for key in ("SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_NTASKS") if key in os.environ
+    }
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def files_of(paths: Iterable[Path]) -> list[Path]:
+    """All files at or below `paths`, sorted; leftovers of killed writers do not count."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found.extend(p for p in path.rglob("*") if p.is_file() and not p.name.endswith(".partial"))
+        elif path.exists():
+            found.append(path)
+    return sorted(found)
+
+
+def digest_of(files: dict[str, dict[str, Any]]) -> str:
+    """One digest over a listing of files: {relative path: {"sha256": ...}}."""
+    total = hashlib.sha256()
+    for name in sorted(files):
+        total.update(f"{name}\0{files[name]['sha256']}\n".encode())
+    return total.hexdigest()
+
+
+def listing(root: Path, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """{path relative to root: size, modification time in ns, SHA-256} of every file at or below `paths`."""
+    entries = {}
+    for path in files_of(paths):
+        stat = path.stat()
+        entries[path.relative_to(root).as_posix()] = {
+            "bytes": stat.st_size,
+            "mtime_ns": stat.st_mtime_ns,
+            "sha256": file_digest(path),
+        }
+    return entries
+
+
+def changed(root: Path, paths: Iterable[Path], recorded: dict[str, dict[str, Any]]) -> list[str]:
+    """What differs between `recorded` and the files at or below `paths`, in words; files are read only if touched."""
+    found = {path.relative_to(root).as_posix(): path for path in files_of(paths)}
+    differences = [f"{name} is missing" for name in sorted(recorded.keys() - found.keys())]
+    differences += [f"{name} was not there" for name in sorted(found.keys() - recorded.keys())]
+    for name in sorted(found.keys() & recorded.keys()):
+        stat = found[name].stat()
+        entry = recorded[name]
+        if (stat.st_size, stat.st_mtime_ns) == (entry["bytes"], entry["mtime_ns"]):
+            continue
+        if stat.st_size != entry["bytes"] or file_digest(found[name]) != entry["sha256"]:
+            differences.append(f"{name} has other content")
+    return differences
+
+
+class Measure:
+    """Elapsed time and peak resident memory of a block.
+
+    The peak is sampled twice a second, because the kernel's own figure never falls again within a process.
+    """
+
+    def __enter__(self) -> "Measure":
+        self.began = time.monotonic()
+        self.peak_rss_bytes = psutil.Process().memory_info().rss
+        self._done = threading.Event()
+        self._sampler = threading.Thread(target=self._sample, daemon=True)
+        self._sampler.start()
+        return self
+
+    def _sample(self) -> None:
+        process = psutil.Process()
+        while not self._done.wait(0.5):
+            self.peak_rss_bytes = max(self.peak_rss_bytes, process.memory_info().rss)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._sampler.join()
+        self.elapsed_s = time.monotonic() - self.began
+        self.peak_rss_bytes = max(self.peak_rss_bytes, psutil.Process().memory_info().rss)
+
+
+def process_peak_rss_bytes() -> int:
+    """Peak resident memory of the whole process, from the kernel."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,86 @@
+"""A run is a directory. This is the one place that knows what is called what in it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from satori_hpc import config as config_module
+from satori_hpc.config import Config
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory and its configuration."""
+
+    path: Path
+    config: Config
+
+    @staticmethod
+    def open(path: Path | str) -> "Run":
+        """Open an existing run.
+
+        Raises:
+            ConfigError: run.toml is missing or not usable.
+        """
+        path = Path(path)
+        return Run(path=path, config=config_module.load(path / "run.toml"))
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "run.toml"
+
+    @property
+    def dataset(self) -> Path:
+        return self.path / "dataset.zarr"
+
+    @property
+    def truth(self) -> Path:
+        """Implanted pairs and instances; exists for simulated sets only."""
+        return self.path / "truth"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        return self.checkpoints / "best.pt"
+
+    @property
+    def history(self) -> Path:
+        return self.checkpoints / "history.tsv"
+
+    @property
+    def predictions(self) -> Path:
+        """Logits of every example by the best checkpoint."""
+        return self.path / "predictions.zarr"
+
+    @property
+    def motifs(self) -> Path:
+        return self.path / "motifs"
+
+    @property
+    def background(self) -> Path:
+        return self.path / "background.zarr"
+
+    def scores(self, method: str) -> Path:
+        return self.path / "scores" / f"{method}.zarr"
+
+    def interactions(self, method: str) -> Path:
+        """Path without ending; .parquet and .tsv are beside each other, TF level as <method>.tf.*"""
+        return self.path / "interactions" / method
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "evaluation.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    def record(self, stage: str) -> Path:
+        """Provenance of a finished stage; its presence is what finishes the stage."""
+        return self.path / "provenance" / f"{stage}.json"
+
+    def resolve(self, name: str) -> Path:
+        """A path from run.toml: relative ones start at the run directory."""
+        return (self.path / Path(name).expanduser()).resolve()
