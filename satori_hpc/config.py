@@ -185,7 +185,7 @@ class Model:
     )
     hidden: int = option(128, "deep: size of the last hidden layer", low=1)
     conv_residual: bool | None = option(
-        None, "deep: add the convolution's output to the attention's; default: when train.entropy > 0"
+        None, "deep: add the convolution to the attention output; default: when train.entropy > 0"
     )
 
     def problems(self) -> Iterator[str]:
@@ -270,7 +270,7 @@ class Reduce:
     cutoff: str = option("mean", "attention cut-off: mean = mean of the foreground's scores, or a number in quotes")
     cutoff_rule: str = option(
         "pair",
-        "pair: a pair is tested when its largest score reaches the cut-off; value: smaller scores are dropped on both sides",
+        "pair: a pair is tested when its largest score reaches the cut-off; value: smaller scores are dropped",
         choices=("pair", "value"),
     )
     min_examples: int = option(10, "a pair is tested when each side has this many scores", low=1)

@@ -6,7 +6,7 @@ A library must not configure handlers: only the command line calls `setup`.
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 import psutil
@@ -44,7 +44,7 @@ def progress(items: Iterable[Item], *, what: str, total: int | None = None, unit
         total: number of items when `items` has no length.
         unit: what one item is.
     """
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     bars = sys.stderr.isatty() if _show_bars is None else _show_bars
     if bars:

@@ -53,3 +53,7 @@ class Runtime:
     def cpu_threads(self) -> int:
         """Threads to use: the processors this process may run on, not those of the machine."""
         return self.threads or len(os.sched_getaffinity(0))
+
+    def apply(self) -> None:
+        """Hand the thread count to torch; numba and Dask take theirs where they are started."""
+        torch.set_num_threads(self.cpu_threads())

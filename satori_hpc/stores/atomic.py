@@ -67,6 +67,14 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(doomed)
 
 
+def remove(path: Path) -> None:
+    """Remove a file or a folder; nothing happens when it is not there."""
+    if path.is_dir():
+        remove_folder(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def sweep_partials(folder: Path) -> int:
     """Remove what killed writers left in `folder` (not below it); returns how many."""
     left = list(folder.glob(".*.partial")) if folder.exists() else []

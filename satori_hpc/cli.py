@@ -1,0 +1,229 @@
+"""The command line: argv to stage calls, nothing else.
+
+Science stands in RUN/run.toml; the options here say only how and where a command runs.
+"""
+
+import json
+import sys
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from satori_hpc import __version__, log
+from satori_hpc.errors import SatoriError
+from satori_hpc.run import Run
+from satori_hpc.stages import doctor as doctor_stage
+from satori_hpc.stages import new as new_stage
+from satori_hpc.stages import pipeline
+from satori_hpc.world import Runtime
+
+RUN = click.argument("run", type=click.Path(path_type=Path))
+
+
+class Commands(click.Group):
+    """Commands in the order of a run, and our errors without a traceback."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except SatoriError as error:
+            raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.filename is None:
+                raise
+            raise click.ClickException(f"{error.filename}: {error.strerror}") from error
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="satori-hpc")
+def cli() -> None:
+    """Find cooperating transcription factors with attention networks.
+
+    A run is a directory. Its run.toml holds the science, one section per stage; every command works on a run:
+
+    \b
+      satori-hpc demo demo-run                 a small simulated run, start to report
+      satori-hpc new RUN --template fasta ...  a new run from your sequences
+      satori-hpc all RUN                       make all that is missing or stale
+      satori-hpc status RUN                    what is there, and the next command
+    """
+
+
+def runtime_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options shared by all commands that compute."""
+    for decorate in reversed(
+        (
+            click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+            click.option("--threads", type=click.IntRange(min=0), default=0, help="CPU threads; 0 = all usable."),
+            click.option(
+                "--batch-size",
+                type=click.IntRange(min=1),
+                default=256,
+                show_default=True,
+                help="Sequences per forward pass outside training; does not change results beyond rounding.",
+            ),
+            click.option("--progress/--no-progress", default=None, help="Progress bars; default: on a terminal."),
+            click.option("-v", "--verbose", count=True, help="More messages."),
+        )
+    ):
+        command = decorate(command)
+    return command
+
+
+def _runtime(device: str, threads: int, batch_size: int, progress: bool | None, verbose: int) -> Runtime:
+    log.setup(verbose=verbose, progress=progress)
+    return Runtime(device=device, threads=threads, batch_size=batch_size)
+
+
+@cli.command()
+@RUN
+@click.option("--template", type=click.Choice(["simulated", "fasta"]), default="simulated", show_default=True)
+@click.option(
+    "--preset",
+    type=click.Choice(list(new_stage.PRESETS)),
+    default="data-40",
+    show_default=True,
+    help="Which simulated set (template simulated).",
+)
+@click.option("--fasta", default="sequences.fa", show_default=True, help="FASTA file (template fasta).")
+@click.option("--table", default="labels.txt", show_default=True, help="Label table (template fasta).")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True)
+def new(run: Path, template: str, preset: str, fasta: str, table: str, seed: int) -> None:
+    """Make a run directory with a commented run.toml.
+
+    File names given here are taken from the current folder; written into run.toml by hand, relative ones start at
+    the run directory.
+    """
+    if template == "simulated":
+        config = new_stage.simulated(preset, seed=seed)
+    else:
+        config = new_stage.fasta(str(Path(fasta).resolve()), str(Path(table).resolve()), seed=seed)
+    made = new_stage.new(run, config=config)
+    click.echo(f"wrote {made.config_file}\nedit it, then run: satori-hpc all {run}")
+
+
+def _add_stage_command(stage: pipeline.Stage, help_text: str) -> None:
+    @cli.command(name=stage.name, help=help_text)
+    @RUN
+    @runtime_options
+    @click.option("--force", is_flag=True, help="Make it anew although it is complete; nothing is resumed.")
+    def command(run: Path, force: bool, **runtime: Any) -> None:
+        opened = Run.open(run)
+        pipeline.writable(opened)
+        _execute(opened, stage.name, _runtime(**runtime), force=force)
+
+
+HELP = {
+    "prepare": "Make dataset.zarr: simulate sequences, or read a FASTA file and its labels; split them.",
+    "train": "Train the network; choose it by the validation metric; predict every example. Resumes when killed.",
+    "motifs": "Turn first-layer filters into motifs and name them after known ones.",
+    "score": "Score every pair of filters in every selected example. Resumes when killed.",
+    "reduce": "Test foreground against background for every pair; write the interaction tables.",
+    "evaluate": "Compare called interactions with the implanted pairs, beside baselines that need no network.",
+    "report": "Write report.html, one self-contained page.",
+}
+for _stage in pipeline.STAGES:
+    _add_stage_command(_stage, HELP[_stage.name])
+
+
+def _execute(run: Run, name: str, runtime: Runtime, *, force: bool = False) -> None:
+    summary = pipeline.execute(run, name, runtime, force=force)
+    if summary is None:
+        click.echo(f"{name}: complete and up to date (--force makes it anew)")
+        return
+    click.echo(f"{name}:")
+    for line in _lines(summary):
+        click.echo("  " + line)
+
+
+def _lines(summary: dict[str, Any], indent: str = "") -> list[str]:
+    """A summary as aligned lines; inner dictionaries are indented."""
+    width = max((len(key) for key, value in summary.items() if not isinstance(value, dict)), default=0)
+    lines = []
+    for key, value in summary.items():
+        label = key.replace("_", " ")
+        if isinstance(value, dict):
+            lines += [f"{indent}{label}:", *_lines(value, indent + "  ")]
+        else:
+            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+            lines.append(f"{indent}{label:<{width}}  {shown}")
+    return lines
+
+
+@cli.command(name="all")
+@RUN
+@runtime_options
+def all_stages(run: Path, **runtime: Any) -> None:
+    """Run every stage that is missing or stale; what is complete and fresh stays."""
+    opened = Run.open(run)
+    pipeline.writable(opened)
+    _run_all(opened, _runtime(**runtime))
+
+
+def _run_all(run: Run, runtime: Runtime) -> None:
+    todo = pipeline.remaining(run)
+    if not todo:
+        click.echo(f"nothing to do: every artefact of {run.path} is complete and up to date")
+    for name in todo:
+        _execute(run, name, runtime)
+    click.echo(f"report: {run.report.resolve()}")
+
+
+@cli.command()
+@RUN
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True)
+@click.option("--open/--no-open", "show", default=None, help="Open the report in a browser; default: on a terminal.")
+@runtime_options
+def demo(run: Path, seed: int, show: bool | None, **runtime: Any) -> None:
+    """Make and run a small simulated run at RUN, and show its report; about five minutes on two cores.
+
+    Twelve TFs, fifteen of their pairs implanted; negatives hold as many motifs, as close together, in other pairs.
+    Run again, it goes on where it stopped.
+    """
+    made = Run(path=run, config=new_stage.simulated("demo", seed=seed))
+    opened = Run.open(run) if made.config_file.exists() else new_stage.new(run, config=made.config)
+    pipeline.writable(opened)
+    _run_all(opened, _runtime(**runtime))
+    if sys.stdout.isatty() if show is None else show:
+        webbrowser.open(opened.report.resolve().as_uri())
+
+
+@cli.command()
+@RUN
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(run: Path, as_json: bool) -> None:
+    """Print each artefact, its state and the next command."""
+    opened = Run.open(run)
+    found = pipeline.states(opened)
+    todo = [name for name, state in found.items() if not state.usable]
+    following = f"satori-hpc {todo[0]} {run}" if todo else None
+    if as_json:
+        stages = {name: {"state": state.state, "reason": state.reason} for name, state in found.items()}
+        click.echo(json.dumps({"stages": stages, "next": following}, indent=1))
+        return
+    for name, state in found.items():
+        names = ", ".join(path.relative_to(run).as_posix() for path in pipeline.BY_NAME[name].outputs(opened))
+        click.echo(f"{name:<9} {state.state:<11} {names}" + (f"\n          {state.reason}" if state.reason else ""))
+    click.echo(f"next: {following}   (or all that is left: satori-hpc all {run})" if todo else "nothing to do")
+
+
+@cli.command()
+def doctor() -> None:
+    """Print versions, devices, the MPI library and memory, and warn of known traps."""
+    facts, warnings = doctor_stage.doctor()
+    width = max(len(name) for name, _ in facts)
+    for name, value in facts:
+        click.echo(f"{name:<{width}}  {value}")
+    for warning in warnings:
+        click.echo(f"warning: {warning}")
+
+
+def main() -> None:
+    """Entry of the console script."""
+    cli()

@@ -1,0 +1,79 @@
+"""Make a run directory with a commented run.toml."""
+
+import dataclasses
+from pathlib import Path
+
+from satori_hpc import config as config_module
+from satori_hpc import options
+from satori_hpc.config import Config, Fasta, Model, Prepare, Simulated, Train
+from satori_hpc.errors import ArtefactError
+from satori_hpc.run import Run
+from satori_hpc.stores import atomic
+
+HEADER = """\
+# A run of satori-hpc. This file holds the science; devices, threads and memory are options of the commands.
+# All that is left out takes its default. Check and run:  satori-hpc status {path}   satori-hpc all {path}
+
+"""
+
+
+def _simulated(**changes: object) -> Config:
+    return Config(prepare=Prepare(source="simulated", simulated=Simulated(**changes)))  # type: ignore[arg-type]
+
+
+def _demo() -> Config:
+    """Small enough for five minutes on two cores, and hard: only the identity of a pair tells the classes apart."""
+    return Config(
+        prepare=Prepare(
+            source="simulated",
+            simulated=Simulated(design="hard", examples=16_000, length=200, tfs=12, pairs=15),
+        ),
+        model=Model(architecture="deep", filters=96, width=15, heads=4, head_size=32, mixing_size=64),
+        train=Train(epochs=20, learning_rate=2e-3, schedule="onecycle", batch_size=128),
+    )
+
+
+# Sets of the publication (40, 60, 80 pairs among 20, 25, 30 TFs), its long sequences, and ours for a first look.
+PRESETS = {
+    "data-40": lambda: _simulated(tfs=20, pairs=40),
+    "data-60": lambda: _simulated(tfs=25, pairs=60),
+    "data-80": lambda: _simulated(tfs=30, pairs=80),
+    "data-1500": lambda: _simulated(
+        length=1500,
+        tfs=40,
+        pairs=80,
+        pairs_per_positive_min=3,
+        pairs_per_positive_max=5,
+        pair_gap_min=8,
+        pair_gap_max=80,
+        between_pairs_gap=81,
+        negative_gap=100,
+    ),
+    "demo": _demo,
+}
+
+
+def new(path: Path, *, config: Config) -> Run:
+    """Write `path`/run.toml.
+
+    Raises:
+        ArtefactError: there is a run.toml already, or `path` is a file.
+    """
+    run = Run(path=path, config=config)
+    if run.config_file.exists():
+        raise ArtefactError(f"{run.config_file} exists; edit it, or choose another directory")
+    if path.exists() and not path.is_dir():
+        raise ArtefactError(f"{path} is not a directory; choose another name for the run")
+    path.mkdir(parents=True, exist_ok=True)
+    atomic.write_text(run.config_file, HEADER.format(path=path) + options.render(config))
+    return Run(path=path, config=config_module.load(run.config_file))
+
+
+def simulated(preset: str, *, seed: int) -> Config:
+    """The configuration of a named simulated set."""
+    return dataclasses.replace(PRESETS[preset](), seed=seed)
+
+
+def fasta(fasta_file: str, table: str, *, seed: int) -> Config:
+    """The configuration for sequences and labels in files."""
+    return Config(seed=seed, prepare=Prepare(source="fasta", fasta=Fasta(fasta=fasta_file, table=table)))

@@ -1,0 +1,242 @@
+"""The stages in order, what each needs, and whether what lies on disk can be used.
+
+A stage is complete when its provenance record exists; it is fresh when the record's configuration, inputs and files
+are those of now. Nothing stale or foreign is used in silence.
+"""
+
+import datetime
+import importlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from satori_hpc import config as config_module
+from satori_hpc import options, provenance
+from satori_hpc.errors import ArtefactError
+from satori_hpc.log import logger
+from satori_hpc.run import Run
+from satori_hpc.stores import atomic, records
+from satori_hpc.stores.records import Record
+from satori_hpc.world import Runtime
+
+StageFunction = Callable[[Run, Runtime], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a run.
+
+    Attributes:
+        name: also the command and the module in this room.
+        needs: stages whose outputs it reads.
+        sections: sections of run.toml whose change makes its outputs stale.
+        outputs: the files and folders it writes.
+        what: one line for people.
+        scratch: what it resumes from; a forced run starts without it.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    sections: tuple[str, ...]
+    outputs: Callable[[Run], list[Path]]
+    what: str
+    scratch: Callable[[Run], list[Path]] = lambda run: []
+
+    def function(self) -> StageFunction:
+        """The stage's function; imported late, so that no stage pays for the libraries of another."""
+        module = importlib.import_module(f"satori_hpc.stages.{self.name}")
+        function: StageFunction = getattr(module, self.name)
+        return function
+
+
+def _score_outputs(run: Run) -> list[Path]:
+    return [run.scores(method) for method in run.config.score.methods]
+
+
+def _table_outputs(run: Run) -> list[Path]:
+    return [
+        run.interactions(method).parent / f"{method}{ending}"
+        for method in run.config.score.methods
+        for ending in (".parquet", ".tsv", ".tf.parquet", ".tf.tsv")
+    ]
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("prepare", (), ("prepare",), lambda run: [run.dataset, run.truth], "sequences, labels and split"),
+    Stage(
+        "train",
+        ("prepare",),
+        ("model", "train"),
+        lambda run: [run.best, run.history, run.predictions],
+        "the network, its history and its predictions",
+        scratch=lambda run: [run.checkpoints],
+    ),
+    Stage("motifs", ("prepare", "train"), ("motifs",), lambda run: [run.motifs], "motifs of the filters and TF names"),
+    Stage("score", ("prepare", "train", "motifs"), ("score",), _score_outputs, "pair scores of every example"),
+    Stage("reduce", ("motifs", "score"), ("reduce",), _table_outputs, "tests and interaction tables"),
+    Stage(
+        "evaluate",
+        ("prepare", "train", "motifs", "reduce"),
+        ("evaluate",),
+        lambda run: [run.evaluation],
+        "comparison with the implanted pairs",
+    ),
+    Stage(
+        "report",
+        ("prepare", "train", "motifs", "score", "reduce", "evaluate"),
+        ("report",),
+        lambda run: [run.report],
+        "one HTML page",
+    ),
+)
+BY_NAME = {stage.name: stage for stage in STAGES}
+
+
+@dataclass(frozen=True)
+class State:
+    """Whether a stage's outputs can be used: state is complete, missing, unfinished, stale or foreign."""
+
+    state: str
+    reason: str = ""
+    record: Record | None = None
+
+    @property
+    def usable(self) -> bool:
+        return self.state == "complete"
+
+
+def states(run: Run) -> dict[str, State]:
+    """The state of every stage of a run, in order."""
+    found: dict[str, State] = {}
+    for stage in STAGES:
+        found[stage.name] = _state(run, stage, found)
+    return found
+
+
+def _state(run: Run, stage: Stage, upstream: dict[str, State]) -> State:
+    outputs = stage.outputs(run)
+    record = records.read(run.record(stage.name))
+    if record is None:
+        present = [path.name for path in outputs if path.exists()]
+        return State("unfinished", f"{', '.join(present)} without a record") if present else State("missing")
+    reason = _staleness(run, stage, record, upstream)
+    if reason:
+        return State("stale", reason, record)
+    differences = provenance.changed(run.path, outputs, record.files)
+    return State("foreign", "; ".join(differences[:5]), record) if differences else State("complete", "", record)
+
+
+def _staleness(run: Run, stage: Stage, record: Record, upstream: dict[str, State]) -> str:
+    if record.config_digest != options.digest(config_module.sections(run.config, stage.sections)):
+        changed = _changed_keys(record.config, config_module.sections(run.config, stage.sections))
+        return "run.toml changed: " + (", ".join(changed[:5]) or ", ".join(stage.sections))
+    for name in stage.needs:
+        above = upstream[name]
+        if not above.usable or above.record is None:
+            return f"{name} is {above.state}"
+        if record.inputs.get(name) != above.record.digest:
+            return f"made from another {name}"
+    for source, digest in record.sources.items():
+        path = Path(source)
+        if path.exists() and provenance.file_digest(path) != digest:
+            return f"{source} has changed"
+    return ""
+
+
+def _changed_keys(old: Any, new: Any, name: str = "") -> list[str]:
+    """Dotted names of the values in which two configurations differ."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return [] if old == new else [name]
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return [full for key in keys for full in _changed_keys(old.get(key), new.get(key), f"{name}.{key}".strip("."))]
+
+
+def require(run: Run, stage: Stage) -> dict[str, str]:
+    """Digests of the inputs of `stage`.
+
+    Raises:
+        ArtefactError: any of them is missing, unfinished, stale or foreign, each with the command that mends it.
+    """
+    found = states(run)
+    bad = [name for name in stage.needs if not found[name].usable]
+    if bad:
+        lines = [
+            f"{stage.name} needs {name} ({BY_NAME[name].what}), which is {found[name].state}"
+            + (f" ({found[name].reason})" if found[name].reason else "")
+            + f"; run: satori-hpc {name} {run.path}"
+            for name in bad
+        ]
+        raise ArtefactError("\n".join(lines))
+    digests = {}
+    for name in stage.needs:
+        record = found[name].record
+        assert record is not None
+        digests[name] = record.digest
+    return digests
+
+
+def execute(run: Run, name: str, runtime: Runtime, *, force: bool = False) -> dict[str, Any] | None:
+    """Run one stage and record it; a complete and fresh one is left alone unless `force`.
+
+    Returns:
+        the stage's summary, or None when there was nothing to do.
+
+    Raises:
+        ArtefactError: its inputs cannot be used.
+    """
+    stage = BY_NAME[name]
+    inputs = require(run, stage)
+    state = states(run)[name]
+    if state.usable and not force:
+        return None
+    if state.reason:
+        logger.info("%s: %s (%s); making it anew", name, state.state, state.reason)
+    run.record(name).unlink(missing_ok=True)
+    if force:
+        for path in [*stage.outputs(run), *stage.scratch(run)]:
+            atomic.remove(path)
+    runtime.apply()
+    with provenance.Measure() as measure:
+        summary = stage.function()(run, runtime)
+    sources = summary.pop("sources", {})
+    files = provenance.listing(run.path, stage.outputs(run))
+    sections = config_module.sections(run.config, stage.sections)
+    records.write(
+        run.record(name),
+        Record(
+            stage=name,
+            digest=provenance.digest_of(files),
+            config_digest=options.digest(sections),
+            config=sections,
+            inputs=inputs,
+            sources={str(source): digest for source, digest in sources.items()},
+            files=files,
+            summary=summary,
+            versions=provenance.versions(),
+            slurm=provenance.slurm(),
+            seed=run.config.seed,
+            world_size=runtime.world.size,
+            device=str(runtime.torch_device()),
+            elapsed_s=round(measure.elapsed_s, 3),
+            peak_rss_bytes=measure.peak_rss_bytes,
+            finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        ),
+    )
+    return {**summary, "seconds": round(measure.elapsed_s, 1), "peak_gib": round(measure.peak_rss_bytes / 2**30, 2)}
+
+
+def remaining(run: Run) -> list[str]:
+    """Names of the stages that are not complete and fresh, in order."""
+    return [name for name, state in states(run).items() if not state.usable]
+
+
+def writable(run: Run) -> None:
+    """Refuse early when the run directory cannot be written.
+
+    Raises:
+        ArtefactError: no permission.
+    """
+    if not os.access(run.path, os.W_OK):
+        raise ArtefactError(f"{run.path}: not writable; choose another run directory or mend its permissions")
