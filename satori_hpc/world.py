@@ -2,10 +2,12 @@
 
 import os
 from dataclasses import dataclass, field
-
-import torch
+from typing import TYPE_CHECKING
 
 from satori_hpc.errors import SatoriError
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,14 @@ class Runtime:
     batch_size: int = 256
     world: World = field(default_factory=World)
 
-    def torch_device(self) -> torch.device:
+    def torch_device(self) -> "torch.device":
         """The device to compute on.
 
         Raises:
             SatoriError: CUDA was asked for and is not there (never a silent fall back to the CPU).
         """
+        import torch  # here: commands that do not compute start two seconds sooner without it
+
         if self.device == "cuda" and not torch.cuda.is_available():
             raise SatoriError(
                 "--device cuda: torch sees no CUDA device here; see satori-hpc doctor, or use --device cpu"
@@ -56,4 +60,6 @@ class Runtime:
 
     def apply(self) -> None:
         """Hand the thread count to torch; numba and Dask take theirs where they are started."""
+        import torch
+
         torch.set_num_threads(self.cpu_threads())

@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 
 import psutil
-import torch
 
 from satori_hpc import provenance
 
@@ -44,14 +43,16 @@ def _processors() -> list[tuple[str, str]]:
     return [
         ("processors", f"{usable} usable of {os.cpu_count()}"),
         ("memory", f"{memory_limit_bytes() / 2**30:.1f} GiB limit, {free:.1f} GiB free"),
-        ("torch threads", str(torch.get_num_threads())),
     ]
 
 
 def _devices() -> list[tuple[str, str]]:
+    import torch  # here: every command imports this module, few need torch
+
+    threads = ("torch threads", str(torch.get_num_threads()))
     if not torch.cuda.is_available():
-        return [("devices", "cpu (torch sees no CUDA device)")]
-    facts = [("devices", f"cpu, {torch.cuda.device_count()} CUDA"), ("CUDA", str(torch.version.cuda))]
+        return [threads, ("devices", "cpu (torch sees no CUDA device)")]
+    facts = [threads, ("devices", f"cpu, {torch.cuda.device_count()} CUDA"), ("CUDA", str(torch.version.cuda))]
     for number in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(number)
         name = torch.cuda.get_device_name(number)
