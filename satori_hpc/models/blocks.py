@@ -1,0 +1,89 @@
+"""The convolution blocks after attention of SATORI-deep, in the manner of Sei.
+
+Each block is a linear path and, on its output, a non-linear one; both are added. The last part is dilated convolutions,
+each added to the running sum (SATORI 2.0, lqaf209, figure 2; Chen et al. 2022 for Sei).
+"""
+
+import torch
+from torch import nn
+
+LONG = 200
+DILATED_KERNEL = 5
+
+
+class Block(nn.Module):
+    """(B, inputs, n) -> (B, outputs, n): two convolutions, plus two more with ReLU on top of them."""
+
+    def __init__(self, *, inputs: int, outputs: int, kernel: int) -> None:
+        super().__init__()
+        pad = kernel // 2
+        self.linear = nn.Sequential(
+            nn.Conv1d(inputs, outputs, kernel, padding=pad), nn.Conv1d(outputs, outputs, kernel, padding=pad)
+        )
+        self.nonlinear = nn.Sequential(
+            nn.Conv1d(outputs, outputs, kernel, padding=pad),
+            nn.ReLU(),
+            nn.Conv1d(outputs, outputs, kernel, padding=pad),
+            nn.ReLU(),
+        )
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        straight = self.linear(values)
+        added: torch.Tensor = straight + self.nonlinear(straight)
+        return added
+
+
+class Trunk(nn.Module):
+    """(B, n, inputs) -> (B, hidden): blocks, dilated convolutions, mean over positions, one hidden layer.
+
+    Args:
+        inputs: size of a token.
+        cells: n; above 200 the second block starts with a max pooling of 2.
+        widths: channels of each block.
+        kernel: their kernel, odd.
+        dropout: in front of each block but the first and after the hidden layer; half of it before each dilated
+            convolution.
+        dilations: those that reach beyond the track (2 * dilation >= positions) are left out.
+        hidden: size of the vector given back.
+    """
+
+    def __init__(
+        self,
+        *,
+        inputs: int,
+        cells: int,
+        widths: tuple[int, ...],
+        kernel: int,
+        dropout: float,
+        dilations: tuple[int, ...],
+        hidden: int,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for number, width in enumerate(widths):
+            if number == 1 and cells > LONG:
+                layers.append(nn.MaxPool1d(2))
+                cells //= 2
+            if number > 0:
+                layers.append(nn.Dropout(dropout))
+            layers.append(Block(inputs=inputs, outputs=width, kernel=kernel))
+            inputs = width
+        self.blocks = nn.Sequential(*layers)
+        self.dilated = nn.ModuleList(
+            nn.Sequential(
+                nn.Dropout(dropout / 2),
+                nn.Conv1d(inputs, inputs, DILATED_KERNEL, dilation=dilation, padding=2 * dilation),
+                nn.ReLU(),
+            )
+            for dilation in dilations
+            if 2 * dilation < cells
+        )
+        self.head = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Dropout(dropout))
+        self.outputs = hidden
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        values = self.blocks(tokens.transpose(1, 2))
+        for layer in self.dilated:
+            values = values + layer(values)
+        vector: torch.Tensor = self.head(values.mean(dim=2))
+        return vector

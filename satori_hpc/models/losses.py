@@ -1,0 +1,31 @@
+"""Losses: classification, and what is needed to keep attention sparse and to see that it has not collapsed."""
+
+import torch
+import torch.nn.functional as F
+
+
+def classification_loss(logits: torch.Tensor, labels: torch.Tensor, *, task: str, output: str) -> torch.Tensor:
+    """Mean classification loss, float32.
+
+    Args:
+        logits: (B, C); binary with output "two": C = 2, else one logit per label.
+        labels: (B, T) of 0 and 1.
+        task: "binary" or "multilabel".
+        output: "one" (binary cross entropy) or "two" (cross entropy over two logits).
+    """
+    logits = logits.float()
+    if task == "binary" and output == "two":
+        return F.cross_entropy(logits, labels[:, 0].long())
+    return F.binary_cross_entropy_with_logits(logits, labels.float())
+
+
+def column_mass(attention: torch.Tensor) -> torch.Tensor:
+    """How far heads put all rows on one column: 1/n when attention is uniform, 1 when a head has collapsed.
+
+    Args:
+        attention: (B, h, n, n), rows sum to 1.
+
+    Returns:
+        (B,), the share of all attention that the strongest column holds, averaged over heads.
+    """
+    return attention.mean(dim=2).amax(dim=2).mean(dim=1)

@@ -1,0 +1,134 @@
+"""SATORI-basic and SATORI-deep: convolution, attention, and what reads it out (SATORI 2.0, lqaf209)."""
+
+import torch
+from torch import nn
+
+from satori_hpc.config import Model
+from satori_hpc.models import readout
+from satori_hpc.models.attention import Attention
+from satori_hpc.models.blocks import Trunk
+from satori_hpc.models.output import ModelOutput
+from satori_hpc.models.positions import SinusoidalPositions
+from satori_hpc.models.recurrent import Recurrent
+from satori_hpc.models.stem import Stem
+
+
+class Satori(nn.Module):
+    """A network over token codes; in evaluation mode a result depends on nothing but its own sequence.
+
+    Attributes:
+        filters: F. width: W, bp. padding: zero columns left of the sequence. pool: bp per cell. cells: n.
+        length: bp of the sequences it is made for. targets: labels. task: "binary" or "multilabel".
+    """
+
+    def __init__(self, config: Model, *, length: int, targets: int, task: str, entropy: float) -> None:
+        super().__init__()
+        self.config = config
+        self.length = length
+        self.targets = targets
+        self.task = task
+        self.filters = config.filters
+        self.width = config.width
+        self.padding = config.width // 2 if config.padding is None else config.padding
+        self.pool = config.pool
+        self.cells = length // config.pool
+        self.stem = Stem(
+            filters=config.filters,
+            width=config.width,
+            padding=self.padding,
+            pool=config.pool,
+            activation=config.activation,
+            dropout=config.dropout,
+        )
+        size = config.filters
+        self.recurrent: Recurrent | None = None
+        if config.recurrent:
+            self.recurrent = Recurrent(
+                inputs=size,
+                size=config.recurrent_size,
+                layers=config.recurrent_layers,
+                dropout=config.recurrent_dropout,
+            )
+            size = self.recurrent.outputs
+        self.positions = SinusoidalPositions(cells=self.cells, size=size) if config.positions else None
+        self.attention = Attention(
+            inputs=size,
+            heads=config.heads,
+            head_size=config.head_size,
+            mixing=config.mixing_size,
+            dropout=config.attention_dropout,
+        )
+        self.residual = self._residual(config, entropy)
+        self.readout: Trunk | readout.Readout
+        if config.architecture == "deep":
+            self.readout = Trunk(
+                inputs=config.mixing_size,
+                cells=self.cells,
+                widths=config.block_widths,
+                kernel=config.block_kernel,
+                dropout=config.block_dropout,
+                dilations=config.dilations,
+                hidden=config.hidden,
+            )
+        else:
+            self.readout = readout.build(config.readout, size=config.mixing_size, cells=self.cells)
+        self.output = nn.Linear(self.readout.outputs, 2 if config.output == "two" else targets)
+
+    @staticmethod
+    def _residual(config: Model, entropy: float) -> nn.Module | None:
+        """The way of the convolution's output around attention, or None; deep only."""
+        wanted = entropy > 0 if config.conv_residual is None else config.conv_residual
+        if config.architecture != "deep" or not wanted:
+            return None
+        if config.filters == config.mixing_size:
+            return nn.Identity()
+        return nn.Linear(config.filters, config.mixing_size, bias=False)
+
+    def forward(
+        self, tokens: torch.Tensor, *, attention: bool = False, activations: bool = False, entropy: bool = False
+    ) -> ModelOutput:
+        """Run the network.
+
+        Args:
+            tokens: (B, L) uint8, A, C, G, T, other = 0..4.
+            attention: give back the attention.
+            activations: give back the first layer's activations.
+            entropy: give back the entropy of the attention.
+        """
+        pooled = self.stem(tokens)
+        mixed, kept, rows = self.attention(self._attended(pooled), attention=attention, entropy=entropy)
+        if self.residual is not None:
+            mixed = mixed + self.residual(pooled)
+        logits = self.output(self.readout(mixed)).float()
+        tracks = self.stem.activations(tokens) if activations else None
+        return ModelOutput(logits=logits, attention=kept, activations=tracks, entropy=rows)
+
+    def pooled(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Activations after max pooling, before dropout, (B, F, n): what `attention_rows` starts from."""
+        return self.stem.pooled(tokens)
+
+    def attention_rows(self, pooled: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+        """The rows of attention at these cells, without computing the others.
+
+        Args:
+            pooled: (B, F, n) from `pooled`.
+            cells: (B, a) int64 query positions; repeats are allowed.
+
+        Returns:
+            (B, h, a, n) float32.
+        """
+        return self.attention.rows(self._attended(pooled.transpose(1, 2)), cells)
+
+    def margin(self, logits: torch.Tensor) -> torch.Tensor:
+        """Log-odds (B, T) float32 of logits (B, C): what to rank by, because probabilities round to ties."""
+        logits = logits.float()
+        return logits[:, 1:] - logits[:, :1] if self.config.output == "two" else logits
+
+    def score(self, logits: torch.Tensor) -> torch.Tensor:
+        """Probabilities (B, T) float32 of logits (B, C)."""
+        return torch.sigmoid(self.margin(logits))
+
+    def _attended(self, pooled: torch.Tensor) -> torch.Tensor:
+        """(B, n, F) -> the tokens that attention sees."""
+        tokens = pooled if self.recurrent is None else self.recurrent(pooled)
+        return tokens if self.positions is None else self.positions(tokens)

@@ -1,0 +1,106 @@
+"""The first block: convolution over one-hot letters, batch norm, non-linearity, max pooling, dropout.
+
+Two facts make it cheap without changing what it computes. Batch norm of a linear map of the input needs no
+activations: mean and variance of `w . window` follow from the mean and covariance of the windows, a (4 W, 4 W) matrix.
+So the norm folds into the convolution in training as it does in evaluation. And max pooling commutes with the
+non-linearity, which is monotone, so that only pooled values meet it.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+UNKNOWN = 4
+EXP_LIMIT = 10.0
+
+
+class ClampedExp(nn.Module):
+    """exp of at most EXP_LIMIT: it overflows half precision at 11.1."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return values.clamp(max=EXP_LIMIT).exp()
+
+
+class Stem(nn.Module):
+    """tokens (B, L) -> pooled activations (B, n, F), n = L // pool.
+
+    Args:
+        filters: F.
+        width: W, bp.
+        padding: zero columns left of the sequence; the right side gets W - 1 - padding, so that L' = L for every W.
+        pool: size and stride of the max pooling; trailing L mod pool positions never reach attention.
+        activation: "relu" or "exp".
+        dropout: after pooling.
+    """
+
+    def __init__(self, *, filters: int, width: int, padding: int, pool: int, activation: str, dropout: float) -> None:
+        super().__init__()
+        self.width = width
+        self.padding = padding
+        self.conv = nn.Conv1d(4, filters, width, bias=False)
+        self.norm = nn.BatchNorm1d(filters)
+        self.pool = nn.MaxPool1d(pool)
+        self.activation: nn.Module = nn.ReLU() if activation == "relu" else ClampedExp()
+        self.dropout = nn.Dropout(dropout)
+
+    def one_hot(self, tokens: torch.Tensor) -> torch.Tensor:
+        """uint8 codes (B, L) -> float32 (B, 4, L + W - 1) with the padding; unknown letters are zero columns."""
+        padded = F.pad(tokens, (self.padding, self.width - 1 - self.padding), value=UNKNOWN)
+        letters = torch.arange(4, dtype=tokens.dtype, device=tokens.device)
+        return (padded[:, None, :] == letters[:, None]).float()
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        pooled = self.activation(self.pool(self._normalised(tokens)))
+        dropped: torch.Tensor = self.dropout(pooled)
+        return dropped.transpose(1, 2)
+
+    def activations(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(B, F, L) after the non-linearity, before pooling."""
+        activated: torch.Tensor = self.activation(self._normalised(tokens))
+        return activated
+
+    def pooled(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(B, F, n) after pooling, before dropout."""
+        activated: torch.Tensor = self.activation(self.pool(self._normalised(tokens)))
+        return activated
+
+    def _normalised(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Convolution and batch norm in one, (B, F, L)."""
+        letters = self.one_hot(tokens)
+        weight, bias = self._folded(letters)
+        return F.conv1d(letters, weight, bias)
+
+    def _folded(self, letters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight (F, 4, W) and bias (F,) of the convolution that includes the batch norm."""
+        norm = self.norm
+        with torch.autocast(letters.device.type, enabled=False):
+            if self.training:
+                mean, variance = self._batch_statistics(letters)
+            else:
+                assert norm.running_mean is not None
+                assert norm.running_var is not None
+                mean, variance = norm.running_mean, norm.running_var
+            scale = norm.weight * torch.rsqrt(variance + norm.eps)
+            return self.conv.weight * scale[:, None, None], norm.bias - scale * mean
+
+    def _batch_statistics(self, letters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and variance (biased) of every filter over batch and positions; updates the running ones."""
+        windows = letters.unfold(2, self.width, 1).permute(0, 2, 1, 3).reshape(-1, 4 * self.width)
+        count = len(windows)
+        # Counts of letters are whole numbers: the products are exact in float32 below 2^24 windows.
+        first = windows.mean(0).double()
+        second = (windows.T @ windows).double() / count
+        covariance = second - first[:, None] * first[None, :]
+        weight = self.conv.weight.reshape(-1, 4 * self.width).double()
+        mean = weight @ first
+        variance = ((weight @ covariance) * weight).sum(1).clamp(min=0.0)
+        norm = self.norm
+        with torch.no_grad():
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            assert norm.momentum is not None
+            assert norm.num_batches_tracked is not None
+            norm.num_batches_tracked.add_(1)
+            norm.running_mean.lerp_(mean.float(), norm.momentum)
+            norm.running_var.lerp_((variance * (count / max(count - 1, 1))).float(), norm.momentum)
+        return mean.float(), variance.float()
