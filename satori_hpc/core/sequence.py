@@ -1,0 +1,127 @@
+"""DNA as small integers: A, C, G, T, N = 0 .. 4, one uint8 per position."""
+
+import numpy as np
+
+A, C, G, T, N = range(5)
+LETTERS = "ACGTN"
+COMPLEMENT = np.array([T, G, C, A, N], dtype=np.uint8)
+NOT_A_LETTER = 255
+SHUFFLE = int.from_bytes(b"shuf", "big")
+
+_LETTER_BYTES = np.frombuffer(LETTERS.encode(), dtype=np.uint8)
+
+
+def _codes() -> np.ndarray:
+    """Token of every byte: any letter that is not one of ACGT means an unknown base."""
+    codes = np.full(256, NOT_A_LETTER, dtype=np.uint8)
+    for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ":
+        token = max(LETTERS.find(letter), -1)
+        codes[[ord(letter), ord(letter.lower())]] = N if token < 0 else token
+    return codes
+
+
+_CODES = _codes()
+
+
+def encode(text: str | bytes) -> np.ndarray:
+    """Tokens of one sequence.
+
+    Args:
+        text: letters in any case; each letter other than A, C, G, T becomes N.
+
+    Returns:
+        uint8, shape (length,).
+
+    Raises:
+        ValueError: a character is not a letter; the message names it and its place, counted from 1.
+    """
+    raw = text.encode("utf-8") if isinstance(text, str) else text
+    tokens = _CODES[np.frombuffer(raw, dtype=np.uint8)]
+    wrong = np.flatnonzero(tokens == NOT_A_LETTER)
+    if wrong.size:
+        place = int(wrong[0])
+        found = raw[place : place + 1].decode("latin-1") if raw[place] < 128 else raw[place : place + 4]
+        raise ValueError(f"{found!r} at position {place + 1} is not a letter")
+    return tokens
+
+
+def decode(tokens: np.ndarray) -> str:
+    """Letters of one sequence of tokens, shape (length,)."""
+    return _LETTER_BYTES[tokens].tobytes().decode()
+
+
+def reverse_complement(tokens: np.ndarray) -> np.ndarray:
+    """The other strand, read 5' to 3'; the last axis is position."""
+    return COMPLEMENT[tokens[..., ::-1]]
+
+
+def gc(tokens: np.ndarray) -> np.ndarray:
+    """Share of C and G among the known letters of each sequence, (..., length) -> (...); NaN when none is known."""
+    known = (tokens < N).sum(axis=-1)
+    strong = ((tokens == C) | (tokens == G)).sum(axis=-1)
+    return np.divide(strong, known, out=np.full(known.shape, np.nan), where=known > 0)
+
+
+def dinucleotide_shuffle(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One sequence with the same dinucleotides in another order, drawn uniformly from all such sequences.
+
+    A sequence is a walk over its letters that uses every dinucleotide once. The walk's last step out of each letter
+    forms a tree toward the final letter; drawing that tree at random and permuting all other steps gives every walk
+    the same chance (Altschul and Erickson 1985; the tree by Wilson 1996). N takes part as a fifth letter.
+
+    Args:
+        tokens: (length,).
+        rng: source of randomness.
+
+    Returns:
+        uint8 (length,): first and last letter and all dinucleotide counts are those of `tokens`.
+    """
+    if len(tokens) < 4:
+        return tokens.copy()
+    steps = np.zeros((5, 5), dtype=np.int64)
+    np.add.at(steps, (tokens[:-1], tokens[1:]), 1)
+    last_step = _random_tree(steps, int(tokens[-1]), rng)
+    successors = []
+    for letter in range(5):
+        counts = steps[letter].copy()
+        final = last_step[letter]
+        if final >= 0:
+            counts[final] -= 1
+        order = rng.permutation(np.repeat(np.arange(5, dtype=np.uint8), counts)).tolist()
+        successors.append(order if final < 0 else [*order, final])
+    letter = int(tokens[0])
+    walk, used = [letter], [0] * 5
+    for _ in range(len(tokens) - 1):
+        following = successors[letter][used[letter]]
+        used[letter] += 1
+        letter = following
+        walk.append(letter)
+    return np.array(walk, dtype=np.uint8)
+
+
+def _random_tree(steps: np.ndarray, root: int, rng: np.random.Generator) -> list[int]:
+    """For each letter the letter its last step leads to (-1: the root, and letters that are not left)."""
+    towards = [-1] * 5
+    cumulative = np.cumsum(np.where(np.eye(5, dtype=bool), 0, steps), axis=1)
+    in_tree = {root}
+    for start in np.flatnonzero(steps.sum(axis=1)).tolist():
+        letter = start
+        while letter not in in_tree:
+            # Overwriting the direction on a second visit is what erases loops.
+            towards[letter] = int(
+                np.searchsorted(cumulative[letter], rng.integers(cumulative[letter][-1]), side="right")
+            )
+            letter = towards[letter]
+        letter = start
+        while letter not in in_tree:
+            in_tree.add(letter)
+            letter = towards[letter]
+    return towards
+
+
+def shuffled_twins(tokens: np.ndarray, *, seed: int) -> np.ndarray:
+    """A dinucleotide shuffle of every sequence, (examples, length); each keyed by (seed, example) alone."""
+    twins = np.empty_like(tokens)
+    for example, row in enumerate(tokens):
+        twins[example] = dinucleotide_shuffle(row, np.random.default_rng([seed, SHUFFLE, example]))
+    return twins

@@ -1,0 +1,95 @@
+"""Which examples train, which choose the model (valid) and which are kept for interpretation (test)."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+SPLIT = int.from_bytes(b"splt", "big")
+TRAIN, VALID, TEST = 0, 1, 2
+
+
+def group_equal(tokens: np.ndarray) -> np.ndarray:
+    """Number of the group of equal sequences that each example is in, int64 (examples,), by first appearance."""
+    numbers: dict[bytes, int] = {}
+    groups = np.empty(len(tokens), dtype=np.int64)
+    for example, row in enumerate(np.ascontiguousarray(tokens)):
+        key = hashlib.blake2b(row.tobytes(), digest_size=16).digest()
+        groups[example] = numbers.setdefault(key, len(numbers))
+    return groups
+
+
+def random(groups: np.ndarray, *, valid_fraction: float, test_fraction: float, seed: int) -> np.ndarray:
+    """Split at random; the examples of a group stay together, so that equal sequences never part.
+
+    Groups are taken in random order; each goes to test while it fits, then to valid, the others train.
+
+    Args:
+        groups: int (examples,), as `group_equal` gives them.
+        valid_fraction, test_fraction: shares of the examples; each part gets at least one when it can.
+
+    Returns:
+        uint8 (examples,), TRAIN, VALID or TEST.
+    """
+    sizes = np.bincount(groups)
+    room = {TEST: max(1, round(test_fraction * len(groups))), VALID: max(1, round(valid_fraction * len(groups)))}
+    part = np.full(len(sizes), TRAIN, dtype=np.uint8)
+    for group in np.random.default_rng([seed, SPLIT]).permutation(len(sizes)).tolist():
+        for name in (TEST, VALID):
+            if sizes[group] <= room[name]:
+                room[name] -= int(sizes[group])
+                part[group] = name
+                break
+        else:
+            if room[TEST] == 0 and room[VALID] == 0:
+                break
+    return part[groups]
+
+
+def by_chromosome(chrom: np.ndarray, *, valid: Sequence[str], test: Sequence[str]) -> np.ndarray:
+    """Split by chromosome: the named ones are valid and test, all others train.
+
+    Returns:
+        uint8 (examples,), TRAIN, VALID or TEST.
+
+    Raises:
+        ValueError: a named chromosome does not occur.
+    """
+    unknown = [name for name in (*valid, *test) if name not in set(chrom.tolist())]
+    if unknown:
+        known = sorted(set(chrom.tolist()))
+        shown = ", ".join(known[:30]) + (f", ... ({len(known)} in all)" if len(known) > 30 else "")
+        raise ValueError(f"no example is on {', '.join(unknown)}; there are: {shown}")
+    split = np.full(len(chrom), TRAIN, dtype=np.uint8)
+    split[np.isin(chrom, list(valid))] = VALID
+    split[np.isin(chrom, list(test))] = TEST
+    return split
+
+
+def complaints(labels: np.ndarray, split: np.ndarray, task: str) -> list[str]:
+    """What makes a split useless, in words: an empty part, or one in which no label has both classes.
+
+    Args:
+        labels: (examples, targets), 0 or 1.
+        split: (examples,).
+        task: "binary" or "multilabel".
+    """
+    found = []
+    for part, name in ((TRAIN, "train"), (VALID, "valid"), (TEST, "test")):
+        chosen = labels[split == part]
+        if not len(chosen):
+            found.append(f"{name}: no examples")
+        elif not ((chosen.min(axis=0) == 0) & (chosen.max(axis=0) == 1)).any():
+            what = (
+                f"all {len(chosen)} examples have label {chosen[0, 0]}"
+                if task == "binary"
+                else (f"each label is the same in all {len(chosen)} examples")
+            )
+            found.append(f"{name}: {what}")
+    return found
+
+
+def shared_groups(groups: np.ndarray, split: np.ndarray) -> int:
+    """How many groups of equal sequences have members in more than one part."""
+    parts = np.unique(np.stack([groups, split.astype(np.int64)]), axis=1)
+    return int((np.bincount(parts[0]) > 1).sum())

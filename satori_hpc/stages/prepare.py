@@ -1,0 +1,166 @@
+"""prepare: simulated sequences, or those of a FASTA file with its labels, become dataset.zarr."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from satori_hpc.config import Simulated
+from satori_hpc.core import implant, instances, pool, splits
+from satori_hpc.core.motif import Motif
+from satori_hpc.errors import ConfigError, InputError, Problems
+from satori_hpc.log import logger
+from satori_hpc.run import Run
+from satori_hpc.stores import atomic, dataset, motif_database, truth
+from satori_hpc.stores.dataset import Coordinates, Dataset
+from satori_hpc.world import Runtime
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Examples that are not split yet; `write_truth` writes what was implanted, when anything was."""
+
+    whole: Dataset
+    summary: dict[str, Any]
+    write_truth: Callable[[], None] | None = None
+
+
+def prepare(run: Run, runtime: Runtime) -> dict[str, Any]:
+    """Make the data set, and for simulated sets the truth, from the [prepare] section of run.toml.
+
+    Returns:
+        numbers about the set, for people.
+
+    Raises:
+        InputError: a file or the split cannot be used; nothing is left behind.
+        ConfigError: the rules of a simulated set cannot be obeyed.
+    """
+    atomic.remove_folder(run.dataset)
+    atomic.remove_folder(run.truth)
+    source = _simulated(run)
+    split, about_split = _split(run, source.whole)
+    whole = dataclasses.replace(source.whole, split=split)
+    if source.write_truth is not None:
+        source.write_truth()
+    dataset.write(run.dataset, whole)
+    return {**_counts(whole), **about_split, **source.summary}
+
+
+def _simulated(run: Run) -> _Source:
+    config, seed = run.config.prepare.simulated, run.config.seed
+    assert config is not None
+    known = motif_database.jaspar(
+        release=config.jaspar_release, collection=config.jaspar_collection, groups=config.jaspar_groups
+    )
+    motifs = pool.select(known, config, seed=seed)
+    pairs = pool.draw_pairs(config.tfs, config.pairs, seed=seed)
+    made = implant.simulate(_pwms(motifs, config), pairs, config, seed=seed)
+    if made.mended:
+        logger.info("%d of %d instances were mended towards the consensus", made.mended, len(made.instances.tf))
+    count, length = made.tokens.shape
+    whole = Dataset(
+        tokens=made.tokens,
+        labels=made.labels[:, None],
+        split=np.zeros(count, dtype=np.uint8),
+        names=[truth.header(example, length) for example in range(count)],
+        coordinates=Coordinates(
+            chrom=np.array([truth.sequence_id(example) for example in range(count)]),
+            start=np.zeros(count, dtype=np.int64),
+            end=np.full(count, length, dtype=np.int64),
+            strand=np.ones(count, dtype=np.int8),
+        ),
+        targets=["label"],
+        task="binary",
+    )
+    summary = {
+        "design": config.design,
+        "tfs": config.tfs,
+        "pairs": config.pairs,
+        "instances": len(made.instances.tf),
+        "instances_mended": made.mended,
+    }
+    write_truth = functools.partial(
+        truth.write,
+        run.truth,
+        motifs,
+        pairs=pairs,
+        tokens=made.tokens,
+        instances=made.instances,
+        background=config.base_frequencies,
+    )
+    return _Source(whole, summary, write_truth)
+
+
+def _pwms(motifs: list[Motif], config: Simulated) -> list[instances.Pwm]:
+    problems = Problems("[prepare.simulated] these motifs cannot be implanted:", ConfigError)
+    made = []
+    for motif in motifs:
+        assert motif.counts is not None  # the pool takes no others
+        try:
+            made.append(
+                instances.make_pwm(
+                    motif.name,
+                    motif.counts,
+                    background=np.asarray(config.base_frequencies),
+                    pseudocount=config.pseudocount,
+                )
+            )
+        except ValueError as error:
+            problems.add(f"{error}; raise motif_information_min")
+    problems.raise_any()
+    return made
+
+
+def _split(run: Run, whole: Dataset) -> tuple[np.ndarray, dict[str, Any]]:
+    config = run.config.prepare
+    groups = splits.group_equal(whole.tokens)
+    if config.split == "random":
+        split = splits.random(
+            groups, valid_fraction=config.valid_fraction, test_fraction=config.test_fraction, seed=run.config.seed
+        )
+    else:
+        try:
+            split = splits.by_chromosome(
+                whole.coordinates.chrom, valid=config.valid_chromosomes, test=config.test_chromosomes
+            )
+        except ValueError as error:
+            raise InputError(
+                f"{run.config_file}: [prepare] valid_chromosomes, test_chromosomes: {error}; correct the lists"
+            ) from None
+    problems = Problems(f"{run.config_file}: [prepare] split = {config.split!r} gives parts that cannot be used:")
+    fix = (
+        "raise valid_fraction and test_fraction, give more examples, or change seed"
+        if config.split == "random"
+        else "choose other chromosomes"
+    )
+    for complaint in splits.complaints(whole.labels, split, whole.task):
+        problems.add(f"{complaint}; expected both classes: {fix}")
+    problems.raise_any()
+    across = splits.shared_groups(groups, split)
+    if across:
+        logger.warning("%d sequences occur in more than one part of the split, on several chromosomes", across)
+    return split, {
+        "distinct_sequences": int(groups.max()) + 1,
+        "sequences_in_several_parts": across,
+    }
+
+
+def _counts(whole: Dataset) -> dict[str, Any]:
+    """Examples per part, and per class when there are two."""
+    counts: dict[str, Any] = {
+        "examples": whole.examples,
+        "length": whole.length,
+        "task": whole.task,
+        "targets": len(whole.targets),
+    }
+    for name in dataset.SPLITS:
+        labels = whole.labels[whole.rows(name)]
+        counts[name] = len(labels)
+        if whole.task == "binary":
+            counts[f"{name}_positives"] = int(labels.sum())
+        else:
+            counts[f"{name}_labels_per_example"] = round(float(labels.sum(axis=1).mean()), 3)
+    return counts
