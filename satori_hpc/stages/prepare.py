@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from satori_hpc import provenance
 from satori_hpc.config import Simulated
 from satori_hpc.core import implant, instances, pool, splits
 from satori_hpc.core.motif import Motif
 from satori_hpc.errors import ConfigError, InputError, Problems
 from satori_hpc.log import logger
 from satori_hpc.run import Run
-from satori_hpc.stores import atomic, dataset, motif_database, truth
+from satori_hpc.stores import atomic, dataset, labelled_fasta, motif_database, truth
 from satori_hpc.stores.dataset import Coordinates, Dataset
 from satori_hpc.world import Runtime
 
@@ -40,7 +41,7 @@ def prepare(run: Run, runtime: Runtime) -> dict[str, Any]:
     """
     atomic.remove_folder(run.dataset)
     atomic.remove_folder(run.truth)
-    source = _simulated(run)
+    source = _simulated(run) if run.config.prepare.source == "simulated" else _from_files(run)
     split, about_split = _split(run, source.whole)
     whole = dataclasses.replace(source.whole, split=split)
     if source.write_truth is not None:
@@ -92,6 +93,21 @@ def _simulated(run: Run) -> _Source:
         background=config.base_frequencies,
     )
     return _Source(whole, summary, write_truth)
+
+
+def _from_files(run: Run) -> _Source:
+    config = run.config.prepare.fasta
+    assert config is not None
+    paths = run.resolve(config.fasta), run.resolve(config.table)
+    whole, summary = labelled_fasta.read(*paths, task=config.task, labels=config.labels)
+    needed = max(run.config.model.width, run.config.model.pool)
+    if whole.length < needed:
+        raise InputError(
+            f"{paths[0]}: the sequences are {whole.length} bp long; expected at least {needed} bp, the larger of "
+            f"[model] width = {run.config.model.width} and pool = {run.config.model.pool} in {run.config_file}; "
+            "use longer sequences or lower these"
+        )
+    return _Source(whole, {**summary, "sources": {str(path): provenance.file_digest(path) for path in paths}})
 
 
 def _pwms(motifs: list[Motif], config: Simulated) -> list[instances.Pwm]:
