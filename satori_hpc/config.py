@@ -235,7 +235,16 @@ class Motifs:
     )
     min_sites: int = option(10, "a filter with fewer sites has no motif", low=1)
     pseudocount: float = option(1.0, "added to every count of a column", low=0)
-    trim_bits: float = option(0.0, "trim flanking columns with less information, bits; 0 = keep all", low=0, high=2)
+    trim_bits: float = option(
+        0.2,
+        "flanking columns of a filter with less information, bits, are left out of the comparison with known motifs; "
+        "0 = compare whole filters, whose flat flanks then match the flat stretches of wide motifs",
+        low=0,
+        high=2,
+    )
+    min_match_bits: float = option(
+        5.0, "a filter is named only if the known motif's columns under it hold so much information, bits", low=0
+    )
     database: str = option(
         "jaspar", "jaspar, or a MEME file of known motifs (relative paths start at the run directory)"
     )

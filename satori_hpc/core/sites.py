@@ -1,0 +1,141 @@
+"""From activations to sites: thresholds of the filters, active positions, and the letters under the filter there.
+
+Position j of the activation track is the filter laid on tokens[j - P : j - P + W], P being the padding on the left.
+SATORI 1 cut tokens[j : j + W] instead, so that its motifs lacked their first P columns.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+UNKNOWN = 4
+SITES_AT_ONCE = 1 << 17
+
+
+class Extremes:
+    """Running maximum and mean of every filter over batches of activations; memory does not grow with the set."""
+
+    def __init__(self, filters: int) -> None:
+        self.maximum = np.full(filters, -np.inf, dtype=np.float32)
+        self._sum = np.zeros(filters, dtype=np.float64)
+        self._values = 0
+
+    def add(self, activations: torch.Tensor) -> None:
+        """Take in activations (B, F, L')."""
+        examples, _, positions = activations.shape
+        if not examples:
+            return
+        self.maximum = np.maximum(self.maximum, activations.amax(dim=(0, 2)).float().cpu().numpy())
+        # Sums are added example by example, so that the cut into batches cannot change the last bit of the mean.
+        for row in activations.sum(dim=2, dtype=torch.float64).cpu().numpy():
+            self._sum += row
+        self._values += examples * positions
+
+    @property
+    def mean(self) -> np.ndarray:
+        """(F,) float64; zeros when nothing was taken in."""
+        return self._sum / max(self._values, 1)
+
+
+def thresholds(maximum: np.ndarray, mean: np.ndarray, *, share: float, rule: str) -> np.ndarray:
+    """The activation above which (strictly) a position is a site.
+
+    Args:
+        maximum: (F,) largest activation of each filter.
+        mean: (F,) mean activation of each filter; used by the legacy rule only.
+        share: of the maximum, such as 0.65.
+        rule: "maximum": share * maximum (SATORI 2.0, lqaf209); "legacy": mean + share * (maximum - mean), the code
+            of SATORI 1.
+
+    Returns:
+        (F,) float32; +inf for a dead filter (its maximum is not above 0), which thus has no site.
+    """
+    base = np.asarray(mean, dtype=np.float64) if rule == "legacy" else np.zeros(len(maximum))
+    with np.errstate(invalid="ignore"):
+        values = base + share * (np.asarray(maximum, dtype=np.float64) - base)
+    return np.where(np.asarray(maximum) > 0, values, np.inf).astype(np.float32)
+
+
+def locate(activations: torch.Tensor, threshold: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Active positions: activation strictly above the filter's threshold.
+
+    Args:
+        activations: (B, F, L').
+        threshold: (F,) on the same device.
+
+    Returns:
+        int64 arrays (example of the batch, filter, position), ordered by example, filter, position.
+    """
+    example, filter_, position = torch.nonzero(activations > threshold[None, :, None], as_tuple=True)
+    return example.cpu().numpy(), filter_.cpu().numpy(), position.cpu().numpy()
+
+
+def windows(
+    tokens: np.ndarray, example: np.ndarray, position: np.ndarray, *, padding: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The letters under the filter at each site: tokens[j - padding : j - padding + width].
+
+    Args:
+        tokens: (B, L) uint8.
+        example, position: (S,) row of `tokens` and position j on the activation track.
+        padding, width: of the filter, bp.
+
+    Returns:
+        kept: (S,) bool, False where the window leaves the sequence or holds an unknown letter.
+        letters: (kept.sum(), width) uint8, each 0..3, in the order of the sites.
+    """
+    start = position - padding
+    kept = (start >= 0) & (start + width <= tokens.shape[1])
+    inside = np.flatnonzero(kept)
+    letters = tokens[example[inside, None], start[inside, None] + np.arange(width)]
+    known = (letters < UNKNOWN).all(axis=1)
+    kept[inside[~known]] = False
+    return kept, letters[known]
+
+
+@dataclass(frozen=True)
+class SiteCounts:
+    """Letters under the sites of every filter, as whole numbers: the order of the batches cannot change them.
+
+    Attributes:
+        letters: (F, W, 4) int64, sites that hold the letter at the column.
+        sites: (F,) int64, windows counted.
+        sequences: (F,) int64, examples with at least one of them.
+    """
+
+    letters: np.ndarray
+    sites: np.ndarray
+    sequences: np.ndarray
+
+    @staticmethod
+    def empty(filters: int, width: int) -> "SiteCounts":
+        return SiteCounts(
+            letters=np.zeros((filters, width, 4), dtype=np.int64),
+            sites=np.zeros(filters, dtype=np.int64),
+            sequences=np.zeros(filters, dtype=np.int64),
+        )
+
+    def add(self, tokens: np.ndarray, activations: torch.Tensor, threshold: torch.Tensor, *, padding: int) -> None:
+        """Count the sites of a batch; an example must not be spread over several calls.
+
+        Args:
+            tokens: (B, L) uint8.
+            activations: (B, F, L') of these tokens, on any device.
+            threshold: (F,) on the device of `activations`.
+            padding: of the filters, bp.
+        """
+        filters, width, _ = self.letters.shape
+        example, filter_, position = locate(activations, threshold)
+        present = np.zeros((len(tokens), filters), dtype=bool)
+        columns = np.arange(width) * 4
+        # In pieces: a low threshold on a large batch would make windows larger than the activations themselves.
+        for begin in range(0, len(example), SITES_AT_ONCE):
+            piece = slice(begin, begin + SITES_AT_ONCE)
+            kept, letters = windows(tokens, example[piece], position[piece], padding=padding, width=width)
+            owner = filter_[piece][kept]
+            cells = owner[:, None] * (4 * width) + columns + letters
+            self.letters.reshape(-1)[:] += np.bincount(cells.ravel(), minlength=self.letters.size)
+            self.sites[:] += np.bincount(owner, minlength=filters)
+            present[example[piece][kept], owner] = True
+        self.sequences[:] += present.sum(axis=0)

@@ -1,0 +1,202 @@
+"""motifs: from the filters of the trained network to motifs and TF names.
+
+Two passes over the sequences: the first finds each filter's maximum, which sets its threshold; the second counts the
+letters under its sites.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from satori_hpc import config as config_module
+from satori_hpc import provenance
+from satori_hpc.core import motif, sites, tomtom
+from satori_hpc.core.motif import Motif
+from satori_hpc.core.sites import Extremes, SiteCounts
+from satori_hpc.errors import InputError, SatoriError
+from satori_hpc.log import logger, progress
+from satori_hpc.models.satori import Satori
+from satori_hpc.run import Run
+from satori_hpc.stores import atomic, checkpoint, dataset, motif_database, predictions
+from satori_hpc.stores import motifs as motif_store
+from satori_hpc.stores.dataset import Dataset
+from satori_hpc.world import Runtime
+
+
+def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
+    """Write motifs/ of a run.
+
+    Raises:
+        InputError: the database of known motifs cannot be used.
+        SatoriError: no sequence qualifies.
+    """
+    config = run.config.motifs
+    database = _database(run)
+    data = dataset.read(run.dataset)
+    device = runtime.torch_device()
+    model, _ = checkpoint.load_model(run.best, device)
+    tokens = data.tokens[_rows(run, data)]
+    atomic.remove_folder(run.motifs)
+
+    extremes = Extremes(model.filters)
+    for _, activations in _activations(model, tokens, runtime, what="thresholds"):
+        extremes.add(activations)
+    threshold = sites.thresholds(extremes.maximum, extremes.mean, share=config.threshold, rule=config.threshold_rule)
+    counts = SiteCounts.empty(model.filters, model.width)
+    threshold_there = torch.from_numpy(threshold).to(device)
+    for batch, activations in _activations(model, tokens, runtime, what="sites"):
+        counts.add(batch, activations, threshold_there, padding=model.padding)
+
+    written = np.flatnonzero(counts.sites >= config.min_sites)
+    found = [
+        Motif(
+            name=f"filter{number}",
+            ppm=motif.probabilities(counts.letters[number], config.pseudocount),
+            sites=int(counts.sites[number]),
+        )
+        for number in written
+    ]
+    tf = _tf_columns(run, written, found, database, runtime)
+    motif_store.write(
+        run.motifs,
+        motifs=found,
+        background=_letter_frequencies(tokens),
+        filters=_filter_columns(extremes.maximum, threshold, counts, written, found),
+        tf=tf,
+    )
+    named = np.asarray(tf["named"], dtype=bool)
+    if not named.any():
+        logger.warning("no filter could be named after a known motif; no TF pair will come out of this run")
+    return {
+        "sequences": len(tokens),
+        "filters": model.filters,
+        "filters with sites": int((counts.sites > 0).sum()),
+        "filters with a motif": len(found),
+        "filters with a TF": int(named.sum()),
+        "TFs": len(set(np.asarray(tf["tf"], dtype=object)[named])),
+        "database": database.title,
+        "database motifs": len(database.motifs),
+        "database digest": database.digest,
+        "sources": database.sources,
+    }
+
+
+@dataclass(frozen=True)
+class _Database:
+    """Known motifs: title for people, digest over what was read, sources {file: SHA-256} for staleness."""
+
+    motifs: list[Motif]
+    title: str
+    digest: str
+    sources: dict[str, str]
+
+
+def _database(run: Run) -> _Database:
+    config = run.config.motifs
+    if config.database == "jaspar":
+        known = motif_database.jaspar(
+            release=config.jaspar_release, collection=config.jaspar_collection, groups=config.jaspar_groups
+        )
+        total = hashlib.sha256()
+        for item in known:
+            total.update(f"{item.identifier}\0{item.name}\0{item.width}\n".encode())
+            total.update(np.ascontiguousarray(item.ppm, dtype="<f8").tobytes())
+        groups = ", ".join(config.jaspar_groups) or "all groups"
+        title = f"{config.jaspar_release} {config.jaspar_collection} ({groups})"
+        return _Database(known, title, total.hexdigest(), {})
+    path = run.resolve(config.database)
+    if not path.is_file():
+        raise InputError(f"{run.config_file}: [motifs] database = {config.database!r}: no file {path}")
+    known, _ = motif_store.read_meme(path)
+    digest = provenance.file_digest(path)
+    return _Database(known, Path(config.database).name, digest, {str(path): digest})
+
+
+def _rows(run: Run, data: Dataset) -> np.ndarray:
+    """Examples whose sites make the motifs: of the split, and for binary sets positives found with confidence."""
+    config = run.config.motifs
+    rows = data.rows(config.split)
+    if data.task == "multilabel":
+        if not len(rows):
+            raise SatoriError(f"the {config.split} split is empty; change [motifs] split in {run.config_file}")
+        return rows
+    _, probability = predictions.read(run.predictions)
+    positive = data.labels[rows, 0] == 1
+    confident = probability[rows, 0] > config.min_probability
+    if not (positive & confident).any():
+        best = probability[rows, 0][positive].max(initial=0.0)
+        raise SatoriError(
+            f"no sequence to make motifs from: of {len(rows)} examples in the {config.split} split {positive.sum()} "
+            f"are positive, and none of these is predicted above {config.min_probability} (largest: {best:.3f}); train "
+            f"longer, or lower [motifs] min_probability or change its split in {run.config_file}"
+        )
+    selected: np.ndarray = rows[positive & confident]
+    return selected
+
+
+def _activations(
+    model: Satori, tokens: np.ndarray, runtime: Runtime, *, what: str
+) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+    """(tokens (B, L), first-layer activations (B, F, L)) batch by batch; nothing behind the first layer is computed."""
+    device = runtime.torch_device()
+    begins = range(0, len(tokens), runtime.batch_size)
+    for begin in progress(begins, what=what, unit="batch"):
+        batch = np.ascontiguousarray(tokens[begin : begin + runtime.batch_size])
+        with torch.inference_mode():
+            activations = model.stem.activations(torch.from_numpy(batch).to(device))
+        yield batch, activations
+
+
+def _letter_frequencies(tokens: np.ndarray) -> np.ndarray:
+    """Frequencies of A, C, G, T among the known letters."""
+    counts = np.bincount(tokens.ravel(), minlength=5)[:4]
+    # A letter that never occurs would make the background useless for others: one count is added to each.
+    return motif.probabilities(counts, 1.0)
+
+
+def _filter_columns(
+    maximum: np.ndarray, threshold: np.ndarray, counts: SiteCounts, written: np.ndarray, found: list[Motif]
+) -> dict[str, Any]:
+    filters = len(threshold)
+    information = np.full(filters, np.nan)
+    consensus = [""] * filters
+    for number, item in zip(written.tolist(), found, strict=True):
+        information[number] = motif.information(item.ppm).sum()
+        consensus[number] = motif.consensus(item.ppm)
+    return {
+        "filter": np.arange(filters, dtype=np.int32),
+        "threshold": threshold,
+        "maximum": maximum.astype(np.float32),
+        "sites": counts.sites,
+        "sequences": counts.sequences,
+        "information": information,
+        "consensus": consensus,
+        "written": np.isin(np.arange(filters), written),
+    }
+
+
+def _tf_columns(
+    run: Run, written: np.ndarray, found: list[Motif], database: _Database, runtime: Runtime
+) -> dict[str, Any]:
+    config: config_module.Motifs = run.config.motifs
+    best = tomtom.best(
+        [item.ppm for item in found], database.motifs, trim_bits=config.trim_bits, threads=runtime.cpu_threads()
+    )
+    known = [database.motifs[match.target] for match in best]
+    return {
+        "filter": written.astype(np.int32),
+        "tf": [item.name for item in known],
+        "motif_id": [item.identifier or item.name for item in known],
+        "p": [match.p for match in best],
+        "q": [match.q for match in best],
+        "strand": [match.strand for match in best],
+        "offset": [match.offset for match in best],
+        "ties": [match.ties for match in best],
+        "bits": [match.bits for match in best],
+        "named": [match.q <= config.max_q and match.bits >= config.min_match_bits for match in best],
+    }
