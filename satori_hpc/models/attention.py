@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from satori_hpc.models import kernels
+
 
 class Attention(nn.Module):
     """(B, n, inputs) -> (B, n, mixing), with the attention and its entropy on request."""
@@ -19,7 +21,7 @@ class Attention(nn.Module):
         self.heads = heads
         self.head_size = head_size
         self.project = nn.Linear(inputs, 3 * heads * head_size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = kernels.Dropout(dropout)
         self.head_activation = nn.ReLU()
         self.mix = nn.Linear(heads * head_size, mixing)
         self.mix_activation = nn.ReLU()
@@ -28,17 +30,17 @@ class Attention(nn.Module):
         self, tokens: torch.Tensor, *, attention: bool = False, entropy: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         """Mixed heads (B, n, mixing), attention (B, h, n, n) or None, entropy (B,) or None."""
-        query, key, value = self._split(self.project(tokens))
+        query, key, value = self._split(kernels.linear(tokens, self.project.weight, self.project.bias))
         kept = rows = None
         if attention or entropy or (self.training and self.dropout.p > 0):
             scores = self._scores(query, key)
-            weights, rows = softmax_with_entropy(scores) if entropy else (torch.softmax(scores, dim=-1), None)
+            weights, rows = kernels.SoftmaxEntropy.apply(scores) if entropy else (torch.softmax(scores, dim=-1), None)
             kept = weights if attention else None
             read = self.dropout(weights).to(value.dtype) @ value
         else:
             read = F.scaled_dot_product_attention(query, key, value)
         heads = self.head_activation(read.transpose(1, 2).flatten(2))
-        mixed: torch.Tensor = self.mix_activation(self.mix(heads))
+        mixed: torch.Tensor = self.mix_activation(kernels.linear(heads, self.mix.weight, self.mix.bias))
         return mixed, kept, None if rows is None else rows.mean(dim=2).sum(dim=1)
 
     def rows(self, tokens: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
@@ -46,8 +48,8 @@ class Attention(nn.Module):
         size = self.heads * self.head_size
         weight, bias = self.project.weight, self.project.bias
         chosen = tokens.gather(1, cells[:, :, None].expand(-1, -1, tokens.shape[2]))
-        query = self._by_head(F.linear(chosen, weight[:size], bias[:size]))
-        key = self._by_head(F.linear(tokens, weight[size : 2 * size], bias[size : 2 * size]))
+        query = self._by_head(kernels.linear(chosen, weight[:size], bias[:size]))
+        key = self._by_head(kernels.linear(tokens, weight[size : 2 * size], bias[size : 2 * size]))
         return torch.softmax(self._scores(query, key), dim=-1)
 
     def _scores(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
@@ -60,13 +62,3 @@ class Attention(nn.Module):
     def _by_head(self, projected: torch.Tensor) -> torch.Tensor:
         """(B, n, h * d) -> (B, h, n, d)."""
         return projected.unflatten(2, (self.heads, self.head_size)).transpose(1, 2)
-
-
-def softmax_with_entropy(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Softmax over the last axis and the entropy of every row, nats.
-
-    In log-softmax form: at an underflowed probability the value is 0 and its gradient finite, without an epsilon.
-    """
-    logs = torch.log_softmax(scores, dim=-1)
-    weights = logs.exp()
-    return weights, -(weights * logs).sum(dim=-1)
