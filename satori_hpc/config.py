@@ -41,7 +41,15 @@ class Simulated:
     negative_motifs_max: int = option(3, "published design: most motifs in a negative", low=0)
     negative_gap: int = option(40, "published design: smallest gap between any two motifs of a negative, bp", low=0)
     negative_repeats: bool = option(False, "published design: may a TF occur twice in one negative?")
-    order: str = option("random", "order of the two members of a pair", choices=("random", "fixed"))
+    negative_tfs: str = option(
+        "uniform",
+        "hard design: how unlisted pairs are drawn: uniform = each alike, so TFs with many listed pairs are rarer in "
+        "negatives and their bare presence tells much of the class; matched = every TF is as common as in positives",
+        choices=("uniform", "matched"),
+    )
+    order: str = option(
+        "random", "order of the two members of a pair; fixed = by name, left to right", choices=("random", "fixed")
+    )
     strand: str = option("forward", "strand of an instance: both = each on its own", choices=("forward", "both"))
     shared_tfs: bool = option(True, "may one TF occur in several of the pairs of one sequence?")
     min_score_fraction: float = option(
@@ -53,7 +61,11 @@ class Simulated:
     pseudocount: float = option(
         0.8, "pseudo-count added to a column of counts, shared by background frequency", low=1e-6
     )
-    placement_tries: int = option(200, "tries at placing the motifs of a sequence before they are drawn anew", low=1)
+    placement_tries: int = option(
+        200,
+        "draws of the motifs and gaps of a sequence until they fit and obey the rules; then the run is refused",
+        low=1,
+    )
     instance_tries: int = option(1000, "draws of an instance before it is mended toward the consensus", low=1)
     jaspar_release: str = option("JASPAR2026", "release of JASPAR, as pyjaspar names it")
     jaspar_collection: str = option("CORE", "collection of JASPAR")
@@ -74,8 +86,8 @@ class Simulated:
             yield f"pairs = {self.pairs}: {self.tfs} TFs form only {possible} pairs"
         if 2 * self.pairs < self.tfs:
             yield f"pairs = {self.pairs}: too few for each of {self.tfs} TFs to be in one"
-        if self.design == "hard" and self.pairs == possible:
-            yield "design = 'hard' needs unlisted pairs: lower pairs or raise tfs"
+        if self.design == "hard" and 0 <= possible - self.pairs < self.pairs_per_positive_max:
+            yield "design = 'hard' needs as many unlisted pairs as a positive holds: lower pairs or raise tfs"
         for low, high in (
             ("pairs_per_positive_min", "pairs_per_positive_max"),
             ("pair_gap_min", "pair_gap_max"),
