@@ -73,6 +73,9 @@ def compare(queries: list[np.ndarray], targets: list[np.ndarray], *, threads: in
             len(targets),
             FEW_TARGETS,
         )
+    logger.info(
+        "Tomtom: %d motifs against %d known ones (the first time on a machine it compiles for a minute or two)", *shape
+    )
     both = [*targets, *(motif.reverse_complement(target) for target in targets)]
     p, score, offset = _memelite(queries, both, threads)[:3]
     n = len(targets)
