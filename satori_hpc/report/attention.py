@@ -1,0 +1,128 @@
+"""How attention looks: values, one example, and what the two classes give."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import LinearSegmentedColormap, LogNorm
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from satori_hpc.report import style
+from satori_hpc.report.data import AttentionMap, Method
+
+MAX_MARKS = 26
+_SHADES = LinearSegmentedColormap.from_list("satori", ["#ffffff", "#cfe1f2", "#6aaad6", style.ACCENT, "#08264a"])
+
+
+def _log_bins(values: np.ndarray, count: int) -> np.ndarray:
+    low, high = np.quantile(values, 0.0005), values.max()
+    return np.geomspace(max(float(low), 1e-9), float(high) * 1.0001 + 1e-12, count)
+
+
+def distribution(sample: np.ndarray, positions: int, methods: list[Method]) -> str:
+    """Attention values of top examples, and pair scores by class, on log axes; an <svg>.
+
+    Args:
+        sample: attention values, any shape; values of 0 are not drawn.
+        positions: a row without preference has 1 / positions everywhere.
+        methods: those with pair scores on both sides.
+    """
+    scored = [method for method in methods if (method.foreground > 0).any() and (method.background > 0).any()]
+    with style.look():
+        drawing = style.figure(3.7 * (1 + len(scored)) + 0.2, 2.8)
+        axes = np.atleast_1d(drawing.subplots(1, 1 + len(scored)))
+        values = sample[sample > 0].ravel()
+        axes[0].hist(values, bins=_log_bins(values, 60).tolist(), color=style.ACCENT, linewidth=0)
+        axes[0].axvline(1 / positions, color=style.WARM, linewidth=1.2)
+        axes[0].annotate(
+            f"uniform: 1/{positions}", (1 / positions, 1), xycoords=("data", "axes fraction"), xytext=(4, -9),
+            textcoords="offset points", color=style.WARM, fontsize=7.5,
+        )  # fmt: skip
+        axes[0].set(xscale="log", yscale="log", xlabel="attention value", ylabel="values")
+        axes[0].set_title("All attention values, top examples")
+        _plain_ticks(axes[0].xaxis)
+        _plain_ticks(axes[0].yaxis)
+        for axis, method in zip(axes[1:], scored, strict=True):
+            _by_class(axis, method)
+        return style.to_svg(drawing, "distribution")
+
+
+def _by_class(axis: Axes, method: Method) -> None:
+    """Step histograms of the two classes' pair scores."""
+    foreground, background = method.foreground, method.background
+    both = np.concatenate([foreground[foreground > 0], background[background > 0]])
+    bins = _log_bins(both, 45).tolist()
+    for values, colour, label in (
+        (background, style.QUIET, "background"),
+        (foreground, style.ACCENT, "foreground"),
+    ):
+        share = np.full(len(values), 1 / len(values))
+        axis.hist(values, bins=bins, weights=share, histtype="step", color=colour, linewidth=1.6, label=label)
+    if method.cutoff is not None and method.cutoff > 0:
+        axis.axvline(method.cutoff, color=style.INK, linestyle=":", linewidth=1, label="cut-off")
+    axis.set(xscale="log", xlabel=f"pair score ({method.name})", ylabel="share of scores", title="Pair scores by class")
+    axis.set_ylim(top=axis.get_ylim()[1] * 1.45)  # room for the legend
+    axis.legend(loc="upper left")
+    _plain_ticks(axis.xaxis)
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """Ticks of a logarithmic axis as plain numbers: our figures parse no mathematics in text."""
+    axis.set_major_locator(LogLocator(numticks=6))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def thin_marks(marks: list[tuple[int, str]], positions: int) -> list[tuple[int, str]]:
+    """Marks that can be read: neighbours of one name become one, and labels keep a distance.
+
+    Args:
+        marks: (position, name), ordered by position.
+        positions: length of the axis.
+    """
+    gap = max(1, positions // MAX_MARKS)
+    kept: list[tuple[int, str]] = []
+    for position, name in marks:
+        if kept and position - kept[-1][0] < gap:
+            if name not in kept[-1][1].split(" / ") and kept[-1][1].count(" / ") < 1:
+                kept[-1] = (kept[-1][0], f"{kept[-1][1]} / {name}")
+        else:
+            kept.append((position, name))
+    return kept
+
+
+def heat_map(attention: AttentionMap) -> str:
+    """One example's attention with its motif sites at the axes; an <svg> holding a bitmap and real text."""
+
+    def to_bp(position: Any) -> Any:
+        return position * attention.pool
+
+    def to_position(bp: Any) -> Any:
+        return bp / attention.pool
+
+    size = len(attention.values)
+    marks = thin_marks(attention.marks, size)
+    places, names = [place for place, _ in marks], [name for _, name in marks]
+    with style.look():
+        drawing = style.figure(7.2, 6.4)
+        axis = drawing.subplots()
+        shown = np.maximum(attention.values, 1e-6)
+        norm = LogNorm(vmin=float(np.quantile(shown, 0.05)), vmax=float(shown.max()))
+        image = axis.imshow(shown, cmap=_SHADES, norm=norm, interpolation="nearest", aspect="equal")
+        for place in places:
+            axis.axhline(place, color=style.WARM, linewidth=0.35, alpha=0.6)
+            axis.axvline(place, color=style.WARM, linewidth=0.35, alpha=0.6)
+        axis.set_xticks(places, names, rotation=90, fontsize=7)
+        axis.set_yticks(places, names, fontsize=7)
+        axis.tick_params(length=2)
+        axis.set(xlabel="position that is looked at", ylabel="position that looks")
+        for spine in axis.spines.values():
+            spine.set_visible(True)
+        ruler = axis.secondary_xaxis("top", functions=(to_bp, to_position))
+        ruler.set_xlabel("bp", fontsize=8)
+        bar = drawing.colorbar(image, ax=axis, shrink=0.7, pad=0.02)
+        bar.set_label("attention, largest over heads")
+        _plain_ticks(bar.ax.yaxis)
+        bar.outline.set_visible(False)
+        return style.to_svg(drawing, "attention-map")

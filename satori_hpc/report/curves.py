@@ -1,0 +1,155 @@
+"""Learning, ROC and precision-recall curves."""
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+from sklearn import metrics
+
+from satori_hpc.report import style
+from satori_hpc.report.data import Predictions, Training
+
+MAX_POINTS = 400
+
+
+def training(curves: Training) -> str:
+    """Losses beside the validation metric, the kept epoch marked; an <svg>."""
+    with style.look():
+        drawing = style.figure(7.6, 2.7)
+        left, right = drawing.subplots(1, 2)
+        looks = {"training": (style.QUIET, "--"), "validation": (style.ACCENT, "-")}
+        for name, values in curves.losses.items():
+            colour, line = looks.get(name, (style.INK, ":"))
+            left.plot(curves.epochs, values, line, color=colour, label=name, marker="o", markersize=2.5)
+        left.set(title="Loss", xlabel="epoch")
+        left.legend()
+        right.plot(curves.epochs, curves.values, color=style.ACCENT, marker="o", markersize=2.5)
+        best = curves.epochs[curves.best], curves.values[curves.best]
+        right.plot(*best, "o", color=style.WARM, markersize=6)
+        right.set(title=f"Validation {curves.metric}", xlabel="epoch")
+        right.annotate(
+            f"kept: epoch {best[0]}, {best[1]:.3f}",
+            best,
+            xytext=(0.98, 0.06),
+            textcoords="axes fraction",
+            ha="right",
+            color=style.WARM,
+            fontsize=8,
+        )
+        for axis in (left, right):
+            axis.margins(x=0.03)
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return style.to_svg(drawing, "training")
+
+
+def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """At most MAX_POINTS points of a curve, first and last included."""
+    if len(x) <= MAX_POINTS:
+        return x, y
+    kept = np.unique(np.linspace(0, len(x) - 1, MAX_POINTS).round().astype(int))
+    return x[kept], y[kept]
+
+
+def usable_targets(predictions: Predictions) -> list[int]:
+    """Targets with both classes among the test examples: the others have no curve."""
+    rates = predictions.labels.mean(axis=0)
+    return [t for t in range(predictions.labels.shape[1]) if 0 < rates[t] < 1]
+
+
+def auroc(predictions: Predictions) -> np.ndarray:
+    """AUROC of every usable target."""
+    return np.array(
+        [
+            metrics.roc_auc_score(predictions.labels[:, t], predictions.probability[:, t])
+            for t in usable_targets(predictions)
+        ]
+    )
+
+
+def average_precision(predictions: Predictions) -> np.ndarray:
+    """AUPR (average precision) of every usable target."""
+    return np.array(
+        [
+            metrics.average_precision_score(predictions.labels[:, t], predictions.probability[:, t])
+            for t in usable_targets(predictions)
+        ]
+    )
+
+
+def binary(predictions: Predictions) -> str:
+    """ROC and precision-recall curve of the test examples; an <svg>."""
+    labels, probability = predictions.labels[:, 0], predictions.probability[:, 0]
+    false, true, _ = metrics.roc_curve(labels, probability)
+    precision, recall, _ = metrics.precision_recall_curve(labels, probability)
+    prior = float(labels.mean())
+    with style.look():
+        drawing = style.figure(7.0, 3.3)
+        left, right = drawing.subplots(1, 2)
+        left.plot([0, 1], [0, 1], ":", color=style.QUIET, linewidth=1)
+        left.plot(*_thin(false, true), color=style.ACCENT)
+        left.set(title=f"ROC: AUROC {auroc(predictions)[0]:.3f}", xlabel="false positive rate")
+        left.set_ylabel("true positive rate")
+        right.axhline(prior, linestyle=":", color=style.QUIET, linewidth=1)
+        right.annotate(
+            f"share of positives {prior:.2f}", (0.02, prior), xytext=(0, 3), textcoords="offset points", fontsize=7.5
+        )
+        right.plot(*_thin(recall[::-1], precision[::-1]), color=style.ACCENT)
+        right.set(title=f"Precision-recall: AUPR {average_precision(predictions)[0]:.3f}", xlabel="recall")
+        right.set_ylabel("precision")
+        for axis in (left, right):
+            axis.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), aspect="equal")
+        return style.to_svg(drawing, "performance")
+
+
+def multilabel(predictions: Predictions) -> str:
+    """AUROC of every label: bars with names when few, a histogram when many; an <svg>."""
+    usable = usable_targets(predictions)
+    values = auroc(predictions)
+    with style.look():
+        if len(usable) > 24:
+            drawing = style.figure(6.4, 2.7)
+            axis = drawing.subplots()
+            axis.hist(values, bins=25, color=style.ACCENT, edgecolor="white", linewidth=0.5)
+            axis.axvline(float(values.mean()), color=style.WARM)
+            axis.set(xlabel="test AUROC of a label", ylabel="labels", title=f"Mean {values.mean():.3f}")
+        else:
+            drawing = style.figure(6.4, 0.8 + 0.22 * len(usable))
+            axis = drawing.subplots()
+            order = np.argsort(values)
+            names = [_short(predictions.targets[usable[i]]) for i in order]
+            axis.barh(range(len(order)), values[order], color=style.ACCENT, height=0.7)
+            axis.set_yticks(range(len(order)), names)
+            axis.set(xlim=(0, 1), xlabel="test AUROC", title=f"Mean {values.mean():.3f}")
+            axis.axvline(0.5, linestyle=":", color=style.QUIET, linewidth=1)
+        return style.to_svg(drawing, "performance")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 32 else name[:31] + "…"
+
+
+def pair_ranking(curves: dict[str, tuple[list[float], list[float]]], base_rate: float) -> str:
+    """Precision against recall of rankings of TF pairs, with the base rate; an <svg>.
+
+    Args:
+        curves: {name: (recall, precision)}; those named "co-occurrence" are drawn as the baseline.
+        base_rate: precision of calling every pair.
+    """
+    with style.look():
+        drawing = style.figure(5.2, 3.3)
+        axis = drawing.subplots()
+        axis.axhline(base_rate, linestyle=":", color=style.QUIET, linewidth=1)
+        axis.annotate(f"every pair called: {base_rate:.2f}", (0.99, base_rate), xytext=(0, -10),
+                      textcoords="offset points", ha="right", fontsize=7.5)  # fmt: skip
+        shades = iter((style.ACCENT, style.WARM, "#5b3c88", "#3b7a3b", style.INK))
+        for name, (recall, precision) in curves.items():
+            baseline = name == "co-occurrence"
+            axis.step(
+                [0.0, *recall],
+                [precision[0], *precision],
+                where="pre",
+                color=style.QUIET if baseline else next(shades, style.INK),
+                linestyle="--" if baseline else "-",
+                label=name,
+            )
+        axis.set(xlim=(0, 1.01), ylim=(0, 1.04), xlabel="recall of the implanted pairs", ylabel="precision")
+        axis.legend(loc="upper right")
+        return style.to_svg(drawing, "ranking")

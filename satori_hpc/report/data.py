@@ -1,0 +1,159 @@
+"""What the page is made of: plain values and arrays, so that it can be drawn without a run directory.
+
+Every part but the title may be absent; the page leaves its section out.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What was run, for the opening sentences.
+
+    Attributes:
+        examples, length, targets, filters, width, pool, heads: sizes of data and network.
+        positives: positive examples (binary), else None.
+        per_split: {"train": ..., "valid": ..., "test": ...} examples.
+        task: "binary" or "multilabel".
+        source: "simulated" or "fasta".
+        design: of the negatives of a simulated set.
+        architecture: "basic" or "deep".
+        entropy: weight of the attention entropy.
+        seed: of the run.
+        scored: {method: (foreground, background) examples scored}.
+        alpha: q-value at which an interaction is called.
+    """
+
+    examples: int
+    length: int
+    targets: int
+    filters: int
+    width: int
+    pool: int
+    heads: int
+    positives: int | None
+    per_split: dict[str, int]
+    task: str
+    source: str
+    design: str | None
+    architecture: str
+    entropy: float
+    seed: int
+    scored: dict[str, tuple[int, int]]
+    alpha: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """One value per epoch.
+
+    Attributes:
+        losses: {"training": (K,), "validation": (K,)}.
+        metric: name of the validation metric that chose the model.
+        values: float (K,), that metric.
+        best: index of the epoch whose weights were kept.
+    """
+
+    epochs: np.ndarray
+    losses: dict[str, np.ndarray]
+    metric: str
+    values: np.ndarray
+    best: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """Test examples: labels uint8 (E, T), probability float32 (E, T), names of the T targets."""
+
+    labels: np.ndarray
+    probability: np.ndarray
+    targets: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterMotif:
+    """One filter's motif, ppm float64 (w, 4) in A, C, G, T order; tf is "" and q NaN without a match."""
+
+    number: int
+    ppm: np.ndarray
+    sites: int
+    tf: str
+    q: float
+    named: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionMap:
+    """Attention of one example.
+
+    Attributes:
+        values: float32 (n, n), largest over heads; rows look at columns.
+        marks: (position, TF name) of the motif sites, by position.
+        pool: bp per position.
+        example: its name.
+        why: one sentence, why this example is shown.
+    """
+
+    values: np.ndarray
+    marks: list[tuple[int, str]]
+    pool: int
+    example: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """What one scoring method found.
+
+    Attributes:
+        name: such as "attention".
+        filter_pairs: the interaction table, one row per filter pair.
+        tf_pairs: the same by TF pair.
+        foreground, background: samples of pair scores.
+        cutoff: a pair is tested when its largest score reaches it; None when not known.
+        distances: (TF pair in words, int (K,) distances in bp) of the strongest interactions.
+    """
+
+    name: str
+    filter_pairs: pd.DataFrame
+    tf_pairs: pd.DataFrame
+    foreground: np.ndarray
+    background: np.ndarray
+    cutoff: float | None = None
+    distances: list[tuple[str, np.ndarray]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportData:
+    """Everything on the page.
+
+    Attributes:
+        known_pairs: normalised implanted pairs, or None when there is no truth.
+        evaluation: content of evaluation.json, or None.
+        records: provenance records of the stages, in order, as dictionaries.
+        settings: text of run.toml.
+        attention_sample: attention values of top examples, any order.
+        positions: n, the positions that attention sees; a uniform row has 1/n everywhere.
+        max_rows: rows of the page's tables.
+        max_logos: logos shown.
+    """
+
+    title: str
+    facts: Facts | None = None
+    training: Training | None = None
+    predictions: Predictions | None = None
+    motifs: list[FilterMotif] = field(default_factory=list)
+    attention_map: AttentionMap | None = None
+    attention_sample: np.ndarray | None = None
+    positions: int = 0
+    methods: list[Method] = field(default_factory=list)
+    known_pairs: set[tuple[str, str]] | None = None
+    evaluation: dict[str, Any] | None = None
+    records: list[dict[str, Any]] = field(default_factory=list)
+    settings: str = ""
+    max_rows: int = 2000
+    max_logos: int = 60

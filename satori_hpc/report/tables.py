@@ -1,0 +1,85 @@
+"""The interaction tables as data for the page's script."""
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from satori_hpc.core import evaluation
+
+Columns = tuple[tuple[str, str, str, str], ...]
+
+# key in the table, heading, kind (text, int, fixed, exp, flag), what it means
+TF_COLUMNS = (
+    ("tf_a", "TF A", "text", ""),
+    ("tf_b", "TF B", "text", ""),
+    ("q", "q", "exp", "Benjamini-Hochberg over all tested filter pairs; of the best filter pair"),
+    ("auc", "AUC", "fixed", "chance that a foreground score exceeds a background score; 0.5 is no effect"),
+    ("called_filter_pairs", "called", "int", "filter pairs called for these two TFs"),
+    ("filter_pairs", "tested", "int", "filter pairs tested for these two TFs"),
+    ("n_fg", "examples", "int", "foreground examples with a score, summed over filter pairs"),
+    ("median_distance", "distance, bp", "int", "median distance between the two sites"),
+)
+FILTER_COLUMNS = (
+    ("filter_a", "filter A", "int", ""),
+    ("tf_a", "TF A", "text", "best database match of filter A, where there is one"),
+    ("filter_b", "filter B", "int", ""),
+    ("tf_b", "TF B", "text", "best database match of filter B, where there is one"),
+    ("q", "q", "exp", "Benjamini-Hochberg over all tested filter pairs"),
+    ("auc", "AUC", "fixed", "chance that a foreground score exceeds a background score; 0.5 is no effect"),
+    ("n_fg", "n fore", "int", "foreground examples with a score"),
+    ("n_bg", "n back", "int", "background examples with a score"),
+    ("median_fg", "median fore", "exp", "median foreground score"),
+    ("median_bg", "median back", "exp", "median background score"),
+    ("median_distance", "distance, bp", "int", "median distance between the two sites"),
+    ("called", "called", "flag", "q at or below the level of the call"),
+)
+KNOWN = ("known", "implanted", "flag", "whether the simulation implanted this pair")
+
+
+def tf_table(table: pd.DataFrame, known: set[tuple[str, str]] | None, *, max_rows: int) -> dict[str, Any]:
+    """The TF pairs as {"columns": [...], "rows": [...], "total": ...}."""
+    columns: Columns = TF_COLUMNS
+    if known is not None:
+        flags = [evaluation.key(a, b) in known for a, b in zip(table["tf_a"], table["tf_b"], strict=True)]
+        table, columns = table.assign(known=flags), (*TF_COLUMNS, KNOWN)
+    return _content(table, columns, max_rows)
+
+
+def filter_table(table: pd.DataFrame, *, max_rows: int) -> dict[str, Any]:
+    """The filter pairs with a test, likewise."""
+    return _content(table[table["tested"].astype(bool)], FILTER_COLUMNS, max_rows)
+
+
+def _content(table: pd.DataFrame, columns: Columns, max_rows: int) -> dict[str, Any]:
+    shown = table.sort_values(["q", "auc"], ascending=[True, False], kind="stable").head(max_rows)
+    values = [[_plain(value) for value in shown[key]] for key, _, _, _ in columns]
+    called = [bool(value) for value in shown["called"]]
+    return {
+        "columns": [{"label": label, "kind": kind, "help": text} for _, label, kind, text in columns],
+        "rows": [list(row) for row in zip(*values, strict=True)],
+        "called": called,
+        "total": len(table),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A cell as JSON knows it: no NaN, no numpy; six digits are plenty on a page."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return str(value)
+
+
+def embed(content: Any) -> str:
+    """JSON that may stand inside a <script> element whatever names it holds.
+
+    "<", ">" and "&" are written as escapes, so that no name can close the element or open a comment.
+    """
+    text = json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,0 +1,129 @@
+"""The sentences and the key figures at the top of the page."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from satori_hpc.report import curves
+from satori_hpc.report.data import Facts, Method, ReportData
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A figure worth a large type: its value, what it is, and what to compare it with."""
+
+    value: str
+    label: str
+    note: str
+
+
+def _count(number: int, what: str, plural: str = "") -> str:
+    return f"{number:,} {what if number == 1 else plural or what + 's'}"
+
+
+def tiles(data: ReportData) -> list[Tile]:
+    """The key figures, those first that the page is about."""
+    found = [tile for method in data.methods for tile in _method_tiles(data, method)]
+    if data.predictions is not None and len(curves.usable_targets(data.predictions)):
+        values = curves.auroc(data.predictions)
+        what = "test AUROC" if len(data.predictions.targets) == 1 else f"mean test AUROC of {len(values)} labels"
+        found.append(Tile(f"{values.mean():.3f}", what, "0.5 is a coin, 1 is perfect"))
+    if data.motifs:
+        named = [motif for motif in data.motifs if motif.named]
+        tfs = len({motif.tf for motif in named})
+        found.append(
+            Tile(f"{len(named)} / {len(data.motifs)}", "filters named after a TF", f"{_count(tfs, 'different TF')}")
+        )
+    return found
+
+
+def _method_tiles(data: ReportData, method: Method) -> list[Tile]:
+    called = int(method.tf_pairs["called"].sum())
+    suffix = f" ({method.name})" if len(data.methods) > 1 else ""
+    found = [Tile(f"{called:,}", f"TF pairs called{suffix}", f"of {_count(len(method.tf_pairs), 'tested TF pair')}")]
+    scores = (data.evaluation or {}).get("methods", {}).get(method.name)
+    if scores:
+        base = data.evaluation["truth"]["base_rate"]  # type: ignore[index]
+        found.append(Tile(f"{scores['aupr']:.2f}", f"AUPR of the TF pairs{suffix}", f"by chance {base:.2f}"))
+    return found
+
+
+def lead(data: ReportData) -> list[str]:
+    """What was run and what came out, in a few short sentences."""
+    said = [] if data.facts is None else [_data_sentence(data.facts), _network_sentence(data.facts)]
+    for method in data.methods:
+        said.append(_found_sentence(data, method))
+    if data.evaluation and data.evaluation.get("truth"):
+        said += [verdict(data.evaluation, name) for name in data.evaluation["methods"]]
+    return said
+
+
+def _data_sentence(facts: Facts) -> str:
+    what = _count(facts.examples, "simulated sequence" if facts.source == "simulated" else "sequence")
+    parts = [f"{what} of {facts.length} bp"]
+    if facts.positives is not None:
+        parts.append(f"{facts.positives:,} of them positive")
+    else:
+        parts.append(_count(facts.targets, "label"))
+    split = ", ".join(f"{count:,} {name}" for name, count in facts.per_split.items())
+    hard = (
+        " The negatives hold as many motifs as the positives, in other pairs: only which motifs stand together tells"
+        " them apart."
+        if facts.design == "hard"
+        else ""
+    )
+    return f"{', '.join(parts)} ({split}).{hard}"
+
+
+def _network_sentence(facts: Facts) -> str:
+    entropy = (
+        f", trained with an entropy penalty of {facts.entropy:g}" if facts.entropy else ", without entropy penalty"
+    )
+    return (
+        f"The network is SATORI-{facts.architecture}: {facts.filters} filters of {facts.width} bp, "
+        f"{_count(facts.heads, 'attention head')} over positions of {facts.pool} bp{entropy}; seed {facts.seed}."
+    )
+
+
+def _found_sentence(data: ReportData, method: Method) -> str:
+    tested = int(method.filter_pairs["tested"].sum())
+    called = int(method.filter_pairs["called"].sum())
+    alpha = f" at q ≤ {data.facts.alpha:g}" if data.facts is not None else ""
+    tf_called = int(method.tf_pairs["called"].sum())
+    scored = data.facts.scored.get(method.name) if data.facts is not None else None
+    against = f" in {scored[0]:,} foreground against {scored[1]:,} background examples" if scored else ""
+    return (
+        f"{method.name.capitalize()} scores: {_count(tested, 'filter pair')} tested{against}, "
+        f"{called:,} called{alpha}; "
+        f"by name, {_count(tf_called, 'pair')} of two different TFs."
+    )
+
+
+def verdict(evaluation: dict[str, Any], name: str) -> str:
+    """One sentence on what a method's figures are worth beside what calling every pair reaches."""
+    scores, truth = evaluation["methods"][name], evaluation["truth"]
+    base, everything = truth["base_rate"], evaluation["call_all"]["f1"]
+    ratio = scores["aupr"] / base
+    if ratio >= 1.15:
+        ranking = (
+            f"{name.capitalize()} ranks implanted pairs above chance: AUPR {scores['aupr']:.2f}, chance {base:.2f}"
+        )
+    elif ratio > 0.95:
+        ranking = (
+            f"{name.capitalize()} ranks the pairs about as chance would: AUPR {scores['aupr']:.2f}, chance {base:.2f}"
+        )
+    else:
+        ranking = f"{name.capitalize()} ranks the pairs below chance: AUPR {scores['aupr']:.2f}, chance {base:.2f}"
+    if scores["nothing_called"]:
+        return ranking + ". It calls nothing, so there is no precision to speak of."
+    compare = "above" if scores["f1"] > everything + 0.005 else "not above"
+    return (
+        ranking + f". Its F1 of {scores['f1']:.2f} is {compare} the {everything:.2f} that calling every pair reaches."
+    )
+
+
+def median(values: np.ndarray) -> float:
+    """Median of the positive values, NaN when there is none."""
+    positive = values[values > 0]
+    return float(np.median(positive)) if len(positive) else float("nan")

@@ -1,0 +1,141 @@
+"""evaluate: called TF pairs against the implanted ones, beside what needs no network and what needs no thought."""
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from satori_hpc.core import cooccurrence, evaluation
+from satori_hpc.core import hits as motif_hits
+from satori_hpc.core.cooccurrence import Hits
+from satori_hpc.core.motif import Motif
+from satori_hpc.log import logger
+from satori_hpc.run import Run
+from satori_hpc.stores import atomic, dataset, motifs, tables, truth
+from satori_hpc.world import Runtime
+
+FORMAT_VERSION = 1
+NO_TRUTH = "no known pairs: the sequences come from files, and only simulated sets have a truth"
+
+
+def evaluate(run: Run, runtime: Runtime) -> dict[str, Any]:
+    """Compare every scored method with the implanted pairs and write evaluation.json.
+
+    Runs without a truth get a file that says so.
+    """
+    run.evaluation.unlink(missing_ok=True)
+    if not run.truth.exists():
+        _write(run, {"format_version": FORMAT_VERSION, "truth": None, "reason": NO_TRUTH})
+        logger.info("evaluate: %s", NO_TRUTH)
+        return {"truth": NO_TRUTH}
+    content = _compare(run)
+    _write(run, content)
+    return _summary(content)
+
+
+def _write(run: Run, content: dict[str, Any]) -> None:
+    atomic.write_text(run.evaluation, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def _compare(run: Run) -> dict[str, Any]:
+    gold = truth.read_pairs(run.truth)
+    pool = truth.read_pool(run.truth)
+    names = [motif.name for motif in pool]
+    tf = motifs.read_tf(run.motifs)
+    named = sorted(set(tf.loc[tf["named"], "tf"]))
+    everything = evaluation.call_all(gold, pool=names)
+    inside = {evaluation.normalise(name) for name in names}
+    return {
+        "format_version": FORMAT_VERSION,
+        "truth": {
+            "tfs": len(inside),
+            "pairs": len(evaluation.keys(gold)),
+            "possible_pairs": everything.called,
+            "base_rate": everything.precision,
+            "named_tfs": len(inside & {evaluation.normalise(name) for name in named}),
+            "recall_ceiling": evaluation.recall_ceiling(gold, named=named),
+        },
+        "call_all": dataclasses.asdict(everything),
+        "methods": {
+            method: _method(tables.read_tf(run.interactions(method)), gold, names)
+            for method in run.config.score.methods
+        },
+        "cooccurrence": _cooccurrence(run, pool, gold),
+    }
+
+
+def _method(table: pd.DataFrame, gold: list[tuple[str, str]], pool: list[str]) -> dict[str, Any]:
+    """Calls by q-value, ranking by -log10 q and then AUC."""
+    rows = list(zip(table["tf_a"], table["tf_b"], strict=True))
+    with np.errstate(divide="ignore"):
+        strength = -np.log10(table["q"].to_numpy(dtype=np.float64))
+    scores = evaluation.ranks(strength, table["auc"].to_numpy(dtype=np.float64))
+    called = [row for row, flag in zip(rows, table["called"], strict=True) if flag]
+    return _scored(called, evaluation.pool_scores(rows, scores, pool=pool), gold, pool)
+
+
+def _scored(
+    called: list[tuple[str, str]], scores: np.ndarray, gold: list[tuple[str, str]], pool: list[str]
+) -> dict[str, Any]:
+    labels = evaluation.pool_labels(gold, pool=pool)
+    precision, recall = evaluation.precision_recall(labels, scores)
+    return {
+        **dataclasses.asdict(evaluation.calls(called, gold, pool=pool)),
+        "aupr": evaluation.average_precision(labels, scores),
+        "curve": {"recall": recall.tolist(), "precision": precision.tolist()},
+    }
+
+
+def _cooccurrence(run: Run, pool: list[Motif], gold: list[tuple[str, str]]) -> dict[str, Any]:
+    """The baseline, on all positives of the scored split; it is given the motifs of the pool, the methods are not."""
+    data = dataset.read(run.dataset)
+    rows = data.rows(run.config.score.split)
+    tokens = data.tokens[rows[data.labels[rows, 0] == 1]]
+    options = run.config.evaluate
+    example, start, motif, _ = motif_hits.hits(tokens, [motif.ppm for motif in pool], p=options.cooccurrence_p)
+    width = np.array([motif.width for motif in pool], dtype=np.int64)
+    found = cooccurrence.measure(
+        Hits(example=example, tf=motif, start=start, end=start + width[motif]),
+        examples=len(tokens),
+        length=data.length,
+        tfs=len(pool),
+        max_gap=options.cooccurrence_range,
+    )
+    names = [motif.name for motif in pool]
+    pairs = [(names[a], names[b]) for a, b in zip(found.tf_a, found.tf_b, strict=True)]
+    # Pairs without any evidence share the last rank, as those do that a method could not test.
+    known = np.flatnonzero(~np.isnan(found.z))
+    ranked = [pairs[i] for i in known]
+    scores = evaluation.ranks(found.z[known], np.zeros(len(known)))
+    called = [pairs[i] for i in np.flatnonzero((found.q <= run.config.reduce.alpha) & (found.z > 0))]
+    return {
+        **_scored(called, evaluation.pool_scores(ranked, scores, pool=names), gold, names),
+        "sequences": len(tokens),
+        "range_bp": options.cooccurrence_range,
+        "hit_p": options.cooccurrence_p,
+    }
+
+
+def _summary(content: dict[str, Any]) -> dict[str, Any]:
+    """The figures side by side, rounded for reading."""
+    known = content["truth"]
+    lines: dict[str, Any] = {
+        "implanted": f"{known['pairs']} of {known['possible_pairs']} pairs of {known['tfs']} TFs",
+        "base rate": round(known["base_rate"], 3),
+        "recall ceiling": round(known["recall_ceiling"], 3),
+    }
+    for name, scores in {**content["methods"], "co-occurrence": content["cooccurrence"]}.items():
+        lines[name] = f"{_figures(scores)}, AUPR {scores['aupr']:.3f}"
+    lines["every pair called"] = _figures(content["call_all"])
+    return lines
+
+
+def _figures(scores: dict[str, Any]) -> str:
+    if scores["nothing_called"]:
+        return "nothing called"
+    return (
+        f"{scores['called']} called, precision {scores['precision']:.3f}, recall {scores['recall']:.3f}, "
+        f"F1 {scores['f1']:.3f}"
+    )

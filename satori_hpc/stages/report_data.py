@@ -1,0 +1,236 @@
+"""What the report shows, gathered from the artefacts of a run."""
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from satori_hpc.core import evaluation, pairs
+from satori_hpc.models.satori import Satori
+from satori_hpc.report.data import AttentionMap, Facts, FilterMotif, Method, Predictions, ReportData, Training
+from satori_hpc.run import Run
+from satori_hpc.stages import pipeline
+from satori_hpc.stores import checkpoint, dataset, motifs, predictions, records, scores, tables, truth
+from satori_hpc.stores.checkpoint import CheckpointInfo
+from satori_hpc.stores.dataset import Dataset
+from satori_hpc.stores.scores import ScoreStore
+from satori_hpc.world import Runtime
+
+DISTANCES = 6  # interactions with a histogram of distances
+SAMPLE_BLOCKS = 12  # blocks of pairs from which the distribution of scores is drawn
+SAMPLE_SCORES = 200_000
+SAMPLE_ATTENTION = 4_000_000  # attention values held for their distribution
+TOP_EXAMPLES = 32
+
+
+def gather(run: Run, runtime: Runtime) -> ReportData:
+    """Read the run; the network runs once more on a few examples, because attention itself is stored nowhere."""
+    data = dataset.read(run.dataset)
+    probability = predictions.read(run.predictions)[1]
+    model, info = checkpoint.load_model(run.best, runtime.torch_device())
+    test = data.rows("test")
+    stores = {name: scores.open_complete(run.scores(name)) for name in run.config.score.methods}
+    methods = [_method(run, name, store) for name, store in stores.items()]
+    first = next(iter(stores.values()))
+    foreground = first.examples("foreground")
+    best_first = foreground[np.argsort(-probability[foreground].max(axis=1), kind="stable")]
+    return ReportData(
+        title=run.config.report.title or run.path.resolve().name,
+        facts=_facts(run, data, stores),
+        training=_training(run, info),
+        predictions=Predictions(labels=data.labels[test], probability=probability[test], targets=data.targets),
+        motifs=_motifs(run),
+        attention_map=_attention_map(run, data, model, first, methods[0], int(best_first[0])),
+        attention_sample=_attention_sample(data, model, best_first),
+        positions=model.cells,
+        methods=methods,
+        known_pairs=evaluation.keys(truth.read_pairs(run.truth)) if run.truth.exists() else None,
+        evaluation=json.loads(run.evaluation.read_text(encoding="utf-8")),
+        records=_records(run),
+        settings=run.config_file.read_text(encoding="utf-8"),
+        max_rows=run.config.report.max_rows,
+        max_logos=run.config.report.max_logos,
+    )
+
+
+def _facts(run: Run, data: Dataset, stores: dict[str, ScoreStore]) -> Facts:
+    config = run.config
+    simulated = config.prepare.simulated
+    names = {"training": "train", "validation": "valid", "test": "test"}
+    return Facts(
+        examples=data.examples,
+        length=data.length,
+        targets=len(data.targets),
+        filters=config.model.filters,
+        width=config.model.width,
+        pool=config.model.pool,
+        heads=config.model.heads,
+        positives=int(data.labels[:, 0].sum()) if data.task == "binary" else None,
+        per_split={words: len(data.rows(split)) for words, split in names.items()},
+        task=data.task,
+        source=config.prepare.source,
+        design=simulated.design if simulated is not None else None,
+        architecture=config.model.architecture,
+        entropy=config.train.entropy,
+        seed=config.seed,
+        scored={n: (len(s.examples("foreground")), len(s.examples("background"))) for n, s in stores.items()},
+        alpha=config.reduce.alpha,
+    )
+
+
+def _training(run: Run, info: CheckpointInfo) -> Training | None:
+    history = pd.read_csv(run.history, sep="\t")
+    if history.empty:
+        return None
+    kept = np.flatnonzero(history["epoch"].to_numpy() == info.epoch)
+    select = run.config.train.select
+    return Training(
+        epochs=history["epoch"].to_numpy(),
+        losses={"training": history["train_loss"].to_numpy(), "validation": history["valid_loss"].to_numpy()},
+        metric=select.upper(),
+        values=history[f"valid_{select}"].to_numpy(),
+        best=int(kept[0]) if len(kept) else int(np.nanargmax(history[f"valid_{select}"])),
+    )
+
+
+def _motifs(run: Run) -> list[FilterMotif]:
+    """The filters that have a motif, with their best match."""
+    matches = {match["filter"]: match for match in motifs.read_tf(run.motifs).to_dict("records")}
+    nothing = {"tf": "", "q": float("nan"), "named": False}
+    found = []
+    for number, motif in motifs.read_motifs(run.motifs).items():
+        match = matches.get(number, nothing)
+        found.append(
+            FilterMotif(
+                number=number,
+                ppm=motif.ppm,
+                sites=motif.sites,
+                tf=str(match["tf"]),
+                q=float(match["q"]),
+                named=bool(match["named"]),
+            )
+        )
+    return found
+
+
+def _method(run: Run, name: str, store: ScoreStore) -> Method:
+    table = tables.read(run.interactions(name))
+    cutoff = run.config.reduce.cutoff
+    return Method(
+        name=name,
+        filter_pairs=table,
+        tf_pairs=tables.read_tf(run.interactions(name)),
+        foreground=_sample(store, "foreground"),
+        background=_sample(store, "background"),
+        cutoff=store.mean_score() if cutoff == "mean" else float(cutoff),
+        distances=_distances(store, table),
+    )
+
+
+def _sample(store: ScoreStore, group: str) -> np.ndarray:
+    """Observed scores of some evenly spaced blocks of pairs, thinned evenly: the same ones every time."""
+    starts = np.arange(0, store.pairs, store.chunk_pairs)
+    chosen = starts[np.unique(np.linspace(0, len(starts) - 1, SAMPLE_BLOCKS).round().astype(int))]
+    blocks = [store.read_scores(group, int(s), min(int(s) + store.chunk_pairs, store.pairs)) for s in chosen]
+    values = np.concatenate([block[~np.isnan(block)] for block in blocks])
+    return values[:: max(1, len(values) // SAMPLE_SCORES)]
+
+
+def _named(table: pd.DataFrame) -> pd.DataFrame:
+    """Tested filter pairs of two different named TFs, the best one of each TF pair, strongest first."""
+    rows = table[table["tested"] & (table["tf_a"] != "") & (table["tf_b"] != "") & (table["tf_a"] != table["tf_b"])]
+    key = [" ".join(sorted(pair)) for pair in zip(rows["tf_a"], rows["tf_b"], strict=True)]
+    return rows[~pd.Series(key, index=rows.index, dtype=object).duplicated()]
+
+
+def _pair_number(store: ScoreStore, row: pd.Series) -> int:
+    return int(pairs.index(row["filter_a"], row["filter_b"], filters=store.filters))
+
+
+def _words(row: pd.Series) -> str:
+    return " – ".join(sorted((row["tf_a"], row["tf_b"])))
+
+
+def _distances(store: ScoreStore, table: pd.DataFrame) -> list[tuple[str, np.ndarray]]:
+    found = []
+    rows = _named(table)
+    for _, row in rows[rows["called"]].head(DISTANCES).iterrows():
+        number = _pair_number(store, row)
+        score, distance = store.read_pair_block("foreground", number, number + 1)
+        found.append((_words(row), distance[~np.isnan(score)].astype(np.int64)))
+    return found
+
+
+def _attention_map(
+    run: Run, data: Dataset, model: Satori, store: ScoreStore, method: Method, fallback: int
+) -> AttentionMap:
+    """Attention of the example in which the strongest named interaction scores highest."""
+    named = _named(method.filter_pairs)
+    example, why, first = fallback, "The foreground example that the network is surest of.", []
+    if len(named):
+        row = named.iloc[0]
+        number = _pair_number(store, row)
+        score = store.read_scores("foreground", number, number + 1)[:, 0]
+        example = int(store.examples("foreground")[int(np.nanargmax(score))])
+        why = f"The foreground example in which the strongest interaction, {_words(row)}, scores highest."
+        first = [int(row["filter_a"]), int(row["filter_b"])]
+    tokens = _tokens(data, model, [example])
+    with torch.inference_mode():
+        attention = model(tokens, attention=True).attention
+        pooled = model.pooled(tokens)[0].float().cpu().numpy()
+    assert attention is not None
+    return AttentionMap(
+        values=attention[0].amax(dim=0).float().cpu().numpy(),
+        marks=_marks(run, pooled, apart=max(1, round(model.width / 2 / model.pool)), first=first),
+        pool=model.pool,
+        example=data.names[example],
+        why=why,
+    )
+
+
+def _marks(run: Run, pooled: np.ndarray, *, apart: int, first: list[int]) -> list[tuple[int, str]]:
+    """(position, TF) of the sites of named filters: the clearest wins where several overlap.
+
+    Args:
+        run: whose motifs these are.
+        pooled: (F, n) activations of one example.
+        apart: two marks are at least so many positions from each other.
+        first: filters whose sites come before all others.
+    """
+    filters = motifs.read_filters(run.motifs).sort_values("filter")
+    threshold, maximum = filters["threshold"].to_numpy(), filters["maximum"].to_numpy()
+    tf = motifs.read_tf(run.motifs).query("named")
+    sites = []
+    for number, name in zip(tf["filter"].tolist(), tf["tf"].tolist(), strict=True):
+        for position in np.flatnonzero(pooled[number] > threshold[number]).tolist():
+            level = float(pooled[number, position] / maximum[number])
+            sites.append((number not in first, -level, position, name))
+    marks: list[tuple[int, str]] = []
+    for _, _, position, name in sorted(sites):
+        if all(abs(position - other) >= apart for other, _ in marks):
+            marks.append((position, name))
+    return sorted(marks)
+
+
+def _attention_sample(data: Dataset, model: Satori, best_first: np.ndarray) -> np.ndarray:
+    """Attention values, all heads, of the foreground examples that the network is surest of."""
+    each = model.config.heads * model.cells**2
+    count = int(np.clip(SAMPLE_ATTENTION // each, 1, TOP_EXAMPLES))
+    with torch.inference_mode():
+        attention = model(_tokens(data, model, best_first[:count]), attention=True).attention
+    assert attention is not None
+    return np.asarray(attention.float().cpu().numpy())
+
+
+def _tokens(data: Dataset, model: Satori, rows: Any) -> torch.Tensor:
+    device = next(model.parameters()).device
+    return torch.from_numpy(np.ascontiguousarray(data.tokens[np.asarray(rows)])).to(device)
+
+
+def _records(run: Run) -> list[dict[str, Any]]:
+    """Provenance of the stages that the page rests on."""
+    read = [records.read(run.record(stage.name)) for stage in pipeline.STAGES if stage.name != "report"]
+    return [dataclasses.asdict(record) for record in read if record is not None]

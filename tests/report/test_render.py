@@ -1,0 +1,185 @@
+"""The page as text: what stands in it, what is escaped, what is left out."""
+
+import base64
+import dataclasses
+import hashlib
+import json
+import re
+
+import numpy as np
+import pytest
+
+from satori_hpc.report import logos, network, pairs, render, tables
+from satori_hpc.report.attention import thin_marks
+from satori_hpc.report.data import ReportData
+from tests import helpers_report
+
+
+@pytest.fixture(scope="module")
+def data():
+    return helpers_report.report_data()
+
+
+@pytest.fixture(scope="module")
+def page(data):
+    return render.render(data)
+
+
+def test_every_section_is_there_and_linked(page):
+    for section in ("interactions-0", "evaluation", "model", "motifs", "attention", "provenance"):
+        assert page.count(f'id="{section}"') == 1
+        assert f'<li><a href="#{section}">' in page
+
+
+def test_nothing_is_fetched_and_only_our_script_may_run(page):
+    assert not re.findall(r'(?:src|href)="(?!#|data:)[^"]*"', page)
+    assert "@import" not in page
+    assert not re.findall(r"url\((?!#|data:)", page)
+    scripts = re.findall(r"<script(?![^>]*json)[^>]*>(.*?)</script>", page, re.DOTALL)
+    assert len(scripts) == 1
+    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page
+
+
+def test_ids_are_unique(page):
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    repeated = {name for name in ids if ids.count(name) > 1}
+    assert not repeated
+    for target in re.findall(r'(?:href="|url\()#([^")]+)', page):
+        assert target in ids
+
+
+def test_the_page_is_small_and_the_same_twice(page, data):
+    assert len(page) < 8e6
+    assert render.render(data) == page
+
+
+def test_the_figures_are_those_given(page):
+    assert "30,000 simulated sequences of 300 bp" in page
+    assert ">0.48<" in page.replace("\n", "")
+    assert "AUPR 0.48, chance 0.24" in page
+    assert "above the 0.39 that calling every pair reaches" in page
+    assert "co-occurrence of motif hits, no network" in page
+
+
+def test_absent_parts_leave_no_trace():
+    page = render.render(ReportData(title="Empty"))
+    assert "<h1>Empty</h1>" in page
+    assert "<section" not in page
+    assert "<figure" not in page
+    assert "<nav" not in page
+
+
+@pytest.mark.parametrize(
+    ("section", "parts"),
+    [
+        ("interactions-0", ["methods"]),
+        ("evaluation", ["evaluation"]),
+        ("model", ["predictions"]),
+        ("model", ["training"]),
+        ("motifs", ["motifs"]),
+        ("attention", ["attention_map"]),
+        ("attention", ["attention_sample", "positions"]),
+        ("provenance", ["records"]),
+        ("provenance", ["settings"]),
+    ],
+)
+def test_each_part_stands_alone(data, section, parts):
+    page = render.render(ReportData(title="Part", **{part: getattr(data, part) for part in parts}))
+    assert page.count("<section") == 1
+    assert f'id="{section}"' in page
+    assert f'href="#{section}"' in page
+
+
+def test_real_data_has_no_evaluation_and_no_implanted_column():
+    page = render.render(helpers_report.report_data(truth=False))
+    assert 'id="evaluation"' not in page
+    assert "implanted" not in page
+
+
+def test_nothing_called(data):
+    method = data.methods[0]
+    method = dataclasses.replace(
+        method,
+        filter_pairs=method.filter_pairs.assign(called=False),
+        tf_pairs=method.tf_pairs.assign(called=False),
+        distances=[],
+    )
+    evaluation = json.loads(json.dumps(data.evaluation))
+    evaluation["methods"]["attention"].update(called=0, precision=0.0, recall=0.0, f1=0.0, nothing_called=True)
+    page = render.render(dataclasses.replace(data, methods=[method], evaluation=evaluation))
+    assert "No pair of two different TFs is called." in page
+    assert "network-0" not in page
+    assert "It calls nothing" in page
+
+
+def test_no_test_at_all(data):
+    method = data.methods[0]
+    empty = dataclasses.replace(
+        method, filter_pairs=method.filter_pairs.iloc[:0], tf_pairs=method.tf_pairs.iloc[:0], distances=[]
+    )
+    page = render.render(dataclasses.replace(data, methods=[empty]))
+    assert "could be tested" in page
+    assert 'class="datatable"' not in page
+
+
+def test_hostile_names_stay_text():
+    tfs = (*helpers_report.HOSTILE, *helpers_report.TFS[:4])
+    page = render.render(helpers_report.report_data(tfs=tfs, title=helpers_report.HOSTILE[1], filters=24))
+    assert "<script>window" not in page
+    assert "<img src=x" not in page
+    assert "&lt;script&gt;window.hacked=1" in page  # logos and figures
+    assert "\\u003cscript\\u003ewindow.hacked=1" in page  # tables
+
+
+def test_embedded_json_survives_and_cannot_close_its_element():
+    value = {"name": "</script><!--&\u2028'\"", "q": 1e-300}
+    text = tables.embed(value)
+    assert "<" not in text
+    assert "&" not in text
+    assert "\u2028" not in text
+    assert json.loads(text) == value
+    with pytest.raises(ValueError, match="JSON compliant"):
+        tables.embed(float("nan"))
+
+
+def test_tables_are_sorted_capped_and_without_nan(data):
+    table = data.methods[0].filter_pairs.copy()
+    table.loc[table.index[0], "median_distance"] = np.nan
+    content = tables.filter_table(table, max_rows=50)
+    q = [row[4] for row in content["rows"]]
+    assert len(q) == 50
+    assert q == sorted(q)
+    assert content["total"] == table["tested"].sum()
+    assert content["rows"][0][10] is None
+    known = tables.tf_table(data.methods[0].tf_pairs, data.known_pairs, max_rows=500)
+    flagged = {tuple(sorted((row[0].lower(), row[1].lower()))) for row in known["rows"] if row[-1]}
+    assert flagged == data.known_pairs & {tuple(sorted((r[0].lower(), r[1].lower()))) for r in known["rows"]}
+
+
+def test_logo_letters_are_as_high_as_their_information():
+    ppm = np.array([[1.0, 0, 0, 0], [0.25] * 4, [0.5, 0, 0.5, 0]])
+    text = logos.logo(ppm, "x")
+    heights = [float(value) for value in re.findall(r"scale\(\S+ (\S+)\)", text)]
+    # column 1: one A of two bits; column 2: nothing; column 3: A and G of half a bit each
+    assert heights == pytest.approx([logos.HEIGHT, logos.HEIGHT / 4, logos.HEIGHT / 4], abs=0.01)
+
+
+def test_network_layout_separates_nodes_and_is_the_same_twice():
+    edges = np.array([(0, 1), (1, 2), (2, 0), (3, 4)])
+    places = network.layout(6, edges)
+    assert np.array_equal(places, network.layout(6, edges))
+    distance = np.linalg.norm(places[:, None] - places[None], axis=2)[np.triu_indices(6, 1)]
+    assert distance.min() > 0.08
+    assert places.min() >= 0
+    assert places.max() <= 1
+    assert np.isfinite(network.layout(2, np.array([(0, 1)]))).all()
+
+
+def test_marks_of_one_place_become_one_label():
+    assert thin_marks([(1, "A"), (1, "B"), (1, "A"), (30, "C")], 100) == [(1, "A / B"), (30, "C")]
+
+
+def test_q_of_zero_has_a_place():
+    assert pairs.minus_log10(np.array([0.0, 1e-10, 1.0])).tolist() == pytest.approx([10.5, 10, 0])
+    assert np.isfinite(pairs.minus_log10(np.array([0.0]))).all()
