@@ -1,0 +1,34 @@
+"""Pairs of filters, numbered along the upper triangle, row by row: (0,1), (0,2), ..., (0,F-1), (1,2), ..."""
+
+from typing import Any
+
+import numpy as np
+
+
+def count(filters: int) -> int:
+    """How many unordered pairs of different filters there are."""
+    return filters * (filters - 1) // 2
+
+
+def filters_of(filters: int) -> tuple[np.ndarray, np.ndarray]:
+    """The two filters of every pair.
+
+    Args:
+        filters: F, the number of filters.
+
+    Returns:
+        filter_a, filter_b: int32 (P,), filter_a < filter_b, in the order of the pair numbers.
+    """
+    first, second = np.triu_indices(filters, k=1)
+    return first.astype(np.int32), second.astype(np.int32)
+
+
+def index(filter_a: Any, filter_b: Any, *, filters: int) -> Any:
+    """The numbers of the pairs (filter_a, filter_b), where filter_a < filter_b.
+
+    Args:
+        filter_a: the smaller filter: a number, or an int64 array or tensor.
+        filter_b: the larger one, likewise.
+        filters: F, the number of filters.
+    """
+    return filter_a * (2 * filters - filter_a - 1) // 2 + filter_b - filter_a - 1

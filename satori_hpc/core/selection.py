@@ -1,0 +1,92 @@
+"""Which examples are scored: foreground that the network got right, and a background to compare it with."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from satori_hpc.config import Score
+from satori_hpc.errors import SatoriError
+
+PURPOSE = 0x5E1EC7  # keys the generators of this module
+FOREGROUND, BACKGROUND = 0, 1
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Rows of the dataset, int64, rising."""
+
+    foreground: np.ndarray
+    background: np.ndarray
+
+
+def binary(label: np.ndarray, probability: np.ndarray, *, rows: np.ndarray, settings: Score, seed: int) -> Selection:
+    """Foreground: positives predicted as such; background: negatives predicted as such (SATORI 2.0, lqaf209).
+
+    Args:
+        label: uint8 (E,), 0 or 1.
+        probability: float32 (E,), of being positive.
+        rows: int64, the examples of the split.
+        settings: the section [score].
+        seed: of the run.
+
+    Raises:
+        SatoriError: a side is empty; says how many were considered and which options to change.
+    """
+    positive, negative = rows[label[rows] == 1], rows[label[rows] == 0]
+    right_positive, right_negative = positive, negative
+    if not settings.use_all:
+        right_positive = positive[probability[positive] > settings.positive_probability]
+        right_negative = negative[probability[negative] < settings.negative_probability]
+    if not len(right_positive) or not len(right_negative):
+        raise SatoriError(
+            f"nothing to compare: of {len(positive)} positives in the {settings.split} split {len(right_positive)} are "
+            f"foreground (probability > {settings.positive_probability}), of {len(negative)} negatives "
+            f"{len(right_negative)} are background (probability < {settings.negative_probability}). Train a better "
+            "model, or change positive_probability, negative_probability, use_all or split in [score] of run.toml"
+        )
+    return Selection(
+        foreground=_draw(right_positive, settings.max_examples, seed=seed, side=FOREGROUND),
+        background=_draw(right_negative, settings.max_examples, seed=seed, side=BACKGROUND),
+    )
+
+
+def multilabel(
+    labels: np.ndarray, probability: np.ndarray, *, rows: np.ndarray, settings: Score, seed: int
+) -> np.ndarray:
+    """Foreground rows: examples whose predicted labels are right to a share of at least `min_precision`.
+
+    The background is their shuffled twins, which lie in a dataset of their own.
+
+    Args:
+        labels: uint8 (E,T).
+        probability: float32 (E,T).
+        rows, settings, seed: as in `binary`.
+
+    Raises:
+        SatoriError: no example is left; says which options to change.
+    """
+    chosen = rows
+    if not settings.use_all:
+        chosen = rows[precision(labels[rows], probability[rows], settings.label_probability) >= settings.min_precision]
+    if not len(chosen):
+        raise SatoriError(
+            f"nothing to score: of {len(rows)} examples in the {settings.split} split none has predicted labels that "
+            f"are right to a share of {settings.min_precision} (predicted: probability >= "
+            f"{settings.label_probability}). Train a better model, or change min_precision, label_probability, use_all "
+            "or split in [score] of run.toml"
+        )
+    return _draw(chosen, settings.max_examples, seed=seed, side=FOREGROUND)
+
+
+def precision(labels: np.ndarray, probability: np.ndarray, label_probability: float) -> np.ndarray:
+    """float64 (E,): share of each example's predicted labels that are right; 0 when nothing is predicted."""
+    predicted = probability >= label_probability
+    right = (predicted & (labels == 1)).sum(axis=1)
+    return right / np.maximum(predicted.sum(axis=1), 1)
+
+
+def _draw(rows: np.ndarray, most: int, *, seed: int, side: int) -> np.ndarray:
+    """At most `most` of the rows, rising; 0 = all."""
+    if not most or len(rows) <= most:
+        return np.sort(rows)
+    return np.sort(np.random.default_rng([seed, PURPOSE, side]).choice(rows, size=most, replace=False))

@@ -1,0 +1,124 @@
+"""interactions/<method>.*: the tables people read, as Parquet and as the same columns in TSV.
+
+The two registries below are the columns, in order, with their types and meanings.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from satori_hpc.errors import ArtefactError
+from satori_hpc.stores import atomic
+
+FORMAT_VERSION = 1
+
+COLUMNS: dict[str, tuple[pa.DataType, str]] = {
+    "filter_a": (pa.int32(), "first filter of the pair, the smaller number"),
+    "filter_b": (pa.int32(), "second filter of the pair"),
+    "tf_a": (pa.string(), "TF that the first filter's motif matches; empty = none"),
+    "tf_b": (pa.string(), "TF that the second filter's motif matches; empty = none"),
+    "motif_q_a": (pa.float64(), "Tomtom q-value of the first filter's best match; empty = no motif"),
+    "motif_q_b": (pa.float64(), "Tomtom q-value of the second filter's best match"),
+    "tested": (pa.bool_(), "in the tested family: enough scores on both sides and the cut-off reached"),
+    "n_fg": (pa.int64(), "foreground examples in which the pair was observed"),
+    "n_bg": (pa.int64(), "background examples in which the pair was observed"),
+    "median_fg": (pa.float64(), "median score in the foreground"),
+    "median_bg": (pa.float64(), "median score in the background"),
+    "max_fg": (pa.float64(), "largest score in the foreground"),
+    "median_distance": (pa.float64(), "median distance of the scoring cells in the foreground, bp"),
+    "u": (pa.float64(), "Mann-Whitney U of the foreground; empty = not tested, like auc, p and q"),
+    "auc": (pa.float64(), "u / (n_fg n_bg): chance that a foreground score is above a background score"),
+    "p": (pa.float64(), "one-sided p-value (foreground greater; ties and continuity corrected)"),
+    "q": (pa.float64(), "Benjamini-Hochberg q-value over all tested pairs"),
+    "called": (pa.bool_(), "tested, and q at most alpha"),
+}
+
+TF_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
+    "tf_a": (pa.string(), "first TF in alphabetical order"),
+    "tf_b": (pa.string(), "second TF"),
+    "q": (pa.float64(), "smallest q-value of the filter pairs of these two TFs"),
+    "p": (pa.float64(), "p-value of that filter pair"),
+    "auc": (pa.float64(), "AUC of that filter pair"),
+    "filter_pairs": (pa.int64(), "tested filter pairs of these two TFs"),
+    "called_filter_pairs": (pa.int64(), "called ones among them"),
+    "n_fg": (pa.int64(), "foreground observations, summed over the tested filter pairs"),
+    "median_distance": (pa.float64(), "median distance of the best filter pair in the foreground, bp"),
+    "called": (pa.bool_(), "any of the filter pairs is called"),
+}
+
+
+def write(path: Path, columns: Mapping[str, Any]) -> None:
+    """Write the table of filter pairs to `path`.parquet and `path`.tsv (`path` has no ending), each atomically."""
+    _write(path, columns, COLUMNS)
+
+
+def write_tf(path: Path, columns: Mapping[str, Any]) -> None:
+    """Write the table of TF pairs to `path`.tf.parquet and `path`.tf.tsv."""
+    _write(path.with_name(path.name + ".tf"), columns, TF_COLUMNS)
+
+
+def remove(path: Path) -> None:
+    """Remove the tables of `path`, if any."""
+    for ending in (".parquet", ".tsv", ".tf.parquet", ".tf.tsv"):
+        _ending(path, ending).unlink(missing_ok=True)
+
+
+def read(path: Path) -> pd.DataFrame:
+    """The table of filter pairs (columns: COLUMNS), sorted by q, then AUC falling.
+
+    Raises:
+        ArtefactError: missing, damaged or of another format version.
+    """
+    return _read(path, COLUMNS)
+
+
+def read_tf(path: Path) -> pd.DataFrame:
+    """The table of TF pairs (columns: TF_COLUMNS).
+
+    Raises:
+        ArtefactError: missing, damaged or of another format version.
+    """
+    return _read(path.with_name(path.name + ".tf"), TF_COLUMNS)
+
+
+def _write(path: Path, columns: Mapping[str, Any], registry: dict[str, tuple[pa.DataType, str]]) -> None:
+    fields = [
+        pa.field(name, kind, metadata={"meaning": meaning}, nullable=True) for name, (kind, meaning) in registry.items()
+    ]
+    schema = pa.schema(fields, metadata={"satori_hpc_format_version": str(FORMAT_VERSION)})
+    table = pa.table([pa.array(columns[name], type=registry[name][0]) for name in registry], schema=schema)
+    with atomic.atomic_file(_ending(path, ".parquet")) as partial:
+        pq.write_table(table, partial, compression="zstd")
+    text = table.to_pandas()
+    for name, (kind, _) in registry.items():
+        if pa.types.is_string(kind):
+            text[name] = text[name].str.replace("\t", "\\t").str.replace("\n", "\\n").str.replace("\r", "\\r")
+    with atomic.atomic_file(_ending(path, ".tsv")) as partial:
+        text.to_csv(partial, sep="\t", index=False, lineterminator="\n")
+
+
+def _read(path: Path, registry: dict[str, tuple[pa.DataType, str]]) -> pd.DataFrame:
+    file = _ending(path, ".parquet")
+    mend = f"make it: satori-hpc reduce {path.parent.parent}"
+    if not file.exists():
+        raise ArtefactError(f"{file}: no interaction table; {mend}")
+    try:
+        table = pq.read_table(file)
+    except (pa.ArrowException, OSError) as error:
+        raise ArtefactError(f"{file}: cannot be read ({error}); {mend} --force") from None
+    version = (table.schema.metadata or {}).get(b"satori_hpc_format_version", b"").decode()
+    if version != str(FORMAT_VERSION) or table.schema.names != list(registry):
+        raise ArtefactError(
+            f"{file}: expected an interaction table of format version {FORMAT_VERSION} with the columns "
+            f"{', '.join(registry)}; found version {version or 'none'} with {', '.join(table.schema.names)}; "
+            f"{mend} --force"
+        )
+    return table.to_pandas()
+
+
+def _ending(path: Path, ending: str) -> Path:
+    return path.with_name(path.name + ending)
