@@ -255,7 +255,7 @@ class Motifs:
         high=2,
     )
     min_match_bits: float = option(
-        5.0, "a filter is named only if the known motif's columns under it hold so much information, bits", low=0
+        6.0, "a filter is named only if the known motif's columns under it hold so much information, bits", low=0
     )
     database: str = option(
         "jaspar", "jaspar, or a MEME file of known motifs (relative paths start at the run directory)"
