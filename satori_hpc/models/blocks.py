@@ -1,7 +1,8 @@
 """The convolution blocks after attention of SATORI-deep, in the manner of Sei.
 
 Each block is a linear path and, on its output, a non-linear one; both are added. The last part is dilated convolutions,
-each added to the running sum (SATORI 2.0, lqaf209, figure 2; Chen et al. 2022 for Sei).
+each added to the running sum (SATORI 2.0, lqaf209, figure 2; Chen et al. 2022 for Sei). Tracks are images of height 1
+with channels last in memory, the layout in which convolutions are fastest.
 """
 
 import torch
@@ -11,20 +12,19 @@ LONG = 200
 DILATED_KERNEL = 5
 
 
+def _convolution(inputs: int, outputs: int, kernel: int, dilation: int = 1) -> nn.Conv2d:
+    """A convolution along the track that keeps its length (odd kernels)."""
+    return nn.Conv2d(inputs, outputs, (1, kernel), dilation=(1, dilation), padding=(0, kernel // 2 * dilation))
+
+
 class Block(nn.Module):
-    """(B, inputs, n) -> (B, outputs, n): two convolutions, plus two more with ReLU on top of them."""
+    """(B, inputs, 1, n) -> (B, outputs, 1, n): two convolutions, plus two more with ReLU on top of them."""
 
     def __init__(self, *, inputs: int, outputs: int, kernel: int) -> None:
         super().__init__()
-        pad = kernel // 2
-        self.linear = nn.Sequential(
-            nn.Conv1d(inputs, outputs, kernel, padding=pad), nn.Conv1d(outputs, outputs, kernel, padding=pad)
-        )
+        self.linear = nn.Sequential(_convolution(inputs, outputs, kernel), _convolution(outputs, outputs, kernel))
         self.nonlinear = nn.Sequential(
-            nn.Conv1d(outputs, outputs, kernel, padding=pad),
-            nn.ReLU(),
-            nn.Conv1d(outputs, outputs, kernel, padding=pad),
-            nn.ReLU(),
+            _convolution(outputs, outputs, kernel), nn.ReLU(), _convolution(outputs, outputs, kernel), nn.ReLU()
         )
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
@@ -62,7 +62,7 @@ class Trunk(nn.Module):
         layers: list[nn.Module] = []
         for number, width in enumerate(widths):
             if number == 1 and cells > LONG:
-                layers.append(nn.MaxPool1d(2))
+                layers.append(nn.MaxPool2d((1, 2)))
                 cells //= 2
             if number > 0:
                 layers.append(nn.Dropout(dropout))
@@ -72,7 +72,7 @@ class Trunk(nn.Module):
         self.dilated = nn.ModuleList(
             nn.Sequential(
                 nn.Dropout(dropout / 2),
-                nn.Conv1d(inputs, inputs, DILATED_KERNEL, dilation=dilation, padding=2 * dilation),
+                _convolution(inputs, inputs, DILATED_KERNEL, dilation),
                 nn.ReLU(),
             )
             for dilation in dilations
@@ -82,8 +82,8 @@ class Trunk(nn.Module):
         self.outputs = hidden
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        values = self.blocks(tokens.transpose(1, 2))
+        values = self.blocks(tokens.transpose(1, 2).unsqueeze(2))
         for layer in self.dilated:
             values = values + layer(values)
-        vector: torch.Tensor = self.head(values.mean(dim=2))
+        vector: torch.Tensor = self.head(values.mean(dim=(2, 3)))
         return vector

@@ -38,36 +38,21 @@ class Dropout(nn.Module):
             return values
         if values.device.type != "cpu":
             return F.dropout(values, self.p)
-        dropped: torch.Tensor = _Dropped.apply(values, round(self.p * _LEVELS))
-        return dropped
+        levels = round(self.p * _LEVELS)
+        words = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        kept = words.view(torch.int16)[: values.numel()].view(values.shape) >= levels - _LEVELS // 2
+        return values * kept.to(values.dtype).mul_(_LEVELS / (_LEVELS - levels))
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
-
-
-class _Dropped(torch.autograd.Function):
-    """values -> values with `levels` of 2^16 set to zero, scaled."""
-
-    @staticmethod
-    def forward(context: Any, values: torch.Tensor, levels: int) -> torch.Tensor:
-        words = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        mask = words.view(torch.int16)[: values.numel()].view(values.shape) >= levels - _LEVELS // 2
-        context.save_for_backward(mask)
-        context.scale = _LEVELS / (_LEVELS - levels)
-        return (values * mask).mul_(context.scale)
-
-    @staticmethod
-    def backward(context: Any, *gradients: torch.Tensor) -> Any:
-        (mask,) = context.saved_tensors
-        return (gradients[0] * mask) * context.scale, None
 
 
 class SoftmaxEntropy(torch.autograd.Function):
     """Scores -> softmax over the last axis, and the entropy of every row in nats.
 
     In log-softmax form: at an underflowed probability the entropy's term is 0 and its gradient finite, without an
-    epsilon. With A the softmax and g the gradients, dH = -A (log A + H), so that both outputs share one softmax backward
-    of g_A - g_H log A.
+    epsilon. With A the softmax and g the gradients, dH = -A (log A + H), so that both outputs share one softmax
+    backward, that of g_A - g_H log A.
     """
 
     @staticmethod
@@ -78,7 +63,7 @@ class SoftmaxEntropy(torch.autograd.Function):
         return weights, (weights * logs).sum(dim=-1).neg_()
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc]
+    @once_differentiable
     def backward(context: Any, *gradients: torch.Tensor) -> Any:
         weights, logs = context.saved_tensors
         upstream = torch.addcmul(gradients[0], gradients[1][..., None], logs, value=-1)

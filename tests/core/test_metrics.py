@@ -1,0 +1,56 @@
+"""Metrics over whole sets, against counts of pairs; the schedules at their corners."""
+
+import math
+
+import numpy as np
+import pytest
+
+from satori_hpc.core import metrics, schedule
+
+
+def test_auroc_is_the_share_of_pairs_in_order():
+    rng = np.random.default_rng(0)
+    labels, scores = rng.integers(0, 2, (40, 1)), rng.integers(0, 6, (40, 1)).astype(float)
+    positive, negative = scores[labels == 1], scores[labels == 0]
+    wins = sum((p > n) + 0.5 * (p == n) for p in positive for n in negative)
+    assert metrics.classification(labels, scores).auroc == pytest.approx(wins / (len(positive) * len(negative)))
+
+
+def test_aupr_is_average_precision():
+    labels, scores = np.array([[1], [0], [1], [0]]), np.array([[4.0], [3.0], [2.0], [1.0]])
+    assert metrics.classification(labels, scores).aupr == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_labels_of_one_class_are_skipped_and_counted():
+    labels = np.array([[0, 1, 0], [0, 1, 1], [0, 1, 0]])
+    scores = np.array([[0.1, 0.2, 0.3], [0.1, 0.2, 0.9], [0.3, 0.1, 0.1]])
+    found = metrics.classification(labels, scores)
+    assert (found.labels, found.skipped, found.auroc, found.aupr) == (1, 2, 1.0, 1.0)
+    nothing = metrics.classification(labels[:, :2], scores[:, :2])
+    assert math.isnan(nothing.auroc)
+    assert math.isnan(nothing.aupr)
+    assert (nothing.labels, nothing.skipped) == (0, 2)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 100])
+def test_onecycle_rises_to_the_peak_and_falls(steps):
+    rates = [schedule.learning_rate("onecycle", step, steps=steps, peak=0.1) for step in range(steps)]
+    assert max(rates) <= 0.1
+    assert min(rates) > 0
+    if steps == 100:
+        top = int(np.argmax(rates))
+        assert top in (29, 30)
+        assert rates[top] == pytest.approx(0.1, rel=0.01)
+        assert rates[0] == pytest.approx(0.1 / 25)
+        assert rates[-1] == pytest.approx(0.1 / 25e4)
+        assert np.all(np.diff(rates[: top + 1]) > 0)
+        assert np.all(np.diff(rates[top:]) < 0)
+
+
+def test_constant_rate_and_entropy_weight():
+    assert {schedule.learning_rate("constant", step, steps=5, peak=0.1) for step in range(5)} == {0.1}
+    weights = [schedule.entropy_weight(0.01, step, steps=100, warmup=0.1) for step in range(100)]
+    assert weights[0] == 0
+    assert weights[5] == pytest.approx(0.005)
+    assert set(weights[10:]) == {0.01}
+    assert schedule.entropy_weight(0.01, 0, steps=100, warmup=0.0) == 0.01

@@ -1,0 +1,111 @@
+"""SATORI-basic written the plain way: one linear layer per head, every step at full length, all attention kept.
+
+Slow and obvious. `copy_weights` gives it the weights of a fused model, so that outputs and gradients can be compared;
+the benchmark of the training step races against it.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from satori_hpc.models.satori import Satori
+
+
+class PlainHead(nn.Module):
+    def __init__(self, inputs: int, size: int, dropout: float) -> None:
+        super().__init__()
+        self.query = nn.Linear(inputs, size)
+        self.key = nn.Linear(inputs, size)
+        self.value = nn.Linear(inputs, size)
+        self.dropout = nn.Dropout(dropout)
+        self.size = size
+
+    def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        scores = torch.matmul(self.query(tokens), self.key(tokens).transpose(1, 2)) / math.sqrt(self.size)
+        attention = F.softmax(scores, dim=2)
+        return F.relu(torch.matmul(self.dropout(attention), self.value(tokens))), attention
+
+
+class PlainSatori(nn.Module):
+    """The same function as `Satori` with architecture "basic", activation "relu" or "exp" and readout "sum"."""
+
+    def __init__(self, fused: Satori) -> None:
+        super().__init__()
+        config = fused.config
+        self.padding = (fused.padding, fused.width - 1 - fused.padding)
+        self.exponential = config.activation == "exp"
+        self.conv = nn.Conv1d(4, config.filters, config.width, bias=False)
+        self.norm = nn.BatchNorm1d(config.filters)
+        self.pool = nn.MaxPool1d(config.pool)
+        self.dropout = nn.Dropout(config.dropout)
+        self.heads = nn.ModuleList(
+            PlainHead(config.filters, config.head_size, config.attention_dropout) for _ in range(config.heads)
+        )
+        self.mix = nn.Linear(config.heads * config.head_size, config.mixing_size)
+        self.last_norm = nn.LayerNorm(config.mixing_size)
+        self.output = nn.Linear(config.mixing_size, fused.output.out_features)
+
+    def activations(self, tokens: torch.Tensor) -> torch.Tensor:
+        codes = tokens.long()
+        letters = F.one_hot(codes, 5)[:, :, :4].float().transpose(1, 2)
+        normalised = self.norm(self.conv(F.pad(letters, self.padding)))
+        return torch.exp(normalised.clamp(max=10)) if self.exponential else F.relu(normalised)
+
+    def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (B, C) and attention (B, heads, n, n)."""
+        cells = self.dropout(self.pool(self.activations(tokens))).transpose(1, 2)
+        read = [head(cells) for head in self.heads]
+        mixed = F.relu(self.mix(torch.cat([values for values, _ in read], dim=2)))
+        logits = self.output(self.last_norm(mixed.sum(dim=1)))
+        return logits, torch.stack([attention for _, attention in read], dim=1)
+
+
+def entropy(attention: torch.Tensor) -> torch.Tensor:
+    """Entropy loss per sequence, (B,): loops over heads and rows; 0 log 0 = 0."""
+    total = torch.zeros(len(attention))
+    for sequence in range(len(attention)):
+        for head in attention[sequence]:
+            rows = [-(row[row > 0] * row[row > 0].log()).sum() for row in head]
+            total[sequence] += torch.stack(rows).mean()
+    return total
+
+
+def copy_weights(fused: Satori, plain: PlainSatori) -> None:
+    """Give `plain` the weights and running statistics of `fused`."""
+    with torch.no_grad():
+        plain.conv.load_state_dict(fused.stem.conv.state_dict())
+        plain.norm.load_state_dict(fused.stem.norm.state_dict())
+        for weights, biases, name in _by_projection(fused, fused.attention.project):
+            for head, weight, bias in zip(plain.heads, weights, biases, strict=True):
+                getattr(head, name).weight.copy_(weight)
+                getattr(head, name).bias.copy_(bias)
+        plain.mix.load_state_dict(fused.attention.mix.state_dict())
+        plain.last_norm.load_state_dict(fused.readout.norm.state_dict())
+        plain.output.load_state_dict(fused.output.state_dict())
+
+
+def gradients_match(fused: Satori, plain: PlainSatori) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """{name: (gradient of the fused model, the same of the plain one)}."""
+    found = {
+        "conv": (fused.stem.conv.weight.grad, plain.conv.weight.grad),
+        "norm.weight": (fused.stem.norm.weight.grad, plain.norm.weight.grad),
+        "norm.bias": (fused.stem.norm.bias.grad, plain.norm.bias.grad),
+        "mix": (fused.attention.mix.weight.grad, plain.mix.weight.grad),
+        "output": (fused.output.weight.grad, plain.output.weight.grad),
+    }
+    heads, size = len(plain.heads), plain.heads[0].size
+    weight = fused.attention.project.weight.grad.reshape(3, heads, size, -1)
+    bias = fused.attention.project.bias.grad.reshape(3, heads, size)
+    for part, name in enumerate(("query", "key", "value")):
+        found[f"{name}.weight"] = (weight[part], torch.stack([getattr(h, name).weight.grad for h in plain.heads]))
+        found[f"{name}.bias"] = (bias[part], torch.stack([getattr(h, name).bias.grad for h in plain.heads]))
+    return found
+
+
+def _by_projection(fused: Satori, project: nn.Linear) -> list[tuple[torch.Tensor, torch.Tensor, str]]:
+    heads, size = fused.config.heads, fused.config.head_size
+    weight = project.weight.reshape(3, heads, size, -1)
+    bias = project.bias.reshape(3, heads, size)
+    return [(weight[part], bias[part], name) for part, name in enumerate(("query", "key", "value"))]
