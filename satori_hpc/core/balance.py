@@ -24,7 +24,7 @@ def matched_shares(choices: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         float64 (pairs,), sums to 1.
 
     Raises:
-        ValueError: no shares do this; the message holds the number of the TF that is furthest off.
+        ValueError: no shares do this; the message is the number of the TF that stays rarest.
     """
     wanted = wanted / wanted.sum()
     first, second = choices[:, 0], choices[:, 1]
@@ -38,7 +38,9 @@ def matched_shares(choices: np.ndarray, wanted: np.ndarray) -> np.ndarray:
             return shares
         # The root damps the alternation that a symmetric fit falls into otherwise.
         factors = factors * np.sqrt(np.divide(wanted, found, out=np.zeros_like(wanted), where=found > 0))
-    raise ValueError(str(int(np.abs(found - wanted).argmax())))
+        # What cannot be fitted drifts to 0; it must not get there, or all shares would.
+        factors = np.maximum(factors / factors.max(), 1e-150)
+    raise ValueError(str(int((wanted - found).argmax())))
 
 
 def draw(shares: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

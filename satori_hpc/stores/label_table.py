@@ -70,11 +70,10 @@ def read(path: Path) -> Rows:
         if not line.strip():
             continue
         cells = [cell.strip() for cell in line.split("\t")]
-        columns = columns or max(len(cells), MIN_COLUMNS)
-        if len(cells) != columns:
-            hint = "; columns are separated by tabs" if len(cells) < MIN_COLUMNS else ", as in the rows before"
-            problems.add(f"row {number}: {len(cells)} columns; expected {_wanted(columns)}{hint}")
+        if len(cells) != (columns or len(cells)) or len(cells) < MIN_COLUMNS:
+            problems.add(f"row {number}: {_columns_complaint(len(cells), columns)}")
             continue
+        columns = len(cells)
         complaint = _interval_complaint(cells)
         if complaint:
             hint = "; a header line must be removed" if not rows.lines else ""
@@ -91,8 +90,13 @@ def read(path: Path) -> Rows:
     return rows
 
 
-def _wanted(columns: int) -> str:
-    return f"at least {columns} (chrom, start, end, ..., label)" if columns == MIN_COLUMNS else str(columns)
+def _columns_complaint(found: int, before: int) -> str:
+    if before:
+        return f"{found} columns; expected {before}, as in the rows before"
+    return (
+        f"{found} columns; expected at least {MIN_COLUMNS} (chrom, start, end, ..., label); "
+        "columns are separated by tabs"
+    )
 
 
 def _interval_complaint(cells: list[str]) -> str:

@@ -1,0 +1,66 @@
+"""Splits: sizes, equal sequences, chromosomes, and parts that cannot be used."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from satori_hpc.core import splits
+
+
+def test_groups_are_equal_sequences_by_first_appearance():
+    tokens = np.array([[0, 1], [2, 2], [0, 1], [1, 0], [2, 2]], dtype=np.uint8)
+    assert splits.group_equal(tokens).tolist() == [0, 1, 0, 2, 1]
+    assert splits.group_equal(tokens[:, ::-1]).tolist() == [0, 1, 0, 2, 1]
+
+
+def test_sizes_are_exact_when_all_sequences_differ():
+    split = splits.random(np.arange(1000), valid_fraction=0.1, test_fraction=0.25, seed=1)
+    assert split.dtype == np.uint8
+    assert np.bincount(split).tolist() == [650, 100, 250]
+    again = splits.random(np.arange(1000), valid_fraction=0.1, test_fraction=0.25, seed=1)
+    np.testing.assert_array_equal(split, again)
+    other = splits.random(np.arange(1000), valid_fraction=0.1, test_fraction=0.25, seed=2)
+    assert (split != other).any()
+
+
+@given(st.lists(st.integers(0, 12), min_size=3, max_size=80), st.integers(0, 1000))
+def test_a_group_is_never_parted_and_parts_never_exceed_their_share(numbers, seed):
+    _, groups = np.unique(numbers, return_inverse=True)
+    split = splits.random(groups, valid_fraction=0.2, test_fraction=0.3, seed=seed)
+    for group in np.unique(groups):
+        assert len(set(split[groups == group].tolist())) == 1
+    assert (split == splits.VALID).sum() <= max(1, round(0.2 * len(groups)))
+    assert (split == splits.TEST).sum() <= max(1, round(0.3 * len(groups)))
+    assert splits.shared_groups(groups, split) == 0
+
+
+def test_a_large_group_does_not_empty_the_small_parts():
+    groups = np.array([0] * 500 + list(range(1, 501)))
+    for seed in range(10):
+        split = splits.random(groups, valid_fraction=0.1, test_fraction=0.1, seed=seed)
+        assert np.bincount(split).tolist() == [800, 100, 100]
+        assert (split[:500] == splits.TRAIN).all()
+
+
+def test_chromosomes():
+    chrom = np.array(["chr1", "chr2", "chr10", "chr1", "chr3"])
+    split = splits.by_chromosome(chrom, valid=("chr2", "chr3"), test=("chr10",))
+    assert split.tolist() == [0, 1, 2, 0, 1]
+    with pytest.raises(ValueError, match="no example is on chrX, 2; there are: chr1, chr10, chr2, chr3"):
+        splits.by_chromosome(chrom, valid=("chrX",), test=("2",))
+
+
+def test_equal_sequences_on_several_chromosomes_are_counted():
+    groups = np.array([0, 1, 0, 2, 1])
+    assert splits.shared_groups(groups, np.array([0, 1, 2, 0, 1], dtype=np.uint8)) == 1
+
+
+def test_complaints():
+    split = np.array([0, 0, 1, 1, 2, 2])
+    good = np.array([0, 1, 0, 1, 1, 0])[:, None]
+    assert splits.complaints(good, split, "binary") == []
+    assert splits.complaints(np.ones((6, 1), int), split, "binary")[1] == "valid: all 2 examples have label 1"
+    assert splits.complaints(good, np.zeros(6), "binary") == ["valid: no examples", "test: no examples"]
+    many = np.array([[0, 1], [1, 1], [0, 0], [0, 1], [1, 1], [1, 1]])
+    assert splits.complaints(many, split, "multilabel") == ["test: each label is the same in all 2 examples"]

@@ -1,0 +1,145 @@
+"""dataset.zarr: what is written is read, whole or not at all, and in few files."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+import zarr
+
+from satori_hpc.errors import ArtefactError
+from satori_hpc.stores import dataset
+from satori_hpc.stores.dataset import Coordinates, Dataset
+
+
+def make(examples: int = 7, length: int = 20, targets: int = 1) -> Dataset:
+    rng = np.random.default_rng(1)
+    return Dataset(
+        tokens=rng.integers(0, 5, (examples, length), dtype=np.uint8),
+        labels=rng.integers(0, 2, (examples, targets), dtype=np.uint8),
+        split=rng.integers(0, 3, examples, dtype=np.uint8),
+        names=[f"chr{k}:é{k}" * (k % 3) + str(k) for k in range(examples)],
+        coordinates=Coordinates(
+            chrom=np.array([f"chr{k % 3}" for k in range(examples)]),
+            start=np.arange(examples, dtype=np.int64) * 10**10,
+            end=np.arange(examples, dtype=np.int64) * 10**10 + length,
+            strand=rng.integers(-1, 2, examples).astype(np.int8),
+        ),
+        targets=[f"t{k}" for k in range(targets)],
+        task="binary" if targets == 1 else "multilabel",
+    )
+
+
+def assert_same(a: Dataset, b: Dataset) -> None:
+    for name in ("tokens", "labels", "split"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+        assert getattr(b, name).dtype == np.uint8
+    for name in ("chrom", "start", "end", "strand"):
+        np.testing.assert_array_equal(getattr(a.coordinates, name), getattr(b.coordinates, name))
+    assert b.coordinates.start.dtype == np.int64
+    assert (a.names, a.targets, a.task) == (b.names, b.targets, b.task)
+
+
+@pytest.mark.parametrize(("examples", "targets"), [(1, 1), (7, 1), (1024, 3), (1025, 1), (3000, 164)])
+@pytest.mark.filterwarnings("error")
+def test_what_is_written_is_read(tmp_path, examples, targets):
+    whole = make(examples, targets=targets)
+    dataset.write(tmp_path / "dataset.zarr", whole)
+    assert_same(whole, dataset.read(tmp_path / "dataset.zarr"))
+    assert [path.name for path in tmp_path.iterdir()] == ["dataset.zarr"]
+
+
+def test_several_shards(tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset, "CHUNK_EXAMPLES", 8)
+    monkeypatch.setattr(dataset, "SHARD_EXAMPLES", 32)
+    monkeypatch.setattr(dataset, "CHUNK_ITEMS", 50)
+    whole = make(100)
+    dataset.write(tmp_path / "d", whole)
+    assert_same(whole, dataset.read(tmp_path / "d"))
+    assert len(list((tmp_path / "d" / "tokens" / "c").rglob("*"))) == 2 * 4
+
+
+def test_files_stay_few(tmp_path):
+    dataset.write(tmp_path / "d", make(200_000, length=10))
+    assert len([path for path in (tmp_path / "d").rglob("*") if path.is_file()]) < 30
+
+
+def test_rows():
+    whole = make(50)
+    for number, name in enumerate(("train", "valid", "test")):
+        rows = whole.rows(name)
+        assert rows.dtype == np.int64
+        assert (whole.split[rows] == number).all()
+    assert sum(len(whole.rows(name)) for name in dataset.SPLITS) == len(whole.rows("all")) == 50
+
+
+def test_parts_that_do_not_fit_together_are_not_written(tmp_path):
+    whole = make()
+    for change in (
+        {"labels": whole.labels[:-1]},
+        {"targets": ["a", "b"]},
+        {"task": "ternary"},
+        {"names": []},
+        {"split": whole.split + 3},
+        {"tokens": whole.tokens + 5},
+        {"labels": whole.labels + 2},
+    ):
+        with pytest.raises(ValueError, match=r"."):
+            dataset.write(tmp_path / "d", dataclasses.replace(whole, **change))
+        assert not list(tmp_path.iterdir())
+
+
+def test_an_old_data_set_survives_a_failed_write(tmp_path, monkeypatch):
+    whole = make()
+    dataset.write(tmp_path / "d", whole)
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(dataset, "_write_strings", fail)
+    with pytest.raises(OSError, match="disk full"):
+        dataset.write(tmp_path / "d", make(9))
+    assert_same(whole, dataset.read(tmp_path / "d"))
+    assert [path.name for path in tmp_path.iterdir()] == ["d"]
+
+
+def edit_attributes(path, **changes):
+    content = json.loads((path / "zarr.json").read_text())
+    content["attributes"].update(changes)
+    (path / "zarr.json").write_text(json.dumps(content))
+
+
+def test_data_sets_that_cannot_be_used_say_what_to_run(tmp_path):
+    path = tmp_path / "run" / "dataset.zarr"
+    mend = f"satori-hpc prepare {tmp_path / 'run'}"
+
+    def refused(what: str) -> None:
+        with pytest.raises(ArtefactError, match=what) as error:
+            dataset.read(path)
+        assert mend in str(error.value)
+        assert str(path) in str(error.value)
+
+    refused("there is no data set")
+    path.mkdir(parents=True)
+    refused("not a data set of this program")
+    zarr.create_group(store=path, zarr_format=3, overwrite=True)
+    refused("unfinished")
+    dataset.write(path, make())
+    edit_attributes(path, format_version=99)
+    refused("format version 99, this program reads 1")
+    edit_attributes(path, format_version=1, complete=False)
+    refused("unfinished")
+    dataset.write(path, make())
+    (path / "zarr.json").write_text("{")
+    refused("not a data set")
+    dataset.write(path, make())
+    shutil.rmtree(path / "labels")
+    refused("damaged")
+    dataset.write(path, make())
+    chunk = path / "tokens" / "c" / "0" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:-30])
+    refused("damaged")
+    dataset.write(path, make())
+    edit_attributes(path, targets=["a", "b"])
+    refused("damaged")
