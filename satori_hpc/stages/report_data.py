@@ -98,8 +98,8 @@ def _training(run: Run, info: CheckpointInfo) -> Training | None:
 
 def _motifs(run: Run) -> list[FilterMotif]:
     """The filters that have a motif, with their best match."""
-    matches = {match["filter"]: match for match in motifs.read_tf(run.motifs).to_dict("records")}
-    nothing = {"tf": "", "q": float("nan"), "named": False}
+    matches: dict[int, Any] = {match["filter"]: match for match in motifs.read_tf(run.motifs).to_dict("records")}
+    nothing: dict[str, Any] = {"tf": "", "q": float("nan"), "named": False}
     found = []
     for number, motif in motifs.read_motifs(run.motifs).items():
         match = matches.get(number, nothing)

@@ -1,0 +1,216 @@
+"""evaluate and report on a real small run, with filters named after the pool so that there is something to compare."""
+
+import builtins
+import dataclasses
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from satori_hpc.core import evaluation
+from satori_hpc.errors import ArtefactError, SatoriError
+from satori_hpc.run import Run
+from satori_hpc.stages import pipeline, report_data
+from satori_hpc.stages.evaluate import evaluate
+from satori_hpc.stages.reduce import reduce
+from satori_hpc.stages.report import report
+from satori_hpc.stores import motifs, tables, truth
+from satori_hpc.world import Runtime
+from tests import tiny
+
+RUNTIME = Runtime(device="cpu", threads=1)
+
+
+def name_filters(run: Run, names: list[str]) -> None:
+    """Give the filters that have a motif these names, in turn."""
+    tf = motifs.read_tf(run.motifs)
+    tf["tf"] = [names[i % len(names)] for i in range(len(tf))]
+    tf["named"], tf["q"] = True, 0.001
+    motifs.write(
+        run.motifs,
+        motifs=list(motifs.read_motifs(run.motifs).values()),
+        background=np.full(4, 0.25),
+        filters=motifs.read_filters(run.motifs).to_dict("list"),
+        tf=tf.to_dict("list"),
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    made = tiny.make_run(tmp_path_factory.mktemp("evaluate") / "run")
+    for stage in ("prepare", "train", "motifs", "score"):
+        pipeline.execute(made, stage, RUNTIME)
+    assert len(motifs.read_tf(made.motifs)) >= 6
+    name_filters(made, [motif.name for motif in truth.read_pool(made.truth)])
+    reduce(made, RUNTIME)
+    return made
+
+
+def write_tf(run, rows):
+    """The TF table of hand-made (tf_a, tf_b, q, auc, called) rows."""
+    names = ("tf_a", "tf_b", "q", "auc", "called")
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
+    count = len(rows)
+    filler = {"p": columns["q"], "filter_pairs": [1] * count, "called_filter_pairs": [1] * count, "n_fg": [20] * count}
+    tables.write_tf(run.interactions("attention"), {**columns, **filler, "median_distance": [9.0] * count})
+
+
+@pytest.fixture
+def restored(run):
+    """The run, whose tables a test may overwrite."""
+    yield run
+    reduce(run, RUNTIME)
+    evaluate(run, RUNTIME)
+
+
+def test_figures_stand_side_by_side(restored):
+    run = restored
+    gold = truth.read_pairs(run.truth)
+    pool = [motif.name for motif in truth.read_pool(run.truth)]
+    wrong = [pair for pair in evaluation.pairs_of(pool) if pair not in evaluation.keys(gold)]
+    # two right (one written in another case), one wrong, one with a TF outside the pool, one wrong and not called
+    write_tf(
+        run,
+        [
+            (*gold[0], 1e-9, 0.8, True),
+            (gold[1][1].upper(), gold[1][0].lower(), 1e-8, 0.7, True),
+            (*wrong[0], 1e-7, 0.6, True),
+            ("ELSEWHERE", pool[0], 1e-6, 0.6, True),
+            (*wrong[1], 0.5, 0.5, False),
+        ],
+    )
+    summary = evaluate(run, RUNTIME)
+    content = json.loads(run.evaluation.read_text())
+    assert content["truth"] == {
+        "tfs": 6,
+        "pairs": 4,
+        "possible_pairs": 15,
+        "base_rate": 4 / 15,
+        "named_tfs": 6,
+        "recall_ceiling": 1.0,
+    }
+    scores = content["methods"]["attention"]
+    assert (scores["called"], scores["correct"], scores["outside_pool"]) == (4, 2, 1)
+    assert (scores["precision"], scores["recall"], scores["f1"]) == (0.5, 0.5, 0.5)
+    # ranks within the pool: right, right, wrong, wrong, then 11 pairs that share the last rank, two of them right
+    assert scores["aupr"] == pytest.approx(1 / 4 + 1 / 4 + (2 / 4) * (4 / 15))
+    assert scores["curve"]["recall"][-1] == 1
+    assert content["call_all"]["f1"] == pytest.approx(2 * (4 / 15) / (1 + 4 / 15))
+    assert 0 <= content["cooccurrence"]["aupr"] <= 1
+    assert summary["attention"] == "4 called, precision 0.500, recall 0.500, F1 0.500, AUPR 0.633"
+    assert summary["base rate"] == pytest.approx(0.267)
+    assert "every pair called" in summary
+    assert "co-occurrence" in summary
+
+
+def test_cooccurrence_finds_the_implanted_pairs(run):
+    evaluate(run, RUNTIME)
+    found = json.loads(run.evaluation.read_text())["cooccurrence"]
+    assert found["aupr"] > 0.8  # every positive holds one listed pair within range
+    assert found["precision"] > 0.7
+    assert found["sequences"] == int(pipeline.states(run)["prepare"].record.summary["test_positives"])
+
+
+def test_nothing_tested_is_flagged(restored):
+    write_tf(restored, [])
+    summary = evaluate(restored, RUNTIME)
+    scores = json.loads(restored.evaluation.read_text())["methods"]["attention"]
+    assert scores["nothing_called"]
+    assert scores["aupr"] == pytest.approx(4 / 15)  # all tied: the base rate
+    assert summary["attention"].startswith("nothing called")
+    report(restored, RUNTIME)
+    assert "It calls nothing" in restored.report.read_text()
+
+
+def test_without_a_truth_there_is_one_line(restored):
+    hidden = restored.path / "hidden"
+    restored.truth.rename(hidden)
+    try:
+        summary = evaluate(restored, RUNTIME)
+        content = json.loads(restored.evaluation.read_text())
+        assert content["truth"] is None
+        assert "no known pairs" in content["reason"]
+        assert summary == {"truth": content["reason"]}
+        report(restored, RUNTIME)
+        page = restored.report.read_text()
+        assert 'id="evaluation"' not in page
+        assert 'id="interactions-0"' in page
+    finally:
+        hidden.rename(restored.truth)
+
+
+def test_missing_tables_are_an_error_with_the_mending_command(restored):
+    tables.remove(restored.interactions("attention"))
+    with pytest.raises(ArtefactError, match="satori-hpc reduce"):
+        evaluate(restored, RUNTIME)
+    assert not restored.evaluation.exists()
+
+
+def test_report_shows_what_the_run_found(run):
+    evaluate(run, RUNTIME)
+    summary = report(run, RUNTIME)
+    page = run.report.read_text()
+    for section in ("interactions-0", "evaluation", "model", "motifs", "attention", "provenance"):
+        assert f'id="{section}"' in page
+    rows = json.loads(re.search(r'id="data-tf-0">(.*?)</script>', page).group(1))["rows"]
+    table = tables.read_tf(run.interactions("attention"))
+    assert len(rows) == len(table) == summary["TF pairs"] > 0
+    assert {(row[0], row[1]) for row in rows} == set(zip(table["tf_a"], table["tf_b"], strict=True))
+    assert "600 simulated sequences of 120 bp" in page
+    assert run.path.name in page
+    assert len(page) < 2e6
+
+
+def test_report_is_the_same_twice(run):
+    evaluate(run, RUNTIME)
+    report(run, RUNTIME)
+    first = run.report.read_bytes()
+    report(run, RUNTIME)
+    assert run.report.read_bytes() == first
+
+
+def test_gathered_values_are_those_of_the_stores(run):
+    evaluate(run, RUNTIME)
+    data = report_data.gather(run, RUNTIME)
+    method = data.methods[0]
+    named = [row for _, row in report_data._named(method.filter_pairs).iterrows() if row["called"]]
+    assert len(method.distances) == min(len(named), report_data.DISTANCES)
+    for row, (_, distance) in zip(named, method.distances, strict=False):
+        assert len(distance) == row["n_fg"]
+        assert np.median(distance) == row["median_distance"]
+    # attention: rows of a softmax, largest over heads
+    assert data.attention_map.values.sum(axis=1).min() >= 1 - 1e-5
+    np.testing.assert_allclose(data.attention_sample.sum(axis=-1), 1, rtol=1e-5)
+    assert data.training.values[data.training.best] == data.training.values.max()
+    assert len(data.records) == 4  # only the stages that the pipeline recorded
+
+
+def test_a_missing_library_is_named_with_its_remedy(run, monkeypatch):
+    evaluate(run, RUNTIME)
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib" or "satori_hpc.report" in name]:
+        monkeypatch.delitem(sys.modules, name)
+    real = builtins.__import__
+
+    def without(name, *rest):
+        if name.split(".")[0] == "matplotlib":
+            raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib")
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(SatoriError, match=r"needs matplotlib.*pip install 'satori-hpc\[report\]'"):
+        report(run, RUNTIME)
+
+
+def test_title_and_limits_come_from_run_toml(run):
+    evaluate(run, RUNTIME)
+    settings = dataclasses.replace(run.config.report, title="Pairs <of> promoters", max_rows=3, max_logos=2)
+    changed = Run(path=run.path, config=dataclasses.replace(run.config, report=settings))
+    report(changed, RUNTIME)
+    page = run.report.read_text()
+    assert "<h1>Pairs &lt;of&gt; promoters</h1>" in page
+    assert page.count('class="logo"') == 2
+    rows = json.loads(re.search(r'id="data-filter-0">(.*?)</script>', page).group(1))
+    assert len(rows["rows"]) == 3
+    assert rows["total"] > 3
