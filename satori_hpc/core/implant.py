@@ -4,8 +4,8 @@ Data-40, -60 and -80 of SATORI 2.0 (lqaf209) are the default rules with 20, 25 a
 to three lone motifs, so counting motifs tells the classes apart. In the hard design a negative holds as many motifs
 as a positive, as close together, but in pairs that are not listed.
 
-All randomness of a sequence is keyed by (seed, its number): neither the number of sequences made at once nor that of
-processes changes it.
+All randomness of a sequence is keyed by (seed, its number), given its class: no other sequence
+and no number of processes changes it.
 """
 
 from collections.abc import Sequence

@@ -39,8 +39,9 @@ def prepare(run: Run, runtime: Runtime) -> dict[str, Any]:
         InputError: a file or the split cannot be used; nothing is left behind.
         ConfigError: the rules of a simulated set cannot be obeyed.
     """
-    atomic.remove_folder(run.dataset)
-    atomic.remove_folder(run.truth)
+    atomic.sweep_partials(run.path)
+    atomic.remove(run.dataset)
+    atomic.remove(run.truth)
     source = _simulated(run) if run.config.prepare.source == "simulated" else _from_files(run)
     split, about_split = _split(run, source.whole)
     whole = dataclasses.replace(source.whole, split=split)

@@ -23,11 +23,12 @@ import numpy as np
 import zarr
 from zarr.codecs import ZstdCodec
 
+from satori_hpc.core import splits
 from satori_hpc.errors import ArtefactError
 from satori_hpc.stores import atomic
 
 FORMAT_VERSION = 1
-TRAIN, VALID, TEST = 0, 1, 2
+TRAIN, VALID, TEST = splits.TRAIN, splits.VALID, splits.TEST
 SPLITS = ("train", "valid", "test")
 TASKS = ("binary", "multilabel")
 

@@ -265,6 +265,14 @@ def test_sets_that_cannot_be_used_leave_nothing(tmp_path, changes, what):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["l.txt", "s.fa"]
 
 
+def test_what_a_killed_run_left_is_swept(tmp_path):
+    run = simulated_run(tmp_path, examples=60)
+    (tmp_path / ".dataset.zarr.0123abcd.partial" / "tokens").mkdir(parents=True)
+    stage.prepare(run, Runtime())
+    stage.prepare(run, Runtime())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset.zarr", "truth"]
+
+
 def test_multilabel(tmp_path):
     sequences, _ = example_set()
     labels = {

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from satori_hpc import log
 from satori_hpc.core import sequence
 from satori_hpc.errors import InputError
 from satori_hpc.stores import fasta, label_table, labelled_fasta
@@ -15,6 +16,13 @@ DATA = Path(__file__).parents[1] / "data"
 FASTA = ">chr1:10-20(+)\nACGTACGTAC\n>chr2:5-15(-) some words\nGGGTTTAAAC\n>chr3:1-11\nTTTTTTTTTT\n"
 TABLE = "chr1\t10\t20\t1\nchr2\t5\t15\t0\nchr3\t1\t11\t1\n"
 LETTERS = ["ACGTACGTAC", "GGGTTTAAAC", "TTTTTTTTTT"]
+
+
+@pytest.fixture
+def told(caplog, monkeypatch):
+    """The log, also when a test of the command line has turned propagation off."""
+    monkeypatch.setattr(log.logger, "propagate", True)
+    return caplog
 
 
 def put(folder: Path, sequences: str | bytes = FASTA, table: str | bytes = TABLE) -> tuple[Path, Path]:
@@ -80,6 +88,13 @@ def test_letters_other_than_acgt_become_n_and_are_counted(tmp_path):
     assert summary["letters_not_ACGT"] == 10
 
 
+def test_a_set_full_of_other_letters_is_remarked_on(tmp_path, told):
+    read(put(tmp_path))
+    assert not told.text
+    read(put(tmp_path, FASTA.replace("T", "U")))
+    assert "% of all letters are not A, C, G or T" in told.text
+
+
 def test_the_interval_need_not_be_as_long_as_the_sequence(tmp_path):
     whole, _ = read(put(tmp_path, ">P1:101-101(.)\nACGT\n>P2:101-101(.)\nGGGG\n", "P1\t101\t101\t1\nP2\t101\t101\t0\n"))
     assert whole.coordinates.chrom.tolist() == ["P1", "P2"]
@@ -100,13 +115,13 @@ def test_plain_headers_match_the_first_column(tmp_path):
     assert summary["joined_by"] == "name"
 
 
-def test_row_order_when_no_header_tells_anything(tmp_path, caplog):
+def test_row_order_when_no_header_tells_anything(tmp_path, told):
     whole, summary = read(put(tmp_path, ">x\nACGT\n>y\nGGGG\n", "chr1\t0\t4\t1\nchr1\t9\t13\t0\n"))
     assert whole.labels[:, 0].tolist() == [1, 0]
     assert whole.names == ["x", "y"]
     assert whole.coordinates.start.tolist() == [0, 9]
     assert summary["joined_by"] == "row order"
-    assert "record k takes the label of row k" in caplog.text
+    assert "record k takes the label of row k" in told.text
 
 
 BAD_FASTA = {
