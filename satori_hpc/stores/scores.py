@@ -100,14 +100,8 @@ class ScoreStore:
             if values.shape != (last - first, self.pairs):
                 raise ValueError(f"{name} {values.shape} is not partition {partition} of {group}, rows {first}-{last}")
             self._arrays[group, name][first:last, :] = values
-        files = {}
-        for name in ARRAYS:
-            shard = self._shard(group, name, partition)
-            with open(shard, "rb+") as handle:  # the marker must not outlive its shard in a crash of the machine
-                os.fsync(handle.fileno())
-            atomic.sync_folder(shard.parent)
-            files[name] = {"bytes": shard.stat().st_size, "sha256": provenance.file_digest(shard)}
         observed, total = _sums(score)
+        files = {name: self._sealed(group, name, partition, empty=not observed) for name in ARRAYS}
         marker = Marker(
             group=group,
             partition=partition,
@@ -162,6 +156,19 @@ class ScoreStore:
         """Scores float32 of pairs [first, last), (examples, last - first)."""
         return np.asarray(self._arrays[group, "score"][:, first:last])
 
+    def _sealed(self, group: str, name: str, partition: int, *, empty: bool) -> dict[str, Any]:
+        """Make a shard durable, because its marker must not outlive it; {"bytes", "sha256"}.
+
+        Zarr writes no file for a shard in which nothing was observed; it then stands as 0 bytes.
+        """
+        shard = self._shard(group, name, partition)
+        if empty and not shard.exists():
+            return {"bytes": 0, "sha256": ""}
+        with open(shard, "rb+") as handle:
+            os.fsync(handle.fileno())
+        atomic.sync_folder(shard.parent)
+        return {"bytes": shard.stat().st_size, "sha256": provenance.file_digest(shard)}
+
     def _require_all(self, *, verify: bool) -> None:
         missing = []
         for group in GROUPS:
@@ -181,12 +188,12 @@ class ScoreStore:
             return "not written"
         for name, entry in marker.files.items():
             shard = self._shard(group, name, partition)
-            size = shard.stat().st_size if shard.exists() else None
-            if size is None:
+            size = shard.stat().st_size if shard.exists() else 0
+            if not size and entry["bytes"]:
                 return f"{shard.relative_to(self.path)} is missing"
             if size != entry["bytes"]:
                 return f"{shard.relative_to(self.path)} has {size} bytes, expected {entry['bytes']}"
-            if verify and provenance.file_digest(shard) != entry["sha256"]:
+            if verify and size and provenance.file_digest(shard) != entry["sha256"]:
                 return f"{shard.relative_to(self.path)} has other content than was written"
         return ""
 

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from satori_hpc.config import Score
+from satori_hpc.core import selection
+from satori_hpc.errors import SatoriError
+
+LABEL = np.array([1, 1, 1, 0, 0, 0, 1, 0], np.uint8)
+PROBABILITY = np.array([0.9, 0.65, 0.2, 0.1, 0.35, 0.9, 0.99, 0.0], np.float32)
+ROWS = np.arange(7)  # the last example is of another split
+
+
+def test_binary_sides_hold_what_was_predicted_right() -> None:
+    chosen = selection.binary(
+        LABEL, PROBABILITY, rows=ROWS, settings=Score(positive_probability=0.65, negative_probability=0.35), seed=1
+    )
+    # Strictly beyond the limits: rows 1 and 4 lie on them.
+    assert chosen.foreground.tolist() == [0, 6]
+    assert chosen.background.tolist() == [3]
+
+
+def test_use_all_takes_every_example_of_the_split() -> None:
+    chosen = selection.binary(LABEL, PROBABILITY, rows=ROWS, settings=Score(use_all=True), seed=1)
+    assert chosen.foreground.tolist() == [0, 1, 2, 6]
+    assert chosen.background.tolist() == [3, 4, 5]
+
+
+def test_the_draw_follows_the_seed_and_is_sorted() -> None:
+    label = np.tile(np.array([1, 0], np.uint8), 100)
+    probability = label.astype(np.float32)
+    rows = np.arange(200)
+
+    def draw(seed: int) -> selection.Selection:
+        return selection.binary(label, probability, rows=rows, settings=Score(max_examples=10), seed=seed)
+
+    first, again, other = draw(1), draw(1), draw(2)
+    for side in ("foreground", "background"):
+        chosen = getattr(first, side)
+        assert len(chosen) == 10
+        assert (np.diff(chosen) > 0).all()
+        assert (chosen == getattr(again, side)).all()
+        assert not np.array_equal(chosen, getattr(other, side))
+    assert (label[first.foreground] == 1).all()
+    assert (label[first.background] == 0).all()
+    everything = selection.binary(label, probability, rows=rows, settings=Score(max_examples=0), seed=1)
+    assert len(everything.foreground) == 100
+
+
+def test_an_empty_side_says_what_to_change() -> None:
+    with pytest.raises(SatoriError, match=r"of 4 positives .* 0 are foreground .*positive_probability"):
+        selection.binary(LABEL, PROBABILITY, rows=ROWS, settings=Score(positive_probability=1.0), seed=1)
+
+
+def test_precision_counts_right_predictions_among_all_predictions() -> None:
+    labels = np.array([[1, 0, 1], [1, 1, 1], [0, 0, 1], [0, 0, 0]], np.uint8)
+    probability = np.array([[0.9, 0.9, 0.1], [0.5, 0.4, 0.9], [0.6, 0.6, 0.2], [0.1, 0.1, 0.1]], np.float32)
+    np.testing.assert_allclose(selection.precision(labels, probability, 0.5), [0.5, 1.0, 0.0, 0.0])
+    chosen = selection.multilabel(labels, probability, rows=np.arange(4), settings=Score(), seed=1)
+    assert chosen.tolist() == [0, 1]
+    every = selection.multilabel(labels, probability, rows=np.arange(4), settings=Score(use_all=True), seed=1)
+    assert every.tolist() == [0, 1, 2, 3]
+    with pytest.raises(SatoriError, match="min_precision"):
+        selection.multilabel(labels, probability, rows=np.array([2, 3]), settings=Score(), seed=1)

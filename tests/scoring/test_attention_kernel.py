@@ -1,0 +1,188 @@
+"""The kernel against a double loop over cells, on every path."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from satori_hpc import models, scoring
+from satori_hpc.config import Model
+from satori_hpc.errors import SatoriError
+from satori_hpc.models.satori import Satori
+from satori_hpc.scoring import kernel
+from satori_hpc.scoring.attention import AttentionScorer, strength
+from satori_hpc.scoring.base import PairScores
+from tests.oracles.pair_scores import brute_force, largest_attention
+
+Kernel = Callable[..., PairScores]
+
+
+def by_tensors(value: torch.Tensor, cells: torch.Tensor, *, active: torch.Tensor, pool: int) -> PairScores:
+    return kernel.best_entries(value, kernel.find_sites(active, cells), pool=pool)
+
+
+KERNELS = pytest.mark.parametrize("score", [kernel.pair_scores, by_tensors], ids=["compiled", "tensors"])
+
+
+def check(score: Kernel, value: np.ndarray, active: np.ndarray, *, pool: int = 4) -> PairScores:
+    """Score a batch from whole (n, n) matrices and compare each sequence with the double loop."""
+    there = torch.from_numpy(active)
+    cells = kernel.occupied_cells(there)
+    gathered = torch.from_numpy(value)[torch.arange(len(value))[:, None, None], cells[:, :, None], cells[:, None, :]]
+    found = score(gathered.contiguous(), cells, active=there, pool=pool)
+    for b in range(len(value)):
+        expected_score, expected_distance = brute_force(value[b], active[b], pool=pool)
+        np.testing.assert_array_equal(found.score[b].numpy(), expected_score)
+        np.testing.assert_array_equal(found.distance[b].numpy(), expected_distance)
+    np.testing.assert_array_equal(found.sites.numpy(), active.sum(axis=(1, 2)))
+    assert (found.score.dtype, found.distance.dtype) == (torch.float32, torch.int16)
+    return found
+
+
+@KERNELS
+@settings(max_examples=120, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    batch=st.integers(1, 4),
+    filters=st.integers(2, 7),
+    cells=st.integers(1, 9),
+    density=st.sampled_from([0.02, 0.15, 0.5, 1.0]),
+    levels=st.sampled_from([1, 2, 3, 0]),
+)
+def test_equals_the_double_loop(
+    score: Kernel, seed: int, batch: int, filters: int, cells: int, density: float, levels: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    value = rng.standard_normal((batch, cells, cells)).astype(np.float32)  # signed, not symmetric
+    if levels:  # few distinct values, so that ties decide the distance; minus zero among them
+        value = (np.round(value * levels) / levels).astype(np.float32)
+    check(score, value, rng.random((batch, filters, cells)) < density)
+
+
+@KERNELS
+def test_a_realistic_size(score: Kernel) -> None:
+    rng = np.random.default_rng(1)
+    active = rng.random((3, 25, 30)) < 0.06
+    active[1] = False
+    check(score, rng.random((3, 30, 30)).astype(np.float32), active, pool=6)
+
+
+@KERNELS
+def test_filters_that_share_their_only_cell_are_not_observed(score: Kernel) -> None:
+    active = np.zeros((1, 3, 5), dtype=bool)
+    active[0, [0, 1], 2] = True
+    active[0, 2, 4] = True
+    found = check(score, np.ones((1, 5, 5), np.float32), active)
+    assert found.score.isnan().tolist() == [[True, False, False]]
+    assert found.distance.tolist() == [[-1, 8, 8]]
+
+
+@KERNELS
+def test_ties_go_to_the_first_entry_in_row_major_order(score: Kernel) -> None:
+    active = np.zeros((1, 2, 8), dtype=bool)
+    active[0, 0, [3, 6]] = True
+    active[0, 1, [0, 5, 6]] = True
+    assert check(score, np.zeros((1, 8, 8), np.float32), active).distance.item() == 4 * 3
+    minus = np.zeros((1, 8, 8), np.float32)
+    minus[0, 3, 0] = -0.0  # equal to zero, so still the first
+    assert check(score, minus, active).distance.item() == 4 * 3
+
+
+@KERNELS
+def test_extreme_values_are_kept_exactly(score: Kernel) -> None:
+    tiny = np.finfo(np.float32).tiny
+    for number in (-np.finfo(np.float32).max, np.finfo(np.float32).max, -tiny, tiny, tiny / 4, -tiny / 4):
+        active = np.ones((1, 2, 2), dtype=bool)
+        check(score, np.full((1, 2, 2), number, np.float32), active)
+
+
+@KERNELS
+def test_no_active_cell_at_all(score: Kernel) -> None:
+    found = check(score, np.zeros((2, 4, 4), np.float32), np.zeros((2, 3, 4), dtype=bool))
+    assert bool(found.score.isnan().all())
+
+
+def make_model(*, filters: int = 12, length: int = 80) -> Satori:
+    torch.manual_seed(3)
+    config = Model(filters=filters, width=7, pool=4, heads=3, head_size=8, mixing_size=12)
+    return models.build(config, length=length, targets=1, task="binary", entropy=0.0).eval()
+
+
+def random_tokens(sequences: int, *, length: int = 80) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(4).integers(0, 5, (sequences, length)).astype(np.uint8))
+
+
+def thresholds(model: Satori, tokens: torch.Tensor, share: float = 0.5) -> torch.Tensor:
+    with torch.inference_mode():
+        highest = model.pooled(tokens).amax(dim=(0, 2))
+    values = share * highest
+    values[0] = torch.inf  # a dead filter
+    return values
+
+
+def test_the_scorer_equals_the_loop_on_the_attention_of_a_model() -> None:
+    model, tokens = make_model(), random_tokens(6)
+    threshold = thresholds(model, tokens)
+    found = scoring.build("attention", model, threshold=threshold)(tokens)
+    with torch.inference_mode():
+        attention = model(tokens, attention=True).attention.numpy()
+        active = (model.pooled(tokens) > threshold[:, None]).numpy()
+    for b in range(len(tokens)):
+        score, distance = brute_force(largest_attention(attention[b]), active[b], pool=4)
+        np.testing.assert_allclose(found.score[b].numpy(), score, rtol=2e-6)
+        np.testing.assert_array_equal(found.distance[b].numpy(), distance)
+    assert not bool(found.score[:, :11].isfinite().any())  # the pairs of the dead filter
+    assert 0.1 < float(found.score.isfinite().float().mean()) < 1
+
+
+def test_a_sequence_is_scored_alike_in_any_company() -> None:
+    model, tokens = make_model(), random_tokens(9)
+    scorer = AttentionScorer(model, thresholds(model, tokens))
+    whole = scorer(tokens)
+    for part in (slice(0, 1), slice(2, 5), slice(8, None, -3)):
+        rows = torch.arange(9)[:9].tolist()[part]
+        alone = scorer(tokens[rows])
+        torch.testing.assert_close(alone.score, whole.score[rows], rtol=2e-6, atol=0, equal_nan=True)
+        assert torch.equal(alone.distance, whole.distance[rows])
+        assert torch.equal(alone.score.isnan(), whole.score[rows].isnan())
+
+
+def test_slices_do_not_change_the_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokens = make_model(), random_tokens(7)
+    scorer = AttentionScorer(model, thresholds(model, tokens))
+    whole = scorer(tokens)
+    monkeypatch.setattr(AttentionScorer, "slice_size", lambda self: 3)
+    sliced = scorer(tokens)
+    torch.testing.assert_close(sliced.score, whole.score, rtol=2e-6, atol=0, equal_nan=True)
+    assert torch.equal(sliced.distance, whole.distance)
+    assert torch.equal(sliced.sites, whole.sites)
+
+
+def test_attention_that_is_not_finite_is_an_error() -> None:
+    attention = torch.rand(1, 2, 3, 3)
+    attention[0, 1, 2, 0] = torch.nan
+    with pytest.raises(SatoriError, match="not finite"):
+        strength(attention, torch.arange(3)[None])
+
+
+def test_sequences_too_long_for_the_store_are_refused() -> None:
+    with pytest.raises(SatoriError, match="32,767"):
+        AttentionScorer(make_model(length=32_768), torch.zeros(12))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_device_gives_the_same_bits() -> None:
+    rng = np.random.default_rng(5)
+    value = torch.from_numpy(np.round(rng.standard_normal((6, 40, 40)), 2).astype(np.float32))
+    active = torch.from_numpy(rng.random((6, 30, 40)) < 0.1)
+    active[:, 0] = True
+    cells = torch.arange(40).repeat(6, 1)
+    here = kernel.pair_scores(value, cells, active=active, pool=4)
+    there = kernel.pair_scores(value.cuda(), cells.cuda(), active=active.cuda(), pool=4)
+    np.testing.assert_array_equal(there.score.cpu().numpy(), here.score.numpy())
+    np.testing.assert_array_equal(there.distance.cpu().numpy(), here.distance.numpy())
+    np.testing.assert_array_equal(there.sites.cpu().numpy(), here.sites.numpy())

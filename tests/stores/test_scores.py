@@ -1,0 +1,221 @@
+"""The score store: what is written is read back, and nothing unfinished or damaged passes for whole."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from satori_hpc import provenance
+from satori_hpc.core import pairs
+from satori_hpc.errors import ArtefactError
+from satori_hpc.stores import scores
+from satori_hpc.stores.score_plan import Plan
+from satori_hpc.stores.scores import ScoreStore
+
+FILTERS = 9  # 36 pairs: not a multiple of the inner chunk
+
+
+def make_plan(**changes: Any) -> Plan:
+    plan = Plan(
+        method="attention",
+        filters=FILTERS,
+        foreground=np.array([1, 2, 5, 8, 9, 11, 12]),
+        background=np.array([0, 3, 4, 20]),
+        background_source="dataset",
+        dataset_examples=21,
+        shard_examples=3,
+        chunk_pairs=8,
+        digests={"model": "m1"},
+    )
+    return dataclasses.replace(plan, **changes)
+
+
+def content(group: str, partition: int, rows: int) -> dict[str, Any]:
+    rng = np.random.default_rng([7, scores.GROUPS.index(group), partition])
+    score = rng.random((rows, pairs.count(FILTERS)), dtype=np.float32)
+    missing = rng.random(score.shape) < 0.5
+    score[missing] = np.nan
+    distance = rng.integers(1, 300, score.shape).astype(np.int16)
+    distance[missing] = -1
+    return {"score": score, "distance": distance, "sites": 10 * rows}
+
+
+def fill(store: ScoreStore, *, only: int | None = None) -> None:
+    for group, partition in store.pending()[:only]:
+        first, last = store.partitions(group)[partition]
+        store.write_partition(group, partition, **content(group, partition, last - first))
+
+
+def finished(path: Path) -> ScoreStore:
+    store = scores.create_or_resume(path, make_plan())
+    fill(store)
+    store.finalise()
+    return scores.open_complete(path)
+
+
+def shard(path: Path) -> Path:
+    return path / "foreground" / "score" / "c" / "1" / "0"
+
+
+def test_what_is_written_is_read_back_by_blocks_of_pairs(tmp_path: Path) -> None:
+    store = finished(tmp_path / "a.zarr")
+    assert store.partitions("foreground") == [(0, 3), (3, 6), (6, 7)]
+    expected = [
+        content("foreground", k, last - first) for k, (first, last) in enumerate(store.partitions("foreground"))
+    ]
+    whole_score = np.concatenate([part["score"] for part in expected])
+    whole_distance = np.concatenate([part["distance"] for part in expected])
+    for first in range(0, store.pairs, 10):
+        score, distance = store.read_pair_block("foreground", first, min(first + 10, store.pairs))
+        np.testing.assert_array_equal(score, whole_score[:, first : first + 10])
+        np.testing.assert_array_equal(distance, whole_distance[:, first : first + 10])
+    assert store.mean_score() == pytest.approx(np.nanmean(whole_score.astype(np.float64)), rel=1e-12)
+    assert store.examples("background").tolist() == [0, 3, 4, 20]
+    assert np.flatnonzero(store.selected() == 1).tolist() == [1, 2, 5, 8, 9, 11, 12]
+    assert np.flatnonzero(store.selected() == 2).tolist() == [0, 3, 4, 20]
+    assert [marker.sites for marker in store.markers("background")] == [30, 10]
+
+
+def test_a_partition_in_which_nothing_was_observed_is_done_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    store = scores.create_or_resume(path, make_plan())
+    fill(store)
+    nothing = np.full((3, store.pairs), np.nan, np.float32)
+    store.write_partition("foreground", 1, score=nothing, distance=np.full(nothing.shape, -1, np.int16), sites=0)
+    assert store.pending() == []
+    store.finalise()
+    score, distance = scores.open_complete(path, verify=True).read_pair_block("foreground", 0, store.pairs)
+    assert np.isnan(score[3:6]).all()
+    assert (distance[3:6] == -1).all()
+    assert not np.isnan(score[:3]).all()
+
+
+def test_each_partition_is_one_file_of_each_array(tmp_path: Path) -> None:
+    finished(tmp_path / "a.zarr")
+    for group, parts in (("foreground", 3), ("background", 2)):
+        for name in ("score", "distance"):
+            assert len([p for p in (tmp_path / "a.zarr" / group / name / "c").rglob("*") if p.is_file()]) == parts
+
+
+def test_the_bytes_do_not_depend_on_who_wrote_when(tmp_path: Path) -> None:
+    finished(tmp_path / "a.zarr")
+    store = scores.create_or_resume(tmp_path / "b.zarr", make_plan())
+    for group, partition in reversed(store.pending()):  # another process for each partition, in another order
+        first, last = store.partitions(group)[partition]
+        other = scores.create_or_resume(tmp_path / "b.zarr", make_plan())
+        other.write_partition(group, partition, **content(group, partition, last - first))
+    store.finalise()
+    listings = [
+        {k: v["sha256"] for k, v in provenance.listing(tmp_path / name, [tmp_path / name]).items()}
+        for name in ("a.zarr", "b.zarr")
+    ]
+    assert listings[0] == listings[1]
+
+
+def test_unfinished_stores_are_refused_and_say_what_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "scores" / "a.zarr"
+    with pytest.raises(ArtefactError, match="satori-hpc score"):
+        scores.open_complete(path)
+    store = scores.create_or_resume(path, make_plan())
+    fill(store, only=3)
+    with pytest.raises(
+        ArtefactError, match=r"2 partitions are not done(.|\n)*background partition 0(.|\n)*partition 1"
+    ):
+        store.finalise()
+    with pytest.raises(ArtefactError, match="not written"):
+        scores.open_complete(path)
+    fill(store)
+    with pytest.raises(ArtefactError, match="not closed"):
+        scores.open_complete(path)
+    store.finalise()
+    scores.open_complete(path)
+
+
+def test_a_killed_run_goes_on_with_what_is_pending(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    fill(scores.create_or_resume(path, make_plan()), only=2)
+    before = shard(path).stat().st_mtime_ns
+    (path / "foreground" / "score" / "c" / "2").mkdir(parents=True)
+    leftover = path / "foreground" / "score" / "c" / "2" / "0.abc.partial"
+    leftover.write_bytes(b"half")
+    store = scores.create_or_resume(path, make_plan())
+    assert store.pending() == [("foreground", 2), ("background", 0), ("background", 1)]
+    fill(store)
+    store.finalise()
+    assert shard(path).stat().st_mtime_ns == before
+    assert not leftover.exists()
+
+
+def test_a_shard_without_its_marker_is_not_done(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    finished(path)
+    (path / "markers" / "foreground-1.json").unlink()
+    assert scores.create_or_resume(path, make_plan()).pending() == [("foreground", 1)]
+    with pytest.raises(ArtefactError, match="foreground partition 1"):
+        scores.open_complete(path)
+    (path / "markers" / "foreground-0.json").write_text("{not json")
+    assert scores.create_or_resume(path, make_plan()).pending() == [("foreground", 0), ("foreground", 1)]
+
+
+def test_truncated_missing_and_changed_shards_are_found(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    finished(path)
+    whole = shard(path).read_bytes()
+    shard(path).write_bytes(whole[:-7])
+    with pytest.raises(ArtefactError, match=r"foreground/score/c/1/0 has \d+ bytes, expected"):
+        scores.open_complete(path)
+    shard(path).unlink()
+    with pytest.raises(ArtefactError, match="is missing"):
+        scores.open_complete(path)
+    shard(path).write_bytes(whole[:40] + bytes([whole[40] ^ 1]) + whole[41:])
+    with pytest.raises(ArtefactError, match="other content"):
+        scores.open_complete(path, verify=True)
+    store = scores.create_or_resume(path, make_plan())
+    assert store.pending() == [("foreground", 1)]
+    fill(store)
+    assert shard(path).read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"digests": {"model": "m2"}},
+        {"foreground": np.array([1, 2, 5, 8, 9, 11, 13])},
+        {"shard_examples": 4},
+        {"filters": 8},
+    ],
+)
+def test_another_plan_starts_anew(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = tmp_path / "a.zarr"
+    finished(path)
+    store = scores.create_or_resume(path, make_plan(**change))
+    assert len(store.pending()) == sum(len(store.partitions(group)) for group in scores.GROUPS)
+    assert not store.complete
+
+
+def test_partitions_of_the_wrong_shape_are_refused(tmp_path: Path) -> None:
+    store = scores.create_or_resume(tmp_path / "a.zarr", make_plan())
+    with pytest.raises(ValueError, match="partition 2 of foreground"):
+        store.write_partition("foreground", 2, **content("foreground", 2, 3))
+
+
+def test_foreign_stores_and_other_versions_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    finished(path)
+    document = json.loads((path / "zarr.json").read_text())
+    document["attributes"]["format_version"] = 99
+    (path / "zarr.json").write_text(json.dumps(document))
+    with pytest.raises(ArtefactError, match="version 99"):
+        scores.open_complete(path)
+    (path / "zarr.json").write_text("not json")
+    with pytest.raises(ArtefactError, match="not a score store"):
+        scores.open_complete(path)
+    assert len(scores.create_or_resume(path, make_plan()).pending()) == 5
+
+
+def test_background_of_another_dataset_is_not_marked_in_this_one(tmp_path: Path) -> None:
+    store = scores.create_or_resume(tmp_path / "a.zarr", make_plan(background_source="background"))
+    assert set(store.selected().tolist()) == {0, 1}

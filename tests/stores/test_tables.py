@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from satori_hpc.errors import ArtefactError
+from satori_hpc.stores import tables
+
+
+def columns(rows: int = 2) -> dict[str, object]:
+    made: dict[str, object] = {}
+    for name, (kind, _) in tables.COLUMNS.items():
+        text = np.array(["a\tb\nc", ""][:rows], dtype=object)
+        made[name] = text if str(kind) == "string" else np.array([1, 0][:rows]).astype(kind.to_pandas_dtype())
+    return made
+
+
+def test_tables_come_back_and_both_forms_agree(tmp_path: Path) -> None:
+    path = tmp_path / "interactions" / "attention"
+    values = {**columns(), "p": np.array([0.1 + 0.2, np.nan])}
+    tables.write(path, values)
+    back = tables.read(path)
+    assert list(back.columns) == list(tables.COLUMNS)
+    assert back["tf_a"].tolist() == ["a\tb\nc", ""]
+    assert back["p"].tolist()[0] == 0.1 + 0.2
+    lines = Path(f"{path}.tsv").read_text().splitlines()
+    assert len(lines) == 3
+    assert lines[0].split("\t") == list(tables.COLUMNS)
+    assert lines[1].split("\t")[2] == "a\\tb\\nc"
+    assert lines[1].split("\t")[list(tables.COLUMNS).index("p")] == repr(0.1 + 0.2)
+    schema = pq.read_schema(f"{path}.parquet")
+    assert schema.field("auc").metadata[b"meaning"].decode() == tables.COLUMNS["auc"][1]
+
+
+def test_empty_tables_keep_their_columns(tmp_path: Path) -> None:
+    tables.write_tf(tmp_path / "m", {name: [] for name in tables.TF_COLUMNS})
+    assert tables.read_tf(tmp_path / "m").empty
+    assert Path(tmp_path / "m.tf.tsv").read_text().split() == list(tables.TF_COLUMNS)
+
+
+def test_missing_damaged_and_foreign_tables_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match="satori-hpc reduce"):
+        tables.read(tmp_path / "m")
+    (tmp_path / "m.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(ArtefactError, match="cannot be read"):
+        tables.read(tmp_path / "m")
+    tables.write(tmp_path / "m", columns())
+    (tmp_path / "n.tf.parquet").write_bytes((tmp_path / "m.parquet").read_bytes())
+    with pytest.raises(ArtefactError, match="with the columns"):
+        tables.read_tf(tmp_path / "n")
+
+
+def test_remove_takes_all_four_files(tmp_path: Path) -> None:
+    tables.write(tmp_path / "m", columns())
+    tables.write_tf(tmp_path / "m", {name: [] for name in tables.TF_COLUMNS})
+    (tmp_path / "other.tsv").write_text("")
+    tables.remove(tmp_path / "m")
+    assert [path.name for path in tmp_path.iterdir()] == ["other.tsv"]
