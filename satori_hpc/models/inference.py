@@ -27,4 +27,4 @@ def predict(model: Satori, tokens: np.ndarray, *, batch_size: int, what: str = "
         for start in batches
     ]
     model.train(training)
-    return torch.cat(found)
+    return torch.cat(found) if found else torch.empty(0, model.output.out_features)

@@ -1,6 +1,5 @@
 """The training loop. Every random number is keyed by (seed, epoch, step), so a resumed run needs no generator state."""
 
-import copy
 import dataclasses
 import time
 from dataclasses import dataclass, field
@@ -201,7 +200,7 @@ class Trainer:
         self.progress = now
         if improved:
             now.best_epoch, now.best_value = now.epoch, value
-            self.best_weights = {name: tensor.cpu() for name, tensor in copy.deepcopy(self.model.state_dict()).items()}
+            self.best_weights = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
             keeper.best(self)
         keeper.history(self)
         keeper.state(self)

@@ -12,6 +12,8 @@ from torch import nn
 
 from satori_hpc.models.satori import Satori
 
+PROJECTIONS = ("query", "key", "value")
+
 
 class PlainHead(nn.Module):
     def __init__(self, inputs: int, size: int, dropout: float) -> None:
@@ -77,35 +79,40 @@ def copy_weights(fused: Satori, plain: PlainSatori) -> None:
     with torch.no_grad():
         plain.conv.load_state_dict(fused.stem.conv.state_dict())
         plain.norm.load_state_dict(fused.stem.norm.state_dict())
-        for weights, biases, name in _by_projection(fused, fused.attention.project):
-            for head, weight, bias in zip(plain.heads, weights, biases, strict=True):
-                getattr(head, name).weight.copy_(weight)
-                getattr(head, name).bias.copy_(bias)
+        project = fused.attention.project
+        for part, name in enumerate(PROJECTIONS):
+            for number, head in enumerate(plain.heads):
+                layer = getattr(head, name)
+                layer.weight.copy_(by_head(fused, project.weight)[part, number])
+                layer.bias.copy_(by_head(fused, project.bias)[part, number])
         plain.mix.load_state_dict(fused.attention.mix.state_dict())
-        plain.last_norm.load_state_dict(fused.readout.norm.state_dict())
+        plain.last_norm.load_state_dict(fused.readout.get_submodule("norm").state_dict())
         plain.output.load_state_dict(fused.output.state_dict())
 
 
-def gradients_match(fused: Satori, plain: PlainSatori) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+def gradients(fused: Satori, plain: PlainSatori) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """{name: (gradient of the fused model, the same of the plain one)}."""
+    project = fused.attention.project
     found = {
-        "conv": (fused.stem.conv.weight.grad, plain.conv.weight.grad),
-        "norm.weight": (fused.stem.norm.weight.grad, plain.norm.weight.grad),
-        "norm.bias": (fused.stem.norm.bias.grad, plain.norm.bias.grad),
-        "mix": (fused.attention.mix.weight.grad, plain.mix.weight.grad),
-        "output": (fused.output.weight.grad, plain.output.weight.grad),
+        "conv": (grad(fused.stem.conv.weight), grad(plain.conv.weight)),
+        "norm.weight": (grad(fused.stem.norm.weight), grad(plain.norm.weight)),
+        "norm.bias": (grad(fused.stem.norm.bias), grad(plain.norm.bias)),
+        "mix": (grad(fused.attention.mix.weight), grad(plain.mix.weight)),
+        "output": (grad(fused.output.weight), grad(plain.output.weight)),
     }
-    heads, size = len(plain.heads), plain.heads[0].size
-    weight = fused.attention.project.weight.grad.reshape(3, heads, size, -1)
-    bias = fused.attention.project.bias.grad.reshape(3, heads, size)
-    for part, name in enumerate(("query", "key", "value")):
-        found[f"{name}.weight"] = (weight[part], torch.stack([getattr(h, name).weight.grad for h in plain.heads]))
-        found[f"{name}.bias"] = (bias[part], torch.stack([getattr(h, name).bias.grad for h in plain.heads]))
+    for part, name in enumerate(PROJECTIONS):
+        layers = [getattr(head, name) for head in plain.heads]
+        for kind, parameter in (("weight", project.weight), ("bias", project.bias)):
+            theirs = torch.stack([grad(getattr(layer, kind)) for layer in layers])
+            found[f"{name}.{kind}"] = (by_head(fused, grad(parameter))[part], theirs)
     return found
 
 
-def _by_projection(fused: Satori, project: nn.Linear) -> list[tuple[torch.Tensor, torch.Tensor, str]]:
-    heads, size = fused.config.heads, fused.config.head_size
-    weight = project.weight.reshape(3, heads, size, -1)
-    bias = project.bias.reshape(3, heads, size)
-    return [(weight[part], bias[part], name) for part, name in enumerate(("query", "key", "value"))]
+def by_head(fused: Satori, values: torch.Tensor) -> torch.Tensor:
+    """The rows of the fused projection as (query | key | value, head, head size, ...)."""
+    return values.unflatten(0, (3, fused.config.heads, fused.config.head_size))
+
+
+def grad(parameter: torch.Tensor) -> torch.Tensor:
+    assert parameter.grad is not None
+    return parameter.grad

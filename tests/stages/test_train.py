@@ -215,8 +215,13 @@ def test_early_stopping_keeps_the_best(tmp_path):
     assert summary["epochs"] == summary["best_epoch"] + 2
     values = [float(row["valid_auroc"]) for row in history_of(run)]
     assert summary["best_epoch"] == int(np.argmax(values)) + 1
-    # A finished run that is asked again only predicts again.
-    assert train(run, RUNTIME)["epochs"] == summary["epochs"]
+    # A finished run that is asked again only predicts again; its last state holds the best weights, not only best.pt.
+    logits = predictions.read(run.predictions)[0]
+    run.best.unlink()
+    run.history.unlink()
+    assert train(run, RUNTIME) == summary
+    np.testing.assert_array_equal(predictions.read(run.predictions)[0], logits)
+    assert len(history_of(run)) == summary["epochs"]
 
 
 def test_selection_by_aupr(tmp_path):
