@@ -12,6 +12,7 @@ from satori_hpc.report import style
 from satori_hpc.report.data import AttentionMap, Method
 
 MAX_MARKS = 26
+CURVE_POINTS = 301
 _SHADES = LinearSegmentedColormap.from_list("satori", ["#ffffff", "#cfe1f2", "#6aaad6", style.ACCENT, "#08264a"])
 
 
@@ -49,20 +50,18 @@ def distribution(sample: np.ndarray, positions: int, methods: list[Method]) -> s
 
 
 def _by_class(axis: Axes, method: Method) -> None:
-    """Step histograms of the two classes' pair scores."""
-    foreground, background = method.foreground, method.background
-    both = np.concatenate([foreground[foreground > 0], background[background > 0]])
-    bins = _log_bins(both, 45).tolist()
+    """Cumulative shares of the two classes' pair scores: a shift shows even where most scores are alike."""
     for values, colour, label in (
-        (background, style.QUIET, "background"),
-        (foreground, style.ACCENT, "foreground"),
+        (method.background, style.QUIET, "background"),
+        (method.foreground, style.ACCENT, "foreground"),
     ):
-        share = np.full(len(values), 1 / len(values))
-        axis.hist(values, bins=bins, weights=share, histtype="step", color=colour, linewidth=1.6, label=label)
+        positive = values[values > 0]
+        shares = np.linspace(0, 1, CURVE_POINTS)
+        axis.plot(np.quantile(positive, shares), shares, color=colour, label=label)
     if method.cutoff is not None and method.cutoff > 0:
         axis.axvline(method.cutoff, color=style.INK, linestyle=":", linewidth=1, label="cut-off")
-    axis.set(xscale="log", xlabel=f"pair score ({method.name})", ylabel="share of scores", title="Pair scores by class")
-    axis.set_ylim(top=axis.get_ylim()[1] * 1.45)  # room for the legend
+    axis.set(xscale="log", ylim=(0, 1.02), xlabel=f"pair score ({method.name})", ylabel="share of scores below")
+    axis.set_title("Pair scores by class")
     axis.legend(loc="upper left")
     _plain_ticks(axis.xaxis)
 

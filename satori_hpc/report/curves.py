@@ -134,7 +134,7 @@ def pair_ranking(curves: dict[str, tuple[list[float], list[float]]], base_rate: 
         base_rate: precision of calling every pair.
     """
     with style.look():
-        drawing = style.figure(5.2, 3.3)
+        drawing = style.figure(6.4, 3.3)
         axis = drawing.subplots()
         axis.axhline(base_rate, linestyle=":", color=style.QUIET, linewidth=1)
         axis.annotate(f"every pair called: {base_rate:.2f}", (0.99, base_rate), xytext=(0, -10),
@@ -142,14 +142,15 @@ def pair_ranking(curves: dict[str, tuple[list[float], list[float]]], base_rate: 
         shades = iter((style.ACCENT, style.WARM, "#5b3c88", "#3b7a3b", style.INK))
         for name, (recall, precision) in curves.items():
             baseline = name == "co-occurrence"
+            rises = np.diff(recall, prepend=0.0) > 0  # the steps whose areas add up to the AUPR
             axis.step(
-                [0.0, *recall],
-                [precision[0], *precision],
+                np.concatenate([[0.0], np.asarray(recall)[rises]]),
+                np.concatenate([np.asarray(precision)[rises][:1], np.asarray(precision)[rises]]),
                 where="pre",
                 color=style.QUIET if baseline else next(shades, style.INK),
                 linestyle="--" if baseline else "-",
                 label=name,
             )
         axis.set(xlim=(0, 1.01), ylim=(0, 1.04), xlabel="recall of the implanted pairs", ylabel="precision")
-        axis.legend(loc="upper right")
+        axis.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0))
         return style.to_svg(drawing, "ranking")

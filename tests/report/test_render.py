@@ -11,7 +11,7 @@ import pytest
 
 from satori_hpc.report import logos, network, pairs, render, tables
 from satori_hpc.report.attention import thin_marks
-from satori_hpc.report.data import ReportData
+from satori_hpc.report.data import Predictions, ReportData
 from tests import helpers_report
 
 
@@ -183,3 +183,18 @@ def test_marks_of_one_place_become_one_label():
 def test_q_of_zero_has_a_place():
     assert pairs.minus_log10(np.array([0.0, 1e-10, 1.0])).tolist() == pytest.approx([10.5, 10, 0])
     assert np.isfinite(pairs.minus_log10(np.array([0.0]))).all()
+
+
+@pytest.mark.parametrize("targets", [5, 40])
+def test_many_labels_have_one_figure_and_single_class_labels_none(targets):
+    random = np.random.default_rng(1)
+    labels = random.integers(0, 2, (200, targets)).astype(np.uint8)
+    labels[:, 0] = 0  # has no AUROC
+    probability = (labels * 0.3 + random.random((200, targets)) * 0.7).astype(np.float32)
+    names = [f"tissue <{i}>" for i in range(targets)]
+    page = render.render(
+        ReportData(title="Labels", predictions=Predictions(labels=labels, probability=probability, targets=names))
+    )
+    assert f"mean test AUROC of {targets - 1} labels" in page
+    assert "tissue <" not in page
+    assert ("tissue &lt;1&gt;" in page) == (targets == 5)  # bars have names, a histogram has not
