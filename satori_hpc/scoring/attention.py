@@ -5,6 +5,7 @@ SATORI 2.0 (lqaf209). Only the rows of attention that belong to active cells are
 
 import torch
 
+from satori_hpc.core import pairs
 from satori_hpc.errors import SatoriError
 from satori_hpc.models.satori import Satori
 from satori_hpc.scoring import kernel
@@ -52,8 +53,10 @@ class AttentionScorer:
     def slice_size(self) -> int:
         """Sequences per slice; follows from the model and the kind of device only."""
         heads, cells, filters = self.model.config.heads, self.model.cells, self.model.filters
-        worst = 4 * (heads + 4) * cells**2 + 24 * filters * cells + 48 * filters**2
-        return max(1, SLICE_BYTES.get(self.device.type, 64 << 20) // worst)
+        worst = 4 * (heads + 4) * cells**2 + 16 * filters * self.model.length + 6 * pairs.count(filters)
+        if self.device.type != "cpu":  # the keys of every filter with every cell and every filter
+            worst += 24 * filters * cells + 48 * filters**2
+        return max(1, SLICE_BYTES.get(self.device.type, SLICE_BYTES["cpu"]) // worst)
 
     def _score(self, tokens: torch.Tensor) -> PairScores:
         pooled = self.model.pooled(tokens)

@@ -1,0 +1,1 @@
+"""Programs that time and measure; each writes a table into results/ and says how it was made."""

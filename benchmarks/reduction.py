@@ -1,0 +1,149 @@
+"""Time the reduction of a score store against a loop over scipy.stats.mannwhitneyu, on one thread.
+
+The store holds 19,900 pairs (200 filters) of 5,000 foreground and 5,000 background examples; 30 % of the scores are
+present.
+
+- tests: in memory, every pair's counts, medians, U and p; against the loop, which drops the missing values of each pair
+  and calls mannwhitneyu(alternative="greater", method="asymptotic"). Each round takes the next block of pairs; the
+  loop, some pairs of it.
+- the whole stage: from the store on disk to q-values, with medians of distances, in a process of its own whose peak
+  memory is told; against the loop's time for as many pairs, without any reading.
+
+    python -m benchmarks.reduction
+"""
+
+import argparse
+import multiprocessing
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from benchmarks import timing
+from satori_hpc.config import Reduce
+from satori_hpc.core import pairs, rank_test
+from satori_hpc.provenance import process_peak_rss_bytes
+from satori_hpc.stages import reduce as reduce_stage
+from satori_hpc.stores import atomic, scores
+from satori_hpc.stores.score_plan import GROUPS, Plan
+
+SHARD = 2048
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--filters", type=int, default=200)
+    parser.add_argument("--examples", type=int, default=5000, help="on each side")
+    parser.add_argument("--present", type=float, default=0.3, help="share of the scores that is present")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--looped", type=int, default=64, help="pairs that the loop tests per round")
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: for a machine that is not idle")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/reduction.md"))
+    options = parser.parse_args()
+    timing.one_thread()
+    number = pairs.count(options.filters)
+    ours, loop, ratio = tests(options)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "scores.zarr"
+        size = make_store(path, options)
+        # A fresh process, so that its peak memory is that of the reduction alone.
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            seconds, peak, tested = pool.apply(whole_stage, (path, options.clock))
+    text = "\n".join(
+        [
+            f"# Reduction of {number:,} pairs, 2 x {options.examples:,} examples, {options.present:.0%} present",
+            "",
+            timing.made_with("numpy", "scipy", "numba", "zarr", "dask"),
+            "",
+            "| what | loop over mannwhitneyu | this package | times faster |",
+            "|---|---|---|---|",
+            f"| tests in memory, us per pair | {1e6 * loop:.0f} | {1e6 * ours:.1f} | {ratio} |",
+            f"| whole stage from disk ({size / 2**30:.2f} GiB), s; the loop reads nothing | {loop * number:.1f} | "
+            f"{seconds:.2f} | {loop * number / seconds:.1f} |",
+            "",
+            f"Peak memory of the whole stage: {peak / 2**30:.2f} GiB; {tested:,} pairs tested.",
+            "",
+        ]
+    )
+    atomic.write_text(options.out, text)
+    print(text)
+
+
+def block(rng: np.random.Generator, rows: int, columns: int, present: float) -> np.ndarray:
+    """float32 (rows, columns): made-up scores, NaN where missing."""
+    values = rng.random((rows, columns), dtype=np.float32) * np.float32(0.1)
+    values[rng.random(values.shape, dtype=np.float32) > present] = np.nan
+    return values
+
+
+def tests(options: argparse.Namespace) -> tuple[float, float, str]:
+    """Median seconds per pair of ours and of the loop, and their ratio in words."""
+    rng = np.random.default_rng(1)
+    columns = 256
+    foreground, background = (block(rng, options.examples, columns, options.present) for _ in range(2))
+    found = rank_test.mann_whitney(foreground, background)  # compiles
+
+    def loop() -> object:
+        results = []
+        for column in range(options.looped):
+            x, y = foreground[:, column], background[:, column]
+            # In float64: scipy would compute the p-value of float32 values in float32.
+            x, y = x[~np.isnan(x)].astype(np.float64), y[~np.isnan(y)].astype(np.float64)
+            results.append(stats.mannwhitneyu(x, y, alternative="greater", method="asymptotic"))
+        return results
+
+    expected = loop()
+    np.testing.assert_array_equal(found.u[: options.looped], [test.statistic for test in expected])  # type: ignore[attr-defined]
+    np.testing.assert_allclose(found.p[: options.looped], [test.pvalue for test in expected], rtol=1e-12)  # type: ignore[attr-defined]
+    times = timing.race(
+        {"loop": loop, "ours": lambda: rank_test.mann_whitney(foreground, background)},
+        rounds=options.rounds,
+        clock=options.clock,
+    )
+    slow = [second / options.looped for second in times["loop"]]
+    fast = [second / columns for second in times["ours"]]
+    return statistics.median(fast), statistics.median(slow), timing.ratio(slow, fast)
+
+
+def make_store(path: Path, options: argparse.Namespace) -> int:
+    """Write a store of the size asked for; its bytes on disk."""
+    rows = np.arange(options.examples)
+    plan = Plan(
+        method="attention",
+        filters=options.filters,
+        foreground=rows,
+        background=rows + options.examples,
+        background_source="dataset",
+        dataset_examples=2 * options.examples,
+        shard_examples=SHARD,
+        chunk_pairs=256,
+        digests={},
+    )
+    store = scores.create_or_resume(path, plan)
+    for group, partition in store.pending():
+        first, last = store.partitions(group)[partition]
+        rng = np.random.default_rng([GROUPS.index(group), partition])
+        score = block(rng, last - first, plan.pairs, options.present)
+        distance = rng.integers(1, 75, score.shape, dtype=np.int16) * np.int16(4)
+        distance[np.isnan(score)] = -1
+        store.write_partition(group, partition, score=score, distance=distance, sites=0)
+    store.finalise()
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def whole_stage(path: Path, clock: str) -> tuple[float, int, int]:
+    """Seconds of the reduction, peak resident bytes of its process, and pairs tested."""
+    timing.one_thread()
+    rank_test.warm_up()
+    now = time.perf_counter if clock == "wall" else time.process_time
+    began = now()
+    store = scores.open_complete(path)
+    columns = reduce_stage.reduce_store(store, settings=Reduce(), cutoff=store.mean_score(), threads=1)
+    return now() - began, process_peak_rss_bytes(), int(columns["tested"].sum())
+
+
+if __name__ == "__main__":
+    main()
