@@ -95,12 +95,11 @@ class Satori(nn.Module):
             activations: give back the first layer's activations.
             entropy: give back the entropy of the attention.
         """
-        pooled = self.stem(tokens)
+        pooled, tracks = self.stem(tokens, activations=activations)
         mixed, kept, rows = self.attention(self._attended(pooled), attention=attention, entropy=entropy)
         if self.residual is not None:
             mixed = mixed + self.residual(pooled)
         logits = self.output(self.readout(mixed)).float()
-        tracks = self.stem.activations(tokens) if activations else None
         return ModelOutput(logits=logits, attention=kept, activations=tracks, entropy=rows)
 
     def pooled(self, tokens: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ from satori_hpc.models import kernels
 
 UNKNOWN = 4
 EXP_LIMIT = 10.0
+PIECE = 2**18
 
 
 class ClampedExp(nn.Module):
@@ -51,9 +52,12 @@ class Stem(nn.Module):
         letters = torch.arange(4, dtype=tokens.dtype, device=tokens.device)
         return (padded[:, None, :] == letters[:, None]).float()
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        dropped: torch.Tensor = self.dropout(self.pooled(tokens).transpose(1, 2))
-        return dropped
+    def forward(self, tokens: torch.Tensor, *, activations: bool = False) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Pooled activations (B, n, F) after dropout, and those before pooling (B, F, L) if asked for."""
+        normalised = self._normalised(tokens)
+        tracks = self.activation(normalised.squeeze(2)) if activations else None
+        pooled = self.activation(self.pool(normalised).squeeze(2))
+        return self.dropout(pooled.transpose(1, 2)), tracks
 
     def activations(self, tokens: torch.Tensor) -> torch.Tensor:
         """(B, F, L) after the non-linearity, before pooling."""
@@ -87,12 +91,7 @@ class Stem(nn.Module):
 
     def _batch_statistics(self, letters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and variance (biased) of every filter over batch and positions; updates the running ones."""
-        windows = letters.unfold(2, self.width, 1).permute(0, 2, 1, 3).reshape(-1, 4 * self.width)
-        count = len(windows)
-        # Counts of letters are whole numbers: the products are exact in float32 below 2^24 windows.
-        first = windows.mean(0).double()
-        second = (windows.T @ windows).double() / count
-        covariance = second - first[:, None] * first[None, :]
+        first, covariance, count = _window_moments(letters, self.width)
         weight = self.conv.weight.reshape(-1, 4 * self.width).double()
         mean = weight @ first
         variance = ((weight @ covariance) * weight).sum(1).clamp(min=0.0)
@@ -106,3 +105,20 @@ class Stem(nn.Module):
             norm.running_mean.lerp_(mean.float(), norm.momentum)
             norm.running_var.lerp_((variance * (count / max(count - 1, 1))).float(), norm.momentum)
         return mean.float(), variance.float()
+
+
+def _window_moments(letters: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """Mean (4 W,) and covariance (4 W, 4 W), float64, of all windows of one-hot letters (B, 4, L'), and their number.
+
+    Sums of zeros and ones are whole numbers, exact in float32 however they are cut into pieces of PIECE windows.
+    """
+    positions = letters.shape[2] - width + 1
+    total = letters.new_zeros(4 * width, dtype=torch.float64)
+    products = letters.new_zeros(4 * width, 4 * width, dtype=torch.float64)
+    for piece in letters.split(max(1, PIECE // positions)):
+        windows = piece.unfold(2, width, 1).permute(0, 2, 1, 3).reshape(-1, 4 * width)
+        total += windows.sum(0)
+        products += windows.T @ windows
+    count = len(letters) * positions
+    mean = total / count
+    return mean, products / count - mean[:, None] * mean[None, :], count

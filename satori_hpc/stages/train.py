@@ -36,6 +36,8 @@ def train(run: Run, runtime: Runtime) -> dict[str, Any]:
     torch.set_num_threads(runtime.cpu_threads())
     trainer = _trainer(run, runtime, data)
     keeper = _Files(run, data)
+    for folder in (run.path, run.checkpoints):
+        atomic.sweep_partials(folder)
     atomic.remove_folder(run.predictions)
     if not keeper.resume(trainer):
         atomic.remove_folder(run.checkpoints)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from satori_hpc.config import Model
-from satori_hpc.models import build, kernels, losses
+from satori_hpc.models import build, kernels, losses, stem
 from satori_hpc.models.satori import Satori
 from tests.oracles import plain_satori
 from tests.oracles.plain_satori import PlainSatori
@@ -40,7 +40,7 @@ def test_equals_the_plain_network(activation, width, pool, training):
     model.train(training)
     plain.train(training)
     tokens, labels = tokens_of(16, 50), torch.randint(0, 2, (16, 1)).float()
-    found = model(tokens, attention=True, activations=not training, entropy=True)
+    found = model(tokens, attention=True, activations=True, entropy=True)
     logits, attention = plain(tokens)
     torch.testing.assert_close(found.logits, logits, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(found.attention, attention, rtol=1e-5, atol=2e-5)
@@ -49,6 +49,7 @@ def test_equals_the_plain_network(activation, width, pool, training):
         torch.testing.assert_close(model.stem.norm.running_mean, plain.norm.running_mean, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(model.stem.norm.running_var, plain.norm.running_var, rtol=1e-5, atol=1e-6)
     else:
+        assert torch.equal(model.stem.activations(tokens), found.activations)
         torch.testing.assert_close(found.activations, plain.activations(tokens), rtol=1e-5, atol=1e-5)
     # A weight on the entropy that is large beside the loss: its gradient is compared too.
     own = losses.classification_loss(found.logits, labels, task="binary", output="one") + 0.1 * found.entropy.mean()
@@ -61,7 +62,9 @@ def test_equals_the_plain_network(activation, width, pool, training):
         assert float((mine - theirs).abs().max()) <= 2e-4 * scale, name
 
 
-def test_training_statistics_equal_those_of_the_activations():
+@pytest.mark.parametrize("piece", [2**18, 120, 1])
+def test_training_statistics_equal_those_of_the_activations(monkeypatch, piece):
+    monkeypatch.setattr(stem, "PIECE", piece)
     model = small(filters=4).train()
     tokens = tokens_of(12, 50)
     letters = F.one_hot(tokens.long(), 5)[:, :, :4].float().transpose(1, 2)

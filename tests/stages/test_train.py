@@ -4,6 +4,9 @@ import csv
 import dataclasses
 import logging
 import math
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +122,29 @@ def test_a_killed_run_ends_like_an_undisturbed_one(tmp_path, monkeypatch, every,
         assert torch.equal(left, right) if isinstance(left, torch.Tensor) else left == right
 
 
+def test_a_process_killed_by_the_system_resumes(tmp_path):
+    """The same with a real SIGKILL, at whatever moment it lands."""
+    config = small_config(epochs=8, checkpoint_every=2)
+    whole, broken = (run_at(tmp_path / name, learnable(), config) for name in ("whole", "broken"))
+    expected = train(whole, RUNTIME)
+    program = (
+        "import sys; from pathlib import Path; from satori_hpc.run import Run; from satori_hpc.world import Runtime;"
+        "from satori_hpc.stages.train import train; from tests.helpers_learnable import small_config;"
+        "train(Run(path=Path(sys.argv[1]), config=small_config(epochs=8, checkpoint_every=2)),"
+        " Runtime(device='cpu', threads=1))"
+    )
+    child = subprocess.Popen([sys.executable, "-c", program, str(broken.path)], cwd=Path(__file__).parents[2])
+    limit = time.monotonic() + 120
+    while len(checkpoint.step_files(broken.checkpoints)) < 2 and time.monotonic() < limit:
+        time.sleep(0.005)
+    child.kill()
+    child.wait()
+    assert not broken.predictions.exists()
+    found = train(broken, RUNTIME)
+    assert {**found, "examples_per_s": 0} == {**expected, "examples_per_s": 0}
+    assert timeless(broken) == timeless(whole)
+
+
 def test_resume_really_continues(tmp_path, monkeypatch):
     run = run_at(tmp_path, learnable(), small_config(epochs=3, checkpoint_every=3))
     with monkeypatch.context() as patch:
@@ -173,8 +199,11 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, monk
             train(broken, RUNTIME)
     newest = checkpoint.step_files(broken.checkpoints)[0]
     newest.write_bytes(newest.read_bytes()[:1000])
+    left = newest.with_name(f".{newest.name}.0123abcd.partial")
+    left.write_bytes(b"what a killed writer left")
     assert train(broken, RUNTIME)["test_auroc"] == expected["test_auroc"]
     assert timeless(broken) == timeless(whole)
+    assert not left.exists()
 
 
 @pytest.mark.parametrize("what", ["config", "dataset"])
