@@ -9,7 +9,7 @@ counting wins and ties exactly in integers.
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import special, stats
@@ -54,7 +54,7 @@ def mann_whitney(foreground: np.ndarray, background: np.ndarray) -> RankTest:
         raise ValueError(f"foreground has {foreground.shape[1]} columns, background {background.shape[1]}")
     keys_fg, n_fg = _sorted_keys(foreground)
     keys_bg, n_bg = _sorted_keys(background)
-    wins_twice, ties = _compiled()[1](keys_fg, n_fg, keys_bg, n_bg)
+    wins_twice, ties = _compiled().merge(keys_fg, n_fg, keys_bg, n_bg)
     u = wins_twice / 2.0
     u[(n_fg == 0) | (n_bg == 0)] = np.nan
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -63,7 +63,7 @@ def mann_whitney(foreground: np.ndarray, background: np.ndarray) -> RankTest:
             n_bg=n_bg,
             median_fg=_medians(keys_fg, n_fg),
             median_bg=_medians(keys_bg, n_bg),
-            max_fg=_at(keys_fg, n_fg - 1, n_fg > 0),
+            max_fg=_values_at(keys_fg, n_fg - 1, n_fg > 0),
             u=u,
             auc=u / (n_fg.astype(np.float64) * n_bg),
             p=p_greater(u, n_fg, n_bg, ties),
@@ -71,12 +71,16 @@ def mann_whitney(foreground: np.ndarray, background: np.ndarray) -> RankTest:
 
 
 def medians(block: np.ndarray) -> np.ndarray:
-    """float64 (columns,): median of each column's observed values, NaN where there are none.
+    """float64 (columns,): median of each column's values that are not negative, NaN where there are none.
 
     Args:
-        block: float32 (rows, columns), NaN = missing.
+        block: int16 (rows, columns), negative = missing.
     """
-    return _medians(*_sorted_keys(block))
+    keys, counts = _compiled().gather_present(np.ascontiguousarray(block), TILE)
+    _sort(keys, counts)
+    present = counts > 0
+    low, high = (_at(keys, place, present).astype(np.float64) for place in ((counts - 1) // 2, counts // 2))
+    return np.where(present, (low + high) / 2, np.nan)
 
 
 def p_greater(u: np.ndarray, n_fg: np.ndarray, n_bg: np.ndarray, ties: np.ndarray) -> np.ndarray:
@@ -110,10 +114,15 @@ def _sorted_keys(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if block.dtype != np.float32:
         raise ValueError(f"expected float32, found {block.dtype}")
     block = np.ascontiguousarray(block)
-    keys, counts = _compiled()[0](block, TILE)
-    for column, count in zip(keys, counts.tolist(), strict=True):
-        column[:count].sort()
+    keys, counts = _compiled().gather(block, TILE)
+    _sort(keys, counts)
     return keys, counts
+
+
+def _sort(keys: np.ndarray, counts: np.ndarray) -> None:
+    """Sort the first values of each row in place, by numpy's vector sort, which compiled code cannot reach."""
+    for row, count in zip(keys, counts.tolist(), strict=True):
+        row[:count].sort()
 
 
 def _decode(keys: np.ndarray) -> np.ndarray:
@@ -121,22 +130,32 @@ def _decode(keys: np.ndarray) -> np.ndarray:
 
 
 def _at(keys: np.ndarray, place: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """float32: each column's value at a place of its sorted values, NaN where it has none."""
+    """Each row's key at a place; any number where it has none."""
     if not keys.shape[1]:
-        return np.full(len(keys), np.nan, dtype=np.float32)
-    chosen = np.take_along_axis(keys, np.where(present, place, 0)[:, None], axis=1)[:, 0]
-    return np.where(present, _decode(chosen), np.float32(np.nan))
+        return np.zeros(len(keys), dtype=keys.dtype)
+    return np.take_along_axis(keys, np.where(present, place, 0)[:, None], axis=1)[:, 0]
+
+
+def _values_at(keys: np.ndarray, place: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """float32: each column's value at a place of its sorted values, NaN where it has none."""
+    return np.where(present, _decode(_at(keys, place, present)), np.float32(np.nan))
 
 
 def _medians(keys: np.ndarray, counts: np.ndarray) -> np.ndarray:
     present = counts > 0
-    low, high = (_at(keys, place, present).astype(np.float64) for place in ((counts - 1) // 2, counts // 2))
+    low, high = (_values_at(keys, place, present).astype(np.float64) for place in ((counts - 1) // 2, counts // 2))
     return (low + high) / 2
 
 
+class _Compiled(NamedTuple):
+    gather: Callable[..., Any]
+    gather_present: Callable[..., Any]
+    merge: Callable[..., Any]
+
+
 @functools.cache
-def _compiled() -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """`_gather` and `_merge`, compiled once per process; not cached on disk: installations may be read-only."""
+def _compiled() -> _Compiled:
+    """The loops below, compiled once per process; not cached on disk: installations may be read-only."""
     import numba
 
     def compile_(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -157,12 +176,13 @@ def _compiled() -> tuple[Callable[..., Any], Callable[..., Any]]:
                 wins_twice[column], ties[column] = wins_with_ties(x, y)
         return wins_twice, ties
 
-    return compile_(_gather), compile_(merge)
+    return _Compiled(compile_(_gather), compile_(_gather_present), compile_(merge))
 
 
 def warm_up() -> None:
     """Compile now, for instance before threads start that would all wait for it."""
     mann_whitney(np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32))
+    medians(np.zeros((1, 1), np.int16))
 
 
 def _gather(block: np.ndarray, tile: int) -> tuple[np.ndarray, np.ndarray]:
@@ -181,6 +201,21 @@ def _gather(block: np.ndarray, tile: int) -> tuple[np.ndarray, np.ndarray]:
                 count = counts[column]
                 keys[column, count] = magnitude if value >= 0 else -magnitude
                 counts[column] = count + (magnitude <= 0x7F800000)
+    return keys, counts
+
+
+def _gather_present(block: np.ndarray, tile: int) -> tuple[np.ndarray, np.ndarray]:
+    """Transpose int16 values and drop negative ones."""
+    rows, columns = block.shape
+    keys = np.empty((columns, rows), np.int16)
+    counts = np.zeros(columns, np.int64)
+    for begin in range(0, columns, tile):
+        end = min(begin + tile, columns)
+        for row in range(rows):
+            for column in range(begin, end):
+                count = counts[column]
+                keys[column, count] = block[row, column]
+                counts[column] = count + (block[row, column] >= 0)
     return keys, counts
 
 

@@ -91,13 +91,13 @@ def reduce_block(store: ScoreStore, first: int, last: int, *, settings: Reduce, 
     if settings.cutoff_rule == "value":
         foreground = np.where(foreground >= cutoff, foreground, np.float32(np.nan))
         background = np.where(background >= cutoff, background, np.float32(np.nan))
-    n_bg = (~np.isnan(background)).sum(axis=0)
+        distance = np.where(np.isnan(foreground), np.int16(-1), distance)
     compared = _legacy_background(foreground, background) if settings.legacy else background
     found = rank_test.mann_whitney(foreground, compared)
+    n_bg = (~np.isnan(background)).sum(axis=0) if settings.legacy else found.n_bg
     least = LEGACY_MINIMUM if settings.legacy else settings.min_examples
     enough = (found.n_fg >= least) & (found.n_bg >= (1 if settings.legacy else least))
     tested = enough & (found.max_fg >= cutoff)
-    apart = np.where(np.isnan(foreground), np.float32(np.nan), distance.astype(np.float32))
     return {
         "tested": tested,
         "n_fg": found.n_fg,
@@ -105,7 +105,7 @@ def reduce_block(store: ScoreStore, first: int, last: int, *, settings: Reduce, 
         "median_fg": found.median_fg,
         "median_bg": np.where(n_bg > (1 if settings.legacy else 0), found.median_bg, np.nan),
         "max_fg": found.max_fg.astype(np.float64),
-        "median_distance": rank_test.medians(apart),
+        "median_distance": rank_test.medians(distance),
         "u": np.where(tested, found.u, np.nan),
         "auc": np.where(tested, found.auc, np.nan),
         "p": np.where(tested, found.p, np.nan),

@@ -283,10 +283,37 @@ def test_a_new_model_starts_the_store_anew(trained: Run, tmp_path: Path) -> None
     assert store_digest(copy) != before
 
 
-def test_several_labels_need_the_shuffled_background(trained: Run) -> None:
-    data = dataclasses.replace(dataset.read(trained.dataset), task="multilabel")
+def test_with_several_labels_the_background_is_the_twins_by_name(trained: Run, tmp_path: Path) -> None:
+    run = Run(path=tmp_path / "run", config=trained.config)
+    shutil.copytree(trained.path, run.path)
+    data = dataclasses.replace(dataset.read(run.dataset), task="multilabel")
+    dataset.write(run.dataset, data)
     with pytest.raises(ArtefactError, match="prepare .* --background"):
-        score._twins(trained, data)
+        score.score(run, RUNTIME)
+    order = np.arange(data.examples)[::-1]
+    twins = dataclasses.replace(
+        data,
+        tokens=data.tokens[order][:, ::-1].copy(),
+        labels=data.labels[order],
+        split=data.split[order],
+        names=[data.names[row] for row in order],
+        coordinates=dataset.Coordinates(
+            *(getattr(data.coordinates, field)[order] for field in ("chrom", "start", "end", "strand"))
+        ),
+    )
+    dataset.write(run.background, twins)
+    summary = score.score(run, RUNTIME)
+    store = scores.open_complete(run.scores("attention"))
+    foreground = store.examples("foreground")
+    assert summary["foreground_examples"] == summary["background_examples"] == len(foreground) == 180
+    assert store.examples("background").tolist() == (data.examples - 1 - foreground).tolist()
+    assert set(store.selected().tolist()) == {0, 1}
+    dataset.write(
+        run.background,
+        dataclasses.replace(twins, names=[f"other{row}" for row in order]),
+    )
+    with pytest.raises(ArtefactError, match="no shuffled twin of 180 examples"):
+        score.score(run, RUNTIME)
 
 
 def test_names_come_from_the_filters_motifs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
