@@ -26,10 +26,19 @@ def _demo() -> Config:
     return Config(
         prepare=Prepare(
             source="simulated",
-            simulated=Simulated(design="hard", examples=16_000, length=200, tfs=12, pairs=15),
+            simulated=Simulated(
+                design="hard",
+                examples=40_000,
+                length=160,
+                tfs=12,
+                pairs=15,
+                pairs_per_positive_min=2,
+                pairs_per_positive_max=2,
+                motif_information_min=12.0,
+            ),
         ),
-        model=Model(architecture="deep", filters=96, width=15, heads=4, head_size=32, mixing_size=64),
-        train=Train(epochs=20, learning_rate=2e-3, schedule="onecycle", batch_size=128),
+        model=Model(filters=64, width=15, heads=8, head_size=16, mixing_size=64, dropout=0.1, attention_dropout=0.1),
+        train=Train(epochs=8, learning_rate=3e-3, schedule="onecycle", batch_size=128),
     )
 
 

@@ -1,0 +1,172 @@
+"""The whole path on one machine: commands, resuming, staleness and refusals, on a real small run."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from satori_hpc.cli import cli
+from satori_hpc.run import Run
+from satori_hpc.stages import pipeline
+from satori_hpc.stores import records, tables
+from tests.tiny import change, make_run
+
+STAGES = [stage.name for stage in pipeline.STAGES]
+
+
+def call(*arguments: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run made by `all`; copy it before changing it."""
+    run = make_run(tmp_path_factory.mktemp("finished") / "run")
+    call("all", run.path, "--threads", 1)
+    return run.path
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Run:
+    shutil.copytree(finished, tmp_path / "run")
+    return Run.open(tmp_path / "run")
+
+
+def test_all_makes_every_artefact_with_its_provenance(finished: Path) -> None:
+    run = Run.open(finished)
+    for stage in pipeline.STAGES:
+        record = records.read(run.record(stage.name))
+        assert record is not None
+        assert set(record.inputs) == set(stage.needs)
+        assert record.elapsed_s > 0
+        assert record.peak_rss_bytes > 2**20
+        assert record.versions["torch"]
+        for path in stage.outputs(run):
+            assert path.exists(), path
+    table = tables.read(run.interactions("attention"))
+    assert len(table)
+    assert "<html" in run.report.read_text()
+
+
+def test_all_again_does_nothing(run: Run) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*") if path.is_file()}
+    assert "nothing to do" in call("all", run.path).output
+    assert before == {path: path.stat().st_mtime_ns for path in run.path.rglob("*") if path.is_file()}
+
+
+def test_a_finished_stage_is_left_alone_and_force_makes_it_anew_with_the_same_content(run: Run) -> None:
+    assert "up to date" in call("reduce", run.path).output
+    before = records.read(run.record("reduce"))
+    call("reduce", run.path, "--force")
+    after = records.read(run.record("reduce"))
+    assert before is not None
+    assert after is not None
+    assert before.finished != after.finished or before.elapsed_s != after.elapsed_s
+    assert before.digest == after.digest
+
+
+def test_status_tells_states_and_the_next_command(run: Run) -> None:
+    assert "nothing to do" in call("status", run.path).output
+    change(run, reduce={"alpha": 0.01})
+    told = json.loads(call("status", run.path, "--json").output)
+    states = {name: stage["state"] for name, stage in told["stages"].items()}
+    assert states == {**dict.fromkeys(STAGES[:4], "complete"), **dict.fromkeys(STAGES[4:], "stale")}
+    assert told["stages"]["reduce"]["reason"] == "run.toml changed: reduce.alpha"
+    assert told["next"] == f"satori-hpc reduce {run.path}"
+    shown = call("status", run.path).output
+    assert f"next: satori-hpc reduce {run.path}" in shown
+
+
+def test_all_redoes_only_what_is_stale(run: Run) -> None:
+    change(run, evaluate={"cooccurrence_range": 30})
+    output = call("all", run.path).output
+    assert "evaluate:" in output
+    assert "report:" in output
+    for untouched in STAGES[:5]:
+        assert f"{untouched}:" not in output
+
+
+def test_a_stale_input_is_refused_with_the_mending_command(run: Run) -> None:
+    change(run, train={"epochs": 3})
+    output = call("score", run.path, code=1).output
+    assert "score needs train" in output
+    assert "stale (run.toml changed: train.epochs)" in output
+    assert f"satori-hpc train {run.path}" in output
+
+
+def test_a_foreign_checkpoint_is_refused(run: Run) -> None:
+    run.best.write_bytes(run.best.read_bytes() + b"\0")
+    output = call("motifs", run.path, code=1).output
+    assert "train" in output
+    assert "foreign (checkpoints/best.pt has other content)" in output
+    assert f"satori-hpc train {run.path}" in output
+
+
+def test_an_input_made_anew_makes_what_follows_stale(run: Run, tmp_path: Path) -> None:
+    changed = change(run, prepare={"valid_fraction": 0.2})
+    call("prepare", changed.path)
+    states = pipeline.states(changed)
+    assert states["prepare"].usable
+    assert states["train"].state == "stale"
+    assert states["train"].reason == "made from another prepare"
+    assert states["report"].state == "stale"
+
+
+def test_a_killed_stage_is_unfinished(run: Run) -> None:
+    run.record("motifs").unlink()
+    assert pipeline.states(run)["motifs"].state == "unfinished"
+    assert "unfinished" in call("score", run.path, code=1).output
+    call("all", run.path)
+    assert pipeline.remaining(run) == []
+
+
+def test_a_missing_input_names_the_command(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    output = call("train", run.path, code=1).output
+    assert "train needs prepare" in output
+    assert f"run: satori-hpc prepare {run.path}" in output
+    assert sorted(path.name for path in run.path.iterdir()) == ["run.toml"]
+
+
+def test_records_of_another_version_are_refused(run: Run) -> None:
+    path = run.record("prepare")
+    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 99'))
+    assert "format version 99, this program reads 1" in call("status", run.path, code=1).output
+
+
+def test_a_run_of_another_format_version_is_refused(run: Run) -> None:
+    run.config_file.write_text(run.config_file.read_text().replace("format_version = 1", "format_version = 99"))
+    assert "format_version = 99, this program reads 1" in call("all", run.path, code=1).output
+
+
+def test_new_refuses_to_overwrite(run: Run) -> None:
+    assert "exists" in call("new", run.path, code=1).output
+
+
+def test_a_path_that_is_no_run(tmp_path: Path) -> None:
+    assert "satori-hpc new" in call("status", tmp_path / "nothing", code=1).output
+
+
+def test_cuda_is_not_replaced_in_silence(run: Run) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    assert "no CUDA device" in call("train", run.path, "--force", "--device", "cuda", code=1).output
+
+
+def test_doctor_names_versions_devices_mpi_and_memory() -> None:
+    output = call("doctor").output
+    for name in ("torch", "zarr", "devices", "MPI", "memory", "processors"):
+        assert name in output
+
+
+def test_help_teaches() -> None:
+    output = call("--help").output
+    for name in ("new", *STAGES, "all", "demo", "status", "doctor"):
+        assert name in output
+        assert call(name, "--help").output.startswith("Usage")
