@@ -113,23 +113,30 @@ def _add_stage_command(stage: pipeline.Stage, help_text: str) -> None:
     @RUN
     @runtime_options
     @click.option("--force", is_flag=True, help="Make it anew although it is complete; nothing is resumed.")
-    def command(run: Path, force: bool, **runtime: Any) -> None:
+    def command(run: Path, force: bool, part: str | None = None, **runtime: Any) -> None:
         opened = Run.open(run)
         pipeline.writable(opened)
-        _execute(opened, stage.name, _runtime(**runtime), force=force)
+        _execute(opened, part or stage.name, _runtime(**runtime), force=force)
+
+    for other in pipeline.STAGES:
+        if other.flag_of == stage.name:
+            click.option(f"--{other.name}", "part", flag_value=other.name, help=HELP[other.name])(command)
 
 
 HELP = {
     "prepare": "Make dataset.zarr: simulate sequences, or read a FASTA file and its labels; split them.",
     "train": "Train the network; choose it by the validation metric; predict every example. Resumes when killed.",
     "motifs": "Turn first-layer filters into motifs and name them after known ones.",
+    "background": "Make background.zarr instead, after motifs: shuffled twins of the examples to score, with the "
+    "filters' motifs implanted; for sets with several labels.",
     "score": "Score every pair of filters in every selected example. Resumes when killed.",
     "reduce": "Test foreground against background for every pair; write the interaction tables.",
     "evaluate": "Compare called interactions with the implanted pairs, beside baselines that need no network.",
     "report": "Write report.html, one self-contained page.",
 }
 for _stage in pipeline.STAGES:
-    _add_stage_command(_stage, HELP[_stage.name])
+    if not _stage.flag_of:
+        _add_stage_command(_stage, HELP[_stage.name])
 
 
 def _execute(run: Run, name: str, runtime: Runtime, *, force: bool = False) -> None:
@@ -167,10 +174,9 @@ def all_stages(run: Path, **runtime: Any) -> None:
 
 
 def _run_all(run: Run, runtime: Runtime) -> None:
-    todo = pipeline.remaining(run)
-    if not todo:
+    if not pipeline.remaining(run):
         click.echo(f"nothing to do: every artefact of {run.path} is complete and up to date")
-    for name in todo:
+    for name in pipeline.pending(run):
         _execute(run, name, runtime)
     click.echo(f"report: {run.report.resolve()}")
 
@@ -202,14 +208,14 @@ def status(run: Path, as_json: bool) -> None:
     opened = Run.open(run)
     found = pipeline.states(opened)
     todo = [name for name, state in found.items() if not state.usable]
-    following = f"satori-hpc {todo[0]} {run}" if todo else None
+    following = pipeline.BY_NAME[todo[0]].command(run) if todo else None
     if as_json:
         stages = {name: {"state": state.state, "reason": state.reason} for name, state in found.items()}
         click.echo(json.dumps({"stages": stages, "next": following}, indent=1))
         return
     for name, state in found.items():
         names = ", ".join(path.relative_to(run).as_posix() for path in pipeline.BY_NAME[name].outputs(opened))
-        click.echo(f"{name:<9} {state.state:<11} {names}" + (f"\n          {state.reason}" if state.reason else ""))
+        click.echo(f"{name:<10} {state.state:<11} {names}" + (f"\n           {state.reason}" if state.reason else ""))
     click.echo(f"next: {following}   (or all that is left: satori-hpc all {run})" if todo else "nothing to do")
 
 

@@ -4,6 +4,7 @@ Defaults follow the published protocol where it is stated (SATORI 2.0, NAR Genom
 and the choices documented in docs/methods.md where it is not.
 """
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -364,5 +365,8 @@ def load(path: Path) -> Config:
 
 
 def sections(config: Config, names: tuple[str, ...]) -> dict[str, Any]:
-    """The named sections and the seed as plain values: what an artefact depends on."""
-    return {"seed": config.seed, **{name: options.to_plain(getattr(config, name)) for name in names}}
+    """The named sections, or keys of sections ("score.split"), and the seed as plain values.
+
+    They are what an artefact depends on.
+    """
+    return {"seed": config.seed, **{name: options.to_plain(operator.attrgetter(name)(config)) for name in names}}

@@ -119,9 +119,16 @@ def _random_tree(steps: np.ndarray, root: int, rng: np.random.Generator) -> list
     return towards
 
 
-def shuffled_twins(tokens: np.ndarray, *, seed: int) -> np.ndarray:
-    """A dinucleotide shuffle of every sequence, (examples, length); each keyed by (seed, example) alone."""
+def shuffled_twins(tokens: np.ndarray, *, seed: int, examples: np.ndarray | None = None) -> np.ndarray:
+    """A dinucleotide shuffle of every sequence, (examples, length); each keyed by (seed, example) alone.
+
+    Args:
+        tokens: uint8 (examples, length).
+        seed: of the run.
+        examples: int64 (examples,), their numbers; default: 0, 1, 2, ...
+    """
+    keys = range(len(tokens)) if examples is None else examples.tolist()
     twins = np.empty_like(tokens)
-    for example, row in enumerate(tokens):
-        twins[example] = dinucleotide_shuffle(row, np.random.default_rng([seed, SHUFFLE, example]))
+    for twin, row, key in zip(twins, tokens, keys, strict=True):
+        twin[:] = dinucleotide_shuffle(row, np.random.default_rng([seed, SHUFFLE, key]))
     return twins

@@ -7,7 +7,7 @@ are those of now. Nothing stale or foreign is used in silence.
 import datetime
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,14 @@ class Stage:
     """One step of a run.
 
     Attributes:
-        name: also the command and the module in this room.
-        needs: stages whose outputs it reads.
-        sections: sections of run.toml whose change makes its outputs stale.
+        name: also the module in this room, and the command, unless it is a flag of another one.
+        needs: stages whose outputs it reads, as far as they apply.
+        sections: sections of run.toml, or keys of them, whose change makes its outputs stale.
         outputs: the files and folders it writes.
         what: one line for people.
         scratch: what it resumes from; a forced run starts without it.
+        applies: whether this run has such a step; None when what decides it is not made yet.
+        flag_of: the command whose flag --<name> runs it, if it has no command of its own.
     """
 
     name: str
@@ -43,6 +45,14 @@ class Stage:
     outputs: Callable[[Run], list[Path]]
     what: str
     scratch: Callable[[Run], list[Path]] = lambda run: []
+    applies: Callable[[Run], bool | None] = lambda run: True
+    flag_of: str = ""
+
+    def command(self, run_path: Path) -> str:
+        """What users type to run it."""
+        if self.flag_of:
+            return f"satori-hpc {self.flag_of} {run_path} --{self.name}"
+        return f"satori-hpc {self.name} {run_path}"
 
     def function(self) -> StageFunction:
         """The stage's function; imported late, so that no stage pays for the libraries of another."""
@@ -63,6 +73,13 @@ def _table_outputs(run: Run) -> list[Path]:
     ]
 
 
+def _several_labels(run: Run) -> bool | None:
+    from satori_hpc.stores import dataset  # here: zarr is slow to load, and --help does without
+
+    task = dataset.task(run.dataset)
+    return None if task is None else task == "multilabel"
+
+
 STAGES: tuple[Stage, ...] = (
     Stage("prepare", (), ("prepare",), lambda run: [run.dataset, run.truth], "sequences, labels and split"),
     Stage(
@@ -74,7 +91,22 @@ STAGES: tuple[Stage, ...] = (
         scratch=lambda run: [run.checkpoints],
     ),
     Stage("motifs", ("prepare", "train"), ("motifs",), lambda run: [run.motifs], "motifs of the filters and TF names"),
-    Stage("score", ("prepare", "train", "motifs"), ("score",), _score_outputs, "pair scores of every example"),
+    Stage(
+        "background",
+        ("prepare", "motifs"),
+        ("score.split",),
+        lambda run: [run.background],
+        "shuffled twins, the background of sets with several labels",
+        applies=_several_labels,
+        flag_of="prepare",
+    ),
+    Stage(
+        "score",
+        ("prepare", "train", "motifs", "background"),
+        ("score",),
+        _score_outputs,
+        "pair scores of every example",
+    ),
     Stage("reduce", ("motifs", "score"), ("reduce",), _table_outputs, "tests and interaction tables"),
     Stage(
         "evaluate",
@@ -108,10 +140,11 @@ class State:
 
 
 def states(run: Run) -> dict[str, State]:
-    """The state of every stage of a run, in order."""
+    """The state of every stage that applies to a run, in order."""
     found: dict[str, State] = {}
     for stage in STAGES:
-        found[stage.name] = _state(run, stage, found)
+        if stage.applies(run):
+            found[stage.name] = _state(run, stage, found)
     return found
 
 
@@ -132,7 +165,7 @@ def _staleness(run: Run, stage: Stage, record: Record, upstream: dict[str, State
     if record.config_digest != options.digest(config_module.sections(run.config, stage.sections)):
         changed = _changed_keys(record.config, config_module.sections(run.config, stage.sections))
         return "run.toml changed: " + (", ".join(changed[:5]) or ", ".join(stage.sections))
-    for name in stage.needs:
+    for name in _needs(stage, upstream):
         above = upstream[name]
         if not above.usable or above.record is None:
             return f"{name} is {above.state}"
@@ -143,6 +176,11 @@ def _staleness(run: Run, stage: Stage, record: Record, upstream: dict[str, State
         if path.exists() and provenance.file_digest(path) != digest:
             return f"{source} has changed"
     return ""
+
+
+def _needs(stage: Stage, found: dict[str, State]) -> list[str]:
+    """The stages whose outputs `stage` reads in a run to which the stages `found` apply."""
+    return [name for name in stage.needs if name in found]
 
 
 def _changed_keys(old: Any, new: Any, name: str = "") -> list[str]:
@@ -160,17 +198,18 @@ def require(run: Run, stage: Stage) -> dict[str, str]:
         ArtefactError: any of them is missing, unfinished, stale or foreign, each with the command that mends it.
     """
     found = states(run)
-    bad = [name for name in stage.needs if not found[name].usable]
+    needs = _needs(stage, found)
+    bad = [name for name in needs if not found[name].usable]
     if bad:
         lines = [
             f"{stage.name} needs {name} ({BY_NAME[name].what}), which is {found[name].state}"
             + (f" ({found[name].reason})" if found[name].reason else "")
-            + f"; run: satori-hpc {name} {run.path}"
+            + f"; run: {BY_NAME[name].command(run.path)}"
             for name in bad
         ]
         raise ArtefactError("\n".join(lines))
     digests = {}
-    for name in stage.needs:
+    for name in needs:
         record = found[name].record
         assert record is not None
         digests[name] = record.digest
@@ -184,11 +223,13 @@ def execute(run: Run, name: str, runtime: Runtime, *, force: bool = False) -> di
         the stage's summary, or None when there was nothing to do.
 
     Raises:
-        ArtefactError: its inputs cannot be used.
+        ArtefactError: its inputs cannot be used, or the run has no such step.
     """
     stage = BY_NAME[name]
+    if stage.applies(run) is False:
+        raise ArtefactError(f"{run.path}: nothing to do: this run has no {name} ({stage.what})")
     inputs = require(run, stage)
-    state = states(run)[name]
+    state = states(run).get(name, State("missing"))
     if state.usable and not force:
         return None
     if state.reason:
@@ -230,6 +271,13 @@ def execute(run: Run, name: str, runtime: Runtime, *, force: bool = False) -> di
 def remaining(run: Run) -> list[str]:
     """Names of the stages that are not complete and fresh, in order."""
     return [name for name, state in states(run).items() if not state.usable]
+
+
+def pending(run: Run) -> Iterator[str]:
+    """The names of `remaining`, each judged when its turn comes: what runs before it may decide whether it applies."""
+    for stage in STAGES:
+        if stage.name in remaining(run):
+            yield stage.name
 
 
 def writable(run: Run) -> None:

@@ -153,7 +153,7 @@ def _twins(run: Run, data: Dataset) -> Dataset:
             f"{run.background}: with several labels the background is made of shuffled twins, and there are none; "
             f"make them: satori-hpc prepare {run.path} --background"
         )
-    twins = dataset.read(run.background)
+    twins = dataset.read(run.background, background=True)
     if twins.length != data.length:
         raise ArtefactError(
             f"{run.background}: sequences of {twins.length} bp, the dataset has {data.length} bp; "

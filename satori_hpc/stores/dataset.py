@@ -90,6 +90,18 @@ class Dataset:
             return np.arange(self.examples, dtype=np.int64)
         return np.flatnonzero(self.split == SPLITS.index(split_name)).astype(np.int64)
 
+    def take(self, rows: np.ndarray, *, tokens: np.ndarray) -> "Dataset":
+        """Some examples, in the order of `rows`, with other sequences, uint8 (rows, length)."""
+        return Dataset(
+            tokens=tokens,
+            labels=self.labels[rows],
+            split=self.split[rows],
+            names=[self.names[row] for row in rows.tolist()],
+            coordinates=Coordinates(**{name: values[rows] for name, values in vars(self.coordinates).items()}),
+            targets=self.targets,
+            task=self.task,
+        )
+
 
 def write(path: Path, dataset: Dataset) -> None:
     """Write `dataset` to `path`, a folder that appears whole or not at all.
@@ -119,13 +131,27 @@ def write(path: Path, dataset: Dataset) -> None:
         )
 
 
-def read(path: Path) -> Dataset:
+def task(path: Path) -> str | None:
+    """The task of the data set at `path`, from its attributes alone; None when there is none that could be read."""
+    try:
+        attributes = zarr.open_group(store=path, mode="r", zarr_format=3).attrs
+        usable = attributes["complete"] is True and attributes["format_version"] == FORMAT_VERSION
+        return str(attributes["task"]) if usable else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def read(path: Path, *, background: bool = False) -> Dataset:
     """Read the whole data set into memory.
+
+    Args:
+        path: dataset.zarr or background.zarr.
+        background: it is the latter; for the message.
 
     Raises:
         ArtefactError: it is missing, unfinished, damaged or of another format version; the message says what to run.
     """
-    mend = f"make it with: satori-hpc prepare {path.parent}"
+    mend = f"make it with: satori-hpc prepare {path.parent}" + (" --background" if background else "")
     if not path.is_dir():
         raise ArtefactError(f"{path}: there is no data set; {mend}")
     try:
@@ -171,10 +197,7 @@ def _check(dataset: Dataset) -> None:
         raise ValueError(f"{dataset.labels.shape[1]} columns of labels for {len(dataset.targets)} targets")
     if dataset.task not in TASKS or (dataset.task == "binary" and len(dataset.targets) != 1):
         raise ValueError(f"task {dataset.task!r} with {len(dataset.targets)} targets")
-    if (
-        dataset.examples
-        and max(int(dataset.tokens.max()) - 4, int(dataset.labels.max()) - 1, dataset.split.max() - 2) > 0
-    ):
+    if dataset.examples and (dataset.tokens.max() > 4 or dataset.labels.max() > 1 or dataset.split.max() > 2):
         raise ValueError("a token above 4, a label above 1 or a split above 2")
 
 

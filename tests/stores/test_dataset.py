@@ -74,6 +74,43 @@ def test_rows():
     assert sum(len(whole.rows(name)) for name in dataset.SPLITS) == len(whole.rows("all")) == 50
 
 
+def test_take_gives_other_sequences_to_some_examples(tmp_path):
+    whole = make(50, targets=3)
+    rows = np.array([7, 3, 40])
+    tokens = whole.tokens[rows][:, ::-1].copy()
+    part = whole.take(rows, tokens=tokens)
+    np.testing.assert_array_equal(part.tokens, tokens)
+    assert part.names == [whole.names[row] for row in rows]
+    np.testing.assert_array_equal(part.labels, whole.labels[rows])
+    np.testing.assert_array_equal(part.coordinates.start, rows * 10**10)
+    dataset.write(tmp_path / "d", part)
+    assert_same(part, dataset.read(tmp_path / "d"))
+
+
+@pytest.mark.parametrize("split", [dataset.TRAIN, dataset.VALID, dataset.TEST])
+@pytest.mark.filterwarnings("error")
+def test_all_examples_may_lie_in_one_part(tmp_path, split):
+    whole = dataclasses.replace(make(), split=np.full(7, split, dtype=np.uint8))
+    dataset.write(tmp_path / "d", whole)
+    assert_same(whole, dataset.read(tmp_path / "d"))
+
+
+def test_the_task_is_told_of_finished_sets_only(tmp_path):
+    path = tmp_path / "d"
+    assert dataset.task(path) is None
+    path.mkdir()
+    assert dataset.task(path) is None
+    for targets, task in ((1, "binary"), (3, "multilabel")):
+        dataset.write(path, make(targets=targets))
+        assert dataset.task(path) == task
+    edit_attributes(path, complete=False)
+    assert dataset.task(path) is None
+    edit_attributes(path, complete=True, format_version=99)
+    assert dataset.task(path) is None
+    (path / "zarr.json").write_text("{")
+    assert dataset.task(path) is None
+
+
 def test_parts_that_do_not_fit_together_are_not_written(tmp_path):
     whole = make()
     for change in (
@@ -143,3 +180,5 @@ def test_data_sets_that_cannot_be_used_say_what_to_run(tmp_path):
     dataset.write(path, make())
     edit_attributes(path, targets=["a", "b"])
     refused("damaged")
+    with pytest.raises(ArtefactError, match=f"{mend} --background$"):
+        dataset.read(path, background=True)

@@ -1,0 +1,166 @@
+"""Sets with several labels: the whole path, whose background is made of shuffled twins."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from satori_hpc import config
+from satori_hpc.cli import cli
+from satori_hpc.config import Config
+from satori_hpc.core import background, sequence
+from satori_hpc.run import Run
+from satori_hpc.stages import pipeline
+from satori_hpc.stores import dataset, motifs, records, scores, tables
+from tests.tiny import change, make_run
+
+MOTIFS = ("TGACTCAGCA", "GGGGCGGGGC", "CACGTGACCT", "AGATAAGGAA")
+EXAMPLES, LENGTH = 300, 100
+
+
+def call(*arguments: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def write_set(folder: Path) -> None:
+    """A motif per label in random sequences; some letters are unknown."""
+    rng = np.random.default_rng(3)
+    fasta, table = [], []
+    for example in range(EXAMPLES):
+        tokens = rng.choice(5, LENGTH, p=[0.2475] * 4 + [0.01])
+        labels = np.flatnonzero(rng.random(4) < 0.4)
+        # A quarter of the sequence for each motif, so that none covers another.
+        for label in labels:
+            start = 25 * label + rng.integers(15)
+            tokens[start : start + 10] = sequence.encode(MOTIFS[label])
+        fasta.append(f">chr{example % 5}:{1000 * example}-{1000 * example + LENGTH}(+)\n{sequence.decode(tokens)}\n")
+        ids = ",".join(map(str, labels)) or "."
+        table.append(f"chr{example % 5}\t{1000 * example}\t{1000 * example + LENGTH}\t{ids}\n")
+    (folder / "set.fa").write_text("".join(fasta))
+    (folder / "set.txt").write_text("".join(table))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run made by `all`; copy it before changing it."""
+    folder = tmp_path_factory.mktemp("multilabel")
+    write_set(folder)
+    run = make_run(
+        folder / "run",
+        Config(
+            prepare=config.Prepare(
+                source="fasta",
+                test_fraction=0.3,
+                fasta=config.Fasta(fasta=str(folder / "set.fa"), table=str(folder / "set.txt")),
+            ),
+            model=config.Model(filters=12, width=9, heads=2, head_size=8, mixing_size=16),
+            train=config.Train(epochs=12, batch_size=32, learning_rate=5e-3),
+            score=config.Score(shard_examples=40, chunk_pairs=16),
+            reduce=config.Reduce(min_examples=2),
+        ),
+    )
+    assert "background" not in call("status", run.path).output  # not known yet
+    assert "background needs prepare" in call("prepare", run.path, "--background", code=1).output
+    output = call("all", run.path, "--threads", 1).output
+    assert output.index("\nmotifs:") < output.index("\nbackground:") < output.index("\nscore:")
+    return run.path
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Run:
+    shutil.copytree(finished, tmp_path / "run")
+    return Run.open(tmp_path / "run")
+
+
+def test_all_makes_every_artefact(finished: Path) -> None:
+    run = Run.open(finished)
+    assert list(pipeline.states(run)) == [stage.name for stage in pipeline.STAGES]
+    assert pipeline.remaining(run) == []
+    record = records.read(run.record("score"))
+    assert record is not None
+    assert set(record.inputs) == {"prepare", "train", "motifs", "background"}
+    assert "<html" in run.report.read_text()
+    table = tables.read(run.interactions("attention"))
+    assert table["tested"].any()
+    assert "nothing to do" in call("all", finished).output
+
+
+def test_twins_are_those_of_the_scored_split_and_scored_beside_their_originals(finished: Path) -> None:
+    run = Run.open(finished)
+    data, twins = dataset.read(run.dataset), dataset.read(run.background)
+    rows = data.rows("test")
+    assert twins.names == [data.names[row] for row in rows]
+    np.testing.assert_array_equal(twins.labels, data.labels[rows])
+    np.testing.assert_array_equal(twins.coordinates.start, data.coordinates.start[rows])
+    assert twins.targets == data.targets
+    assert twins.task == "multilabel"
+    assert (twins.tokens != data.tokens[rows]).any(axis=1).all()
+    found = motifs.read_motifs(run.motifs)
+    expected = background.twins(
+        data.tokens[rows],
+        rows,
+        ppms=np.array([motif.ppm for motif in found.values()]),
+        sites=np.array([motif.sites for motif in found.values()]),
+        counted=len(rows),
+        seed=1,
+    )
+    assert expected.implants.any()
+    np.testing.assert_array_equal(twins.tokens, expected.tokens)
+
+    store = scores.open_complete(run.scores("attention"))
+    foreground, behind = store.examples("foreground"), store.examples("background")
+    assert 0 < len(foreground) <= len(rows)
+    assert [twins.names[row] for row in behind] == [data.names[row] for row in foreground]
+    record = records.read(run.record("background"))
+    assert record is not None
+    assert record.summary["examples"] == len(rows)
+    assert record.summary["implants"] == expected.implants.sum()
+
+
+def test_status_and_refusals_name_the_flag(run: Run) -> None:
+    told = json.loads(call("status", run.path, "--json").output)
+    assert told["stages"]["background"]["state"] == "complete"
+    assert "up to date" in call("prepare", run.path, "--background").output
+    shutil.rmtree(run.background)
+    run.record("background").unlink()
+    command = f"satori-hpc prepare {run.path} --background"
+    assert json.loads(call("status", run.path, "--json").output)["next"] == command
+    assert f"run: {command}" in call("score", run.path, code=1).output
+    call("prepare", run.path, "--background")
+    assert pipeline.remaining(run) == []  # the same twins again: the scores still hold
+
+
+def test_other_twins_make_the_scores_stale(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = records.read(run.record("prepare"))
+    monkeypatch.setattr(background, "PURPOSE", background.PURPOSE + 1)
+    call("prepare", run.path, "--background", "--force")
+    assert records.read(run.record("prepare")) == before
+    states = pipeline.states(run)
+    assert states["background"].usable
+    assert states["score"].reason == "made from another background"
+    call("all", run.path)
+    assert pipeline.remaining(run) == []
+
+
+def test_only_the_split_of_the_score_section_matters_to_the_twins(run: Run) -> None:
+    states = pipeline.states(change(run, score={"max_examples": 20}))
+    assert states["background"].usable
+    assert states["score"].reason == "run.toml changed: score.max_examples"
+    changed = change(run, score={"split": "valid"})
+    assert pipeline.states(changed)["background"].reason == "run.toml changed: score.split"
+    call("all", run.path)
+    assert pipeline.remaining(changed) == []
+    assert dataset.read(run.background).examples == len(dataset.read(run.dataset).rows("valid"))
+
+
+def test_a_binary_run_has_no_such_background(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    call("prepare", run.path)
+    assert "background" not in call("status", run.path).output
+    assert "this run has no background" in call("prepare", run.path, "--background", code=1).output
+    assert not run.background.exists()
