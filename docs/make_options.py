@@ -1,0 +1,88 @@
+"""Write docs/options.md from the declarations in satori_hpc.config. Run: python docs/make_options.py"""
+
+import dataclasses
+import typing
+from pathlib import Path
+from typing import Any
+
+from satori_hpc import options
+from satori_hpc.config import Config
+from satori_hpc.stages import new
+
+PATH = Path(__file__).with_name("options.md")
+HEAD = """\
+# Options of run.toml
+
+Made by `python docs/make_options.py` from `satori_hpc/config.py`; do not edit.
+
+`run.toml` holds the science of a run, one section per stage; `satori-hpc new` writes it with these meanings as
+comments. A key that is left out takes its default. Unknown keys, wrong types and values out of range are all reported
+at once, each with its line. Changing a key makes the stages that depend on its section stale, and all that was made
+from them; changing `seed` makes everything stale. How many threads and which device are options of the commands:
+`satori-hpc STAGE --help`.
+"""
+TYPES = {int: "whole number", float: "number", str: "text", bool: "true, false"}
+
+
+def render() -> str:
+    """The text of docs/options.md."""
+    return "\n".join([HEAD, *_section("", Config, "The whole file."), *_presets()]).rstrip() + "\n"
+
+
+def _section(name: str, schema: Any, doc: str) -> list[str]:
+    """The table of a section, then those of the sections in it."""
+    hints = typing.get_type_hints(schema)
+    lines = [f"## {f'[{name}]' if name else 'Top of the file'}", "", doc, ""]
+    lines += ["| key | default | allowed | meaning |", "|---|---|---|---|"]
+    inner: list[str] = []
+    for field in dataclasses.fields(schema):
+        kind = _without_none(hints[field.name])
+        if field.metadata.get("table"):
+            inner += ["", *_section(f"{name}.{field.name}".strip("."), kind, field.metadata["doc"])]
+            continue
+        default = "left out" if field.default is None else f"`{options.to_toml(field.default)}`"
+        cells = [f"`{field.name}`", default, _allowed(kind, field.metadata), field.metadata["doc"]]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    if len(lines) == 6:
+        lines = lines[:4]
+    return lines + inner
+
+
+def _without_none(hint: Any) -> Any:
+    parts = [part for part in typing.get_args(hint) if part is not type(None)]
+    return parts[0] if len(parts) == 1 and typing.get_origin(hint) is not tuple else hint
+
+
+def _allowed(kind: Any, limits: Any) -> str:
+    if typing.get_origin(kind) is tuple:
+        return "list of: " + _allowed(typing.get_args(kind)[0], limits)
+    if limits["choices"]:
+        return ", ".join(f"`{choice}`" for choice in limits["choices"])
+    low, high = limits["low"], limits["high"]
+    if low is not None and high is not None:
+        return f"{TYPES[kind]}, {low} to {high}"
+    return TYPES[kind] if low is None else f"{TYPES[kind]}, at least {low}"
+
+
+def _presets() -> list[str]:
+    """What the presets of `satori-hpc new` set apart from the defaults."""
+    lines = ["", "## Presets", "", "`satori-hpc new RUN --preset NAME` writes the defaults, save for these keys:", ""]
+    lines += ["| preset | keys that differ |", "|---|---|"]
+    default = options.to_plain(Config())
+    for name, make in new.PRESETS.items():
+        changes = ", ".join(
+            f"`{key} = {options.to_toml(value)}`" for key, value in _differences(default, options.to_plain(make()))
+        )
+        lines.append(f"| `{name}` | {changes or 'none'} |")
+    return lines
+
+
+def _differences(default: Any, value: Any, name: str = "") -> list[tuple[str, Any]]:
+    if not isinstance(value, dict):
+        return [] if default == value else [(name, value)]
+    return [found for key in value for found in _differences(default[key], value[key], f"{name}.{key}".strip("."))]
+
+
+if __name__ == "__main__":
+    PATH.write_text(render(), encoding="utf-8")
+    print(f"wrote {PATH}")

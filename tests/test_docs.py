@@ -1,0 +1,189 @@
+"""The documentation says what the code does: options, columns, arrays, keys and examples of docs/ are checked."""
+
+import dataclasses
+import json
+import re
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import zarr
+
+from docs import make_options
+from satori_hpc.config import Config
+from satori_hpc.run import Run
+from satori_hpc.stages import pipeline
+from satori_hpc.stores import history, motifs, score_plan, tables, truth
+from satori_hpc.stores.checkpoint import CheckpointInfo
+from satori_hpc.stores.records import Record
+from satori_hpc.world import Runtime
+from tests.tiny import make_run
+
+DOCS = Path(__file__).parent.parent / "docs"
+FORMATS = (DOCS / "formats.md").read_text(encoding="utf-8")
+DTYPES = {"double": "float64", "float": "float32"}
+
+
+def section(heading: str) -> str:
+    """The text under a heading of docs/formats.md, up to the next one."""
+    match = re.search(rf"^#+ {re.escape(heading)}$\n(.*?)(?=^#|\Z)", FORMATS, re.MULTILINE | re.DOTALL)
+    assert match, f"docs/formats.md has no heading {heading!r}"
+    return match[1]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of every table row whose first cell is code; that cell without its back-ticks."""
+    found = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines() if line[:3] == "| `"]
+    return [[cells[0].strip("| `"), *cells[1:]] for cells in found]
+
+
+def keys(heading: str) -> list[str]:
+    return [cells[0] for cells in rows(section(heading))]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A real run, up to its evaluation, in a folder of that name, as the examples have it."""
+    made = make_run(tmp_path_factory.mktemp("docs") / "RUN")
+    for name in pipeline.remaining(made):
+        if name != "report":
+            pipeline.execute(made, name, Runtime(device="cpu", threads=1))
+    return made
+
+
+def test_options_are_up_to_date() -> None:
+    made = make_options.PATH.read_text(encoding="utf-8")
+    assert make_options.render() == made, "run: python docs/make_options.py"
+
+
+def test_every_option_and_section_is_in_the_options_page() -> None:
+    text = make_options.PATH.read_text(encoding="utf-8")
+
+    def check(name: str, schema: Any) -> None:
+        part = re.search(
+            rf"^## {re.escape(f'[{name}]' if name else 'Top of the file')}$(.*?)(?=^## )", text, re.M | re.S
+        )
+        assert part, name
+        hints = typing.get_type_hints(schema)
+        for field in dataclasses.fields(schema):
+            if field.metadata.get("table"):
+                inner = next((each for each in typing.get_args(hints[field.name]) if each is not type(None)), None)
+                check(f"{name}.{field.name}".strip("."), inner or hints[field.name])
+            else:
+                assert f"\n| `{field.name}` | " in part[1], f"[{name}] {field.name}"
+
+    check("", Config)
+
+
+@pytest.mark.parametrize(
+    ("heading", "columns"),
+    [
+        ("interactions/\\<method\\>", {name: str(kind) for name, (kind, _) in tables.COLUMNS.items()}),
+        ("\\<method\\>.tf", {name: str(kind) for name, (kind, _) in tables.TF_COLUMNS.items()}),
+        ("filters.parquet", {field.name: str(field.type) for field in motifs.FILTERS}),
+        ("tf.parquet", {field.name: str(field.type) for field in motifs.TF}),
+    ],
+)
+def test_tables_have_the_documented_columns_in_order(heading: str, columns: dict[str, str]) -> None:
+    documented = [(cells[0], cells[1]) for cells in rows(section(heading))]
+    assert documented == [(name, DTYPES.get(kind, kind)) for name, kind in columns.items()]
+
+
+@pytest.mark.parametrize(
+    ("heading", "registry"), [("interactions/\\<method\\>", tables.COLUMNS), ("\\<method\\>.tf", tables.TF_COLUMNS)]
+)
+def test_interaction_columns_have_the_documented_meanings(
+    heading: str, registry: dict[str, tuple[pa.DataType, str]]
+) -> None:
+    documented = {cells[0]: cells[2].removesuffix(" |") for cells in rows(section(heading))}
+    assert documented == {name: meaning for name, (_, meaning) in registry.items()}
+
+
+def test_text_tables_have_the_documented_columns_in_order() -> None:
+    assert keys("history.tsv") == list(history.COLUMNS)
+    assert keys("truth/") == ["tf_a", "tf_b", *truth.INSTANCE_COLUMNS]
+
+
+def test_keys_of_records_markers_and_checkpoints_are_documented() -> None:
+    assert set(keys("provenance/\\<stage\\>.json")) == {field.name for field in dataclasses.fields(Record)}
+    assert keys("checkpoints/") == [field.name for field in dataclasses.fields(CheckpointInfo)]
+    store = section("scores/\\<method\\>.zarr")
+    for field in dataclasses.fields(score_plan.Marker):
+        assert f"\n| `{field.name}` | " in store, field.name
+
+
+def arrays(group: zarr.Group, prefix: str = "") -> Iterator[tuple[str, zarr.Array]]:
+    for name, member in group.members():
+        if isinstance(member, zarr.Group):
+            yield from arrays(member, f"{prefix}{name}/")
+        else:
+            yield prefix + name, member
+
+
+@pytest.mark.filterwarnings("ignore:Object at markers")
+@pytest.mark.parametrize(
+    ("heading", "path"),
+    [
+        ("dataset.zarr", "dataset.zarr"),
+        ("predictions.zarr", "predictions.zarr"),
+        ("scores/\\<method\\>.zarr", "scores/attention.zarr"),
+    ],
+)
+def test_stores_hold_the_documented_arrays_and_attributes(run: Run, heading: str, path: str) -> None:
+    group = zarr.open_group(run.path / path, mode="r")
+    documented = {cells[0]: cells for cells in rows(section(heading)) if cells[1].startswith("(")}
+    found = dict(arrays(group))
+    assert documented.keys() == found.keys()
+    for name, array in found.items():
+        _, dimensions, dtype, *more = documented[name]
+        assert dtype == str(array.dtype), name
+        assert len(dimensions.strip("(),").split(",")) == array.ndim, name
+        if heading.startswith("scores"):
+            np.testing.assert_equal(float(more[0]), float(np.asarray(array.fill_value)), err_msg=name)
+    for attribute in group.attrs:
+        assert f"`{attribute}`" in section(heading), attribute
+
+
+def test_keys_of_the_evaluation_are_documented(run: Run) -> None:
+    documented = set(keys("evaluation.json"))
+    content = json.loads(run.evaluation.read_text())
+    scores = content["methods"]["attention"]
+    leaves = {key for key in scores if key != "curve"} | {f"curve.{key}" for key in scores["curve"]}
+    known = {f"truth.{key}" for key in content["truth"]}
+    baseline = {f"cooccurrence.{key}" for key in content["cooccurrence"].keys() - scores.keys()}
+    top = {"format_version", "call_all", "methods.<method>", "cooccurrence"}
+    assert documented == leaves | known | baseline | top
+    assert set(content["call_all"]) == set(scores) - {"aupr", "curve"}
+
+
+def test_every_file_of_a_run_stands_in_the_tree(run: Run) -> None:
+    tree = FORMATS.split("```")[1]
+    for path in run.path.rglob("*"):
+        parts = path.relative_to(run.path).parts
+        if not path.is_file() or any(part.endswith(".zarr") for part in parts):
+            continue
+        if parts[0] == "provenance":
+            assert "provenance/<stage>.json" in tree
+            continue
+        name = re.sub(r"step_\d+", "step_<n>", path.name.replace("attention", "<method>"))
+        assert re.search(rf"(^|\s){re.escape(name)}(\s|$)", tree), path
+    for store in run.path.glob("*.zarr"):
+        assert f"{store.name}/" in tree
+
+
+def test_every_example_runs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.path.parent)
+    examples = re.findall(r"```python\n(.*?)```", FORMATS, re.DOTALL)
+    assert len(examples) >= 8
+    for example in examples:
+        exec(compile(example, "docs/formats.md", "exec"), {})
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in DOCS.glob("*.md"):
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
