@@ -71,6 +71,13 @@ class Simulated:
     jaspar_release: str = option("JASPAR2026", "release of JASPAR, as pyjaspar names it")
     jaspar_collection: str = option("CORE", "collection of JASPAR")
     jaspar_groups: tuple[str, ...] = option(("vertebrates",), "taxonomic groups of JASPAR")
+    jaspar_similarity_max: float = option(
+        1.0,
+        "thin the collection before the pool is drawn: of motifs more alike than this the first by identifier stays; "
+        "1 = keep all",
+        low=0.5,
+        high=1,
+    )
     motif_width_min: int = option(6, "narrowest motif drawn, bp", low=1)
     motif_width_max: int = option(20, "widest motif drawn, bp", low=1)
     motif_information_min: float = option(8.0, "least information of a motif drawn, bits", low=0)
@@ -264,6 +271,12 @@ class Motifs:
     jaspar_release: str = option("JASPAR2026", "release of JASPAR, as pyjaspar names it")
     jaspar_collection: str = option("CORE", "collection of JASPAR")
     jaspar_groups: tuple[str, ...] = option(("vertebrates",), "taxonomic groups of JASPAR")
+    database_similarity_max: float = option(
+        1.0,
+        "thin the known motifs: of those more alike than this the first stays and stands for its family; 1 = keep all",
+        low=0.5,
+        high=1,
+    )
     max_q: float = option(0.05, "a filter is named after its best match at or below this q-value", low=0, high=1)
 
 

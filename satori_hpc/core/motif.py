@@ -122,9 +122,9 @@ def similarity(a: np.ndarray, b: np.ndarray) -> float:
     """
     narrow, wide = (a, b) if len(a) <= len(b) else (b, a)
     least = min(len(narrow), max(5, math.ceil(len(narrow) / 2)))
-    target = _directions(wide)
+    target = directions(wide)
     best = -1.0
-    for query in (_directions(narrow), _directions(reverse_complement(narrow))):
+    for query in (directions(narrow), directions(reverse_complement(narrow))):
         columns = query @ target.T
         for offset in range(least - len(narrow), len(wide) - least + 1):
             # Entry (i, i + offset) of `columns` compares column i of the narrow motif with its partner.
@@ -132,7 +132,7 @@ def similarity(a: np.ndarray, b: np.ndarray) -> float:
     return best
 
 
-def _directions(ppm: np.ndarray) -> np.ndarray:
+def directions(ppm: np.ndarray) -> np.ndarray:
     """Columns, centred and of length 1, so that products of two are their correlation; flat columns are zero."""
     centred = np.asarray(ppm, dtype=np.float64) - np.mean(ppm, axis=1, keepdims=True)
     norms = np.linalg.norm(centred, axis=1, keepdims=True)

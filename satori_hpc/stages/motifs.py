@@ -4,6 +4,7 @@ Two passes over the sequences: the first finds each filter's maximum, which sets
 letters under its sites.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import torch
 
 from satori_hpc import config as config_module
 from satori_hpc import provenance
-from satori_hpc.core import motif, sites, tomtom
+from satori_hpc.core import collection, motif, sites, tomtom
 from satori_hpc.core.motif import Motif
 from satori_hpc.core.sites import Extremes, SiteCounts
 from satori_hpc.errors import InputError, SatoriError
@@ -37,6 +38,8 @@ def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
     """
     config = run.config.motifs
     database = _database(run)
+    known = collection.thin(database.motifs, run.config.motifs.database_similarity_max)
+    database = dataclasses.replace(database, motifs=known)
     data = dataset.read(run.dataset)
     device = runtime.torch_device()
     model, _ = checkpoint.load_model(run.best, device)

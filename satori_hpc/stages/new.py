@@ -5,7 +5,7 @@ from pathlib import Path
 
 from satori_hpc import config as config_module
 from satori_hpc import options
-from satori_hpc.config import Config, Fasta, Model, Prepare, Simulated, Train
+from satori_hpc.config import Config, Fasta, Model, Motifs, Prepare, Simulated, Train
 from satori_hpc.errors import ArtefactError
 from satori_hpc.run import Run
 from satori_hpc.stores import atomic
@@ -35,9 +35,11 @@ def _demo() -> Config:
                 pairs_per_positive_min=2,
                 pairs_per_positive_max=2,
                 motif_information_min=12.0,
+                jaspar_similarity_max=0.8,
             ),
         ),
         model=Model(filters=64, width=15, heads=8, head_size=16, mixing_size=64, dropout=0.1, attention_dropout=0.1),
+        motifs=Motifs(database_similarity_max=0.8),
         train=Train(epochs=8, learning_rate=3e-3, schedule="onecycle", batch_size=128),
     )
 

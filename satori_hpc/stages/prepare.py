@@ -10,7 +10,7 @@ import numpy as np
 
 from satori_hpc import provenance
 from satori_hpc.config import Simulated
-from satori_hpc.core import implant, instances, pool, splits
+from satori_hpc.core import collection, implant, instances, pool, splits
 from satori_hpc.core.motif import Motif
 from satori_hpc.errors import ConfigError, InputError, Problems
 from satori_hpc.log import logger
@@ -57,7 +57,7 @@ def _simulated(run: Run) -> _Source:
     known = motif_database.jaspar(
         release=config.jaspar_release, collection=config.jaspar_collection, groups=config.jaspar_groups
     )
-    motifs = pool.select(known, config, seed=seed)
+    motifs = pool.select(collection.thin(known, config.jaspar_similarity_max), config, seed=seed)
     pairs = pool.draw_pairs(config.tfs, config.pairs, seed=seed)
     made = implant.simulate(_pwms(motifs, config), pairs, config, seed=seed)
     if made.mended:
