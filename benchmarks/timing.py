@@ -51,12 +51,13 @@ def made_with(*libraries: str) -> str:
     name = Path(sys.argv[0]).stem
     command = " ".join(["python -m", f"benchmarks.{name}", *sys.argv[1:]])
     return (
-        f"Made by `{command}`, one thread on {_processor()}, Python {platform.python_version()}, {versions}. "
+        f"Made by `{command}`, one thread on {processor()}, Python {platform.python_version()}, {versions}. "
         "Rounds are interleaved; ratios are medians over rounds, with their range."
     )
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name and how many of it this process may use."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

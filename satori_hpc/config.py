@@ -24,7 +24,7 @@ class Simulated:
     design: str = option(
         "published",
         "what a negative holds: published = a few lone motifs; hard = as many motifs as a positive, as close together, "
-        "in pairs that are not listed, so that only the identity of the pairs tells the classes apart",
+        "in pairs that are not listed",
         choices=("published", "hard"),
     )
     examples: int = option(60_000, "sequences; half are positive", low=20)
