@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from satori_hpc import __version__, log
+from satori_hpc import __version__, log, options
 from satori_hpc.errors import SatoriError
 from satori_hpc.run import Run
 from satori_hpc.stages import doctor as doctor_stage
@@ -86,24 +86,34 @@ def _runtime(device: str, threads: int, batch_size: int, progress: bool | None, 
 @click.option("--template", type=click.Choice(["simulated", "fasta"]), default="simulated", show_default=True)
 @click.option(
     "--preset",
-    type=click.Choice(list(new_stage.PRESETS)),
-    default="data-40",
-    show_default=True,
-    help="Which simulated set (template simulated).",
+    help="simulated: "
+    + ", ".join(new_stage.PRESETS)
+    + " (default data-40); fasta: "
+    + ", ".join(new_stage.FASTA_PRESETS)
+    + " (default published; small suits some thousand sequences).",
 )
 @click.option("--fasta", default="sequences.fa", show_default=True, help="FASTA file (template fasta).")
 @click.option("--table", default="labels.txt", show_default=True, help="Label table (template fasta).")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True)
-def new(run: Path, template: str, preset: str, fasta: str, table: str, seed: int) -> None:
+@click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Set any key; may be repeated.")
+def new(
+    run: Path, template: str, preset: str | None, fasta: str, table: str, seed: int, assignments: tuple[str, ...]
+) -> None:
     """Make a run directory with a commented run.toml.
 
     File names given here are taken from the current folder; written into run.toml by hand, relative ones start at
     the run directory.
     """
+    presets = new_stage.PRESETS if template == "simulated" else new_stage.FASTA_PRESETS
+    if preset is not None and preset not in presets:
+        raise click.BadParameter(f"{preset!r}; template {template} has {', '.join(presets)}", param_hint="--preset")
     if template == "simulated":
-        config = new_stage.simulated(preset, seed=seed)
+        config = new_stage.simulated(preset or "data-40", seed=seed)
     else:
-        config = new_stage.fasta(str(Path(fasta).resolve()), str(Path(table).resolve()), seed=seed)
+        files = (str(Path(fasta).resolve()), str(Path(table).resolve()))
+        config = new_stage.fasta(*files, preset=preset or "published", seed=seed)
+    for assignment in assignments:
+        config = options.override(config, assignment)
     made = new_stage.new(run, config=config)
     click.echo(f"wrote {made.config_file}\nedit it, then run: satori-hpc all {run}")
 

@@ -4,6 +4,7 @@
 line; `render` writes the commented file back, so that the comments of run.toml and the checks have one source.
 """
 
+import copy
 import dataclasses
 import difflib
 import hashlib
@@ -61,14 +62,57 @@ def read(path: Path, schema: type[Section]) -> Section:
         raise ConfigError(f"{path}: no such file; make a run with: satori-hpc new {path.parent}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text ({error})") from None
+    return parse(text, schema, name=str(path))
+
+
+def parse(text: str, schema: type[Section], *, name: str) -> Section:
+    """As `read`, from text; `name` is what the messages call it."""
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    problems = Problems(f"{path}: the configuration cannot be used:", ConfigError)
-    value = _parse_section(content, schema, "", text, problems)
+        raise ConfigError(f"{name}: not valid TOML: {error}") from None
+    problems = Problems(f"{name}: the configuration cannot be used:", ConfigError)
+    value: Section = _parse_section(content, schema, "", text, problems)
     problems.raise_any()
     return value
+
+
+def override(value: Section, assignment: str) -> Section:
+    """`value` with one key set; what it is set to is checked only when the rendered whole is parsed.
+
+    Args:
+        assignment: as "section.key = TOML value"; a bare word stands for a string.
+
+    Raises:
+        ConfigError: not of that form, or there is no such key.
+    """
+    dotted, equals, text = assignment.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {assignment!r}: expected section.key=value, for instance train.epochs=10")
+    try:
+        item = tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        item = text.strip()
+    return _with(value, dotted.strip().split("."), item, assignment)
+
+
+def _with(value: Any, keys: list[str], item: Any, assignment: str) -> Any:
+    known = [field.name for field in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else []
+    if keys[0] not in known:
+        near = difflib.get_close_matches(keys[0], known, n=1)
+        raise ConfigError(
+            f"--set {assignment!r}: no key {keys[0]!r}; "
+            + (f"did you mean {near[0]!r}?" if near else "known there: " + (", ".join(known) or "nothing"))
+        )
+    if len(keys) > 1:
+        item = _with(getattr(value, keys[0]), keys[1:], item, assignment)
+    return _unchecked(value, keys[0], item)
+
+
+def _unchecked(value: Any, key: str, item: Any) -> Any:
+    changed = copy.copy(value)
+    object.__setattr__(changed, key, item)
+    return changed
 
 
 def _line_of(text: str, section: str, key: str) -> str:

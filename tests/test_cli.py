@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -171,3 +173,34 @@ def test_help_teaches() -> None:
     for name in ("new", *STAGES, "all", "demo", "status", "doctor"):
         assert name in output
         assert call(name, "--help").output.startswith("Usage")
+
+
+def test_new_sets_keys_and_checks_them_before_writing(tmp_path: Path) -> None:
+    call("new", tmp_path / "run", "--set", "train.epochs=3", "--set", 'motifs.jaspar_groups=["insects"]')
+    made = Run.open(tmp_path / "run").config
+    assert (made.train.epochs, made.motifs.jaspar_groups) == (3, ("insects",))
+    output = call("new", tmp_path / "other", "--set", "train.epochs=many", code=1).output
+    assert "[train] epochs = 'many': expected a whole number" in output
+    assert not (tmp_path / "other").exists()
+
+
+def test_new_knows_the_presets_of_each_template(tmp_path: Path) -> None:
+    call("new", tmp_path / "run", "--template", "fasta", "--preset", "small", "--fasta", "a.fa", "--table", "a.txt")
+    made = Run.open(tmp_path / "run").config
+    assert made.model.filters == 64
+    assert made.prepare.fasta is not None
+    assert made.prepare.fasta.fasta == str(Path("a.fa").resolve())
+    assert "published, small" in call("new", tmp_path / "x", "--template", "fasta", "--preset", "demo", code=2).output
+
+
+@pytest.mark.mpi
+def test_mpiexec_starts_one_world() -> None:
+    launcher = Path(sys.executable).parent / "mpiexec"
+    if not launcher.exists():
+        pytest.skip("no mpiexec in this environment; pip install mpich")
+    command = [str(launcher), "-n", "2", sys.executable, "-m", "satori_hpc", "doctor"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "0 of 2" in done.stdout
+    assert "1 of 2" in done.stdout
+    assert "warning" not in done.stdout

@@ -114,3 +114,29 @@ def test_every_option_has_a_meaning() -> None:
                 check(value)
 
     check(config.Config())
+
+
+def test_override_sets_a_key_of_any_depth() -> None:
+    made = config.Config()
+    for assignment in ("train.epochs=3", "prepare.simulated.tfs = 7", 'motifs.jaspar_groups=["insects"]', "seed=5"):
+        made = options.override(made, assignment)
+    assert (made.train.epochs, made.seed, made.motifs.jaspar_groups) == (3, 5, ["insects"])
+    assert made.prepare.simulated is not None
+    assert made.prepare.simulated.tfs == 7
+    assert options.override(made, "model.architecture=deep").model.architecture == "deep"
+    assert config.Config().train.epochs == 30
+
+
+@pytest.mark.parametrize(
+    ("assignment", "expected"),
+    [
+        ("train.epochs", "expected section.key=value"),
+        ("train.epoch=3", "did you mean 'epochs'?"),
+        ("train.epochs.more=3", "known there: nothing"),
+        ("nowhere.epochs=3", "known there: format_version"),
+    ],
+)
+def test_override_of_what_does_not_exist(assignment: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        options.override(config.Config(), assignment)
+    assert expected in str(caught.value)

@@ -3,7 +3,6 @@
 import dataclasses
 from pathlib import Path
 
-from satori_hpc import config as config_module
 from satori_hpc import options
 from satori_hpc.config import Config, Fasta, Model, Motifs, Prepare, Simulated, Train
 from satori_hpc.errors import ArtefactError
@@ -64,20 +63,35 @@ PRESETS = {
 }
 
 
+def _small() -> Config:
+    """For some thousand sequences: a smaller network, smaller batches, one cycle of the learning rate."""
+    return Config(
+        model=Model(filters=64, width=15, heads=4, head_size=16, mixing_size=64),
+        train=Train(epochs=20, patience=0, learning_rate=3e-3, schedule="onecycle", batch_size=64),
+    )
+
+
+# Network and training for sets from files: the published sizes, and ours for sets of some thousand sequences.
+FASTA_PRESETS = {"published": Config, "small": _small}
+
+
 def new(path: Path, *, config: Config) -> Run:
     """Write `path`/run.toml.
 
     Raises:
         ArtefactError: there is a run.toml already, or `path` is a file.
+        ConfigError: the configuration does not hold; nothing is written.
     """
     run = Run(path=path, config=config)
     if run.config_file.exists():
         raise ArtefactError(f"{run.config_file} exists; edit it, or choose another directory")
     if path.exists() and not path.is_dir():
         raise ArtefactError(f"{path} is not a directory; choose another name for the run")
+    text = HEADER.format(path=path) + options.render(config)
+    checked = options.parse(text, Config, name=str(run.config_file))
     path.mkdir(parents=True, exist_ok=True)
-    atomic.write_text(run.config_file, HEADER.format(path=path) + options.render(config))
-    return Run(path=path, config=config_module.load(run.config_file))
+    atomic.write_text(run.config_file, text)
+    return Run(path=path, config=checked)
 
 
 def simulated(preset: str, *, seed: int) -> Config:
@@ -85,6 +99,8 @@ def simulated(preset: str, *, seed: int) -> Config:
     return dataclasses.replace(PRESETS[preset](), seed=seed)
 
 
-def fasta(fasta_file: str, table: str, *, seed: int) -> Config:
-    """The configuration for sequences and labels in files."""
-    return Config(seed=seed, prepare=Prepare(source="fasta", fasta=Fasta(fasta=fasta_file, table=table)))
+def fasta(fasta_file: str, table: str, *, preset: str = "published", seed: int) -> Config:
+    """The configuration for sequences and labels in files, with a network of a named size."""
+    return dataclasses.replace(
+        FASTA_PRESETS[preset](), seed=seed, prepare=Prepare(source="fasta", fasta=Fasta(fasta=fasta_file, table=table))
+    )
