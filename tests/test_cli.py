@@ -204,3 +204,12 @@ def test_mpiexec_starts_one_world() -> None:
     assert "0 of 2" in done.stdout
     assert "1 of 2" in done.stdout
     assert "warning" not in done.stdout
+
+
+def test_demo_goes_on_where_it_stopped(run: Run) -> None:
+    run.report.unlink()
+    run.record("report").unlink()
+    output = call("demo", run.path, "--no-open").output
+    assert "report:" in output
+    assert "train:" not in output
+    assert run.report.exists()

@@ -29,7 +29,6 @@ OWNERS = {
     "pyfaidx": {"stores"},
     "pyjaspar": {"stores"},
     "matplotlib": {"report"},
-    "logomaker": {"report"},
     "jinja2": {"report"},
     "click": {"cli"},
     "dask": {"stages/reduce.py"},

@@ -18,6 +18,19 @@ class Tile:
     note: str
 
 
+# What tells the classes of a simulated set apart, by its design.
+NEGATIVES = {
+    "hard (uniform)": (
+        " The negatives hold as many motifs as the positives, as close together, in other pairs; how common each TF is "
+        "differs too, and alone tells much of the class."
+    ),
+    "hard (matched)": (
+        " The negatives hold the same motifs as the positives, as close together, in other pairs: only which motifs "
+        "stand together tells them apart."
+    ),
+}
+
+
 def _count(number: int, what: str, plural: str = "") -> str:
     return f"{number:,} {what if number == 1 else plural or what + 's'}"
 
@@ -68,12 +81,7 @@ def _data_sentence(facts: Facts) -> str:
     else:
         parts.append(_count(facts.targets, "label"))
     split = ", ".join(f"{count:,} {name}" for name, count in facts.per_split.items())
-    hard = (
-        " The negatives hold as many motifs as the positives, in other pairs: only which motifs stand together tells"
-        " them apart."
-        if facts.design == "hard"
-        else ""
-    )
+    hard = NEGATIVES.get(facts.design or "", "")
     return f"{', '.join(parts)} ({split}).{hard}"
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from satori_hpc.config import Simulated
 from satori_hpc.core import evaluation, pairs
 from satori_hpc.models.satori import Satori
 from satori_hpc.report.data import AttentionMap, Facts, FilterMotif, Method, Predictions, ReportData, Training
@@ -56,6 +57,11 @@ def gather(run: Run, runtime: Runtime) -> ReportData:
     )
 
 
+def design_of(simulated: Simulated) -> str:
+    """The design of the negatives, with how the TFs of hard ones are drawn."""
+    return f"hard ({simulated.negative_tfs})" if simulated.design == "hard" else simulated.design
+
+
 def _facts(run: Run, data: Dataset, stores: dict[str, ScoreStore]) -> Facts:
     config = run.config
     simulated = config.prepare.simulated
@@ -72,7 +78,7 @@ def _facts(run: Run, data: Dataset, stores: dict[str, ScoreStore]) -> Facts:
         per_split={words: len(data.rows(split)) for words, split in names.items()},
         task=data.task,
         source=config.prepare.source,
-        design=simulated.design if simulated is not None else None,
+        design=design_of(simulated) if simulated is not None else None,
         architecture=config.model.architecture,
         entropy=config.train.entropy,
         seed=config.seed,

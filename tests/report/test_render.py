@@ -9,9 +9,11 @@ import re
 import numpy as np
 import pytest
 
-from satori_hpc.report import logos, network, pairs, render, tables
+from satori_hpc.config import Simulated
+from satori_hpc.report import logos, network, pairs, render, tables, words
 from satori_hpc.report.attention import thin_marks
 from satori_hpc.report.data import Predictions, ReportData
+from satori_hpc.stages import report_data
 from tests import helpers_report
 
 
@@ -198,3 +200,13 @@ def test_many_labels_have_one_figure_and_single_class_labels_none(targets):
     assert f"mean test AUROC of {targets - 1} labels" in page
     assert "tissue <" not in page
     assert ("tissue &lt;1&gt;" in page) == (targets == 5)  # bars have names, a histogram has not
+
+
+def test_the_page_says_what_tells_the_classes_apart(data):
+    for tfs, expected in (("uniform", "alone tells much"), ("matched", "only which motifs stand together")):
+        design = report_data.design_of(Simulated(design="hard", negative_tfs=tfs))
+        said = words.lead(dataclasses.replace(data, facts=dataclasses.replace(data.facts, design=design)))
+        assert expected in said[0]
+    design = report_data.design_of(Simulated(design="published"))
+    said = words.lead(dataclasses.replace(data, facts=dataclasses.replace(data.facts, design=design)))
+    assert "negatives" not in said[0]
