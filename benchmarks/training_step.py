@@ -7,16 +7,14 @@ attention; both hold the same weights. Both take the same step with dropout: for
 """
 
 import argparse
-import platform
 import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
+from benchmarks import timing
 from satori_hpc import models
 from satori_hpc.config import Model
 from satori_hpc.models import losses
@@ -24,8 +22,6 @@ from satori_hpc.models.satori import Satori
 from satori_hpc.stores import atomic
 from tests.oracles import plain_satori
 from tests.oracles.plain_satori import PlainSatori
-
-Work = Callable[[], object]
 
 
 def main() -> None:
@@ -39,20 +35,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/training_step.md"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    clock = time.perf_counter if options.clock == "wall" else time.process_time
     rows = []
     for pool in options.pools:
         for name, fast, plain in cases(pool, batch=options.batch, length=options.length):
-            rows.append(
-                row(f"{name}, pool {pool}", race(fast, plain, rounds=options.rounds, clock=clock), options.batch)
-            )
+            times = timing.race({"ours": fast, "plain": plain}, rounds=options.rounds, clock=options.clock)
+            rows.append(row(f"{name}, pool {pool}", times, options.batch))
             print(rows[-1], flush=True)
     text = page(rows, options)
     atomic.write_text(options.out, text)
     print(f"written to {options.out}")
 
 
-def cases(pool: int, *, batch: int, length: int) -> list[tuple[str, Work, Work]]:
+def cases(pool: int, *, batch: int, length: int) -> list[tuple[str, timing.Work, timing.Work]]:
     """(name, work of the fused model, the same work of the plain one)."""
     torch.manual_seed(0)
     model = models.build(Model(pool=pool), length=length, targets=1, task="binary", entropy=0)
@@ -72,7 +66,7 @@ def cases(pool: int, *, batch: int, length: int) -> list[tuple[str, Work, Work]]
     ]
 
 
-def fused_step(model: Satori, tokens: torch.Tensor, labels: torch.Tensor, weight: float) -> Work:
+def fused_step(model: Satori, tokens: torch.Tensor, labels: torch.Tensor, weight: float) -> timing.Work:
     optimiser = torch.optim.Adam(model.parameters())
 
     def step() -> None:
@@ -86,7 +80,7 @@ def fused_step(model: Satori, tokens: torch.Tensor, labels: torch.Tensor, weight
     return step
 
 
-def plain_step(plain: PlainSatori, tokens: torch.Tensor, labels: torch.Tensor, weight: float) -> Work:
+def plain_step(plain: PlainSatori, tokens: torch.Tensor, labels: torch.Tensor, weight: float) -> timing.Work:
     optimiser = torch.optim.Adam(plain.parameters())
 
     def step() -> None:
@@ -108,7 +102,7 @@ def finish(model: torch.nn.Module, optimiser: torch.optim.Optimizer, loss: torch
     optimiser.step()
 
 
-def forward(model: torch.nn.Module, tokens: torch.Tensor, **options: bool) -> Work:
+def forward(model: torch.nn.Module, tokens: torch.Tensor, **options: bool) -> timing.Work:
     @torch.inference_mode()
     def run() -> object:
         model.eval()
@@ -117,25 +111,9 @@ def forward(model: torch.nn.Module, tokens: torch.Tensor, **options: bool) -> Wo
     return run
 
 
-def race(fast: Work, plain: Work, *, rounds: int, clock: Callable[[], float]) -> list[tuple[float, float]]:
-    """(seconds of `fast`, seconds of `plain`) of every round; they take turns, so that both meet the same weather."""
-    times = []
-    for _ in range(rounds + 1):
-        start = clock()
-        fast()
-        middle = clock()
-        plain()
-        times.append((middle - start, clock() - middle))
-    return times[1:]
-
-
-def row(name: str, times: list[tuple[float, float]], batch: int) -> str:
-    fast, plain = (statistics.median(column) / batch * 1e3 for column in zip(*times, strict=True))
-    ratios = sorted(plain / fast for fast, plain in times)
-    return (
-        f"| {name} | {fast:.3f} | {plain:.3f} | {1e3 / fast:.0f} | "
-        f"**{statistics.median(ratios):.2f}** | {ratios[0]:.2f} - {ratios[-1]:.2f} |"
-    )
+def row(name: str, times: dict[str, list[float]], batch: int) -> str:
+    ours, plain = (statistics.median(times[which]) / batch * 1e3 for which in ("ours", "plain"))
+    return f"| {name} | {ours:.3f} | {plain:.3f} | {1e3 / ours:.0f} | {timing.ratio(times['plain'], times['ours'])} |"
 
 
 def page(rows: list[str], options: argparse.Namespace) -> str:
@@ -146,26 +124,15 @@ def page(rows: list[str], options: argparse.Namespace) -> str:
         "",
         f"    python -m benchmarks.training_step {' '.join(sys.argv[1:])}".rstrip(),
         "",
-        f"{processor()}, {options.threads} thread(s), torch {torch.__version__}, float32, {options.clock} time. "
+        f"{timing.processor()}, {options.threads} thread(s), torch {torch.__version__}, float32, {options.clock} time. "
         f"Batch {options.batch}, {options.length} bp, the default network (200 filters of 13 bp, 8 heads of 32). "
-        f"Medians of {options.rounds} interleaved rounds; ratio = plain / ours, with its range over the rounds.",
+        f"Medians of {options.rounds} interleaved rounds; times faster: median of plain / ours over them, with its range.",
         "",
-        "| work | ours, ms per sequence | plain, ms per sequence | ours, sequences/s | ratio | range |",
-        "|---|---|---|---|---|---|",
+        "| work | ours, ms per sequence | plain, ms per sequence | ours, sequences/s | times faster |",
+        "|---|---|---|---|---|",
         *rows,
     ]
     return "\n".join(lines) + "\n"
-
-
-def processor() -> str:
-    """The processor's model name."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.machine()
 
 
 if __name__ == "__main__":

@@ -327,7 +327,9 @@ class Evaluate:
     """[evaluate]: comparison with known pairs (simulated sets have them)."""
 
     cooccurrence_range: int = option(45, "baseline: two motif hits co-occur within this many bp", low=1)
-    cooccurrence_p: float = option(1e-4, "baseline: p-value of a motif hit", low=1e-9, high=0.1)
+    cooccurrence_p: float = option(
+        1e-4, "baseline: p-value of a motif hit; of a motif too short for it, the best word", low=1e-9, high=0.1
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

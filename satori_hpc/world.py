@@ -12,15 +12,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class World:
-    """One process among `size`; `local_rank` counts the processes of one machine."""
+    """One process among `size`."""
 
     rank: int = 0
     size: int = 1
-    local_rank: int = 0
-
-    @property
-    def is_main(self) -> bool:
-        return self.rank == 0
 
 
 @dataclass(frozen=True, kw_only=True)

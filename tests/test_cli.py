@@ -1,6 +1,7 @@
 """The whole path on one machine: commands, resuming, staleness and refusals, on a real small run."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -155,11 +156,12 @@ def test_a_path_that_is_no_run(tmp_path: Path) -> None:
 
 
 def test_cuda_is_not_replaced_in_silence(run: Run) -> None:
-    import torch
-
-    if torch.cuda.is_available():
-        pytest.skip("there is a CUDA device here")
-    assert "no CUDA device" in call("train", run.path, "--force", "--device", "cuda", code=1).output
+    command = [sys.executable, "-m", "satori_hpc", "train", str(run.path), "--force", "--device", "cuda"]
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=hidden)
+    assert done.returncode == 1
+    assert "no CUDA device" in done.stderr
+    assert pipeline.remaining(run) == []  # nothing was removed on the way to the refusal
 
 
 def test_doctor_names_versions_devices_mpi_and_memory() -> None:

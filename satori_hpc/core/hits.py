@@ -15,7 +15,7 @@ def hits(
     tokens: np.ndarray,
     motifs: list[np.ndarray],
     *,
-    p: float,
+    p: float | np.ndarray,
     background: np.ndarray = motif.UNIFORM,
     both_strands: bool = True,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -26,7 +26,7 @@ def hits(
     Args:
         tokens: (E, L) uint8, A, C, G, T, other = 0..4.
         motifs: M arrays (w, 4) of letter probabilities.
-        p: largest p-value of a hit, per window and strand.
+        p: largest p-value of a hit, per window and strand; one for all motifs, or (M,).
         background: (4,) letter probabilities of a random window.
         both_strands: look for the reverse complements too.
 
@@ -35,14 +35,14 @@ def hits(
         strand; `start` is the window's first letter on the given strand.
     """
     found: list[list[np.ndarray]] = [[np.zeros(0, dtype=np.int64)] * 3 + [np.zeros(0, dtype=np.int8)]]
-    for number, ppm in enumerate(motifs):
+    for number, (ppm, limit) in enumerate(zip(motifs, np.broadcast_to(p, len(motifs)), strict=True)):
         if len(ppm) > tokens.shape[1]:
             continue
         # The other strand is a motif of its own: where the background is not symmetric, so are not its scores.
         tables = [scores(ppm, background)]
         if both_strands:
             tables.append(scores(motif.reverse_complement(ppm), background))
-        limits = [score_threshold(table, background, p) for table in tables]
+        limits = [score_threshold(table, background, float(limit)) for table in tables]
         for begin in range(0, len(tokens), EXAMPLES_AT_ONCE):
             example, orientation, start = _scan(tokens[begin : begin + EXAMPLES_AT_ONCE], tables, limits)
             strand = np.where(orientation == 0, 1, -1).astype(np.int8)

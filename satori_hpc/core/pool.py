@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from satori_hpc.config import Simulated
-from satori_hpc.core import motif, pairs
+from satori_hpc.core import collection, motif, pairs
 from satori_hpc.core.motif import Motif
 from satori_hpc.errors import ConfigError
 
@@ -47,7 +47,8 @@ def select(motifs: Sequence[Motif], config: Simulated, *, seed: int) -> list[Mot
         item = usable[index]
         if tf_key(item.name) in keys:
             continue
-        if any(motif.similarity(item.ppm, other.ppm) > config.motif_similarity_max for other in chosen):
+        alike = collection.similarities(item.ppm, [other.ppm for other in chosen])
+        if np.any(alike > config.motif_similarity_max):
             continue
         chosen.append(item)
         keys.add(tf_key(item.name))

@@ -55,13 +55,6 @@ def reverse_complement(tokens: np.ndarray) -> np.ndarray:
     return COMPLEMENT[tokens[..., ::-1]]
 
 
-def gc(tokens: np.ndarray) -> np.ndarray:
-    """Share of C and G among the known letters of each sequence, (..., length) -> (...); NaN when none is known."""
-    known = (tokens < N).sum(axis=-1)
-    strong = ((tokens == C) | (tokens == G)).sum(axis=-1)
-    return np.divide(strong, known, out=np.full(known.shape, np.nan), where=known > 0)
-
-
 def dinucleotide_shuffle(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One sequence with the same dinucleotides in another order, drawn uniformly from all such sequences.
 

@@ -94,8 +94,10 @@ def _cooccurrence(run: Run, pool: list[Motif], gold: list[tuple[str, str]]) -> d
     rows = data.rows(run.config.score.split)
     tokens = data.tokens[rows[data.labels[rows, 0] == 1]]
     options = run.config.evaluate
-    example, start, motif, _ = motif_hits.hits(tokens, [motif.ppm for motif in pool], p=options.cooccurrence_p)
     width = np.array([motif.width for motif in pool], dtype=np.int64)
+    # Of a short motif not even the best word is as rare as asked for: its best word then is its hit.
+    rare = np.maximum(options.cooccurrence_p, 4.0**-width)
+    example, start, motif, _ = motif_hits.hits(tokens, [motif.ppm for motif in pool], p=rare)
     found = cooccurrence.measure(
         Hits(example=example, tf=motif, start=start, end=start + width[motif]),
         examples=len(tokens),

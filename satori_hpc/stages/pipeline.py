@@ -111,14 +111,14 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "evaluate",
         ("prepare", "train", "motifs", "reduce"),
-        ("evaluate",),
+        ("evaluate", "reduce.alpha", "score.split"),
         lambda run: [run.evaluation],
         "comparison with the implanted pairs",
     ),
     Stage(
         "report",
         ("prepare", "train", "motifs", "score", "reduce", "evaluate"),
-        ("report",),
+        ("prepare", "model", "train", "motifs", "score", "reduce", "evaluate", "report"),  # it shows all settings
         lambda run: [run.report],
         "one HTML page",
     ),
@@ -234,6 +234,7 @@ def execute(run: Run, name: str, runtime: Runtime, *, force: bool = False) -> di
         return None
     if state.reason:
         logger.info("%s: %s (%s); making it anew", name, state.state, state.reason)
+    device = str(runtime.torch_device())  # before anything is removed, for it may not be there
     run.record(name).unlink(missing_ok=True)
     if force:
         for path in [*stage.outputs(run), *stage.scratch(run)]:
@@ -259,7 +260,7 @@ def execute(run: Run, name: str, runtime: Runtime, *, force: bool = False) -> di
             slurm=provenance.slurm(),
             seed=run.config.seed,
             world_size=runtime.world.size,
-            device=str(runtime.torch_device()),
+            device=device,
             elapsed_s=round(measure.elapsed_s, 3),
             peak_rss_bytes=measure.peak_rss_bytes,
             finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -74,6 +74,16 @@ def test_share_of_random_windows_that_hit_is_p() -> None:
     assert (rates > 0.0085).all()
 
 
+def test_each_motif_may_have_its_own_p() -> None:
+    """A 6-mer is no rarer than 4**-6, so a hit at 1e-4 needs a p of its own; hits of the other motif do not change."""
+    tokens = encode("TTACGTCATTGGATTACAGGTT")
+    motifs = [ppm_of("ACGTCA"), ppm_of("GGATTACAGG")]
+    alike = hits.hits(tokens, motifs, p=1e-4, both_strands=False)
+    own = hits.hits(tokens, motifs, p=np.array([4.0**-6, 1e-4]), both_strands=False)
+    assert list(zip(alike[2].tolist(), alike[1].tolist(), strict=True)) == [(1, 10)]
+    assert list(zip(own[2].tolist(), own[1].tolist(), strict=True)) == [(0, 2), (1, 10)]
+
+
 def test_nothing_to_find() -> None:
     empty = hits.hits(np.zeros((0, 20), dtype=np.uint8), [ppm_of("ACGT")], p=0.1)
     assert [len(column) for column in empty] == [0, 0, 0, 0]

@@ -62,11 +62,6 @@ def test_reverse_complement_of_a_batch():
     assert [sequence.decode(row) for row in sequence.reverse_complement(tokens)] == ["NCGTT", "TGAAA"]
 
 
-def test_gc_counts_known_letters_only():
-    tokens = np.stack([sequence.encode(text) for text in ("GGCC", "ACGT", "ANNG", "NNNN")])
-    np.testing.assert_allclose(sequence.gc(tokens), [1.0, 0.5, 0.5, np.nan])
-
-
 @given(known, st.integers(0, 2**31))
 @settings(max_examples=300)
 def test_shuffle_keeps_dinucleotides_and_ends(text, seed):
