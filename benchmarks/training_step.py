@@ -126,7 +126,8 @@ def page(rows: list[str], options: argparse.Namespace) -> str:
         "",
         f"{timing.processor()}, {options.threads} thread(s), torch {torch.__version__}, float32, {options.clock} time. "
         f"Batch {options.batch}, {options.length} bp, the default network (200 filters of 13 bp, 8 heads of 32). "
-        f"Medians of {options.rounds} interleaved rounds; times faster: median of plain / ours over them, with its range.",
+        f"Medians of {options.rounds} interleaved rounds; times faster: median of plain / ours over them, and its "
+        "range.",
         "",
         "| work | ours, ms per sequence | plain, ms per sequence | ours, sequences/s | times faster |",
         "|---|---|---|---|---|",
