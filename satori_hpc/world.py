@@ -1,21 +1,58 @@
 """Which of how many processes this one is, and what of the machine it may use. Nothing here starts a launcher."""
 
 import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from satori_hpc.errors import SatoriError
 
 if TYPE_CHECKING:
     import torch
 
+Value = TypeVar("Value")
 
-@dataclass(frozen=True)
+
 class World:
-    """One process among `size`."""
+    """The processes that work together on a command; this class is the world of one, stages.mpi that of many.
 
-    rank: int = 0
-    size: int = 1
+    Attributes:
+        rank, size: this process among all; rank 0 is the leader.
+        local_rank: this process among those on its node.
+        sharers: processes, itself included, that may run on the same processors.
+    """
+
+    rank = 0
+    size = 1
+    local_rank = 0
+    sharers = 1
+
+    def lead(self, function: Callable[[], Value]) -> Value:
+        """Let the leader alone call `function`; every process gets its result, or raises its SatoriError."""
+        return function()
+
+    def gather(self, value: Value) -> list[Value]:
+        """The values of all processes, by rank, to every process."""
+        return [value]
+
+    def barrier(self) -> None:
+        """Wait until every process is here."""
+
+    def shares(self, items: Sequence[Value], *, schedule: str) -> Iterator[Value]:
+        """The items that fall to this process; every process must iterate to the end.
+
+        Args:
+            items: the same on every process.
+            schedule: "static": every size-th; "dynamic": the next that nobody has taken, for work of uneven cost.
+        """
+        yield from items
+
+    def poke(self) -> None:
+        """Give the message layer a moment; called now and then in long computations, so that others need not wait."""
+
+    def doing(self, what: str) -> None:
+        """Note what this process works on, to be told if it dies: "scoring, foreground partition 3"; "" = nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,17 +61,25 @@ class Runtime:
 
     Attributes:
         device: "auto", "cpu" or "cuda".
-        threads: CPU threads; 0 = all that this process may run on.
+        threads: CPU threads of this process; 0 = all that it may run on, divided among those who share them.
         batch_size: sequences per forward pass outside training.
+        memory: bytes that this process may use; 0 = not bounded for scoring, most of what the job has for reducing.
+        schedule: "static" or "dynamic": how ranks share the partitions of a store.
+        cluster: "threads" or "local": where Dask runs; unless there is a scheduler file.
+        scheduler_file: of a Dask cluster that is running.
     """
 
     device: str = "auto"
     threads: int = 0
     batch_size: int = 256
+    memory: int = 0
+    schedule: str = "static"
+    cluster: str = "threads"
+    scheduler_file: Path | None = None
     world: World = field(default_factory=World)
 
     def torch_device(self) -> "torch.device":
-        """The device to compute on.
+        """The device to compute on: of several GPUs of a node, the one that falls to this process.
 
         Raises:
             SatoriError: CUDA was asked for and is not there (never a silent fall back to the CPU).
@@ -45,13 +90,13 @@ class Runtime:
             raise SatoriError(
                 "--device cuda: torch sees no CUDA device here; see satori-hpc doctor, or use --device cpu"
             )
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device(self.device)
+        if self.device == "cpu" or not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda", self.world.local_rank % torch.cuda.device_count())
 
     def cpu_threads(self) -> int:
         """Threads to use: the processors this process may run on, not those of the machine."""
-        return self.threads or len(os.sched_getaffinity(0))
+        return self.threads or max(1, len(os.sched_getaffinity(0)) // self.world.sharers)
 
     def apply(self) -> None:
         """Hand the thread count to torch; numba and Dask take theirs where they are started."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "satori_hpc"
-LEAVES = {"", "errors", "config", "options", "log", "provenance", "world", "run"}
+LEAVES = {"", "errors", "config", "options", "log", "memory", "provenance", "world", "run"}
 
 # Room -> rooms it may import besides itself and the leaves.
 MAY_IMPORT = {
@@ -31,8 +31,11 @@ OWNERS = {
     "matplotlib": {"report"},
     "jinja2": {"report"},
     "click": {"cli"},
-    "dask": {"stages/reduce.py"},
-    "mpi4py": {"stages/doctor.py"},
+    "numcodecs": {"stores"},
+    "networkx": {"stores"},
+    "dask": {"stages/cluster.py"},
+    "distributed": {"stages/cluster.py"},
+    "mpi4py": {"stages/doctor.py", "stages/mpi.py"},
 }
 
 
@@ -82,7 +85,7 @@ def test_libraries_stay_with_their_owners(path: Path) -> None:
         library = module.split(".")[0]
         if library in OWNERS:
             assert {room_of(path), name} & OWNERS[library], f"{name} imports {library}"
-        if library in ("dask", "mpi4py"):
+        if library in ("dask", "distributed", "mpi4py"):
             assert not top_level, f"{name} imports {library} at module level"
 
 

@@ -1,0 +1,76 @@
+"""How much memory a job really has: the control group's limit, Slurm's, or the machine's, whichever is least."""
+
+import os
+import re
+from pathlib import Path
+
+import psutil
+
+from satori_hpc.errors import SatoriError
+
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def parse(text: str) -> int:
+    """Bytes of "4G", "512MiB", "1.5 GB" or "1000000"; units are powers of 1,024.
+
+    Raises:
+        SatoriError: not a size.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, flags=re.IGNORECASE)
+    if found is None:
+        raise SatoriError(f"{text!r} is not a size of memory; expected a number with K, M, G or T, such as 4G")
+    return int(float(found[1]) * UNITS[found[2].upper()])
+
+
+def show(size: float) -> str:
+    """A size for people: "1.50 GiB", "12.0 MiB"."""
+    for unit, factor in (("TiB", 2**40), ("GiB", 2**30)):
+        if size >= factor:
+            return f"{size / factor:.2f} {unit}"
+    return f"{size / 2**20:.1f} MiB"
+
+
+def limit_bytes() -> int:
+    """Memory that this job may use on this node."""
+    return min([int(psutil.virtual_memory().total), *_control_groups(), *_slurm()])
+
+
+def _control_groups() -> list[int]:
+    """The limits of this process's control group and all above it (versions 1 and 2)."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        root, name = (CGROUPS, "memory.max") if not controllers else (CGROUPS / "memory", "memory.limit_in_bytes")
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        folder = root / path.lstrip("/")
+        for place in (folder, *folder.parents):
+            found += _number(place / name)
+            if place == root:
+                break
+    return found
+
+
+def _number(file: Path) -> list[int]:
+    try:
+        return [int(file.read_text())]  # "max" is no number: no limit
+    except (OSError, ValueError):
+        return []
+
+
+def _slurm() -> list[int]:
+    """What Slurm grants on this node, MiB in its variables; 0 means all of the node."""
+    per_node = os.environ.get("SLURM_MEM_PER_NODE", "")
+    per_cpu, cpus = os.environ.get("SLURM_MEM_PER_CPU", ""), os.environ.get("SLURM_CPUS_ON_NODE", "")
+    found = []
+    if per_node.isdigit() and int(per_node):
+        found.append(int(per_node) * 2**20)
+    if per_cpu.isdigit() and cpus.isdigit() and int(per_cpu) and int(cpus):
+        found.append(int(per_cpu) * int(cpus) * 2**20)
+    return found

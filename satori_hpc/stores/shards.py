@@ -1,0 +1,134 @@
+"""One shard of a score array, written and read without Zarr's own machinery, which costs more than the work itself.
+
+The bytes are those of Zarr v3's sharding codec: the encoded inner chunks, one after the other, then an index of
+(offset, bytes) pairs as uint64 and its CRC-32C. An inner chunk is blosc (lz4) with a CRC-32C behind, so that damage is
+an error on reading. What is written here opens in any Zarr v3 reader, and the other way round (tests hold both).
+"""
+
+import errno
+import functools
+import hashlib
+import os
+import struct
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from numcodecs import Blosc, blosc
+
+from satori_hpc import memory
+from satori_hpc.errors import ArtefactError, SatoriError
+from satori_hpc.stores import atomic
+
+blosc.use_threads = False  # many processes may share a node; each works on chunks of its own
+CHECKSUM_BYTES = 4
+# What stands where nothing was observed, and behind the last pair of the last inner chunk.
+FILL: dict[str, float | int] = {"float32": float("nan"), "int16": -(2**15)}
+
+
+@functools.cache
+def codec(dtype: str) -> Blosc:
+    """The compressor of an array: plain lz4 for float32 scores, with bit shuffle for small integers.
+
+    Measured on scores of real and random sequences: decoding at 2.5 to 3.5 GB/s and encoding at .8 to 1.1 GB/s, zstd
+    at 1.0 and .3, for files a fifth larger.
+    """
+    return Blosc("lz4", clevel=9, shuffle=Blosc.NOSHUFFLE if dtype == "float32" else Blosc.BITSHUFFLE)
+
+
+def write(path: Path, block: np.ndarray, *, chunk_pairs: int) -> dict[str, Any]:
+    """Write a shard, durably and at once; {"bytes", "sha256"} of the file.
+
+    Args:
+        path: of the shard.
+        block: (rows, P), all rows and pairs of the shard.
+        chunk_pairs: pairs per inner chunk; the last one is filled up with FILL.
+
+    Raises:
+        SatoriError: the disk is full; names the path and the bytes that are needed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest, position, index = hashlib.sha256(), 0, []
+    try:
+        with atomic.atomic_file(path) as partial, open(partial, "wb") as handle:
+            chunk = np.empty((len(block), chunk_pairs), dtype=block.dtype)  # one for all: fresh pages cost more
+            for first in range(0, block.shape[1], chunk_pairs):
+                columns = block[:, first : first + chunk_pairs]
+                chunk[:, : columns.shape[1]] = columns
+                chunk[:, columns.shape[1] :] = FILL[block.dtype.name]
+                encoded = _encode(chunk)
+                index.append((position, len(encoded)))
+                position += len(encoded)
+                handle.write(encoded)
+                digest.update(encoded)
+            tail = np.array(index, dtype="<u8").tobytes()
+            tail += struct.pack("<I", google_crc32c.value(tail))
+            handle.write(tail)
+            digest.update(tail)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise SatoriError(
+                f"{path}: {os.strerror(error.errno)}: this file needs up to {memory.show(block.nbytes)}; make room and "
+                "run the same command again, it goes on with what is missing"
+            ) from None
+        raise
+    return {"bytes": position + len(tail), "sha256": digest.hexdigest()}
+
+
+def _encode(chunk: np.ndarray) -> bytes:
+    encoded: bytes = codec(chunk.dtype.name).encode(chunk)
+    return encoded + struct.pack("<I", google_crc32c.value(encoded))
+
+
+class Shard:
+    """An open shard.
+
+    Args:
+        path: of the shard.
+        chunks: inner chunks that it holds.
+        dtype: of its values.
+
+    Raises:
+        ArtefactError: it is missing, truncated or damaged.
+    """
+
+    def __init__(self, path: Path, *, chunks: int, dtype: str) -> None:
+        self.path = path
+        self._codec = codec(dtype)
+        try:
+            self._handle = open(path, "rb", buffering=0)  # noqa: SIM115  closed by the with statement of our user
+        except FileNotFoundError:
+            raise ArtefactError(f"{path}: this shard is missing") from None
+        size = os.fstat(self._handle.fileno()).st_size
+        tail_bytes = 16 * chunks + CHECKSUM_BYTES
+        tail = os.pread(self._handle.fileno(), tail_bytes, max(0, size - tail_bytes))
+        if len(tail) != tail_bytes or not _intact(tail):
+            self._handle.close()
+            raise ArtefactError(f"{path}: this shard is truncated or damaged (its index cannot be read)")
+        self._index = np.frombuffer(tail[:-CHECKSUM_BYTES], dtype="<u8").reshape(chunks, 2)
+
+    def __enter__(self) -> "Shard":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._handle.close()
+
+    def read(self, chunk: int, out: np.ndarray) -> None:
+        """Decode an inner chunk into `out`, (rows of the shard, chunk_pairs), contiguous.
+
+        Raises:
+            ArtefactError: the chunk is damaged.
+        """
+        offset, size = (int(value) for value in self._index[chunk])
+        encoded = os.pread(self._handle.fileno(), size, offset)
+        if len(encoded) != size or not _intact(encoded):
+            raise ArtefactError(f"{self.path}: this shard is damaged (inner chunk {chunk})")
+        self._codec.decode(encoded[:-CHECKSUM_BYTES], out)
+
+
+def _intact(data: bytes) -> bool:
+    return int(google_crc32c.value(data[:-CHECKSUM_BYTES])) == struct.unpack("<I", data[-CHECKSUM_BYTES:])[0]
