@@ -1,0 +1,156 @@
+"""The section [prepare] of run.toml: where sequences come from and how they are split."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from satori_hpc.options import option, table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulated:
+    """[prepare.simulated]: sequences with implanted pairs of JASPAR motifs."""
+
+    design: str = option(
+        "published",
+        "what a negative holds: published = a few lone motifs; hard = as many motifs as a positive, as close together, "
+        "in pairs that are not listed",
+        choices=("published", "hard"),
+    )
+    examples: int = option(60_000, "sequences; half are positive", low=20)
+    length: int = option(300, "length of a sequence, bp", low=20)
+    tfs: int = option(20, "TFs in the pool", low=2)
+    pairs: int = option(40, "interacting pairs among them; every TF is in at least one", low=1)
+    pairs_per_positive_min: int = option(3, "fewest listed pairs implanted in a positive", low=1)
+    pairs_per_positive_max: int = option(3, "most listed pairs implanted in a positive", low=1)
+    pair_gap_min: int = option(
+        8, "smallest gap between the two motifs of a pair, bp (end of left to start of right)", low=0
+    )
+    pair_gap_max: int = option(15, "largest gap between the two motifs of a pair, bp", low=0)
+    between_pairs_gap: int = option(16, "smallest gap between two pairs of one sequence, bp", low=0)
+    negative_motifs_min: int = option(1, "published design: fewest motifs in a negative", low=0)
+    negative_motifs_max: int = option(3, "published design: most motifs in a negative", low=0)
+    negative_gap: int = option(40, "published design: smallest gap between any two motifs of a negative, bp", low=0)
+    negative_repeats: bool = option(False, "published design: may a TF occur twice in one negative?")
+    negative_tfs: str = option(
+        "uniform",
+        "hard design: how unlisted pairs are drawn: uniform = each alike, so TFs with many listed pairs are rarer in "
+        "negatives and their bare presence tells much of the class; matched = every TF is as common as in positives",
+        choices=("uniform", "matched"),
+    )
+    order: str = option(
+        "random", "order of the two members of a pair; fixed = by name, left to right", choices=("random", "fixed")
+    )
+    strand: str = option("forward", "strand of an instance: both = each on its own", choices=("forward", "both"))
+    shared_tfs: bool = option(True, "may one TF occur in several of the pairs of one sequence?")
+    min_score_fraction: float = option(
+        0.5, "an instance must score above this share of its PWM's maximum", low=0, high=0.95
+    )
+    base_frequencies: tuple[float, ...] = option(
+        (0.295, 0.205, 0.205, 0.295), "background letters A, C, G, T", low=0, high=1
+    )
+    pseudocount: float = option(
+        0.8, "pseudo-count added to a column of counts, shared by background frequency", low=1e-6
+    )
+    placement_tries: int = option(
+        200,
+        "draws of the motifs and gaps of a sequence until they fit and obey the rules; then the run is refused",
+        low=1,
+    )
+    instance_tries: int = option(1000, "draws of an instance before it is mended toward the consensus", low=1)
+    jaspar_release: str = option("JASPAR2026", "release of JASPAR, as pyjaspar names it")
+    jaspar_collection: str = option("CORE", "collection of JASPAR")
+    jaspar_groups: tuple[str, ...] = option(("vertebrates",), "taxonomic groups of JASPAR")
+    jaspar_similarity_max: float = option(
+        1.0,
+        "thin the collection before the pool is drawn: of motifs more alike than this the first by identifier stays; "
+        "1 = keep all",
+        low=0.5,
+        high=1,
+    )
+    motif_width_min: int = option(6, "narrowest motif drawn, bp", low=1)
+    motif_width_max: int = option(20, "widest motif drawn, bp", low=1)
+    motif_information_min: float = option(8.0, "least information of a motif drawn, bits", low=0)
+    motif_similarity_max: float = option(
+        0.75,
+        "no two motifs of the pool may be more alike (best aligned column correlation, both strands)",
+        low=0,
+        high=1,
+    )
+
+    def problems(self) -> Iterator[str]:
+        possible = self.tfs * (self.tfs - 1) // 2
+        if self.pairs > possible:
+            yield f"pairs = {self.pairs}: {self.tfs} TFs form only {possible} pairs"
+        if 2 * self.pairs < self.tfs:
+            yield f"pairs = {self.pairs}: too few for each of {self.tfs} TFs to be in one"
+        if self.design == "hard" and 0 <= possible - self.pairs < self.pairs_per_positive_max:
+            yield "design = 'hard' needs as many unlisted pairs as a positive holds: lower pairs or raise tfs"
+        for low, high in (
+            ("pairs_per_positive_min", "pairs_per_positive_max"),
+            ("pair_gap_min", "pair_gap_max"),
+            ("negative_motifs_min", "negative_motifs_max"),
+            ("motif_width_min", "motif_width_max"),
+        ):
+            if getattr(self, low) > getattr(self, high):
+                yield f"{low} = {getattr(self, low)} is above {high} = {getattr(self, high)}"
+        if self.pairs_per_positive_max > self.pairs:
+            yield f"pairs_per_positive_max = {self.pairs_per_positive_max} is above pairs = {self.pairs}"
+        if (
+            len(self.base_frequencies) != 4
+            or abs(sum(self.base_frequencies) - 1) > 1e-6
+            or min(self.base_frequencies) <= 0
+        ):
+            yield f"base_frequencies = {list(self.base_frequencies)}: expected four positive numbers that sum to 1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fasta:
+    """[prepare.fasta]: sequences from a FASTA file and labels from a table, joined by header."""
+
+    fasta: str = option("sequences.fa", "FASTA file, plain or gzip; a relative path starts at the run directory")
+    table: str = option(
+        "labels.txt", "label table: tab-separated, no header line, name (or chrom), start, end, ..., label last"
+    )
+    task: str = option(
+        "auto",
+        "binary: labels are 0 and 1; multilabel: a comma-separated list of label ids per row; auto: binary when only "
+        "0 and 1 occur, alone",
+        choices=("auto", "binary", "multilabel"),
+    )
+    labels: int | None = option(None, "multilabel: number of labels; default: the largest id + 1", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepare:
+    """[prepare]: where the sequences come from and how they are split."""
+
+    source: str = option("simulated", "where the sequences come from", choices=("simulated", "fasta"))
+    split: str = option(
+        "random",
+        "random: seeded, equal sequences stay together; chromosome: by the lists below",
+        choices=("random", "chromosome"),
+    )
+    valid_fraction: float = option(0.1, "random split: share of examples that choose the model", low=0.001, high=0.9)
+    test_fraction: float = option(
+        0.1, "random split: share of examples that are interpreted and evaluated", low=0.001, high=0.9
+    )
+    valid_chromosomes: tuple[str, ...] = option((), "chromosome split: names for validation")
+    test_chromosomes: tuple[str, ...] = option((), "chromosome split: names for test; all others train")
+    simulated: Simulated | None = table(None, "The simulated set.")
+    fasta: Fasta | None = table(None, "Sequences and labels from files.")
+
+    def problems(self) -> Iterator[str]:
+        for source in ("simulated", "fasta"):
+            present = getattr(self, source) is not None
+            if present and source != self.source:
+                yield f"source = {self.source!r}, yet there is a section [prepare.{source}]: remove one of them"
+            if not present and source == self.source:
+                yield f"source = {self.source!r} needs a section [prepare.{source}]"
+        if self.split == "random" and self.valid_fraction + self.test_fraction >= 1:
+            yield "valid_fraction + test_fraction leave nothing to train on"
+        if self.split == "chromosome":
+            if not self.valid_chromosomes or not self.test_chromosomes:
+                yield "split = 'chromosome' needs valid_chromosomes and test_chromosomes"
+            both = sorted(set(self.valid_chromosomes) & set(self.test_chromosomes))
+            if both:
+                yield f"in both valid_chromosomes and test_chromosomes: {', '.join(both)}"
