@@ -1,16 +1,28 @@
 """The plan of a score store, made once, and the markers of what is done of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from satori_hpc.core import pairs
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 ARTEFACT = "satori_hpc scores"
 GROUPS = ("foreground", "background")
-ARRAYS = ("score", "distance")
+ARRAYS = {"score": "float32", "distance": "int16", "position": "int16"}  # each with its type
+PAIR_BYTES = sum(np.dtype(dtype).itemsize for dtype in ARRAYS.values())  # of a pair in an example
+MISSING = -(2**15)  # distance and position of a pair that was not observed
+
+SHARD_BYTES = 384 * 2**20
+SHARD_EXAMPLES = (64, 4096)
+
+
+def shard_examples_for(filters: int) -> int:
+    """Examples per shard: the largest power of two in 64 .. 4,096 whose arrays hold at most 384 MiB in memory."""
+    most = SHARD_BYTES // (PAIR_BYTES * pairs.count(filters))
+    low, high = SHARD_EXAMPLES
+    return max(low, min(high, 1 << max(0, most.bit_length() - 1)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +35,11 @@ class Plan:
         foreground, background: int64, rows of the examples in their dataset, in the order of the store.
         background_source: "dataset" or "background": whose rows `background` are.
         dataset_examples: length of `selected`.
-        shard_examples: examples per partition.
+        shard_examples: examples per partition; 0 = `shard_examples_for`.
         chunk_pairs: pairs per inner chunk.
+        pool, padding, width: of the model, bp: a cell and its position say with them which letters they stand for.
+        selection: the settings that chose the examples, as plain values.
+        true_positive: uint8 (foreground example, target), 1 = a label that is predicted and true; None when binary.
         digests: of all that the scores follow from; a store with other digests is made anew.
     """
 
@@ -36,11 +51,21 @@ class Plan:
     dataset_examples: int
     shard_examples: int
     chunk_pairs: int
+    pool: int = 1
+    padding: int = 0
+    width: int = 1
+    selection: dict[str, Any] = field(default_factory=dict)
+    true_positive: np.ndarray | None = None
     digests: dict[str, str]
 
     @property
     def pairs(self) -> int:
         return pairs.count(self.filters)
+
+    @property
+    def partition_examples(self) -> int:
+        """Examples per partition, the automatic choice made."""
+        return self.shard_examples or shard_examples_for(self.filters)
 
     def rows(self, group: str) -> np.ndarray:
         rows: np.ndarray = getattr(self, group)
@@ -49,7 +74,7 @@ class Plan:
     def partitions(self, group: str) -> list[tuple[int, int]]:
         """[first, last) rows of each partition."""
         total = len(self.rows(group))
-        step = self.shard_examples
+        step = self.partition_examples
         return [(first, min(first + step, total)) for first in range(0, total, step)]
 
     def attributes(self) -> dict[str, Any]:
@@ -58,10 +83,14 @@ class Plan:
             "format_version": FORMAT_VERSION,
             "method": self.method,
             "filters": self.filters,
+            "pool": self.pool,
+            "padding": self.padding,
+            "width": self.width,
             "background_source": self.background_source,
-            "shard_examples": self.shard_examples,
+            "shard_examples": self.partition_examples,
             "chunk_pairs": self.chunk_pairs,
             "plan": {group: [list(rows) for rows in self.partitions(group)] for group in GROUPS},
+            "selection": self.selection,
             "digests": self.digests,
         }
 

@@ -2,32 +2,35 @@
 
 One Zarr v3 group, with a group for `foreground` and one for `background`, each holding
 
-    score       float32 (example, pair)   NaN = the pair was not observed in that example
-    distance    int16   (example, pair)   bp between the two cells that gave the score, -1 = not observed
-    example     int64   (example,)        row of the example in its dataset
+    score          float32 (example, pair)    NaN = the pair was not observed in that example
+    distance       int16   (example, pair)    bp from filter_a's cell to filter_b's, of the entry that gave the score;
+                                              negative = filter_b's lies before; -32,768 = not observed
+    position       int16   (example, pair)    start of filter_a's cell, bp; -32,768 = not observed
+    example        int64   (example,)         row of the example in its dataset
+    true_positive  uint8   (example, target)  foreground of sets with several labels: 1 = predicted and true
 
 and at the root filter_a, filter_b int32 (pair,) and selected uint8 (dataset example,): 0 no, 1 foreground,
 2 background.
-A partition is a block of examples x all pairs: one shard, so one file of each array, written in one assignment by one
-process. Its inner chunks, the block x a few hundred pairs, are what the reduction reads. The plan of partitions lies in
-the attributes; the number of writers never shapes the bytes. `markers/<group>-<k>.json`, renamed into place after
-the shards, holds their digests and sums: only it makes a partition done. `complete.json` closes the store.
+A partition is a block of examples x all pairs: one shard, so one file of each array, written at once by one process.
+Its inner chunks, the block x a few hundred pairs, are what the reduction reads. The plan of partitions lies in the
+attributes; the number of writers never shapes the bytes. `markers/<group>-<k>.json`, renamed into place after the
+shards, holds their digests and sums: only it makes a partition done. `complete.json` closes the store.
 """
 
+import hashlib
 import json
-import os
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
-from zarr.codecs import ZstdCodec
 
 from satori_hpc import provenance
 from satori_hpc.core import pairs
 from satori_hpc.errors import ArtefactError
-from satori_hpc.stores import atomic
+from satori_hpc.stores import atomic, score_layout, shards
 from satori_hpc.stores.score_plan import ARRAYS, ARTEFACT, FORMAT_VERSION, GROUPS, Marker, Plan
 
 SUM_ROWS = 256
@@ -38,9 +41,9 @@ class ScoreStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        limit_concurrency()
+        score_layout.limit_concurrency()
         try:
-            self._root = zarr.open_group(path, mode="r+" if os.access(path, os.W_OK) else "r", zarr_format=3)
+            self._root = zarr.open_group(path, mode="r", zarr_format=3)
             self.attributes: dict[str, Any] = dict(self._root.attrs)
         except Exception as error:
             raise ArtefactError(f"{path}: not a score store ({error}); {_mend(path)}") from None
@@ -50,9 +53,6 @@ class ScoreStore:
                 f"{path}: expected {ARTEFACT} of format version {FORMAT_VERSION}, found {found[0]} of version "
                 f"{found[1]}; {_mend(path)} --force"
             )
-        self._arrays: dict[tuple[str, str], Any] = {
-            (group, name): self._root[f"{group}/{name}"] for group in GROUPS for name in ARRAYS
-        }
 
     @property
     def method(self) -> str:
@@ -68,22 +68,48 @@ class ScoreStore:
 
     @property
     def chunk_pairs(self) -> int:
-        return int(self.attributes["chunk_pairs"])
+        """Pairs per inner chunk."""
+        return min(int(self.attributes["chunk_pairs"]), self.pairs)
+
+    @property
+    def chunks(self) -> int:
+        """Inner chunks per shard."""
+        return -(-self.pairs // self.chunk_pairs)
+
+    def shard_rows(self, group: str) -> int:
+        """Rows of every shard of a group; those of the last one that have no example are filled up."""
+        total = self.partitions(group)[-1][1]
+        return min(int(self.attributes["shard_examples"]), total)  # a short group is not filled up to a whole shard
 
     def partitions(self, group: str) -> list[tuple[int, int]]:
         """[first, last) rows of each partition of a group."""
         return [(first, last) for first, last in self.attributes["plan"][group]]
 
+    def items(self) -> list[tuple[str, int]]:
+        """(group, partition) of all partitions, in the order in which they are numbered."""
+        return [(group, partition) for group in GROUPS for partition in range(len(self.partitions(group)))]
+
     def examples(self, group: str) -> np.ndarray:
         """int64: rows of the group's examples in their dataset."""
-        return np.asarray(self._root[f"{group}/example"][:])  # type: ignore[index]
+        return self._vector(f"{group}/example")
 
     def selected(self) -> np.ndarray:
         """uint8 (dataset example,): 0 no, 1 foreground, 2 background."""
-        return np.asarray(self._root["selected"][:])  # type: ignore[index]
+        return self._vector("selected")
+
+    def true_positive(self) -> np.ndarray | None:
+        """uint8 (foreground example, target), 1 = predicted and true; None of sets with one label."""
+        return self._vector("foreground/true_positive") if "foreground/true_positive" in self._root else None
 
     def write_partition(
-        self, group: str, partition: int, *, score: np.ndarray, distance: np.ndarray, sites: int
+        self,
+        group: str,
+        partition: int,
+        *,
+        score: np.ndarray,
+        distance: np.ndarray,
+        position: np.ndarray,
+        sites: int,
     ) -> None:
         """Write a whole partition, then its marker.
 
@@ -91,17 +117,30 @@ class ScoreStore:
             group: "foreground" or "background".
             partition: its number.
             score: float32 (rows of the partition, P), NaN = not observed.
-            distance: int16, likewise, -1 = not observed.
+            distance, position: int16, likewise, -32,768 = not observed.
             sites: active (filter, cell) entries of these examples, for the summary.
+
+        Raises:
+            SatoriError: the disk is full.
         """
         first, last = self.partitions(group)[partition]
+        arrays = {"score": score, "distance": distance, "position": position}
+        for name, values in arrays.items():
+            if values.shape != (last - first, self.pairs) or values.dtype != ARRAYS[name]:
+                raise ValueError(
+                    f"{name} {values.dtype} {values.shape} is not partition {partition} of {group}, rows {first}-{last}"
+                )
         self._marker_path(group, partition).unlink(missing_ok=True)
-        for name, values in (("score", score), ("distance", distance)):
-            if values.shape != (last - first, self.pairs):
-                raise ValueError(f"{name} {values.shape} is not partition {partition} of {group}, rows {first}-{last}")
-            self._arrays[group, name][first:last, :] = values
+        files = {
+            name: shards.write(
+                self.shard_path(group, name, partition),
+                values,
+                chunk_pairs=self.chunk_pairs,
+                rows=self.shard_rows(group),
+            )
+            for name, values in arrays.items()
+        }
         observed, total = _sums(score)
-        files = {name: self._sealed(group, name, partition, empty=not observed) for name in ARRAYS}
         marker = Marker(
             group=group,
             partition=partition,
@@ -113,18 +152,38 @@ class ScoreStore:
         )
         atomic.write_text(self._marker_path(group, partition), json.dumps(asdict(marker), sort_keys=True) + "\n")
 
-    def pending(self, *, verify: bool = True) -> list[tuple[str, int]]:
+    def pending(self, items: Iterable[tuple[str, int]] | None = None, *, verify: bool = True) -> list[tuple[str, int]]:
         """(group, partition) of everything that is not done: no marker, or shards that are not those of the marker.
 
         Args:
+            items: partitions to look at; default: all.
             verify: read the shards and compare digests; else compare sizes only.
         """
-        return [
-            (group, partition)
-            for group in GROUPS
-            for partition in range(len(self.partitions(group)))
-            if self._complaint(group, partition, verify=verify)
-        ]
+        return [item for item in (self.items() if items is None else items) if self.complaint(*item, verify=verify)]
+
+    def complaint(self, group: str, partition: int, *, verify: bool = True) -> str:
+        """What is wrong with a partition, or nothing; `verify` as in `pending`."""
+        path = self._marker_path(group, partition)
+        if not path.exists():
+            return "not written"
+        marker = self._marker(group, partition)
+        if marker is None:
+            return f"{path.relative_to(self.path)} is damaged"
+        for name in ARRAYS:
+            shard, entry = self.shard_path(group, name, partition), marker.files[name]
+            if not shard.exists():
+                return f"{shard.relative_to(self.path)} is missing"
+            size = shard.stat().st_size
+            if size != entry["bytes"]:
+                return f"{shard.relative_to(self.path)} has {size} bytes, expected {entry['bytes']}"
+            if verify and provenance.file_digest(shard) != entry["sha256"]:
+                return f"{shard.relative_to(self.path)} has other content than was written"
+        return ""
+
+    def sweep(self) -> None:
+        """Remove what killed writers left; nobody else may be writing."""
+        for leftover in sorted(self.path.rglob("*.partial")):
+            leftover.unlink(missing_ok=True)
 
     def finalise(self) -> None:
         """Close the store: refuse if anything is missing, sweep what killed writers left, note the completion.
@@ -133,14 +192,30 @@ class ScoreStore:
             ArtefactError: listing the partitions that are missing.
         """
         self._require_all(verify=False)
-        for leftover in sorted(self.path.rglob("*.partial")):
-            leftover.unlink(missing_ok=True)
+        self.sweep()
         atomic.write_text(self._complete_path, json.dumps({"format_version": FORMAT_VERSION}) + "\n")
 
     def markers(self, group: str) -> list[Marker]:
-        """The markers of a finished group, in the order of its partitions."""
+        """The markers of a group, in the order of its partitions; those that are not there are left out."""
         found = [self._marker(group, partition) for partition in range(len(self.partitions(group)))]
         return [marker for marker in found if marker is not None]
+
+    def digest(self) -> str:
+        """One digest over the attributes and all markers, so over all that a finished store holds."""
+        total = hashlib.sha256(json.dumps(self.attributes, sort_keys=True).encode())
+        for group in GROUPS:
+            for marker in self.markers(group):
+                total.update(json.dumps(asdict(marker), sort_keys=True).encode())
+        return total.hexdigest()
+
+    def files(self) -> dict[str, dict[str, Any]]:
+        """{shard relative to the store: {"bytes", "sha256"}} as the markers say; nobody need read them again."""
+        return {
+            self.shard_path(group, name, marker.partition).relative_to(self.path).as_posix(): dict(entry)
+            for group in GROUPS
+            for marker in self.markers(group)
+            for name, entry in marker.files.items()
+        }
 
     def mean_score(self, group: str = "foreground") -> float:
         """Mean of all observed scores of a group, float64; NaN when there are none."""
@@ -148,69 +223,73 @@ class ScoreStore:
         observed = sum(marker.observed for marker in markers)
         return sum(marker.total for marker in markers) / observed if observed else float("nan")
 
+    def shard_path(self, group: str, array: str, partition: int) -> Path:
+        return self.path / group / array / "c" / str(partition) / "0"
+
+    def shard(self, group: str, array: str, partition: int) -> shards.Shard:
+        """A shard, open to read its inner chunks, each (`shard_rows`, `chunk_pairs`); close it after use.
+
+        Raises:
+            ArtefactError: it is missing, truncated or damaged.
+        """
+        return shards.Shard(self.shard_path(group, array, partition), chunks=self.chunks, dtype=ARRAYS[array])
+
     def read_pair_block(self, group: str, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """Scores float32 and distances int16 of pairs [first, last), (examples, last - first)."""
-        return self.read_scores(group, first, last), np.asarray(self._arrays[group, "distance"][:, first:last])
+        """Scores float32 and distances int16 (signed) of pairs [first, last), (examples, last - first)."""
+        return self.read_scores(group, first, last), self._read("distance", group, first, last)
 
     def read_scores(self, group: str, first: int, last: int) -> np.ndarray:
         """Scores float32 of pairs [first, last), (examples, last - first)."""
-        return np.asarray(self._arrays[group, "score"][:, first:last])
+        return self._read("score", group, first, last)
 
-    def _sealed(self, group: str, name: str, partition: int, *, empty: bool) -> dict[str, Any]:
-        """Make a shard durable, because its marker must not outlive it; {"bytes", "sha256"}.
+    def _read(self, name: str, group: str, first: int, last: int) -> np.ndarray:
+        width = self.chunk_pairs
+        out = np.empty((self.partitions(group)[-1][1], last - first), dtype=ARRAYS[name])
+        chunk = np.empty((self.shard_rows(group), width), dtype=out.dtype)
+        for partition, (begin, end) in enumerate(self.partitions(group)):
+            with self.shard(group, name, partition) as shard:
+                for number in range(first // width, -(-last // width)):
+                    shard.read(number, chunk)
+                    left, right = max(first, number * width), min(last, (number + 1) * width)
+                    out[begin:end, left - first : right - first] = chunk[
+                        : end - begin, left - number * width : right - number * width
+                    ]
+        return out
 
-        Zarr writes no file for a shard in which nothing was observed; it then stands as 0 bytes.
-        """
-        shard = self._shard(group, name, partition)
-        if empty and not shard.exists():
-            return {"bytes": 0, "sha256": ""}
-        with open(shard, "rb+") as handle:
-            os.fsync(handle.fileno())
-        atomic.sync_folder(shard.parent)
-        return {"bytes": shard.stat().st_size, "sha256": provenance.file_digest(shard)}
+    def _vector(self, name: str) -> np.ndarray:
+        try:
+            return np.asarray(self._root[name][...])  # type: ignore[index]
+        except Exception as error:
+            raise ArtefactError(f"{self.path}: {name} cannot be read ({error}); {_mend(self.path)} --force") from None
 
     def _require_all(self, *, verify: bool) -> None:
         missing = []
-        for group in GROUPS:
-            for partition, (first, last) in enumerate(self.partitions(group)):
-                complaint = self._complaint(group, partition, verify=verify)
-                if complaint:
-                    missing.append(f"  - {group} partition {partition} (examples {first} to {last}): {complaint}")
+        for group, partition in self.items():
+            complaint = self.complaint(group, partition, verify=verify)
+            if complaint:
+                first, last = self.partitions(group)[partition]
+                missing.append(f"  - {group} partition {partition} (examples {first} to {last}): {complaint}")
         if missing:
             shown = missing[:20] + ([f"  - ... and {len(missing) - 20} more"] if len(missing) > 20 else [])
             heading = f"{self.path}: {len(missing)} partitions are not done; {_mend(self.path)}"
             raise ArtefactError(heading + "\n" + "\n".join(shown))
 
-    def _complaint(self, group: str, partition: int, *, verify: bool) -> str:
-        """What is wrong with a partition, or nothing."""
-        marker = self._marker(group, partition)
-        if marker is None:
-            return "not written"
-        for name, entry in marker.files.items():
-            shard = self._shard(group, name, partition)
-            size = shard.stat().st_size if shard.exists() else 0
-            if not size and entry["bytes"]:
-                return f"{shard.relative_to(self.path)} is missing"
-            if size != entry["bytes"]:
-                return f"{shard.relative_to(self.path)} has {size} bytes, expected {entry['bytes']}"
-            if verify and size and provenance.file_digest(shard) != entry["sha256"]:
-                return f"{shard.relative_to(self.path)} has other content than was written"
-        return ""
-
     def _marker(self, group: str, partition: int) -> Marker | None:
+        """The marker of a partition; None when there is none, or none that can be right."""
         try:
             marker = Marker(**json.loads(self._marker_path(group, partition).read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return None
-        except (ValueError, TypeError):
+            same = (marker.group, marker.partition, marker.rows) == (
+                group,
+                partition,
+                list(self.partitions(group)[partition]),
+            )
+            whole = all({"bytes", "sha256"} == marker.files[name].keys() for name in ARRAYS)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None  # a damaged marker marks nothing
-        return marker if marker.rows == list(self.partitions(group)[partition]) else None
+        return marker if same and whole else None
 
     def _marker_path(self, group: str, partition: int) -> Path:
         return self.path / "markers" / f"{group}-{partition}.json"
-
-    def _shard(self, group: str, name: str, partition: int) -> Path:
-        return self.path / group / name / "c" / str(partition) / "0"
 
     @property
     def _complete_path(self) -> Path:
@@ -221,16 +300,23 @@ class ScoreStore:
         return self._complete_path.exists()
 
 
+def open_same(path: Path, plan: Plan) -> ScoreStore | None:
+    """The store at `path` if it is one of this plan and these digests, else None."""
+    if not path.exists():
+        return None
+    try:
+        store = ScoreStore(path)
+        return store if _same(store, plan) else None
+    except ArtefactError:
+        return None
+
+
 def create_or_resume(path: Path, plan: Plan) -> ScoreStore:
     """The store of `plan`: the one at `path` if it has the same plan and digests, else a new and empty one."""
-    if path.exists():
-        try:
-            store = ScoreStore(path)
-        except ArtefactError:
-            store = None
-        if store is not None and _same(store, plan):
-            return store
-    _create(path, plan)
+    store = open_same(path, plan)
+    if store is not None:
+        return store
+    score_layout.create(path, plan)
     return ScoreStore(path)
 
 
@@ -253,71 +339,15 @@ def open_complete(path: Path, *, verify: bool = False) -> ScoreStore:
     return store
 
 
-def limit_concurrency() -> None:
-    """Keep Zarr from starting more threads than this process has processors; many processes may share a node."""
-    threads = min(8, len(os.sched_getaffinity(0)))
-    zarr.config.set({"async.concurrency": threads, "threading.max_workers": threads})
-
-
 def _same(store: ScoreStore, plan: Plan) -> bool:
-    return store.attributes == json.loads(json.dumps(plan.attributes())) and all(
-        np.array_equal(store.examples(group), plan.rows(group)) for group in GROUPS
+    if store.attributes != json.loads(json.dumps(plan.attributes())):
+        return False
+    if not all(np.array_equal(store.examples(group), plan.rows(group)) for group in GROUPS):
+        return False
+    found, wanted = store.true_positive(), plan.true_positive
+    return (found is None and wanted is None) or (
+        found is not None and wanted is not None and np.array_equal(found, wanted)
     )
-
-
-def _create(path: Path, plan: Plan) -> None:
-    limit_concurrency()
-    with atomic.atomic_folder(path) as partial:
-        root = zarr.create_group(partial, zarr_format=3, attributes=plan.attributes())
-        first, second = pairs.filters_of(plan.filters)
-        selected = np.zeros(plan.dataset_examples, dtype=np.uint8)
-        selected[plan.foreground] = 1
-        if plan.background_source == "dataset":
-            selected[plan.background] = 2
-        for name, values, dimension in (
-            ("filter_a", first, "pair"),
-            ("filter_b", second, "pair"),
-            ("selected", selected, "dataset_example"),
-        ):
-            _write_vector(root, name, values, dimension)
-        for name in GROUPS:
-            group = root.create_group(name)
-            rows = plan.rows(name)
-            _write_vector(group, "example", rows.astype(np.int64), "example")
-            for array, dtype, fill in (("score", "float32", np.nan), ("distance", "int16", -1)):
-                _create_matrix(group, array, (len(rows), plan.pairs), plan, dtype=dtype, fill=fill)
-        (partial / "markers").mkdir()
-
-
-def _create_matrix(
-    group: zarr.Group, name: str, shape: tuple[int, int], plan: Plan, *, dtype: str, fill: float
-) -> None:
-    examples = min(plan.shard_examples, shape[0])  # a short group is not padded to a whole shard
-    chunk = min(plan.chunk_pairs, shape[1])
-    group.create_array(
-        name,
-        shape=shape,
-        dtype=dtype,
-        chunks=(examples, chunk),
-        shards=(examples, -(-shape[1] // chunk) * chunk),
-        fill_value=fill,
-        dimension_names=("example", "pair"),
-        # Plain zstd beat blosc's shuffles on scores, in size and time; the checksum makes damage an error on reading.
-        compressors=[ZstdCodec(level=1, checksum=True)],
-        config={"write_empty_chunks": True},
-    )
-
-
-def _write_vector(group: zarr.Group, name: str, values: np.ndarray, dimension: str) -> None:
-    array = group.create_array(
-        name,
-        shape=values.shape,
-        dtype=values.dtype,
-        chunks=(max(len(values), 1),),
-        compressors=[ZstdCodec(level=1, checksum=True)],
-        dimension_names=(dimension,),
-    )
-    array[:] = values
 
 
 def _sums(score: np.ndarray) -> tuple[int, float]:

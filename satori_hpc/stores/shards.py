@@ -38,13 +38,14 @@ def codec(dtype: str) -> Blosc:
     return Blosc("lz4", clevel=9, shuffle=Blosc.NOSHUFFLE if dtype == "float32" else Blosc.BITSHUFFLE)
 
 
-def write(path: Path, block: np.ndarray, *, chunk_pairs: int) -> dict[str, Any]:
+def write(path: Path, block: np.ndarray, *, chunk_pairs: int, rows: int | None = None) -> dict[str, Any]:
     """Write a shard, durably and at once; {"bytes", "sha256"} of the file.
 
     Args:
         path: of the shard.
-        block: (rows, P), all rows and pairs of the shard.
+        block: (examples, P), all pairs of the shard.
         chunk_pairs: pairs per inner chunk; the last one is filled up with FILL.
+        rows: of the shard; those behind `block` are FILL. Default: as many as `block` has.
 
     Raises:
         SatoriError: the disk is full; names the path and the bytes that are needed.
@@ -53,10 +54,11 @@ def write(path: Path, block: np.ndarray, *, chunk_pairs: int) -> dict[str, Any]:
     digest, position, index = hashlib.sha256(), 0, []
     try:
         with atomic.atomic_file(path) as partial, open(partial, "wb") as handle:
-            chunk = np.empty((len(block), chunk_pairs), dtype=block.dtype)  # one for all: fresh pages cost more
+            # One buffer for all chunks: fresh pages cost more.
+            chunk = np.full((rows or len(block), chunk_pairs), FILL[block.dtype.name], dtype=block.dtype)
             for first in range(0, block.shape[1], chunk_pairs):
                 columns = block[:, first : first + chunk_pairs]
-                chunk[:, : columns.shape[1]] = columns
+                chunk[: len(block), : columns.shape[1]] = columns
                 chunk[:, columns.shape[1] :] = FILL[block.dtype.name]
                 encoded = _encode(chunk)
                 index.append((position, len(encoded)))

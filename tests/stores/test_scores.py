@@ -12,7 +12,7 @@ from satori_hpc import provenance
 from satori_hpc.core import pairs
 from satori_hpc.errors import ArtefactError
 from satori_hpc.stores import scores
-from satori_hpc.stores.score_plan import Plan
+from satori_hpc.stores.score_plan import MISSING, Plan
 from satori_hpc.stores.scores import ScoreStore
 
 FILTERS = 9  # 36 pairs: not a multiple of the inner chunk
@@ -38,9 +38,10 @@ def content(group: str, partition: int, rows: int) -> dict[str, Any]:
     score = rng.random((rows, pairs.count(FILTERS)), dtype=np.float32)
     missing = rng.random(score.shape) < 0.5
     score[missing] = np.nan
-    distance = rng.integers(1, 300, score.shape).astype(np.int16)
-    distance[missing] = -1
-    return {"score": score, "distance": distance, "sites": 10 * rows}
+    distance = rng.integers(-300, 300, score.shape).astype(np.int16)
+    position = rng.integers(0, 300, score.shape).astype(np.int16)
+    distance[missing] = position[missing] = MISSING
+    return {"score": score, "distance": distance, "position": position, "sites": 10 * rows}
 
 
 def fill(store: ScoreStore, *, only: int | None = None) -> None:
@@ -84,19 +85,20 @@ def test_a_partition_in_which_nothing_was_observed_is_done_all_the_same(tmp_path
     store = scores.create_or_resume(path, make_plan())
     fill(store)
     nothing = np.full((3, store.pairs), np.nan, np.float32)
-    store.write_partition("foreground", 1, score=nothing, distance=np.full(nothing.shape, -1, np.int16), sites=0)
+    missing = np.full(nothing.shape, MISSING, np.int16)
+    store.write_partition("foreground", 1, score=nothing, distance=missing, position=missing, sites=0)
     assert store.pending() == []
     store.finalise()
     score, distance = scores.open_complete(path, verify=True).read_pair_block("foreground", 0, store.pairs)
     assert np.isnan(score[3:6]).all()
-    assert (distance[3:6] == -1).all()
+    assert (distance[3:6] == MISSING).all()
     assert not np.isnan(score[:3]).all()
 
 
 def test_each_partition_is_one_file_of_each_array(tmp_path: Path) -> None:
     finished(tmp_path / "a.zarr")
     for group, parts in (("foreground", 3), ("background", 2)):
-        for name in ("score", "distance"):
+        for name in ("score", "distance", "position"):
             assert len([p for p in (tmp_path / "a.zarr" / group / name / "c").rglob("*") if p.is_file()]) == parts
 
 

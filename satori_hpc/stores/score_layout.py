@@ -1,0 +1,78 @@
+"""The empty score store: groups, arrays and coordinates, made once before anybody writes scores."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
+
+from satori_hpc.core import pairs
+from satori_hpc.stores import atomic, shards
+from satori_hpc.stores.score_plan import ARRAYS, GROUPS, Plan
+
+
+def create(path: Path, plan: Plan) -> None:
+    """Make the empty store of a plan, in place of what is at `path`; it appears whole or not at all."""
+    limit_concurrency()
+    with atomic.atomic_folder(path) as partial:
+        root = zarr.create_group(partial, zarr_format=3, attributes=plan.attributes())
+        first, second = pairs.filters_of(plan.filters)
+        selected = np.zeros(plan.dataset_examples, dtype=np.uint8)
+        selected[plan.foreground] = 1
+        if plan.background_source == "dataset":
+            selected[plan.background] = 2
+        for name, values, dimension in (
+            ("filter_a", first, "pair"),
+            ("filter_b", second, "pair"),
+            ("selected", selected, "dataset_example"),
+        ):
+            _write_whole(root, name, values, (dimension,))
+        for name in GROUPS:
+            group = root.create_group(name)
+            rows = plan.rows(name)
+            _write_whole(group, "example", rows.astype(np.int64), ("example",))
+            for array in ARRAYS:
+                _create_matrix(group, array, (len(rows), plan.pairs), plan)
+            if name == "foreground" and plan.true_positive is not None:
+                _write_whole(group, "true_positive", plan.true_positive.astype(np.uint8), ("example", "target"))
+        (partial / "markers").mkdir()
+
+
+def _create_matrix(group: zarr.Group, name: str, shape: tuple[int, int], plan: Plan) -> None:
+    """The metadata that makes what stores.shards writes an array that any reader of Zarr v3 opens."""
+    examples = min(plan.partition_examples, shape[0])
+    chunk = min(plan.chunk_pairs, shape[1])
+    dtype = ARRAYS[name]
+    shuffle = "noshuffle" if dtype == "float32" else "bitshuffle"
+    group.create_array(
+        name,
+        shape=shape,
+        dtype=dtype,
+        chunks=(examples, chunk),
+        shards=(examples, -(-shape[1] // chunk) * chunk),
+        fill_value=shards.FILL[dtype],
+        dimension_names=("example", "pair"),
+        compressors=[
+            BloscCodec(typesize=np.dtype(dtype).itemsize, cname="lz4", clevel=9, shuffle=shuffle),
+            Crc32cCodec(),
+        ],
+    )
+
+
+def _write_whole(group: zarr.Group, name: str, values: np.ndarray, dimensions: tuple[str, ...]) -> None:
+    array = group.create_array(
+        name,
+        shape=values.shape,
+        dtype=values.dtype,
+        chunks=tuple(max(size, 1) for size in values.shape),
+        compressors=[ZstdCodec(level=1, checksum=True)],
+        dimension_names=dimensions,
+    )
+    array[...] = values
+
+
+def limit_concurrency() -> None:
+    """Keep Zarr from starting more threads than this process has processors; many processes may share a node."""
+    threads = min(8, len(os.sched_getaffinity(0)))
+    zarr.config.set({"async.concurrency": threads, "threading.max_workers": threads})
