@@ -107,7 +107,7 @@ def measure(pool: int, options: argparse.Namespace) -> list[str]:
             "kernel": kernel_alone,
             "plain forward": plain_forward,
             "forward": lambda: forward(model, tokens),
-            "scorer": lambda: scorer(tokens),
+            "scorer": lambda: [scorer(part) for part in tokens.split(scorer.slice_size)],
         },
         rounds=options.rounds,
         clock=options.clock,

@@ -6,12 +6,15 @@ larger) below. The larger key is the larger value and, on ties, the first entry 
 """
 
 import functools
+import threading
 from collections.abc import Callable
 
 import numpy as np
 
 LOW_BITS = 2**32 - 1
 NOTHING = -(2**63)  # below the key of every number
+MISSING = -(2**15)  # distance and position of a pair that was not observed
+_COMPILING = threading.Lock()
 
 
 def fill(
@@ -22,8 +25,9 @@ def fill(
     pool: int,
     score: np.ndarray,
     distance: np.ndarray,
+    position: np.ndarray,
 ) -> np.ndarray:
-    """Write the score and the distance of every observed pair; what is not observed keeps what is there.
+    """Write score, distance and position of every observed pair; what is not observed keeps what is there.
 
     Returns int64 (B,): the active (filter, cell) entries of each sequence.
 
@@ -33,12 +37,15 @@ def fill(
         active: bool (B,F,n), where the filters are active.
         pool: width of a cell, bp.
         score: float32 (B,P), written.
-        distance: int16 (B,P), written: bp between the two cells.
+        distance: int16 (B,P), written: start of the larger filter's cell minus start of the smaller's, bp.
+        position: int16 (B,P), written: start of the smaller filter's cell, bp.
     """
     bits = (value + np.float32(0)).view(np.int32)  # + 0: minus zero equals zero
     where = np.flatnonzero(active)
     batch, filters, total = active.shape
-    _compiled()(bits, cells, where, filters, total, pool, score.view(np.int32), distance)
+    with _COMPILING:  # several threads may come here at once
+        scan = _compiled()
+    scan(bits, cells, where, filters, total, pool, score.view(np.int32), distance, position)
     return np.bincount(where // (filters * total), minlength=batch).astype(np.int64, copy=False)
 
 
@@ -59,6 +66,7 @@ def _fill(
     pool: int,
     score_bits: np.ndarray,
     distance: np.ndarray,
+    position: np.ndarray,
 ) -> None:
     batch, width, _ = bits.shape
     keys = np.empty((width, width), np.int64)
@@ -69,7 +77,7 @@ def _fill(
     entry_filter = np.empty(filters * width, np.int64)
     to_larger = np.empty((width, filters), np.int64)
     best = np.empty(filters, np.int64)
-    position = 0
+    at = 0
     for b in range(batch):
         # The active entries, by filter and cell.
         used = 0
@@ -77,16 +85,16 @@ def _fill(
             place_of_cell[cells[b, used]] = used
             used += 1
         found, entries = 0, 0
-        while position < len(where) and where[position] < (b + 1) * filters * total:
-            f = where[position] // total - b * filters
+        while at < len(where) and where[at] < (b + 1) * filters * total:
+            f = where[at] // total - b * filters
             if entries == 0 or f != filter_at[found - 1]:
                 filter_at[found] = f
                 start[found] = entries
                 found += 1
-            entry_cell[entries] = place_of_cell[where[position] % total]
+            entry_cell[entries] = place_of_cell[where[at] % total]
             entry_filter[entries] = found - 1
             entries += 1
-            position += 1
+            at += 1
         start[found] = entries
         if found < 2:
             continue
@@ -119,4 +127,6 @@ def _fill(
                     ordered = key >> 32
                     entry = LOW_BITS - (key & LOW_BITS)
                     score_bits[b, pair] = ordered ^ ((ordered >> 31) & 0x7FFFFFFF)
-                    distance[b, pair] = abs((entry >> 16) - (entry & 0xFFFF)) * pool
+                    smaller, larger = (entry >> 16) * pool, (entry & 0xFFFF) * pool
+                    distance[b, pair] = larger - smaller
+                    position[b, pair] = smaller

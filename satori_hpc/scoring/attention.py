@@ -11,11 +11,12 @@ from satori_hpc.models.satori import Satori
 from satori_hpc.scoring import kernel
 from satori_hpc.scoring.base import PairScores
 
-SLICE_BYTES = {"cpu": 64 << 20, "cuda": 1 << 30}
+CPU_SLICE = 16  # the fastest: what a slice needs stays in the cache
+DEVICE_SLICE_BYTES = 1 << 30
 
 
 class AttentionScorer:
-    """Scores batches of sequences by raw attention.
+    """Scores slices of sequences by raw attention; see PairScorer.
 
     Args:
         model: in evaluation mode, on the device to compute on.
@@ -32,9 +33,33 @@ class AttentionScorer:
         self.device = next(model.parameters()).device
         self.threshold = threshold.to(self.device)
 
+    @property
+    def slice_size(self) -> int:
+        """Sequences per call; follows from the model and the kind of device only."""
+        if self.device.type == "cpu":
+            return CPU_SLICE
+        return max(1, DEVICE_SLICE_BYTES // self.bytes_per_sequence)
+
+    @property
+    def bytes_per_sequence(self) -> int:
+        """Working memory of a call, per sequence: an upper bound, with every filter active in every cell."""
+        model, config = self.model, self.model.config
+        heads, cells, filters = config.heads, model.cells, model.filters
+        features = filters + 3 * heads * config.head_size
+        if config.recurrent:
+            features += 20 * config.recurrent_size  # states, and gates of both directions
+        letters = (64 + 16 * model.width) * (model.length + model.width)  # one-hot, and windows laid side by side
+        activations = 12 * filters * model.length + 12 * features * cells
+        attention = 4 * (2 * heads + 6) * cells**2
+        sites = 48 * filters * cells
+        result = 8 * pairs.count(filters)
+        if self.device.type != "cpu":  # the keys of every filter with every cell and every filter
+            result += 32 * filters * cells + 80 * filters**2
+        return letters + activations + attention + sites + result
+
     @torch.inference_mode()
     def __call__(self, tokens: torch.Tensor) -> PairScores:
-        """Score a batch, in slices small enough for the memory.
+        """Score a slice.
 
         Args:
             tokens: uint8 (B,L).
@@ -42,24 +67,7 @@ class AttentionScorer:
         Raises:
             SatoriError: the attention of a sequence is not finite.
         """
-        size = self.slice_size()
-        parts = [self._score(tokens[first : first + size].to(self.device)) for first in range(0, len(tokens), size)]
-        return PairScores(
-            score=torch.cat([part.score for part in parts]),
-            distance=torch.cat([part.distance for part in parts]),
-            sites=torch.cat([part.sites for part in parts]),
-        )
-
-    def slice_size(self) -> int:
-        """Sequences per slice; follows from the model and the kind of device only."""
-        heads, cells, filters = self.model.config.heads, self.model.cells, self.model.filters
-        worst = 4 * (heads + 4) * cells**2 + 16 * filters * self.model.length + 6 * pairs.count(filters)
-        if self.device.type != "cpu":  # the keys of every filter with every cell and every filter
-            worst += 24 * filters * cells + 48 * filters**2
-        return max(1, SLICE_BYTES.get(self.device.type, SLICE_BYTES["cpu"]) // worst)
-
-    def _score(self, tokens: torch.Tensor) -> PairScores:
-        pooled = self.model.pooled(tokens)
+        pooled = self.model.pooled(tokens.to(self.device))
         active = pooled > self.threshold[:, None]
         cells = kernel.occupied_cells(active)
         attention = self.model.attention_rows(pooled, cells)

@@ -1,9 +1,10 @@
 """The largest interaction value of every filter pair, exactly, for a batch, without a loop over sequences or cells.
 
 For filters f < g that are active in the cells act[f] and act[g] of a sequence, the pair's score is the largest
-value[i, u] over i in act[f], u in act[g], i != u (SATORI 2.0, lqaf209), and its distance is that of the entry which
-gave it. Value and entry travel together in one 64-bit key whose order is that of the value and then, on ties,
-row-major (i, u); so maxima may be taken in any order, and the result does not depend on it.
+value[i, u] over i in act[f], u in act[g], i != u (SATORI 2.0, lqaf209). Its position is the start of cell i, its
+distance the way from there to the start of cell u, of the entry that gave the score. Value and entry travel together
+in one 64-bit key whose order is that of the value and then, on ties, row-major (i, u); so maxima may be taken in any
+order, and the result does not depend on it.
 
 On the CPU the maxima are taken by compiled loops (core.pair_maxima), which stay in the cache; elsewhere by tensor
 operations on whole batches. Both give the same bits.
@@ -16,6 +17,7 @@ import torch
 from satori_hpc.core import pair_maxima, pairs
 from satori_hpc.scoring.base import PairScores
 
+MISSING = pair_maxima.MISSING
 NOTHING = pair_maxima.NOTHING
 LOW_BITS = pair_maxima.LOW_BITS
 
@@ -34,7 +36,8 @@ def pair_scores(value: torch.Tensor, cells: torch.Tensor, *, active: torch.Tenso
         return best_entries(value, find_sites(active, cells), pool=pool)
     batch, filters, _ = active.shape
     score = torch.full((batch, pairs.count(filters)), torch.nan)
-    distance = torch.full(score.shape, -1, dtype=torch.int16)
+    distance = torch.full(score.shape, MISSING, dtype=torch.int16)
+    position = torch.full(score.shape, MISSING, dtype=torch.int16)
     sites = pair_maxima.fill(
         value.numpy(),
         cells.numpy(),
@@ -42,8 +45,9 @@ def pair_scores(value: torch.Tensor, cells: torch.Tensor, *, active: torch.Tenso
         pool=pool,
         score=score.numpy(),
         distance=distance.numpy(),
+        position=position.numpy(),
     )
-    return PairScores(score=score, distance=distance, sites=torch.from_numpy(sites))
+    return PairScores(score=score, distance=distance, position=position, sites=torch.from_numpy(sites))
 
 
 def occupied_cells(active: torch.Tensor) -> torch.Tensor:
@@ -139,7 +143,8 @@ def best_entries(value: torch.Tensor, sites: Sites, *, pool: int) -> PairScores:
     most = sites.filter_at.shape[1]
     numbers = pairs.count(sites.filters)
     score = torch.full((batch, numbers), torch.nan, device=value.device)
-    distance = torch.full((batch, numbers), -1, dtype=torch.int16, device=value.device)
+    distance = torch.full((batch, numbers), MISSING, dtype=torch.int16, device=value.device)
+    position = torch.full_like(distance, MISSING)
     if most > 1:
         # First over the cells of the smaller filter, for every cell; then over the cells of the larger.
         by_filter = _segment_max(_keys(value, sites.cells).view(batch * width, width), sites)
@@ -154,11 +159,12 @@ def best_entries(value: torch.Tensor, sites: Sites, *, pool: int) -> PairScores:
         at += torch.arange(len(at), device=value.device)
         found = best.view(-1).index_select(0, at)
         pair = _pair_numbers(sites).view(-1).index_select(0, at)
-        best_value, apart = _decode(found)
+        best_value, smaller, larger = _decode(found)
         nothing = (found == NOTHING).nonzero().squeeze(1)
         score.view(-1).scatter_(0, pair, best_value.index_fill_(0, nothing, torch.nan))
-        distance.view(-1).scatter_(0, pair, apart.mul_(pool).index_fill_(0, nothing, -1).to(torch.int16))
-    return PairScores(score=score, distance=distance, sites=sites.per_sequence)
+        for out, cells in ((distance, larger - smaller), (position, smaller)):
+            out.view(-1).scatter_(0, pair, (cells * pool).index_fill_(0, nothing, MISSING).to(torch.int16))
+    return PairScores(score=score, distance=distance, position=position, sites=sites.per_sequence)
 
 
 def _keys(value: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
@@ -171,12 +177,12 @@ def _keys(value: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
     return keys
 
 
-def _decode(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The value of each key, float32, and the distance of its two cells, int32."""
+def _decode(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The value of each key, float32, and the cells of the smaller and the larger filter, int32."""
     ordered = (keys >> 32).to(torch.int32)
     value = (ordered ^ ((ordered >> 31) & 0x7FFFFFFF)).view(torch.float32)
     entry = keys.to(torch.int32).bitwise_not_()  # the lower half, which held 2^32 - 1 - entry
-    return value, ((entry >> 16) - (entry & 0xFFFF)).abs_()
+    return value, entry >> 16, entry & 0xFFFF
 
 
 def _pair_numbers(sites: Sites) -> torch.Tensor:

@@ -166,7 +166,7 @@ def _distances(store: ScoreStore, table: pd.DataFrame) -> list[tuple[str, np.nda
     for _, row in rows[rows["called"]].head(DISTANCES).iterrows():
         number = _pair_number(store, row)
         score, distance = store.read_pair_block("foreground", number, number + 1)
-        found.append((_words(row), distance[~np.isnan(score)].astype(np.int64)))
+        found.append((_words(row), np.abs(distance[~np.isnan(score)].astype(np.int64))))
     return found
 
 

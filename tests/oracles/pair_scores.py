@@ -1,12 +1,14 @@
-"""Pair scores and distances of one sequence, by looking at every pair of cells of every pair of filters."""
+"""Pair scores, distances and positions of one sequence, by looking at every pair of cells of every pair of filters."""
 
 import math
 
 import numpy as np
 
+MISSING = -32768
 
-def brute_force(value: np.ndarray, active: np.ndarray, *, pool: int) -> tuple[np.ndarray, np.ndarray]:
-    """Score (P,) float32, NaN = not observed, and distance (P,) int16, -1 = not observed.
+
+def brute_force(value: np.ndarray, active: np.ndarray, *, pool: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Score (P,) float32, NaN = not observed; distance and position (P,) int16, MISSING = not observed.
 
     Args:
         value: (n, n): from cell i of the smaller filter to cell u of the larger.
@@ -14,17 +16,18 @@ def brute_force(value: np.ndarray, active: np.ndarray, *, pool: int) -> tuple[np
         pool: bp per cell.
     """
     filters, cells = active.shape
-    score, distance = [], []
+    score, distance, position = [], [], []
     for f in range(filters):
         for g in range(f + 1, filters):
-            best, apart = -math.inf, -1
+            best, apart, start = math.nan, MISSING, MISSING
             for i in range(cells):
                 for u in range(cells):
-                    if active[f, i] and active[g, u] and i != u and value[i, u] > best:
-                        best, apart = float(value[i, u]), pool * abs(i - u)
-            score.append(best if apart >= 0 else math.nan)
+                    if active[f, i] and active[g, u] and i != u and not value[i, u] <= best:
+                        best, apart, start = float(value[i, u]), pool * u - pool * i, pool * i
+            score.append(best)
             distance.append(apart)
-    return np.array(score, dtype=np.float32), np.array(distance, dtype=np.int16)
+            position.append(start)
+    return np.array(score, dtype=np.float32), np.array(distance, dtype=np.int16), np.array(position, dtype=np.int16)
 
 
 def largest_attention(attention: np.ndarray) -> np.ndarray:

@@ -1,6 +1,10 @@
 """The kernel against a double loop over cells, on every path."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -34,11 +38,12 @@ def check(score: Kernel, value: np.ndarray, active: np.ndarray, *, pool: int = 4
     gathered = torch.from_numpy(value)[torch.arange(len(value))[:, None, None], cells[:, :, None], cells[:, None, :]]
     found = score(gathered.contiguous(), cells, active=there, pool=pool)
     for b in range(len(value)):
-        expected_score, expected_distance = brute_force(value[b], active[b], pool=pool)
+        expected_score, expected_distance, expected_position = brute_force(value[b], active[b], pool=pool)
         np.testing.assert_array_equal(found.score[b].numpy(), expected_score)
         np.testing.assert_array_equal(found.distance[b].numpy(), expected_distance)
+        np.testing.assert_array_equal(found.position[b].numpy(), expected_position)
     np.testing.assert_array_equal(found.sites.numpy(), active.sum(axis=(1, 2)))
-    assert (found.score.dtype, found.distance.dtype) == (torch.float32, torch.int16)
+    assert (found.score.dtype, found.distance.dtype, found.position.dtype) == (torch.float32, torch.int16, torch.int16)
     return found
 
 
@@ -77,7 +82,26 @@ def test_filters_that_share_their_only_cell_are_not_observed(score: Kernel) -> N
     active[0, 2, 4] = True
     found = check(score, np.ones((1, 5, 5), np.float32), active)
     assert found.score.isnan().tolist() == [[True, False, False]]
-    assert found.distance.tolist() == [[-1, 8, 8]]
+    assert found.distance.tolist() == [[-32768, 8, 8]]
+    assert found.position.tolist() == [[-32768, 8, 8]]
+
+
+@KERNELS
+def test_distance_runs_from_the_smaller_filter_to_the_larger(score: Kernel) -> None:
+    active = np.zeros((1, 3, 9), dtype=bool)
+    active[0, 0, 2] = active[0, 1, 7] = active[0, 2, 0] = True
+    found = check(score, np.ones((1, 9, 9), np.float32), active, pool=6)
+    assert found.distance.tolist() == [[30, -12, -42]]
+    assert found.position.tolist() == [[12, 12, 42]]
+
+
+@KERNELS
+def test_the_longest_sequence_fits_the_numbers(score: Kernel) -> None:
+    active = np.zeros((1, 2, 32_767), dtype=bool)
+    active[0, 0, 32_766] = active[0, 1, 0] = True
+    there = torch.from_numpy(active)
+    found = score(torch.ones(1, 2, 2), kernel.occupied_cells(there), active=there, pool=1)
+    assert (found.distance.item(), found.position.item()) == (-32_766, 32_766)
 
 
 @KERNELS
@@ -85,10 +109,10 @@ def test_ties_go_to_the_first_entry_in_row_major_order(score: Kernel) -> None:
     active = np.zeros((1, 2, 8), dtype=bool)
     active[0, 0, [3, 6]] = True
     active[0, 1, [0, 5, 6]] = True
-    assert check(score, np.zeros((1, 8, 8), np.float32), active).distance.item() == 4 * 3
+    assert check(score, np.zeros((1, 8, 8), np.float32), active).distance.item() == -4 * 3
     minus = np.zeros((1, 8, 8), np.float32)
     minus[0, 3, 0] = -0.0  # equal to zero, so still the first
-    assert check(score, minus, active).distance.item() == 4 * 3
+    assert check(score, minus, active).distance.item() == -4 * 3
 
 
 @KERNELS
@@ -131,9 +155,10 @@ def test_the_scorer_equals_the_loop_on_the_attention_of_a_model() -> None:
         attention = model(tokens, attention=True).attention.numpy()
         active = (model.pooled(tokens) > threshold[:, None]).numpy()
     for b in range(len(tokens)):
-        score, distance = brute_force(largest_attention(attention[b]), active[b], pool=4)
+        score, distance, position = brute_force(largest_attention(attention[b]), active[b], pool=4)
         np.testing.assert_allclose(found.score[b].numpy(), score, rtol=2e-6)
         np.testing.assert_array_equal(found.distance[b].numpy(), distance)
+        np.testing.assert_array_equal(found.position[b].numpy(), position)
     assert not bool(found.score[:, :11].isfinite().any())  # the pairs of the dead filter
     assert 0.1 < float(found.score.isfinite().float().mean()) < 1
 
@@ -147,18 +172,90 @@ def test_a_sequence_is_scored_alike_in_any_company() -> None:
         alone = scorer(tokens[rows])
         torch.testing.assert_close(alone.score, whole.score[rows], rtol=2e-6, atol=0, equal_nan=True)
         assert torch.equal(alone.distance, whole.distance[rows])
+        assert torch.equal(alone.position, whole.position[rows])
         assert torch.equal(alone.score.isnan(), whole.score[rows].isnan())
 
 
-def test_slices_do_not_change_the_scores(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, tokens = make_model(), random_tokens(7)
+def same_bytes(left: PairScores, right: PairScores) -> bool:
+    return all(
+        getattr(left, name).numpy().tobytes() == getattr(right, name).numpy().tobytes()
+        for name in ("score", "distance", "position", "sites")
+    )
+
+
+def test_threads_side_by_side_give_the_bytes_of_one() -> None:
+    """In a process of its own thread setting: one intra-op thread, as the score stage has it."""
+    model, tokens = make_model(), random_tokens(100)
     scorer = AttentionScorer(model, thresholds(model, tokens))
-    whole = scorer(tokens)
-    monkeypatch.setattr(AttentionScorer, "slice_size", lambda self: 3)
-    sliced = scorer(tokens)
-    torch.testing.assert_close(sliced.score, whole.score, rtol=2e-6, atol=0, equal_nan=True)
-    assert torch.equal(sliced.distance, whole.distance)
-    assert torch.equal(sliced.sites, whole.sites)
+    slices = [tokens[first : first + scorer.slice_size] for first in range(0, len(tokens), scorer.slice_size)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        alone = [scorer(part) for part in slices]
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(scorer, slices * 3))
+    finally:
+        torch.set_num_threads(before)
+    assert all(same_bytes(found, alone[number % len(alone)]) for number, found in enumerate(together))
+
+
+def test_first_calls_may_come_from_several_threads() -> None:
+    """The compilation of the kernel is the trap: a new process whose first calls come together."""
+    code = """
+import numpy as np, threading
+from concurrent.futures import ThreadPoolExecutor
+from satori_hpc.core import pair_maxima
+start = threading.Barrier(4)
+def call(_):
+    start.wait()
+    score, distance, position = np.full((1, 1), np.nan, np.float32), np.zeros((1, 1), "i2"), np.zeros((1, 1), "i2")
+    active = np.array([[[True, False], [False, True]]])
+    pair_maxima.fill(np.ones((1, 2, 2), np.float32), np.array([[0, 1]]), active=active, pool=4,
+                     score=score, distance=distance, position=position)
+    return score[0, 0], distance[0, 0], position[0, 0]
+with ThreadPoolExecutor(4) as pool:
+    assert set(pool.map(call, range(4))) == {(1.0, 4, 0)}
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_slice_follows_from_the_model_alone() -> None:
+    model = make_model()
+    scorer = AttentionScorer(model, torch.zeros(12))
+    before = torch.get_num_threads()
+    assert scorer.slice_size == 16
+    torch.set_num_threads(1)
+    assert scorer.slice_size == 16
+    torch.set_num_threads(before)
+    larger = AttentionScorer(make_model(length=160), torch.zeros(12))
+    assert larger.bytes_per_sequence > 2 * scorer.bytes_per_sequence - 2**14
+
+
+def test_a_call_needs_no_more_memory_than_it_says() -> None:
+    """Peak memory of a process that scores slices in which every filter is active in every cell."""
+    code = """
+import resource, sys
+import torch
+from satori_hpc import models
+from satori_hpc.config import Model
+from satori_hpc.scoring.attention import AttentionScorer
+torch.set_num_threads(1)
+model = models.build(Model(filters=150), length=600, targets=1, task="binary", entropy=0.0).eval()
+scorer = AttentionScorer(model, torch.full((150,), -1.0))
+tokens = torch.randint(0, 4, (int(sys.argv[1]), 600), dtype=torch.uint8)
+scorer(tokens[:1])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = scorer(tokens)
+assert bool(found.score.isfinite().all())
+print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before), scorer.bytes_per_sequence)
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, "64"], check=True, capture_output=True, text=True, env=environment
+    )
+    grown, said = (int(word) for word in done.stdout.split())
+    assert grown <= 64 * said
+    assert grown >= 64 * said / 8  # nor does it frighten
 
 
 def test_attention_that_is_not_finite_is_an_error() -> None:
@@ -185,4 +282,5 @@ def test_the_device_gives_the_same_bits() -> None:
     there = kernel.pair_scores(value.cuda(), cells.cuda(), active=active.cuda(), pool=4)
     np.testing.assert_array_equal(there.score.cpu().numpy(), here.score.numpy())
     np.testing.assert_array_equal(there.distance.cpu().numpy(), here.distance.numpy())
+    np.testing.assert_array_equal(there.position.cpu().numpy(), here.position.numpy())
     np.testing.assert_array_equal(there.sites.cpu().numpy(), here.sites.numpy())
