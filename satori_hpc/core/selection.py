@@ -1,6 +1,7 @@
 """Which examples are scored: foreground that the network got right, and a background to compare it with."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -83,6 +84,21 @@ def precision(labels: np.ndarray, probability: np.ndarray, label_probability: fl
     predicted = probability >= label_probability
     right = (predicted & (labels == 1)).sum(axis=1)
     return right / np.maximum(predicted.sum(axis=1), 1)
+
+
+def true_positives(labels: np.ndarray, probability: np.ndarray, label_probability: float) -> np.ndarray:
+    """uint8 (E,T): 1 = the label is predicted, and it is true."""
+    return ((probability >= label_probability) & (labels == 1)).astype(np.uint8)
+
+
+def record(settings: Score, *, task: str, seed: int) -> dict[str, Any]:
+    """The settings that choose the examples of a "binary" or "multilabel" set, as plain values."""
+    keys = ["split", "use_all", "max_examples"]
+    if task == "multilabel":
+        keys += ["label_probability", "min_precision"]
+    elif not settings.use_all:
+        keys += ["positive_probability", "negative_probability"]
+    return {"task": task, **{key: getattr(settings, key) for key in keys}, "seed": seed}
 
 
 def _draw(rows: np.ndarray, most: int, *, seed: int, side: int) -> np.ndarray:

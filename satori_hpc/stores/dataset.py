@@ -14,7 +14,8 @@ One Zarr v3 group. Its attributes: `format_version`, `complete` (true), `task` (
 There are no timestamps: the same input gives the same bytes.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,9 +87,7 @@ class Dataset:
 
     def rows(self, split_name: str) -> np.ndarray:
         """Row numbers, int64 ascending, of "train", "valid", "test" or "all"."""
-        if split_name == "all":
-            return np.arange(self.examples, dtype=np.int64)
-        return np.flatnonzero(self.split == SPLITS.index(split_name)).astype(np.int64)
+        return _rows(self.split, split_name)
 
     def take(self, rows: np.ndarray, *, tokens: np.ndarray) -> "Dataset":
         """Some examples, in the order of `rows`, with other sequences, uint8 (rows, length)."""
@@ -101,6 +100,30 @@ class Dataset:
             targets=self.targets,
             task=self.task,
         )
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a data set says of its examples, without sequences, names and coordinates, which may be far larger.
+
+    Attributes:
+        labels, split, targets, task: as in Dataset.
+        length: of the sequences.
+    """
+
+    labels: np.ndarray
+    split: np.ndarray
+    targets: list[str]
+    task: str
+    length: int
+
+    @property
+    def examples(self) -> int:
+        return len(self.labels)
+
+    def rows(self, split_name: str) -> np.ndarray:
+        """Row numbers, int64 ascending, of "train", "valid", "test" or "all"."""
+        return _rows(self.split, split_name)
 
 
 def write(path: Path, dataset: Dataset) -> None:
@@ -151,6 +174,68 @@ def read(path: Path, *, background: bool = False) -> Dataset:
     Raises:
         ArtefactError: it is missing, unfinished, damaged or of another format version; the message says what to run.
     """
+    with _opened(path, background=background) as group:
+        dataset = Dataset(
+            tokens=_array(group, "tokens"),
+            labels=_array(group, "labels"),
+            split=_array(group, "split"),
+            names=list(_strings(group, "name")),
+            coordinates=Coordinates(
+                chrom=np.array(list(_strings(group, "chrom")), dtype=np.str_),
+                start=_array(group, "start"),
+                end=_array(group, "end"),
+                strand=_array(group, "strand"),
+            ),
+            targets=_targets(group),
+            task=str(group.attrs["task"]),
+        )
+        _check(dataset)
+    return dataset
+
+
+def read_labels(path: Path, *, background: bool = False) -> Labels:
+    """As `read`, but of the labels and the split alone."""
+    with _opened(path, background=background) as group:
+        shape = _member(group, "tokens").shape
+        found = Labels(
+            labels=_array(group, "labels"),
+            split=_array(group, "split"),
+            targets=_targets(group),
+            task=str(group.attrs["task"]),
+            length=int(shape[1]),
+        )
+        if found.labels.ndim != 2 or not len(found.labels) == len(found.split) == shape[0]:
+            raise ValueError("the arrays hold different numbers of examples")
+        _check_task(found.task, labels=found.labels, split=found.split, targets=found.targets)
+    return found
+
+
+def read_tokens(path: Path, rows: np.ndarray, *, background: bool = False) -> np.ndarray:
+    """Sequences of some examples, uint8 (rows, length), in the order of `rows`; the others are not held in memory.
+
+    Raises: as `read`; also when there is no such row.
+    """
+    with _opened(path, background=background) as group:
+        order = np.argsort(rows, kind="stable")
+        tokens = np.empty((len(rows), _member(group, "tokens").shape[1]), dtype=np.uint8)
+        if len(rows):
+            tokens[order] = _member(group, "tokens").oindex[rows[order]]
+            _check_tokens(tokens)
+    return tokens
+
+
+def read_names(path: Path, rows: np.ndarray | None = None, *, background: bool = False) -> Iterator[str]:
+    """Names of some examples, in the order of `rows`, or of all; they are made one after the other.
+
+    Raises: as `read`; also when there is no such row.
+    """
+    with _opened(path, background=background) as group:
+        yield from _strings(group, "name", rows)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, *, background: bool) -> Iterator[zarr.Group]:
+    """The group of a finished data set; what goes wrong while it is read is an ArtefactError that says what to run."""
     mend = f"make it with: satori-hpc prepare {path.parent}" + (" --background" if background else "")
     if not path.is_dir():
         raise ArtefactError(f"{path}: there is no data set; {mend}")
@@ -165,24 +250,15 @@ def read(path: Path, *, background: bool = False) -> Dataset:
     if version is None or attributes.get("complete") is not True:
         raise ArtefactError(f"{path}: unfinished, or not a data set of this program; {mend}")
     try:
-        dataset = Dataset(
-            tokens=_array(group, "tokens"),
-            labels=_array(group, "labels"),
-            split=_array(group, "split"),
-            names=_read_strings(group, "name"),
-            coordinates=Coordinates(
-                chrom=np.array(_read_strings(group, "chrom"), dtype=np.str_),
-                start=_array(group, "start"),
-                end=_array(group, "end"),
-                strand=_array(group, "strand"),
-            ),
-            targets=[str(target) for target in attributes["targets"]],  # type: ignore[union-attr]
-            task=str(attributes["task"]),
-        )
-        _check(dataset)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        yield group
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, IndexError) as error:
         raise ArtefactError(f"{path}: damaged ({_one_line(error)}); {mend}") from None
-    return dataset
+
+
+def _rows(split: np.ndarray, split_name: str) -> np.ndarray:
+    if split_name == "all":
+        return np.arange(len(split), dtype=np.int64)
+    return np.flatnonzero(split == SPLITS.index(split_name)).astype(np.int64)
 
 
 def _check(dataset: Dataset) -> None:
@@ -193,23 +269,41 @@ def _check(dataset: Dataset) -> None:
     columns = (dataset.labels, dataset.split, dataset.names, *vars(coordinates).values())
     if any(len(column) != dataset.examples for column in columns):
         raise ValueError("the arrays hold different numbers of examples")
-    if dataset.labels.shape[1] != len(dataset.targets):
-        raise ValueError(f"{dataset.labels.shape[1]} columns of labels for {len(dataset.targets)} targets")
-    if dataset.task not in TASKS or (dataset.task == "binary" and len(dataset.targets) != 1):
-        raise ValueError(f"task {dataset.task!r} with {len(dataset.targets)} targets")
-    if dataset.examples and (dataset.tokens.max() > 4 or dataset.labels.max() > 1 or dataset.split.max() > 2):
-        raise ValueError("a token above 4, a label above 1 or a split above 2")
+    _check_task(dataset.task, labels=dataset.labels, split=dataset.split, targets=dataset.targets)
+    _check_tokens(dataset.tokens)
+
+
+def _check_task(task: str, *, labels: np.ndarray, split: np.ndarray, targets: list[str]) -> None:
+    if labels.shape[1] != len(targets):
+        raise ValueError(f"{labels.shape[1]} columns of labels for {len(targets)} targets")
+    if task not in TASKS or (task == "binary" and len(targets) != 1):
+        raise ValueError(f"task {task!r} with {len(targets)} targets")
+    if len(labels) and (labels.max() > 1 or split.max() > 2):
+        raise ValueError("a label above 1 or a split above 2")
+
+
+def _check_tokens(tokens: np.ndarray) -> None:
+    if tokens.size and tokens.max() > 4:
+        raise ValueError("a token above 4")
 
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _array(group: zarr.Group, name: str) -> np.ndarray:
+def _member(group: zarr.Group, name: str) -> zarr.Array:
     array = group[name]
     if not isinstance(array, zarr.Array):
         raise ValueError(f"{name} is not an array")
-    return np.asarray(array[...])
+    return array
+
+
+def _array(group: zarr.Group, name: str) -> np.ndarray:
+    return np.asarray(_member(group, name)[...])
+
+
+def _targets(group: zarr.Group) -> list[str]:
+    return [str(target) for target in group.attrs["targets"]]  # type: ignore[union-attr]
 
 
 def _write_rows(group: zarr.Group, name: str, rows: np.ndarray) -> None:
@@ -229,10 +323,13 @@ def _write_strings(group: zarr.Group, name: str, strings: Sequence[str]) -> None
     _write_vector(group, f"{name}_ends", np.cumsum([len(text) for text in encoded], dtype=np.int64))
 
 
-def _read_strings(group: zarr.Group, name: str) -> list[str]:
-    raw = _array(group, name).tobytes()
-    ends = _array(group, f"{name}_ends").tolist()
-    return [raw[start:end].decode("utf-8") for start, end in zip([0, *ends[:-1]], ends, strict=True)] if ends else []
+def _strings(group: zarr.Group, name: str, rows: np.ndarray | None = None) -> Iterator[str]:
+    """Those of `rows`, or all."""
+    raw, ends = _array(group, name).tobytes(), _array(group, f"{name}_ends")
+    if len(ends) and ends[-1] != len(raw):
+        raise ValueError(f"{name} and {name}_ends do not fit")
+    for row in range(len(ends)) if rows is None else rows.tolist():
+        yield raw[ends[row - 1] if row else 0 : ends[row]].decode("utf-8")
 
 
 def _write(group: zarr.Group, name: str, values: np.ndarray, chunks: Any, shards: Any) -> None:

@@ -182,3 +182,34 @@ def test_data_sets_that_cannot_be_used_say_what_to_run(tmp_path):
     refused("damaged")
     with pytest.raises(ArtefactError, match=f"{mend} --background$"):
         dataset.read(path, background=True)
+
+
+def test_parts_are_read_without_the_rest(tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset, "CHUNK_EXAMPLES", 8)
+    monkeypatch.setattr(dataset, "SHARD_EXAMPLES", 32)
+    whole = make(100, targets=3)
+    path = tmp_path / "dataset.zarr"
+    dataset.write(path, whole)
+    rows = np.array([97, 3, 3, 40, 0])
+    np.testing.assert_array_equal(dataset.read_tokens(path, rows), whole.tokens[rows])
+    assert dataset.read_tokens(path, rows[:0]).shape == (0, 20)
+    assert list(dataset.read_names(path, rows)) == [whole.names[row] for row in rows]
+    assert list(dataset.read_names(path)) == whole.names
+    found = dataset.read_labels(path)
+    np.testing.assert_array_equal(found.labels, whole.labels)
+    np.testing.assert_array_equal(found.rows("valid"), whole.rows("valid"))
+    assert (found.examples, found.length, found.targets, found.task) == (100, 20, whole.targets, "multilabel")
+    shutil.rmtree(path / "tokens" / "c" / "2")
+    (path / "tokens" / "c" / "2").mkdir()
+    (path / "tokens" / "c" / "2" / "0").write_bytes(b"cut")
+    np.testing.assert_array_equal(dataset.read_tokens(path, np.arange(64)), whole.tokens[:64])
+    with pytest.raises(ArtefactError, match=r"damaged.*satori-hpc prepare"):
+        dataset.read_tokens(path, np.array([5, 70]))
+    with pytest.raises(ArtefactError, match="damaged"):
+        dataset.read_tokens(path, np.array([100]))
+
+
+def test_parts_of_what_is_not_there_are_refused(tmp_path):
+    for read in (dataset.read_labels, lambda path: dataset.read_tokens(path, np.arange(2))):
+        with pytest.raises(ArtefactError, match=r"no data set.*satori-hpc prepare"):
+            read(tmp_path / "dataset.zarr")
