@@ -16,7 +16,9 @@ from typing import Any
 import psutil
 
 from satori_hpc import __version__
+from satori_hpc.errors import ArtefactError
 
+LOCKS = ".lock"  # the folder of a run that says who is at work on it
 LIBRARIES = (
     "torch",
     "numpy",
@@ -57,14 +59,19 @@ def file_digest(path: Path) -> str:
 
 
 def files_of(paths: Iterable[Path]) -> list[Path]:
-    """All files at or below `paths`, sorted; leftovers of killed writers do not count."""
+    """All files at or below `paths`, sorted; leftovers of killed writers and locks do not count."""
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found.extend(p for p in path.rglob("*") if p.is_file() and not p.name.endswith(".partial"))
+            found.extend(p for p in path.rglob("*") if p.is_file() and _counts(p.relative_to(path)))
         elif path.exists():
             found.append(path)
     return sorted(found)
+
+
+def _counts(name: Path) -> bool:
+    """Whether a file is part of an artefact; a folder that a writer left behind is none, nor is what it holds."""
+    return name.parts[0] != LOCKS and not any(part.endswith(".partial") for part in name.parts)
 
 
 def digest_of(files: dict[str, dict[str, Any]]) -> str:
@@ -75,17 +82,65 @@ def digest_of(files: dict[str, dict[str, Any]]) -> str:
     return total.hexdigest()
 
 
-def listing(root: Path, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
-    """{path relative to root: size, modification time in ns, SHA-256} of every file at or below `paths`."""
+def listing(
+    root: Path, paths: Iterable[Path], *, known: dict[str, dict[str, Any]] | None = None
+) -> dict[str, dict[str, Any]]:
+    """{path relative to root: size, modification time in ns, SHA-256} of every file at or below `paths`.
+
+    Args:
+        root: what the names are relative to.
+        paths: files and folders.
+        known: {path relative to root: {"bytes", "sha256"}} of files that are not to be read again.
+
+    Raises:
+        ArtefactError: a known file has another size.
+    """
+    known = known or {}
     entries = {}
     for path in files_of(paths):
-        stat = path.stat()
-        entries[path.relative_to(root).as_posix()] = {
+        name, stat = path.relative_to(root).as_posix(), path.stat()
+        if name in known and known[name]["bytes"] != stat.st_size:
+            raise ArtefactError(
+                f"{path}: expected {known[name]['bytes']} bytes, as were written, found {stat.st_size}; "
+                f"see what is damaged: satori-hpc verify {root}"
+            )
+        entries[name] = {
             "bytes": stat.st_size,
             "mtime_ns": stat.st_mtime_ns,
-            "sha256": file_digest(path),
+            "sha256": known[name]["sha256"] if name in known else file_digest(path),
         }
     return entries
+
+
+def source_entries(digests: dict[str, str], *, since_ns: int) -> dict[str, dict[str, Any]]:
+    """What a record keeps of the files that the user gave, so that they are read again only when touched.
+
+    Args:
+        digests: {path: SHA-256 of what was read}.
+        since_ns: when the reading stage began, ns since the epoch. A file modified later may have been so after it
+            was read: its time is kept as 0, so that its content is always compared.
+    """
+    entries = {}
+    for name, digest in digests.items():
+        path = Path(name)
+        stat = path.stat() if path.exists() else None
+        settled = stat is not None and stat.st_mtime_ns < since_ns
+        entries[str(name)] = {
+            "sha256": digest,
+            "bytes": stat.st_size if stat else 0,
+            "mtime_ns": stat.st_mtime_ns if stat and settled else 0,
+        }
+    return entries
+
+
+def source_changed(path: Path, entry: dict[str, Any]) -> bool:
+    """Whether a file that the user gave has other content than was read; one that is gone has not changed."""
+    if not path.exists():
+        return False
+    stat = path.stat()
+    if (stat.st_size, stat.st_mtime_ns) == (entry["bytes"], entry["mtime_ns"]):
+        return False
+    return file_digest(path) != entry["sha256"]
 
 
 def changed(root: Path, paths: Iterable[Path], recorded: dict[str, dict[str, Any]]) -> list[str]:

@@ -210,5 +210,5 @@ def _provenance(records: list[dict[str, Any]]) -> dict[str, Any] | None:
         }
         for record in records
     ]
-    sources = {name: digest for record in records for name, digest in record["sources"].items()}
+    sources = {name: entry["sha256"] for record in records for name, entry in record["sources"].items()}
     return {"rows": rows, "versions": records[-1]["versions"], "sources": sources, "seed": records[-1]["seed"]}

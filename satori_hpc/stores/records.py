@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from satori_hpc.errors import ArtefactError
 from satori_hpc.stores import atomic
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,7 @@ class Record:
         digest: one digest over all its outputs.
         config_digest: digest of the sections of run.toml that it depends on.
         inputs: {stage: digest of that stage's outputs when they were read}.
-        sources: {file given by the user: SHA-256}.
+        sources: {file given by the user: sha256, bytes, mtime_ns}; see provenance.source_entries.
         files: {output, relative to the run: bytes, mtime_ns, sha256}.
         summary: what the stage printed.
     """
@@ -31,7 +32,7 @@ class Record:
     config_digest: str
     config: dict[str, Any]
     inputs: dict[str, str]
-    sources: dict[str, str]
+    sources: dict[str, dict[str, Any]]
     files: dict[str, dict[str, Any]]
     summary: dict[str, Any]
     versions: dict[str, str]
@@ -66,9 +67,16 @@ def read(path: Path) -> Record | None:
     if found != FORMAT_VERSION:
         raise ArtefactError(
             f"{path}: format version {found}, this program reads {FORMAT_VERSION}; "
-            "use the version of satori-hpc that made the run, or run its stages again with --force"
+            "use the version of satori-hpc that made the run, or make the run again: "
+            f"{_again(path)}"
         )
     try:
         return Record(**content)
     except TypeError as error:
         raise ArtefactError(f"{path}: not a provenance record ({error}); remove it and run that stage again") from None
+
+
+def _again(path: Path) -> str:
+    """The commands that make the whole run of a record again; --force would stop at the same record."""
+    run = path.parent.parent
+    return f"rm -r {shlex.quote(str(path.parent))} && satori-hpc all {shlex.quote(str(run))}"
