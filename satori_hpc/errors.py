@@ -2,7 +2,13 @@
 
 
 class SatoriError(Exception):
-    """Base of every error that the command line prints without a traceback."""
+    """Base of every error that the command line prints without a traceback.
+
+    Attributes:
+        shared: every process of the world raises it at the same point, so that none waits for another.
+    """
+
+    shared = False
 
 
 class ConfigError(SatoriError):

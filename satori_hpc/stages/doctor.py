@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from satori_hpc import provenance
+from satori_hpc.stages import launch
 
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
@@ -69,9 +70,8 @@ def _mpi(warnings: list[str]) -> list[tuple[str, str]]:
         return [("MPI", f"mpi4py finds no MPI library ({error}); pip install mpich, or set MPI4PY_LIBMPI")]
     world = MPI.COMM_WORLD
     library = MPI.Get_library_version().strip("\0 \n").splitlines()[0]
-    expected = os.environ.get("SLURM_NTASKS") or os.environ.get("PMI_SIZE") or os.environ.get("OMPI_COMM_WORLD_SIZE")
-    in_step = "SLURM_STEP_ID" in os.environ or "SLURM_NTASKS" not in os.environ
-    if expected and in_step and int(expected) != world.Get_size():
+    expected = launch.expected_ranks()
+    if expected not in (None, world.Get_size()):
         warnings.append(
             f"the launcher started {expected} processes, yet MPI sees a world of {world.Get_size()}: launcher and MPI "
             "library do not speak to each other; try srun --mpi=pmi2, or the mpiexec of the same MPI"
