@@ -233,6 +233,20 @@ def read_names(path: Path, rows: np.ndarray | None = None, *, background: bool =
         yield from _strings(group, "name", rows)
 
 
+def read_coordinates(path: Path, rows: np.ndarray, *, background: bool = False) -> Coordinates:
+    """Coordinates of some examples, in the order of `rows`.
+
+    Raises: as `read`; also when there is no such row.
+    """
+    with _opened(path, background=background) as group:
+        return Coordinates(
+            chrom=np.array(list(_strings(group, "chrom", rows)), dtype=np.str_),
+            start=_array(group, "start")[rows],
+            end=_array(group, "end")[rows],
+            strand=_array(group, "strand")[rows],
+        )
+
+
 @contextlib.contextmanager
 def _opened(path: Path, *, background: bool) -> Iterator[zarr.Group]:
     """The group of a finished data set; what goes wrong while it is read is an ArtefactError that says what to run."""

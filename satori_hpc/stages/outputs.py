@@ -1,0 +1,251 @@
+"""What other programs take up: instances of the interactions in genome coordinates, and the network of TFs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from satori_hpc.core import loci, pairs
+from satori_hpc.core.strongest import Strongest, merge
+from satori_hpc.log import progress
+from satori_hpc.run import Run
+from satori_hpc.stores import bedpe, dataset, network, scores
+from satori_hpc.stores.score_plan import ARRAYS
+from satori_hpc.stores.scores import ScoreStore
+
+ENDINGS = (".bedpe", ".graphml", ".nodes.tsv", ".edges.tsv")
+STRANDS = np.array([".", "+", "-"])
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The interactions whose instances are told, and their filter pairs, by interaction, then by the table's order.
+
+    Attributes:
+        interaction: int64 (pairs,), rank of the interaction that the filter pair belongs to.
+        pair: int64 (pairs,), its number; none comes twice.
+        swapped: bool (pairs,), whether filter_b of the pair is the filter of tf_a.
+        name, tf_a, tf_b: str (interactions,).
+        q: float64 (interactions,).
+    """
+
+    interaction: np.ndarray
+    pair: np.ndarray
+    swapped: np.ndarray
+    name: np.ndarray
+    tf_a: np.ndarray
+    tf_b: np.ndarray
+    q: np.ndarray
+
+
+def paths(run: Run, method: str) -> list[Path]:
+    """The files that `write` makes."""
+    path = run.interactions(method)
+    return [path.with_name(path.name + ending) for ending in ENDINGS]
+
+
+def write(run: Run, method: str, *, table: pd.DataFrame, tf_table: pd.DataFrame) -> dict[str, Any]:
+    """Write instances and network of a method's interactions; numbers for the summary.
+
+    Args:
+        run: its store of scores is finished.
+        method: of scoring.
+        table: of filter pairs (columns: tables.COLUMNS), sorted by q, then AUC falling.
+        tf_table: of TF pairs (columns: tables.TF_COLUMNS), sorted likewise.
+
+    Raises:
+        ArtefactError: scores or data set are missing, damaged or unfinished.
+    """
+    settings = run.config.reduce
+    store = scores.open_complete(run.scores(method))
+    floor = -np.inf
+    if settings.cutoff_rule == "value":
+        floor = store.mean_score() if settings.cutoff == "mean" else float(settings.cutoff)
+    chosen = choose(table, tf_table, filters=store.filters, most=settings.bedpe_interactions)
+    found = instances(store, run.dataset, chosen, keep=settings.bedpe_instances, floor=floor)
+    nodes, edges = tf_network(table, tf_table)
+    bedpe.write(paths(run, method)[0], found)
+    network.write(run.interactions(method), nodes=nodes, edges=edges)
+    return {
+        "bedpe_interactions": len(chosen.q),
+        "bedpe_instances": len(found["score"]),
+        "network_nodes": len(nodes),
+        "network_edges": len(edges),
+    }
+
+
+def choose(table: pd.DataFrame, tf_table: pd.DataFrame, *, filters: int, most: int) -> Chosen:
+    """The strongest called interactions: of TFs, or of filters where no two TFs are named.
+
+    Args:
+        table, tf_table: as in `write`.
+        filters: F.
+        most: interactions to take.
+    """
+    called = table[table["called"].astype(bool)]
+    by_tf = len(tf_table) > 0
+    top = (tf_table[tf_table["called"].astype(bool)] if by_tf else called).head(most)
+    names = list(zip(called["tf_a"], called["tf_b"], strict=True))
+    if by_tf:
+        rank = {both: place for place, both in enumerate(zip(top["tf_a"], top["tf_b"], strict=True))}
+        place = np.array([rank.get((min(both), max(both)), -1) for both in names], dtype=np.int64)
+    else:
+        place = np.where(np.arange(len(called)) < most, np.arange(len(called)), -1)
+    order = np.argsort(place, kind="stable")[np.count_nonzero(place < 0) :]
+    swapped = np.array([by_tf and first > second for first, second in names], dtype=bool)
+    first, second = (called[name].to_numpy(np.int64)[order] for name in ("filter_a", "filter_b"))
+    shown, word = (("tf_a", "tf_b"), "") if by_tf else (("filter_a", "filter_b"), "filter")
+    return Chosen(
+        interaction=place[order],
+        pair=pairs.index(first, second, filters=filters),
+        swapped=swapped[order],
+        name=np.array(
+            [f"{word}{a}|{word}{b}" for a, b in zip(*(top[name] for name in shown), strict=True)], dtype=object
+        ),
+        tf_a=top["tf_a"].to_numpy(object),
+        tf_b=top["tf_b"].to_numpy(object),
+        q=top["q"].to_numpy(np.float64),
+    )
+
+
+def instances(
+    store: ScoreStore, dataset_path: Path, chosen: Chosen, *, keep: int, floor: float = -np.inf
+) -> dict[str, np.ndarray]:
+    """The foreground examples in which each interaction scores highest, with the letters of its two sites.
+
+    An example counts once per interaction, with the filter pair that scores highest in it.
+
+    Args:
+        store: finished.
+        dataset_path: the data set that the foreground comes from.
+        chosen: the interactions.
+        keep: instances of each.
+        floor: smaller scores are no instances.
+
+    Returns:
+        the columns of bedpe.COLUMNS, by interaction, then score falling, then example.
+    """
+    numbers = np.sort(chosen.pair)
+    best = strongest(store, numbers, keep=keep, floor=floor)
+    mine = np.searchsorted(numbers, chosen.pair)  # by interaction, so that ties go to its best filter pair
+    there = np.isfinite(best.score[mine])
+    owner = np.nonzero(there)[0]
+    score, row = best.score[mine][there], best.row[mine][there]
+    take = merge(chosen.interaction[owner], row, score, keep=keep)
+    owner, score, row = owner[take], score[take], row[take]
+
+    position, distance = (entries(store, name, chosen.pair[owner], row) for name in ("position", "distance"))
+    cells = np.stack([position, position + distance], axis=1)  # of the smaller and of the larger filter
+    filters = np.stack(pairs.filters_of(store.filters), axis=1)[chosen.pair[owner]]
+    swapped = chosen.swapped[owner]
+    cells[swapped], filters[swapped] = cells[swapped, ::-1], filters[swapped, ::-1]
+
+    interaction = chosen.interaction[owner]
+    return _located(store, dataset_path, row, cells) | {
+        "name": chosen.name[interaction],
+        "score": score,
+        "tf_a": chosen.tf_a[interaction],
+        "tf_b": chosen.tf_b[interaction],
+        "filter_a": filters[:, 0],
+        "filter_b": filters[:, 1],
+        "distance": cells[:, 1] - cells[:, 0],
+        "q": chosen.q[interaction],
+    }
+
+
+def strongest(store: ScoreStore, numbers: np.ndarray, *, keep: int, floor: float) -> Strongest:
+    """The examples in which some pairs score highest; every inner chunk that holds one of them is read once.
+
+    Args:
+        store: finished.
+        numbers: int64, pairs, rising; the columns of what comes back.
+        keep, floor: as in `instances`.
+    """
+    found = Strongest(len(numbers), keep, floor=floor)
+    chunk = np.empty((store.shard_rows("foreground"), store.chunk_pairs), dtype=ARRAYS["score"])
+    runs = list(_runs(numbers // store.chunk_pairs))
+    partitions = store.partitions("foreground") if len(numbers) else []
+    for partition, (first, last) in enumerate(progress(partitions, what="instances", unit="partition")):
+        with store.shard("foreground", "score", partition) as shard:
+            for begin, end in runs:
+                block = int(numbers[begin]) // store.chunk_pairs
+                shard.read(block, chunk)
+                values = chunk[: last - first, numbers[begin:end] - block * store.chunk_pairs]
+                found.add(values, np.arange(begin, end), first_row=first)
+    return found
+
+
+def entries(store: ScoreStore, name: str, numbers: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """int64 (n,): what an array of the foreground holds at some pairs and rows; an inner chunk is read once."""
+    out = np.empty(len(rows), dtype=np.int64)
+    firsts = np.array([first for first, _ in store.partitions("foreground")])
+    partition, block = np.searchsorted(firsts, rows, side="right") - 1, numbers // store.chunk_pairs
+    order = np.lexsort((block, partition))
+    chunk = np.empty((store.shard_rows("foreground"), store.chunk_pairs), dtype=ARRAYS[name])
+    for begin, end in _runs(partition[order]):
+        with store.shard("foreground", name, int(partition[order[begin]])) as shard:
+            for left, right in _runs(block[order[begin:end]]):
+                some = order[begin + left : begin + right]
+                shard.read(int(block[some[0]]), chunk)
+                out[some] = chunk[rows[some] - firsts[partition[some]], numbers[some] - block[some] * store.chunk_pairs]
+    return out
+
+
+def tf_network(table: pd.DataFrame, tf_table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Nodes (columns: network.NODES, by name) and edges (network.EDGES, strongest first) of the called TF pairs."""
+    edges = tf_table[tf_table["called"].astype(bool)].rename(columns={"tf_a": "source", "tf_b": "target"})
+    best: dict[str, list[float]] = {}
+    for source, target, q in zip(edges["source"], edges["target"], edges["q"], strict=True):
+        best.setdefault(source, []).append(q)
+        best.setdefault(target, []).append(q)
+    filters: dict[str, set[int]] = {name: set() for name in sorted(best)}
+    for side in ("a", "b"):
+        for name, number in zip(table[f"tf_{side}"], table[f"filter_{side}"], strict=True):
+            if name in filters:
+                filters[name].add(int(number))
+    rows = [
+        (name, len(found), ",".join(f"filter{number}" for number in sorted(found)), len(best[name]), min(best[name]))
+        for name, found in filters.items()
+    ]
+    nodes = pd.DataFrame(rows, columns=list(network.NODES))
+    return nodes, edges[list(network.EDGES)]
+
+
+def _located(store: ScoreStore, dataset_path: Path, row: np.ndarray, cells: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns that say where instances lie; cells: (n, 2), starts of the cells of both sites, bp."""
+    examples = store.examples("foreground")[row]
+    names = np.array(list(dataset.read_names(dataset_path, examples)), dtype=object)
+    length = dataset.read_labels(dataset_path).length
+    at = dataset.read_coordinates(dataset_path, examples)
+    # An interval of another length does not say where in it the sequence lies; then sites are told in the sequence.
+    told = at.end - at.start == length
+    strand = np.where(told, at.strand, 0)
+    columns = {"example": names}
+    for number, position in enumerate(cells.T, start=1):
+        start, end = loci.letters(
+            position,
+            pool=store.attributes["pool"],
+            padding=store.attributes["padding"],
+            width=store.attributes["width"],
+            length=length,
+        )
+        start, end = loci.on_genome(
+            start,
+            end,
+            example_start=np.where(told, at.start, 0),
+            example_end=np.where(told, at.end, length),
+            strand=strand,
+        )
+        columns[f"chrom{number}"] = np.where(told, at.chrom.astype(object), names)
+        columns |= {f"start{number}": start, f"end{number}": end, f"strand{number}": STRANDS[strand]}
+    return columns
+
+
+def _runs(values: np.ndarray) -> Iterator[tuple[int, int]]:
+    """[begin, end) of each run of equal values."""
+    edges = np.flatnonzero(np.diff(values)) + 1
+    if len(values):
+        yield from zip([0, *edges.tolist()], [*edges.tolist(), len(values)], strict=True)
