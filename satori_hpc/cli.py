@@ -6,21 +6,22 @@ Science stands in RUN/run.toml; the options here say only how and where a comman
 import json
 import sys
 import webbrowser
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from satori_hpc import __version__, log, options
+from satori_hpc import __version__, cli_options
+from satori_hpc import options as run_options
+from satori_hpc.cli_options import RUN
 from satori_hpc.errors import SatoriError
 from satori_hpc.run import Run
 from satori_hpc.stages import doctor as doctor_stage
+from satori_hpc.stages import execution, launch, pipeline
 from satori_hpc.stages import new as new_stage
-from satori_hpc.stages import pipeline
-from satori_hpc.world import Runtime
+from satori_hpc.world import Runtime, World
 
-RUN = click.argument("run", type=click.Path(path_type=Path))
+FORCE = click.option("--force", is_flag=True, help="Make it anew although it is complete; nothing is resumed.")
 
 
 class Commands(click.Group):
@@ -42,7 +43,8 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="satori-hpc")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Find cooperating transcription factors with attention networks.
 
     A run is a directory. Its run.toml holds the science, one section per stage; every command works on a run:
@@ -53,32 +55,12 @@ def cli() -> None:
       satori-hpc all RUN                       make all that is missing or stale
       satori-hpc status RUN                    what is there, and the next command
     """
-
-
-def runtime_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options shared by all commands that compute."""
-    for decorate in reversed(
-        (
-            click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
-            click.option("--threads", type=click.IntRange(min=0), default=0, help="CPU threads; 0 = all usable."),
-            click.option(
-                "--batch-size",
-                type=click.IntRange(min=1),
-                default=256,
-                show_default=True,
-                help="Sequences per forward pass outside training; does not change results beyond rounding.",
-            ),
-            click.option("--progress/--no-progress", default=None, help="Progress bars; default: on a terminal."),
-            click.option("-v", "--verbose", count=True, help="More messages."),
+    processes = launch.expected_ranks() or 1
+    if processes > 1 and context.invoked_subcommand not in ("score", "doctor"):
+        raise SatoriError(
+            f"{context.invoked_subcommand} works in one process, the launcher started {processes}; start it once, "
+            "without mpiexec or by srun -n 1 (score is the stage that ranks share)"
         )
-    ):
-        command = decorate(command)
-    return command
-
-
-def _runtime(device: str, threads: int, batch_size: int, progress: bool | None, verbose: int) -> Runtime:
-    log.setup(verbose=verbose, progress=progress)
-    return Runtime(device=device, threads=threads, batch_size=batch_size)
 
 
 @cli.command()
@@ -113,7 +95,7 @@ def new(
         files = (str(Path(fasta).resolve()), str(Path(table).resolve()))
         config = new_stage.fasta(*files, preset=preset or "published", seed=seed)
     for assignment in assignments:
-        config = options.override(config, assignment)
+        config = run_options.override(config, assignment)
     made = new_stage.new(run, config=config)
     click.echo(f"wrote {made.config_file}\nedit it, then run: satori-hpc all {run}")
 
@@ -121,16 +103,74 @@ def new(
 def _add_stage_command(stage: pipeline.Stage, help_text: str) -> None:
     @cli.command(name=stage.name, help=help_text)
     @RUN
-    @runtime_options
-    @click.option("--force", is_flag=True, help="Make it anew although it is complete; nothing is resumed.")
-    def command(run: Path, force: bool, part: str | None = None, **runtime: Any) -> None:
+    @cli_options.runtime_options(stage.name)
+    @FORCE
+    def command(run: Path, force: bool, part: str | None = None, **options: Any) -> None:
         opened = Run.open(run)
         pipeline.writable(opened)
-        _execute(opened, part or stage.name, _runtime(**runtime), force=force)
+        _execute(opened, part or stage.name, cli_options.runtime(**options), force=force)
 
     for other in pipeline.STAGES:
         if other.flag_of == stage.name:
             click.option(f"--{other.name}", "part", flag_value=other.name, help=HELP[other.name])(command)
+
+
+@cli.command()
+@RUN
+@cli_options.runtime_options("score")
+@click.option("--expect-ranks", type=click.IntRange(min=1), help="Refuse to work with another number of MPI ranks.")
+@click.option("--plan", "mode", flag_value="plan", help="Make the empty store and print partitions, bytes and memory.")
+@click.option("--partition", "numbers", type=cli_options.Numbers(), help="Score these only, such as 7 or 0-9,12.")
+@click.option("--finalise", "mode", flag_value="finalise", help="Close a store whose partitions are all done.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan or the summary for programs.")
+@FORCE
+def score(
+    run: Path,
+    mode: str | None,
+    numbers: list[int] | None,
+    expect_ranks: int | None,
+    as_json: bool,
+    force: bool,
+    **options: Any,
+) -> None:
+    """Score every pair of filters in every selected example. Resumes when killed.
+
+    Under MPI the ranks share the partitions of the store, whose bytes do not depend on their number:
+
+    \b
+      satori-hpc score RUN                       one process
+      mpiexec -n 8 satori-hpc score RUN          eight ranks of one node
+      srun satori-hpc score RUN                  the ranks of a Slurm job
+
+    In a job array, without MPI:
+
+    \b
+      satori-hpc score RUN --plan                once: prints how many partitions there are, and what each needs
+      satori-hpc score RUN --partition K         in task K of the array, from 0
+      satori-hpc score RUN --finalise            once, after all of them
+    """
+    if mode and numbers is not None:
+        raise click.UsageError(f"--{mode} and --partition exclude each other")
+    if as_json and numbers is None and mode is None:
+        raise click.UsageError("--json goes with --plan, --partition or --finalise")
+    with launch.session(expect_ranks=expect_ranks) as world:
+        runtime = cli_options.runtime(world=world, **options)
+        opened = world.lead(lambda: Run.open(run))
+        world.lead(lambda: pipeline.writable(opened))
+        if mode or numbers is not None:
+            world.lead(lambda: _one_process(world, "--partition" if mode is None else f"--{mode}"))
+            summary = execution.score_part(
+                opened, runtime, mode=mode or "partition", numbers=numbers or [], force=force
+            )
+        else:
+            summary = execution.execute(opened, "score", runtime, force=force)
+        if world.rank == 0:
+            _show("score", summary, as_json=as_json)
+
+
+def _one_process(world: World, option: str) -> None:
+    if world.size > 1:
+        raise SatoriError(f"{option} works in one process, {world.size} were started; leave it out, or start one")
 
 
 HELP = {
@@ -139,18 +179,23 @@ HELP = {
     "motifs": "Turn first-layer filters into motifs and name them after known ones.",
     "background": "Make background.zarr instead, after motifs: shuffled twins of the examples to score, with the "
     "filters' motifs implanted; for sets with several labels.",
-    "score": "Score every pair of filters in every selected example. Resumes when killed.",
     "reduce": "Test foreground against background for every pair; write the interaction tables.",
     "evaluate": "Compare called interactions with the implanted pairs, beside baselines that need no network.",
     "report": "Write report.html, one self-contained page.",
 }
 for _stage in pipeline.STAGES:
-    if not _stage.flag_of:
+    if not _stage.flag_of and _stage.name != "score":
         _add_stage_command(_stage, HELP[_stage.name])
 
 
 def _execute(run: Run, name: str, runtime: Runtime, *, force: bool = False) -> None:
-    summary = pipeline.execute(run, name, runtime, force=force)
+    _show(name, execution.execute(run, name, runtime, force=force))
+
+
+def _show(name: str, summary: dict[str, Any] | None, *, as_json: bool = False) -> None:
+    if as_json:
+        click.echo(json.dumps(summary, indent=1))
+        return
     if summary is None:
         click.echo(f"{name}: complete and up to date (--force makes it anew)")
         return
@@ -175,12 +220,12 @@ def _lines(summary: dict[str, Any], indent: str = "") -> list[str]:
 
 @cli.command(name="all")
 @RUN
-@runtime_options
-def all_stages(run: Path, **runtime: Any) -> None:
+@cli_options.runtime_options("all")
+def all_stages(run: Path, **options: Any) -> None:
     """Run every stage that is missing or stale; what is complete and fresh stays."""
     opened = Run.open(run)
     pipeline.writable(opened)
-    _run_all(opened, _runtime(**runtime))
+    _run_all(opened, cli_options.runtime(**options))
 
 
 def _run_all(run: Run, runtime: Runtime) -> None:
@@ -195,8 +240,8 @@ def _run_all(run: Run, runtime: Runtime) -> None:
 @RUN
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True)
 @click.option("--open/--no-open", "show", default=None, help="Open the report in a browser; default: on a terminal.")
-@runtime_options
-def demo(run: Path, seed: int, show: bool | None, **runtime: Any) -> None:
+@cli_options.runtime_options("demo")
+def demo(run: Path, seed: int, show: bool | None, **options: Any) -> None:
     """Make and run a small simulated run at RUN, and show its report; about five minutes on two cores.
 
     Twelve TFs, fifteen of their pairs implanted; negatives hold as many motifs, as close together, in other pairs.
@@ -205,7 +250,7 @@ def demo(run: Path, seed: int, show: bool | None, **runtime: Any) -> None:
     made = Run(path=run, config=new_stage.simulated("demo", seed=seed))
     opened = Run.open(run) if made.config_file.exists() else new_stage.new(run, config=made.config)
     pipeline.writable(opened)
-    _run_all(opened, _runtime(**runtime))
+    _run_all(opened, cli_options.runtime(**options))
     if sys.stdout.isatty() if show is None else show:
         webbrowser.open(opened.report.resolve().as_uri())
 
@@ -227,6 +272,24 @@ def status(run: Path, as_json: bool) -> None:
         names = ", ".join(path.relative_to(run).as_posix() for path in pipeline.BY_NAME[name].outputs(opened))
         click.echo(f"{name:<10} {state.state:<11} {names}" + (f"\n           {state.reason}" if state.reason else ""))
     click.echo(f"next: {following}   (or all that is left: satori-hpc all {run})" if todo else "nothing to do")
+
+
+@cli.command()
+@RUN
+@cli_options.runtime_options("verify")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def verify(run: Path, as_json: bool, **options: Any) -> None:
+    """Read everything again and compare it with what was written; say which command repairs what is damaged.
+
+    `status` trusts files whose size and time are as recorded; this reads every byte. Exit status 1 when anything is
+    damaged.
+    """
+    from satori_hpc.stages import verify as verify_stage  # here: zarr is slow to load
+
+    found = verify_stage.verify(Run.open(run), cli_options.runtime(**options))
+    click.echo(json.dumps(found.as_dict(), indent=1) if as_json else "\n".join(found.lines()))
+    if found.findings:
+        sys.exit(1)
 
 
 @cli.command()

@@ -19,14 +19,19 @@ SECONDS_BETWEEN_LINES = 30.0
 _show_bars: bool | None = None
 
 
-def setup(*, verbose: int = 0, progress: bool | None = None) -> None:
-    """Send our log to stderr; `progress` None means a bar on a terminal and log lines elsewhere."""
+def setup(*, verbose: int = 0, progress: bool | None = None, rank: int = 0, size: int = 1) -> None:
+    """Send our log to stderr; `progress` None means a bar on a terminal and log lines elsewhere.
+
+    Of several processes every line tells its rank, and only rank 0 tells how far the work is, unless `verbose`.
+    """
     global _show_bars
-    _show_bars = progress
+    _show_bars = progress if rank == 0 else False
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    who = f" rank {rank}/{size}" if size > 1 else ""
+    handler.setFormatter(logging.Formatter(f"%(asctime)s{who} %(levelname)s %(message)s", "%H:%M:%S"))
     logger.handlers[:] = [handler]
-    logger.setLevel(logging.DEBUG if verbose > 1 else logging.INFO)
+    quiet = rank > 0 and not verbose
+    logger.setLevel(logging.DEBUG if verbose > 1 else logging.WARNING if quiet else logging.INFO)
     logger.propagate = False
 
 

@@ -6,6 +6,18 @@ from pathlib import Path
 from satori_hpc import config as config_module
 from satori_hpc.config import Config
 
+# What reduce makes of each method: pairs of filters, pairs of TFs, instances, and the network of TFs.
+INTERACTION_ENDINGS = (
+    ".parquet",
+    ".tsv",
+    ".tf.parquet",
+    ".tf.tsv",
+    ".bedpe",
+    ".graphml",
+    ".nodes.tsv",
+    ".edges.tsv",
+)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -66,7 +78,7 @@ class Run:
         return self.path / "scores" / f"{method}.zarr"
 
     def interactions(self, method: str) -> Path:
-        """Path without ending; .parquet and .tsv are beside each other, TF level as <method>.tf.*"""
+        """Path without ending; INTERACTION_ENDINGS are beside each other."""
         return self.path / "interactions" / method
 
     @property

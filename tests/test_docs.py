@@ -16,7 +16,7 @@ import zarr
 from docs import make_options
 from satori_hpc.config import Config
 from satori_hpc.run import Run
-from satori_hpc.stages import pipeline
+from satori_hpc.stages import execution, pipeline
 from satori_hpc.stores import history, motifs, score_plan, tables, truth
 from satori_hpc.stores.checkpoint import CheckpointInfo
 from satori_hpc.stores.records import Record
@@ -51,7 +51,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     made = make_run(tmp_path_factory.mktemp("docs") / "RUN")
     for name in pipeline.remaining(made):
         if name != "report":
-            pipeline.execute(made, name, Runtime(device="cpu", threads=1))
+            execution.execute(made, name, Runtime(device="cpu", threads=1))
     return made
 
 

@@ -4,7 +4,6 @@ A stage is complete when its provenance record exists; it is fresh when the reco
 are those of now. Nothing stale or foreign is used in silence.
 """
 
-import datetime
 import importlib
 import os
 from collections.abc import Callable, Iterator
@@ -15,9 +14,8 @@ from typing import Any
 from satori_hpc import config as config_module
 from satori_hpc import options, provenance
 from satori_hpc.errors import ArtefactError
-from satori_hpc.log import logger
-from satori_hpc.run import Run
-from satori_hpc.stores import atomic, records
+from satori_hpc.run import INTERACTION_ENDINGS, Run
+from satori_hpc.stores import records
 from satori_hpc.stores.records import Record
 from satori_hpc.world import Runtime
 
@@ -69,7 +67,7 @@ def _table_outputs(run: Run) -> list[Path]:
     return [
         run.interactions(method).parent / f"{method}{ending}"
         for method in run.config.score.methods
-        for ending in (".parquet", ".tsv", ".tf.parquet", ".tf.tsv")
+        for ending in INTERACTION_ENDINGS
     ]
 
 
@@ -171,9 +169,8 @@ def _staleness(run: Run, stage: Stage, record: Record, upstream: dict[str, State
             return f"{name} is {above.state}"
         if record.inputs.get(name) != above.record.digest:
             return f"made from another {name}"
-    for source, digest in record.sources.items():
-        path = Path(source)
-        if path.exists() and provenance.file_digest(path) != digest:
+    for source, entry in record.sources.items():
+        if provenance.source_changed(Path(source), entry):
             return f"{source} has changed"
     return ""
 
@@ -214,59 +211,6 @@ def require(run: Run, stage: Stage) -> dict[str, str]:
         assert record is not None
         digests[name] = record.digest
     return digests
-
-
-def execute(run: Run, name: str, runtime: Runtime, *, force: bool = False) -> dict[str, Any] | None:
-    """Run one stage and record it; a complete and fresh one is left alone unless `force`.
-
-    Returns:
-        the stage's summary, or None when there was nothing to do.
-
-    Raises:
-        ArtefactError: its inputs cannot be used, or the run has no such step.
-    """
-    stage = BY_NAME[name]
-    if stage.applies(run) is False:
-        raise ArtefactError(f"{run.path}: nothing to do: this run has no {name} ({stage.what})")
-    inputs = require(run, stage)
-    state = states(run).get(name, State("missing"))
-    if state.usable and not force:
-        return None
-    if state.reason:
-        logger.info("%s: %s (%s); making it anew", name, state.state, state.reason)
-    device = str(runtime.torch_device())  # before anything is removed, for it may not be there
-    run.record(name).unlink(missing_ok=True)
-    if force:
-        for path in [*stage.outputs(run), *stage.scratch(run)]:
-            atomic.remove(path)
-    runtime.apply()
-    with provenance.Measure() as measure:
-        summary = stage.function()(run, runtime)
-    sources = summary.pop("sources", {})
-    files = provenance.listing(run.path, stage.outputs(run))
-    sections = config_module.sections(run.config, stage.sections)
-    records.write(
-        run.record(name),
-        Record(
-            stage=name,
-            digest=provenance.digest_of(files),
-            config_digest=options.digest(sections),
-            config=sections,
-            inputs=inputs,
-            sources={str(source): digest for source, digest in sources.items()},
-            files=files,
-            summary=summary,
-            versions=provenance.versions(),
-            slurm=provenance.slurm(),
-            seed=run.config.seed,
-            world_size=runtime.world.size,
-            device=device,
-            elapsed_s=round(measure.elapsed_s, 3),
-            peak_rss_bytes=measure.peak_rss_bytes,
-            finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        ),
-    )
-    return {**summary, "seconds": round(measure.elapsed_s, 1), "peak_gib": round(measure.peak_rss_bytes / 2**30, 2)}
 
 
 def remaining(run: Run) -> list[str]:

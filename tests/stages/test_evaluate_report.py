@@ -12,7 +12,7 @@ import pytest
 from satori_hpc.core import evaluation
 from satori_hpc.errors import ArtefactError, SatoriError
 from satori_hpc.run import Run
-from satori_hpc.stages import pipeline, report_data
+from satori_hpc.stages import execution, pipeline, report_data
 from satori_hpc.stages.evaluate import evaluate
 from satori_hpc.stages.reduce import reduce
 from satori_hpc.stages.report import report
@@ -41,7 +41,7 @@ def name_filters(run: Run, names: list[str]) -> None:
 def run(tmp_path_factory):
     made = tiny.make_run(tmp_path_factory.mktemp("evaluate") / "run")
     for stage in ("prepare", "train", "motifs", "score"):
-        pipeline.execute(made, stage, RUNTIME)
+        execution.execute(made, stage, RUNTIME)
     assert len(motifs.read_tf(made.motifs)) >= 6
     name_filters(made, [motif.name for motif in truth.read_pool(made.truth)])
     reduce(made, RUNTIME)

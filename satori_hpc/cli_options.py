@@ -1,0 +1,117 @@
+"""The options that commands share: each command shows those that do something for it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from satori_hpc import log, memory
+from satori_hpc.errors import SatoriError
+from satori_hpc.world import Runtime, World
+
+RUN = click.argument("run", type=click.Path(path_type=Path))
+Command = Callable[..., None]
+Decorator = Callable[[Command], Command]
+
+
+class Memory(click.ParamType):
+    """A size of memory, as bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return value if isinstance(value, int) else memory.parse(value)
+        except SatoriError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Numbers(click.ParamType):
+    """Numbers such as 7 or 0-9,12, as a rising list."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
+        if isinstance(value, list):
+            return value
+        found: set[int] = set()
+        for part in value.split(","):
+            first, _, last = part.strip().partition("-")
+            if not first.isdigit() or (last and not last.isdigit()) or int(last or first) < int(first):
+                self.fail(f"{value!r}: expected numbers and ranges such as 7 or 0-9,12", param, ctx)
+            found.update(range(int(first), int(last or first) + 1))
+        return sorted(found)
+
+
+DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+THREADS = click.option("--threads", type=click.IntRange(min=0), default=0, help="CPU threads; 0 = all usable.")
+BATCH = click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=256,
+    show_default=True,
+    help="Sequences per forward pass outside training; does not change results beyond rounding.",
+)
+
+
+def _memory(text: str) -> Decorator:
+    return click.option("--memory", type=Memory(), default=0, metavar="SIZE", help=text)
+
+
+RANK_MEMORY = _memory("Memory that a rank may use, such as 4G; default: what the buffers need (see --plan).")
+WORKER_MEMORY = _memory("Memory of all workers together, such as 16G; default: most of what the job has.")
+SCHEDULE = click.option(
+    "--schedule",
+    type=click.Choice(["static", "dynamic"]),
+    default="static",
+    show_default=True,
+    help="How ranks share the partitions: in turn, or each takes the next when it is free (for work of uneven cost).",
+)
+CLUSTER = click.option(
+    "--cluster",
+    type=click.Choice(["threads", "local"]),
+    default="threads",
+    show_default=True,
+    help="Where Dask works: threads of this process, or processes on this node (a LocalCluster).",
+)
+SCHEDULER_FILE = click.option(
+    "--scheduler-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Of a Dask cluster that is running; used instead of --cluster.",
+)
+PROGRESS = click.option("--progress/--no-progress", default=None, help="Progress bars; default: on a terminal.")
+VERBOSE = click.option("-v", "--verbose", count=True, help="More messages.")
+
+# What each stage can make use of, besides progress and verbosity.
+USES: dict[str, tuple[Decorator, ...]] = {
+    "prepare": (),
+    "train": (DEVICE, THREADS, BATCH),
+    "motifs": (DEVICE, THREADS, BATCH),
+    "score": (DEVICE, THREADS, RANK_MEMORY, SCHEDULE),
+    "reduce": (THREADS, WORKER_MEMORY, CLUSTER, SCHEDULER_FILE),
+    "evaluate": (),
+    "report": (DEVICE, THREADS),
+    "verify": (THREADS,),
+    "all": (DEVICE, THREADS, BATCH, CLUSTER, SCHEDULER_FILE),
+    "demo": (DEVICE, THREADS, BATCH),
+}
+
+
+def runtime_options(name: str) -> Decorator:
+    """Add the options of the command `name`."""
+
+    def decorate(command: Command) -> Command:
+        adds: tuple[Decorator, ...] = (*USES[name], PROGRESS, VERBOSE)
+        for add in reversed(adds):
+            command = add(command)
+        return command
+
+    return decorate
+
+
+def runtime(*, progress: bool | None, verbose: int, world: World | None = None, **options: Any) -> Runtime:
+    """The runtime that the options ask for; sets up the log on the way."""
+    world = world or World()
+    log.setup(verbose=verbose, progress=progress, rank=world.rank, size=world.size)
+    return Runtime(world=world, **options)

@@ -1,0 +1,63 @@
+"""`satori-hpc`, with one of its ranks failing at a chosen moment: python faulty_score.py FAULT RANK ARGUMENTS...
+
+Faults: `kill` in the middle of a shard, `between` a partition's shards and its marker, `raise` an exception, `slow`
+(every rank stays in its second partition, for signals from outside). The rest of the program is the real one.
+"""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from satori_hpc.stores import atomic, scores, shards
+
+
+def rank() -> int:
+    return int(os.environ.get("PMI_RANK") or os.environ.get("OMPI_COMM_WORLD_RANK") or 0)
+
+
+def die(*_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def install(fault: str) -> None:
+    """Let this rank fail in its second partition."""
+    done = 0
+    encode, write_text, write_partition = shards._encode, atomic.write_text, scores.ScoreStore.write_partition
+
+    def counted(self: scores.ScoreStore, *arguments: Any, **named: Any) -> None:
+        nonlocal done
+        done += 1
+        if done == 2 and fault == "raise":
+            raise RuntimeError("the planted fault")
+        if done == 2 and fault == "slow":
+            print("in the second partition", flush=True)
+            time.sleep(300)
+        write_partition(self, *arguments, **named)
+
+    def in_the_middle(chunk: Any) -> bytes:
+        if done == 2 and fault == "kill":
+            die()
+        return encode(chunk)
+
+    def before_the_marker(path: Path, text: str) -> None:
+        if done == 2 and fault == "between" and path.parent.name == "markers":
+            die()
+        write_text(path, text)
+
+    scores.ScoreStore.write_partition = counted  # type: ignore[method-assign]
+    shards._encode = in_the_middle
+    atomic.write_text = before_the_marker
+
+
+if __name__ == "__main__":
+    chosen, where = sys.argv[1], int(sys.argv[2])
+    if chosen == "slow" or rank() == where:
+        install(chosen)
+    sys.argv[1:] = sys.argv[3:]
+    from satori_hpc.cli import main
+
+    main()

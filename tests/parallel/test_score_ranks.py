@@ -1,0 +1,204 @@
+"""The score stage under real mpiexec: the same bytes from any number of ranks; nothing is lost when one dies."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from satori_hpc.config import Score
+from satori_hpc.run import Run
+from tests.parallel import disks
+from tests.tiny import change, make_run
+
+FAULTY = Path(__file__).with_name("faulty_score.py")
+SATORI = [sys.executable, "-m", "satori_hpc"]
+pytestmark = pytest.mark.mpi
+
+
+def satori(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*SATORI, *map(str, arguments)], capture_output=True, text=True, timeout=300, **options)
+
+
+def content(run: Path) -> dict[str, bytes]:
+    """Every file of the score store."""
+    store = run / "scores" / "attention.zarr"
+    return {path.relative_to(store).as_posix(): path.read_bytes() for path in store.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def motifs_made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that is ready to be scored, in many partitions."""
+    run = make_run(tmp_path_factory.mktemp("ranks") / "run")
+    run = change(run, score={"shard_examples": 16, "use_all": True})
+    assert isinstance(run.config.score, Score)
+    for stage in ("prepare", "train", "motifs"):
+        done = satori(stage, run.path)
+        assert done.returncode == 0, done.stderr
+    return run.path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(motifs_made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The store that one process writes without MPI."""
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    shutil.copytree(motifs_made, run)
+    done = satori("score", run, "--threads", 2)
+    assert done.returncode == 0, done.stderr
+    found = content(run)
+    assert sum(name.startswith("markers/foreground-") for name in found) > 4
+    return found
+
+
+@pytest.fixture
+def run(motifs_made: Path, tmp_path: Path) -> Path:
+    shutil.copytree(motifs_made, tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    ("ranks", "schedule"), [(1, "static"), (2, "static"), (3, "static"), (2, "dynamic"), (3, "dynamic")]
+)
+def test_the_bytes_do_not_depend_on_ranks_schedule_or_library(
+    mpi: Any, ranks: int, schedule: str, run: Path, undisturbed: dict[str, bytes]
+) -> None:
+    done = mpi.run(ranks, ["-m", "satori_hpc", "score", run, "--schedule", schedule, "--expect-ranks", ranks])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("score:") == 1, "one summary, whoever computes"
+    assert content(run) == undisturbed
+    assert Run.open(run).record("score").exists()
+
+
+def named(text: str) -> bool:
+    """Whether a message names the rank and what it was doing."""
+    return any("rank 1" in line and "partition" in line for line in text.splitlines())
+
+
+def left(folder: Path) -> list[psutil.Process]:
+    """Processes that still work on a run."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if str(folder) in (process.info["cmdline"] or []) and process.status() != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return found
+
+
+@pytest.mark.parametrize("fault", ["kill", "between", "raise"])
+def test_a_failing_rank_ends_all_and_the_same_command_goes_on(
+    mpi: Any, fault: str, run: Path, undisturbed: dict[str, bytes]
+) -> None:
+    began = time.monotonic()
+    done = mpi.run(2, [FAULTY, fault, 1, "score", run], timeout=120)
+    assert done.returncode != 0
+    assert named(done.stderr + done.stdout), done.stderr
+    assert time.monotonic() - began < 60
+    assert not left(run)
+    assert not Run.open(run).record("score").exists()
+    refused = satori("reduce", run)
+    assert refused.returncode == 1
+    assert f"satori-hpc score {run}" in refused.stderr
+    markers = list((run / "scores" / "attention.zarr" / "markers").glob("*ground-*.json"))
+    assert markers, "what was done before is not lost"
+    before = {path: path.stat().st_mtime_ns for path in markers}
+
+    again = mpi.run(3, ["-m", "satori_hpc", "score", run])
+    assert again.returncode == 0, again.stderr
+    assert content(run) == undisturbed
+    assert {path: path.stat().st_mtime_ns for path in markers} == before, "what was done is not done again"
+
+
+def test_sigterm_ends_all_ranks_and_the_same_command_goes_on(
+    mpi: Any, run: Path, undisturbed: dict[str, bytes]
+) -> None:
+    started = mpi.start(2, [FAULTY, "slow", 1, "score", run])
+    while started.poll() is None:  # until a rank is in its second partition
+        if "second" in (started.stdout.readline() if started.stdout else ""):
+            break
+    second = satori("score", run)
+    assert second.returncode == 1, "two jobs on one run do not mix"
+    assert "works on" in second.stderr or "working on" in second.stderr, second.stderr
+    began = time.monotonic()
+    started.send_signal(signal.SIGTERM)
+    _, errors = started.communicate(timeout=60)
+    assert started.returncode != 0
+    assert "SIGTERM" in errors
+    assert named(errors), errors
+    while left(run) and time.monotonic() - began < 60:
+        time.sleep(0.2)
+    assert not left(run)
+
+    again = mpi.run(2, ["-m", "satori_hpc", "score", run])
+    assert again.returncode == 0, again.stderr
+    assert content(run) == undisturbed
+
+
+def test_a_full_disk_is_told_and_nothing_is_lost(mpi: Any, run: Path, undisturbed: dict[str, bytes]) -> None:
+    with disks.small(run / "scores", size="96k") as disk:
+        done = mpi.run(2, ["-m", "satori_hpc", "score", run], timeout=120)
+        assert done.returncode != 0
+        assert "No space left on device" in done.stderr
+        assert "needs" in done.stderr
+        assert "partition" in done.stderr
+        done_before = len(list(run.glob("scores/attention.zarr/markers/*ground-*.json")))
+        disk.resize("64m")
+        again = mpi.run(2, ["-m", "satori_hpc", "score", run])
+        assert again.returncode == 0, again.stderr
+        assert content(run) == undisturbed
+        assert done_before < sum("ground-" in name for name in undisturbed)
+
+
+def test_a_job_array_gives_the_same_store(run: Path, undisturbed: dict[str, bytes]) -> None:
+    refused = satori("score", run, "--partition", 0)
+    assert refused.returncode == 1
+    assert "--plan" in refused.stderr
+    import json
+
+    plan = json.loads(satori("score", run, "--plan", "--json").stdout)["attention"]
+    total = sum(plan["partitions"].values())
+    half = total // 2
+    tasks = [
+        subprocess.Popen([*SATORI, "score", str(run), "--partition", numbers], stderr=subprocess.PIPE, text=True)
+        for numbers in (f"0-{half - 1}", f"{half}-{total - 2}")
+    ]
+    for task in tasks:
+        _, errors = task.communicate(timeout=300)
+        assert task.returncode == 0, errors
+    early = satori("score", run, "--finalise")
+    assert early.returncode == 1
+    assert "background" in early.stderr
+    assert satori("score", run, "--partition", total).returncode == 1, "there is no such partition"
+    assert satori("score", run, "--partition", total - 1).returncode == 0
+    closed = satori("score", run, "--finalise")
+    assert closed.returncode == 0, closed.stderr
+    assert content(run) == undisturbed
+    assert satori("reduce", run).returncode == 0
+
+
+def test_verify_finds_damage_and_its_command_repairs_just_that(run: Path, undisturbed: dict[str, bytes]) -> None:
+    assert satori("score", run).returncode == 0
+    assert satori("verify", run).returncode == 0
+    store = run / "scores" / "attention.zarr"
+    shards = sorted(store.glob("foreground/score/c/*/0"))
+    times = {path: path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file()}
+    damaged = shards[2].read_bytes()
+    shards[2].write_bytes(damaged[: len(damaged) // 2])
+    shards[3].unlink()
+    found = satori("verify", run)
+    assert found.returncode == 1
+    assert f"satori-hpc score {run} --partition 2,3" in found.stdout
+    repaired = satori("score", run, "--partition", "2,3")
+    assert repaired.returncode == 0, repaired.stderr
+    assert content(run) == undisturbed
+    assert satori("verify", run).returncode == 0
+    untouched = [
+        path
+        for path in times
+        if path.parent.name not in ("2", "3") and path.name not in ("foreground-2.json", "foreground-3.json")
+    ]
+    assert all(path.stat().st_mtime_ns == times[path] for path in untouched)
+    assert "up to date" in satori("score", run).stdout, "the record still holds"
