@@ -10,6 +10,10 @@ import functools
 import hashlib
 import os
 import struct
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -38,14 +42,14 @@ def codec(dtype: str) -> Blosc:
     return Blosc("lz4", clevel=9, shuffle=Blosc.NOSHUFFLE if dtype == "float32" else Blosc.BITSHUFFLE)
 
 
-def write(path: Path, block: np.ndarray, *, chunk_pairs: int, rows: int | None = None) -> dict[str, Any]:
+def write(path: Path, block: np.ndarray, *, chunk_pairs: int, threads: int = 1) -> dict[str, Any]:
     """Write a shard, durably and at once; {"bytes", "sha256"} of the file.
 
     Args:
         path: of the shard.
-        block: (examples, P), all pairs of the shard.
+        block: (rows, P), all rows and pairs of the shard.
         chunk_pairs: pairs per inner chunk; the last one is filled up with FILL.
-        rows: of the shard; those behind `block` are FILL. Default: as many as `block` has.
+        threads: that encode; the bytes do not depend on it.
 
     Raises:
         SatoriError: the disk is full; names the path and the bytes that are needed.
@@ -54,13 +58,7 @@ def write(path: Path, block: np.ndarray, *, chunk_pairs: int, rows: int | None =
     digest, position, index = hashlib.sha256(), 0, []
     try:
         with atomic.atomic_file(path) as partial, open(partial, "wb") as handle:
-            # One buffer for all chunks: fresh pages cost more.
-            chunk = np.full((rows or len(block), chunk_pairs), FILL[block.dtype.name], dtype=block.dtype)
-            for first in range(0, block.shape[1], chunk_pairs):
-                columns = block[:, first : first + chunk_pairs]
-                chunk[: len(block), : columns.shape[1]] = columns
-                chunk[:, columns.shape[1] :] = FILL[block.dtype.name]
-                encoded = _encode(chunk)
+            for encoded in _encoded(block, chunk_pairs, threads):
                 index.append((position, len(encoded)))
                 position += len(encoded)
                 handle.write(encoded)
@@ -77,6 +75,32 @@ def write(path: Path, block: np.ndarray, *, chunk_pairs: int, rows: int | None =
             ) from None
         raise
     return {"bytes": position + len(tail), "sha256": digest.hexdigest()}
+
+
+def _encoded(block: np.ndarray, chunk_pairs: int, threads: int) -> Iterator[bytes]:
+    """The encoded inner chunks in order; never many more than `threads` of them at a time."""
+    scratch = threading.local()
+
+    def encode(first: int) -> bytes:
+        if not hasattr(scratch, "chunk"):  # one per thread: fresh pages cost more than the copy
+            scratch.chunk = np.empty((len(block), chunk_pairs), dtype=block.dtype)
+        columns = block[:, first : first + chunk_pairs]
+        scratch.chunk[:, : columns.shape[1]] = columns
+        scratch.chunk[:, columns.shape[1] :] = FILL[block.dtype.name]
+        return _encode(scratch.chunk)
+
+    starts = range(0, block.shape[1], chunk_pairs)
+    if threads == 1:
+        yield from map(encode, starts)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[bytes]] = deque()
+        for first in starts:
+            waiting.append(pool.submit(encode, first))
+            if len(waiting) >= 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _encode(chunk: np.ndarray) -> bytes:
