@@ -3,18 +3,18 @@
 Equal to `scipy.stats.mannwhitneyu(x, y, alternative="greater", method="asymptotic")` on each column without its missing
 values: normal approximation with tie and continuity correction. The way is: per column and side drop what is missing,
 map the float32 values to int32 of the same order, sort those (numpy's vector sort), and merge the two sorted sides,
-counting wins and ties exactly in integers.
+counting wins and ties exactly in integers. The values may come block by block (`core.columns`).
 """
 
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special, stats
 
-TILE = 8  # columns gathered together
+from satori_hpc.core.columns import Columns, values_of
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class RankTest:
 
 
 def mann_whitney(foreground: np.ndarray, background: np.ndarray) -> RankTest:
-    """Test every column for larger values in the foreground.
+    """Test every column of two arrays for larger values in the foreground.
 
     Args:
         foreground: float32 (examples, columns), NaN = missing; minus zero counts as zero.
@@ -52,35 +52,55 @@ def mann_whitney(foreground: np.ndarray, background: np.ndarray) -> RankTest:
     """
     if foreground.shape[1] != background.shape[1]:
         raise ValueError(f"foreground has {foreground.shape[1]} columns, background {background.shape[1]}")
-    keys_fg, n_fg = _sorted_keys(foreground)
-    keys_bg, n_bg = _sorted_keys(background)
-    wins_twice, ties = _compiled().merge(keys_fg, n_fg, keys_bg, n_bg)
+    columns = Columns(foreground.shape[1], capacity=foreground.size + background.size)
+    for side, block in enumerate((foreground, background)):
+        columns.add(side, np.ascontiguousarray(block))
+    return compare(columns)
+
+
+def compare(columns: Columns, *, replace_rare: bool = False) -> RankTest:
+    """Test every gathered column for larger values in the foreground.
+
+    Args:
+        columns: the values of both sides.
+        replace_rare: as SATORI 1 did, compare with as many zeros as the foreground has values where the background has
+            at most one; it then has no median, and `n_bg` still counts what was observed.
+    """
+    n_fg, n_bg = columns.counts(0), columns.counts(1)
+    replaced = (n_bg <= 1) & replace_rare
+    compared = np.where(replaced, n_fg, n_bg)
+    keys_of = [columns.sorted_keys(side) for side in (0, 1)]
+    merged = np.empty(int((n_fg + compared).max(initial=0)), np.int32)
+    merge, count_ties = _compiled()
+    wins_twice, ties = np.zeros(columns.width, np.int64), np.zeros(columns.width)
+    middle = np.zeros((2, columns.width, 2), np.int32)  # keys of the two values in the middle, by side
+    largest = np.zeros(columns.width, np.int32)
+    for column in range(columns.width):
+        x = keys_of[0](column)
+        y = np.zeros(len(x), np.int32) if replaced[column] else keys_of[1](column)
+        out = merged[: len(x) + len(y)]
+        wins = merge(x, y, out)
+        equal, ties[column] = count_ties(x, out)
+        wins_twice[column] = 2 * wins - equal
+        for side, keys in enumerate((x, y)):
+            if len(keys):
+                middle[side, column] = keys[(len(keys) - 1) // 2], keys[len(keys) // 2]
+        if len(x):
+            largest[column] = x[-1]
     u = wins_twice / 2.0
-    u[(n_fg == 0) | (n_bg == 0)] = np.nan
+    u[(n_fg == 0) | (compared == 0)] = np.nan
+    medians = values_of(middle).astype(np.float64).mean(axis=2)
     with np.errstate(invalid="ignore", divide="ignore"):
         return RankTest(
             n_fg=n_fg,
             n_bg=n_bg,
-            median_fg=_medians(keys_fg, n_fg),
-            median_bg=_medians(keys_bg, n_bg),
-            max_fg=_values_at(keys_fg, n_fg - 1, n_fg > 0),
+            median_fg=np.where(n_fg > 0, medians[0], np.nan),
+            median_bg=np.where((n_bg > 0) & ~replaced, medians[1], np.nan),
+            max_fg=np.where(n_fg > 0, values_of(largest), np.float32(np.nan)),
             u=u,
-            auc=u / (n_fg.astype(np.float64) * n_bg),
-            p=p_greater(u, n_fg, n_bg, ties),
+            auc=u / (n_fg.astype(np.float64) * compared),
+            p=p_greater(u, n_fg, compared, ties),
         )
-
-
-def medians(block: np.ndarray) -> np.ndarray:
-    """float64 (columns,): median of each column's values that are not negative, NaN where there are none.
-
-    Args:
-        block: int16 (rows, columns), negative = missing.
-    """
-    keys, counts = _compiled().gather_present(np.ascontiguousarray(block), TILE)
-    _sort(keys, counts)
-    present = counts > 0
-    low, high = (_at(keys, place, present).astype(np.float64) for place in ((counts - 1) // 2, counts // 2))
-    return np.where(present, (low + high) / 2, np.nan)
 
 
 def p_greater(u: np.ndarray, n_fg: np.ndarray, n_bg: np.ndarray, ties: np.ndarray) -> np.ndarray:
@@ -109,48 +129,9 @@ def q_values(p: np.ndarray) -> np.ndarray:
     return q
 
 
-def _sorted_keys(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int32 (columns, rows): the ordered images of each column's observed values, sorted, and how many they are."""
-    if block.dtype != np.float32:
-        raise ValueError(f"expected float32, found {block.dtype}")
-    block = np.ascontiguousarray(block)
-    keys, counts = _compiled().gather(block, TILE)
-    _sort(keys, counts)
-    return keys, counts
-
-
-def _sort(keys: np.ndarray, counts: np.ndarray) -> None:
-    """Sort the first values of each row in place, by numpy's vector sort, which compiled code cannot reach."""
-    for row, count in zip(keys, counts.tolist(), strict=True):
-        row[:count].sort()
-
-
-def _decode(keys: np.ndarray) -> np.ndarray:
-    return np.where(keys < 0, -keys | np.int32(-(2**31)), keys).view(np.float32)
-
-
-def _at(keys: np.ndarray, place: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Each row's key at a place; any number where it has none."""
-    if not keys.shape[1]:
-        return np.zeros(len(keys), dtype=keys.dtype)
-    return np.take_along_axis(keys, np.where(present, place, 0)[:, None], axis=1)[:, 0]
-
-
-def _values_at(keys: np.ndarray, place: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """float32: each column's value at a place of its sorted values, NaN where it has none."""
-    return np.where(present, _decode(_at(keys, place, present)), np.float32(np.nan))
-
-
-def _medians(keys: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    present = counts > 0
-    low, high = (_values_at(keys, place, present).astype(np.float64) for place in ((counts - 1) // 2, counts // 2))
-    return (low + high) / 2
-
-
 class _Compiled(NamedTuple):
-    gather: Callable[..., Any]
-    gather_present: Callable[..., Any]
-    merge: Callable[..., Any]
+    merge: Callable[..., int]
+    count_ties: Callable[..., tuple[int, float]]
 
 
 @functools.cache
@@ -158,93 +139,51 @@ def _compiled() -> _Compiled:
     """The loops below, compiled once per process; not cached on disk: installations may be read-only."""
     import numba
 
-    def compile_(function: Callable[..., Any]) -> Callable[..., Any]:
-        compiled: Callable[..., Any] = numba.njit(nogil=True)(function)
-        return compiled
-
-    wins, wins_with_ties = compile_(_wins), compile_(_wins_with_ties)
-
-    def merge(
-        keys_fg: np.ndarray, n_fg: np.ndarray, keys_bg: np.ndarray, n_bg: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        wins_twice = np.zeros(len(n_fg), np.int64)
-        ties = np.zeros(len(n_fg), np.float64)
-        for column in range(len(n_fg)):
-            x, y = keys_fg[column, : n_fg[column]], keys_bg[column, : n_bg[column]]
-            wins_twice[column], any_tie = wins(x, y)
-            if any_tie:
-                wins_twice[column], ties[column] = wins_with_ties(x, y)
-        return wins_twice, ties
-
-    return _Compiled(compile_(_gather), compile_(_gather_present), compile_(merge))
+    return _Compiled(numba.njit(nogil=True)(_merge), numba.njit(nogil=True)(_count_ties))
 
 
 def warm_up() -> None:
     """Compile now, for instance before threads start that would all wait for it."""
-    mann_whitney(np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32))
-    medians(np.zeros((1, 1), np.int16))
+    columns = Columns(1, capacity=2)
+    columns.add(0, np.zeros((1, 1), np.float32), np.zeros((1, 1), np.int16))
+    columns.add(1, np.zeros((1, 1), np.float32))
+    compare(columns)
 
 
-def _gather(block: np.ndarray, tile: int) -> tuple[np.ndarray, np.ndarray]:
-    """Transpose, drop what is missing, and map values to integers of the same order, in one pass."""
-    rows, columns = block.shape
-    bits = block.view(np.int32)
-    keys = np.empty((columns, rows), np.int32)
-    counts = np.zeros(columns, np.int64)
-    for begin in range(0, columns, tile):
-        end = min(begin + tile, columns)
-        for row in range(rows):
-            for column in range(begin, end):
-                value = bits[row, column]
-                magnitude = value & 0x7FFFFFFF
-                # Written even when missing, to be overwritten by the next: a store is cheaper than a branch.
-                count = counts[column]
-                keys[column, count] = magnitude if value >= 0 else -magnitude
-                counts[column] = count + (magnitude <= 0x7F800000)
-    return keys, counts
-
-
-def _gather_present(block: np.ndarray, tile: int) -> tuple[np.ndarray, np.ndarray]:
-    """Transpose int16 values and drop negative ones."""
-    rows, columns = block.shape
-    keys = np.empty((columns, rows), np.int16)
-    counts = np.zeros(columns, np.int64)
-    for begin in range(0, columns, tile):
-        end = min(begin + tile, columns)
-        for row in range(rows):
-            for column in range(begin, end):
-                count = counts[column]
-                keys[column, count] = block[row, column]
-                counts[column] = count + (block[row, column] >= 0)
-    return keys, counts
-
-
-def _wins(x: np.ndarray, y: np.ndarray) -> tuple[int, bool]:
-    """(2 U of sorted x over sorted y if there are no ties, whether there are any)."""
-    i, j, wins, equal = 0, 0, 0, 0
+def _merge(x: np.ndarray, y: np.ndarray, out: np.ndarray) -> int:
+    """Merge sorted x and y into `out`; how many pairs (x, y) have y at most x."""
+    i, j, wins = 0, 0, 0
     while i < len(x) and j < len(y):  # without a branch on the values, which no processor could predict
-        equal += x[i] == y[j]
-        less = int(x[i] < y[j])
+        first, second = x[i], y[j]
+        less = int(first < second)
+        out[i + j] = min(first, second)
         wins += j * less
         i += less
         j += 1 - less
-    for side in (x, y):
-        for k in range(len(side) - 1):
-            equal += side[k] == side[k + 1]
-    return 2 * (wins + j * (len(x) - i)), equal > 0
+    wins += j * (len(x) - i)
+    out[i + j : j + len(x)] = x[i:]
+    out[len(x) + j :] = y[j:]
+    return wins
 
 
-def _wins_with_ties(x: np.ndarray, y: np.ndarray) -> tuple[int, float]:
-    """(2 U of sorted x over sorted y, sum of t^3 - t over the groups of t equal values)."""
-    i, j, wins_twice, ties = 0, 0, 0, 0.0
-    while i < len(x) or j < len(y):
-        value = y[j] if i == len(x) or (j < len(y) and y[j] < x[i]) else x[i]
-        first_i, first_j = i, j
+def _count_ties(x: np.ndarray, merged: np.ndarray) -> tuple[int, float]:
+    """(pairs (x, y) of equal values, sum of t^3 - t over the groups of t equal values) of sorted x merged with y."""
+    begin, i, equal, ties = 0, 0, 0, 0.0
+    while begin < len(merged) - 1:
+        value = merged[begin]
+        if value != merged[begin + 1]:  # nearly always
+            begin += 1
+            continue
+        end = begin + 2
+        while end < len(merged) and merged[end] == value:
+            end += 1
+        while i < len(x) and x[i] < value:
+            i += 1
+        first = i
         while i < len(x) and x[i] == value:
             i += 1
-        while j < len(y) and y[j] == value:
-            j += 1
-        wins_twice += (i - first_i) * (first_j + j)
-        size = float(i - first_i + j - first_j)
+        size = float(end - begin)
+        equal += (i - first) * (end - begin - (i - first))
         ties += size * size * size - size  # in float64: the cube of an integer would overflow
-    return wins_twice, ties
+        begin = end
+    return equal, ties

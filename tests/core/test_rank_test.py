@@ -130,12 +130,6 @@ def test_anything(data: st.DataObject, columns: int) -> None:
             assert np.isnan(found.p[column])
 
 
-def test_medians_of_what_is_not_negative() -> None:
-    block = np.array([[1, -1, 4, 32767], [2, -1, 9, 32767], [-1, -1, 0, -1]], np.int16)
-    np.testing.assert_array_equal(rank_test.medians(block), [1.5, np.nan, 4.0, 32767.0])
-    assert np.isnan(rank_test.medians(np.empty((0, 2), np.int16))).all()
-
-
 def test_wrong_input_is_refused() -> None:
     with pytest.raises(ValueError, match="columns"):
         rank_test.mann_whitney(np.zeros((2, 2), np.float32), np.zeros((2, 3), np.float32))

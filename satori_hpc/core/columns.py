@@ -1,0 +1,242 @@
+"""Observed values of many columns, gathered from blocks of rows into one buffer of bounded size.
+
+The blocks come as they lie in a store, rows x columns with missing values in most places. Each is compacted at once,
+column by column, so what is held is what was observed. When the buffer cannot take more, the last half of the columns
+is given up, to be gathered in another run.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+TILE = 8  # columns transposed together: half a cache line of float32, and a tile that stays in the first-level cache
+MISSING_DISTANCE = -(2**15)
+BINS = 1024  # distances counted at first, bp; more when larger ones come
+ALL_BINS = 2**15
+
+
+class Columns:
+    """Values of the first `width` columns on two sides, foreground (0) and background (1).
+
+    Args:
+        width: columns; less after the buffer was full.
+        capacity: values that the buffer can hold; must hold all rows of one column.
+        least: smaller values are dropped as if missing; NaN drops all.
+
+    Attributes:
+        width: columns still held.
+    """
+
+    def __init__(self, width: int, *, capacity: int, least: float = -np.inf) -> None:
+        self.width = width
+        self._least = np.float32(least)
+        self._values = np.empty(
+            capacity + 1, np.float32
+        )  # pages that are never written take no memory; 1 for the kernel
+        self._used = 0
+        self._blocks: list[tuple[int, int, np.ndarray]] = []  # side, start in the buffer, int64 (width,) counts
+        self._histogram = np.zeros((width, BINS + 1), np.int32)  # the last bin takes what is not counted
+
+    def add(self, side: int, block: np.ndarray, distance: np.ndarray | None = None) -> None:
+        """Gather a block of rows.
+
+        Args:
+            side: 0 or 1.
+            block: float32 (rows, at least width), NaN = missing.
+            distance: int16, likewise, of the values, signed; its size is counted.
+
+        Raises:
+            ValueError: the buffer cannot hold one column, or the values are not float32.
+        """
+        if block.dtype != np.float32:
+            raise ValueError(f"expected float32, found {block.dtype}")
+        while self._used + len(block) * self.width >= len(self._values) and self.width > 1:
+            self._halve()
+        if self._used + len(block) * self.width >= len(self._values):
+            raise ValueError(f"a buffer of {len(self._values)} values cannot hold one column")
+        counts = np.zeros(self.width, np.int64)
+        if distance is None:
+            used = compiled().gather(block, self._least, self._values, self._used, counts)
+        else:
+            # The size of -32,768 (missing) stays negative in 16 bits, so it is below every other.
+            self._widen(int(np.abs(distance[:, : self.width]).max(initial=0)))
+            used = compiled().gather_with_distance(
+                block, distance, self._least, self._values, self._used, counts, self._histogram
+            )
+        self._blocks.append((side, self._used, counts))
+        self._used = used
+
+    def counts(self, side: int) -> np.ndarray:
+        """int64 (width,): values held of each column."""
+        total = np.zeros(self.width, np.int64)
+        for _, _, counts in self._of(side):
+            total += counts[: self.width]
+        return total
+
+    def sorted_keys(self, side: int) -> Callable[[int], np.ndarray]:
+        """A function from column to its values as sorted int32 keys of the same order (`values_of` is the way back).
+
+        The function works in a buffer of its own, so each result is good until the next one.
+        """
+        blocks = self._of(side)
+        starts, counts = np.zeros((2, len(blocks), self.width), np.int64)
+        for row, (_, start, found) in enumerate(blocks):
+            counts[row] = found[: self.width]
+            starts[row] = start + np.cumsum(counts[row]) - counts[row]
+        out = np.empty(int(self.counts(side).max(initial=0)), np.int32)
+        values = self._values.view(np.int32)
+        collect = compiled().collect
+
+        def keys_of(column: int) -> np.ndarray:
+            keys = out[: collect(values, starts[:, column], counts[:, column], out)]
+            keys.sort()  # numpy's vector sort, which compiled code cannot reach
+            return keys
+
+        return keys_of
+
+    def median_distances(self) -> np.ndarray:
+        """float64 (width,): median size of each column's distances, from their counts; NaN where there are none."""
+        found = np.full(self.width, np.nan)
+        for column, counts in enumerate(self._histogram[: self.width, :-1]):
+            cumulative = np.cumsum(counts, dtype=np.int64)
+            total = int(cumulative[-1])
+            if total:
+                found[column] = np.searchsorted(cumulative, [(total - 1) // 2, total // 2], side="right").mean()
+        return found
+
+    def _of(self, side: int) -> list[tuple[int, int, np.ndarray]]:
+        return [entry for entry in self._blocks if entry[0] == side]
+
+    def _halve(self) -> None:
+        """Give up the last half of the columns and close the gaps."""
+        self.width = (self.width + 1) // 2
+        used, kept = 0, []
+        for side, start, counts in self._blocks:
+            counts = counts[: self.width]
+            size = int(counts.sum())
+            self._values[used : used + size] = self._values[start : start + size]
+            kept.append((side, used, counts))
+            used += size
+        self._blocks, self._used = kept, used
+
+    def _widen(self, largest: int) -> None:
+        """Let the histogram count distances up to `largest`."""
+        bins = self._histogram.shape[1] - 1
+        if largest < bins:
+            return
+        while bins <= largest:
+            bins *= 2
+        wider = np.zeros((len(self._histogram), bins + 1), np.int32)
+        wider[:, : self._histogram.shape[1] - 1] = self._histogram[:, :-1]
+        self._histogram = wider
+
+
+def working_bytes(columns: int, *, rows: int) -> int:
+    """Memory that `Columns` and the test need beside the buffer, at most.
+
+    Args:
+        columns: at first.
+        rows: of both sides together.
+    """
+    histograms = columns * (ALL_BINS + 1) * 4 * 2  # twice while they are widened
+    return histograms + rows * 4 * 2  # the sorted keys of a column, and its two sides merged
+
+
+def values_of(keys: np.ndarray) -> np.ndarray:
+    """The float32 values of int32 keys."""
+    return np.where(keys < 0, -keys | np.int32(-(2**31)), keys).view(np.float32)
+
+
+class _Compiled(NamedTuple):
+    gather: Callable[..., int]
+    gather_with_distance: Callable[..., int]
+    collect: Callable[..., int]
+
+
+@functools.cache
+def compiled() -> _Compiled:
+    """The loops below, compiled once per process; not cached on disk: installations may be read-only."""
+    import numba
+
+    def compile_(function: Callable[..., Any]) -> Callable[..., Any]:
+        wrapped: Callable[..., Any] = numba.njit(nogil=True)(function)
+        return wrapped
+
+    return _Compiled(compile_(_gather), compile_(_gather_with_distance), compile_(_collect))
+
+
+def _gather(block: np.ndarray, least: np.float32, values: np.ndarray, used: int, counts: np.ndarray) -> int:
+    """Append each column's values that are at least `least` (no NaN is); the new end of `values`."""
+    rows, width = len(block), len(counts)
+    tile = np.empty((TILE, rows), np.float32)
+    for begin in range(0, width, TILE):
+        if begin + TILE <= width:
+            for row in range(rows):
+                for column in range(TILE):  # of a length known when compiled
+                    tile[column, row] = block[row, begin + column]
+        else:
+            for row in range(rows):
+                for column in range(width - begin):
+                    tile[column, row] = block[row, begin + column]
+        for column in range(min(TILE, width - begin)):
+            end = used
+            for row in range(rows):
+                # Written even when missing, to be overwritten by the next: a store is cheaper than a branch.
+                values[end] = tile[column, row]
+                end += tile[column, row] >= least
+            counts[begin + column] = end - used
+            used = end
+    return used
+
+
+def _gather_with_distance(
+    block: np.ndarray,
+    distance: np.ndarray,
+    least: np.float32,
+    values: np.ndarray,
+    used: int,
+    counts: np.ndarray,
+    histogram: np.ndarray,
+) -> int:
+    """The same, and count the sizes of the distances of what is kept; missing ones go to the last bin."""
+    rows, width, bins = len(block), len(counts), histogram.shape[1] - 1
+    tile, apart, sizes = np.empty((TILE, rows), np.float32), np.empty((TILE, rows), np.int16), np.empty(rows, np.int32)
+    for begin in range(0, width, TILE):
+        if begin + TILE <= width:
+            for row in range(rows):
+                for column in range(TILE):
+                    tile[column, row] = block[row, begin + column]
+                    apart[column, row] = distance[row, begin + column]
+        else:
+            for row in range(rows):
+                for column in range(width - begin):
+                    tile[column, row] = block[row, begin + column]
+                    apart[column, row] = distance[row, begin + column]
+        for column in range(min(TILE, width - begin)):
+            end = used
+            for row in range(rows):
+                values[end] = tile[column, row]
+                sizes[end - used] = abs(np.int32(apart[column, row]))
+                end += tile[column, row] >= least
+            bin_counts = histogram[begin + column]
+            for size in sizes[: end - used]:
+                bin_counts[min(size, bins)] += 1
+            counts[begin + column] = end - used
+            used = end
+    return used
+
+
+def _collect(bits: np.ndarray, starts: np.ndarray, counts: np.ndarray, out: np.ndarray) -> int:
+    """Join one column's pieces of `bits` in `out`, mapping float32 to int32 of the same order; how many they are."""
+    end = 0
+    for piece in range(len(starts)):
+        size = counts[piece]
+        source, target = bits[starts[piece] : starts[piece] + size], out[end : end + size]
+        for place in range(size):
+            value = source[place]
+            sign = value >> np.int32(31)  # 0 or -1; without a branch, so that the loop is done in vectors
+            target[place] = ((value & np.int32(0x7FFFFFFF)) ^ sign) - sign
+        end += size
+    return end

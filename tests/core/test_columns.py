@@ -1,0 +1,106 @@
+"""Values gathered block by block: the same as all at once, whatever the size of the buffer."""
+
+import numpy as np
+import pytest
+
+from satori_hpc.core import rank_test
+from satori_hpc.core.columns import BINS, MISSING_DISTANCE, Columns, values_of
+
+NAN = np.float32(np.nan)
+
+
+def sample(rng: np.random.Generator, rows: int, columns: int, *, present: float = 0.4) -> np.ndarray:
+    values = np.round(rng.standard_normal((rows, columns)), 2).astype(np.float32)
+    values[rng.random(values.shape) > present] = NAN
+    return values
+
+
+def gathered(sides: tuple[np.ndarray, np.ndarray], *, step: int, capacity: int | None = None) -> Columns:
+    width = sides[0].shape[1]
+    columns = Columns(width, capacity=capacity or sides[0].size + sides[1].size)
+    for side, values in enumerate(sides):
+        for first in range(0, len(values), step):
+            columns.add(side, np.ascontiguousarray(values[first : first + step]))
+    return columns
+
+
+def test_keys_are_the_sorted_values_of_a_column() -> None:
+    rng = np.random.default_rng(1)
+    values = sample(rng, 90, 11)
+    columns = gathered((values, values[:30]), step=17)
+    for side, block in enumerate((values, values[:30])):
+        keys_of = columns.sorted_keys(side)
+        for column in range(11):
+            expected = np.sort(block[~np.isnan(block[:, column]), column])
+            np.testing.assert_array_equal(values_of(keys_of(column)), expected)
+        np.testing.assert_array_equal(columns.counts(side), (~np.isnan(block)).sum(axis=0))
+
+
+@pytest.mark.parametrize("step", [1, 7, 64, 1000])
+def test_blocks_of_rows_do_not_change_a_bit(step: int) -> None:
+    rng = np.random.default_rng(2)
+    sides = sample(rng, 130, 19), sample(rng, 75, 19)
+    whole, found = rank_test.mann_whitney(*sides), rank_test.compare(gathered(sides, step=step))
+    for name in ("n_fg", "n_bg", "median_fg", "median_bg", "max_fg", "u", "auc", "p"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+
+
+@pytest.mark.parametrize("capacity", [150, 400, 900, 1500])
+def test_a_full_buffer_gives_up_the_last_columns_and_keeps_the_first(capacity: int) -> None:
+    rng = np.random.default_rng(3)
+    sides = sample(rng, 100, 24), sample(rng, 50, 24)
+    columns = gathered(sides, step=20, capacity=capacity)
+    assert 1 <= columns.width < 24
+    whole, found = rank_test.mann_whitney(*sides), rank_test.compare(columns)
+    np.testing.assert_array_equal(found.p, whole.p[: columns.width])
+    np.testing.assert_array_equal(found.n_bg, whole.n_bg[: columns.width])
+
+
+def test_a_buffer_too_small_for_one_column_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot hold one column"):
+        gathered((np.ones((60, 3), np.float32), np.ones((60, 3), np.float32)), step=20, capacity=119)
+    assert gathered((np.ones((60, 3), np.float32), np.ones((60, 3), np.float32)), step=20, capacity=120).width == 1
+
+
+@pytest.mark.parametrize("least", [-0.5, 0.0, 3.0, np.nan])
+def test_values_below_the_least_are_dropped(least: float) -> None:
+    rng = np.random.default_rng(4)
+    values = sample(rng, 80, 9)
+    columns = Columns(9, capacity=values.size, least=least)
+    columns.add(0, values)
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(columns.counts(0), (values >= np.float32(least)).sum(axis=0))
+
+
+def test_median_distances_count_sizes_of_kept_values() -> None:
+    rng = np.random.default_rng(5)
+    values = sample(rng, 120, 13)
+    distance = rng.integers(-700, 701, values.shape).astype(np.int16)
+    distance[np.isnan(values)] = MISSING_DISTANCE
+    distance[:, 3] = MISSING_DISTANCE
+    distance[0, 4], values[0, 4] = 32_767, 5  # beyond the first bins
+    distance[1, 5], values[1, 5] = -32_767, 5
+    values[:, 6] = NAN
+    assert abs(distance[np.isfinite(values)]).max() > BINS
+    for least in (-np.inf, 0.0):
+        columns = Columns(13, capacity=values.size, least=least)
+        for first in range(0, 120, 50):
+            columns.add(0, values[first : first + 50], distance[first : first + 50])
+        found = columns.median_distances()
+        for column in range(13):
+            with np.errstate(invalid="ignore"):
+                kept = (values[:, column] >= least) & (distance[:, column] != MISSING_DISTANCE)
+            sizes = abs(distance[kept, column].astype(int))
+            assert (found[column] == np.median(sizes)) if len(sizes) else np.isnan(found[column])
+
+
+def test_a_rare_background_is_replaced_by_zeros_only_where_asked() -> None:
+    foreground = np.arange(1, 25, dtype=np.float32).reshape(8, 3)
+    background = np.array([[5, NAN, 2], [NAN, NAN, 3]], np.float32)
+    columns = gathered((foreground, background), step=3)
+    plain, replaced = rank_test.compare(columns), rank_test.compare(columns, replace_rare=True)
+    zeros = rank_test.mann_whitney(foreground, np.zeros_like(foreground))
+    np.testing.assert_array_equal(replaced.p, [zeros.p[0], zeros.p[1], plain.p[2]])
+    np.testing.assert_array_equal(replaced.n_bg, [1, 0, 2])
+    np.testing.assert_array_equal(replaced.median_bg, [np.nan, np.nan, 2.5])
+    assert np.isnan(plain.p[1])
