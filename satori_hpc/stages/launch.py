@@ -41,6 +41,20 @@ def expected_ranks() -> int | None:
     return None
 
 
+def refuse_many(command: str) -> None:
+    """Keep a command that works in one process from running several times at once.
+
+    Raises:
+        SatoriError: a launcher started more than one process.
+    """
+    count = expected_ranks()
+    if count is not None and count > 1:
+        raise SatoriError(
+            f"the launcher started {count} processes, and satori-hpc {command} works in one: they would overwrite each "
+            "other's work. Start it without the launcher, or with -n 1; only satori-hpc score shares its work out"
+        )
+
+
 @contextlib.contextmanager
 def session(*, expect_ranks: int | None) -> Iterator[World]:
     """The world of this command: one process, or all that the launcher started.
