@@ -95,7 +95,7 @@ def record(settings: Score, *, task: str, seed: int) -> dict[str, Any]:
     """The settings that choose the examples of a "binary" or "multilabel" set, as plain values."""
     keys = ["split", "use_all", "max_examples"]
     if task == "multilabel":
-        keys += ["label_probability", "min_precision"]
+        keys += ["label_probability"] if settings.use_all else ["label_probability", "min_precision"]
     elif not settings.use_all:
         keys += ["positive_probability", "negative_probability"]
     return {"task": task, **{key: getattr(settings, key) for key in keys}, "seed": seed}

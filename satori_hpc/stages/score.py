@@ -1,199 +1,289 @@
 """score: pair scores of the selected examples, foreground and background, by each configured method.
 
-A partition of the store is a unit of work: batches restart with it, so who computes it does not shape its bytes, and
-a killed run goes on with the partitions that are not done.
+A partition of the store is a unit of work: slices restart with it, so who computes it does not shape its bytes, and a
+killed run goes on with the partitions that are not done. One process or many, it is the same code: the leader makes the
+plan and the empty store, all share its partitions, the leader closes it. `plan`, `partitions` and `finalise` are the
+same steps one by one, for job arrays.
 """
 
-import hashlib
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from satori_hpc import __version__, provenance, scoring
-from satori_hpc.core import selection
-from satori_hpc.errors import ArtefactError
+from satori_hpc import scoring
+from satori_hpc.errors import ArtefactError, SatoriError
 from satori_hpc.log import logger, progress
 from satori_hpc.models.satori import Satori
 from satori_hpc.run import Run
 from satori_hpc.scoring import PairScorer
-from satori_hpc.stores import atomic, checkpoint, dataset, motifs, predictions, scores
-from satori_hpc.stores.dataset import Dataset
-from satori_hpc.stores.score_plan import GROUPS, Plan
+from satori_hpc.stages import score_memory, score_plans, score_report
+from satori_hpc.stages.score_memory import Need
+from satori_hpc.stages.score_slices import Slices
+from satori_hpc.stores import atomic, checkpoint, dataset, scores
+from satori_hpc.stores.score_plan import ARRAYS, GROUPS, PAIR_BYTES
 from satori_hpc.stores.scores import ScoreStore
 from satori_hpc.world import Runtime
 
-
-@dataclass(frozen=True)
-class Examples:
-    """What is scored: rows of the dataset, and the rows and the tokens the background comes from."""
-
-    foreground: np.ndarray
-    background: np.ndarray
-    tokens: dict[str, np.ndarray]
-    background_source: str
+Item = tuple[str, int]
 
 
 def score(run: Run, runtime: Runtime) -> dict[str, Any]:
-    """Write the score store of every method of run.toml, or what is missing of it.
+    """Write the score store of every method of run.toml, or what is missing of it; every process of the world calls it.
+
+    Returns:
+        what is in the stores; "files" holds size and SHA-256 of every shard, by its path relative to the run.
 
     Raises:
         ArtefactError: the artefacts do not fit together, or the shuffled background is missing.
-        SatoriError: no example is left to score on one side.
+        SatoriError: no example is left to score on one side, or the memory does not suffice.
     """
-    settings = run.config.score
-    data = dataset.read(run.dataset)
-    examples = _select(run, data)
+    world = runtime.world
+    world.lead(lambda: _create(run))
+    work = _load(run, runtime)
+    done = {}
+    for method in run.config.score.methods:
+        began = time.monotonic()
+        store = ScoreStore(run.scores(method))
+        todo = _pending(store, runtime)
+        world.lead(lambda store=store, todo=todo: _announce(store, todo))  # type: ignore[misc]
+        _fill(store, todo, work, runtime)
+        world.lead(store.finalise)
+        done[method] = {
+            "scored": len(todo),
+            "kept": len(store.items()) - len(todo),
+            "seconds": round(time.monotonic() - began, 2),
+        }
+    return world.lead(lambda: {**score_report.summary(run, done), "ranks": world.size})
+
+
+def plan(run: Run, runtime: Runtime, *, replace: bool) -> dict[str, Any]:
+    """Make the empty stores, or keep those of the same plan, and say what scoring them takes.
+
+    Args:
+        run: with all that scoring needs.
+        runtime: what each process will have.
+        replace: make a store anew that is there with another plan.
+
+    Returns:
+        {method: partitions and their numbers, examples, pairs, bytes, files, bytes of memory per rank by parts}.
+
+    Raises:
+        ArtefactError: a store of another plan is there, or the artefacts do not fit together.
+        SatoriError: the memory does not suffice.
+    """
+    plans = score_plans.make(run)
+    for each in plans:
+        path = run.scores(each.method)
+        if path.exists() and not replace and scores.open_same(path, each) is None:
+            raise ArtefactError(
+                f"{path}: scores of another plan or another model are there, with "
+                f"{len(list((path / 'markers').glob('*-*.json')))} partitions done; keep them elsewhere, or make them "
+                f"anew: satori-hpc score {run.path} --plan --force"
+            )
+    for each in plans:
+        scores.create_or_resume(run.scores(each.method), each)
+    work = _load(run, runtime)
+    found: dict[str, Any] = {}
+    first = 0
+    for method in run.config.score.methods:
+        store = ScoreStore(run.scores(method))
+        found[method] = {"first_partition": first, **score_report.needed(store, work.need(store, runtime))}
+        first += len(store.items())
+    return found
+
+
+def partitions(run: Run, runtime: Runtime, numbers: list[int]) -> dict[str, Any]:
+    """Score some partitions, numbered from 0 over methods, groups and partitions; those that are done are left alone.
+
+    Other processes may work on other partitions of the same stores.
+
+    Raises:
+        ArtefactError: a store is missing, or one of another plan.
+        SatoriError: there is no such partition, or the memory does not suffice.
+    """
+    stores = _planned(run)
+    numbered = [(store, item) for store in stores for item in store.items()]
+    wrong = [number for number in numbers if not 0 <= number < len(numbered)]
+    if wrong:
+        raise SatoriError(
+            f"no partition {', '.join(map(str, wrong))}: those of {run.path} are 0 to {len(numbered) - 1}"
+        )
+    work = _load(run, runtime)
+    scored = 0
+    for store in stores:
+        asked = [numbered[number][1] for number in sorted(set(numbers)) if numbered[number][0] is store]
+        todo = store.pending(asked)
+        _fill(store, todo, work, runtime)
+        scored += len(todo)
+    return {"scored": scored, "kept": len(set(numbers)) - scored, "partitions": len(numbered)}
+
+
+def finalise(run: Run, runtime: Runtime) -> dict[str, Any]:
+    """Close stores whose partitions are all written.
+
+    Returns:
+        as `score`.
+
+    Raises:
+        ArtefactError: a store is missing or of another plan, or partitions are missing; lists them.
+    """
+    done = {}
+    for store in _planned(run):
+        store.finalise()
+        done[store.method] = {"scored": 0, "kept": len(store.items()), "seconds": 0.0}
+    return {**score_report.summary(run, done), "ranks": runtime.world.size}
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a process holds while it scores."""
+
+    model: Satori
+    scorers: dict[str, PairScorer]
+    sequences: dict[str, Path]
+
+    def need(self, store: ScoreStore, runtime: Runtime) -> Need:
+        """Memory and sizes of the work; the leader's choice, for the size of a slice shapes the last bits."""
+        scorer, workers = self.scorers[store.method], runtime.cpu_threads()
+        return runtime.world.lead(
+            lambda: score_memory.need(store, self.model, scorer, workers=workers, limit=runtime.memory)
+        )
+
+    def tokens(self, store: ScoreStore, group: str, rows: np.ndarray) -> np.ndarray:
+        """Sequences of a group, uint8 (rows, L)."""
+        twins = group == "background" and store.attributes["background_source"] == "background"
+        return dataset.read_tokens(self.sequences["background" if twins else "dataset"], rows, background=twins)
+
+
+def _load(run: Run, runtime: Runtime) -> _Work:
     model, _ = checkpoint.load_model(run.best, runtime.torch_device())
-    threshold = _thresholds(run, model)
-    digests = _digests(run, examples, threshold)
-    summary: dict[str, Any] = {
-        "foreground_examples": len(examples.foreground),
-        "background_examples": len(examples.background),
-    }
-    for method in settings.methods:
-        plan = Plan(
-            method=method,
-            filters=model.filters,
-            foreground=examples.foreground,
-            background=examples.background,
-            background_source=examples.background_source,
-            dataset_examples=data.examples,
-            shard_examples=settings.shard_examples,
-            chunk_pairs=settings.chunk_pairs,
-            digests=digests,
-        )
-        atomic.sweep_partials(run.scores(method).parent)
-        store = scores.create_or_resume(run.scores(method), plan)
-        scorer = scoring.build(method, model, threshold=torch.from_numpy(threshold))
-        summary[method] = _fill(store, scorer, examples, runtime)
-    return summary
+    threshold = torch.from_numpy(score_plans.thresholds(run, model))
+    scorers = {method: scoring.build(method, model, threshold=threshold) for method in run.config.score.methods}
+    return _Work(model, scorers, {"dataset": run.dataset, "background": run.background})
 
 
-def _fill(store: ScoreStore, scorer: PairScorer, examples: Examples, runtime: Runtime) -> dict[str, Any]:
-    """Score what is pending, close the store, and say what is in it."""
-    began = time.monotonic()
-    pending = store.pending()
-    total = sum(len(store.partitions(group)) for group in GROUPS)
+def _create(run: Run) -> None:
+    """Make the stores, or clean those of the same plan up."""
+    for plan in score_plans.make(run):
+        path = run.scores(plan.method)
+        atomic.sweep_partials(path.parent)
+        if path.exists() and scores.open_same(path, plan) is None:
+            logger.info("%s: scores of another plan or another model; making them anew", path)
+        scores.create_or_resume(path, plan).sweep()
+
+
+def _planned(run: Run) -> list[ScoreStore]:
+    """The stores of this run's plans, which must be there."""
+    found: list[ScoreStore] = []
+    for plan in score_plans.make(run):
+        path = run.scores(plan.method)
+        store = scores.open_same(path, plan)
+        if store is None:
+            what = "scores of another plan or another model" if path.exists() else "no store to score into"
+            raise ArtefactError(
+                f"{path}: {what}; make the plan first: satori-hpc score {run.path} --plan"
+                + (" --force" if path.exists() else "")
+            )
+        found.append(store)
+    return found
+
+
+def _pending(store: ScoreStore, runtime: Runtime) -> list[Item]:
+    """What is not done; each process verifies its part of what is written."""
+    world = runtime.world
+    world.doing(f"verifying the scores of {store.method}")
+    bad = {item for found in world.gather(store.pending(store.items()[world.rank :: world.size])) for item in found}
+    return [item for item in store.items() if item in bad]
+
+
+def _announce(store: ScoreStore, todo: list[Item]) -> None:
+    store.discard(todo)  # now a marker is there only of what is done
     logger.info(
-        "%s: %d of %d partitions to score, %d pairs, %.2f GiB per partition in memory",
+        "%s: %d of %d partitions to score, %d pairs, up to %.2f GiB per partition in memory",
         store.method,
-        len(pending),
-        total,
+        len(todo),
+        len(store.items()),
         store.pairs,
-        6 * store.pairs * max(last - first for group in GROUPS for first, last in store.partitions(group)) / 2**30,
+        PAIR_BYTES * store.pairs * max(store.shard_rows(group) for group in GROUPS) / 2**30,
     )
-    for group, partition in progress(pending, what=f"scoring, {store.method}", unit="partition"):
-        first, last = store.partitions(group)[partition]
-        rows = store.examples(group)[first:last]
-        score_partition(
-            store, group, partition, scorer=scorer, tokens=examples.tokens[group][rows], batch_size=runtime.batch_size
-        )
-    store.finalise()
-    return _summary(store, seconds=time.monotonic() - began)
+
+
+def _fill(store: ScoreStore, todo: list[Item], work: _Work, runtime: Runtime) -> None:
+    """Score this process's share of `todo`; rank 0 tells how far all are."""
+    world = runtime.world
+    if not todo:
+        return
+    need = work.need(store, runtime)
+    rows = {group: store.examples(group) for group in GROUPS}
+    most = max(store.shard_rows(group) for group in GROUPS)
+    buffers = {name: np.empty((most, store.pairs), dtype=dtype) for name, dtype in ARRAYS.items()}
+    workers = min(need.workers, runtime.cpu_threads())
+    with Slices(work.scorers[store.method], size=need.slice, workers=workers, poke=world.poke) as slices:
+
+        def run_one(item: Item) -> None:
+            group, partition = item
+            what = f"scoring, {group} partition {partition} of {store.method}"
+            world.doing(what)
+            first, last = store.partitions(group)[partition]
+            try:
+                tokens = work.tokens(store, group, rows[group][first:last])
+                score_partition(
+                    store, group, partition, slices=slices, tokens=tokens, buffers=buffers, threads=need.encoders
+                )
+            except SatoriError as error:
+                raise type(error)(f"{what}: {error}") from error
+            except Exception as error:
+                error.add_note(f"while {what}")
+                raise
+
+        mine = world.shares(todo, schedule=runtime.schedule)
+        steps = _steps(store, todo, mine, run_one)
+        if world.rank == 0:
+            steps = progress(steps, what=f"scoring, {store.method}", total=len(todo), unit="partition")
+        for _ in steps:
+            pass
+    world.doing("")
+    world.barrier()
+
+
+def _steps(
+    store: ScoreStore, todo: list[Item], mine: Iterator[Item], run_one: Callable[[Item], None]
+) -> Iterator[Item]:
+    """Work through `mine`; yield each partition of `todo` that any process has finished meanwhile."""
+    left = list(todo)
+    for item in mine:
+        run_one(item)
+        done = [other for other in left if store.marked(*other)]
+        left = [other for other in left if other not in done]
+        yield from done
 
 
 def score_partition(
-    store: ScoreStore, group: str, partition: int, *, scorer: PairScorer, tokens: np.ndarray, batch_size: int
+    store: ScoreStore,
+    group: str,
+    partition: int,
+    *,
+    slices: Slices,
+    tokens: np.ndarray,
+    buffers: dict[str, np.ndarray],
+    threads: int = 1,
 ) -> None:
     """Score one partition and write it.
 
     Args:
-        store: open for writing.
+        store: to write into.
         group: "foreground" or "background".
         partition: its number.
-        scorer: the method.
+        slices: of the method.
         tokens: uint8 (rows of the partition, L).
-        batch_size: sequences per forward pass.
+        buffers: of each array, at least so many rows x P; overwritten.
+        threads: that encode what is written.
     """
-    score = np.empty((len(tokens), store.pairs), dtype=np.float32)
-    distance = np.empty((len(tokens), store.pairs), dtype=np.int16)
-    sites = 0
-    for first in range(0, len(tokens), batch_size):
-        part = scorer(torch.from_numpy(np.ascontiguousarray(tokens[first : first + batch_size])))
-        score[first : first + batch_size] = part.score.cpu().numpy()
-        distance[first : first + batch_size] = part.distance.cpu().numpy()
-        sites += int(part.sites.sum())
-    store.write_partition(group, partition, score=score, distance=distance, sites=sites)
-
-
-def _select(run: Run, data: Dataset) -> Examples:
-    settings, seed = run.config.score, run.config.seed
-    _, probability = predictions.read(run.predictions)
-    if len(probability) != data.examples:
-        raise ArtefactError(
-            f"{run.predictions}: predictions of {len(probability)} examples, but {run.dataset} holds {data.examples}; "
-            f"make them again: satori-hpc train {run.path}"
-        )
-    rows = data.rows(settings.split)
-    if data.task == "binary":
-        chosen = selection.binary(data.labels[:, 0], probability[:, 0], rows=rows, settings=settings, seed=seed)
-        tokens = {"foreground": data.tokens, "background": data.tokens}
-        return Examples(chosen.foreground, chosen.background, tokens, "dataset")
-    foreground = selection.multilabel(data.labels, probability, rows=rows, settings=settings, seed=seed)
-    twins = _twins(run, data)
-    tokens = {"foreground": data.tokens, "background": twins.tokens}
-    row_of = {name: row for row, name in enumerate(twins.names)}
-    missing = [data.names[row] for row in foreground if data.names[row] not in row_of]
-    if missing:
-        raise ArtefactError(
-            f"{run.background}: no shuffled twin of {len(missing)} examples ({', '.join(missing[:5])}, ...); "
-            f"make it again: satori-hpc prepare {run.path} --background"
-        )
-    background = np.array([row_of[data.names[row]] for row in foreground], dtype=np.int64)
-    return Examples(foreground, background, tokens, "background")
-
-
-def _twins(run: Run, data: Dataset) -> Dataset:
-    """The shuffled twins, named after their originals."""
-    if not run.background.exists():
-        raise ArtefactError(
-            f"{run.background}: with several labels the background is made of shuffled twins, and there are none; "
-            f"make them: satori-hpc prepare {run.path} --background"
-        )
-    twins = dataset.read(run.background, background=True)
-    if twins.length != data.length:
-        raise ArtefactError(
-            f"{run.background}: sequences of {twins.length} bp, the dataset has {data.length} bp; "
-            f"make it again: satori-hpc prepare {run.path} --background"
-        )
-    return twins
-
-
-def _thresholds(run: Run, model: Satori) -> np.ndarray:
-    """float32 (F,); the foreground's thresholds serve both sides, so that "active" means the same in both."""
-    table = motifs.read_filters(run.motifs).sort_values("filter")
-    if table["filter"].tolist() != list(range(model.filters)):
-        raise ArtefactError(
-            f"{run.motifs}: thresholds of {len(table)} filters, the model has {model.filters}; "
-            f"make them again: satori-hpc motifs {run.path}"
-        )
-    return np.array(table["threshold"], dtype=np.float32)
-
-
-def _digests(run: Run, examples: Examples, threshold: np.ndarray) -> dict[str, str]:
-    """Digests of all that the scores of an example follow from."""
-    sources = [run.dataset] + ([run.background] if examples.background_source == "background" else [])
-    return {
-        "sequences": provenance.digest_of(provenance.listing(run.path, sources)),
-        "model": provenance.file_digest(run.best),
-        "thresholds": hashlib.sha256(threshold.tobytes()).hexdigest(),
-        "version": __version__,
-    }
-
-
-def _summary(store: ScoreStore, *, seconds: float) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for group in GROUPS:
-        markers = store.markers(group)
-        examples = len(store.examples(group))
-        observed = sum(marker.observed for marker in markers)
-        found[group] = {
-            "observed_share": round(observed / (examples * store.pairs), 6),
-            "mean_score": store.mean_score(group) if observed else None,
-            "mean_sites_per_sequence": round(sum(marker.sites for marker in markers) / examples, 3),
-            "bytes": sum(entry["bytes"] for marker in markers for entry in marker.files.values()),
-        }
-    return {"pairs": store.pairs, **found, "seconds": round(seconds, 2)}
+    arrays = {name: buffers[name][: len(tokens)] for name in ARRAYS}
+    sites = slices.score(tokens, **arrays)
+    store.write_partition(group, partition, **arrays, sites=sites, threads=threads)

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import zarr
@@ -10,6 +11,8 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from satori_hpc.core import pairs
 from satori_hpc.stores import atomic, shards
 from satori_hpc.stores.score_plan import ARRAYS, GROUPS, Plan
+
+SHUFFLES: dict[str, Literal["noshuffle", "bitshuffle"]] = {"float32": "noshuffle", "int16": "bitshuffle"}
 
 
 def create(path: Path, plan: Plan) -> None:
@@ -44,7 +47,6 @@ def _create_matrix(group: zarr.Group, name: str, shape: tuple[int, int], plan: P
     examples = min(plan.partition_examples, shape[0])
     chunk = min(plan.chunk_pairs, shape[1])
     dtype = ARRAYS[name]
-    shuffle = "noshuffle" if dtype == "float32" else "bitshuffle"
     group.create_array(
         name,
         shape=shape,
@@ -54,7 +56,7 @@ def _create_matrix(group: zarr.Group, name: str, shape: tuple[int, int], plan: P
         fill_value=shards.FILL[dtype],
         dimension_names=("example", "pair"),
         compressors=[
-            BloscCodec(typesize=np.dtype(dtype).itemsize, cname="lz4", clevel=9, shuffle=shuffle),
+            BloscCodec(typesize=np.dtype(dtype).itemsize, cname="lz4", clevel=9, shuffle=SHUFFLES[dtype]),
             Crc32cCodec(),
         ],
     )

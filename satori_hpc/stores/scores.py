@@ -19,6 +19,7 @@ shards, holds their digests and sums: only it makes a partition done. `complete.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -33,7 +34,7 @@ from satori_hpc.errors import ArtefactError
 from satori_hpc.stores import atomic, score_layout, shards
 from satori_hpc.stores.score_plan import ARRAYS, ARTEFACT, FORMAT_VERSION, GROUPS, Marker, Plan
 
-SUM_ROWS = 256
+SUM_VALUES = 2**20
 
 
 class ScoreStore:
@@ -110,6 +111,7 @@ class ScoreStore:
         distance: np.ndarray,
         position: np.ndarray,
         sites: int,
+        threads: int = 1,
     ) -> None:
         """Write a whole partition, then its marker.
 
@@ -119,6 +121,7 @@ class ScoreStore:
             score: float32 (rows of the partition, P), NaN = not observed.
             distance, position: int16, likewise, -32,768 = not observed.
             sites: active (filter, cell) entries of these examples, for the summary.
+            threads: that encode; the bytes do not depend on it.
 
         Raises:
             SatoriError: the disk is full.
@@ -137,6 +140,7 @@ class ScoreStore:
                 values,
                 chunk_pairs=self.chunk_pairs,
                 rows=self.shard_rows(group),
+                threads=threads,
             )
             for name, values in arrays.items()
         }
@@ -179,6 +183,24 @@ class ScoreStore:
             if verify and provenance.file_digest(shard) != entry["sha256"]:
                 return f"{shard.relative_to(self.path)} has other content than was written"
         return ""
+
+    def marked(self, group: str, partition: int) -> bool:
+        """Whether a partition has a marker; it is not read."""
+        return self._marker_path(group, partition).exists()
+
+    def discard(self, items: Iterable[tuple[str, int]]) -> None:
+        """Remove the markers of partitions that are not done after all."""
+        for group, partition in items:
+            self._marker_path(group, partition).unlink(missing_ok=True)
+
+    def expected_files(self) -> int:
+        """Files of the finished store."""
+        written = {self.path / "markers"} | {self.path / group / array / "c" for group in GROUPS for array in ARRAYS}
+        fixed = 0
+        for folder, below, files in os.walk(self.path):
+            below[:] = [name for name in below if Path(folder) / name not in written]
+            fixed += len(files)
+        return fixed + 1 + (len(ARRAYS) + 1) * len(self.items())  # with complete.json, shards and markers
 
     def sweep(self) -> None:
         """Remove what killed writers left; nobody else may be writing."""
@@ -353,8 +375,9 @@ def _same(store: ScoreStore, plan: Plan) -> bool:
 def _sums(score: np.ndarray) -> tuple[int, float]:
     """(number, sum in float64) of the observed scores, by blocks of rows to bound memory."""
     observed, total = 0, 0.0
-    for first in range(0, len(score), SUM_ROWS):
-        block = score[first : first + SUM_ROWS]
+    rows = max(1, SUM_VALUES // score.shape[1])
+    for first in range(0, len(score), rows):
+        block = score[first : first + rows]
         present = block[~np.isnan(block)]
         observed += len(present)
         total += float(present.sum(dtype=np.float64))

@@ -42,13 +42,16 @@ def codec(dtype: str) -> Blosc:
     return Blosc("lz4", clevel=9, shuffle=Blosc.NOSHUFFLE if dtype == "float32" else Blosc.BITSHUFFLE)
 
 
-def write(path: Path, block: np.ndarray, *, chunk_pairs: int, threads: int = 1) -> dict[str, Any]:
+def write(
+    path: Path, block: np.ndarray, *, chunk_pairs: int, rows: int | None = None, threads: int = 1
+) -> dict[str, Any]:
     """Write a shard, durably and at once; {"bytes", "sha256"} of the file.
 
     Args:
         path: of the shard.
-        block: (rows, P), all rows and pairs of the shard.
+        block: (examples, P), all pairs of the shard.
         chunk_pairs: pairs per inner chunk; the last one is filled up with FILL.
+        rows: of the shard; those behind `block` are FILL. Default: as many as `block` has.
         threads: that encode; the bytes do not depend on it.
 
     Raises:
@@ -58,7 +61,7 @@ def write(path: Path, block: np.ndarray, *, chunk_pairs: int, threads: int = 1) 
     digest, position, index = hashlib.sha256(), 0, []
     try:
         with atomic.atomic_file(path) as partial, open(partial, "wb") as handle:
-            for encoded in _encoded(block, chunk_pairs, threads):
+            for encoded in _encoded(block, chunk_pairs, rows or len(block), threads):
                 index.append((position, len(encoded)))
                 position += len(encoded)
                 handle.write(encoded)
@@ -77,15 +80,15 @@ def write(path: Path, block: np.ndarray, *, chunk_pairs: int, threads: int = 1) 
     return {"bytes": position + len(tail), "sha256": digest.hexdigest()}
 
 
-def _encoded(block: np.ndarray, chunk_pairs: int, threads: int) -> Iterator[bytes]:
+def _encoded(block: np.ndarray, chunk_pairs: int, rows: int, threads: int) -> Iterator[bytes]:
     """The encoded inner chunks in order; never many more than `threads` of them at a time."""
     scratch = threading.local()
 
     def encode(first: int) -> bytes:
         if not hasattr(scratch, "chunk"):  # one per thread: fresh pages cost more than the copy
-            scratch.chunk = np.empty((len(block), chunk_pairs), dtype=block.dtype)
+            scratch.chunk = np.full((rows, chunk_pairs), FILL[block.dtype.name], dtype=block.dtype)
         columns = block[:, first : first + chunk_pairs]
-        scratch.chunk[:, : columns.shape[1]] = columns
+        scratch.chunk[: len(block), : columns.shape[1]] = columns
         scratch.chunk[:, columns.shape[1] :] = FILL[block.dtype.name]
         return _encode(scratch.chunk)
 

@@ -1,0 +1,133 @@
+"""The plans of the score stores: which examples, which thresholds, and digests of all that the scores follow from.
+
+One process of a world makes them; the others find in the stores what they need.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from satori_hpc import __version__, provenance
+from satori_hpc.core import selection
+from satori_hpc.errors import ArtefactError
+from satori_hpc.models.satori import Satori
+from satori_hpc.run import Run
+from satori_hpc.stores import checkpoint, dataset, motifs, predictions
+from satori_hpc.stores.dataset import Labels
+from satori_hpc.stores.score_plan import Plan
+
+
+@dataclass(frozen=True)
+class _Examples:
+    """What is scored: rows of the dataset, and rows of the set that the background comes from."""
+
+    foreground: np.ndarray
+    background: np.ndarray
+    background_source: str
+    true_positive: np.ndarray | None
+
+
+def make(run: Run) -> list[Plan]:
+    """The plan of every method of run.toml, in their order; holds labels and predictions, but no sequences.
+
+    Raises:
+        ArtefactError: the artefacts do not fit together, or the shuffled background is missing.
+        SatoriError: no example is left to score on one side.
+    """
+    settings = run.config.score
+    data = dataset.read_labels(run.dataset)
+    examples = _select(run, data)
+    model, _ = checkpoint.load_model(run.best, "cpu")
+    digests = _digests(run, examples, thresholds(run, model))
+    return [
+        Plan(
+            method=method,
+            filters=model.filters,
+            foreground=examples.foreground,
+            background=examples.background,
+            background_source=examples.background_source,
+            dataset_examples=data.examples,
+            shard_examples=settings.shard_examples,
+            chunk_pairs=settings.chunk_pairs,
+            pool=model.pool,
+            padding=model.padding,
+            width=model.width,
+            selection=selection.record(settings, task=data.task, seed=run.config.seed),
+            true_positive=examples.true_positive,
+            digests=digests,
+        )
+        for method in settings.methods
+    ]
+
+
+def thresholds(run: Run, model: Satori) -> np.ndarray:
+    """float32 (F,); the foreground's thresholds serve both sides, so that "active" means the same in both.
+
+    Raises:
+        ArtefactError: they are those of another model.
+    """
+    table = motifs.read_filters(run.motifs).sort_values("filter")
+    if table["filter"].tolist() != list(range(model.filters)):
+        raise ArtefactError(
+            f"{run.motifs}: thresholds of {len(table)} filters, the model has {model.filters}; "
+            f"make them again: satori-hpc motifs {run.path}"
+        )
+    return np.array(table["threshold"], dtype=np.float32)
+
+
+def _select(run: Run, data: Labels) -> _Examples:
+    settings, seed = run.config.score, run.config.seed
+    _, probability = predictions.read(run.predictions)
+    if len(probability) != data.examples:
+        raise ArtefactError(
+            f"{run.predictions}: predictions of {len(probability)} examples, but {run.dataset} holds {data.examples}; "
+            f"make them again: satori-hpc train {run.path}"
+        )
+    rows = data.rows(settings.split)
+    if data.task == "binary":
+        chosen = selection.binary(data.labels[:, 0], probability[:, 0], rows=rows, settings=settings, seed=seed)
+        return _Examples(chosen.foreground, chosen.background, "dataset", None)
+    foreground = selection.multilabel(data.labels, probability, rows=rows, settings=settings, seed=seed)
+    true_positive = selection.true_positives(
+        data.labels[foreground], probability[foreground], settings.label_probability
+    )
+    return _Examples(foreground, _twins(run, data, foreground), "background", true_positive)
+
+
+def _twins(run: Run, data: Labels, foreground: np.ndarray) -> np.ndarray:
+    """int64: rows of the shuffled twins of the foreground, which have the names of their originals."""
+    again = f"make it again: satori-hpc prepare {run.path} --background"
+    if not run.background.exists():
+        raise ArtefactError(
+            f"{run.background}: with several labels the background is made of shuffled twins, and there are none; "
+            f"make them: satori-hpc prepare {run.path} --background"
+        )
+    length = dataset.read_labels(run.background, background=True).length
+    if length != data.length:
+        raise ArtefactError(f"{run.background}: sequences of {length} bp, the dataset has {data.length} bp; {again}")
+    names = list(dataset.read_names(run.dataset, foreground))
+    wanted = {name: place for place, name in enumerate(names)}
+    found = np.full(len(foreground), -1, dtype=np.int64)
+    for row, name in enumerate(dataset.read_names(run.background, background=True)):
+        place = wanted.get(name)
+        if place is not None:
+            found[place] = row
+    missing = np.flatnonzero(found < 0)
+    if len(missing):
+        raise ArtefactError(
+            f"{run.background}: no shuffled twin of {len(missing)} examples "
+            f"({', '.join(names[place] for place in missing[:5])}, ...); {again}"
+        )
+    return found
+
+
+def _digests(run: Run, examples: _Examples, threshold: np.ndarray) -> dict[str, str]:
+    """Digests of all that the scores of an example follow from."""
+    sources = [run.dataset] + ([run.background] if examples.background_source == "background" else [])
+    return {
+        "sequences": provenance.digest_of(provenance.listing(run.path, sources)),
+        "model": provenance.file_digest(run.best),
+        "thresholds": hashlib.sha256(threshold.tobytes()).hexdigest(),
+        "version": __version__,
+    }
