@@ -23,15 +23,14 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from benchmarks import timing
+from benchmarks import made_up_scores, timing
 from satori_hpc.config import Reduce
 from satori_hpc.core import pairs, rank_test
 from satori_hpc.provenance import process_peak_rss_bytes
 from satori_hpc.stages import reduce as reduce_stage
 from satori_hpc.stores import atomic, scores
-from satori_hpc.stores.score_plan import GROUPS, Plan
+from satori_hpc.world import Runtime
 
-SHARD = 2048
 BLOCK = 256
 
 
@@ -50,7 +49,8 @@ def main() -> None:
     ours, loop, ratio = tests(options)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "scores.zarr"
-        size = make_store(path, options)
+        made_up_scores.write(path, filters=options.filters, examples=options.examples, present=options.present)
+        size = made_up_scores.bytes_on_disk(path)
         # A fresh process, so that its peak memory is that of the reduction alone.
         with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
             seconds, peak, tested = pool.apply(whole_stage, (path, options.clock))
@@ -78,18 +78,11 @@ def main() -> None:
     print(text)
 
 
-def block(rng: np.random.Generator, rows: int, columns: int, present: float) -> np.ndarray:
-    """float32 (rows, columns): made-up scores, NaN where missing."""
-    values = rng.random((rows, columns), dtype=np.float32) * np.float32(0.1)
-    values[rng.random(values.shape, dtype=np.float32) > present] = np.nan
-    return values
-
-
 def tests(options: argparse.Namespace) -> tuple[float, float, str]:
     """Median seconds per pair of ours and of the loop, and their ratio in words."""
     rng = np.random.default_rng(1)
     columns = 256
-    foreground, background = (block(rng, options.examples, columns, options.present) for _ in range(2))
+    foreground, background = (made_up_scores.block(rng, options.examples, columns, options.present) for _ in range(2))
     found = rank_test.mann_whitney(foreground, background)  # compiles
 
     def loop() -> object:
@@ -114,32 +107,6 @@ def tests(options: argparse.Namespace) -> tuple[float, float, str]:
     return statistics.median(fast), statistics.median(slow), timing.ratio(slow, fast)
 
 
-def make_store(path: Path, options: argparse.Namespace) -> int:
-    """Write a store of the size asked for; its bytes on disk."""
-    rows = np.arange(options.examples)
-    plan = Plan(
-        method="attention",
-        filters=options.filters,
-        foreground=rows,
-        background=rows + options.examples,
-        background_source="dataset",
-        dataset_examples=2 * options.examples,
-        shard_examples=SHARD,
-        chunk_pairs=256,
-        digests={},
-    )
-    store = scores.create_or_resume(path, plan)
-    for group, partition in store.pending():
-        first, last = store.partitions(group)[partition]
-        rng = np.random.default_rng([GROUPS.index(group), partition])
-        score = block(rng, last - first, plan.pairs, options.present)
-        distance = rng.integers(1, 75, score.shape, dtype=np.int16) * np.int16(4)
-        distance[np.isnan(score)] = -1
-        store.write_partition(group, partition, score=score, distance=distance, sites=0)
-    store.finalise()
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-
-
 def in_memory(options: argparse.Namespace) -> tuple[float, int]:
     """Seconds to test all pairs of two matrices in memory, with q-values, and peak resident bytes of its process."""
     timing.one_thread()
@@ -150,7 +117,7 @@ def in_memory(options: argparse.Namespace) -> tuple[float, int]:
     for side, matrix in enumerate(sides):
         for span in spans:
             rng = np.random.default_rng([side, span.start])
-            matrix[:, span] = block(rng, options.examples, span.stop - span.start, options.present)
+            matrix[:, span] = made_up_scores.block(rng, options.examples, span.stop - span.start, options.present)
     now = time.perf_counter if options.clock == "wall" else time.process_time
     began = now()
     found = [rank_test.mann_whitney(sides[0][:, span], sides[1][:, span]) for span in spans]
@@ -165,7 +132,9 @@ def whole_stage(path: Path, clock: str) -> tuple[float, int, int]:
     now = time.perf_counter if clock == "wall" else time.process_time
     began = now()
     store = scores.open_complete(path)
-    columns = reduce_stage.reduce_store(store, settings=Reduce(), cutoff=store.mean_score(), threads=1)
+    columns = reduce_stage.reduce_store(
+        store, path.with_name("parts"), settings=Reduce(), cutoff=store.mean_score(), runtime=Runtime(threads=1)
+    )
     return now() - began, process_peak_rss_bytes(), int(columns["tested"].sum())
 
 

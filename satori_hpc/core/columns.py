@@ -1,7 +1,7 @@
-"""Observed values of many columns, gathered from blocks of rows into one buffer of bounded size.
+"""Observed values of many columns, gathered from blocks of rows in bounded memory.
 
 The blocks come as they lie in a store, rows x columns with missing values in most places. Each is compacted at once,
-column by column, so what is held is what was observed. When the buffer cannot take more, the last half of the columns
+column by column, so what is held is what was observed. When the memory cannot take more, the last half of the columns
 is given up, to be gathered in another run.
 """
 
@@ -18,23 +18,28 @@ ALL_BINS = 2**15
 
 
 class Columns:
-    """Values of the first `width` columns on two sides, foreground (0) and background (1).
+    """Values of some columns on two sides, foreground (0) and background (1).
 
     Args:
-        width: columns; less after the buffer was full.
-        capacity: values that the buffer can hold; must hold all rows of one column.
+        width: columns; less after the memory was full.
+        rows: of both sides together, at most.
+        first: where these columns begin in the blocks.
         least: smaller values are dropped as if missing; NaN drops all.
+        memory: bytes for what is held, at least `needed_bytes` of one column; None = as much as it takes.
 
     Attributes:
         width: columns still held.
     """
 
-    def __init__(self, width: int, *, capacity: int, least: float = -np.inf) -> None:
+    def __init__(
+        self, width: int, *, rows: int, first: int = 0, least: float = -np.inf, memory: int | None = None
+    ) -> None:
         self.width = width
+        self._first = first
         self._least = np.float32(least)
-        self._values = np.empty(
-            capacity + 1, np.float32
-        )  # pages that are never written take no memory; 1 for the kernel
+        self._memory = needed_bytes(width, rows=rows) if memory is None else memory
+        # Pages that are never written take no memory. One more value, because the kernel writes before it looks.
+        self._values = np.empty(min(rows * width, self._memory // 4) + 1, np.float32)
         self._used = 0
         self._blocks: list[tuple[int, int, np.ndarray]] = []  # side, start in the buffer, int64 (width,) counts
         self._histogram = np.zeros((width, BINS + 1), np.int32)  # the last bin takes what is not counted
@@ -44,27 +49,28 @@ class Columns:
 
         Args:
             side: 0 or 1.
-            block: float32 (rows, at least width), NaN = missing.
+            block: float32 (rows, all columns), contiguous, NaN = missing.
             distance: int16, likewise, of the values, signed; its size is counted.
 
         Raises:
-            ValueError: the buffer cannot hold one column, or the values are not float32.
+            ValueError: the memory cannot hold one column, there are more rows than announced, or no float32 values.
         """
         if block.dtype != np.float32:
             raise ValueError(f"expected float32, found {block.dtype}")
-        while self._used + len(block) * self.width >= len(self._values) and self.width > 1:
+        bins = self._bins(distance)
+        while self._bytes(len(block), bins) > self._memory:
+            if self.width <= 1:
+                raise ValueError(f"{self._memory} bytes cannot hold one column")
             self._halve()
         if self._used + len(block) * self.width >= len(self._values):
-            raise ValueError(f"a buffer of {len(self._values)} values cannot hold one column")
+            raise ValueError("more rows than were announced")
         counts = np.zeros(self.width, np.int64)
+        where = (self._first, self._least, self._values, self._used, counts)
         if distance is None:
-            used = compiled().gather(block, self._least, self._values, self._used, counts)
+            used = compiled().gather(block, *where)
         else:
-            # The size of -32,768 (missing) stays negative in 16 bits, so it is below every other.
-            self._widen(int(np.abs(distance[:, : self.width]).max(initial=0)))
-            used = compiled().gather_with_distance(
-                block, distance, self._least, self._values, self._used, counts, self._histogram
-            )
+            self._widen(bins)
+            used = compiled().gather_with_distance(block, distance, *where, self._histogram)
         self._blocks.append((side, self._used, counts))
         self._used = used
 
@@ -109,9 +115,14 @@ class Columns:
     def _of(self, side: int) -> list[tuple[int, int, np.ndarray]]:
         return [entry for entry in self._blocks if entry[0] == side]
 
+    def _bytes(self, rows: int, bins: int) -> int:
+        """Memory after a block of so many rows, of which all is observed; histograms lie twice while they widen."""
+        return 4 * (self._used + rows * self.width) + 8 * self.width * (bins + 1)
+
     def _halve(self) -> None:
         """Give up the last half of the columns and close the gaps."""
         self.width = (self.width + 1) // 2
+        self._histogram = self._histogram[: self.width].copy()
         used, kept = 0, []
         for side, start, counts in self._blocks:
             counts = counts[: self.width]
@@ -121,27 +132,27 @@ class Columns:
             used += size
         self._blocks, self._used = kept, used
 
-    def _widen(self, largest: int) -> None:
-        """Let the histogram count distances up to `largest`."""
+    def _bins(self, distance: np.ndarray | None) -> int:
+        """Bins that the histograms need for these distances."""
         bins = self._histogram.shape[1] - 1
-        if largest < bins:
-            return
-        while bins <= largest:
-            bins *= 2
-        wider = np.zeros((len(self._histogram), bins + 1), np.int32)
-        wider[:, : self._histogram.shape[1] - 1] = self._histogram[:, :-1]
-        self._histogram = wider
+        if distance is not None:
+            # The size of -32,768 (missing) stays negative in 16 bits, so it is below every other.
+            columns = distance[:, self._first : self._first + self.width]
+            while bins <= int(np.abs(columns).max(initial=0)):
+                bins *= 2
+        return bins
+
+    def _widen(self, bins: int) -> None:
+        old = self._histogram.shape[1] - 1
+        if bins > old:
+            wider = np.zeros((self.width, bins + 1), np.int32)
+            wider[:, :old] = self._histogram[:, :old]
+            self._histogram = wider
 
 
-def working_bytes(columns: int, *, rows: int) -> int:
-    """Memory that `Columns` and the test need beside the buffer, at most.
-
-    Args:
-        columns: at first.
-        rows: of both sides together.
-    """
-    histograms = columns * (ALL_BINS + 1) * 4 * 2  # twice while they are widened
-    return histograms + rows * 4 * 2  # the sorted keys of a column, and its two sides merged
+def needed_bytes(width: int, *, rows: int) -> int:
+    """Memory with which `Columns` never gives up a column, whatever is observed."""
+    return 4 * rows * width + 8 * width * (ALL_BINS + 1)
 
 
 def values_of(keys: np.ndarray) -> np.ndarray:
@@ -167,7 +178,7 @@ def compiled() -> _Compiled:
     return _Compiled(compile_(_gather), compile_(_gather_with_distance), compile_(_collect))
 
 
-def _gather(block: np.ndarray, least: np.float32, values: np.ndarray, used: int, counts: np.ndarray) -> int:
+def _gather(block: np.ndarray, first: int, least: np.float32, values: np.ndarray, used: int, counts: np.ndarray) -> int:
     """Append each column's values that are at least `least` (no NaN is); the new end of `values`."""
     rows, width = len(block), len(counts)
     tile = np.empty((TILE, rows), np.float32)
@@ -175,11 +186,11 @@ def _gather(block: np.ndarray, least: np.float32, values: np.ndarray, used: int,
         if begin + TILE <= width:
             for row in range(rows):
                 for column in range(TILE):  # of a length known when compiled
-                    tile[column, row] = block[row, begin + column]
+                    tile[column, row] = block[row, first + begin + column]
         else:
             for row in range(rows):
                 for column in range(width - begin):
-                    tile[column, row] = block[row, begin + column]
+                    tile[column, row] = block[row, first + begin + column]
         for column in range(min(TILE, width - begin)):
             end = used
             for row in range(rows):
@@ -194,6 +205,7 @@ def _gather(block: np.ndarray, least: np.float32, values: np.ndarray, used: int,
 def _gather_with_distance(
     block: np.ndarray,
     distance: np.ndarray,
+    first: int,
     least: np.float32,
     values: np.ndarray,
     used: int,
@@ -207,13 +219,13 @@ def _gather_with_distance(
         if begin + TILE <= width:
             for row in range(rows):
                 for column in range(TILE):
-                    tile[column, row] = block[row, begin + column]
-                    apart[column, row] = distance[row, begin + column]
+                    tile[column, row] = block[row, first + begin + column]
+                    apart[column, row] = distance[row, first + begin + column]
         else:
             for row in range(rows):
                 for column in range(width - begin):
-                    tile[column, row] = block[row, begin + column]
-                    apart[column, row] = distance[row, begin + column]
+                    tile[column, row] = block[row, first + begin + column]
+                    apart[column, row] = distance[row, first + begin + column]
         for column in range(min(TILE, width - begin)):
             end = used
             for row in range(rows):

@@ -52,7 +52,7 @@ def mann_whitney(foreground: np.ndarray, background: np.ndarray) -> RankTest:
     """
     if foreground.shape[1] != background.shape[1]:
         raise ValueError(f"foreground has {foreground.shape[1]} columns, background {background.shape[1]}")
-    columns = Columns(foreground.shape[1], capacity=foreground.size + background.size)
+    columns = Columns(foreground.shape[1], rows=len(foreground) + len(background))
     for side, block in enumerate((foreground, background)):
         columns.add(side, np.ascontiguousarray(block))
     return compare(columns)
@@ -144,7 +144,7 @@ def _compiled() -> _Compiled:
 
 def warm_up() -> None:
     """Compile now, for instance before threads start that would all wait for it."""
-    columns = Columns(1, capacity=2)
+    columns = Columns(1, rows=2)
     columns.add(0, np.zeros((1, 1), np.float32), np.zeros((1, 1), np.int16))
     columns.add(1, np.zeros((1, 1), np.float32))
     compare(columns)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from satori_hpc.core import rank_test
-from satori_hpc.core.columns import BINS, MISSING_DISTANCE, Columns, values_of
+from satori_hpc.core.columns import BINS, MISSING_DISTANCE, Columns, needed_bytes, values_of
 
 NAN = np.float32(np.nan)
 
@@ -15,9 +15,9 @@ def sample(rng: np.random.Generator, rows: int, columns: int, *, present: float 
     return values
 
 
-def gathered(sides: tuple[np.ndarray, np.ndarray], *, step: int, capacity: int | None = None) -> Columns:
+def gathered(sides: tuple[np.ndarray, np.ndarray], *, step: int, memory: int | None = None) -> Columns:
     width = sides[0].shape[1]
-    columns = Columns(width, capacity=capacity or sides[0].size + sides[1].size)
+    columns = Columns(width, rows=len(sides[0]) + len(sides[1]), memory=memory)
     for side, values in enumerate(sides):
         for first in range(0, len(values), step):
             columns.add(side, np.ascontiguousarray(values[first : first + step]))
@@ -45,28 +45,61 @@ def test_blocks_of_rows_do_not_change_a_bit(step: int) -> None:
         np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
 
 
-@pytest.mark.parametrize("capacity", [150, 400, 900, 1500])
-def test_a_full_buffer_gives_up_the_last_columns_and_keeps_the_first(capacity: int) -> None:
+@pytest.mark.parametrize("per_column", [9_000, 9_300])
+@pytest.mark.parametrize("columns", [1, 3, 8, 17])
+def test_full_memory_gives_up_the_last_columns_and_keeps_the_first(columns: int, per_column: int) -> None:
     rng = np.random.default_rng(3)
     sides = sample(rng, 100, 24), sample(rng, 50, 24)
-    columns = gathered(sides, step=20, capacity=capacity)
-    assert 1 <= columns.width < 24
-    whole, found = rank_test.mann_whitney(*sides), rank_test.compare(columns)
-    np.testing.assert_array_equal(found.p, whole.p[: columns.width])
-    np.testing.assert_array_equal(found.n_bg, whole.n_bg[: columns.width])
+    held = gathered(sides, step=20, memory=columns * per_column)
+    assert 1 <= held.width < 24
+    whole, found = rank_test.mann_whitney(*sides), rank_test.compare(held)
+    np.testing.assert_array_equal(found.p, whole.p[: held.width])
+    np.testing.assert_array_equal(found.n_bg, whole.n_bg[: held.width])
 
 
-def test_a_buffer_too_small_for_one_column_is_refused() -> None:
+def test_the_next_run_of_columns_begins_where_the_last_ended() -> None:
+    rng = np.random.default_rng(6)
+    sides = sample(rng, 100, 24), sample(rng, 50, 24)
+    distance = rng.integers(-2_000, 2_000, sides[0].shape).astype(np.int16)
+    found, medians, first = [], [], 0
+    while first < 24:
+        columns = Columns(24 - first, rows=150, first=first, memory=200_000)
+        columns.add(0, sides[0][:40], distance[:40])
+        columns.add(0, sides[0][40:], distance[40:])
+        columns.add(1, sides[1])
+        found.append(rank_test.compare(columns).p)
+        medians.append(columns.median_distances())
+        first += columns.width
+    assert len(found) > 2
+    np.testing.assert_array_equal(np.concatenate(found), rank_test.mann_whitney(*sides).p)
+    sizes = np.where(np.isnan(sides[0]), np.nan, abs(distance.astype(float)))
+    np.testing.assert_array_equal(np.concatenate(medians), np.nanmedian(sizes, axis=0))
+
+
+def test_what_is_needed_holds_all_columns_and_too_little_is_refused() -> None:
+    ones = np.ones((60, 5), np.float32)
+    distance = np.full((60, 5), -32_767, np.int16)
+    columns = Columns(5, rows=120, memory=needed_bytes(5, rows=120))
+    columns.add(0, ones, distance)
+    columns.add(1, ones)
+    assert columns.width == 5
+    single = Columns(5, rows=120, memory=needed_bytes(1, rows=120))
+    single.add(0, ones, distance)
+    single.add(1, ones)
+    assert single.width == 1
     with pytest.raises(ValueError, match="cannot hold one column"):
-        gathered((np.ones((60, 3), np.float32), np.ones((60, 3), np.float32)), step=20, capacity=119)
-    assert gathered((np.ones((60, 3), np.float32), np.ones((60, 3), np.float32)), step=20, capacity=120).width == 1
+        Columns(5, rows=120, memory=8_000).add(0, ones)
+    with pytest.raises(ValueError, match="more rows"):
+        Columns(5, rows=59).add(0, ones)
+    with pytest.raises(ValueError, match="float32"):
+        Columns(5, rows=60).add(0, ones.astype(float))
 
 
 @pytest.mark.parametrize("least", [-0.5, 0.0, 3.0, np.nan])
 def test_values_below_the_least_are_dropped(least: float) -> None:
     rng = np.random.default_rng(4)
     values = sample(rng, 80, 9)
-    columns = Columns(9, capacity=values.size, least=least)
+    columns = Columns(9, rows=len(values), least=least)
     columns.add(0, values)
     with np.errstate(invalid="ignore"):
         np.testing.assert_array_equal(columns.counts(0), (values >= np.float32(least)).sum(axis=0))
@@ -83,7 +116,7 @@ def test_median_distances_count_sizes_of_kept_values() -> None:
     values[:, 6] = NAN
     assert abs(distance[np.isfinite(values)]).max() > BINS
     for least in (-np.inf, 0.0):
-        columns = Columns(13, capacity=values.size, least=least)
+        columns = Columns(13, rows=len(values), least=least)
         for first in range(0, 120, 50):
             columns.add(0, values[first : first + 50], distance[first : first + 50])
         found = columns.median_distances()

@@ -1,0 +1,215 @@
+"""Independent tasks on Dask: on threads, on processes of this node, or on a cluster that is running already.
+
+A task is a function that workers can import and a few paths and numbers; it leaves its result on disk. What Dask is
+asked for is therefore little: to hand tasks out, and to tell when one cannot be done.
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from satori_hpc import memory
+from satori_hpc.errors import SatoriError
+from satori_hpc.log import logger, progress
+from satori_hpc.world import Runtime
+
+SHARE = 0.8  # of the job's memory, when no bound is given
+SLACK_BYTES = 24 * 2**20  # per task: what the allocator keeps, tables, messages
+WORKER_BYTES = 400 * 2**20  # a worker process before it does anything: interpreter, libraries, compiled loops
+SECONDS_FOR_WORKERS = 60
+Tasks = dict[str, tuple[Any, ...]]  # name for people -> arguments
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Where tasks can run.
+
+    Attributes:
+        task_bytes: memory that each task may use.
+        run: (function, tasks, what) -> None; does all tasks, telling the progress of `what`.
+    """
+
+    task_bytes: int
+    run: Callable[[Callable[..., Any], Tasks, str], None]
+
+
+@contextlib.contextmanager
+def pool(runtime: Runtime, *, tasks: int, least_bytes: int) -> Iterator[Pool]:
+    """Open what the runtime asks for; closed with all its processes and files when the block ends, however it does.
+
+    Args:
+        runtime: threads, memory, cluster and scheduler_file count here.
+        tasks: how many there will be.
+        least_bytes: memory without which a task cannot work.
+
+    Raises:
+        SatoriError: there is too little memory for a single task, or the cluster cannot be reached.
+    """
+    if runtime.scheduler_file is not None:
+        opened = _on_scheduler(runtime, runtime.scheduler_file, least_bytes=least_bytes)
+    elif runtime.cluster == "local":
+        opened = _on_processes(runtime, tasks=tasks, least_bytes=least_bytes)
+    else:
+        opened = _on_threads(runtime, tasks=tasks, least_bytes=least_bytes)
+    with opened as found:
+        logger.debug("%s of memory for each task", memory.show(found.task_bytes))
+        yield found
+
+
+def call(name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    """Do one task; what it raises names it."""
+    try:
+        function(*arguments)
+    except SatoriError:
+        raise
+    except MemoryError:
+        raise SatoriError(f"{name}: the memory is used up; give more of it, or fewer --threads") from None
+    except Exception as error:
+        raise SatoriError(f"{name}: {type(error).__name__}: {error}") from error
+
+
+def shares(runtime: Runtime, *, tasks: int, least_bytes: int, base_bytes: int, worker_bytes: int) -> tuple[int, int]:
+    """(workers, bytes for the task of each): as many workers as there are threads, tasks, and memory for.
+
+    Args:
+        runtime: its threads, and its memory: of all processes together.
+        tasks: how many there will be.
+        least_bytes: memory without which a task cannot work.
+        base_bytes: what this process holds already.
+        worker_bytes: what each worker needs beside its task.
+
+    Raises:
+        SatoriError: too little memory for one worker.
+    """
+    total = runtime.memory or int(SHARE * memory.limit_bytes())
+    workers = max(1, min(runtime.cpu_threads(), tasks))
+    while True:
+        task_bytes = (total - base_bytes) // workers - worker_bytes - SLACK_BYTES
+        if task_bytes >= least_bytes:
+            return workers, task_bytes
+        if workers == 1:
+            needed = base_bytes + worker_bytes + SLACK_BYTES + least_bytes
+            raise SatoriError(
+                f"reducing needs at least {memory.show(needed)} of memory here; "
+                + (f"--memory is {memory.show(total)}" if runtime.memory else f"this job has {memory.show(total)}")
+            )
+        workers -= 1
+
+
+@contextlib.contextmanager
+def _on_threads(runtime: Runtime, *, tasks: int, least_bytes: int) -> Iterator[Pool]:
+    import dask
+    from dask.callbacks import Callback
+
+    resident = int(psutil.Process().memory_info().rss)
+    workers, task_bytes = shares(runtime, tasks=tasks, least_bytes=least_bytes, base_bytes=resident, worker_bytes=0)
+
+    def run(function: Callable[..., Any], tasks: Tasks, what: str) -> None:
+        delayed = dask.delayed(call, pure=False)
+        ticks = progress(range(len(tasks)), what=what, unit="block")
+        next(ticks, None)
+        with Callback(posttask=lambda *_: next(ticks, None)):
+            dask.compute(
+                *[delayed(name, function, arguments) for name, arguments in tasks.items()],
+                scheduler="threads",
+                num_workers=workers,
+            )
+
+    yield Pool(task_bytes, run)
+
+
+@contextlib.contextmanager
+def _on_processes(runtime: Runtime, *, tasks: int, least_bytes: int) -> Iterator[Pool]:
+    import dask
+    from distributed import Client, LocalCluster
+
+    resident = int(psutil.Process().memory_info().rss)
+    workers, task_bytes = shares(
+        runtime, tasks=tasks, least_bytes=least_bytes, base_bytes=resident, worker_bytes=WORKER_BYTES
+    )
+    scratch = os.environ.get("SLURM_TMPDIR") or tempfile.gettempdir()  # which is $TMPDIR where that is set
+    quiet = {
+        # What a worker holds is not Dask's to spill; at its limit it is ended, and says so.
+        **{f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")},
+        "distributed.worker.memory.terminate": 0.98,
+        "distributed.admin.tick.limit": "1h",  # compiling holds the interpreter; no reason to warn
+    }
+    with (
+        tempfile.TemporaryDirectory(prefix="satori-hpc-", dir=scratch, ignore_cleanup_errors=True) as folder,
+        dask.config.set(quiet),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=WORKER_BYTES + SLACK_BYTES + task_bytes,
+            local_directory=folder,
+            dashboard_address=None,
+            silence_logs="CRITICAL",
+        ) as local,
+        Client(local, set_as_default=False) as client,
+    ):
+        yield Pool(task_bytes, _runner(client))
+
+
+@contextlib.contextmanager
+def _on_scheduler(runtime: Runtime, file: Path, *, least_bytes: int) -> Iterator[Pool]:
+    from distributed import Client
+
+    if not file.exists():
+        raise SatoriError(f"--scheduler-file {file}: no such file; the scheduler writes it when it starts")
+    try:
+        client = Client(scheduler_file=str(file), set_as_default=False, timeout=SECONDS_FOR_WORKERS)
+    except (OSError, ValueError, KeyError) as error:
+        raise SatoriError(f"--scheduler-file {file}: the scheduler cannot be reached ({error})") from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=SECONDS_FOR_WORKERS)
+        except TimeoutError:
+            raise SatoriError(f"--scheduler-file {file}: no worker joined in {SECONDS_FOR_WORKERS} s") from None
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        limit = min(
+            (runtime.memory or int(SHARE * (worker["memory_limit"] or memory.limit_bytes()))) // worker["nthreads"]
+            for worker in workers
+        )
+        task_bytes = limit - WORKER_BYTES - SLACK_BYTES
+        if task_bytes < least_bytes:
+            raise SatoriError(
+                f"--scheduler-file {file}: a thread of a worker has {memory.show(limit)} of memory, reducing needs "
+                f"{memory.show(least_bytes + WORKER_BYTES + SLACK_BYTES)}; start workers with fewer threads"
+            )
+        yield Pool(task_bytes, _runner(client))
+
+
+def _runner(client: Any) -> Callable[[Callable[..., Any], Tasks, str], None]:
+    from distributed import KilledWorker, as_completed
+
+    def run(function: Callable[..., Any], tasks: Tasks, what: str) -> None:
+        futures = {
+            client.submit(call, name, function, arguments, pure=False): name for name, arguments in tasks.items()
+        }
+        try:
+            for future in progress(as_completed(futures), what=what, total=len(futures), unit="block"):
+                error = future.exception() if future.status != "cancelled" else None
+                if isinstance(error, SatoriError):
+                    raise error
+                if isinstance(error, KilledWorker):
+                    raise SatoriError(
+                        f"{futures[future]}: its worker died {error.allowed_failures + 1} times, perhaps for using too "
+                        "much memory; what is finished is kept: run the same command again with more --memory or fewer "
+                        "--threads"
+                    )
+                if future.status != "finished":
+                    raise SatoriError(
+                        f"{futures[future]}: {'lost with its scheduler' if error is None else error!r}; what is "
+                        "finished is kept: run the same command again"
+                    )
+        finally:
+            client.cancel(list(futures))
+
+    return run

@@ -1,0 +1,48 @@
+"""Score stores with known content, for tests of what reads them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from satori_hpc.stores import scores
+from satori_hpc.stores.score_plan import Plan
+from satori_hpc.stores.scores import ScoreStore
+
+
+def make_store(
+    path: Path,
+    foreground: np.ndarray,
+    background: np.ndarray,
+    *,
+    filters: int,
+    shard_examples: int = 64,
+    chunk_pairs: int = 7,
+) -> ScoreStore:
+    """A finished store with these scores; the distance of an entry is 4 x its row, negative in every second row."""
+    sides = {"foreground": foreground, "background": background}
+    plan = Plan(
+        method="attention",
+        filters=filters,
+        foreground=np.arange(len(foreground)),
+        background=np.arange(len(background)),
+        background_source="background",
+        dataset_examples=len(foreground),
+        shard_examples=shard_examples,
+        chunk_pairs=chunk_pairs,
+        pool=4,
+        padding=6,
+        width=13,
+        selection={},
+        digests={},
+    )
+    store = scores.create_or_resume(path, plan)
+    for group, partition in store.pending():
+        first, last = store.partitions(group)[partition]
+        part = sides[group][first:last]
+        rows = np.arange(first, last)[:, None]
+        missing = np.isnan(part)
+        distance = np.where(missing, -(2**15), 4 * rows % 30_000 * np.where(rows % 2, -1, 1)).astype(np.int16)
+        position = np.where(missing, -(2**15), 0).astype(np.int16)
+        store.write_partition(group, partition, score=part, distance=distance, position=position, sites=0)
+    store.finalise()
+    return scores.open_complete(path)
