@@ -1,0 +1,479 @@
+"""The score stage: the same bytes however it is run, within the memory it may have, and clear words when it cannot."""
+
+import dataclasses
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from satori_hpc import memory, provenance
+from satori_hpc.errors import ArtefactError, SatoriError
+from satori_hpc.run import Run
+from satori_hpc.scoring import PairScores
+from satori_hpc.stages import motifs, prepare, score, score_memory, train
+from satori_hpc.stores import atomic, dataset, predictions, scores
+from satori_hpc.stores.score_plan import GROUPS, MISSING, shard_examples_for
+from satori_hpc.stores.scores import ScoreStore
+from satori_hpc.world import Runtime, World
+from tests import tiny
+
+RUNTIME = Runtime(device="cpu", threads=1)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A tiny run up to its motifs."""
+    run = tiny.make_run(tmp_path_factory.mktemp("trained") / "run")
+    for stage in (prepare.prepare, train.train, motifs.motifs):
+        stage(run, RUNTIME)
+    return run
+
+
+@pytest.fixture(scope="module")
+def expected(base: Run) -> str:
+    """Digest of the undisturbed store."""
+    score.score(base, RUNTIME)
+    digest = store_digest(base)
+    atomic.remove(base.scores("attention").parent)
+    return digest
+
+
+@pytest.fixture
+def trained(base: Run, tmp_path: Path) -> Run:
+    """A copy of that run, without scores."""
+    shutil.copytree(base.path, tmp_path / "run", ignore=shutil.ignore_patterns("scores"))
+    return Run(path=tmp_path / "run", config=base.config)
+
+
+def store_digest(run: Run) -> str:
+    path = run.scores("attention")
+    return provenance.digest_of(provenance.listing(path, [path]))
+
+
+def with_score(run: Run, **keys: Any) -> Run:
+    changed = dataclasses.replace(run.config, score=dataclasses.replace(run.config.score, **keys))
+    return Run(path=run.path, config=changed)
+
+
+def make_multilabel(run: Run) -> np.ndarray:
+    """Give a run two labels and twins in reversed order; the probabilities (E, 2)."""
+    data = dataset.read(run.dataset)
+    labels = np.stack([data.labels[:, 0], 1 - data.labels[:, 0]], axis=1)
+    data = dataclasses.replace(data, labels=labels, targets=["a", "b"], task="multilabel")
+    dataset.write(run.dataset, data)
+    order = np.arange(data.examples)[::-1]
+    twins = dataclasses.replace(
+        data.take(order, tokens=data.tokens[order][:, ::-1].copy()), names=[data.names[row] for row in order]
+    )
+    dataset.write(run.background, twins)
+    logits, _ = predictions.read(run.predictions)
+    probability = np.random.default_rng(3).random((data.examples, 2), dtype=np.float32)
+    predictions.write(run.predictions, logits=np.repeat(logits[:, :1], 2, axis=1), probability=probability)
+    return probability
+
+
+def test_the_summary_and_the_store_say_the_same(base: Run, trained: Run, expected: str) -> None:
+    summary = score.score(trained, RUNTIME)
+    assert store_digest(trained) == expected
+    assert summary["foreground_examples"] + summary["background_examples"] == 180
+    found = summary["attention"]
+    assert (found["pairs"], found["scored"], found["kept"], summary["ranks"]) == (66, found["partitions"], 0, 1)
+    store = scores.open_complete(trained.scores("attention"), verify=True)
+    shards = {k: v for k, v in provenance.listing(trained.path, [store.path]).items() if "/c/" in k and "/score/" in k}
+    assert shards
+    for name, entry in shards.items():
+        assert summary["files"][name] == {key: entry[key] for key in ("bytes", "sha256")}
+    assert len(summary["files"]) == 3 * found["partitions"]
+    model = trained.config.model
+    assert [store.attributes[key] for key in ("pool", "padding", "width")] == [
+        model.pool,
+        model.width // 2,
+        model.width,
+    ]
+    assert store.attributes["selection"] == {
+        "task": "binary",
+        "split": "test",
+        "use_all": True,
+        "max_examples": 5000,
+        "seed": 1,
+    }
+    again = score.score(trained, RUNTIME)
+    assert (again["attention"]["scored"], again["attention"]["kept"]) == (0, found["partitions"])
+    assert again["attention"]["foreground"] == found["foreground"]
+    assert store_digest(trained) == expected
+
+
+def test_distance_and_position_stand_where_the_scores_do(trained: Run) -> None:
+    score.score(trained, RUNTIME)
+    store = scores.open_complete(trained.scores("attention"))
+    for group in GROUPS:
+        value, distance = store.read_pair_block(group, 0, store.pairs)
+        position = store._read("position", group, 0, store.pairs)
+        observed = ~np.isnan(value)
+        assert observed.any()
+        np.testing.assert_array_equal(observed, distance != MISSING)
+        np.testing.assert_array_equal(observed, position != MISSING)
+        other = position[observed].astype(int) + distance[observed]
+        assert min(position[observed].min(), other.min()) >= 0
+        assert max(position[observed].max(), other.max()) < 120
+        assert (distance[observed] < 0).any()
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_threads_do_not_change_a_byte(trained: Run, expected: str, threads: int) -> None:
+    before = torch.get_num_threads()
+    score.score(trained, dataclasses.replace(RUNTIME, threads=threads))
+    assert store_digest(trained) == expected
+    assert torch.get_num_threads() == before
+
+
+def test_threads_of_a_larger_network_do_not_change_a_bit() -> None:
+    """Where the last bits do follow from threads and batches, unlike in the tiny run."""
+    code = """
+import hashlib, sys
+import numpy as np, torch
+from satori_hpc import models
+from satori_hpc.config import Model
+from satori_hpc.scoring import build
+from satori_hpc.stages.score_slices import Slices
+torch.set_num_threads(2)
+torch.manual_seed(1)
+model = models.build(Model(filters=64), length=300, targets=1, task="binary", entropy=0.0).eval()
+tokens = np.random.default_rng(1).integers(0, 4, (40, 300), dtype=np.uint8)
+scorer = build("attention", model, threshold=torch.full((64,), 0.4))
+with Slices(scorer, size=scorer.slice_size, workers=int(sys.argv[1]), poke=lambda: None) as slices:
+    out = [np.empty((40, 2016), dtype) for dtype in (np.float32, np.int16, np.int16)]
+    sites = slices.score(tokens, score=out[0], distance=out[1], position=out[2])
+assert np.isfinite(out[0]).any()
+print(sites, *(hashlib.sha256(array.tobytes()).hexdigest() for array in out))
+"""
+    found = {
+        subprocess.run([sys.executable, "-c", code, workers], capture_output=True, text=True, check=True).stdout
+        for workers in ("1", "3")
+    }
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("survived", [0, 2])
+def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
+    trained: Run, expected: str, monkeypatch: pytest.MonkeyPatch, survived: int
+) -> None:
+    honest, written = ScoreStore.write_partition, []
+
+    def kill(self: ScoreStore, *args: Any, **more: Any) -> None:
+        if len(written) == survived:
+            raise KeyboardInterrupt
+        honest(self, *args, **more)
+        written.append(1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ScoreStore, "write_partition", kill)
+        with pytest.raises(KeyboardInterrupt):
+            score.score(trained, RUNTIME)
+    store = ScoreStore(trained.scores("attention"))
+    assert not store.complete
+    leftover = store.shard_path("foreground", "score", 1).parent / ".0.12345678.partial"
+    leftover.parent.mkdir(parents=True, exist_ok=True)
+    leftover.write_bytes(b"half a shard")
+    found = score.score(trained, dataclasses.replace(RUNTIME, threads=2))["attention"]
+    assert found["kept"] == survived
+    assert not leftover.exists()
+    assert store_digest(trained) == expected
+
+
+def test_a_job_array_ends_in_the_same_bytes(trained: Run, expected: str) -> None:
+    told = score.plan(trained, RUNTIME, replace=False)["attention"]
+    number = sum(told["partitions"].values())
+    assert number == 4
+    with pytest.raises(ArtefactError, match=r"4 partitions are not done(.|\n)*foreground partition 0"):
+        score.finalise(trained, RUNTIME)
+    assert score.partitions(trained, RUNTIME, [2, 3]) == {"scored": 2, "kept": 0, "partitions": 4}
+    assert score.plan(trained, RUNTIME, replace=False)["attention"] == {
+        **told,
+        "memory_per_rank": score.plan(trained, RUNTIME, replace=False)["attention"]["memory_per_rank"],
+    }
+    store = ScoreStore(trained.scores("attention"))
+    other = store.shard_path("foreground", "score", 0).parent / ".0.abcdef01.partial"  # another task is writing it
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"half")
+    assert score.partitions(trained, RUNTIME, [1, 2]) == {"scored": 1, "kept": 1, "partitions": 4}
+    assert other.exists()
+    shard = store.shard_path("foreground", "distance", 1)
+    shard.write_bytes(shard.read_bytes()[:-1])
+    assert score.partitions(trained, RUNTIME, [0, 1])["scored"] == 2
+    found = score.finalise(trained, RUNTIME)
+    assert found["attention"]["kept"] == 4
+    assert len(found["files"]) == 12
+    assert store_digest(trained) == expected
+    assert sum(1 for path in store.path.rglob("*") if path.is_file()) == told["files"]
+
+
+def test_the_parts_of_a_job_array_know_their_plan(trained: Run) -> None:
+    with pytest.raises(ArtefactError, match=r"no store to score into.*--plan"):
+        score.partitions(trained, RUNTIME, [0])
+    score.plan(trained, RUNTIME, replace=False)
+    with pytest.raises(SatoriError, match="no partition 4, 9: those of .* are 0 to 3"):
+        score.partitions(trained, RUNTIME, [0, 4, 9])
+    score.partitions(trained, RUNTIME, [0])
+    other = with_score(trained, split="valid")
+    for call in (lambda: score.partitions(other, RUNTIME, [0]), lambda: score.finalise(other, RUNTIME)):
+        with pytest.raises(ArtefactError, match="another plan or another model.*--plan --force"):
+            call()
+    with pytest.raises(ArtefactError, match="with 1 partitions done; .*--plan --force"):
+        score.plan(other, RUNTIME, replace=False)
+    assert score.partitions(trained, RUNTIME, [0])["kept"] == 1
+    score.plan(other, RUNTIME, replace=True)
+    assert score.partitions(other, RUNTIME, [0])["scored"] == 1
+
+
+def test_another_model_makes_the_store_anew_and_is_refused_in_parts(trained: Run, expected: str) -> None:
+    score.score(trained, RUNTIME)
+    moved = Run(path=trained.path, config=dataclasses.replace(trained.config, seed=2))
+    train.train(moved, RUNTIME)
+    with pytest.raises(ArtefactError, match="another plan or another model"):
+        score.partitions(moved, RUNTIME, [0])
+    assert store_digest(trained) == expected
+    assert score.score(moved, RUNTIME)["attention"]["kept"] == 0
+    assert store_digest(trained) != expected
+
+
+class Tight:
+    """A scorer in a memory that holds `most` sequences, or one call at a time."""
+
+    def __init__(self, real: Any, *, most: int = 1 << 30, calls: int = 1 << 30) -> None:
+        self.real, self.most, self.calls = real, most, calls
+        self.running, self.sizes = 0, []  # type: ignore[var-annotated]
+        self.slice_size, self.bytes_per_sequence = real.slice_size, real.bytes_per_sequence
+
+    def __call__(self, tokens: torch.Tensor) -> PairScores:
+        self.running += 1
+        try:
+            if len(tokens) > self.most or self.running > self.calls:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            self.sizes.append(len(tokens))
+            found: PairScores = self.real(tokens)
+            return found
+        finally:
+            self.running -= 1
+
+
+def tight(monkeypatch: pytest.MonkeyPatch, **limits: int) -> list[Tight]:
+    made: list[Tight] = []
+    honest = score.scoring.build
+
+    def build(*args: Any, **more: Any) -> Tight:
+        made.append(Tight(honest(*args, **more), **limits))
+        return made[-1]
+
+    monkeypatch.setattr(score.scoring, "build", build)
+    return made
+
+
+def test_slices_too_large_for_the_memory_are_retried_smaller(
+    trained: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    score.score(trained, RUNTIME)
+    whole = scores.open_complete(trained.scores("attention")).read_scores("foreground", 0, 66)
+    atomic.remove(trained.scores("attention"))
+    made = tight(monkeypatch, most=5)
+    with caplog.at_level(logging.WARNING, logger="satori_hpc"):
+        score.score(trained, RUNTIME)
+    assert max(made[0].sizes) == 4
+    assert "from here on 4" in caplog.text
+    assert caplog.text.count("from here on") == 1
+    found = scores.open_complete(trained.scores("attention")).read_scores("foreground", 0, 66)
+    np.testing.assert_allclose(found, whole, rtol=1e-5)
+
+
+def test_a_slice_that_fits_when_alone_keeps_its_bytes(
+    trained: Run, expected: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tight(monkeypatch, calls=1)
+    score.score(trained, dataclasses.replace(RUNTIME, threads=4))
+    assert store_digest(trained) == expected
+    assert "out of memory" not in caplog.text
+
+
+def test_a_memory_that_holds_no_sequence_says_what_was_tried(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    tight(monkeypatch, most=0)
+    with pytest.raises(SatoriError, match="out of memory with a single sequence"):
+        score.score(trained, RUNTIME)
+    monkeypatch.setattr(score_memory, "_warm_up", lambda scorer, model: None)
+    with pytest.raises(
+        SatoriError, match="scoring, foreground partition 0 of attention: out of memory: tried 16 sequences at a time"
+    ):
+        score.score(trained, RUNTIME)
+
+
+def test_what_is_not_about_memory_is_not_retried_and_says_where(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: ScoreStore, group: str, partition: int, **more: Any) -> None:
+        raise ValueError("a bug of ours")
+
+    monkeypatch.setattr(ScoreStore, "write_partition", broken)
+    with pytest.raises(ValueError, match="a bug of ours") as caught:
+        score.score(trained, RUNTIME)
+    assert caught.value.__notes__ == ["while scoring, foreground partition 0 of attention"]
+
+
+def test_little_memory_means_fewer_threads_then_smaller_slices_then_a_refusal(trained: Run) -> None:
+    fit = score_memory.fit
+    assert fit(10**9, each=1000, workers=4, size=16) == (4, 16)
+    assert fit(40_000, each=1000, workers=4, size=16) == (2, 16)
+    assert fit(16_000, each=1000, workers=4, size=16) == (1, 16)
+    assert fit(15_999, each=1000, workers=4, size=16) == (1, 8)
+    assert fit(1_000, each=1000, workers=4, size=16) == (1, 1)
+    assert fit(999, each=1000, workers=4, size=16) is None
+    with pytest.raises(
+        SatoriError, match=r"--memory 64.0 MiB is too little to score 66 pairs: at least .* score.shard_examples"
+    ):
+        score.plan(trained, dataclasses.replace(RUNTIME, memory=memory.parse("64M")), replace=False)
+    told = score.plan(trained, dataclasses.replace(RUNTIME, memory=memory.parse("100G"), threads=3), replace=False)
+    assert (told["attention"]["workers"], told["attention"]["slice"]) == (3, 16)
+    need = told["attention"]["memory_per_rank"]
+    assert need["total"] == sum(need[part] for part in ("process", "model", "buffers", "chunk", "slices"))
+    limit = need["total"] - need["slices"] // 2
+    less = score.plan(trained, dataclasses.replace(RUNTIME, memory=limit, threads=3), replace=False)["attention"]
+    assert less["workers"] < 3
+    assert less["memory_per_rank"]["total"] <= limit
+
+
+MEASURED = """
+import json, sys
+from pathlib import Path
+from satori_hpc.run import Run
+from satori_hpc.stages import score
+from satori_hpc.world import Runtime
+run, runtime = Run.open(sys.argv[1]), Runtime(device="cpu", threads=2)
+told = score.plan(run, runtime, replace=True)["attention"]["memory_per_rank"]
+score.score(run, runtime)
+# Not getrusage: its figure begins with that of the process which started this one.
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(json.dumps([told, 1024 * int(peak.split()[1])]))
+"""
+
+
+def test_the_planned_memory_bounds_the_measured(tmp_path: Path) -> None:
+    """With buffers that weigh something: 150 filters are 11,175 pairs."""
+    run = tiny.make_run(tmp_path / "run")
+    run = tiny.change(
+        run,
+        model={"filters": 150},
+        train={"epochs": 1},
+        prepare={"test_fraction": 0.8},
+        score={"shard_examples": 0, "use_all": True, "chunk_pairs": 256},
+    )
+    for stage in (prepare.prepare, train.train, motifs.motifs):
+        stage(run, RUNTIME)
+    done = subprocess.run([sys.executable, "-c", MEASURED, str(run.path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told, peak = json.loads(done.stdout.splitlines()[-1])
+    assert told["buffers"] > 15 * 2**20
+    assert 0.8 * told["total"] < peak < 1.1 * told["total"]
+
+
+def test_the_geometry_follows_from_the_filters() -> None:
+    assert shard_examples_for(200) == 2048
+    assert shard_examples_for(505) == 256
+    assert shard_examples_for(12) == 4096
+    assert shard_examples_for(5000) == 64
+    for filters in (100, 200, 300, 505):
+        held = 8 * filters * (filters - 1) // 2 * shard_examples_for(filters)
+        assert 96 * 2**20 < held <= 384 * 2**20
+
+
+def test_the_geometry_is_in_the_store(trained: Run) -> None:
+    run = with_score(trained, shard_examples=0)
+    told = score.plan(run, RUNTIME, replace=False)["attention"]
+    assert told["partitions"] == {"foreground": 1, "background": 1}
+    assert told["shard_examples"] == told["examples"]  # a short group is not filled up
+    assert ScoreStore(run.scores("attention")).attributes["shard_examples"] == 4096
+    assert told["bytes_uncompressed"] == 8 * 66 * sum(told["examples"].values())
+
+
+def test_with_several_labels_the_background_is_the_twins_by_name(trained: Run) -> None:
+    run = with_score(trained, use_all=False, min_precision=0.5, label_probability=0.4)
+    probability = make_multilabel(run)
+    data = dataset.read(run.dataset)
+    summary = score.score(run, RUNTIME)
+    store = scores.open_complete(run.scores("attention"))
+    foreground = store.examples("foreground")
+    predicted = probability >= 0.4
+    right = (predicted & (data.labels == 1)).sum(axis=1) >= 0.5 * np.maximum(predicted.sum(axis=1), 1)
+    assert foreground.tolist() == [row for row in data.rows("test") if right[row]]
+    assert summary["foreground_examples"] == summary["background_examples"] == len(foreground)
+    assert store.examples("background").tolist() == (data.examples - 1 - foreground).tolist()
+    assert set(store.selected().tolist()) == {0, 1}
+    true_positive = store.true_positive()
+    assert true_positive is not None
+    np.testing.assert_array_equal(true_positive, (predicted & (data.labels == 1))[foreground])
+    assert true_positive.sum(axis=1).min() >= 1
+    assert store.attributes["selection"]["min_precision"] == 0.5
+    twins = dataset.read(run.background)
+    dataset.write(run.background, dataclasses.replace(twins, names=[f"other{row}" for row in range(twins.examples)]))
+    with pytest.raises(ArtefactError, match=f"no shuffled twin of {len(foreground)} examples"):
+        score.score(run, RUNTIME)
+    atomic.remove(run.background)
+    with pytest.raises(ArtefactError, match="prepare .* --background"):
+        score.score(run, RUNTIME)
+
+
+def test_the_twins_sequences_are_scored(trained: Run) -> None:
+    make_multilabel(trained)
+    score.score(trained, RUNTIME)
+    store = scores.open_complete(trained.scores("attention"))
+    twins = dataset.read(trained.background)
+    work = score._load(trained, RUNTIME)
+    first, last = store.partitions("background")[1]
+    rows = store.examples("background")[first:last]
+    part = work.scorers["attention"](torch.from_numpy(twins.tokens[rows][:16]))
+    np.testing.assert_array_equal(store.read_scores("background", 0, 66)[first : first + 16], part.score.numpy())
+
+
+class Half(World):
+    """The second of two processes that share the work, or the first; they run one after the other here."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank, self.size = rank, 2
+        self.told: list[str] = []
+        self.poked = 0
+
+    def shares(self, items: Any, *, schedule: str) -> Any:
+        yield from items[self.rank :: self.size]
+
+    def lead(self, function: Any) -> Any:
+        done = getattr(function, "__name__", "") == "finalise"  # the other process has not written its part yet
+        return None if done and self.rank == 0 else function()
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value]
+
+    def doing(self, what: str) -> None:
+        self.told.append(what)
+
+    def poke(self) -> None:
+        self.poked += 1
+
+
+def test_a_share_is_scored_by_each_process_which_says_what_it_does(trained: Run) -> None:
+    store_of = ScoreStore
+    plans = score.score_plans.make(trained)
+    store = scores.create_or_resume(trained.scores("attention"), plans[0])
+    work = score._load(trained, RUNTIME)
+    for rank in (0, 1):
+        world = Half(rank)
+        score._fill(store, store.items(), work, dataclasses.replace(RUNTIME, world=world))
+        assert world.told == [
+            *(f"scoring, {group} partition {k} of attention" for group, k in store.items()[rank::2]),
+            "",
+        ]
+        assert world.poked >= 2
+        assert len(store_of(store.path).pending()) == (2 if rank == 0 else 0)
+    store.finalise()
+    scores.open_complete(store.path, verify=True)
