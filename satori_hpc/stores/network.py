@@ -37,7 +37,7 @@ def write(path: Path, *, nodes: pd.DataFrame, edges: pd.DataFrame) -> None:
         nodes: columns NODES.
         edges: columns EDGES; their ends are nodes.
     """
-    import networkx  # type: ignore[import-untyped]  # here: processes that only read or write scores need not wait for it
+    import networkx  # here: processes that only read or write scores need not wait for it
 
     graph = networkx.Graph()
     for node in nodes[list(NODES)].to_dict("records"):
@@ -53,8 +53,4 @@ def write(path: Path, *, nodes: pd.DataFrame, edges: pd.DataFrame) -> None:
 
 def _attributes(row: Mapping[Any, Any]) -> dict[str, Any]:
     """What a node or an edge carries: plain Python values, without the missing ones."""
-    return {
-        str(name): tsv.escape(value) if isinstance(value, str) else value
-        for name, value in row.items()
-        if not (isinstance(value, float) and math.isnan(value))
-    }
+    return {str(name): value for name, value in row.items() if not (isinstance(value, float) and math.isnan(value))}
