@@ -61,3 +61,28 @@ def test_precision_counts_right_predictions_among_all_predictions() -> None:
     assert every.tolist() == [0, 1, 2, 3]
     with pytest.raises(SatoriError, match="min_precision"):
         selection.multilabel(labels, probability, rows=np.array([2, 3]), settings=Score(), seed=1)
+
+
+def test_true_positives_are_predicted_and_true() -> None:
+    labels = np.array([[1, 1, 0], [0, 1, 1]], np.uint8)
+    probability = np.array([[0.5, 0.49, 0.9], [0.8, 0.6, 0.5]], np.float32)
+    found = selection.true_positives(labels, probability, 0.5)
+    assert found.tolist() == [[1, 0, 0], [0, 1, 1]]
+    assert found.dtype == np.uint8
+
+
+def test_the_record_holds_what_the_selection_followed_from() -> None:
+    binary = selection.record(Score(), task="binary", seed=3)
+    assert set(binary) == {
+        "task",
+        "split",
+        "use_all",
+        "max_examples",
+        "positive_probability",
+        "negative_probability",
+        "seed",
+    }
+    assert "positive_probability" not in selection.record(Score(use_all=True), task="binary", seed=3)
+    several = selection.record(Score(), task="multilabel", seed=3)
+    assert (several["label_probability"], several["min_precision"]) == (0.5, 0.5)
+    assert "min_precision" not in selection.record(Score(use_all=True), task="multilabel", seed=3)

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 
 from satori_hpc import provenance
 from satori_hpc.core import pairs
 from satori_hpc.errors import ArtefactError
-from satori_hpc.stores import scores
+from satori_hpc.stores import score_plan, scores
 from satori_hpc.stores.score_plan import MISSING, Plan
 from satori_hpc.stores.scores import ScoreStore
 
@@ -221,3 +222,101 @@ def test_foreign_stores_and_other_versions_are_refused(tmp_path: Path) -> None:
 def test_background_of_another_dataset_is_not_marked_in_this_one(tmp_path: Path) -> None:
     store = scores.create_or_resume(tmp_path / "a.zarr", make_plan(background_source="background"))
     assert set(store.selected().tolist()) == {0, 1}
+
+
+def test_every_damage_has_its_words_and_repairs_just_that(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    store = finished(path)
+    assert [store.complaint(*item) for item in store.items()] == [""] * 5
+    score, position = (store.shard_path("foreground", name, 1) for name in ("score", "position"))
+    marker = path / "markers" / "foreground-1.json"
+    whole = {file: file.read_bytes() for file in (score, position, marker)}
+    other = store.shard_path("foreground", "score", 0).read_bytes()
+    damages: list[tuple[Path, bytes | None, str]] = [
+        (score, whole[score][:0], "foreground/score/c/1/0 has 0 bytes, expected"),
+        (score, whole[score][:1], "has 1 bytes, expected"),
+        (score, whole[score][: len(whole[score]) // 2], "bytes, expected"),
+        (score, whole[score][:-1], "bytes, expected"),
+        (score, b"x" + whole[score][1:], "foreground/score/c/1/0 has other content"),
+        (score, other, "foreground/score/c/1/0 has"),  # two shards swapped
+        (position, None, "foreground/position/c/1/0 is missing"),
+        (marker, None, "not written"),
+        (marker, whole[marker][:30], "markers/foreground-1.json is damaged"),
+        (marker, (path / "markers" / "foreground-0.json").read_bytes(), "markers/foreground-1.json is damaged"),
+        (marker, b"[]", "markers/foreground-1.json is damaged"),
+    ]
+    for file, content, words in damages:
+        if content is None:
+            file.unlink()
+        else:
+            file.write_bytes(content)
+        assert words in store.complaint("foreground", 1)
+        assert store.pending() == [("foreground", 1)]
+        assert store.pending([("background", 0), ("foreground", 0)]) == []
+        fill(store)
+        assert {file: file.read_bytes() for file in whole} == whole
+    store.discard([("background", 1)])
+    assert not store.marked("background", 1)
+    assert store.complaint("background", 1) == "not written"
+
+
+def test_files_and_digest_are_those_of_the_shards(tmp_path: Path) -> None:
+    store = finished(tmp_path / "a.zarr")
+    expected = {
+        name: {key: entry[key] for key in ("bytes", "sha256")}
+        for name, entry in provenance.listing(store.path, [store.path]).items()
+        if "/c/" in name and name.split("/")[1] in score_plan.ARRAYS
+    }
+    assert len(expected) == 15
+    assert store.files() == expected
+    assert sum(1 for file in store.path.rglob("*") if file.is_file()) == store.expected_files()
+    before = store.digest()
+    assert before == finished(tmp_path / "b.zarr").digest()
+    changed = content("background", 1, 1)
+    changed["score"][0, :5] = 0.5
+    store.write_partition("background", 1, **changed)
+    assert store.digest() != before
+
+
+def test_zarr_opens_the_whole_store(tmp_path: Path) -> None:
+    labels = np.random.default_rng(1).integers(0, 2, (7, 3)).astype(np.uint8)
+    store = scores.create_or_resume(tmp_path / "a.zarr", make_plan(true_positive=labels, pool=4, padding=3, width=7))
+    fill(store)
+    store.finalise()
+    root = zarr.open_group(tmp_path / "a.zarr", mode="r")
+    for group in scores.GROUPS:
+        for name in score_plan.ARRAYS:
+            parts = [content(group, k, last - first)[name] for k, (first, last) in enumerate(store.partitions(group))]
+            np.testing.assert_array_equal(root[f"{group}/{name}"][:], np.concatenate(parts))  # type: ignore[index]
+    np.testing.assert_array_equal(root["foreground/true_positive"][:], labels)  # type: ignore[index]
+    np.testing.assert_array_equal(scores.open_complete(store.path).true_positive(), labels)
+    assert [root.attrs[key] for key in ("pool", "padding", "width")] == [4, 3, 7]
+    assert root["foreground/score"].metadata.dimension_names == ("example", "pair")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("change", [{"true_positive": np.ones((7, 2), np.uint8)}, {"selection": {"split": "all"}}])
+def test_another_selection_is_another_plan(tmp_path: Path, change: dict[str, Any]) -> None:
+    finished(tmp_path / "a.zarr")
+    assert scores.open_same(tmp_path / "a.zarr", make_plan()) is not None
+    assert scores.open_same(tmp_path / "a.zarr", make_plan(**change)) is None
+    assert scores.open_same(tmp_path / "b.zarr", make_plan()) is None
+
+
+def test_inner_chunks_are_read_one_by_one(tmp_path: Path) -> None:
+    store = finished(tmp_path / "a.zarr")
+    assert (store.chunks, store.chunk_pairs, store.shard_rows("foreground")) == (5, 8, 3)
+    out = np.empty((3, 8), np.int16)
+    with store.shard("foreground", "position", 2) as shard:
+        shard.read(4, out)
+    np.testing.assert_array_equal(out[:1, :4], content("foreground", 2, 1)["position"][:, 32:])
+    assert (out[1:] == MISSING).all()
+    assert (out[:, 4:] == MISSING).all()
+
+
+def test_a_damaged_shard_is_an_error_of_the_reader_too(tmp_path: Path) -> None:
+    store = finished(tmp_path / "a.zarr")
+    path = shard(store.path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:20] + bytes([whole[20] ^ 1]) + whole[21:])
+    with pytest.raises(ArtefactError, match=r"foreground/score/c/1/0: this shard is damaged"):
+        store.read_scores("foreground", 0, 8)
