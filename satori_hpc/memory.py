@@ -10,6 +10,7 @@ from satori_hpc.errors import SatoriError
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def parse(text: str) -> int:
@@ -40,11 +41,13 @@ def limit_bytes() -> int:
 def _control_groups() -> list[int]:
     """The limits of this process's control group and all above it (versions 1 and 2)."""
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = OWN_CGROUPS.read_text().splitlines()
     except OSError:
         return []
     found = []
     for line in lines:
+        if line.count(":") < 2:
+            continue
         _, controllers, path = line.split(":", 2)
         root, name = (CGROUPS, "memory.max") if not controllers else (CGROUPS / "memory", "memory.limit_in_bytes")
         if controllers and "memory" not in controllers.split(","):

@@ -123,8 +123,9 @@ def _write(path: Path, kind: str, plain: dict[str, Any], tensors: dict[str, Any]
         "plain": json.dumps(plain),
         "tensors": tensors,
     }
-    with atomic.atomic_file(path) as partial:
-        torch.save(content, partial)
+    # To a handle, because torch writes a file's name into it: the same weights must give the same bytes.
+    with atomic.atomic_file(path) as partial, open(partial, "wb") as handle:
+        torch.save(content, handle)
 
 
 def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -53,6 +53,14 @@ def test_round_trip(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["best.pt"]
 
 
+def test_the_same_weights_give_the_same_bytes(tmp_path):
+    torch.manual_seed(1)
+    written(tmp_path / "one" / "best.pt")
+    torch.manual_seed(1)
+    written(tmp_path / "two" / "another.pt")
+    assert (tmp_path / "one" / "best.pt").read_bytes() == (tmp_path / "two" / "another.pt").read_bytes()
+
+
 def refused(path: Path, *words: str) -> str:
     with pytest.raises(ArtefactError) as caught:
         checkpoint.load_model(path, "cpu")
@@ -186,7 +194,7 @@ def test_a_killed_write_leaves_the_old_file(tmp_path, monkeypatch):
     before = path.read_bytes()
 
     def half(content, target):
-        Path(target).write_bytes(b"half")
+        target.write(b"half")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch, "save", half)

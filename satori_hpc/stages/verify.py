@@ -1,0 +1,279 @@
+"""verify: read everything again, and say what is damaged and which command repairs just that.
+
+`status` trusts files whose size and time are as recorded. A disk that fails, a copy that broke off or a program gone
+wrong may leave both as they were: here every byte is compared with its SHA-256.
+"""
+
+import shlex
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from satori_hpc import memory, provenance
+from satori_hpc.errors import ArtefactError
+from satori_hpc.log import progress
+from satori_hpc.run import Run
+from satori_hpc.stages import pipeline
+from satori_hpc.stages.pipeline import Stage
+from satori_hpc.stores import lock, records
+from satori_hpc.stores.records import Record
+from satori_hpc.stores.score_plan import ARRAYS
+from satori_hpc.stores.scores import ScoreStore
+from satori_hpc.world import Runtime
+
+Entry = dict[str, Any]
+SHOWN = 100  # findings spelled out for people
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it was written.
+
+    Attributes:
+        artefact: the file, relative to the run, or the partition of a score store.
+        problem: what is wrong with it.
+        command: what repairs it and leaves the rest alone.
+        partition: the number that `score --partition` takes, if that is all that is needed.
+    """
+
+    artefact: str
+    problem: str
+    command: str
+    partition: int | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `verify` found.
+
+    Attributes:
+        run: the run directory.
+        findings: all damage, in the order of the stages; empty = all is as it was written.
+        notes: what is no damage, such as partitions that nobody has scored yet.
+        stages: stages whose files were compared with their record.
+        files, bytes: what was read.
+    """
+
+    run: Path
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    stages: tuple[str, ...]
+    files: int
+    bytes: int
+
+    def commands(self) -> list[str]:
+        """What repairs everything: each command once, the partitions in one."""
+        numbers = sorted({found.partition for found in self.findings if found.partition is not None})
+        together = f"satori-hpc score {self.run} --partition {','.join(map(str, numbers))}"
+        named = (together if found.partition is not None else found.command for found in self.findings)
+        return list(dict.fromkeys(named))
+
+    def lines(self) -> list[str]:
+        """For people."""
+        lines = [f"{found.artefact}: {found.problem}; repair: {found.command}" for found in self.findings[:SHOWN]]
+        if len(self.findings) > SHOWN:
+            lines.append(f"... and {len(self.findings) - SHOWN} more; --json lists all")
+        lines += self.notes
+        read = f"{self.files} files, {memory.show(self.bytes)}, of {', '.join(self.stages) or 'no finished stage'}"
+        if not self.findings:
+            return [*lines, f"all as it was written: {read}"]
+        lines.append(f"{len(self.findings)} damaged of {read}; to repair all:")
+        return [*lines, *(f"  {command}" for command in self.commands())]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For programs; plain values."""
+        return {
+            "run": str(self.run),
+            "findings": [
+                {"artefact": found.artefact, "problem": found.problem, "command": found.command}
+                for found in self.findings
+            ],
+            "commands": self.commands(),
+            "notes": list(self.notes),
+            "stages": list(self.stages),
+            "files": self.files,
+            "bytes": self.bytes,
+        }
+
+
+def verify(run: Run, runtime: Runtime) -> Report:
+    """Compare every file of every stage that has a record, and every partition that is marked as scored.
+
+    Raises:
+        SatoriError: somebody is at work on the run.
+    """
+    with lock.hold(run.path, what=f"satori-hpc verify {run.path}", shared=True):
+        checks = _Checks(run)
+        checks.collect()
+        return checks.work(threads=runtime.cpu_threads())
+
+
+@dataclass
+class _Checks:
+    """What is to be read, and what is known without reading.
+
+    Attributes:
+        run: the run.
+        jobs: each reads something and returns its bytes, its files and what is wrong with it.
+        notes, stages: of the report.
+    """
+
+    run: Run
+    jobs: list[Callable[[], tuple[int, int, Finding | None]]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    stages: list[str] = field(default_factory=list)
+
+    def work(self, *, threads: int) -> Report:
+        findings, files, total = [], 0, 0
+        with ThreadPoolExecutor(threads) as pool:
+            done = pool.map(lambda job: job(), self.jobs)
+            for read, count, finding in progress(done, what="verify", total=len(self.jobs), unit="file"):
+                total, files = total + read, files + count
+                if finding is not None:
+                    findings.append(finding)
+        return Report(self.run.path, tuple(findings), tuple(self.notes), tuple(self.stages), files, total)
+
+    def collect(self) -> None:
+        for stage in pipeline.STAGES:
+            record = self._record(stage)
+            claimed: set[str] = set()
+            if stage.name == "score":
+                for store, first_number in self._stores(record):
+                    claimed |= self._store(store, first_number, record)
+            if record is None:
+                continue
+            self.stages.append(stage.name)
+            for name, entry in sorted(record.files.items()):
+                if name not in claimed:
+                    self.jobs.append(self._file_job(name, entry, _again(self.run, stage, name)))
+            for name in self._strangers(stage, record):
+                self._add(
+                    Finding(name, "was not there when the stage ended", f"rm {shlex.quote(str(self.run.path / name))}")
+                )
+
+    def _add(self, finding: Finding) -> None:
+        self.jobs.append(lambda: (0, 0, finding))
+
+    def _record(self, stage: Stage) -> Record | None:
+        """The record of a stage, if there is a sound one."""
+        path = self.run.record(stage.name)
+        command = f"rm {shlex.quote(str(path))} && {stage.command(self.run.path)}"
+        try:
+            record = records.read(path)
+        except ArtefactError as error:
+            self._add(Finding(path.relative_to(self.run.path).as_posix(), f"cannot be used ({error})", command))
+            return None
+        if record is not None and record.digest != provenance.digest_of(record.files):
+            name = path.relative_to(self.run.path).as_posix()
+            self._add(Finding(name, "this record is damaged: its digest is not that of its files", command))
+            return None
+        return record
+
+    def _strangers(self, stage: Stage, record: Record) -> list[str]:
+        found = provenance.files_of(stage.outputs(self.run))
+        return sorted({path.relative_to(self.run.path).as_posix() for path in found} - record.files.keys())
+
+    def _file_job(self, name: str, entry: Entry, command: str) -> Callable[[], tuple[int, int, Finding | None]]:
+        def job() -> tuple[int, int, Finding | None]:
+            read, problem = compare(self.run.path / name, entry)
+            return read, 1, Finding(name, problem, command) if problem else None
+
+        return job
+
+    def _stores(self, record: Record | None) -> Iterator[tuple[ScoreStore, int]]:
+        """The score stores whose plan can be trusted, each with the number of its first partition.
+
+        Of the others all files are compared one by one, if there is a record.
+        """
+        for place, method in enumerate(self.run.config.score.methods):
+            path = self.run.scores(method)
+            name = path.relative_to(self.run.path).as_posix()
+            plan = record.files.get(f"{name}/zarr.json") if record is not None else None
+            if not path.exists() or (plan is not None and compare(path / "zarr.json", plan)[1]):
+                continue
+            try:
+                store = ScoreStore(path)
+                # All methods score the same examples, in as many partitions.
+                yield store, place * len(store.items())
+            except (ArtefactError, KeyError, TypeError, ValueError) as error:
+                if record is None:
+                    problem = f"the plan of this store cannot be read ({error})"
+                    self._add(Finding(name, problem, f"satori-hpc score {self.run.path} --force"))
+
+    def _store(self, store: ScoreStore, first_number: int, record: Record | None) -> set[str]:
+        """Add the partitions of a store; the files that they answer for, relative to the run."""
+        finished = record is not None or store.complete
+        claimed: set[str] = set()
+        waiting = 0
+        for number, (group, partition) in enumerate(store.items(), start=first_number):
+            marker = store.path / "markers" / f"{group}-{partition}.json"
+            if not finished and not marker.exists():
+                waiting += 1  # also where a kill came between shard and marker
+                continue
+            shards = [store.shard_path(group, array, partition) for array in ARRAYS]
+            names = [path.relative_to(self.run.path).as_posix() for path in (marker, *shards)]
+            claimed |= set(names)
+            self.jobs.append(self._partition_job(store, group, partition, number, names, record))
+        if waiting:
+            name, command = store.path.relative_to(self.run.path).as_posix(), f"satori-hpc score {self.run.path}"
+            self.notes.append(f"{name}: {waiting} partitions are not scored yet; go on: {command}")
+        return claimed
+
+    def _partition_job(
+        self, store: ScoreStore, group: str, partition: int, number: int, names: list[str], record: Record | None
+    ) -> Callable[[], tuple[int, int, Finding | None]]:
+        """The job of a partition: shards against marker, and the marker (so the shards too) against the record."""
+        where = f"{store.path.relative_to(self.run.path).as_posix()}, {group} partition {partition}"
+        command = f"satori-hpc score {self.run.path} --partition {number}"
+        marker = self.run.path / names[0]
+
+        def job() -> tuple[int, int, Finding | None]:
+            try:
+                problem = store.complaint(group, partition, verify=True)
+            except OSError as error:
+                problem = f"cannot be read ({error})"
+            read = sum(path.stat().st_size for name in names if (path := self.run.path / name).exists())
+            if problem:
+                problem = f"{marker.relative_to(store.path)} is missing" if not marker.exists() else problem
+                return read, len(names), Finding(where, problem, command, number)
+            if record is not None and names[0] in record.files:
+                _, problem = compare(marker, record.files[names[0]])
+                if problem:  # shards and marker agree with each other, so that scoring alone would keep them
+                    problem = f"{marker.relative_to(store.path)} {problem}"
+                    mend = f"rm {shlex.quote(str(marker))} && {command}"
+                    return read, len(names), Finding(where, problem, mend)
+            return read, len(names), None
+
+        return job
+
+
+def compare(path: Path, entry: Entry) -> tuple[int, str]:
+    """Bytes read of a file, and what is wrong with it or nothing.
+
+    Args:
+        path: of the file.
+        entry: {"bytes", "sha256"} of what was written.
+    """
+    try:
+        size = path.stat().st_size
+        if size < entry["bytes"]:
+            return 0, f"is truncated to {size} bytes of {entry['bytes']}"
+        if size > entry["bytes"]:
+            return 0, f"has {size} bytes, expected {entry['bytes']}"
+        if provenance.file_digest(path) != entry["sha256"]:
+            return size, "has other content than was written"
+    except FileNotFoundError:
+        return 0, "is missing"
+    except OSError as error:
+        return 0, f"cannot be read ({error.strerror})"
+    return size, ""
+
+
+def _again(run: Run, stage: Stage, name: str) -> str:
+    """The command that makes a file of a stage again."""
+    if stage.name == "train" or name.endswith("/markers/complete.json"):
+        # Without its record a stage goes on from what it keeps: nothing is trained, no partition scored again.
+        return f"rm {shlex.quote(str(run.record(stage.name)))} && {stage.command(run.path)}"
+    return f"{stage.command(run.path)} --force"
