@@ -10,7 +10,7 @@ import sys
 import sysconfig
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,12 +38,14 @@ class Mpi:
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def start(
-        self, n: int, argv: list[str], *, env: dict[str, str] | None = None, cwd: Path | None = None
+        self, n: int, argv: Sequence[object], *, env: dict[str, str] | None = None, cwd: Path | None = None
     ) -> subprocess.Popen[str]:
         """Start n ranks, or without a launcher for n = 0; stdout and stderr are pipes. Ended after the test."""
         outside = {name: value for name, value in os.environ.items() if not name.startswith(LAUNCHERS)}
         mark = uuid.uuid4().hex
-        program = argv if argv[0].startswith("-") or argv[0].endswith(".py") else ["-m", "satori_hpc", *argv]
+        program = [str(argument) for argument in argv]
+        if not program[0].startswith("-") and not program[0].endswith(".py"):
+            program = ["-m", "satori_hpc", *program]
         process = subprocess.Popen(
             [*(self.launcher if n else []), *(["-n", str(n)] if n else []), str(self.python), *program],
             env={**outside, **self.environment, **(env or {}), MARK: mark},
@@ -62,7 +64,7 @@ class Mpi:
     def run(
         self,
         n: int,
-        argv: list[str],
+        argv: Sequence[object],
         *,
         timeout: float = 60,
         env: dict[str, str] | None = None,
