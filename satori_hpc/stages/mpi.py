@@ -4,13 +4,10 @@ import os
 import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from satori_hpc.errors import SatoriError
 from satori_hpc.world import World
-
-if TYPE_CHECKING:
-    from mpi4py import MPI
 
 Value = TypeVar("Value")
 
@@ -44,13 +41,13 @@ class MpiWorld(World):
     processor from those that compute, and signals reach it.
 
     Args:
-        comm: an intracommunicator; duplicated, so that no message of others is met.
+        comm: an intracommunicator of mpi4py; duplicated, so that no message of others is met.
 
     Attributes:
         current: what this process works on, in words.
     """
 
-    def __init__(self, comm: "MPI.Intracomm") -> None:
+    def __init__(self, comm: Any) -> None:
         from mpi4py import MPI
 
         self._comm = comm.Dup()
