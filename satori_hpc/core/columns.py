@@ -26,20 +26,29 @@ class Columns:
         first: where these columns begin in the blocks.
         least: smaller values are dropped as if missing; NaN drops all.
         memory: bytes for what is held, at least `needed_bytes` of one column; None = as much as it takes.
+        buffer: float32, to be used again: of `buffer_size` values at least.
 
     Attributes:
         width: columns still held.
     """
 
     def __init__(
-        self, width: int, *, rows: int, first: int = 0, least: float = -np.inf, memory: int | None = None
+        self,
+        width: int,
+        *,
+        rows: int,
+        first: int = 0,
+        least: float = -np.inf,
+        memory: int | None = None,
+        buffer: np.ndarray | None = None,
     ) -> None:
         self.width = width
         self._first = first
         self._least = np.float32(least)
         self._memory = needed_bytes(width, rows=rows) if memory is None else memory
-        # Pages that are never written take no memory. One more value, because the kernel writes before it looks.
-        self._values = np.empty(min(rows * width, self._memory // 4) + 1, np.float32)
+        # Pages that are never written take no memory.
+        size = buffer_size(width, rows=rows, memory=self._memory)
+        self._values = np.empty(size, np.float32) if buffer is None else buffer
         self._used = 0
         self._blocks: list[tuple[int, int, np.ndarray]] = []  # side, start in the buffer, int64 (width,) counts
         self._histogram = np.zeros((width, BINS + 1), np.int32)  # the last bin takes what is not counted
@@ -87,16 +96,16 @@ class Columns:
         The function works in a buffer of its own, so each result is good until the next one.
         """
         blocks = self._of(side)
-        starts, counts = np.zeros((2, len(blocks), self.width), np.int64)
-        for row, (_, start, found) in enumerate(blocks):
-            counts[row] = found[: self.width]
-            starts[row] = start + np.cumsum(counts[row]) - counts[row]
+        starts, counts = np.zeros((2, self.width, len(blocks)), np.int64)
+        for piece, (_, start, found) in enumerate(blocks):
+            counts[:, piece] = found[: self.width]
+            starts[:, piece] = start + np.cumsum(counts[:, piece]) - counts[:, piece]
         out = np.empty(int(self.counts(side).max(initial=0)), np.int32)
         values = self._values.view(np.int32)
         collect = compiled().collect
 
         def keys_of(column: int) -> np.ndarray:
-            keys = out[: collect(values, starts[:, column], counts[:, column], out)]
+            keys = out[: collect(values, starts[column], counts[column], out)]
             keys.sort()  # numpy's vector sort, which compiled code cannot reach
             return keys
 
@@ -153,6 +162,11 @@ class Columns:
 def needed_bytes(width: int, *, rows: int) -> int:
     """Memory with which `Columns` never gives up a column, whatever is observed."""
     return 4 * rows * width + 8 * width * (ALL_BINS + 1)
+
+
+def buffer_size(width: int, *, rows: int, memory: int) -> int:
+    """Values that the buffer of `Columns` must take; one more than are held, for the kernel writes before it looks."""
+    return min(rows * width, memory // 4) + 1
 
 
 def values_of(keys: np.ndarray) -> np.ndarray:

@@ -32,10 +32,12 @@ class Pool:
 
     Attributes:
         task_bytes: memory that each task may use.
+        keep: whether a worker may keep it until the pool is closed; one that is not ours may not.
         run: (function, tasks, what) -> None; does all tasks, telling the progress of `what`.
     """
 
     task_bytes: int
+    keep: bool
     run: Callable[[Callable[..., Any], Tasks, str], None]
 
 
@@ -121,7 +123,7 @@ def _on_threads(runtime: Runtime, *, tasks: int, least_bytes: int) -> Iterator[P
                 num_workers=workers,
             )
 
-    yield Pool(task_bytes, run)
+    yield Pool(task_bytes, True, run)
 
 
 @contextlib.contextmanager
@@ -154,7 +156,7 @@ def _on_processes(runtime: Runtime, *, tasks: int, least_bytes: int) -> Iterator
         ) as local,
         Client(local, set_as_default=False) as client,
     ):
-        yield Pool(task_bytes, _runner(client))
+        yield Pool(task_bytes, True, _runner(client))
 
 
 @contextlib.contextmanager
@@ -183,7 +185,7 @@ def _on_scheduler(runtime: Runtime, file: Path, *, least_bytes: int) -> Iterator
                 f"--scheduler-file {file}: a thread of a worker has {memory.show(limit)} of memory, reducing needs "
                 f"{memory.show(least_bytes + WORKER_BYTES + SLACK_BYTES)}; start workers with fewer threads"
             )
-        yield Pool(task_bytes, _runner(client))
+        yield Pool(task_bytes, False, _runner(client))
 
 
 def _runner(client: Any) -> Callable[[Callable[..., Any], Tasks, str], None]:
@@ -194,7 +196,7 @@ def _runner(client: Any) -> Callable[[Callable[..., Any], Tasks, str], None]:
             client.submit(call, name, function, arguments, pure=False): name for name, arguments in tasks.items()
         }
         try:
-            for future in progress(as_completed(futures), what=what, total=len(futures), unit="block"):
+            for future in progress(as_completed(futures, loop=client.loop), what=what, total=len(futures), unit="block"):
                 error = future.exception() if future.status != "cancelled" else None
                 if isinstance(error, SatoriError):
                     raise error

@@ -95,10 +95,14 @@ def reduce_store(
                     block,
                     rules,
                     pool.task_bytes,
+                    pool.keep,
                 )
                 for block in pending
             }
-            pool.run(reduce_block.work, tasks, f"testing, {store.method}")
+            try:
+                pool.run(reduce_block.work, tasks, f"testing, {store.method}")
+            finally:
+                reduce_block.release()
     columns = parts.merge(folder, digest=digest, rows=rows)
     columns["filter_a"], columns["filter_b"] = pairs.filters_of(store.filters)
     _decide(columns, alpha=settings.alpha)

@@ -6,11 +6,12 @@ Dask's workers import this module, wherever they run; it must load neither torch
 import functools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from satori_hpc.core import rank_test
-from satori_hpc.core.columns import Columns, needed_bytes
+from satori_hpc.core.columns import Columns, buffer_size, needed_bytes
 from satori_hpc.errors import ArtefactError
 from satori_hpc.stores import parts
 from satori_hpc.stores.score_plan import GROUPS
@@ -34,6 +35,17 @@ class Rules:
     legacy: bool
 
 
+class _Space(NamedTuple):
+    """What a task works in: gathered values, a chunk of scores and one of distances."""
+
+    values: np.ndarray
+    score: np.ndarray
+    distance: np.ndarray
+
+
+_spare: list[_Space] = []  # left by finished tasks, because fresh memory costs as much as a fifth of the work
+
+
 def blocks(store: ScoreStore) -> list[tuple[int, int]]:
     """[first, last) pairs of each block; a block is an inner chunk of the store."""
     width = store.chunk_pairs
@@ -50,7 +62,7 @@ def memory_range(store: ScoreStore) -> tuple[int, int]:
     return fixed + needed_bytes(1, rows=total), fixed + needed_bytes(store.chunk_pairs, rows=total)
 
 
-def work(store: str, folder: str, digest: str, block: int, rules: Rules, memory: int) -> int:
+def work(store: str, folder: str, digest: str, block: int, rules: Rules, memory: int, keep: bool) -> int:
     """Test a block and write its part; the number of pairs tested.
 
     Args:
@@ -60,6 +72,7 @@ def work(store: str, folder: str, digest: str, block: int, rules: Rules, memory:
         block: its number.
         rules: of the tests.
         memory: bytes to work with.
+        keep: whether the process may keep them for the next task.
 
     Raises:
         ArtefactError: a shard is missing or damaged.
@@ -70,6 +83,9 @@ def work(store: str, folder: str, digest: str, block: int, rules: Rules, memory:
         raise ArtefactError(
             f"{error}; what else is damaged, and what mends it: satori-hpc verify {Path(store).parent.parent}"
         ) from None
+    finally:
+        if not keep:
+            release()
     parts.write(Path(folder), block, columns, digest=digest)
     return int(columns["tested"].sum())
 
@@ -79,20 +95,29 @@ def test_block(store: ScoreStore, block: int, *, rules: Rules, memory: int) -> d
     first, last = blocks(store)[block]
     memory -= memory_range(store)[0] - needed_bytes(1, rows=_rows(store))
     found, done, width = [], 0, last - first
+    space = _space(store, memory)
     while done < last - first:
-        columns = _gather(store, block, first=done, width=min(width, last - first - done), rules=rules, memory=memory)
+        width = min(width, last - first - done)
+        columns = _gather(store, block, first=done, width=width, rules=rules, memory=memory, space=space)
         found.append(_judge(columns, rules))
         done += columns.width
         width = columns.width  # where the memory was full once, it would be again
+    _spare.append(space)
     return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
 
 
-def _gather(store: ScoreStore, block: int, *, first: int, width: int, rules: Rules, memory: int) -> Columns:
+def release() -> None:
+    """Give the memory back that tasks of this process keep for the next."""
+    _spare.clear()
+
+
+def _gather(
+    store: ScoreStore, block: int, *, first: int, width: int, rules: Rules, memory: int, space: _Space
+) -> Columns:
     least = rules.cutoff if rules.drop_values else -np.inf
-    columns = Columns(width, rows=_rows(store), first=first, least=least, memory=memory)
+    columns = Columns(width, rows=_rows(store), first=first, least=least, memory=memory, buffer=space.values)
     for side, group in enumerate(GROUPS):
-        score = np.empty((store.shard_rows(group), store.chunk_pairs), np.float32)
-        distance = np.empty(score.shape, np.int16)
+        score, distance = space.score[: store.shard_rows(group)], space.distance[: store.shard_rows(group)]
         for partition, (begin, end) in enumerate(store.partitions(group)):
             with store.shard(group, "score", partition) as shard:
                 shard.read(block, score)
@@ -126,6 +151,19 @@ def _judge(columns: Columns, rules: Rules) -> dict[str, np.ndarray]:
 
 def _rows(store: ScoreStore) -> int:
     return sum(store.partitions(group)[-1][1] for group in GROUPS)
+
+
+def _space(store: ScoreStore, memory: int) -> _Space:
+    size = buffer_size(store.chunk_pairs, rows=_rows(store), memory=memory)
+    chunk = (max(store.shard_rows(group) for group in GROUPS), store.chunk_pairs)
+    while _spare:
+        try:
+            found = _spare.pop()
+        except IndexError:  # another thread was faster
+            break
+        if len(found.values) >= size and found.score.shape == chunk:
+            return found
+    return _Space(np.empty(size, np.float32), np.empty(chunk, np.float32), np.empty(chunk, np.int16))
 
 
 @functools.lru_cache(maxsize=2)
