@@ -55,12 +55,8 @@ def cli(context: click.Context) -> None:
       satori-hpc all RUN                       make all that is missing or stale
       satori-hpc status RUN                    what is there, and the next command
     """
-    processes = launch.expected_ranks() or 1
-    if processes > 1 and context.invoked_subcommand not in ("score", "doctor"):
-        raise SatoriError(
-            f"{context.invoked_subcommand} works in one process, the launcher started {processes}; start it once, "
-            "without mpiexec or by srun -n 1 (score is the stage that ranks share)"
-        )
+    if context.invoked_subcommand not in ("score", "doctor"):
+        launch.refuse_many(str(context.invoked_subcommand))
 
 
 @cli.command()
