@@ -197,10 +197,15 @@ def test_of_two_that_race_never_both_get_in(run: Path, tries: int) -> None:
         for _ in range(2)
     ]
     won = []
-    for racer in racers:
-        out, errors = racer.communicate(timeout=120)
-        assert racer.returncode == 0, errors  # mkdir fails when both are in
-        won.append(int(out))
+    try:
+        for racer in racers:
+            out, errors = racer.communicate(timeout=60)
+            assert racer.returncode == 0, errors  # mkdir fails when both are in
+            won.append(int(out))
+    finally:
+        for racer in racers:  # one whose rival has failed would wait for it for ever
+            racer.kill()
+            racer.wait()
     if tries > 1:
         assert sum(won) >= rounds, "one that meets another tries again"
 
