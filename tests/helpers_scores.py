@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from satori_hpc.core import pairs
 from satori_hpc.stores import scores
 from satori_hpc.stores.score_plan import Plan
 from satori_hpc.stores.scores import ScoreStore
@@ -46,3 +47,10 @@ def make_store(
         store.write_partition(group, partition, score=part, distance=distance, position=position, sites=0)
     store.finalise()
     return scores.open_complete(path)
+
+
+def sample(rng: np.random.Generator, rows: int, filters: int, *, present: float = 0.5) -> np.ndarray:
+    """float32 (rows, pairs): uniform scores, NaN where missing."""
+    out = rng.random((rows, pairs.count(filters)), dtype=np.float32)
+    out[rng.random(out.shape) > present] = np.nan
+    return out

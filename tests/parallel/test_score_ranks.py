@@ -1,5 +1,7 @@
 """The score stage under real mpiexec: the same bytes from any number of ranks; nothing is lost when one dies."""
 
+import json
+import re
 import shutil
 import signal
 import subprocess
@@ -75,8 +77,8 @@ def test_the_bytes_do_not_depend_on_ranks_schedule_or_library(
 
 
 def named(text: str) -> bool:
-    """Whether a message names the rank and what it was doing."""
-    return any("rank 1" in line and "partition" in line for line in text.splitlines())
+    """Whether a message names a rank and what it was doing."""
+    return any(re.search(r"rank \d of \d .*while .*partition \d", line) for line in text.splitlines())
 
 
 def left(folder: Path) -> list[psutil.Process]:
@@ -121,9 +123,10 @@ def test_sigterm_ends_all_ranks_and_the_same_command_goes_on(
             break
     second = satori("score", run)
     assert second.returncode == 1, "two jobs on one run do not mix"
-    assert "works on" in second.stderr or "working on" in second.stderr, second.stderr
+    assert "somebody is at work on this run" in second.stderr
     began = time.monotonic()
-    started.send_signal(signal.SIGTERM)
+    ranks = [process for process in left(run) if process.pid != started.pid]
+    ranks[-1].send_signal(signal.SIGTERM)  # not to the launcher: Open MPI's then drops what the ranks say
     _, errors = started.communicate(timeout=60)
     assert started.returncode != 0
     assert "SIGTERM" in errors
@@ -156,8 +159,6 @@ def test_a_job_array_gives_the_same_store(run: Path, undisturbed: dict[str, byte
     refused = satori("score", run, "--partition", 0)
     assert refused.returncode == 1
     assert "--plan" in refused.stderr
-    import json
-
     plan = json.loads(satori("score", run, "--plan", "--json").stdout)["attention"]
     total = sum(plan["partitions"].values())
     half = total // 2

@@ -9,20 +9,17 @@ import pytest
 from scipy import stats
 
 from satori_hpc.config import Reduce
-from satori_hpc.core import pairs
+from satori_hpc.core import pairs, rank_test
+from satori_hpc.core.columns import Columns
 from satori_hpc.errors import ArtefactError
 from satori_hpc.stages import reduce as reduce_stage
+from satori_hpc.stages import reduce_block
+from satori_hpc.stages.reduce_block import Rules
 from satori_hpc.stores.scores import ScoreStore
 from satori_hpc.world import Runtime
-from tests.helpers_scores import make_store
+from tests.helpers_scores import make_store, sample
 
 NAN = np.float32(np.nan)
-
-
-def values(rng: np.random.Generator, rows: int, filters: int, *, present: float = 0.5) -> np.ndarray:
-    out = rng.random((rows, pairs.count(filters)), dtype=np.float32)
-    out[rng.random(out.shape) > present] = NAN
-    return out
 
 
 def reduced(store: ScoreStore, *, cutoff: float | None = None, threads: int = 1, **settings: Any) -> pd.DataFrame:
@@ -38,7 +35,7 @@ def reduced(store: ScoreStore, *, cutoff: float | None = None, threads: int = 1,
 
 def test_every_column_equals_a_loop_over_scipy(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
-    foreground, background = values(rng, 150, 9), values(rng, 70, 9)
+    foreground, background = sample(rng, 150, 9), sample(rng, 70, 9)
     foreground[:, 3] = np.round(foreground[:, 3], 1)  # ties
     background[:, 3] = np.round(background[:, 3], 1)
     foreground[:, 5] = NAN  # never observed in the foreground
@@ -79,7 +76,7 @@ def test_every_column_equals_a_loop_over_scipy(tmp_path: Path) -> None:
 
 def test_permuted_labels_call_nothing_and_a_planted_difference_is_called(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
-    foreground, background = values(rng, 300, 20), values(rng, 300, 20)
+    foreground, background = sample(rng, 300, 20), sample(rng, 300, 20)
     null = reduced(make_store(tmp_path / "null.zarr", foreground, background, filters=20))
     assert null["tested"].all()
     assert null["called"].sum() <= 1
@@ -94,15 +91,15 @@ def test_permuted_labels_call_nothing_and_a_planted_difference_is_called(tmp_pat
 
 def test_threads_and_blocks_do_not_change_a_bit(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
-    store = make_store(tmp_path / "s.zarr", values(rng, 100, 12), values(rng, 90, 12), filters=12)
+    store = make_store(tmp_path / "s.zarr", sample(rng, 100, 12), sample(rng, 90, 12), filters=12)
     pd.testing.assert_frame_equal(reduced(store, threads=1), reduced(store, threads=4), check_exact=True)
 
 
 def test_rows_are_sorted_by_q_then_auc(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
-    foreground = values(rng, 60, 8)
+    foreground = sample(rng, 60, 8)
     foreground[5:, 2] = NAN
-    store = make_store(tmp_path / "s.zarr", foreground, values(rng, 60, 8), filters=8)
+    store = make_store(tmp_path / "s.zarr", foreground, sample(rng, 60, 8), filters=8)
     columns = reduce_stage.reduce_store(
         store, tmp_path / "parts", settings=Reduce(), cutoff=0.0, runtime=Runtime(threads=1)
     )
@@ -113,7 +110,7 @@ def test_rows_are_sorted_by_q_then_auc(tmp_path: Path) -> None:
 
 def test_the_cutoff_gates_pairs_or_drops_values(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
-    foreground, background = values(rng, 200, 4), values(rng, 200, 4)
+    foreground, background = sample(rng, 200, 4), sample(rng, 200, 4)
     foreground[:, 0] *= np.float32(0.5)
     store = make_store(tmp_path / "s.zarr", foreground, background, filters=4)
     by_pair = reduced(store, cutoff=0.6)
@@ -130,7 +127,7 @@ def test_the_cutoff_gates_pairs_or_drops_values(tmp_path: Path) -> None:
 
 def test_rare_pairs_are_not_tested_except_in_legacy(tmp_path: Path) -> None:
     rng = np.random.default_rng(6)
-    foreground, background = values(rng, 60, 4, present=1), values(rng, 40, 4, present=1)
+    foreground, background = sample(rng, 60, 4, present=1), sample(rng, 40, 4, present=1)
     background[1:, 0] = NAN  # one background value: SATORI 1 compares with zeros
     background[:, 1] = NAN  # none
     foreground[1:, 2] = NAN  # one foreground value
@@ -149,23 +146,76 @@ def test_rare_pairs_are_not_tested_except_in_legacy(tmp_path: Path) -> None:
     assert legacy["p"].iloc[3] == pytest.approx(two.pvalue, rel=1e-12)
 
 
-def test_more_than_70_000_equal_values_in_one_column(tmp_path: Path) -> None:
-    foreground = np.zeros((80_000, 1), np.float32)
+def test_more_equal_values_in_one_column_than_a_cube_in_64_bits_can_hold(tmp_path: Path) -> None:
+    foreground = np.zeros((2_200_000, 1), np.float32)
     foreground[:200] = 1
-    background = np.zeros((75_000, 1), np.float32)
+    background = np.zeros((2_150_000, 1), np.float32)
     background[:50] = 1
-    store = make_store(tmp_path / "s.zarr", foreground, background, filters=2, shard_examples=30_000)
+    store = make_store(tmp_path / "s.zarr", foreground, background, filters=2, shard_examples=2**18)
     row = reduced(store, cutoff=0.5).iloc[0]
     expected = stats.mannwhitneyu(
         foreground[:, 0].astype(float), background[:, 0].astype(float), alternative="greater", method="asymptotic"
     )
     assert row.p == pytest.approx(expected.pvalue, rel=1e-12)
-    assert (row.n_fg, row.n_bg) == (80_000, 75_000)
+    assert row.u == expected.statistic
+    assert (row.n_fg, row.n_bg) == (2_200_000, 2_150_000)
+
+
+def dependent(rng: np.random.Generator, rows: int, filters: int) -> np.ndarray:
+    """Scores as networks give them: an example's are high or low together, many are equal, many missing."""
+    scores = sample(rng, rows, filters)
+    level = rng.gamma(2.0, 0.5, (rows, 1)).astype(np.float32)
+    scores = np.minimum(np.round(scores * level, 2), np.float32(1.2))
+    scores[rng.random(rows) < 0.1] = NAN
+    return scores
+
+
+def test_labels_permuted_call_nothing(tmp_path: Path) -> None:
+    calls = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        pool = dependent(rng, 500, 20)
+        order = rng.permutation(500)
+        table = reduced(make_store(tmp_path / f"{seed}.zarr", pool[order[:260]], pool[order[260:]], filters=20))
+        assert table["tested"].all()
+        calls.append(int(table["called"].sum()))
+    assert sum(calls) <= 2, calls
+
+
+@pytest.mark.parametrize("chunk_pairs", [5, 64, 300])
+def test_little_memory_means_more_runs_over_the_columns_and_the_same_numbers(tmp_path: Path, chunk_pairs: int) -> None:
+    rng = np.random.default_rng(8)
+    store = make_store(
+        tmp_path / "s.zarr", sample(rng, 150, 12), sample(rng, 90, 12), filters=12, chunk_pairs=chunk_pairs
+    )
+    rules = Rules(cutoff=0.4, drop_values=True, min_examples=10, legacy=False)
+    least, most = reduce_block.memory_range(store)
+    widths: list[int] = []
+    honest = rank_test.compare
+
+    def compare(columns: Columns, **more: Any) -> rank_test.RankTest:
+        widths.append(columns.width)
+        return honest(columns, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reduce_block.rank_test, "compare", compare)
+        for block, (first, last) in enumerate(reduce_block.blocks(store)):
+            found, runs = [], []
+            for memory in (least, (least + most) // 2, most, 10 * most):
+                widths.clear()
+                found.append(reduce_block.test_block(store, block, rules=rules, memory=memory))
+                runs.append(len(widths))
+            assert runs[0] > 1 or last - first <= 16, runs
+            assert runs[2:] == [1, 1]
+            for other in found[1:]:
+                for name, column in found[0].items():
+                    np.testing.assert_array_equal(column, other[name])
+    reduce_block.release()
 
 
 def test_nothing_tested_is_an_empty_family_not_a_crash(tmp_path: Path) -> None:
     rng = np.random.default_rng(7)
-    store = make_store(tmp_path / "s.zarr", values(rng, 30, 4), values(rng, 30, 4), filters=4)
+    store = make_store(tmp_path / "s.zarr", sample(rng, 30, 4), sample(rng, 30, 4), filters=4)
     table = reduced(store, cutoff=2.0)
     assert not table["tested"].any()
     assert not table["called"].any()

@@ -1,0 +1,65 @@
+"""Things that tests run in other processes: tasks for workers, and whole reductions."""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from satori_hpc.config import Reduce
+from satori_hpc.core import rank_test
+from satori_hpc.provenance import process_peak_rss_bytes
+from satori_hpc.run import Run
+from satori_hpc.stages import reduce as reduce_stage
+from satori_hpc.stores import parts, scores
+from satori_hpc.world import Runtime
+
+
+def note_process(folder: str, name: str) -> None:
+    """Leave what this process has loaded, and how much memory it takes before any work."""
+    rank_test.warm_up()
+    content = {
+        "modules": sorted(sys.modules),
+        "rss": psutil.Process().memory_info().rss,
+        "pid": os.getpid(),
+        "cwd": os.getcwd(),
+    }
+    Path(folder, f"{name}.json").write_text(json.dumps(content))
+
+
+def die(folder: str) -> None:
+    """End this worker the hard way, leaving a trace of the attempt."""
+    Path(folder, f"{os.getpid()}").write_text("")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fail(number: int) -> None:
+    raise ZeroDivisionError(f"number {number}")
+
+
+def peak_of_reduction(path: str, memory: int) -> None:
+    """Print how far a reduction on one thread with so many bytes takes this process above what it held before."""
+    store = scores.open_complete(Path(path))
+    rank_test.warm_up()
+    before = process_peak_rss_bytes()
+    resident = psutil.Process().memory_info().rss
+    runtime = Runtime(threads=1, memory=resident + memory if memory else 0)
+    reduce_stage.reduce_store(
+        store, Path(path).with_suffix(".parts"), settings=Reduce(), cutoff=store.mean_score(), runtime=runtime
+    )
+    print(process_peak_rss_bytes() - before)
+
+
+def slow_reduction(path: str, seconds: float) -> None:
+    """A reduction that takes its time after each part."""
+    honest = parts.write
+
+    def write(*arguments: object, **more: object) -> None:
+        honest(*arguments, **more)  # type: ignore[arg-type]
+        time.sleep(seconds)
+
+    parts.write = write  # type: ignore[assignment]
+    reduce_stage.reduce(Run.open(path), Runtime(threads=2))
