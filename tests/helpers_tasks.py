@@ -11,7 +11,6 @@ import psutil
 
 from satori_hpc.config import Reduce
 from satori_hpc.core import rank_test
-from satori_hpc.provenance import process_peak_rss_bytes
 from satori_hpc.run import Run
 from satori_hpc.stages import reduce as reduce_stage
 from satori_hpc.stores import parts, scores
@@ -40,17 +39,23 @@ def fail(number: int) -> None:
     raise ZeroDivisionError(f"number {number}")
 
 
+def peak_rss_bytes() -> int:
+    """Largest resident memory of this process; ru_maxrss would count that of the process which started it."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
 def peak_of_reduction(path: str, memory: int) -> None:
     """Print how far a reduction on one thread with so many bytes takes this process above what it held before."""
     store = scores.open_complete(Path(path))
     rank_test.warm_up()
-    before = process_peak_rss_bytes()
+    before = peak_rss_bytes()
     resident = psutil.Process().memory_info().rss
     runtime = Runtime(threads=1, memory=resident + memory if memory else 0)
     reduce_stage.reduce_store(
         store, Path(path).with_suffix(".parts"), settings=Reduce(), cutoff=store.mean_score(), runtime=runtime
     )
-    print(process_peak_rss_bytes() - before)
+    print(peak_rss_bytes() - before)
 
 
 def slow_reduction(path: str, seconds: float) -> None:
