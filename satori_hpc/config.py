@@ -162,7 +162,7 @@ class Score:
     max_examples: int = option(5000, "at most so many on each side, drawn by the seed; 0 = all", low=0)
     shard_examples: int = option(
         0,
-        "examples per shard (one file of each array); 0 = a power of two that keeps a shard's arrays below 384 MiB",
+        "examples per shard (one file of each array); 0 = a power of two: some 32 shards, of 384 MiB in memory at most",
         low=0,
     )
     chunk_pairs: int = option(256, "pairs per inner chunk (what the reduction reads)", low=1)

@@ -1,6 +1,8 @@
 """The plan of a score store, made once, and the markers of what is done of it."""
 
-from dataclasses import dataclass, field
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,13 +16,18 @@ ARRAYS = {"score": "float32", "distance": "int16", "position": "int16"}  # each 
 PAIR_BYTES = sum(np.dtype(dtype).itemsize for dtype in ARRAYS.values())  # of a pair in an example
 MISSING = -(2**15)  # distance and position of a pair that was not observed
 
-SHARD_BYTES = 384 * 2**20
+SHARD_BYTES = 384 * 2**20  # of a partition in memory, at most
+PARTITIONS = 32  # of a group, if that does not make shards of fewer than SHARD_EXAMPLES
 SHARD_EXAMPLES = (64, 4096)
 
 
-def shard_examples_for(filters: int) -> int:
-    """Examples per shard: the largest power of two in 64 .. 4,096 whose arrays hold at most 384 MiB in memory."""
-    most = SHARD_BYTES // (PAIR_BYTES * pairs.count(filters))
+def shard_examples_for(filters: int, examples: int) -> int:
+    """Examples per shard: a power of two in 64 .. 4,096.
+
+    The largest whose arrays hold at most 384 MiB in memory; but a smaller one for a small set, so that there is work
+    for many ranks and a killed one loses little.
+    """
+    most = min(SHARD_BYTES // (PAIR_BYTES * pairs.count(filters)), examples // PARTITIONS)
     low, high = SHARD_EXAMPLES
     return max(low, min(high, 1 << max(0, most.bit_length() - 1)))
 
@@ -65,7 +72,7 @@ class Plan:
     @property
     def partition_examples(self) -> int:
         """Examples per partition, the automatic choice made."""
-        return self.shard_examples or shard_examples_for(self.filters)
+        return self.shard_examples or shard_examples_for(self.filters, max(len(self.rows(group)) for group in GROUPS))
 
     def rows(self, group: str) -> np.ndarray:
         rows: np.ndarray = getattr(self, group)
@@ -106,3 +113,24 @@ class Marker:
     observed: int
     total: float
     sites: int
+
+    def text(self) -> str:
+        """As JSON, with a digest of itself."""
+        content = asdict(self)
+        return json.dumps(content | {"digest": _digest(content)}, sort_keys=True) + "\n"
+
+    @staticmethod
+    def parse(text: str) -> "Marker":
+        """The marker that a text holds.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is not a marker, or not as it was written.
+        """
+        content = json.loads(text)
+        if content.pop("digest") != _digest(content):
+            raise ValueError("the marker is not as it was written")
+        return Marker(**content)
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

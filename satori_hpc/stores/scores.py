@@ -21,7 +21,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +153,7 @@ class ScoreStore:
             total=total,
             sites=sites,
         )
-        atomic.write_text(self._marker_path(group, partition), json.dumps(asdict(marker), sort_keys=True) + "\n")
+        atomic.write_text(self._marker_path(group, partition), marker.text())
 
     def pending(self, items: Iterable[tuple[str, int]] | None = None, *, verify: bool = True) -> list[tuple[str, int]]:
         """(group, partition) of everything that is not done: no marker, or shards that are not those of the marker.
@@ -227,7 +226,7 @@ class ScoreStore:
         total = hashlib.sha256(json.dumps(self.attributes, sort_keys=True).encode())
         for group in GROUPS:
             for marker in self.markers(group):
-                total.update(json.dumps(asdict(marker), sort_keys=True).encode())
+                total.update(marker.text().encode())
         return total.hexdigest()
 
     def files(self) -> dict[str, dict[str, Any]]:
@@ -299,7 +298,7 @@ class ScoreStore:
     def _marker(self, group: str, partition: int) -> Marker | None:
         """The marker of a partition; None when there is none, or none that can be right."""
         try:
-            marker = Marker(**json.loads(self._marker_path(group, partition).read_text(encoding="utf-8")))
+            marker = Marker.parse(self._marker_path(group, partition).read_text(encoding="utf-8"))
             same = (marker.group, marker.partition, marker.rows) == (
                 group,
                 partition,

@@ -367,7 +367,7 @@ def test_the_planned_memory_bounds_the_measured(tmp_path: Path) -> None:
         model={"filters": 150},
         train={"epochs": 1},
         prepare={"test_fraction": 0.8},
-        score={"shard_examples": 0, "use_all": True, "chunk_pairs": 256},
+        score={"shard_examples": 256, "use_all": True, "chunk_pairs": 256},
     )
     for stage in (prepare.prepare, train.train, motifs.motifs):
         stage(run, RUNTIME)
@@ -378,22 +378,26 @@ def test_the_planned_memory_bounds_the_measured(tmp_path: Path) -> None:
     assert 0.8 * told["total"] < peak < 1.1 * told["total"]
 
 
-def test_the_geometry_follows_from_the_filters() -> None:
-    assert shard_examples_for(200) == 2048
-    assert shard_examples_for(505) == 256
-    assert shard_examples_for(12) == 4096
-    assert shard_examples_for(5000) == 64
+def test_the_geometry_follows_from_filters_and_examples() -> None:
+    many = 10**6
+    assert shard_examples_for(200, many) == 2048
+    assert shard_examples_for(505, many) == 256
+    assert shard_examples_for(12, many) == 4096
+    assert shard_examples_for(5000, many) == 64
     for filters in (100, 200, 300, 505):
-        held = 8 * filters * (filters - 1) // 2 * shard_examples_for(filters)
+        held = 8 * filters * (filters - 1) // 2 * shard_examples_for(filters, many)
         assert 96 * 2**20 < held <= 384 * 2**20
+    assert shard_examples_for(200, 5000) == 128, "so that more than three ranks have work"
+    assert shard_examples_for(200, 80_000) == 2048
+    assert shard_examples_for(200, 10) == 64
 
 
 def test_the_geometry_is_in_the_store(trained: Run) -> None:
     run = with_score(trained, shard_examples=0)
     told = score.plan(run, RUNTIME, replace=False)["attention"]
-    assert told["partitions"] == {"foreground": 1, "background": 1}
-    assert told["shard_examples"] == told["examples"]  # a short group is not filled up
-    assert ScoreStore(run.scores("attention")).attributes["shard_examples"] == 4096
+    assert told["partitions"] == {"foreground": 2, "background": 2}
+    assert told["shard_examples"] == {"foreground": 64, "background": 64}
+    assert ScoreStore(run.scores("attention")).attributes["shard_examples"] == 64
     assert told["bytes_uncompressed"] == 8 * 66 * sum(told["examples"].values())
 
 

@@ -13,7 +13,7 @@ from satori_hpc import provenance
 from satori_hpc.core import pairs
 from satori_hpc.errors import ArtefactError
 from satori_hpc.stores import score_plan, scores
-from satori_hpc.stores.score_plan import MISSING, Plan
+from satori_hpc.stores.score_plan import MISSING, Marker, Plan
 from satori_hpc.stores.scores import ScoreStore
 
 FILTERS = 9  # 36 pairs: not a multiple of the inner chunk
@@ -320,3 +320,10 @@ def test_a_damaged_shard_is_an_error_of_the_reader_too(tmp_path: Path) -> None:
     path.write_bytes(whole[:20] + bytes([whole[20] ^ 1]) + whole[21:])
     with pytest.raises(ArtefactError, match=r"foreground/score/c/1/0: this shard is damaged"):
         store.read_scores("foreground", 0, 8)
+
+
+def test_a_marker_whose_numbers_were_changed_marks_nothing() -> None:
+    marker = Marker(group="foreground", partition=0, rows=[0, 5], files={}, observed=3, total=1.5, sites=4)
+    assert Marker.parse(marker.text()) == marker
+    with pytest.raises(ValueError, match="not as it was written"):
+        Marker.parse(marker.text().replace("1.5", "1.6"))
