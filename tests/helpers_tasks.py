@@ -53,7 +53,7 @@ def peak_of_reduction(path: str, memory: int) -> None:
     resident = psutil.Process().memory_info().rss
     runtime = Runtime(threads=1, memory=resident + memory if memory else 0)
     reduce_stage.reduce_store(
-        store, Path(path).with_suffix(".parts"), settings=Reduce(), cutoff=store.mean_score(), runtime=runtime
+        store, Path(f"{path}.{memory}.parts"), settings=Reduce(), cutoff=store.mean_score(), runtime=runtime
     )
     print(peak_rss_bytes() - before)
 
