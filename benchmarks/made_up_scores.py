@@ -45,6 +45,11 @@ def write(path: Path, *, filters: int, examples: int, present: float) -> ScoreSt
     return scores.open_complete(path)
 
 
+def make(path: Path, filters: int, examples: int, present: float) -> None:
+    """`write`, for another process."""
+    write(path, filters=filters, examples=examples, present=present)
+
+
 def block(rng: np.random.Generator, rows: int, columns: int, present: float) -> np.ndarray:
     """float32 (rows, columns): made-up scores, NaN where missing."""
     values = rng.random((rows, columns), dtype=np.float32)

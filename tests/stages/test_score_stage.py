@@ -398,7 +398,7 @@ def test_the_geometry_is_in_the_store(trained: Run) -> None:
     assert told["partitions"] == {"foreground": 2, "background": 2}
     assert told["shard_examples"] == {"foreground": 64, "background": 64}
     assert ScoreStore(run.scores("attention")).attributes["shard_examples"] == 64
-    assert told["bytes_uncompressed"] == 8 * 66 * sum(told["examples"].values())
+    assert told["bytes_uncompressed"] == 8 * 66 * 4 * 64  # the last shard of a group is filled up
 
 
 def test_with_several_labels_the_background_is_the_twins_by_name(trained: Run) -> None:
