@@ -21,7 +21,7 @@ from satori_hpc.world import Runtime
 
 SHARE = 0.8  # of the job's memory, when no bound is given
 SLACK_BYTES = 24 * 2**20  # per task: what the allocator keeps, tables, messages
-WORKER_BYTES = 400 * 2**20  # a worker process before it does anything: interpreter, libraries, compiled loops
+WORKER_BYTES = 448 * 2**20  # a worker process before it does anything: interpreter, libraries, compiled loops
 SECONDS_FOR_WORKERS = 60
 Tasks = dict[str, tuple[Any, ...]]  # name for people -> arguments
 
@@ -136,7 +136,7 @@ def _on_processes(runtime: Runtime, *, tasks: int, least_bytes: int) -> Iterator
         runtime, tasks=tasks, least_bytes=least_bytes, base_bytes=resident, worker_bytes=WORKER_BYTES
     )
     scratch = os.environ.get("SLURM_TMPDIR") or tempfile.gettempdir()  # which is $TMPDIR where that is set
-    quiet = {
+    settings = {
         # What a worker holds is not Dask's to spill; at its limit it is ended, and says so.
         **{f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")},
         "distributed.worker.memory.terminate": 0.98,
@@ -144,14 +144,14 @@ def _on_processes(runtime: Runtime, *, tasks: int, least_bytes: int) -> Iterator
     }
     with (
         tempfile.TemporaryDirectory(prefix="satori-hpc-", dir=scratch, ignore_cleanup_errors=True) as folder,
-        dask.config.set(quiet),
+        dask.config.set({**settings, "temporary-directory": folder}),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
             memory_limit=WORKER_BYTES + SLACK_BYTES + task_bytes,
             local_directory=folder,
-            dashboard_address=None,
+            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
             silence_logs="CRITICAL",
         ) as local,
         Client(local, set_as_default=False) as client,
@@ -196,7 +196,8 @@ def _runner(client: Any) -> Callable[[Callable[..., Any], Tasks, str], None]:
             client.submit(call, name, function, arguments, pure=False): name for name, arguments in tasks.items()
         }
         try:
-            for future in progress(as_completed(futures, loop=client.loop), what=what, total=len(futures), unit="block"):
+            done = as_completed(futures, loop=client.loop)
+            for future in progress(done, what=what, total=len(futures), unit="block"):
                 error = future.exception() if future.status != "cancelled" else None
                 if isinstance(error, SatoriError):
                     raise error

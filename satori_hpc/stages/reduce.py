@@ -16,8 +16,8 @@ from satori_hpc.config import Reduce
 from satori_hpc.core import pairs, rank_test, tf_pairs
 from satori_hpc.errors import ArtefactError
 from satori_hpc.log import logger
-from satori_hpc.run import Run
-from satori_hpc.stages import cluster, reduce_block
+from satori_hpc.run import INTERACTION_ENDINGS, Run
+from satori_hpc.stages import cluster, outputs, reduce_block
 from satori_hpc.stages.reduce_block import Rules
 from satori_hpc.stores import atomic, motifs, parts, scores, tables
 from satori_hpc.stores.scores import ScoreStore
@@ -34,7 +34,8 @@ def reduce(run: Run, runtime: Runtime) -> dict[str, Any]:
     settings = run.config.reduce
     summary: dict[str, Any] = {}
     for method in run.config.score.methods:
-        tables.remove(run.interactions(method))
+        for ending in INTERACTION_ENDINGS:
+            run.interactions(method).with_name(method + ending).unlink(missing_ok=True)
         store = scores.open_complete(run.scores(method))
         cutoff = store.mean_score() if settings.cutoff == "mean" else float(settings.cutoff)
         folder = run.interactions(method).with_name(f"{method}.parts")
@@ -43,6 +44,8 @@ def reduce(run: Run, runtime: Runtime) -> dict[str, Any]:
         tf_columns = _tf_level(columns)
         tables.write(run.interactions(method), columns)
         tables.write_tf(run.interactions(method), tf_columns)
+        table, tf_table = tables.read(run.interactions(method)), tables.read_tf(run.interactions(method))
+        told = outputs.write(run, method, table=table, tf_table=tf_table)
         atomic.remove_folder(folder)
         summary[method] = {
             "cutoff": None if np.isnan(cutoff) else cutoff,
@@ -52,6 +55,7 @@ def reduce(run: Run, runtime: Runtime) -> dict[str, Any]:
             "called_pairs": int(columns["called"].sum()),
             "tf_pairs": len(tf_columns["q"]),
             "called_tf_pairs": int(tf_columns["called"].sum()),
+            **told,
         }
     return summary
 

@@ -61,12 +61,6 @@ def write_tf(path: Path, columns: Mapping[str, Any]) -> None:
     _write(path.with_name(path.name + ".tf"), columns, TF_COLUMNS)
 
 
-def remove(path: Path) -> None:
-    """Remove the tables of `path`, if any."""
-    for ending in (".parquet", ".tsv", ".tf.parquet", ".tf.tsv"):
-        _ending(path, ending).unlink(missing_ok=True)
-
-
 def read(path: Path) -> pd.DataFrame:
     """The table of filter pairs (columns: COLUMNS), sorted by q, then AUC falling.
 

@@ -142,7 +142,8 @@ def test_without_a_truth_there_is_one_line(restored):
 
 
 def test_missing_tables_are_an_error_with_the_mending_command(restored):
-    tables.remove(restored.interactions("attention"))
+    for path in restored.interactions("attention").parent.iterdir():
+        path.unlink()
     with pytest.raises(ArtefactError, match="satori-hpc reduce"):
         evaluate(restored, RUNTIME)
     assert not restored.evaluation.exists()

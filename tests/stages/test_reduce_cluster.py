@@ -15,17 +15,17 @@ import pytest
 
 from satori_hpc.core import pairs
 from satori_hpc.errors import ArtefactError, SatoriError
-from satori_hpc.run import Run
+from satori_hpc.run import INTERACTION_ENDINGS, Run
 from satori_hpc.stages import cluster, reduce_block
 from satori_hpc.stages import reduce as reduce_stage
-from satori_hpc.stores import motifs, scores, tables
+from satori_hpc.stores import dataset, motifs, scores, tables
+from satori_hpc.stores.dataset import Coordinates, Dataset
 from satori_hpc.world import Runtime
 from tests import helpers_tasks, tiny
 from tests.helpers_scores import make_store, sample
 
 MIB = 2**20
 ROOT = Path(__file__).parents[2]
-ENDINGS = (".parquet", ".tsv", ".tf.parquet", ".tf.tsv")
 
 
 def make_run(path: Path) -> Run:
@@ -51,13 +51,27 @@ def make_run(path: Path) -> Run:
         "consensus": [""] * 25,
         "written": np.zeros(25, bool),
     }
+    sequences = np.zeros((300, 400), np.uint8)
+    places = np.arange(300)
+    dataset.write(
+        run.dataset,
+        Dataset(
+            tokens=sequences,
+            labels=np.zeros((300, 1), np.uint8),
+            split=np.full(300, dataset.TEST, np.uint8),
+            names=[f"example{place}" for place in places],
+            coordinates=Coordinates(np.array(["chr1"] * 300), 400 * places, 400 * (places + 1), np.ones(300, np.int8)),
+            targets=["bound"],
+            task="binary",
+        ),
+    )
     motifs.write(run.motifs, motifs=[], background=np.full(4, 0.25), filters=filters, tf=tf)
     return run
 
 
 def written(run: Run) -> dict[str, bytes]:
     path = run.interactions("attention")
-    return {ending: path.with_name(path.name + ending).read_bytes() for ending in ENDINGS}
+    return {ending: path.with_name(path.name + ending).read_bytes() for ending in INTERACTION_ENDINGS}
 
 
 def parts_of(run: Run) -> Path:

@@ -49,11 +49,3 @@ def test_missing_damaged_and_foreign_tables_are_refused(tmp_path: Path) -> None:
     (tmp_path / "n.tf.parquet").write_bytes((tmp_path / "m.parquet").read_bytes())
     with pytest.raises(ArtefactError, match="with the columns"):
         tables.read_tf(tmp_path / "n")
-
-
-def test_remove_takes_all_four_files(tmp_path: Path) -> None:
-    tables.write(tmp_path / "m", columns())
-    tables.write_tf(tmp_path / "m", {name: [] for name in tables.TF_COLUMNS})
-    (tmp_path / "other.tsv").write_text("")
-    tables.remove(tmp_path / "m")
-    assert [path.name for path in tmp_path.iterdir()] == ["other.tsv"]
