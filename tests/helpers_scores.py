@@ -43,7 +43,7 @@ def make_store(
         rows = np.arange(first, last)[:, None]
         missing = np.isnan(part)
         distance = np.where(missing, -(2**15), 4 * rows % 30_000 * np.where(rows % 2, -1, 1)).astype(np.int16)
-        position = np.where(missing, -(2**15), 0).astype(np.int16)
+        position = np.where(missing, -(2**15), np.maximum(0, -distance)).astype(np.int16)
         store.write_partition(group, partition, score=part, distance=distance, position=position, sites=0)
     store.finalise()
     return scores.open_complete(path)
