@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from satori_hpc import __version__, cli_options
+from satori_hpc import __version__, cli_options, memory
 from satori_hpc import options as run_options
 from satori_hpc.cli_options import RUN
 from satori_hpc.errors import SatoriError
@@ -200,16 +200,18 @@ def _show(name: str, summary: dict[str, Any] | None, *, as_json: bool = False) -
         click.echo("  " + line)
 
 
-def _lines(summary: dict[str, Any], indent: str = "") -> list[str]:
-    """A summary as aligned lines; inner dictionaries are indented."""
+def _lines(summary: dict[str, Any], indent: str = "", *, sizes: bool = False) -> list[str]:
+    """A summary as aligned lines; inner dictionaries are indented; `sizes`: all numbers are bytes."""
     width = max((len(key) for key, value in summary.items() if not isinstance(value, dict)), default=0)
     lines = []
     for key, value in summary.items():
         label = key.replace("_", " ")
         if isinstance(value, dict):
-            lines += [f"{indent}{label}:", *_lines(value, indent + "  ")]
+            lines += [f"{indent}{label}:", *_lines(value, indent + "  ", sizes=key.startswith("memory"))]
         else:
             shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+            if sizes or key.startswith("bytes"):
+                shown = memory.show(value)
             lines.append(f"{indent}{label:<{width}}  {shown}")
     return lines
 

@@ -1,5 +1,6 @@
 """The options that commands share: each command shows those that do something for it."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,11 @@ class Numbers(click.ParamType):
             return value
         found: set[int] = set()
         for part in value.split(","):
-            first, _, last = part.strip().partition("-")
-            if not first.isdigit() or (last and not last.isdigit()) or int(last or first) < int(first):
+            ends = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+            first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (1, 0)
+            if last < first:
                 self.fail(f"{value!r}: expected numbers and ranges such as 7 or 0-9,12", param, ctx)
-            found.update(range(int(first), int(last or first) + 1))
+            found.update(range(first, last + 1))
         return sorted(found)
 
 
