@@ -81,6 +81,10 @@ class Run:
         """Path without ending; INTERACTION_ENDINGS are beside each other."""
         return self.path / "interactions" / method
 
+    def parts(self, method: str) -> Path:
+        """Finished blocks of a reduction that is not done."""
+        return self.path / "interactions" / f"{method}.parts"
+
     @property
     def evaluation(self) -> Path:
         return self.path / "evaluation.json"

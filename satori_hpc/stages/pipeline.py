@@ -105,7 +105,14 @@ STAGES: tuple[Stage, ...] = (
         _score_outputs,
         "pair scores of every example",
     ),
-    Stage("reduce", ("motifs", "score"), ("reduce",), _table_outputs, "tests and interaction tables"),
+    Stage(
+        "reduce",
+        ("motifs", "score"),
+        ("reduce",),
+        _table_outputs,
+        "tests and interaction tables",
+        scratch=lambda run: [run.parts(method) for method in run.config.score.methods],
+    ),
     Stage(
         "evaluate",
         ("prepare", "train", "motifs", "reduce"),

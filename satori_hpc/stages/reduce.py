@@ -38,7 +38,7 @@ def reduce(run: Run, runtime: Runtime) -> dict[str, Any]:
             run.interactions(method).with_name(method + ending).unlink(missing_ok=True)
         store = scores.open_complete(run.scores(method))
         cutoff = store.mean_score() if settings.cutoff == "mean" else float(settings.cutoff)
-        folder = run.interactions(method).with_name(f"{method}.parts")
+        folder = run.parts(method)
         columns = reduce_store(store, folder, settings=settings, cutoff=cutoff, runtime=runtime)
         _join_names(columns, run.motifs, filters=store.filters)
         tf_columns = _tf_level(columns)

@@ -118,12 +118,14 @@ class _Checks:
         run: the run.
         jobs: each reads something and returns its bytes, its files and what is wrong with it.
         notes, stages: of the report.
+        others: score stores, relative to the run, that are not those of the record: one finding says all of them.
     """
 
     run: Run
     jobs: list[Callable[[], tuple[int, int, Finding | None]]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
 
     def work(self, *, threads: int) -> Report:
         findings, files, total = [], 0, 0
@@ -146,12 +148,16 @@ class _Checks:
                 continue
             self.stages.append(stage.name)
             for name, entry in sorted(record.files.items()):
-                if name not in claimed:
+                if name not in claimed and not self._replaced(name):
                     self.jobs.append(self._file_job(name, entry, _again(self.run, stage, name)))
             for name in self._strangers(stage, record):
-                self._add(
-                    Finding(name, "was not there when the stage ended", f"rm {shlex.quote(str(self.run.path / name))}")
-                )
+                if not self._replaced(name):
+                    command = f"rm {shlex.quote(str(self.run.path / name))}"
+                    self._add(Finding(name, "was not there when the stage ended", command))
+
+    def _replaced(self, name: str) -> bool:
+        """Whether a file belongs to a store that is another one than the record's."""
+        return any(name.startswith(store + "/") for store in self.others)
 
     def _add(self, finding: Finding) -> None:
         self.jobs.append(lambda: (0, 0, finding))
@@ -191,16 +197,26 @@ class _Checks:
             path = self.run.scores(method)
             name = path.relative_to(self.run.path).as_posix()
             plan = record.files.get(f"{name}/zarr.json") if record is not None else None
-            if not path.exists() or (plan is not None and compare(path / "zarr.json", plan)[1]):
+            if not path.exists():
                 continue
             try:
                 store = ScoreStore(path)
+                if plan is not None and compare(path / "zarr.json", plan)[1]:
+                    self._other(name)
+                    continue
                 # All methods score the same examples, in as many partitions.
                 yield store, place * len(store.items())
             except (ArtefactError, KeyError, TypeError, ValueError) as error:
                 if record is None:
                     problem = f"the plan of this store cannot be read ({error})"
                     self._add(Finding(name, problem, f"satori-hpc score {self.run.path} --force"))
+
+    def _other(self, name: str) -> None:
+        """A store that opens, with another plan than the record's: planned anew since, or its plan is damaged."""
+        self.others.append(name)
+        record = shlex.quote(str(self.run.record("score")))
+        problem = "its plan is not the one that the stage ended with: planned anew since then, or damaged"
+        self._add(Finding(name, problem, f"rm {record} && satori-hpc score {self.run.path}"))
 
     def _store(self, store: ScoreStore, first_number: int, record: Record | None) -> set[str]:
         """Add the partitions of a store; the files that they answer for, relative to the run."""
