@@ -36,16 +36,14 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help="make or use this run; default: a temporary one")
     parser.add_argument("--examples", type=int, default=2048, help="smallest number of sequences; also 4 and 16 times")
     parser.add_argument("--growth", type=int, default=3, help="how many sizes")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of one rank against two")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of one rank against two")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/scoring_scale.md"))
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = chosen.run or Path(folder) / "run"
         sizes = [chosen.examples * 4**step for step in range(chosen.growth)]
         run = prepare(path, examples=sizes[-1])
-        text = "\n".join(
-            [*header(run), *efficiency(run, sizes[min(1, len(sizes) - 1)], chosen.rounds), *growth(run, sizes)]
-        )
+        text = "\n".join([*header(run), *efficiency(run, sizes[-1], chosen.rounds), *growth(run, sizes)])
     atomic.write_text(chosen.out, text + "\n")
     print(text)
 
