@@ -34,6 +34,7 @@ MPIEXEC = str(Path(sys.executable).with_name("mpiexec"))
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, help="make or use this run; default: a temporary one")
+    parser.add_argument("--length", type=int, default=300, help="of the sequences, bp")
     parser.add_argument("--examples", type=int, default=2048, help="smallest number of sequences; also 4 and 16 times")
     parser.add_argument("--growth", type=int, default=3, help="how many sizes")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of one rank against two")
@@ -42,16 +43,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = chosen.run or Path(folder) / "run"
         sizes = [chosen.examples * 4**step for step in range(chosen.growth)]
-        run = prepare(path, examples=sizes[-1])
+        run = prepare(path, examples=sizes[-1], length=chosen.length)
         text = "\n".join([*header(run), *efficiency(run, sizes[-1], chosen.rounds), *growth(run, sizes)])
     atomic.write_text(chosen.out, text + "\n")
     print(text)
 
 
-def prepare(path: Path, *, examples: int) -> Run:
+def prepare(path: Path, *, examples: int, length: int) -> Run:
     """A run whose network is trained, and of which all sequences may be scored."""
     settings = config.Config(
-        prepare=config.Prepare(simulated=config.Simulated(examples=examples)),
+        prepare=config.Prepare(simulated=config.Simulated(examples=examples, length=length)),
         train=config.Train(epochs=1),
         motifs=config.Motifs(min_probability=0.0),
         score=config.Score(split="all", use_all=True, max_examples=0),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from satori_hpc import memory
 from satori_hpc.errors import SatoriError
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ class Runtime:
         return self.threads or max(1, len(os.sched_getaffinity(0)) // self.world.sharers)
 
     def apply(self) -> None:
-        """Hand the thread count to torch; numba and Dask take theirs where they are started."""
+        """Hand threads to torch (numba and Dask take theirs where they are started), and have malloc keep memory."""
         import torch
 
+        memory.keep_freed()
         torch.set_num_threads(self.cpu_threads())
