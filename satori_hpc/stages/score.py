@@ -6,8 +6,10 @@ plan and the empty store, all share its partitions, the leader closes it. `plan`
 same steps one by one, for job arrays.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -223,26 +225,29 @@ def _fill(store: ScoreStore, todo: list[Item], work: _Work, runtime: Runtime) ->
     most = max(store.shard_rows(group) for group in GROUPS)
     buffers = {name: np.empty((most, store.pairs), dtype=dtype) for name, dtype in ARRAYS.items()}
     workers = min(need.workers, runtime.cpu_threads())
-    with Slices(work.scorers[store.method], size=need.slice, workers=workers, poke=world.poke) as slices:
+    with (
+        ThreadPoolExecutor(1, "disk") as disk,
+        Slices(work.scorers[store.method], size=need.slice, workers=workers, poke=world.poke) as slices,
+    ):
+        waiting: Future[None] | None = None  # the disk is one partition behind, so that nobody waits for it
 
         def run_one(item: Item) -> None:
+            nonlocal waiting
             group, partition = item
             what = f"scoring, {group} partition {partition} of {store.method}"
             world.doing(what)
             first, last = store.partitions(group)[partition]
-            try:
+            with _named(what):
                 tokens = work.tokens(store, group, rows[group][first:last])
-                score_partition(
+                finish = stage_partition(
                     store, group, partition, slices=slices, tokens=tokens, buffers=buffers, threads=need.encoders
                 )
-            except SatoriError as error:
-                raise type(error)(f"{what}: {error}") from error
-            except Exception as error:
-                error.add_note(f"while {what}")
-                raise
+            if waiting is not None:
+                waiting.result()
+            waiting = disk.submit(_named(what)(finish))
 
         mine = world.shares(todo, schedule=runtime.schedule)
-        steps = _steps(store, todo, mine, run_one)
+        steps = _steps(store, mine, run_one, last=lambda: waiting.result() if waiting is not None else None)
         if world.rank == 0:
             steps = progress(steps, what=f"scoring, {store.method}", total=len(todo), unit="partition")
         for _ in steps:
@@ -251,19 +256,33 @@ def _fill(store: ScoreStore, todo: list[Item], work: _Work, runtime: Runtime) ->
     world.barrier()
 
 
+@contextlib.contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Say in whatever goes wrong which partition it was; it may have been noticed while another was worked on."""
+    try:
+        yield
+    except SatoriError as error:
+        raise type(error)(f"{what}: {error}") from error
+    except Exception as error:
+        error.add_note(f"while {what}")
+        raise
+
+
 def _steps(
-    store: ScoreStore, todo: list[Item], mine: Iterator[Item], run_one: Callable[[Item], None]
-) -> Iterator[Item]:
-    """Work through `mine`; yield each partition of `todo` that any process has finished meanwhile."""
-    left = list(todo)
+    store: ScoreStore, mine: Iterator[Item], run_one: Callable[[Item], None], *, last: Callable[[], None]
+) -> Iterator[None]:
+    """Work through `mine`; yield once for each partition that any process has finished meanwhile."""
+    told = store.markers_there()
     for item in mine:
         run_one(item)
-        done = [other for other in left if store.marked(*other)]
-        left = [other for other in left if other not in done]
-        yield from done
+        done = store.markers_there()
+        yield from [None] * (done - told)
+        told = max(told, done)
+    last()
+    yield from [None] * (store.markers_there() - told)
 
 
-def score_partition(
+def stage_partition(
     store: ScoreStore,
     group: str,
     partition: int,
@@ -272,8 +291,8 @@ def score_partition(
     tokens: np.ndarray,
     buffers: dict[str, np.ndarray],
     threads: int = 1,
-) -> None:
-    """Score one partition and write it.
+) -> Callable[[], None]:
+    """Score one partition and write it beside its place; gives back what finishes it.
 
     Args:
         store: to write into.
@@ -286,4 +305,4 @@ def score_partition(
     """
     arrays = {name: buffers[name][: len(tokens)] for name in ARRAYS}
     sites = slices.score(tokens, **arrays)
-    store.write_partition(group, partition, **arrays, sites=sites, threads=threads)
+    return store.stage_partition(group, partition, **arrays, sites=sites, threads=threads)

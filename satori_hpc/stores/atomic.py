@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def _sibling(path: Path) -> Path:
+def sibling(path: Path) -> Path:
+    """A name beside `path` that nobody else uses, and that `sweep_partials` knows."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
 
 
@@ -26,22 +27,27 @@ def sync_folder(folder: Path) -> None:
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a path beside `path`; when the block ends well it becomes `path` in one step, else it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _sibling(path)
+    partial = sibling(path)
     try:
         yield partial
-        with open(partial, "rb+") as handle:
-            os.fsync(handle.fileno())
-        os.replace(partial, path)
-        sync_folder(path.parent)
+        publish(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def publish(partial: Path, path: Path) -> None:
+    """Make a file that was written beside `path` durable, and put it there in one step."""
+    with open(partial, "rb+") as handle:
+        os.fsync(handle.fileno())
+    os.replace(partial, path)
+    sync_folder(path.parent)
 
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path`; when the block ends well it replaces `path`, else it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _sibling(path)
+    partial = sibling(path)
     partial.mkdir()
     try:
         yield partial
@@ -62,7 +68,7 @@ def remove_folder(path: Path) -> None:
     """Remove a folder so that no moment shows it half empty under its own name."""
     if not path.exists():
         return
-    doomed = _sibling(path)
+    doomed = sibling(path)
     os.replace(path, doomed)
     shutil.rmtree(doomed)
 

@@ -20,7 +20,7 @@ shards, holds their digests and sums: only it makes a partition done. `complete.
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,11 @@ class ScoreStore:
         """uint8 (foreground example, target), 1 = predicted and true; None of sets with one label."""
         return self._vector("foreground/true_positive") if "foreground/true_positive" in self._root else None
 
-    def write_partition(
+    def write_partition(self, group: str, partition: int, **content: Any) -> None:
+        """Write a whole partition, then its marker; arguments as of `stage_partition`."""
+        self.stage_partition(group, partition, **content)()
+
+    def stage_partition(
         self,
         group: str,
         partition: int,
@@ -111,8 +115,8 @@ class ScoreStore:
         position: np.ndarray,
         sites: int,
         threads: int = 1,
-    ) -> None:
-        """Write a whole partition, then its marker.
+    ) -> Callable[[], None]:
+        """Write a whole partition beside its place; the arrays are free then.
 
         Args:
             group: "foreground" or "background".
@@ -121,6 +125,9 @@ class ScoreStore:
             distance, position: int16, likewise, -32,768 = not observed.
             sites: active (filter, cell) entries of these examples, for the summary.
             threads: that encode; the bytes do not depend on it.
+
+        Returns:
+            what finishes it: waits for the disk, puts the shards in their places, writes the marker.
 
         Raises:
             SatoriError: the disk is full.
@@ -133,27 +140,36 @@ class ScoreStore:
                     f"{name} {values.dtype} {values.shape} is not partition {partition} of {group}, rows {first}-{last}"
                 )
         self._marker_path(group, partition).unlink(missing_ok=True)
-        files = {
-            name: shards.write(
-                self.shard_path(group, name, partition),
-                values,
-                chunk_pairs=self.chunk_pairs,
-                rows=self.shard_rows(group),
-                threads=threads,
-            )
-            for name, values in arrays.items()
-        }
         observed, total = _sums(score)
+        written: dict[str, shards.Written] = {}
+        try:
+            for name, values in arrays.items():
+                path, rows = self.shard_path(group, name, partition), self.shard_rows(group)
+                written[name] = shards.write(path, values, chunk_pairs=self.chunk_pairs, rows=rows, threads=threads)
+        except BaseException:
+            for shard in written.values():
+                shard.partial.unlink(missing_ok=True)
+            raise
         marker = Marker(
             group=group,
             partition=partition,
             rows=[first, last],
-            files=files,
+            files={name: {"bytes": shard.bytes, "sha256": shard.sha256} for name, shard in written.items()},
             observed=observed,
             total=total,
             sites=sites,
         )
-        atomic.write_text(self._marker_path(group, partition), marker.text())
+
+        def finish() -> None:
+            try:
+                for shard in written.values():
+                    shard.publish()
+                atomic.write_text(self._marker_path(group, partition), marker.text())
+            finally:
+                for shard in written.values():
+                    shard.partial.unlink(missing_ok=True)
+
+        return finish
 
     def pending(self, items: Iterable[tuple[str, int]] | None = None, *, verify: bool = True) -> list[tuple[str, int]]:
         """(group, partition) of everything that is not done: no marker, or shards that are not those of the marker.
@@ -183,9 +199,9 @@ class ScoreStore:
                 return f"{shard.relative_to(self.path)} has other content than was written"
         return ""
 
-    def marked(self, group: str, partition: int) -> bool:
-        """Whether a partition has a marker; it is not read."""
-        return self._marker_path(group, partition).exists()
+    def markers_there(self) -> int:
+        """How many partitions have a marker; none is read."""
+        return sum(1 for entry in os.scandir(self.path / "markers") if "ground-" in entry.name[:11])
 
     def discard(self, items: Iterable[tuple[str, int]]) -> None:
         """Remove the markers of partitions that are not done after all."""

@@ -5,6 +5,7 @@ The bytes are those of Zarr v3's sharding codec: the encoded inner chunks, one a
 an error on reading. What is written here opens in any Zarr v3 reader, and the other way round (tests hold both).
 """
 
+import contextlib
 import errno
 import functools
 import hashlib
@@ -14,9 +15,9 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -42,10 +43,33 @@ def codec(dtype: str) -> Blosc:
     return Blosc("lz4", clevel=9, shuffle=Blosc.NOSHUFFLE if dtype == "float32" else Blosc.BITSHUFFLE)
 
 
-def write(
-    path: Path, block: np.ndarray, *, chunk_pairs: int, rows: int | None = None, threads: int = 1
-) -> dict[str, Any]:
-    """Write a shard, durably and at once; {"bytes", "sha256"} of the file.
+@dataclass(frozen=True)
+class Written:
+    """A shard on its way: beside its place, and perhaps not on disk yet.
+
+    Attributes:
+        path: of the shard.
+        partial: where it is.
+        bytes, sha256: of its content.
+    """
+
+    path: Path
+    partial: Path
+    bytes: int
+    sha256: str
+
+    def publish(self) -> None:
+        """Make it durable and put it in its place.
+
+        Raises:
+            SatoriError: the disk is full.
+        """
+        with _room(self.path, self.bytes):
+            atomic.publish(self.partial, self.path)
+
+
+def write(path: Path, block: np.ndarray, *, chunk_pairs: int, rows: int | None = None, threads: int = 1) -> Written:
+    """Write a shard beside its place; `publish` puts it there.
 
     Args:
         path: of the shard.
@@ -58,9 +82,10 @@ def write(
         SatoriError: the disk is full; names the path and the bytes that are needed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    partial = atomic.sibling(path)
     digest, position, index = hashlib.sha256(), 0, []
     try:
-        with atomic.atomic_file(path) as partial, open(partial, "wb") as handle:
+        with _room(path, block.nbytes), open(partial, "wb") as handle:
             for encoded in _encoded(block, chunk_pairs, rows or len(block), threads):
                 index.append((position, len(encoded)))
                 position += len(encoded)
@@ -70,14 +95,24 @@ def write(
             tail += struct.pack("<I", google_crc32c.value(tail))
             handle.write(tail)
             digest.update(tail)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    return Written(path, partial, position + len(tail), digest.hexdigest())
+
+
+@contextlib.contextmanager
+def _room(path: Path, needed: int) -> Iterator[None]:
+    """Say what to do where the disk is full."""
+    try:
+        yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise SatoriError(
-                f"{path}: {os.strerror(error.errno)}: this file needs up to {memory.show(block.nbytes)}; make room and "
-                "run the same command again, it goes on with what is missing"
+                f"{path}: {os.strerror(error.errno)}: this file needs up to {memory.show(needed)}; make room and run "
+                "the same command again, it goes on with what is missing"
             ) from None
         raise
-    return {"bytes": position + len(tail), "sha256": digest.hexdigest()}
 
 
 def _encoded(block: np.ndarray, chunk_pairs: int, rows: int, threads: int) -> Iterator[bytes]:

@@ -1,7 +1,7 @@
 """`satori-hpc`, with one of its ranks failing at a chosen moment: python faulty_score.py FAULT RANK ARGUMENTS...
 
 Faults: `kill` in the middle of a shard, `between` a partition's shards and its marker, `raise` an exception, `slow`
-(every rank stays in its second partition, for signals from outside). The rest of the program is the real one.
+(every rank stays in its third partition, for signals from outside). The rest of the program is the real one.
 """
 
 import os
@@ -24,31 +24,31 @@ def die(*_: Any) -> None:
 
 
 def install(fault: str) -> None:
-    """Let this rank fail in its second partition."""
+    """Let this rank fail in its third partition."""
     done = 0
-    encode, write_text, write_partition = shards._encode, atomic.write_text, scores.ScoreStore.write_partition
+    encode, write_text, stage_partition = shards._encode, atomic.write_text, scores.ScoreStore.stage_partition
 
-    def counted(self: scores.ScoreStore, *arguments: Any, **named: Any) -> None:
+    def counted(self: scores.ScoreStore, *arguments: Any, **named: Any) -> Any:
         nonlocal done
         done += 1
-        if done == 2 and fault == "raise":
+        if done == 3 and fault == "raise":
             raise RuntimeError("the planted fault")
-        if done == 2 and fault == "slow":
-            print("in the second partition", flush=True)
+        if done == 3 and fault == "slow":
+            print("in the third partition", flush=True)
             time.sleep(300)
-        write_partition(self, *arguments, **named)
+        return stage_partition(self, *arguments, **named)
 
     def in_the_middle(chunk: Any) -> bytes:
-        if done == 2 and fault == "kill":
+        if done == 3 and fault == "kill":
             die()
         return encode(chunk)
 
     def before_the_marker(path: Path, text: str) -> None:
-        if done == 2 and fault == "between" and path.parent.name == "markers":
+        if done >= 3 and fault == "between" and path.parent.name == "markers":
             die()
         write_text(path, text)
 
-    scores.ScoreStore.write_partition = counted  # type: ignore[method-assign]
+    scores.ScoreStore.stage_partition = counted  # type: ignore[method-assign]
     shards._encode = in_the_middle
     atomic.write_text = before_the_marker
 

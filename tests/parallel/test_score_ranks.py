@@ -118,8 +118,8 @@ def test_sigterm_ends_all_ranks_and_the_same_command_goes_on(
     mpi: Any, run: Path, undisturbed: dict[str, bytes]
 ) -> None:
     started = mpi.start(2, [FAULTY, "slow", 1, "score", run])
-    while started.poll() is None:  # until a rank is in its second partition
-        if "second" in (started.stdout.readline() if started.stdout else ""):
+    while started.poll() is None:  # until a rank is in its third partition
+        if "third" in (started.stdout.readline() if started.stdout else ""):
             break
     second = satori("score", run)
     assert second.returncode == 1, "two jobs on one run do not mix"

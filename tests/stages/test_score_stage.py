@@ -6,6 +6,7 @@ import logging
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -165,16 +166,16 @@ print(sites, *(hashlib.sha256(array.tobytes()).hexdigest() for array in out))
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
     trained: Run, expected: str, monkeypatch: pytest.MonkeyPatch, survived: int
 ) -> None:
-    honest, written = ScoreStore.write_partition, []
+    honest, written = ScoreStore.stage_partition, []
 
-    def kill(self: ScoreStore, *args: Any, **more: Any) -> None:
+    def kill(self: ScoreStore, *args: Any, **more: Any) -> Callable[[], None]:
         if len(written) == survived:
             raise KeyboardInterrupt
-        honest(self, *args, **more)
         written.append(1)
+        return honest(self, *args, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ScoreStore, "write_partition", kill)
+        patch.setattr(ScoreStore, "stage_partition", kill)
         with pytest.raises(KeyboardInterrupt):
             score.score(trained, RUNTIME)
     store = ScoreStore(trained.scores("attention"))
@@ -316,10 +317,34 @@ def test_what_is_not_about_memory_is_not_retried_and_says_where(trained: Run, mo
     def broken(self: ScoreStore, group: str, partition: int, **more: Any) -> None:
         raise ValueError("a bug of ours")
 
-    monkeypatch.setattr(ScoreStore, "write_partition", broken)
+    monkeypatch.setattr(ScoreStore, "stage_partition", broken)
     with pytest.raises(ValueError, match="a bug of ours") as caught:
         score.score(trained, RUNTIME)
     assert caught.value.__notes__ == ["while scoring, foreground partition 0 of attention"]
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_what_goes_wrong_on_the_way_to_disk_names_the_partition_it_was(
+    trained: Run, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    honest, staged = ScoreStore.stage_partition, []
+
+    def full(self: ScoreStore, *args: Any, **more: Any) -> Callable[[], None]:
+        finish = honest(self, *args, **more)
+        staged.append(args)
+
+        def refuse() -> None:
+            raise SatoriError("the disk is full")
+
+        return refuse if len(staged) == number + 1 else finish
+
+    monkeypatch.setattr(ScoreStore, "stage_partition", full)
+    where = ["foreground partition 0", "foreground partition 1", "background partition 0", "background partition 1"]
+    with pytest.raises(SatoriError, match=f"scoring, {where[number]} of attention: the disk is full"):
+        score.score(trained, RUNTIME)
+    store = ScoreStore(trained.scores("attention"))
+    assert store.complaint(*staged[number][:2]) == "not written"
+    assert not store.complete
 
 
 def test_little_memory_means_fewer_threads_then_smaller_slices_then_a_refusal(trained: Run) -> None:

@@ -67,12 +67,15 @@ def test_zarr_reads_what_is_written_and_would_have_written_the_same(
     values = block(dtype)
     place = Path("foreground") / name / "c" / "1" / "0"
     entry = shards.write(tmp_path / "a" / place, values, chunk_pairs=CHUNK, threads=threads)
+    assert not (tmp_path / "a" / place).exists(), "it is beside its place until it is published"
+    entry.publish()
     np.testing.assert_array_equal(ours[ROWS:], values)
     assert np.signbit(ours[ROWS][0]) == np.signbit(values[0][0])
     theirs[ROWS:] = values
     content = (tmp_path / "a" / place).read_bytes()
     assert content == (tmp_path / "b" / place).read_bytes()
-    assert entry == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    assert (entry.bytes, entry.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert [path.name for path in (tmp_path / "a" / place).parent.iterdir()] == ["0"]
 
 
 @pytest.mark.parametrize(("name", "dtype"), ARRAYS.items())
@@ -89,7 +92,7 @@ def test_rows_behind_the_last_example_are_fill(tmp_path: Path, name: str, dtype:
     values = block(dtype, rows=3)
     path = tmp_path / "a" / "foreground" / name / "c" / "1" / "0"
     array = zarr_array(tmp_path / "a", name)
-    shards.write(path, values, chunk_pairs=CHUNK, rows=ROWS)
+    shards.write(path, values, chunk_pairs=CHUNK, rows=ROWS).publish()
     np.testing.assert_array_equal(array[ROWS : ROWS + 3], values)
     np.testing.assert_array_equal(array[ROWS + 3 :], np.full((ROWS - 3, 36), shards.FILL[dtype], dtype))
     np.testing.assert_array_equal(read(path, dtype)[:3, :36], values)
@@ -97,7 +100,8 @@ def test_rows_behind_the_last_example_are_fill(tmp_path: Path, name: str, dtype:
 
 def test_a_shard_without_any_observation_is_a_file_all_the_same(tmp_path: Path) -> None:
     entry = shards.write(tmp_path / "0", np.full((ROWS, 36), np.nan, np.float32), chunk_pairs=CHUNK)
-    assert (tmp_path / "0").stat().st_size == entry["bytes"] > 0
+    entry.publish()
+    assert (tmp_path / "0").stat().st_size == entry.bytes > 0
     assert np.isnan(read(tmp_path / "0", "float32")).all()
 
 
@@ -110,7 +114,7 @@ def test_a_chunk_that_zarr_left_out_is_not_taken_for_missing_values(tmp_path: Pa
 
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
-    shards.write(tmp_path / "0", block("float32"), chunk_pairs=CHUNK)
+    shards.write(tmp_path / "0", block("float32"), chunk_pairs=CHUNK).publish()
     return tmp_path / "0"
 
 
