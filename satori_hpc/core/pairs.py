@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+SUM_VALUES = 2**20
+
 
 def count(filters: int) -> int:
     """How many unordered pairs of different filters there are."""
@@ -32,3 +34,15 @@ def index(filter_a: Any, filter_b: Any, *, filters: int) -> Any:
         filters: F, the number of filters.
     """
     return filter_a * (2 * filters - filter_a - 1) // 2 + filter_b - filter_a - 1
+
+
+def observed(score: np.ndarray) -> tuple[int, float]:
+    """(number, sum in float64) of the scores (rows, P) that are not NaN, by blocks of rows to bound memory."""
+    observed, total = 0, 0.0
+    rows = max(1, SUM_VALUES // score.shape[1])
+    for first in range(0, len(score), rows):
+        block = score[first : first + rows]
+        present = block[~np.isnan(block)]
+        observed += len(present)
+        total += float(present.sum(dtype=np.float64))
+    return observed, total

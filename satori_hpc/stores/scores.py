@@ -33,8 +33,6 @@ from satori_hpc.errors import ArtefactError
 from satori_hpc.stores import atomic, score_layout, shards
 from satori_hpc.stores.score_plan import ARRAYS, ARTEFACT, FORMAT_VERSION, GROUPS, Marker, Plan
 
-SUM_VALUES = 2**20
-
 
 class ScoreStore:
     """An open store; made by `create_or_resume` (to write) or `open_complete` (to read)."""
@@ -140,7 +138,7 @@ class ScoreStore:
                     f"{name} {values.dtype} {values.shape} is not partition {partition} of {group}, rows {first}-{last}"
                 )
         self._marker_path(group, partition).unlink(missing_ok=True)
-        observed, total = _sums(score)
+        observed, total = pairs.observed(score)
         written: dict[str, shards.Written] = {}
         try:
             for name, values in arrays.items():
@@ -385,18 +383,6 @@ def _same(store: ScoreStore, plan: Plan) -> bool:
     return (found is None and wanted is None) or (
         found is not None and wanted is not None and np.array_equal(found, wanted)
     )
-
-
-def _sums(score: np.ndarray) -> tuple[int, float]:
-    """(number, sum in float64) of the observed scores, by blocks of rows to bound memory."""
-    observed, total = 0, 0.0
-    rows = max(1, SUM_VALUES // score.shape[1])
-    for first in range(0, len(score), rows):
-        block = score[first : first + rows]
-        present = block[~np.isnan(block)]
-        observed += len(present)
-        total += float(present.sum(dtype=np.float64))
-    return observed, total
 
 
 def _mend(path: Path) -> str:
