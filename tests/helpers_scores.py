@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from satori_hpc import provenance
 from satori_hpc.core import pairs
+from satori_hpc.run import Run
 from satori_hpc.stores import scores
 from satori_hpc.stores.score_plan import Plan
 from satori_hpc.stores.scores import ScoreStore
@@ -54,3 +56,9 @@ def sample(rng: np.random.Generator, rows: int, filters: int, *, present: float 
     out = rng.random((rows, pairs.count(filters)), dtype=np.float32)
     out[rng.random(out.shape) > present] = np.nan
     return out
+
+
+def store_digest(run: Run) -> str:
+    """One digest over every file of the store of a run."""
+    path = run.scores("attention")
+    return provenance.digest_of(provenance.listing(path, [path]))

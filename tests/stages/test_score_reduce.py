@@ -2,31 +2,15 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 
-from satori_hpc import provenance
 from satori_hpc.run import Run
-from satori_hpc.stages import motifs, prepare, score, train
 from satori_hpc.stages import reduce as reduce_stage
+from satori_hpc.stages import score
 from satori_hpc.stores import scores, tables
 from satori_hpc.world import Runtime
-from tests import tiny
+from tests.helpers_scores import store_digest
 
 RUNTIME = Runtime(device="cpu", threads=1)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A tiny run up to its motifs."""
-    run = tiny.make_run(tmp_path_factory.mktemp("trained") / "run")
-    for stage in (prepare.prepare, train.train, motifs.motifs):
-        stage(run, RUNTIME)
-    return run
-
-
-def store_digest(run: Run) -> str:
-    path = run.scores("attention")
-    return provenance.digest_of(provenance.listing(path, [path]))
 
 
 def test_score_and_reduce_of_a_trained_run(trained: Run) -> None:
