@@ -62,7 +62,10 @@ def _memory(text: str) -> Decorator:
 
 
 RANK_MEMORY = _memory("Memory that a rank may use, such as 4G; default: what the buffers need (see --plan).")
-WORKER_MEMORY = _memory("Memory of all workers together, such as 16G; default: most of what the job has.")
+WORKER_MEMORY = _memory(
+    "Memory of all workers together, such as 16G; default: most of what the job has. With --scheduler-file: of each "
+    "worker."
+)
 SCHEDULE = click.option(
     "--schedule",
     type=click.Choice(["static", "dynamic"]),

@@ -6,17 +6,10 @@ from pathlib import Path
 from satori_hpc import config as config_module
 from satori_hpc.config import Config
 
-# What reduce makes of each method: pairs of filters, pairs of TFs, instances, and the network of TFs.
-INTERACTION_ENDINGS = (
-    ".parquet",
-    ".tsv",
-    ".tf.parquet",
-    ".tf.tsv",
-    ".bedpe",
-    ".graphml",
-    ".nodes.tsv",
-    ".edges.tsv",
-)
+# What reduce makes of each method: tables of filter pairs and TF pairs; instances, and the network of TFs.
+TABLE_ENDINGS = (".parquet", ".tsv", ".tf.parquet", ".tf.tsv")
+OUTPUT_ENDINGS = (".bedpe", ".graphml", ".nodes.tsv", ".edges.tsv")
+INTERACTION_ENDINGS = TABLE_ENDINGS + OUTPUT_ENDINGS
 
 
 @dataclass(frozen=True)

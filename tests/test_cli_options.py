@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from satori_hpc import cli_options
 from satori_hpc.cli import cli
-from satori_hpc.run import INTERACTION_ENDINGS, Run
+from satori_hpc.run import INTERACTION_ENDINGS, OUTPUT_ENDINGS, Run
 from satori_hpc.stages import outputs, pipeline
 from tests.tiny import make_run
 
@@ -83,7 +83,7 @@ def test_reduce_on_processes_writes_everything_and_verify_reads_it(run: Run) -> 
     for ending in INTERACTION_ENDINGS:
         assert (run.path / "interactions" / f"attention{ending}").exists()
     assert [path.name for path in outputs.paths(run, "attention")] == [
-        f"attention{ending}" for ending in INTERACTION_ENDINGS[4:]
+        f"attention{ending}" for ending in OUTPUT_ENDINGS
     ]
     call("verify", run.path)
     damaged = run.path / "interactions" / "attention.bedpe"

@@ -11,12 +11,11 @@ import pandas as pd
 from satori_hpc.core import loci, pairs
 from satori_hpc.core.strongest import Strongest, merge
 from satori_hpc.log import progress
-from satori_hpc.run import Run
+from satori_hpc.run import OUTPUT_ENDINGS, Run
 from satori_hpc.stores import bedpe, dataset, network, scores
 from satori_hpc.stores.score_plan import ARRAYS
 from satori_hpc.stores.scores import ScoreStore
 
-ENDINGS = (".bedpe", ".graphml", ".nodes.tsv", ".edges.tsv")
 STRANDS = np.array([".", "+", "-"])
 
 
@@ -44,7 +43,7 @@ class Chosen:
 def paths(run: Run, method: str) -> list[Path]:
     """The files that `write` makes."""
     path = run.interactions(method)
-    return [path.with_name(path.name + ending) for ending in ENDINGS]
+    return [path.with_name(path.name + ending) for ending in OUTPUT_ENDINGS]
 
 
 def write(run: Run, method: str, *, table: pd.DataFrame, tf_table: pd.DataFrame) -> dict[str, Any]:
@@ -218,7 +217,7 @@ def _located(store: ScoreStore, dataset_path: Path, row: np.ndarray, cells: np.n
     """Columns that say where instances lie; cells: (n, 2), starts of the cells of both sites, bp."""
     examples = store.examples("foreground")[row]
     names = np.array(list(dataset.read_names(dataset_path, examples)), dtype=object)
-    length = dataset.read_labels(dataset_path).length
+    length = dataset.read_length(dataset_path)
     at = dataset.read_coordinates(dataset_path, examples)
     # An interval of another length does not say where in it the sequence lies; then sites are told in the sequence.
     told = at.end - at.start == length

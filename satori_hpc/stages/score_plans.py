@@ -103,7 +103,7 @@ def _twins(run: Run, data: Labels, foreground: np.ndarray) -> np.ndarray:
             f"{run.background}: with several labels the background is made of shuffled twins, and there are none; "
             f"make them: satori-hpc prepare {run.path} --background"
         )
-    length = dataset.read_labels(run.background, background=True).length
+    length = dataset.read_length(run.background, background=True)
     if length != data.length:
         raise ArtefactError(f"{run.background}: sequences of {length} bp, the dataset has {data.length} bp; {again}")
     names = list(dataset.read_names(run.dataset, foreground))

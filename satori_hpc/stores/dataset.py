@@ -210,6 +210,12 @@ def read_labels(path: Path, *, background: bool = False) -> Labels:
     return found
 
 
+def read_length(path: Path, *, background: bool = False) -> int:
+    """Length of the sequences, bp; no array is read. Raises: as `read`."""
+    with _opened(path, background=background) as group:
+        return int(_member(group, "tokens").shape[1])
+
+
 def read_tokens(path: Path, rows: np.ndarray, *, background: bool = False) -> np.ndarray:
     """Sequences of some examples, uint8 (rows, length), in the order of `rows`; the others are not held in memory.
 

@@ -195,6 +195,7 @@ def test_parts_are_read_without_the_rest(tmp_path, monkeypatch):
     assert dataset.read_tokens(path, rows[:0]).shape == (0, 20)
     assert list(dataset.read_names(path, rows)) == [whole.names[row] for row in rows]
     assert list(dataset.read_names(path)) == whole.names
+    assert dataset.read_length(path) == 20
     found = dataset.read_labels(path)
     np.testing.assert_array_equal(found.labels, whole.labels)
     np.testing.assert_array_equal(found.rows("valid"), whole.rows("valid"))
