@@ -12,12 +12,16 @@ from typing import Any
 
 from satori_hpc import options
 from satori_hpc.config_prepare import Fasta, Prepare, Simulated
+from satori_hpc.config_score import Attribution, Dfim, Epistasis, Score, Sites
 from satori_hpc.errors import ConfigError
 from satori_hpc.options import option, table
 
 FORMAT_VERSION = 1
 __all__ = [
+    "Attribution",
     "Config",
+    "Dfim",
+    "Epistasis",
     "Evaluate",
     "Fasta",
     "Model",
@@ -27,6 +31,7 @@ __all__ = [
     "Report",
     "Score",
     "Simulated",
+    "Sites",
     "Train",
     "load",
     "sections",
@@ -147,28 +152,6 @@ class Motifs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score:
-    """[score]: which examples are scored, how, and the geometry of the stores."""
-
-    methods: tuple[str, ...] = option(("attention",), "what is scored, in this order", choices=("attention",))
-    split: str = option("test", "examples to score", choices=("train", "valid", "test", "all"))
-    positive_probability: float = option(0.65, "binary: foreground = positives predicted above this", low=0, high=1)
-    negative_probability: float = option(0.35, "binary: background = negatives predicted below this", low=0, high=1)
-    label_probability: float = option(0.5, "multilabel: a label is predicted at or above this", low=0, high=1)
-    min_precision: float = option(
-        0.5, "multilabel: foreground = examples whose predicted labels are right to this share", low=0, high=1
-    )
-    use_all: bool = option(False, "use every example of the split, however it is predicted")
-    max_examples: int = option(5000, "at most so many on each side, drawn by the seed; 0 = all", low=0)
-    shard_examples: int = option(
-        0,
-        "examples per shard (one file of each array); 0 = a power of two: some 32 shards, of 384 MiB in memory at most",
-        low=0,
-    )
-    chunk_pairs: int = option(256, "pairs per inner chunk (what the reduction reads)", low=1)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Reduce:
     """[reduce]: the tests."""
 
@@ -179,6 +162,13 @@ class Reduce:
         choices=("pair", "value"),
     )
     min_examples: int = option(10, "a pair is tested when each side has this many scores", low=1)
+    statistic: str = option(
+        "auto",
+        "what a pair is compared with: background = its scores in the background (Mann-Whitney, as published); "
+        "within-sequence = the other pairs of the same sequence (signed-rank); null = dfim with score.dfim.null only; "
+        "auto = within-sequence for epistasis and dfim, background for the others and for dfim with legacy",
+        choices=("auto", "background", "within-sequence", "null"),
+    )
     alpha: float = option(0.05, "an interaction is called at or below this q-value", low=0, high=1)
     bedpe_interactions: int = option(1000, "strongest called interactions whose instances are written as BEDPE", low=0)
     bedpe_instances: int = option(10, "strongest instances of each of them", low=1)

@@ -1,9 +1,28 @@
 """What every scoring method gives back, so that stores and statistics need not know the method."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences to score, and what besides their letters their scores follow from.
+
+    Attributes:
+        tokens: uint8 (B,L) codes of the letters, on any device.
+        keys: int64 (B,2), side (0 foreground, 1 background) and row in its dataset: with the run's seed they key every
+            random draw, so that it follows from neither batch nor rank.
+        targets: uint8 (B,T), 1 = its logit is part of what is explained; None = the only one.
+    """
+
+    tokens: torch.Tensor
+    keys: torch.Tensor
+    targets: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
 
 
 @dataclass(frozen=True)
@@ -15,13 +34,15 @@ class PairScores:
         distance: int16 (B,P), of the two cells that gave the score: start of the larger filter's minus start of the
             smaller filter's, bp; negative = the larger filter's lies before; MISSING where not observed.
         position: int16 (B,P), start of the smaller filter's cell, bp; MISSING where not observed.
-        sites: int64 (B,), active (filter, cell) entries of each sequence.
+        sites: int64 (B,), active (filter, cell) entries of each sequence; of methods that mutate, mutated sites.
+        extras: further float32 (B,P) that the method keeps, by name (its `extras`); NaN where not observed.
     """
 
     score: torch.Tensor
     distance: torch.Tensor
     position: torch.Tensor
     sites: torch.Tensor
+    extras: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 class PairScorer(Protocol):
@@ -32,6 +53,10 @@ class PairScorer(Protocol):
     """
 
     @property
+    def extras(self) -> tuple[str, ...]:
+        """Names of the further arrays that it gives for every pair."""
+
+    @property
     def slice_size(self) -> int:
         """Sequences per call; follows from the model and the kind of device only."""
 
@@ -39,9 +64,11 @@ class PairScorer(Protocol):
     def bytes_per_sequence(self) -> int:
         """Working memory of a call, per sequence: an upper bound, the result included."""
 
-    def __call__(self, tokens: torch.Tensor) -> PairScores:
-        """Score a slice; several threads may call at once.
+    def __call__(self, batch: Batch) -> PairScores:
+        """Score a slice; several threads may call at once."""
 
-        Args:
-            tokens: uint8 (B,L) codes of the letters, on any device.
+    def estimate(self, batch: Batch) -> dict[str, float]:
+        """How far the scores of a sample are from what they stand for, by name; empty where there is nothing to tell.
+
+        On one intra-op thread, as a call.
         """
