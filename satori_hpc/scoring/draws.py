@@ -1,0 +1,54 @@
+"""Random letters of mutations and baselines. They follow from the run's seed and the example, not from its batch."""
+
+import numpy as np
+import torch
+
+REPLACEMENTS, BASELINES = 0x3E71, 0xBA5E  # what a draw is for is part of its key
+LETTERS = 4
+
+
+def replacements(tokens: torch.Tensor, keys: torch.Tensor, *, seed: int, number: int) -> torch.Tensor:
+    """Letters to put in place of a sequence's own, drawn from its own composition, uint8 (B,number,L).
+
+    The first draws stay the same when more are asked for. A sequence without any known letter gets all four alike.
+
+    Args:
+        tokens: uint8 (B,L).
+        keys: int64 (B,2), side and row (see Batch).
+        seed: of the run.
+        number: how many draws for each sequence.
+    """
+    codes = tokens.cpu().numpy()
+    out = np.empty((len(codes), number, codes.shape[1]), dtype=np.uint8)
+    for draws, row, key in zip(out, codes, keys.tolist(), strict=True):
+        counts = np.bincount(row, minlength=LETTERS)[:LETTERS]
+        weights = counts if counts.any() else np.ones(LETTERS)
+        _draw(draws, weights.astype(np.float64), key=[seed, REPLACEMENTS, *key])
+    return torch.from_numpy(out).to(tokens.device)
+
+
+def baselines(keys: torch.Tensor, *, seed: int, number: int, length: int, composition: np.ndarray) -> torch.Tensor:
+    """Random sequences of a given composition, uint8 (B,number,length) on the keys' device.
+
+    The first draws stay the same when more are asked for.
+
+    Args:
+        keys: int64 (B,2), side and row (see Batch).
+        seed: of the run.
+        number: how many for each key.
+        length: bp.
+        composition: float64 (4,), frequencies of the letters.
+    """
+    out = np.empty((len(keys), number, length), dtype=np.uint8)
+    for draws, key in zip(out, keys.tolist(), strict=True):
+        _draw(draws, np.asarray(composition, dtype=np.float64), key=[seed, BASELINES, *key])
+    return torch.from_numpy(out).to(keys.device)
+
+
+def _draw(out: np.ndarray, weights: np.ndarray, *, key: list[int]) -> None:
+    """Fill (number, length) with letters of these weights."""
+    cumulative = np.cumsum(weights)
+    chance = np.random.default_rng(key).random(out.shape) * cumulative[-1]
+    # A letter of weight 0 ends where the one before it ends, so it is never drawn; rounding up meets the last drawn.
+    last = int(np.flatnonzero(weights)[-1])
+    out[:] = np.minimum(np.searchsorted(cumulative, chance, side="right"), last)

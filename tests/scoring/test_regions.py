@@ -1,0 +1,57 @@
+"""The cells that a mutated window changes, and the letters they see."""
+
+import pytest
+import torch
+
+from satori_hpc import models
+from satori_hpc.config import Model
+from satori_hpc.scoring import regions
+from tests.oracles import sites_oracle
+
+GEOMETRIES = [
+    (7, 3, 4, 50),
+    (8, 0, 3, 50),
+    (8, 7, 3, 41),
+    (1, 0, 1, 9),
+    (13, 6, 4, 26),
+    (13, 6, 6, 300),
+    (5, 2, 20, 63),
+]
+
+
+@pytest.mark.parametrize(("width", "padding", "pool", "length"), GEOMETRIES)
+def test_a_region_holds_every_cell_that_can_change(width, padding, pool, length):
+    cells = length // pool
+    size = regions.count(width=width, pool=pool, cells=cells)
+    largest = 0
+    for j in range(padding, length - width + padding + 1):
+        first = int(regions.first_cell(torch.tensor(j), width=width, pool=pool, cells=cells))
+        changed = sites_oracle.changed_cells(j, width=width, padding=padding, pool=pool, length=length)
+        assert 0 <= first <= cells - size
+        assert changed <= set(range(first, first + size))
+        largest = max(largest, len(changed))
+    # No larger than it must be, where sequences are long enough to show it.
+    assert size in (largest, cells)
+
+
+@pytest.mark.parametrize(("width", "padding", "pool", "length"), GEOMETRIES)
+def test_a_valid_convolution_over_the_letters_gives_the_cells(width, padding, pool, length):
+    torch.manual_seed(2)
+    config = Model(filters=6, width=width, padding=padding, pool=pool, heads=1, head_size=4, mixing_size=4)
+    model = models.build(config, length=length, targets=1, task="binary", entropy=0).eval()
+    tokens = torch.randint(0, 5, (3, length), dtype=torch.uint8)
+    cells = length // pool
+    geometry = {"width": width, "pool": pool, "cells": cells}
+    size = regions.count(**geometry)
+    with torch.inference_mode():
+        pooled = model.pooled(tokens)
+        weight, bias = model.stem._folded(torch.empty(0))
+        for j in (padding, length // 2, length - width + padding):
+            first = regions.first_cell(torch.full((3,), j), **geometry)
+            letters = regions.letters_of(tokens, first, padding=padding, **geometry)
+            image = torch.nn.functional.one_hot(letters.long(), 5)[:, :, :4].float().transpose(1, 2)
+            track = model.stem.activation(torch.nn.functional.conv1d(image, weight, bias))
+            assert track.shape[2] == size * pool
+            found = track.unflatten(2, (size, pool)).amax(3)
+            expected = pooled[:, :, int(first[0]) : int(first[0]) + size]
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
