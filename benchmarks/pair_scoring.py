@@ -28,6 +28,7 @@ from satori_hpc.models.satori import Satori
 from satori_hpc.scoring import kernel
 from satori_hpc.scoring.attention import AttentionScorer, strength
 from satori_hpc.stores import atomic
+from tests.helpers_scores import batch_of
 from tests.oracles import plain_satori
 from tests.oracles.plain_satori import PlainSatori
 
@@ -71,6 +72,7 @@ def measure(pool: int, options: argparse.Namespace) -> list[str]:
     tokens = torch.randint(0, 4, (options.batch, options.length), dtype=torch.uint8)
     threshold = legacy_threshold(model, tokens, sites=options.sites)
     scorer = AttentionScorer(model, threshold)
+    batches = [batch_of(part) for part in tokens.split(scorer.slice_size)]
     with torch.inference_mode():
         pooled = model.pooled(tokens)
         active = pooled > threshold[:, None]
@@ -107,7 +109,7 @@ def measure(pool: int, options: argparse.Namespace) -> list[str]:
             "kernel": kernel_alone,
             "plain forward": plain_forward,
             "forward": lambda: forward(model, tokens),
-            "scorer": lambda: [scorer(part) for part in tokens.split(scorer.slice_size)],
+            "scorer": lambda: [scorer(part) for part in batches],
         },
         rounds=options.rounds,
         clock=options.clock,

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from satori_hpc import provenance
 from satori_hpc.core import pairs
 from satori_hpc.run import Run
+from satori_hpc.scoring import Batch
 from satori_hpc.stores import scores
 from satori_hpc.stores.score_plan import Plan
 from satori_hpc.stores.scores import ScoreStore
@@ -49,6 +51,12 @@ def make_store(
         store.write_partition(group, partition, score=part, distance=distance, position=position, sites=0)
     store.finalise()
     return scores.open_complete(path)
+
+
+def batch_of(tokens: torch.Tensor, *, first: int = 0) -> Batch:
+    """Foreground sequences of a binary set, in rows `first`, `first` + 1, ... of it."""
+    rows = torch.arange(first, first + len(tokens))
+    return Batch(tokens, torch.stack([torch.zeros_like(rows), rows], dim=1))
 
 
 def sample(rng: np.random.Generator, rows: int, filters: int, *, present: float = 0.5) -> np.ndarray:

@@ -9,7 +9,7 @@ from satori_hpc.core import pairs
 from satori_hpc.errors import SatoriError
 from satori_hpc.models.satori import Satori
 from satori_hpc.scoring import kernel
-from satori_hpc.scoring.base import PairScores
+from satori_hpc.scoring.base import Batch, PairScores
 
 CPU_SLICE = 16  # the fastest: what a slice needs stays in the cache
 DEVICE_SLICE_BYTES = 1 << 30
@@ -32,6 +32,11 @@ class AttentionScorer:
         self.model = model
         self.device = next(model.parameters()).device
         self.threshold = threshold.to(self.device)
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """Names of the further arrays that it gives for every pair: none."""
+        return ()
 
     @property
     def slice_size(self) -> int:
@@ -58,20 +63,21 @@ class AttentionScorer:
         return letters + activations + attention + sites + result
 
     @torch.inference_mode()
-    def __call__(self, tokens: torch.Tensor) -> PairScores:
-        """Score a slice.
-
-        Args:
-            tokens: uint8 (B,L).
+    def __call__(self, batch: Batch) -> PairScores:
+        """Score a slice; keys and targets play no part.
 
         Raises:
             SatoriError: the attention of a sequence is not finite.
         """
-        pooled = self.model.pooled(tokens.to(self.device))
+        pooled = self.model.pooled(batch.tokens.to(self.device))
         active = pooled > self.threshold[:, None]
         cells = kernel.occupied_cells(active)
         attention = self.model.attention_rows(pooled, cells)
         return kernel.pair_scores(strength(attention, cells), cells, active=active, pool=self.model.pool)
+
+    def estimate(self, batch: Batch) -> dict[str, float]:
+        """Nothing: attention is read off, not approximated."""
+        return {}
 
 
 def strength(attention: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:

@@ -17,21 +17,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from satori_hpc import scoring
 from satori_hpc.errors import ArtefactError, SatoriError
 from satori_hpc.log import logger, progress
 from satori_hpc.models.satori import Satori
 from satori_hpc.run import Run
-from satori_hpc.scoring import PairScorer
+from satori_hpc.scoring import Batch, PairScorer
 from satori_hpc.stages import score_memory, score_plans, score_report
 from satori_hpc.stages.score_memory import Need
-from satori_hpc.stages.score_slices import Slices
+from satori_hpc.stages.score_slices import Slices, one_thread
 from satori_hpc.stores import atomic, checkpoint, dataset, scores
-from satori_hpc.stores.score_plan import ARRAYS, GROUPS, PAIR_BYTES
+from satori_hpc.stores.score_plan import GROUPS
 from satori_hpc.stores.scores import ScoreStore
 from satori_hpc.world import Runtime
 
 Item = tuple[str, int]
+SAMPLE = 4  # sequences on which a method estimates how far its scores are off
 
 
 def score(run: Run, runtime: Runtime) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def score(run: Run, runtime: Runtime) -> dict[str, Any]:
         todo = _pending(store, runtime)
         world.lead(lambda store=store, todo=todo: _announce(store, todo))  # type: ignore[misc]
         _fill(store, todo, work, runtime)
-        world.lead(store.finalise)
+        world.lead(lambda store=store: _close(store, work))  # type: ignore[misc]
         done[method] = {
             "scored": len(todo),
             "kept": len(store.items()) - len(todo),
@@ -135,8 +135,10 @@ def finalise(run: Run, runtime: Runtime) -> dict[str, Any]:
         ArtefactError: a store is missing or of another plan, or partitions are missing; lists them.
     """
     done = {}
-    for store in _planned(run):
-        store.finalise()
+    stores = _planned(run)
+    work = _load(run, runtime)
+    for store in stores:
+        _close(store, work)
         done[store.method] = {"scored": 0, "kept": len(store.items()), "seconds": 0.0}
     return {**score_report.summary(run, done), "ranks": runtime.world.size}
 
@@ -151,22 +153,47 @@ class _Work:
 
     def need(self, store: ScoreStore, runtime: Runtime) -> Need:
         """Memory and sizes of the work; the leader's choice, for the size of a slice shapes the last bits."""
-        scorer, workers = self.scorers[store.method], runtime.cpu_threads()
-        return runtime.world.lead(
-            lambda: score_memory.need(store, self.model, scorer, workers=workers, limit=runtime.memory)
-        )
+        scorer, workers, limit = self.scorers[store.method], runtime.cpu_threads(), runtime.memory
 
-    def tokens(self, store: ScoreStore, group: str, rows: np.ndarray) -> np.ndarray:
-        """Sequences of a group, uint8 (rows, L)."""
+        def need() -> Need:
+            sample = self.batch(store, "foreground", np.arange(1))
+            return score_memory.need(store, self.model, scorer, sample=sample, workers=workers, limit=limit)
+
+        return runtime.world.lead(need)
+
+    def batch(self, store: ScoreStore, group: str, places: np.ndarray) -> Batch:
+        """Examples of a group, by their places in it."""
         twins = group == "background" and store.attributes["background_source"] == "background"
-        return dataset.read_tokens(self.sequences["background" if twins else "dataset"], rows, background=twins)
+        rows = store.examples(group)[places]
+        tokens = dataset.read_tokens(self.sequences["background" if twins else "dataset"], rows, background=twins)
+        keys = np.stack([np.full(len(rows), GROUPS.index(group)), rows], axis=1)
+        targets = store.true_positive()  # a twin has the labels of its source, which is at the same place
+        return Batch(
+            torch.from_numpy(tokens),
+            torch.from_numpy(keys),
+            None if targets is None else torch.from_numpy(targets[places]),
+        )
 
 
 def _load(run: Run, runtime: Runtime) -> _Work:
     model, _ = checkpoint.load_model(run.best, runtime.torch_device())
-    threshold = torch.from_numpy(score_plans.thresholds(run, model))
-    scorers = {method: scoring.build(method, model, threshold=threshold) for method in run.config.score.methods}
+    composition = ScoreStore(run.scores(run.config.score.methods[0])).composition  # the same in all of them
+    scorers = score_plans.build(run, model, threshold=score_plans.thresholds(run, model), composition=composition)
     return _Work(model, scorers, {"dataset": run.dataset, "background": run.background})
+
+
+def _close(store: ScoreStore, work: _Work) -> None:
+    """Close a store whose partitions are all written; a method estimates on a few examples how far it is off."""
+    store.require_all()
+    try:
+        estimate = store.estimate  # of the same plan, so the same
+    except ArtefactError:
+        total = store.partitions("foreground")[-1][1]
+        places = np.unique(np.linspace(0, total - 1, SAMPLE).astype(np.int64))
+        sample = work.batch(store, "foreground", places)
+        with one_thread():
+            estimate = work.scorers[store.method].estimate(sample)
+    store.finalise(estimate=estimate)
 
 
 def _create(run: Run) -> None:
@@ -211,7 +238,7 @@ def _announce(store: ScoreStore, todo: list[Item]) -> None:
         len(todo),
         len(store.items()),
         store.pairs,
-        PAIR_BYTES * store.pairs * max(store.shard_rows(group) for group in GROUPS) / 2**30,
+        store.pair_bytes * store.pairs * max(store.shard_rows(group) for group in GROUPS) / 2**30,
     )
 
 
@@ -221,9 +248,8 @@ def _fill(store: ScoreStore, todo: list[Item], work: _Work, runtime: Runtime) ->
     if not todo:
         return
     need = work.need(store, runtime)
-    rows = {group: store.examples(group) for group in GROUPS}
     most = max(store.shard_rows(group) for group in GROUPS)
-    buffers = {name: np.empty((most, store.pairs), dtype=dtype) for name, dtype in ARRAYS.items()}
+    buffers = {name: np.empty((most, store.pairs), dtype=dtype) for name, dtype in store.arrays.items()}
     workers = min(need.workers, runtime.cpu_threads())
     with (
         ThreadPoolExecutor(1, "disk") as disk,
@@ -238,9 +264,9 @@ def _fill(store: ScoreStore, todo: list[Item], work: _Work, runtime: Runtime) ->
             world.doing(what)
             first, last = store.partitions(group)[partition]
             with _named(what):
-                tokens = work.tokens(store, group, rows[group][first:last])
+                batch = work.batch(store, group, np.arange(first, last))
                 finish = stage_partition(
-                    store, group, partition, slices=slices, tokens=tokens, buffers=buffers, threads=need.encoders
+                    store, group, partition, slices=slices, batch=batch, buffers=buffers, threads=need.encoders
                 )
             if waiting is not None:
                 waiting.result()
@@ -288,7 +314,7 @@ def stage_partition(
     partition: int,
     *,
     slices: Slices,
-    tokens: np.ndarray,
+    batch: Batch,
     buffers: dict[str, np.ndarray],
     threads: int = 1,
 ) -> Callable[[], None]:
@@ -299,10 +325,10 @@ def stage_partition(
         group: "foreground" or "background".
         partition: its number.
         slices: of the method.
-        tokens: uint8 (rows of the partition, L).
+        batch: the examples of the partition.
         buffers: of each array, at least so many rows x P; overwritten.
         threads: that encode what is written.
     """
-    arrays = {name: buffers[name][: len(tokens)] for name in ARRAYS}
-    sites = slices.score(tokens, **arrays)
+    arrays = {name: buffers[name][: len(batch)] for name in store.arrays}
+    sites = slices.score(batch, arrays)
     return store.stage_partition(group, partition, **arrays, sites=sites, threads=threads)

@@ -5,15 +5,14 @@ from typing import Any
 
 import numpy as np
 import psutil
-import torch
 
 from satori_hpc import memory
 from satori_hpc.errors import SatoriError
 from satori_hpc.log import logger
 from satori_hpc.models.satori import Satori
-from satori_hpc.scoring import PairScorer
+from satori_hpc.scoring import Batch, PairScorer
 from satori_hpc.stages.score_slices import out_of_memory
-from satori_hpc.stores.score_plan import ARRAYS, GROUPS, PAIR_BYTES
+from satori_hpc.stores.score_plan import GROUPS
 from satori_hpc.stores.scores import ScoreStore
 
 CHUNKS_HELD = 5  # by a thread that encodes: the chunk, its code, its code with the checksum, and two codes to write
@@ -26,7 +25,7 @@ class Need:
     Attributes:
         process: the program and its libraries.
         model: weights.
-        buffers: scores, distances, positions and sequences of the largest partition.
+        buffers: all arrays and the sequences of the largest partition.
         chunk: inner chunks on their way to disk. Nothing is scored meanwhile, so that on the CPU those of all threads
             but one find room where the slices were.
         slices: working memory of all slices at a time.
@@ -57,13 +56,14 @@ class Need:
         }
 
 
-def need(store: ScoreStore, model: Satori, scorer: PairScorer, *, workers: int, limit: int) -> Need:
+def need(store: ScoreStore, model: Satori, scorer: PairScorer, *, sample: Batch, workers: int, limit: int) -> Need:
     """What this process needs, made small enough for `limit`: fewer workers first, then smaller slices.
 
     Args:
         store: whose partitions are written.
         model: on its device; loaded in this process.
         scorer: of that model.
+        sample: a sequence that will be scored.
         workers: slices at a time that the processors allow.
         limit: bytes; 0 = as much as it takes.
 
@@ -71,16 +71,16 @@ def need(store: ScoreStore, model: Satori, scorer: PairScorer, *, workers: int, 
         SatoriError: not even one sequence at a time fits.
     """
     device = next(model.parameters()).device
-    _warm_up(scorer, model)
+    _warm_up(scorer, sample)
     weights = sum(part.nbytes for part in (*model.parameters(), *model.buffers())) if device.type == "cpu" else 0
     rows = max(store.shard_rows(group) for group in GROUPS)
-    each = scorer.bytes_per_sequence if device.type == "cpu" else PAIR_BYTES * store.pairs
+    each = scorer.bytes_per_sequence if device.type == "cpu" else store.pair_bytes * store.pairs
     encoders = 1 if device.type == "cpu" else workers
-    chunk = rows * store.chunk_pairs * max(np.dtype(dtype).itemsize for dtype in ARRAYS.values())
+    chunk = rows * store.chunk_pairs * max(np.dtype(dtype).itemsize for dtype in store.arrays.values())
     fixed = {
         "process": max(0, psutil.Process().memory_info().rss - weights),
         "model": weights,
-        "buffers": rows * (PAIR_BYTES * store.pairs + model.length),
+        "buffers": rows * (store.pair_bytes * store.pairs + model.length),
         "chunk": encoders * CHUNKS_HELD * chunk,
     }
     workers = workers if device.type == "cpu" else 1
@@ -111,10 +111,10 @@ def need(store: ScoreStore, model: Satori, scorer: PairScorer, *, workers: int, 
     return found
 
 
-def _warm_up(scorer: PairScorer, model: Satori) -> None:
+def _warm_up(scorer: PairScorer, sample: Batch) -> None:
     """Score one sequence: what compilers and libraries keep from then on belongs to the process."""
     try:
-        scorer(torch.zeros(1, model.length, dtype=torch.uint8))
+        scorer(sample)
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise

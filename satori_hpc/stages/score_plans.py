@@ -5,17 +5,30 @@ One process of a world makes them; the others find in the stores what they need.
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 
-from satori_hpc import __version__, provenance
+from satori_hpc import __version__, options, provenance, scoring
 from satori_hpc.core import selection
 from satori_hpc.errors import ArtefactError
 from satori_hpc.models.satori import Satori
 from satori_hpc.run import Run
+from satori_hpc.scoring import PairScorer
 from satori_hpc.stores import checkpoint, dataset, motifs, predictions
 from satori_hpc.stores.dataset import Labels
 from satori_hpc.stores.score_plan import Plan
+
+# What the scores of a method follow from besides model, thresholds and sequences: keys and tables of [score], and the
+# run's seed. A store is made anew when any of them changes, and only then.
+FOLLOWS = {
+    "attention": (),
+    "attribution": ("attribution", "precision"),
+    "dfim": ("sites", "dfim", "precision", "seed"),
+    "epistasis": ("sites", "epistasis", "precision", "seed"),
+}
+BLOCK = 8192  # sequences whose letters are counted at a time
 
 
 @dataclass(frozen=True)
@@ -39,7 +52,10 @@ def make(run: Run) -> list[Plan]:
     data = dataset.read_labels(run.dataset)
     examples = _select(run, data)
     model, _ = checkpoint.load_model(run.best, "cpu")
-    digests = _digests(run, examples, thresholds(run, model))
+    threshold = thresholds(run, model)
+    digests = _digests(run, examples, threshold)
+    letters = composition(run, data)
+    scorers = build(run, model, threshold=threshold, composition=letters)
     return [
         Plan(
             method=method,
@@ -50,15 +66,60 @@ def make(run: Run) -> list[Plan]:
             dataset_examples=data.examples,
             shard_examples=settings.shard_examples,
             chunk_pairs=settings.chunk_pairs,
-            pool=model.pool,
+            pool=1 if method in scoring.EXACT else model.pool,
             padding=model.padding,
             width=model.width,
+            extras=scorers[method].extras,
+            settings=_settings(run, method),
+            composition=tuple(letters.tolist()),
             selection=selection.record(settings, task=data.task, seed=run.config.seed),
             true_positive=examples.true_positive,
             digests=digests,
         )
         for method in settings.methods
     ]
+
+
+def build(run: Run, model: Satori, *, threshold: np.ndarray, composition: np.ndarray) -> dict[str, PairScorer]:
+    """The scorer of every method of run.toml.
+
+    Args:
+        run: whose settings they have.
+        model: in evaluation mode, on the device to compute on.
+        threshold: float32 (F,).
+        composition: float64 (4,), as of `composition`.
+    """
+    return {
+        method: scoring.build(
+            method,
+            model,
+            threshold=torch.from_numpy(threshold),
+            settings=run.config.score,
+            seed=run.config.seed,
+            composition=composition,
+        )
+        for method in run.config.score.methods
+    }
+
+
+def composition(run: Run, data: Labels) -> np.ndarray:
+    """float64 (4,): share of A, C, G and T in the training examples; read in blocks.
+
+    Args:
+        run: whose data set is read.
+        data: its labels and split.
+    """
+    counts = np.zeros(4, dtype=np.int64)
+    rows = data.rows("train")
+    for first in range(0, len(rows), BLOCK):
+        tokens = dataset.read_tokens(run.dataset, rows[first : first + BLOCK])
+        counts += [np.count_nonzero(tokens == letter) for letter in range(4)]
+    return counts / counts.sum() if counts.any() else np.full(4, 0.25)
+
+
+def _settings(run: Run, method: str) -> dict[str, Any]:
+    values = {**options.to_plain(run.config.score), "seed": run.config.seed}
+    return {name: values[name] for name in FOLLOWS[method]}
 
 
 def thresholds(run: Run, model: Satori) -> np.ndarray:

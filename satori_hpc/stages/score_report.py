@@ -4,7 +4,7 @@ from typing import Any
 
 from satori_hpc.run import Run
 from satori_hpc.stages.score_memory import Need
-from satori_hpc.stores.score_plan import GROUPS, PAIR_BYTES
+from satori_hpc.stores.score_plan import GROUPS
 from satori_hpc.stores.scores import ScoreStore
 
 
@@ -13,7 +13,7 @@ def needed(store: ScoreStore, need: Need) -> dict[str, Any]:
     examples = {group: store.partitions(group)[-1][1] for group in GROUPS}
     parts = {group: len(store.partitions(group)) for group in GROUPS}
     rows = {group: store.shard_rows(group) for group in GROUPS}
-    uncompressed = sum(parts[group] * rows[group] for group in GROUPS) * store.pairs * PAIR_BYTES
+    uncompressed = sum(parts[group] * rows[group] for group in GROUPS) * store.pairs * store.pair_bytes
     return {
         "partitions": parts,
         "examples": examples,
@@ -64,4 +64,5 @@ def _content(store: ScoreStore) -> dict[str, Any]:
             "mean_sites_per_sequence": round(sum(marker.sites for marker in markers) / examples, 3),
             "bytes": sum(entry["bytes"] for marker in markers for entry in marker.files.values()),
         }
-    return {"pairs": store.pairs, **found, "partitions": len(store.items())}
+    estimate = {"estimate": store.estimate} if store.estimate else {}
+    return {"pairs": store.pairs, **found, **estimate, "partitions": len(store.items())}

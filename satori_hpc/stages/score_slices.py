@@ -5,8 +5,9 @@ slice always has the same size, counted from the start of its partition, and run
 used by running several slices at a time.
 """
 
+import contextlib
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from types import TracebackType
 
@@ -15,7 +16,8 @@ import torch
 
 from satori_hpc.errors import SatoriError
 from satori_hpc.log import logger
-from satori_hpc.scoring import PairScorer
+from satori_hpc.scoring import Batch, PairScorer, PairScores
+from satori_hpc.stores.score_plan import ARRAYS
 
 
 class Slices:
@@ -44,20 +46,19 @@ class Slices:
         self._pool.shutdown(cancel_futures=True)
         torch.set_num_threads(self._threads)
 
-    def score(self, tokens: np.ndarray, *, score: np.ndarray, distance: np.ndarray, position: np.ndarray) -> int:
+    def score(self, batch: Batch, arrays: dict[str, np.ndarray]) -> int:
         """Score sequences; the number of active (filter, cell) entries in them.
 
         Args:
-            tokens: uint8 (E,L).
-            score, distance, position: (E,P), filled.
+            batch: E sequences.
+            arrays: (E,P) of each array of the method, by name; filled.
 
         Raises:
             SatoriError: not even one sequence at a time fits into the memory.
         """
-        spans = [(first, min(first + self.size, len(tokens))) for first in range(0, len(tokens), self.size)]
-        arrays = (tokens, score, distance, position)
+        spans = [(first, min(first + self.size, len(batch))) for first in range(0, len(batch), self.size)]
         running: dict[Future[int | None], tuple[int, int]] = {
-            self._pool.submit(self._slice, *span, arrays): span for span in spans
+            self._pool.submit(self._slice, *span, batch, arrays): span for span in spans
         }
         sites, too_large = 0, []
         try:
@@ -71,23 +72,21 @@ class Slices:
         finally:
             for future in running:
                 future.cancel()
-        return sites + sum(self._alone(first, last, arrays) for first, last in sorted(too_large))
+        return sites + sum(self._alone(first, last, batch, arrays) for first, last in sorted(too_large))
 
-    def _slice(self, first: int, last: int, arrays: tuple[np.ndarray, ...]) -> int | None:
+    def _slice(self, first: int, last: int, batch: Batch, arrays: dict[str, np.ndarray]) -> int | None:
         """Sites of one slice, whose scores are put in place; None when the memory did not suffice."""
-        tokens, score, distance, position = arrays
         try:
-            found = self._scorer(torch.from_numpy(np.ascontiguousarray(tokens[first:last])))
-            score[first:last] = found.score.cpu().numpy()
-            distance[first:last] = found.distance.cpu().numpy()
-            position[first:last] = found.position.cpu().numpy()
+            found = self._scorer(part(batch, first, last))
+            for name, values in arrays.items():
+                values[first:last] = _array(found, name).cpu().numpy()
             return int(found.sites.sum())
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
             return None
 
-    def _alone(self, first: int, last: int, arrays: tuple[np.ndarray, ...]) -> int:
+    def _alone(self, first: int, last: int, batch: Batch, arrays: dict[str, np.ndarray]) -> int:
         """Score a slice for which the memory did not suffice: nothing beside it, then in smaller and smaller parts."""
         size = last - first
         while True:
@@ -96,7 +95,8 @@ class Slices:
                 torch.cuda.empty_cache()
             sites = []
             for begin in range(first, last, size):
-                sites.append(self._pool.submit(self._slice, begin, min(begin + size, last), arrays).result())
+                end = min(begin + size, last)
+                sites.append(self._pool.submit(self._slice, begin, end, batch, arrays).result())
                 self._poke()
                 if sites[-1] is None:
                     break
@@ -116,6 +116,28 @@ class Slices:
                     "free memory on the device, use one with more, or --device cpu"
                 )
             size = -(-size // 2)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread of torch, as slices do."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def part(batch: Batch, first: int, last: int) -> Batch:
+    """Sequences [first, last) of a batch."""
+    targets = None if batch.targets is None else batch.targets[first:last]
+    return Batch(batch.tokens[first:last], batch.keys[first:last], targets)
+
+
+def _array(found: PairScores, name: str) -> torch.Tensor:
+    values: torch.Tensor = getattr(found, name) if name in ARRAYS else found.extras[name]
+    return values
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -19,7 +19,6 @@ from satori_hpc.stages import pipeline
 from satori_hpc.stages.pipeline import Stage
 from satori_hpc.stores import lock, records
 from satori_hpc.stores.records import Record
-from satori_hpc.stores.score_plan import ARRAYS
 from satori_hpc.stores.scores import ScoreStore
 from satori_hpc.world import Runtime
 
@@ -188,12 +187,21 @@ class _Checks:
 
         return job
 
-    def _stores(self, record: Record | None) -> Iterator[tuple[ScoreStore, int]]:
+    def _stores(self, record: Record | None) -> list[tuple[ScoreStore, int | None]]:
         """The score stores whose plan can be trusted, each with the number of its first partition.
 
-        Of the others all files are compared one by one, if there is a record.
+        Partitions are numbered over all methods, and scored by their numbers only when all stores are there: else
+        nobody knows them. Of the stores that cannot be trusted all files are compared one by one, if there is a record.
         """
-        for place, method in enumerate(self.run.config.score.methods):
+        methods = self.run.config.score.methods
+        stores = list(self._trusted(methods, record))
+        if len(stores) < len(methods):
+            return [(store, None) for store in stores]
+        sizes = [len(store.items()) for store in stores]
+        return [(store, sum(sizes[:place])) for place, store in enumerate(stores)]
+
+    def _trusted(self, methods: tuple[str, ...], record: Record | None) -> Iterator[ScoreStore]:
+        for method in methods:
             path = self.run.scores(method)
             name = path.relative_to(self.run.path).as_posix()
             plan = record.files.get(f"{name}/zarr.json") if record is not None else None
@@ -204,8 +212,8 @@ class _Checks:
                 if plan is not None and compare(path / "zarr.json", plan)[1]:
                     self._other(name)
                     continue
-                # All methods score the same examples, in as many partitions.
-                yield store, place * len(store.items())
+                if store.items() and store.arrays:
+                    yield store
             except (ArtefactError, KeyError, TypeError, ValueError) as error:
                 if record is None:
                     problem = f"the plan of this store cannot be read ({error})"
@@ -218,17 +226,18 @@ class _Checks:
         problem = "its plan is not the one that the stage ended with: planned anew since then, or damaged"
         self._add(Finding(name, problem, f"rm {record} && satori-hpc score {self.run.path}"))
 
-    def _store(self, store: ScoreStore, first_number: int, record: Record | None) -> set[str]:
+    def _store(self, store: ScoreStore, first_number: int | None, record: Record | None) -> set[str]:
         """Add the partitions of a store; the files that they answer for, relative to the run."""
         finished = record is not None or store.complete
         claimed: set[str] = set()
         waiting = 0
-        for number, (group, partition) in enumerate(store.items(), start=first_number):
+        for place, (group, partition) in enumerate(store.items()):
+            number = None if first_number is None else first_number + place
             marker = store.path / "markers" / f"{group}-{partition}.json"
             if not finished and not marker.exists():
                 waiting += 1  # also where a kill came between shard and marker
                 continue
-            shards = [store.shard_path(group, array, partition) for array in ARRAYS]
+            shards = [store.shard_path(group, array, partition) for array in store.arrays]
             names = [path.relative_to(self.run.path).as_posix() for path in (marker, *shards)]
             claimed |= set(names)
             self.jobs.append(self._partition_job(store, group, partition, number, names, record))
@@ -238,11 +247,15 @@ class _Checks:
         return claimed
 
     def _partition_job(
-        self, store: ScoreStore, group: str, partition: int, number: int, names: list[str], record: Record | None
+        self, store: ScoreStore, group: str, partition: int, number: int | None, names: list[str], record: Record | None
     ) -> Callable[[], tuple[int, int, Finding | None]]:
         """The job of a partition: shards against marker, and the marker (so the shards too) against the record."""
         where = f"{store.path.relative_to(self.run.path).as_posix()}, {group} partition {partition}"
-        command = f"satori-hpc score {self.run.path} --partition {number}"
+        command = f"satori-hpc score {self.run.path}"
+        if number is not None:
+            command += f" --partition {number}"
+        elif record is not None:  # what is recorded as complete is left alone
+            command = f"rm {shlex.quote(str(self.run.record('score')))} && {command}"
         marker = self.run.path / names[0]
 
         def job() -> tuple[int, int, Finding | None]:

@@ -10,7 +10,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from satori_hpc.core import pairs
 from satori_hpc.stores import atomic, shards
-from satori_hpc.stores.score_plan import ARRAYS, GROUPS, Plan
+from satori_hpc.stores.score_plan import GROUPS, Plan
 
 SHUFFLES: dict[str, Literal["noshuffle", "bitshuffle"]] = {"float32": "noshuffle", "int16": "bitshuffle"}
 
@@ -35,18 +35,17 @@ def create(path: Path, plan: Plan) -> None:
             group = root.create_group(name)
             rows = plan.rows(name)
             _write_whole(group, "example", rows.astype(np.int64), ("example",))
-            for array in ARRAYS:
-                _create_matrix(group, array, (len(rows), plan.pairs), plan)
+            for array, dtype in plan.arrays.items():
+                _create_matrix(group, array, dtype, (len(rows), plan.pairs), plan)
             if name == "foreground" and plan.true_positive is not None:
                 _write_whole(group, "true_positive", plan.true_positive.astype(np.uint8), ("example", "target"))
         (partial / "markers").mkdir()
 
 
-def _create_matrix(group: zarr.Group, name: str, shape: tuple[int, int], plan: Plan) -> None:
+def _create_matrix(group: zarr.Group, name: str, dtype: str, shape: tuple[int, int], plan: Plan) -> None:
     """The metadata that makes what stores.shards writes an array that any reader of Zarr v3 opens."""
     examples = min(plan.partition_examples, shape[0])
     chunk = min(plan.chunk_pairs, shape[1])
-    dtype = ARRAYS[name]
     group.create_array(
         name,
         shape=shape,

@@ -9,11 +9,11 @@ import numpy as np
 
 from satori_hpc.core import pairs
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 ARTEFACT = "satori_hpc scores"
 GROUPS = ("foreground", "background")
-ARRAYS = {"score": "float32", "distance": "int16", "position": "int16"}  # each with its type
-PAIR_BYTES = sum(np.dtype(dtype).itemsize for dtype in ARRAYS.values())  # of a pair in an example
+ARRAYS = {"score": "float32", "distance": "int16", "position": "int16"}  # of every method, each with its type
+EXTRA = "float32"  # type of what a method keeps besides
 MISSING = -(2**15)  # distance and position of a pair that was not observed
 
 SHARD_BYTES = 384 * 2**20  # of a partition in memory, at most
@@ -21,13 +21,18 @@ PARTITIONS = 32  # of a group, if that does not make shards of fewer than SHARD_
 SHARD_EXAMPLES = (64, 4096)
 
 
-def shard_examples_for(filters: int, examples: int) -> int:
+def pair_bytes(arrays: dict[str, str]) -> int:
+    """Bytes of a pair in an example, over all arrays; `arrays`: the type of each."""
+    return sum(np.dtype(dtype).itemsize for dtype in arrays.values())
+
+
+def shard_examples_for(filters: int, examples: int, *, arrays: dict[str, str] = ARRAYS) -> int:
     """Examples per shard: a power of two in 64 .. 4,096.
 
     The largest whose arrays hold at most 384 MiB in memory; but a smaller one for a small set, so that there is work
     for many ranks and a killed one loses little.
     """
-    most = min(SHARD_BYTES // (PAIR_BYTES * pairs.count(filters)), examples // PARTITIONS)
+    most = min(SHARD_BYTES // (pair_bytes(arrays) * pairs.count(filters)), examples // PARTITIONS)
     low, high = SHARD_EXAMPLES
     return max(low, min(high, 1 << max(0, most.bit_length() - 1)))
 
@@ -44,7 +49,11 @@ class Plan:
         dataset_examples: length of `selected`.
         shard_examples: examples per partition; 0 = `shard_examples_for`.
         chunk_pairs: pairs per inner chunk.
-        pool, padding, width: of the model, bp: a cell and its position say with them which letters they stand for.
+        pool, padding, width: bp: a cell and its position say with them which letters they stand for; pool = 1 where
+            positions are exact.
+        extras: names of the float32 arrays that the method keeps besides ARRAYS.
+        settings: what the scores of this method follow from besides model and examples, as plain values.
+        composition: share of A, C, G and T in the training examples; random letters of methods that need some.
         selection: the settings that chose the examples, as plain values.
         true_positive: uint8 (foreground example, target), 1 = a label that is predicted and true; None when binary.
         digests: of all that the scores follow from; a store with other digests is made anew.
@@ -61,6 +70,9 @@ class Plan:
     pool: int = 1
     padding: int = 0
     width: int = 1
+    extras: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    composition: tuple[float, ...] = (0.25, 0.25, 0.25, 0.25)
     selection: dict[str, Any] = field(default_factory=dict)
     true_positive: np.ndarray | None = None
     digests: dict[str, str]
@@ -70,9 +82,15 @@ class Plan:
         return pairs.count(self.filters)
 
     @property
+    def arrays(self) -> dict[str, str]:
+        """The arrays of every group that hold a value per example and pair, each with its type."""
+        return ARRAYS | dict.fromkeys(self.extras, EXTRA)
+
+    @property
     def partition_examples(self) -> int:
         """Examples per partition, the automatic choice made."""
-        return self.shard_examples or shard_examples_for(self.filters, max(len(self.rows(group)) for group in GROUPS))
+        most = max(len(self.rows(group)) for group in GROUPS)
+        return self.shard_examples or shard_examples_for(self.filters, most, arrays=self.arrays)
 
     def rows(self, group: str) -> np.ndarray:
         rows: np.ndarray = getattr(self, group)
@@ -93,6 +111,9 @@ class Plan:
             "pool": self.pool,
             "padding": self.padding,
             "width": self.width,
+            "arrays": self.arrays,
+            "settings": self.settings,
+            "composition": self.composition,
             "background_source": self.background_source,
             "shard_examples": self.partition_examples,
             "chunk_pairs": self.chunk_pairs,
@@ -117,7 +138,7 @@ class Marker:
     def text(self) -> str:
         """As JSON, with a digest of itself."""
         content = asdict(self)
-        return json.dumps(content | {"digest": _digest(content)}, sort_keys=True) + "\n"
+        return _sealed(content)
 
     @staticmethod
     def parse(text: str) -> "Marker":
@@ -126,10 +147,32 @@ class Marker:
         Raises:
             ValueError, TypeError, KeyError: it is not a marker, or not as it was written.
         """
-        content = json.loads(text)
-        if content.pop("digest") != _digest(content):
-            raise ValueError("the marker is not as it was written")
-        return Marker(**content)
+        return Marker(**_opened(text))
+
+
+def closing_text(estimate: dict[str, float]) -> str:
+    """What complete.json says: that the store is closed, and how far its scores may be off."""
+    return _sealed({"format_version": FORMAT_VERSION, "estimate": estimate})
+
+
+def closing_estimate(text: str) -> dict[str, float]:
+    """The estimate in the text of a complete.json.
+
+    Raises:
+        ValueError, TypeError, KeyError: it is not one, or not as it was written.
+    """
+    return {str(name): float(value) for name, value in _opened(text)["estimate"].items()}
+
+
+def _sealed(content: dict[str, Any]) -> str:
+    return json.dumps(content | {"digest": _digest(content)}, sort_keys=True) + "\n"
+
+
+def _opened(text: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(text)
+    if content.pop("digest") != _digest(content):
+        raise ValueError("the marker is not as it was written")
+    return content
 
 
 def _digest(content: dict[str, Any]) -> str:

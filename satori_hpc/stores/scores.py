@@ -6,6 +6,7 @@ One Zarr v3 group, with a group for `foreground` and one for `background`, each 
     distance       int16   (example, pair)    bp from filter_a's cell to filter_b's, of the entry that gave the score;
                                               negative = filter_b's lies before; -32,768 = not observed
     position       int16   (example, pair)    start of filter_a's cell, bp; -32,768 = not observed
+    <extra>        float32 (example, pair)    what the method keeps besides (attribute `arrays`); NaN like the score
     example        int64   (example,)         row of the example in its dataset
     true_positive  uint8   (example, target)  foreground of sets with several labels: 1 = predicted and true
 
@@ -14,7 +15,8 @@ and at the root filter_a, filter_b int32 (pair,) and selected uint8 (dataset exa
 A partition is a block of examples x all pairs: one shard, so one file of each array, written at once by one process.
 Its inner chunks, the block x a few hundred pairs, are what the reduction reads. The plan of partitions lies in the
 attributes; the number of writers never shapes the bytes. `markers/<group>-<k>.json`, renamed into place after the
-shards, holds their digests and sums: only it makes a partition done. `complete.json` closes the store.
+shards, holds their digests and sums: only it makes a partition done. `complete.json` closes the store and holds the
+method's estimate of how far its scores are off.
 """
 
 import hashlib
@@ -30,19 +32,19 @@ import zarr
 from satori_hpc import provenance
 from satori_hpc.core import pairs
 from satori_hpc.errors import ArtefactError
-from satori_hpc.stores import atomic, score_layout, shards
-from satori_hpc.stores.score_plan import ARRAYS, ARTEFACT, FORMAT_VERSION, GROUPS, Marker, Plan
+from satori_hpc.stores import atomic, score_layout, score_plan, shards
+from satori_hpc.stores.score_geometry import Geometry
+from satori_hpc.stores.score_plan import ARTEFACT, FORMAT_VERSION, GROUPS, Marker, Plan
 
 
-class ScoreStore:
+class ScoreStore(Geometry):
     """An open store; made by `create_or_resume` (to write) or `open_complete` (to read)."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         score_layout.limit_concurrency()
         try:
             self._root = zarr.open_group(path, mode="r", zarr_format=3)
-            self.attributes: dict[str, Any] = dict(self._root.attrs)
+            super().__init__(path, dict(self._root.attrs))
         except Exception as error:
             raise ArtefactError(f"{path}: not a score store ({error}); {_mend(path)}") from None
         found = (self.attributes.get("artefact"), self.attributes.get("format_version"))
@@ -51,41 +53,6 @@ class ScoreStore:
                 f"{path}: expected {ARTEFACT} of format version {FORMAT_VERSION}, found {found[0]} of version "
                 f"{found[1]}; {_mend(path)} --force"
             )
-
-    @property
-    def method(self) -> str:
-        return str(self.attributes["method"])
-
-    @property
-    def filters(self) -> int:
-        return int(self.attributes["filters"])
-
-    @property
-    def pairs(self) -> int:
-        return pairs.count(self.filters)
-
-    @property
-    def chunk_pairs(self) -> int:
-        """Pairs per inner chunk."""
-        return min(int(self.attributes["chunk_pairs"]), self.pairs)
-
-    @property
-    def chunks(self) -> int:
-        """Inner chunks per shard."""
-        return -(-self.pairs // self.chunk_pairs)
-
-    def shard_rows(self, group: str) -> int:
-        """Rows of every shard of a group; those of the last one that have no example are filled up."""
-        total = self.partitions(group)[-1][1]
-        return min(int(self.attributes["shard_examples"]), total)  # a short group is not filled up to a whole shard
-
-    def partitions(self, group: str) -> list[tuple[int, int]]:
-        """[first, last) rows of each partition of a group."""
-        return [(first, last) for first, last in self.attributes["plan"][group]]
-
-    def items(self) -> list[tuple[str, int]]:
-        """(group, partition) of all partitions, in the order in which they are numbered."""
-        return [(group, partition) for group in GROUPS for partition in range(len(self.partitions(group)))]
 
     def examples(self, group: str) -> np.ndarray:
         """int64: rows of the group's examples in their dataset."""
@@ -104,25 +71,16 @@ class ScoreStore:
         self.stage_partition(group, partition, **content)()
 
     def stage_partition(
-        self,
-        group: str,
-        partition: int,
-        *,
-        score: np.ndarray,
-        distance: np.ndarray,
-        position: np.ndarray,
-        sites: int,
-        threads: int = 1,
+        self, group: str, partition: int, *, sites: int, threads: int = 1, **arrays: np.ndarray
     ) -> Callable[[], None]:
         """Write a whole partition beside its place; the arrays are free then.
 
         Args:
             group: "foreground" or "background".
             partition: its number.
-            score: float32 (rows of the partition, P), NaN = not observed.
-            distance, position: int16, likewise, -32,768 = not observed.
             sites: active (filter, cell) entries of these examples, for the summary.
             threads: that encode; the bytes do not depend on it.
+            arrays: each of `arrays`, (rows of the partition, P); where a pair was not observed, NaN or -32,768.
 
         Returns:
             what finishes it: waits for the disk, puts the shards in their places, writes the marker.
@@ -131,14 +89,16 @@ class ScoreStore:
             SatoriError: the disk is full.
         """
         first, last = self.partitions(group)[partition]
-        arrays = {"score": score, "distance": distance, "position": position}
-        for name, values in arrays.items():
-            if values.shape != (last - first, self.pairs) or values.dtype != ARRAYS[name]:
+        if arrays.keys() != self.arrays.keys():
+            raise ValueError(f"{', '.join(arrays)} are not the arrays of {self.method}: {', '.join(self.arrays)}")
+        for name, dtype in self.arrays.items():
+            values = arrays[name]
+            if values.shape != (last - first, self.pairs) or values.dtype != dtype:
                 raise ValueError(
                     f"{name} {values.dtype} {values.shape} is not partition {partition} of {group}, rows {first}-{last}"
                 )
         self._marker_path(group, partition).unlink(missing_ok=True)
-        observed, total = pairs.observed(score)
+        observed, total = pairs.observed(arrays["score"])
         written: dict[str, shards.Written] = {}
         try:
             for name, values in arrays.items():
@@ -186,7 +146,7 @@ class ScoreStore:
         marker = self._marker(group, partition)
         if marker is None:
             return f"{path.relative_to(self.path)} is damaged"
-        for name in ARRAYS:
+        for name in self.arrays:
             shard, entry = self.shard_path(group, name, partition), marker.files[name]
             if not shard.exists():
                 return f"{shard.relative_to(self.path)} is missing"
@@ -208,27 +168,31 @@ class ScoreStore:
 
     def expected_files(self) -> int:
         """Files of the finished store."""
-        written = {self.path / "markers"} | {self.path / group / array / "c" for group in GROUPS for array in ARRAYS}
+        places = {self.path / group / array / "c" for group in GROUPS for array in self.arrays}
+        written = {self.path / "markers"} | places
         fixed = 0
         for folder, below, files in os.walk(self.path):
             below[:] = [name for name in below if Path(folder) / name not in written]
             fixed += len(files)
-        return fixed + 1 + (len(ARRAYS) + 1) * len(self.items())  # with complete.json, shards and markers
+        return fixed + 1 + (len(self.arrays) + 1) * len(self.items())  # with complete.json, shards and markers
 
     def sweep(self) -> None:
         """Remove what killed writers left; nobody else may be writing."""
         for leftover in sorted(self.path.rglob("*.partial")):
             leftover.unlink(missing_ok=True)
 
-    def finalise(self) -> None:
+    def finalise(self, *, estimate: dict[str, float] | None = None) -> None:
         """Close the store: refuse if anything is missing, sweep what killed writers left, note the completion.
+
+        Args:
+            estimate: how far the scores are off, by name, where the method tells.
 
         Raises:
             ArtefactError: listing the partitions that are missing.
         """
-        self._require_all(verify=False)
+        self.require_all()
         self.sweep()
-        atomic.write_text(self._complete_path, json.dumps({"format_version": FORMAT_VERSION}) + "\n")
+        atomic.write_text(self._complete_path, score_plan.closing_text(estimate or {}))
 
     def markers(self, group: str) -> list[Marker]:
         """The markers of a group, in the order of its partitions; those that are not there are left out."""
@@ -258,16 +222,13 @@ class ScoreStore:
         observed = sum(marker.observed for marker in markers)
         return sum(marker.total for marker in markers) / observed if observed else float("nan")
 
-    def shard_path(self, group: str, array: str, partition: int) -> Path:
-        return self.path / group / array / "c" / str(partition) / "0"
-
     def shard(self, group: str, array: str, partition: int) -> shards.Shard:
         """A shard, open to read its inner chunks, each (`shard_rows`, `chunk_pairs`); close it after use.
 
         Raises:
             ArtefactError: it is missing, truncated or damaged.
         """
-        return shards.Shard(self.shard_path(group, array, partition), chunks=self.chunks, dtype=ARRAYS[array])
+        return shards.Shard(self.shard_path(group, array, partition), chunks=self.chunks, dtype=self.arrays[array])
 
     def read_pair_block(self, group: str, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         """Scores float32 and distances int16 (signed) of pairs [first, last), (examples, last - first)."""
@@ -279,7 +240,7 @@ class ScoreStore:
 
     def _read(self, name: str, group: str, first: int, last: int) -> np.ndarray:
         width = self.chunk_pairs
-        out = np.empty((self.partitions(group)[-1][1], last - first), dtype=ARRAYS[name])
+        out = np.empty((self.partitions(group)[-1][1], last - first), dtype=self.arrays[name])
         chunk = np.empty((self.shard_rows(group), width), dtype=out.dtype)
         for partition, (begin, end) in enumerate(self.partitions(group)):
             with self.shard(group, name, partition) as shard:
@@ -297,7 +258,12 @@ class ScoreStore:
         except Exception as error:
             raise ArtefactError(f"{self.path}: {name} cannot be read ({error}); {_mend(self.path)} --force") from None
 
-    def _require_all(self, *, verify: bool) -> None:
+    def require_all(self, *, verify: bool = False) -> None:
+        """Refuse a store of which partitions are not done; `verify` as in `pending`.
+
+        Raises:
+            ArtefactError: listing them.
+        """
         missing = []
         for group, partition in self.items():
             complaint = self.complaint(group, partition, verify=verify)
@@ -318,7 +284,7 @@ class ScoreStore:
                 partition,
                 list(self.partitions(group)[partition]),
             )
-            whole = all({"bytes", "sha256"} == marker.files[name].keys() for name in ARRAYS)
+            whole = all({"bytes", "sha256"} == marker.files[name].keys() for name in self.arrays)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None  # a damaged marker marks nothing
         return marker if same and whole else None
@@ -333,6 +299,18 @@ class ScoreStore:
     @property
     def complete(self) -> bool:
         return self._complete_path.exists()
+
+    @property
+    def estimate(self) -> dict[str, float]:
+        """How far the scores of a closed store are off, by name; empty where the method tells nothing.
+
+        Raises:
+            ArtefactError: the store is not closed, or complete.json is damaged.
+        """
+        try:
+            return score_plan.closing_estimate(self._complete_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            raise ArtefactError(f"{self._complete_path}: missing or damaged; {_mend(self.path)}") from None
 
 
 def open_same(path: Path, plan: Plan) -> ScoreStore | None:
@@ -368,7 +346,7 @@ def open_complete(path: Path, *, verify: bool = False) -> ScoreStore:
     if not path.exists():
         raise ArtefactError(f"{path}: no scores; {_mend(path)}")
     store = ScoreStore(path)
-    store._require_all(verify=verify)
+    store.require_all(verify=verify)
     if not store.complete:
         raise ArtefactError(f"{path}: all partitions are written, but the store was not closed; {_mend(path)}")
     return store

@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from satori_hpc import models, scoring
-from satori_hpc.config import Model
+from satori_hpc.config import Model, Score
 from satori_hpc.errors import SatoriError
 from satori_hpc.models.satori import Satori
 from satori_hpc.scoring import kernel
 from satori_hpc.scoring.attention import AttentionScorer, strength
 from satori_hpc.scoring.base import PairScores
+from tests.helpers_scores import batch_of
 from tests.oracles.pair_scores import brute_force, largest_attention
 
 Kernel = Callable[..., PairScores]
@@ -150,7 +151,10 @@ def thresholds(model: Satori, tokens: torch.Tensor, share: float = 0.5) -> torch
 def test_the_scorer_equals_the_loop_on_the_attention_of_a_model() -> None:
     model, tokens = make_model(), random_tokens(6)
     threshold = thresholds(model, tokens)
-    found = scoring.build("attention", model, threshold=threshold)(tokens)
+    found = scoring.build(
+        "attention", model, threshold=threshold, settings=Score(), seed=1, composition=np.full(4, 0.25)
+    )(batch_of(tokens))
+    assert found.extras == {}
     with torch.inference_mode():
         attention = model(tokens, attention=True).attention.numpy()
         active = (model.pooled(tokens) > threshold[:, None]).numpy()
@@ -166,10 +170,10 @@ def test_the_scorer_equals_the_loop_on_the_attention_of_a_model() -> None:
 def test_a_sequence_is_scored_alike_in_any_company() -> None:
     model, tokens = make_model(), random_tokens(9)
     scorer = AttentionScorer(model, thresholds(model, tokens))
-    whole = scorer(tokens)
+    whole = scorer(batch_of(tokens))
     for part in (slice(0, 1), slice(2, 5), slice(8, None, -3)):
         rows = torch.arange(9)[:9].tolist()[part]
-        alone = scorer(tokens[rows])
+        alone = scorer(batch_of(tokens[rows]))
         torch.testing.assert_close(alone.score, whole.score[rows], rtol=2e-6, atol=0, equal_nan=True)
         assert torch.equal(alone.distance, whole.distance[rows])
         assert torch.equal(alone.position, whole.position[rows])
@@ -187,7 +191,7 @@ def test_threads_side_by_side_give_the_bytes_of_one() -> None:
     """In a process of its own thread setting: one intra-op thread, as the score stage has it."""
     model, tokens = make_model(), random_tokens(100)
     scorer = AttentionScorer(model, thresholds(model, tokens))
-    slices = [tokens[first : first + scorer.slice_size] for first in range(0, len(tokens), scorer.slice_size)]
+    slices = [batch_of(part) for part in tokens.split(scorer.slice_size)]
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -239,6 +243,7 @@ import torch
 from satori_hpc import models
 from satori_hpc.config import Model
 from satori_hpc.scoring.attention import AttentionScorer
+from tests.helpers_scores import batch_of
 torch.set_num_threads(1)
 model = models.build(Model(filters=150), length=600, targets=1, task="binary", entropy=0.0).eval()
 scorer = AttentionScorer(model, torch.full((150,), -1.0))
@@ -247,9 +252,9 @@ tokens = torch.randint(0, 4, (int(sys.argv[1]), 600), dtype=torch.uint8)
 def peak():  # of this program; what getrusage tells begins with the peak of the process that started it
     return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", open("/proc/self/status").read())[1])
 
-scorer(tokens[:1])
+scorer(batch_of(tokens[:1]))
 before = peak()
-found = scorer(tokens)
+found = scorer(batch_of(tokens))
 assert bool(found.score.isfinite().all())
 print(peak() - before, scorer.bytes_per_sequence)
 """

@@ -20,6 +20,7 @@ from satori_hpc.stores import dataset, scores
 from satori_hpc.stores.dataset import Coordinates, Dataset
 from satori_hpc.stores.score_plan import Plan
 from tests import tiny
+from tests.helpers_scores import batch_of
 
 LENGTH, POOL, WIDTH, PADDING, FILTERS = 82, 4, 7, 2, 10  # two letters never reach attention
 PAIRS = pairs.count(FILTERS)
@@ -95,7 +96,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     kept = []
     for group, partition in store.pending():
         first, last = store.partitions(group)[partition]
-        part = scorer(tokens[store.examples(group)[first:last]])
+        part = scorer(batch_of(tokens[store.examples(group)[first:last]]))
         # Rounded, so that there are ties within and between filter pairs.
         score = np.round(part.score.numpy(), 3).astype(np.float32)
         if group == "foreground":

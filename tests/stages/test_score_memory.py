@@ -15,8 +15,8 @@ import torch
 from satori_hpc import memory
 from satori_hpc.errors import SatoriError
 from satori_hpc.run import Run
-from satori_hpc.scoring import PairScores
-from satori_hpc.stages import motifs, prepare, score, score_memory, train
+from satori_hpc.scoring import Batch, PairScores
+from satori_hpc.stages import motifs, prepare, score, score_memory, score_plans, train
 from satori_hpc.stores import atomic, scores
 from satori_hpc.world import Runtime
 from tests import tiny
@@ -32,14 +32,15 @@ class Tight:
         self.real, self.most, self.calls = real, most, calls
         self.running, self.sizes = 0, []  # type: ignore[var-annotated]
         self.slice_size, self.bytes_per_sequence = real.slice_size, real.bytes_per_sequence
+        self.extras, self.estimate = real.extras, real.estimate
 
-    def __call__(self, tokens: torch.Tensor) -> PairScores:
+    def __call__(self, batch: Batch) -> PairScores:
         self.running += 1
         try:
-            if len(tokens) > self.most or self.running > self.calls:
+            if len(batch) > self.most or self.running > self.calls:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-            self.sizes.append(len(tokens))
-            found: PairScores = self.real(tokens)
+            self.sizes.append(len(batch))
+            found: PairScores = self.real(batch)
             return found
         finally:
             self.running -= 1
@@ -47,13 +48,13 @@ class Tight:
 
 def tight(monkeypatch: pytest.MonkeyPatch, **limits: int) -> list[Tight]:
     made: list[Tight] = []
-    honest = score.scoring.build
+    honest = score_plans.scoring.build
 
     def build(*args: Any, **more: Any) -> Tight:
         made.append(Tight(honest(*args, **more), **limits))
         return made[-1]
 
-    monkeypatch.setattr(score.scoring, "build", build)
+    monkeypatch.setattr(score_plans.scoring, "build", build)
     return made
 
 
@@ -66,7 +67,7 @@ def test_slices_too_large_for_the_memory_are_retried_smaller(
     made = tight(monkeypatch, most=5)
     with caplog.at_level(logging.WARNING, logger="satori_hpc"):
         score.score(trained, RUNTIME)
-    assert max(made[0].sizes) == 4
+    assert max(made[-1].sizes) == 4
     assert "from here on 4" in caplog.text
     assert caplog.text.count("from here on") == 1
     found = scores.open_complete(trained.scores("attention")).read_scores("foreground", 0, 66)
@@ -86,7 +87,7 @@ def test_a_memory_that_holds_no_sequence_says_what_was_tried(trained: Run, monke
     tight(monkeypatch, most=0)
     with pytest.raises(SatoriError, match="out of memory with a single sequence"):
         score.score(trained, RUNTIME)
-    monkeypatch.setattr(score_memory, "_warm_up", lambda scorer, model: None)
+    monkeypatch.setattr(score_memory, "_warm_up", lambda scorer, sample: None)
     with pytest.raises(
         SatoriError, match="scoring, foreground partition 0 of attention: out of memory: tried 16 sequences at a time"
     ):

@@ -63,6 +63,10 @@ def test_the_summary_and_the_store_say_the_same(base: Run, trained: Run, expecte
         model.width // 2,
         model.width,
     ]
+    data = dataset.read(trained.dataset)
+    letters = np.bincount(data.tokens[data.split == 0].ravel(), minlength=4)
+    np.testing.assert_allclose(store.composition, letters / letters.sum(), rtol=1e-15)
+    assert (store.attributes["settings"], store.estimate, store.pair_bytes) == ({}, {}, 8)
     assert store.attributes["selection"] == {
         "task": "binary",
         "split": "test",
@@ -107,18 +111,22 @@ import hashlib, sys
 import numpy as np, torch
 from satori_hpc import models
 from satori_hpc.config import Model
-from satori_hpc.scoring import build
+from satori_hpc.config import Score
+from satori_hpc.scoring import Batch, build
 from satori_hpc.stages.score_slices import Slices
+from satori_hpc.stores.score_plan import ARRAYS
 torch.set_num_threads(2)
 torch.manual_seed(1)
 model = models.build(Model(filters=64), length=300, targets=1, task="binary", entropy=0.0).eval()
-tokens = np.random.default_rng(1).integers(0, 4, (40, 300), dtype=np.uint8)
-scorer = build("attention", model, threshold=torch.full((64,), 0.4))
+tokens = torch.randint(0, 4, (40, 300), dtype=torch.uint8)
+more = dict(settings=Score(), seed=1, composition=np.full(4, 0.25))
+scorer = build("attention", model, threshold=torch.full((64,), 0.4), **more)
+batch = Batch(tokens, torch.zeros((40, 2), dtype=torch.int64))
 with Slices(scorer, size=scorer.slice_size, workers=int(sys.argv[1]), poke=lambda: None) as slices:
-    out = [np.empty((40, 2016), dtype) for dtype in (np.float32, np.int16, np.int16)]
-    sites = slices.score(tokens, score=out[0], distance=out[1], position=out[2])
-assert np.isfinite(out[0]).any()
-print(sites, *(hashlib.sha256(array.tobytes()).hexdigest() for array in out))
+    out = {name: np.empty((40, 2016), dtype) for name, dtype in ARRAYS.items()}
+    sites = slices.score(batch, out)
+assert np.isfinite(out["score"]).any()
+print(sites, *(hashlib.sha256(array.tobytes()).hexdigest() for array in out.values()))
 """
     found = {
         subprocess.run([sys.executable, "-c", code, workers], capture_output=True, text=True, check=True).stdout
@@ -300,9 +308,17 @@ def test_the_twins_sequences_are_scored(trained: Run) -> None:
     store = scores.open_complete(trained.scores("attention"))
     twins = dataset.read(trained.background)
     work = score._load(trained, RUNTIME)
-    first, last = store.partitions("background")[1]
-    rows = store.examples("background")[first:last]
-    part = work.scorers["attention"](torch.from_numpy(twins.tokens[rows][:16]))
+    first, _ = store.partitions("background")[1]
+    places = np.arange(first, first + 16)
+    batch = work.batch(store, "background", places)
+    rows = store.examples("background")[places]
+    np.testing.assert_array_equal(batch.tokens.numpy(), twins.tokens[rows])
+    assert batch.keys.tolist() == [[1, row] for row in rows]
+    labels = store.true_positive()
+    assert labels is not None
+    assert batch.targets is not None
+    np.testing.assert_array_equal(batch.targets.numpy(), labels[places])
+    part = work.scorers["attention"](batch)
     np.testing.assert_array_equal(store.read_scores("background", 0, 66)[first : first + 16], part.score.numpy())
 
 
@@ -316,10 +332,6 @@ class Half(World):
 
     def shares(self, items: Any, *, schedule: str) -> Any:
         yield from items[self.rank :: self.size]
-
-    def lead(self, function: Any) -> Any:
-        done = getattr(function, "__name__", "") == "finalise"  # the other process has not written its part yet
-        return None if done and self.rank == 0 else function()
 
     def gather(self, value: Any) -> list[Any]:
         return [value]

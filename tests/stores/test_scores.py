@@ -189,6 +189,9 @@ def test_truncated_missing_and_changed_shards_are_found(tmp_path: Path) -> None:
         {"foreground": np.array([1, 2, 5, 8, 9, 11, 13])},
         {"shard_examples": 4},
         {"filters": 8},
+        {"extras": ("null",)},
+        {"settings": {"steps": 3}},
+        {"composition": (0.3, 0.2, 0.2, 0.3)},
     ],
 )
 def test_another_plan_starts_anew(tmp_path: Path, change: dict[str, Any]) -> None:
@@ -291,6 +294,45 @@ def test_zarr_opens_the_whole_store(tmp_path: Path) -> None:
     np.testing.assert_array_equal(scores.open_complete(store.path).true_positive(), labels)
     assert [root.attrs[key] for key in ("pool", "padding", "width")] == [4, 3, 7]
     assert root["foreground/score"].metadata.dimension_names == ("example", "pair")  # type: ignore[union-attr]
+
+
+def test_further_arrays_of_a_method_are_kept_like_the_score(tmp_path: Path) -> None:
+    names = ("a_to_b", "b_to_a")
+    store = scores.create_or_resume(tmp_path / "a.zarr", make_plan(extras=names))
+    assert store.arrays == {**score_plan.ARRAYS, "a_to_b": "float32", "b_to_a": "float32"}
+    assert store.pair_bytes == 16
+    for group, partition in store.pending():
+        first, last = store.partitions(group)[partition]
+        part = content(group, partition, last - first)
+        with pytest.raises(ValueError, match="are not the arrays of attention: score, distance, position, a_to_b"):
+            store.write_partition(group, partition, **part)
+        store.write_partition(group, partition, **part, a_to_b=-part["score"], b_to_a=2 * part["score"])
+    store.finalise()
+    whole = store.read_scores("foreground", 0, store.pairs)
+    root = zarr.open_group(store.path, mode="r")
+    np.testing.assert_array_equal(root["foreground/a_to_b"][:], -whole)  # type: ignore[index]
+    out = np.empty((3, 8), np.float32)
+    with store.shard("foreground", "b_to_a", 1) as shard:
+        shard.read(0, out)
+    np.testing.assert_array_equal(out, 2 * whole[3:6, :8])
+    assert sum(1 for file in store.path.rglob("*") if file.is_file()) == store.expected_files()
+    store.shard_path("background", "b_to_a", 1).unlink()
+    assert store.complaint("background", 1) == "background/b_to_a/c/1/0 is missing"
+
+
+def test_the_estimate_is_told_by_a_closed_store_that_is_whole(tmp_path: Path) -> None:
+    store = scores.create_or_resume(tmp_path / "a.zarr", make_plan())
+    fill(store)
+    with pytest.raises(ArtefactError, match=r"complete.json: missing or damaged; make it: satori-hpc score"):
+        print(store.estimate)
+    store.finalise(estimate={"error": 0.1 + 0.2})
+    assert scores.open_complete(store.path).estimate == {"error": 0.1 + 0.2}
+    closing = store.path / "markers" / "complete.json"
+    closing.write_text(closing.read_text().replace("0.3", "0.2"))
+    with pytest.raises(ArtefactError, match="damaged"):
+        print(store.estimate)
+    store.finalise()
+    assert store.estimate == {}
 
 
 @pytest.mark.parametrize("change", [{"true_positive": np.ones((7, 2), np.uint8)}, {"selection": {"split": "all"}}])
