@@ -89,6 +89,16 @@ class Stem(nn.Module):
             scale = norm.weight * torch.rsqrt(variance + norm.eps)
             return self.conv.weight * scale[:, None, None], norm.bias - scale * mean
 
+    def folded(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight (F, 4, W) and bias (F,) of the convolution with the batch norm of evaluation in it."""
+        norm = self.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = norm.weight.to(dtype) * torch.rsqrt(norm.running_var.to(dtype) + norm.eps)
+        return self.conv.weight.to(dtype) * scale[:, None, None], norm.bias.to(dtype) - scale * norm.running_mean.to(
+            dtype
+        )
+
     def _batch_statistics(self, letters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and variance (biased) of every filter over batch and positions; updates the running ones."""
         first, covariance, count = _window_moments(letters, self.width)

@@ -1,0 +1,68 @@
+"""Multi-head attention along paths."""
+
+import math
+
+import torch
+
+from satori_hpc.models.attention import Attention
+from satori_hpc.scoring.paths import rules
+from satori_hpc.scoring.paths.rules import Rule
+
+
+class Projection:
+    """Queries, keys and values of tokens, by head.
+
+    Args:
+        attention: of the model.
+        dtype: to compute in.
+    """
+
+    def __init__(self, attention: Attention, dtype: torch.dtype) -> None:
+        self.heads, self.size = attention.heads, attention.head_size
+        self._weight = attention.project.weight.detach().to(dtype)
+        self._bias = attention.project.bias.detach().to(dtype)
+        self._back = self._weight.T.contiguous()
+
+    def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(..., n, inputs) -> (3, ..., heads, n, size), contiguous."""
+        projected = torch.nn.functional.linear(tokens, self._weight, self._bias)
+        split = projected.unflatten(-1, (3, self.heads, self.size))
+        return split.movedim(-3, 0).transpose(-2, -3).contiguous()
+
+    def back(self, multipliers: torch.Tensor) -> torch.Tensor:
+        """Multipliers (3, ..., heads, n, size) of queries, keys and values -> of tokens (..., n, inputs)."""
+        joined = multipliers.transpose(-2, -3).movedim(0, -3).flatten(-3)
+        return torch.nn.functional.linear(joined, self._back)
+
+
+class Heads:
+    """What heads read, and the way back from there.
+
+    Args:
+        rule: of the paths.
+        projected: (3, N * R, heads, n, size) queries, keys and values.
+
+    Attributes:
+        read: (N * R, heads, n, size).
+    """
+
+    def __init__(self, rule: Rule, projected: torch.Tensor) -> None:
+        self._rule = rule
+        self._query, self._key, self._value = projected
+        self._scale = 1 / math.sqrt(projected.shape[-1])
+        scores = (self._query * self._scale) @ self._key.transpose(-1, -2)
+        self._logs = torch.log_softmax(scores, dim=-1)
+        self._weights = self._logs.exp()
+        self.read = self._weights @ self._value
+
+    def back(self, multipliers: torch.Tensor) -> torch.Tensor:
+        """Multipliers (S * R, heads, n, size) of what is read -> of queries, keys and values, (3, S * R, ...)."""
+        rule = self._rule
+        of_weights = multipliers @ rule.middle(self._value).transpose(-1, -2)
+        of_values = rule.middle(self._weights).transpose(-1, -2) @ multipliers
+        slope = rules.log_mean(rule, self._weights, self._logs)
+        of_weights -= (slope * of_weights).sum(-1, keepdim=True).div_(slope.sum(-1, keepdim=True))
+        of_scores = of_weights.mul_(slope)
+        of_query = (of_scores @ rule.middle(self._key)).mul_(self._scale)
+        of_key = (of_scores.transpose(-1, -2) @ rule.middle(self._query)).mul_(self._scale)
+        return torch.stack((of_query, of_key, of_values))

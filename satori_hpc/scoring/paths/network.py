@@ -1,0 +1,166 @@
+"""A network with frozen weights, forward along paths and back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from satori_hpc.models.blocks import Trunk
+from satori_hpc.models.satori import Satori
+from satori_hpc.scoring.paths import behind, rules, stem
+from satori_hpc.scoring.paths.heads import Heads, Projection
+from satori_hpc.scoring.paths.recurrent import Lstm
+from satori_hpc.scoring.paths.rules import Rule
+from satori_hpc.scoring.paths.stem import Pooled
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Queries, keys and values of the nodes of some paths, and what lies before them.
+
+    Attributes:
+        pooled: the first block.
+        projected: (3, N * R, heads, n, size).
+        back: multipliers of tokens (S * R, n, inputs) -> of pooled activations (S * R, n, F).
+    """
+
+    pooled: Pooled
+    projected: torch.Tensor
+    back: Callable[[torch.Tensor], torch.Tensor]
+
+
+class Network:
+    """The parts of a model that paths run through; nothing here changes the model.
+
+    Args:
+        model: in evaluation mode.
+        dtype: to compute in; float64 for what others are compared with.
+    """
+
+    def __init__(self, model: Satori, *, dtype: torch.dtype = torch.float32) -> None:
+        self.model = model
+        self.dtype = dtype
+        self.device = next(model.parameters()).device
+        self.exp = model.config.activation == "exp"
+        with torch.no_grad():
+            weight, bias = model.stem.folded(dtype)
+        self._weight, self._bias = weight, bias
+        self._lstm = None if model.recurrent is None else Lstm(model.recurrent.lstm, dtype)
+        self.projection = Projection(model.attention, dtype)
+        self._mix = behind.linear(model.attention.mix, dtype)
+        self._around: torch.Tensor | None = None
+        if isinstance(model.residual, torch.nn.Linear):
+            self._around = model.residual.weight.detach().to(dtype)
+        steps = (
+            behind.trunk(model.readout, dtype)
+            if isinstance(model.readout, Trunk)
+            else behind.reading(model.readout, dtype)
+        )
+        self._behind = [*steps, behind.linear(model.output, dtype)]
+
+    def one_hot(self, tokens: torch.Tensor) -> torch.Tensor:
+        """uint8 codes (B, L) -> (B, 4, L); unknown letters are zero columns."""
+        letters = torch.arange(4, dtype=tokens.dtype, device=tokens.device)
+        return (tokens[:, None, :] == letters[:, None]).to(self.dtype)
+
+    def track(self, letters: torch.Tensor) -> torch.Tensor:
+        """Letters (R, 4, L) -> convolution values with the batch norm by pooled cell, (R, n, pool, F)."""
+        model = self.model
+        padded = F.pad(letters, (model.padding, model.width - 1 - model.padding))
+        return self.track_of_padded(padded[:, :, : model.cells * model.pool + model.width - 1])
+
+    def track_of_padded(self, letters: torch.Tensor) -> torch.Tensor:
+        """The same for letters that hold all that their cells need, (R, 4, cells * pool + W - 1)."""
+        image = letters.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+        values = F.conv2d(image, self._weight.unsqueeze(2), self._bias)
+        return values.squeeze(2).transpose(1, 2).unflatten(1, (-1, self.model.pool)).contiguous()
+
+    def tokens(self, rule: Rule, start: torch.Tensor, end: torch.Tensor) -> Tokens:
+        """From convolution values at both ends of paths, (R or 1, n, pool, F), to queries, keys and values."""
+        pooled = Pooled(rule, start, end, exp=self.exp)
+        attended, back = self._attended(rule, pooled.values)
+        return Tokens(pooled, self.projection(attended), back)
+
+    def _attended(
+        self, rule: Rule, pooled: torch.Tensor
+    ) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
+        """Tokens that attention sees, (N * R, n, inputs)."""
+        back: Callable[[torch.Tensor], torch.Tensor] = lambda multipliers: multipliers  # noqa: E731
+        if self._lstm is not None:
+            lstm = self._lstm
+            pooled, saved = lstm.forward(pooled)
+            back = lambda multipliers: lstm.back(rule, multipliers, saved)  # noqa: E731
+        if self.model.positions is not None:
+            pooled = pooled + self.model.positions.table.to(self.dtype)
+        return pooled, back
+
+    def mixed(self, rule: Rule, read: torch.Tensor) -> tuple[torch.Tensor, behind.Back]:
+        """What heads read, (N * R, heads, n, size) -> mixed heads before their activation, (N * R, n, D)."""
+        values, back = behind.chain([behind.relu, self._mix], rule, read.transpose(1, 2).flatten(2))
+        heads = self.projection.heads
+        return values, lambda multipliers: back(multipliers).unflatten(2, (heads, -1)).transpose(1, 2)
+
+    def residual(self, pooled: torch.Tensor) -> torch.Tensor | None:
+        """The way of pooled activations (N * R, n, F) around attention, (N * R, n, D); None if there is none."""
+        if self.model.residual is None:
+            return None
+        return pooled if self._around is None else F.linear(pooled, self._around)
+
+    def residual_back(self, multipliers: torch.Tensor) -> torch.Tensor | None:
+        """Multipliers (S * R, n, D) of what goes around attention -> (S * R, n, F); None if nothing does."""
+        if self.model.residual is None:
+            return None
+        return multipliers if self._around is None else F.linear(multipliers, self._around.T)
+
+    def behind(
+        self, rule: Rule, mixed: torch.Tensor, residual: torch.Tensor | None
+    ) -> tuple[torch.Tensor, behind.Back]:
+        """Mixed heads before their activation (N * R, n, D), and what went around them -> logits (N * R, C).
+
+        The way back ends behind the activation, where both meet: multipliers (S * R, n, D).
+        """
+        values = mixed.clamp(min=0)
+        if residual is not None:
+            values = values + residual
+        return behind.chain(self._behind, rule, values)
+
+    def weights(self, targets: torch.Tensor | None, count: int) -> torch.Tensor:
+        """How much of each logit is explained, (count, C).
+
+        Args:
+            targets: uint8 (count, T), or None for the one of a binary model.
+            count: sequences.
+        """
+        if self.model.config.output == "two":
+            return torch.tensor([[-1.0, 1.0]], dtype=self.dtype, device=self.device).expand(count, -1)
+        if targets is None:
+            return torch.ones(count, self.model.targets, dtype=self.dtype, device=self.device)
+        return targets.to(self.device, self.dtype)
+
+    def attributions(self, rule: Rule, tokens: Tokens, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Multipliers of the letters, all segments together, and what is explained at every node.
+
+        Args:
+            rule: of the paths.
+            tokens: of the paths.
+            weights: (R, C) of the logits.
+
+        Returns:
+            (R, 4, L), (N * R,).
+        """
+        heads = Heads(rule, tokens.projected)
+        mixed, back_mixed = self.mixed(rule, heads.read)
+        logits, back_behind = self.behind(rule, mixed, self.residual(tokens.pooled.values))
+        explained = (logits.unflatten(0, (-1, len(weights))) * weights).sum(-1).flatten()
+
+        met = back_behind(weights.repeat(rule.segments, 1))
+        around = self.residual_back(met)
+        of_tokens = self.projection.back(heads.back(back_mixed(met * rules.relu_slope(rule, mixed))))
+        of_pooled = tokens.back(of_tokens)
+        if around is not None:
+            of_pooled = of_pooled + around
+        of_track = tokens.pooled.back(of_pooled)
+        model = self.model
+        letters = stem.to_letters(of_track, self._weight, length=model.length, padding=model.padding)
+        return letters, explained

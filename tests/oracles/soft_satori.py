@@ -1,0 +1,79 @@
+"""A Satori network over letters of any weight, in float64, written with torch's own modules, for autograd.
+
+Slow and obvious: what gradients and secants along paths are compared with.
+"""
+
+import copy
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from satori_hpc.models.blocks import Trunk
+from satori_hpc.models.satori import Satori
+
+
+class SoftSatori(nn.Module):
+    """(B, 4, L) letters -> logits (B, C); of attention scaled by `scale` behind the softmax, if given."""
+
+    def __init__(self, model: Satori, *, dtype: torch.dtype = torch.float64) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model).to(dtype).eval()
+
+    def forward(self, letters: torch.Tensor, attention: torch.Tensor | None = None) -> torch.Tensor:
+        """`attention` (B, heads, n, n) takes the place of the network's own."""
+        model = self.model
+        stem = model.stem
+        padded = F.pad(letters, (model.padding, model.width - 1 - model.padding))
+        track = stem.norm(stem.conv(padded))
+        track = track.clamp(max=10).exp() if model.config.activation == "exp" else track.relu()
+        pooled = F.max_pool1d(track, model.pool).transpose(1, 2)
+        tokens = pooled
+        if model.recurrent is not None:
+            tokens, _ = model.recurrent.lstm(tokens)
+        if model.positions is not None:
+            tokens = tokens + model.positions.table
+        weights, value = self.attend(tokens)
+        read = (weights if attention is None else attention) @ value
+        mixed = model.attention.mix(read.transpose(1, 2).flatten(2).relu()).relu()
+        if model.residual is not None:
+            mixed = mixed + model.residual(pooled)
+        return model.output(self.read_out(mixed))
+
+    def attend(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        attention = self.model.attention
+        query, key, value = (
+            part.unflatten(2, (attention.heads, attention.head_size)).transpose(1, 2)
+            for part in attention.project(tokens).chunk(3, dim=2)
+        )
+        return torch.softmax(query @ key.transpose(2, 3) / math.sqrt(attention.head_size), dim=-1), value
+
+    def read_out(self, mixed: torch.Tensor) -> torch.Tensor:
+        readout = self.model.readout
+        if self.model.config.readout == "legacy_batchnorm" and not isinstance(readout, Trunk):
+            return (mixed.sum(dim=1) - readout.running_mean) * torch.rsqrt(readout.running_variance + readout.eps)
+        return readout(mixed)
+
+
+def one_hot(tokens: torch.Tensor, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    """(B, L) codes -> (B, 4, L)."""
+    return F.one_hot(tokens.long(), 5)[:, :, :4].transpose(1, 2).to(dtype)
+
+
+def integrated(
+    soft: SoftSatori,
+    start: torch.Tensor,
+    end: torch.Tensor,
+    weights: torch.Tensor,
+    *,
+    nodes: tuple[float, ...],
+    shares: tuple[float, ...],
+) -> torch.Tensor:
+    """Sum over nodes of share * dF/dletters at start + node * (end - start), (B, 4, L)."""
+    total = torch.zeros_like(end)
+    for node, share in zip(nodes, shares, strict=True):
+        at = (start + node * (end - start)).requires_grad_(True)
+        (gradient,) = torch.autograd.grad((soft(at) * weights).sum(), at)
+        total += share * gradient
+    return total

@@ -1,0 +1,142 @@
+"""Gradients and secants along paths against autograd on a plain network in float64, and against each other."""
+
+import pytest
+import torch
+
+from satori_hpc.config import Model
+from satori_hpc.models import build
+from satori_hpc.models.satori import Satori
+from satori_hpc.scoring.paths import Network, Rule
+from satori_hpc.scoring.paths.rules import GRADIENTS
+from tests.oracles.soft_satori import SoftSatori, integrated, one_hot
+
+LENGTH = 60
+DEEP = {"architecture": "deep", "block_widths": (6, 8), "block_kernel": 5, "dilations": (2, 4), "hidden": 7}
+MODELS = {
+    "basic": {},
+    "wide": {"width": 8, "pool": 3, "padding": 0},
+    "unpooled": {"pool": 1, "width": 4},
+    "exp": {"activation": "exp"},
+    "positions": {"positions": True},
+    "mean": {"readout": "mean"},
+    "max": {"readout": "max"},
+    "flatten": {"readout": "flatten"},
+    "legacy": {"readout": "legacy_batchnorm"},
+    "two": {"output": "two"},
+    "multilabel": {"targets": 3},
+    "lstm": {"recurrent": True, "recurrent_size": 5},
+    "deep": DEEP,
+    "deep residual": {**DEEP, "conv_residual": True},
+    "deep identity": {**DEEP, "conv_residual": True, "mixing_size": 10},
+    "deep lstm": {**DEEP, "recurrent": True, "recurrent_size": 5, "conv_residual": True},
+    "long": {**DEEP, "pool": 1, "length": 211},
+}
+
+
+def network(targets: int = 1, length: int = LENGTH, **change: object) -> Satori:
+    """A network in evaluation mode with weights large enough for every non-linearity to matter."""
+    torch.manual_seed(5)
+    settings = {"filters": 10, "width": 7, "heads": 3, "head_size": 4, "mixing_size": 9, **change}
+    task = "binary" if targets == 1 else "multilabel"
+    model = build(Model(**settings), length=length, targets=targets, task=task, entropy=0).eval()
+    with torch.no_grad():
+        model.stem.norm.weight.normal_(std=1.5)
+        model.stem.norm.bias.normal_(std=0.3)
+        model.stem.norm.running_mean.normal_(std=0.1)
+        model.stem.norm.running_var.uniform_(0.2, 1.5)
+        model.attention.project.weight.mul_(3)
+    return model
+
+
+def path(model: Satori, count: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Letters at both ends, and weights of the logits."""
+    generator = torch.Generator().manual_seed(7)
+    start = torch.randint(0, 4, (count, model.length), generator=generator)
+    end = torch.randint(0, 5, (count, model.length), generator=generator)
+    if model.config.output == "two":
+        weights = torch.tensor([[-1.0, 1.0]]).expand(count, 2)
+    else:
+        weights = torch.randint(0, 2, (count, model.targets), generator=generator).float()
+        weights[:, 0] = 1
+    return one_hot(start), one_hot(end), weights.double()
+
+
+def multipliers(model: Satori, rule: Rule, *, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attributions (R, 4, L) and what is explained at the nodes (N, R)."""
+    start, end, weights = (values.to(dtype) for values in path(model))
+    net = Network(model, dtype=dtype)
+    with torch.inference_mode():
+        tokens = net.tokens(rule, net.track(start), net.track(end))
+        found, explained = net.attributions(rule, tokens, weights)
+    return found * (end - start), explained.unflatten(0, (len(rule.nodes), -1))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_explained_value_is_that_of_the_model(name):
+    model = network(**MODELS[name])
+    start, end, weights = path(model)
+    _, explained = multipliers(model, Rule.of("secant", 2))
+    tokens = torch.where(end.sum(1) > 0, end.argmax(1), 4).to(torch.uint8)
+    with torch.inference_mode():
+        expected = (model(tokens).logits.double() * weights).sum(1)
+    torch.testing.assert_close(explained[-1], expected, rtol=1e-5, atol=1e-5)
+    soft = (SoftSatori(model)(start) * weights).sum(1)
+    torch.testing.assert_close(explained[0], soft, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", GRADIENTS)
+@pytest.mark.parametrize("name", MODELS)
+def test_gradients_are_those_of_autograd(name, kind):
+    model = network(**MODELS[name])
+    start, end, weights = path(model)
+    rule = Rule.of(kind, 3)
+    found, _ = multipliers(model, rule)
+    expected = integrated(SoftSatori(model), start, end, weights, nodes=rule.nodes, shares=rule.weights)
+    torch.testing.assert_close(found, expected * (end - start), rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7])
+@pytest.mark.parametrize("name", MODELS)
+def test_secants_are_complete(name, steps):
+    model = network(**MODELS[name])
+    for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
+        found, explained = multipliers(model, Rule.of("secant", steps), dtype=dtype)
+        rise = explained[-1] - explained[0]
+        error = (found.sum(dim=(1, 2)) - rise).abs() / found.abs().sum(dim=(1, 2))
+        assert float(error.max()) < tolerance
+
+
+@pytest.mark.parametrize("name", ["basic", "exp", "max", "lstm", "deep residual"])
+def test_secants_converge_to_integrated_gradients(name):
+    model = network(**MODELS[name])
+    every = Rule.of("midpoint", 1024)
+    truth = sum(  # in parts, to bound memory
+        multipliers(model, Rule(every.nodes[first : first + 64], every.weights[first : first + 64], False))[0]
+        for first in range(0, 1024, 64)
+    )
+    errors = []
+    for steps in (4, 8, 16, 32, 64):
+        found, _ = multipliers(model, Rule.of("secant", steps))
+        errors.append(float((found - truth).norm() / truth.norm()))
+    assert errors[-1] < 0.01
+    assert errors[-1] < errors[0] / 16  # 16 times the steps: at least the first order, with noise of kinks to spare
+
+
+def test_a_path_is_worked_out_alone():
+    model = network(**MODELS["deep residual"])
+    start, end, weights = path(model)
+    net, rule = Network(model, dtype=torch.float64), Rule.of("secant", 3)
+
+    def run(rows: slice) -> torch.Tensor:
+        tokens = net.tokens(rule, net.track(start[rows]), net.track(end[rows]))
+        return net.attributions(rule, tokens, weights[rows])[0]
+
+    with torch.inference_mode():
+        torch.testing.assert_close(run(slice(None))[1:2], run(slice(1, 2)), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [*GRADIENTS, "secant"])
+def test_weights_sum_to_one(kind):
+    rule = Rule.of(kind, 5)
+    assert sum(rule.weights) == pytest.approx(1)
+    assert all(0 <= node <= 1 for node in rule.nodes)
