@@ -28,6 +28,7 @@ class RankTest:
         u: float64, Mann-Whitney's U of the foreground: wins + ties / 2 over all pairs of values.
         auc: float64, u / (n_fg n_bg): the chance that a foreground value is above a background value.
         p: float64, of foreground values being larger. NaN, like u and auc, where a side is empty.
+        neg_log10_p: float64, told also where p is too small for a float64.
     """
 
     n_fg: np.ndarray
@@ -38,6 +39,7 @@ class RankTest:
     u: np.ndarray
     auc: np.ndarray
     p: np.ndarray
+    neg_log10_p: np.ndarray
 
 
 def mann_whitney(foreground: np.ndarray, background: np.ndarray) -> RankTest:
@@ -71,7 +73,7 @@ def compare(columns: Columns, *, replace_rare: bool = False) -> RankTest:
     compared = np.where(replaced, n_fg, n_bg)
     keys_of = [columns.sorted_keys(side) for side in (0, 1)]
     merged = np.empty(int((n_fg + compared).max(initial=0)), np.int32)
-    merge, count_ties = _compiled()
+    merge, count_ties = compiled()
     wins_twice, ties = np.zeros(columns.width, np.int64), np.zeros(columns.width)
     middle = np.zeros((2, columns.width, 2), np.int32)  # keys of the two values in the middle, by side
     largest = np.zeros(columns.width, np.int32)
@@ -90,6 +92,7 @@ def compare(columns: Columns, *, replace_rare: bool = False) -> RankTest:
     u = wins_twice / 2.0
     u[(n_fg == 0) | (compared == 0)] = np.nan
     medians = values_of(middle).astype(np.float64).mean(axis=2)
+    z = z_greater(u, n_fg, compared, ties)
     with np.errstate(invalid="ignore", divide="ignore"):
         return RankTest(
             n_fg=n_fg,
@@ -99,12 +102,13 @@ def compare(columns: Columns, *, replace_rare: bool = False) -> RankTest:
             max_fg=np.where(n_fg > 0, values_of(largest), np.float32(np.nan)),
             u=u,
             auc=u / (n_fg.astype(np.float64) * compared),
-            p=p_greater(u, n_fg, compared, ties),
+            p=special.ndtr(-z),
+            neg_log10_p=neg_log10_upper(z),
         )
 
 
-def p_greater(u: np.ndarray, n_fg: np.ndarray, n_bg: np.ndarray, ties: np.ndarray) -> np.ndarray:
-    """p-values of U under the normal approximation, with tie and continuity correction.
+def z_greater(u: np.ndarray, n_fg: np.ndarray, n_bg: np.ndarray, ties: np.ndarray) -> np.ndarray:
+    """U as a standard normal deviate, with tie and continuity correction; large where the foreground is larger.
 
     Args:
         u: float64, U of the foreground.
@@ -112,15 +116,32 @@ def p_greater(u: np.ndarray, n_fg: np.ndarray, n_bg: np.ndarray, ties: np.ndarra
         ties: float64, sum of t^3 - t over the groups of t equal values.
 
     Returns:
-        float64; 1 where all values are equal, NaN where u is.
+        float64; minus infinity (p = 1) where all values are equal, NaN where u is.
     """
     first, second = n_fg.astype(np.float64), n_bg.astype(np.float64)
     n = first + second
     with np.errstate(invalid="ignore", divide="ignore"):
         deviation = np.sqrt(first * second / 12 * ((n + 1) - ties / (n * (n - 1))))
-        z = (u - first * second / 2 - 0.5) / deviation
-    p: np.ndarray = np.clip(special.ndtr(-z), 0, 1)
-    return p
+        z: np.ndarray = (u - first * second / 2 - 0.5) / deviation
+    return z
+
+
+def neg_log10_upper(z: np.ndarray) -> np.ndarray:
+    """-log10 of the upper tail of the standard normal distribution; finite far beyond where the tail itself is 0."""
+    out: np.ndarray = -special.log_ndtr(-z) / np.log(10) + 0.0  # no minus zero
+    return out
+
+
+def simes(neg_log10_p: np.ndarray) -> float:
+    """-log10 of Simes' p-value of several tests of one thing: the smallest n p_(i) / i; never below 0.
+
+    It is the smallest Benjamini-Hochberg q-value among them.
+
+    Args:
+        neg_log10_p: float64 (n,), n > 0, each -log10 of a p-value, in any order.
+    """
+    falling = np.sort(neg_log10_p)[::-1]
+    return max(0.0, float(np.max(falling + np.log10(np.arange(1, len(falling) + 1) / len(falling)))))
 
 
 def q_values(p: np.ndarray) -> np.ndarray:
@@ -135,7 +156,7 @@ class _Compiled(NamedTuple):
 
 
 @functools.cache
-def _compiled() -> _Compiled:
+def compiled() -> _Compiled:
     """The loops below, compiled once per process; not cached on disk: installations may be read-only."""
     import numba
 
