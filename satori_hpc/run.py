@@ -86,6 +86,11 @@ class Run:
     def report(self) -> Path:
         return self.path / "report.html"
 
+    @property
+    def inspections(self) -> Path:
+        """Pages and arrays of single sequences, named by their rows: <row>.html, <row>.npz."""
+        return self.path / "inspect"
+
     def record(self, stage: str) -> Path:
         """Provenance of a finished stage; its presence is what finishes the stage."""
         return self.path / "provenance" / f"{stage}.json"

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.colors import LinearSegmentedColormap, LogNorm
+from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from satori_hpc.report import style
+from satori_hpc.report import site_maps, style
 from satori_hpc.report.data import AttentionMap, Method
 
 MAX_MARKS = 26
@@ -93,22 +93,37 @@ def thin_marks(marks: list[tuple[int, str]], positions: int) -> list[tuple[int, 
 
 def heat_map(attention: AttentionMap) -> str:
     """One example's attention with its motif sites at the axes; an <svg> holding a bitmap and real text."""
+    shown = np.maximum(attention.values, 1e-6)
+    norm = LogNorm(vmin=float(np.quantile(shown, 0.05)), vmax=float(shown.max()))
+    return _map(attention, shown, norm, _SHADES, bar="attention, largest over heads", name="attention-map")
 
+
+def attribution_map(attribution: AttentionMap) -> str:
+    """As `heat_map`, of signed values around white: what the attention between two positions adds to the prediction.
+
+    A few cells hold nearly all of it, so colours are full from the 99.9 % quantile of the sizes on.
+    """
+    most = float(np.quantile(np.abs(attribution.values), 0.999)) or float(np.abs(attribution.values).max()) or 1.0
+    norm = Normalize(vmin=-most, vmax=most)
+    bar = "attribution, largest in size over heads"
+    return _map(attribution, attribution.values, norm, site_maps.SIGNED, bar=bar, name="attribution-map")
+
+
+def _map(
+    attention: AttentionMap, shown: np.ndarray, norm: Normalize, shades: LinearSegmentedColormap, *, bar: str, name: str
+) -> str:
     def to_bp(position: Any) -> Any:
         return position * attention.pool
 
     def to_position(bp: Any) -> Any:
         return bp / attention.pool
 
-    size = len(attention.values)
-    marks = thin_marks(attention.marks, size)
-    places, names = [place for place, _ in marks], [name for _, name in marks]
+    marks = thin_marks(attention.marks, len(shown))
+    places, names = [place for place, _ in marks], [text for _, text in marks]
     with style.look():
         drawing = style.figure(7.2, 6.4)
         axis = drawing.subplots()
-        shown = np.maximum(attention.values, 1e-6)
-        norm = LogNorm(vmin=float(np.quantile(shown, 0.05)), vmax=float(shown.max()))
-        image = axis.imshow(shown, cmap=_SHADES, norm=norm, interpolation="nearest", aspect="equal")
+        image = axis.imshow(shown, cmap=shades, norm=norm, interpolation="nearest", aspect="equal")
         for place in places:
             axis.axhline(place, color=style.WARM, linewidth=0.35, alpha=0.6)
             axis.axvline(place, color=style.WARM, linewidth=0.35, alpha=0.6)
@@ -120,8 +135,9 @@ def heat_map(attention: AttentionMap) -> str:
             spine.set_visible(True)
         ruler = axis.secondary_xaxis("top", functions=(to_bp, to_position))
         ruler.set_xlabel("bp", fontsize=8)
-        bar = drawing.colorbar(image, ax=axis, shrink=0.7, pad=0.02)
-        bar.set_label("attention, largest over heads")
-        _plain_ticks(bar.ax.yaxis)
-        bar.outline.set_visible(False)
-        return style.to_svg(drawing, "attention-map")
+        scale = drawing.colorbar(image, ax=axis, shrink=0.7, pad=0.02)
+        scale.set_label(bar)
+        if isinstance(norm, LogNorm):
+            _plain_ticks(scale.ax.yaxis)
+        scale.outline.set_visible(False)
+        return style.to_svg(drawing, name)

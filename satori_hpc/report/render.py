@@ -61,14 +61,14 @@ def render(data: ReportData) -> str:
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )
-    template = environment.from_string(_resource("report.html.j2"))
-    script = _resource("report.js")
+    template = environment.from_string(resource("report.html.j2"))
+    script = resource("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     methods = [_method(data, number, method) for number, method in enumerate(data.methods)]
     return template.render(
         data=data,
         version=__version__,
-        style=Markup(_resource("report.css")),
+        style=Markup(resource("report.css")),
         script=Markup(script),
         script_digest=digest,
         tiles=words.tiles(data),
@@ -85,7 +85,7 @@ def render(data: ReportData) -> str:
     )
 
 
-def _resource(name: str) -> str:
+def resource(name: str) -> str:
     return (TEMPLATES / name).read_text(encoding="utf-8")
 
 

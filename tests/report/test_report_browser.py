@@ -184,10 +184,10 @@ def test_the_layout_holds_on_wide_and_narrow_screens(report):
 @pytest.mark.parametrize("policy", [True, False], ids=["with policy", "escaping alone"])
 def test_hostile_names_show_as_text_and_do_not_run(browser, tmp_path, monkeypatch, policy):
     if not policy:  # the content security policy must not be what saves us
-        real = render._resource
+        real = render.resource
         monkeypatch.setattr(
             render,
-            "_resource",
+            "resource",
             lambda name: real(name).replace("Content-Security-Policy", "Nothing") if "j2" in name else real(name),
         )
     tfs = (*helpers_report.HOSTILE, *helpers_report.TFS[:3])
