@@ -101,10 +101,13 @@ def _add_stage_command(stage: pipeline.Stage, help_text: str) -> None:
     @RUN
     @cli_options.runtime_options(stage.name)
     @FORCE
-    def command(run: Path, force: bool, part: str | None = None, **options: Any) -> None:
+    def command(run: Path, force: bool, part: str | None = None, statistic: str | None = None, **options: Any) -> None:
+        runtime = cli_options.runtime(**options)
         opened = Run.open(run)
         pipeline.writable(opened)
-        _execute(opened, part or stage.name, cli_options.runtime(**options), force=force)
+        if statistic is not None and statistic != opened.config.reduce.statistic:
+            opened = execution.change(opened, "reduce.statistic", statistic)
+        _execute(opened, part or stage.name, runtime, force=force)
 
     for other in pipeline.STAGES:
         if other.flag_of == stage.name:
@@ -122,6 +125,7 @@ def _add_stage_command(stage: pipeline.Stage, help_text: str) -> None:
 @FORCE
 def score(
     run: Path,
+    methods: tuple[str, ...],
     mode: str | None,
     numbers: list[int] | None,
     expect_ranks: int | None,
@@ -144,15 +148,20 @@ def score(
       satori-hpc score RUN --plan                once: prints how many partitions there are, and what each needs
       satori-hpc score RUN --partition K         in task K of the array, from 0
       satori-hpc score RUN --finalise            once, after all of them
+
+    Partitions are numbered over all methods of run.toml.
     """
     if mode and numbers is not None:
         raise click.UsageError(f"--{mode} and --partition exclude each other")
     if as_json and numbers is None and mode is None:
         raise click.UsageError("--json goes with --plan, --partition or --finalise")
+    if methods and (numbers is not None or mode == "finalise"):
+        raise click.UsageError("--method changes run.toml, so it goes with --plan, before the tasks of a job array")
     with launch.session(expect_ranks=expect_ranks) as world:
         runtime = cli_options.runtime(world=world, **options)
         opened = world.lead(lambda: Run.open(run))
         world.lead(lambda: pipeline.writable(opened))
+        opened = world.lead(lambda: execution.add_methods(opened, methods))
         if mode or numbers is not None:
             world.lead(lambda: _one_process(world, "--partition" if mode is None else f"--{mode}"))
             summary = execution.score_part(
@@ -288,6 +297,26 @@ def verify(run: Path, as_json: bool, **options: Any) -> None:
     click.echo(json.dumps(found.as_dict(), indent=1) if as_json else "\n".join(found.lines()))
     if found.findings:
         sys.exit(1)
+
+
+@cli.command()
+@RUN
+@click.argument("example")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to write to; default: RUN/inspect."
+)
+@cli_options.runtime_options("inspect")
+def inspect(run: Path, example: str, out: Path | None, **options: Any) -> None:
+    """Show what the network makes of one sequence: a page of pictures, and its arrays.
+
+    EXAMPLE is the name of a sequence or its row in the data set, scored or not. The page shows the attention, the
+    attribution of every letter, and which motif sites act together.
+    """
+    from satori_hpc.stages import inspect as inspect_stage  # here: torch and zarr are slow to load
+
+    runtime = cli_options.runtime(**options)
+    runtime.apply()
+    _show("inspect", inspect_stage.inspect(Run.open(run), runtime, example, out=out))
 
 
 @cli.command()

@@ -1,5 +1,6 @@
 """The options that commands share: each command shows those that do something for it."""
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,10 +9,13 @@ from typing import Any
 import click
 
 from satori_hpc import log, memory
+from satori_hpc.config import Reduce
+from satori_hpc.config_score import METHODS
 from satori_hpc.errors import SatoriError
 from satori_hpc.world import Runtime, World
 
 RUN = click.argument("run", type=click.Path(path_type=Path))
+STATISTICS = next(field.metadata["choices"] for field in dataclasses.fields(Reduce) if field.name == "statistic")
 Command = Callable[..., None]
 Decorator = Callable[[Command], Command]
 
@@ -85,6 +89,18 @@ SCHEDULER_FILE = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Of a Dask cluster that is running; used instead of --cluster.",
 )
+METHOD = click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    type=click.Choice(METHODS),
+    help="Score by this method too: adds it to score.methods of run.toml. May be repeated.",
+)
+STATISTIC = click.option(
+    "--statistic",
+    type=click.Choice(STATISTICS),
+    help="What a pair is compared with: sets reduce.statistic of run.toml, which says what each means.",
+)
 PROGRESS = click.option("--progress/--no-progress", default=None, help="Progress bars; default: on a terminal.")
 VERBOSE = click.option("-v", "--verbose", count=True, help="More messages.")
 
@@ -93,11 +109,12 @@ USES: dict[str, tuple[Decorator, ...]] = {
     "prepare": (),
     "train": (DEVICE, THREADS, BATCH),
     "motifs": (DEVICE, THREADS, BATCH),
-    "score": (DEVICE, THREADS, RANK_MEMORY, SCHEDULE),
-    "reduce": (THREADS, WORKER_MEMORY, CLUSTER, SCHEDULER_FILE),
+    "score": (METHOD, DEVICE, THREADS, RANK_MEMORY, SCHEDULE),
+    "reduce": (STATISTIC, THREADS, WORKER_MEMORY, CLUSTER, SCHEDULER_FILE),
     "evaluate": (),
     "report": (DEVICE, THREADS),
     "verify": (THREADS,),
+    "inspect": (DEVICE, THREADS),
     "all": (DEVICE, THREADS, BATCH, CLUSTER, SCHEDULER_FILE),
     "demo": (DEVICE, THREADS, BATCH),
 }

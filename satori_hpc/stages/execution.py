@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from satori_hpc import config as config_module
-from satori_hpc import options, provenance
+from satori_hpc import config_change, options, provenance
 from satori_hpc.errors import ArtefactError
 from satori_hpc.log import logger
 from satori_hpc.run import Run
@@ -14,6 +14,33 @@ from satori_hpc.stages import pipeline
 from satori_hpc.stores import atomic, lock, records
 from satori_hpc.stores.records import Record
 from satori_hpc.world import Runtime
+
+
+def change(run: Run, key: str, value: str | tuple[str, ...]) -> Run:
+    """The run with a key of its run.toml changed, there too; nobody may be at work on it meanwhile.
+
+    Args:
+        run: the run.
+        key: such as "reduce.statistic".
+        value: what it shall be.
+
+    Raises:
+        ConfigError: run.toml could not be used with this value; it is as it was.
+        SatoriError: another job works on this run.
+    """
+    with lock.hold(run.path, what=f"a change of {key} in {run.config_file}"):
+        if config_change.change(run.config_file, key, value):
+            logger.info("%s: %s = %s", run.config_file, key, options.to_toml(value))
+    return Run.open(run.path)
+
+
+def add_methods(run: Run, methods: tuple[str, ...]) -> Run:
+    """The run with these methods among score.methods of its run.toml, behind those that are there.
+
+    Raises: as `change`.
+    """
+    asked = tuple(dict.fromkeys((*run.config.score.methods, *methods)))
+    return run if asked == run.config.score.methods else change(run, "score.methods", asked)
 
 
 def execute(
