@@ -9,6 +9,7 @@ from satori_hpc.config import Score
 from satori_hpc.models.satori import Satori
 from satori_hpc.scoring.attention import AttentionScorer
 from satori_hpc.scoring.base import Batch, PairScorer, PairScores
+from satori_hpc.scoring.epistasis import EpistasisScorer
 
 
 def _attention(
@@ -17,7 +18,7 @@ def _attention(
     return AttentionScorer(model, threshold)  # it follows from the model alone
 
 
-METHODS: dict[str, Callable[..., PairScorer]] = {"attention": _attention}
+METHODS: dict[str, Callable[..., PairScorer]] = {"attention": _attention, "epistasis": EpistasisScorer}
 EXACT = frozenset({"dfim", "epistasis"})  # methods whose positions are letters, not pooled cells
 
 

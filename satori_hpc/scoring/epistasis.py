@@ -1,0 +1,236 @@
+"""Double mutants: how far the effect of two sites together is from the sum of their effects alone.
+
+E = F(x) - F(x without i) - F(x without j) + F(x without both), where the windows of sites i and j hold the same random
+letters in all four sequences and F is a logit. It is 0 in a network that adds up the evidence of its motifs, and asks
+for forward passes only.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from satori_hpc.config import Score
+from satori_hpc.core import pairs
+from satori_hpc.errors import SatoriError
+from satori_hpc.models.satori import Satori
+from satori_hpc.scoring import draws, regions, sites
+from satori_hpc.scoring.base import Batch, PairScores
+from satori_hpc.scoring.precision import precision
+from satori_hpc.scoring.site_pairs import site_pair_scores
+from satori_hpc.scoring.sites import Sites
+from satori_hpc.scoring.variants import Variants
+
+CPU_SLICE = 4
+DEVICE_SLICE_BYTES = 4 << 30
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The variants of a sequence with m sites, of which p pairs are mutated together, c of them with shared cells.
+
+    Attributes:
+        first: int64 (m,), first cell of each site's region.
+        pairs: int64 (2,p), sites i < j.
+        close: int64 (2,c), those of them whose regions share cells.
+        index: int64 (1 + m + p, n): rows of the table for the sequence, its single and its double mutants.
+    """
+
+    first: torch.Tensor
+    pairs: torch.Tensor
+    close: torch.Tensor
+    index: torch.Tensor
+
+
+class EpistasisScorer:
+    """Scores slices of sequences by double mutants; see PairScorer.
+
+    Args:
+        model: in evaluation mode, on the device to compute on.
+        threshold: float32 (F,): filter f is active where its activation is above (strictly).
+        settings: the section [score].
+        seed: of the run.
+        composition: not used; mutations have the composition of their sequence.
+
+    Raises:
+        SatoriError: distances of this model's sequences do not fit the store (32,767 bp).
+    """
+
+    extras: tuple[str, ...] = ()
+
+    def __init__(
+        self, model: Satori, threshold: torch.Tensor, *, settings: Score, seed: int, composition: np.ndarray
+    ) -> None:
+        if model.length > 2**15 - 1:
+            raise SatoriError(f"sequences of {model.length} bp: distances beyond 32,767 bp cannot be stored")
+        self.model = model
+        self.device = next(model.parameters()).device
+        self.threshold = threshold.to(self.device)
+        self.settings = settings
+        self.seed = seed
+        with precision(self.device, "float32"):
+            self.variants = Variants(model, trunk=settings.precision)
+
+    @property
+    def slice_size(self) -> int:
+        """Sequences per call; follows from the model and the kind of device only."""
+        if self.device.type == "cpu":
+            return CPU_SLICE
+        return max(1, DEVICE_SLICE_BYTES // self.bytes_per_sequence)
+
+    @property
+    def bytes_per_sequence(self) -> int:
+        """Working memory of a call, per sequence: an upper bound, with as many sites as there may be."""
+        model, most = self.model, self._most
+        letters = (64 + 16 * model.width) * (model.length + model.width)
+        activations = 25 * model.filters * model.length
+        results = 100 * pairs.count(model.filters) + 16 * most * (model.filters + most)
+        if self.settings.epistasis.combine == "sum":
+            results += 24 * model.filters**2
+        reach = self.variants.count * model.pool // model.width + 1  # neighbours whose regions share cells, per side
+        mutants = most * (1 + min(reach, most))
+        doubles = most * (most - 1) // 2
+        distance = self.settings.sites.max_distance
+        if distance:
+            doubles = min(doubles, most * (distance // model.width + 1))
+        table = (
+            model.cells + mutants * self.variants.count
+        ) * self.variants.bytes_per_row + 12 * mutants * model.length
+        variants = 1 + most + doubles
+        index = 24 * variants * model.cells
+        return letters + activations + results + table + index + self.variants.at_once * self.variants.bytes_per_variant
+
+    def __call__(self, batch: Batch) -> PairScores:
+        """Score a slice.
+
+        Raises:
+            SatoriError: a logit is not finite.
+        """
+        found, value = self.maps(batch)
+        with torch.inference_mode():
+            return site_pair_scores(
+                value,
+                found,
+                max_distance=self.settings.sites.max_distance,
+                combine=self.settings.epistasis.combine,
+            )
+
+    def maps(self, batch: Batch) -> tuple[Sites, torch.Tensor]:
+        """The sites of each sequence and E between them: float32 (B,M,M), symmetric, NaN where sites are no pair."""
+        found, each = self._each_draw(batch)
+        return found, each.mean(dim=1).float()
+
+    def estimate(self, batch: Batch) -> dict[str, float]:
+        """ "letters": standard error of E from the number of mutations, relative to the size of E."""
+        _, each = self._each_draw(batch)
+        number = each.shape[1]
+        there = ~each[:, 0].isnan()
+        if number < 2 or not bool(there.any()):
+            return {}
+        error = each.var(dim=1)[there] / number
+        size = each.mean(dim=1)[there].square().mean()
+        return {"letters": float((error.mean() / size).sqrt())} if size > 0 else {}
+
+    @torch.inference_mode()
+    def _each_draw(self, batch: Batch) -> tuple[Sites, torch.Tensor]:
+        """Sites, and E of each mutation, float64 (B,mutations,M,M)."""
+        model, settings = self.model, self.settings
+        if batch.targets is None and model.targets > 1:
+            raise SatoriError("a multi-label network: which logits are explained must be told (targets of the batch)")
+        tokens = batch.tokens.to(self.device)
+        with precision(self.device, "float32"):
+            pooled, activations = model.stem(tokens, activations=True)
+            assert activations is not None
+            found = sites.strongest(
+                activations,
+                self.threshold,
+                padding=model.padding,
+                width=model.width,
+                most=self._most,
+                all_filters=settings.sites.filters == "all",
+            )
+            del activations
+            number = settings.epistasis.mutations
+            letters = draws.replacements(tokens, batch.keys, seed=self.seed, number=number)
+            shape = (len(tokens), number, self._most, self._most)
+            value = torch.full(shape, torch.nan, dtype=torch.float64, device=self.device)
+            together = 1 if self.device.type == "cpu" else number
+            positions = [row[there] for row, there in zip(found.position.cpu(), found.used.cpu(), strict=True)]
+            for b, position in enumerate(positions):
+                plan = self._plan(position)
+                if not plan.pairs.shape[1]:
+                    continue
+                first, second = plan.pairs
+                for start in range(0, number, together):
+                    part = slice(start, start + together)
+                    logits = self._logits(tokens[b], pooled[b], letters[b, part], position, plan)
+                    explained = self._explained(logits, None if batch.targets is None else batch.targets[b])
+                    whole, single, double = explained.split([1, len(position), len(first)], dim=1)
+                    epistasis = (whole - single[:, first]) - single[:, second] + double
+                    value[b, part, first, second] = epistasis
+                    value[b, part, second, first] = epistasis
+        return found, value
+
+    @property
+    def _most(self) -> int:
+        """M: sites of a sequence at most; no more than fit beside each other."""
+        return min(self.settings.sites.max_sites, self.model.length // self.model.width)
+
+    def _plan(self, position: torch.Tensor) -> _Plan:
+        """Which mutants of a sequence with sites at these positions, int64 (m,) on the CPU, are run."""
+        model, count = self.model, self.variants.count
+        sites_, cells = len(position), torch.arange(count)
+        first = regions.first_cell(position, width=model.width, pool=model.pool, cells=model.cells)
+        both = torch.triu_indices(sites_, sites_, 1)
+        distance = self.settings.sites.max_distance
+        if distance:
+            both = both[:, position[both[1]] - position[both[0]] <= distance]
+        i, j = both
+        shared = first[j] < first[i] + count
+        rows = model.cells + torch.arange(sites_ + int(shared.sum()))[:, None] * count + cells
+        # Where regions share cells, the region of the latter site is that of the double mutant.
+        of_second = torch.where(shared, sites_ - 1 + shared.cumsum(0), j)
+        index = torch.arange(model.cells).repeat(1 + sites_ + len(i), 1)
+        index[1 : 1 + sites_].scatter_(1, first[:, None] + cells, rows[:sites_])
+        index[1 + sites_ :].scatter_(1, first[i, None] + cells, rows[i])
+        index[1 + sites_ :].scatter_(1, first[j, None] + cells, rows[of_second])
+        return _Plan(first=first, pairs=both, close=both[:, shared], index=index)
+
+    def _logits(
+        self, tokens: torch.Tensor, pooled: torch.Tensor, letters: torch.Tensor, position: torch.Tensor, plan: _Plan
+    ) -> torch.Tensor:
+        """Logits (D,1 + m + p,C) of the sequence, its single and its double mutants, for D mutations.
+
+        Args:
+            tokens: uint8 (L,), the sequence.
+            pooled: float32 (n,F), its cells.
+            letters: uint8 (D,L), what the mutated windows hold.
+            position: int64 (m,), its sites, on the CPU.
+            plan: what to run.
+        """
+        model = self.model
+        start = (position - model.padding)[:, None]
+        place = torch.arange(model.length)
+        window = (place >= start) & (place < start + model.width)
+        mutated = torch.cat((window, window[plan.close[0]] | window[plan.close[1]])).to(self.device)
+        mutants = torch.where(mutated, letters[:, None], tokens)
+        first = torch.cat((plan.first, plan.first[plan.close[1]])).to(self.device)
+        table = self.variants.table(pooled, mutants.flatten(0, 1), first.repeat(len(letters)))
+        # The rows of each mutation's mutants stand behind those of the mutation before.
+        index = plan.index.to(self.device)
+        further = (index >= model.cells) * (len(first) * self.variants.count)
+        each = torch.arange(len(letters), device=self.device)[:, None, None]
+        return self.variants.logits(table, (index + each * further).flatten(0, 1)).unflatten(0, (len(letters), -1))
+
+    def _explained(self, logits: torch.Tensor, targets: torch.Tensor | None) -> torch.Tensor:
+        """F, float64 (...): the only logit, or the sum of those that `targets` (T,) names.
+
+        Raises:
+            SatoriError: a logit is not finite.
+        """
+        if not bool(torch.isfinite(logits).all()):
+            raise SatoriError("the model's logits are not finite: its training diverged; train again")
+        margin = self.model.margin(logits.flatten(0, -2)).unflatten(0, logits.shape[:-1]).double()
+        if targets is None:
+            return margin.squeeze(-1)
+        return (margin * targets.to(self.device)).sum(dim=-1)
