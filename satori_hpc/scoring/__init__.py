@@ -8,7 +8,9 @@ import torch
 from satori_hpc.config import Score
 from satori_hpc.models.satori import Satori
 from satori_hpc.scoring.attention import AttentionScorer
+from satori_hpc.scoring.attribution import AttributionScorer
 from satori_hpc.scoring.base import Batch, PairScorer, PairScores
+from satori_hpc.scoring.dfim import DfimScorer
 from satori_hpc.scoring.epistasis import EpistasisScorer
 
 
@@ -18,7 +20,12 @@ def _attention(
     return AttentionScorer(model, threshold)  # it follows from the model alone
 
 
-METHODS: dict[str, Callable[..., PairScorer]] = {"attention": _attention, "epistasis": EpistasisScorer}
+METHODS: dict[str, Callable[..., PairScorer]] = {
+    "attention": _attention,
+    "attribution": AttributionScorer,
+    "dfim": DfimScorer,
+    "epistasis": EpistasisScorer,
+}
 EXACT = frozenset({"dfim", "epistasis"})  # methods whose positions are letters, not pooled cells
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-REPLACEMENTS, BASELINES = 0x3E71, 0xBA5E  # what a draw is for is part of its key
+REPLACEMENTS, BASELINES, PERMUTATIONS = 0x3E71, 0xBA5E, 0x9E2  # what a draw is for is part of its key
 LETTERS = 4
 
 
@@ -43,6 +43,18 @@ def baselines(keys: torch.Tensor, *, seed: int, number: int, length: int, compos
     for draws, key in zip(out, keys.tolist(), strict=True):
         _draw(draws, np.asarray(composition, dtype=np.float64), key=[seed, BASELINES, *key])
     return torch.from_numpy(out).to(keys.device)
+
+
+def permutations(keys: torch.Tensor, *, seed: int, length: int) -> torch.Tensor:
+    """A random order of positions for each key, int64 (B,length) on the keys' device.
+
+    Args:
+        keys: int64 (B,2), side and row (see Batch).
+        seed: of the run.
+        length: bp.
+    """
+    orders = [np.random.default_rng([seed, PERMUTATIONS, *key]).permutation(length) for key in keys.tolist()]
+    return torch.from_numpy(np.array(orders, dtype=np.int64).reshape(-1, length)).to(keys.device)
 
 
 def _draw(out: np.ndarray, weights: np.ndarray, *, key: list[int]) -> None:

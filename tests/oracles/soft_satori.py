@@ -15,7 +15,7 @@ from satori_hpc.models.satori import Satori
 
 
 class SoftSatori(nn.Module):
-    """(B, 4, L) letters -> logits (B, C); of attention scaled by `scale` behind the softmax, if given."""
+    """(B, 4, L) letters -> logits (B, C)."""
 
     def __init__(self, model: Satori, *, dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
@@ -24,7 +24,17 @@ class SoftSatori(nn.Module):
     def forward(self, letters: torch.Tensor, attention: torch.Tensor | None = None) -> torch.Tensor:
         """`attention` (B, heads, n, n) takes the place of the network's own."""
         model = self.model
-        stem = model.stem
+        pooled, tokens = self.tokens(letters)
+        weights, value = self.attend(tokens)
+        read = (weights if attention is None else attention) @ value
+        mixed = model.attention.mix(read.transpose(1, 2).flatten(2).relu()).relu()
+        if model.residual is not None:
+            mixed = mixed + model.residual(pooled)
+        return model.output(self.read_out(mixed))
+
+    def tokens(self, letters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pooled activations (B, n, F), and what attention sees of them."""
+        model, stem = self.model, self.model.stem
         padded = F.pad(letters, (model.padding, model.width - 1 - model.padding))
         track = stem.norm(stem.conv(padded))
         track = track.clamp(max=10).exp() if model.config.activation == "exp" else track.relu()
@@ -34,12 +44,11 @@ class SoftSatori(nn.Module):
             tokens, _ = model.recurrent.lstm(tokens)
         if model.positions is not None:
             tokens = tokens + model.positions.table
-        weights, value = self.attend(tokens)
-        read = (weights if attention is None else attention) @ value
-        mixed = model.attention.mix(read.transpose(1, 2).flatten(2).relu()).relu()
-        if model.residual is not None:
-            mixed = mixed + model.residual(pooled)
-        return model.output(self.read_out(mixed))
+        return pooled, tokens
+
+    def attention_of(self, letters: torch.Tensor) -> torch.Tensor:
+        """(B, heads, n, n)."""
+        return self.attend(self.tokens(letters)[1])[0]
 
     def attend(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         attention = self.model.attention

@@ -1,5 +1,6 @@
 """A network with frozen weights, forward along paths and back."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -48,7 +49,8 @@ class Network:
         self._weight, self._bias = weight, bias
         self._lstm = None if model.recurrent is None else Lstm(model.recurrent.lstm, dtype)
         self.projection = Projection(model.attention, dtype)
-        self._mix = behind.linear(model.attention.mix, dtype)
+        self._mix_weight = model.attention.mix.weight.detach().to(dtype)
+        self.mix_bias = model.attention.mix.bias.detach().to(dtype)
         self._around: torch.Tensor | None = None
         if isinstance(model.residual, torch.nn.Linear):
             self._around = model.residual.weight.detach().to(dtype)
@@ -58,6 +60,27 @@ class Network:
             else behind.reading(model.readout, dtype)
         )
         self._behind = [*steps, behind.linear(model.output, dtype)]
+
+    @property
+    def bytes_behind(self) -> int:
+        """Working memory of `behind` and its way back, per node: an upper bound."""
+        config = self.model.config
+        values = 8 * config.mixing_size
+        if config.architecture == "deep":
+            values += sum(10 * width for width in config.block_widths)
+            values += 4 * len(config.dilations) * config.block_widths[-1]
+        return self._weight.element_size() * self.model.cells * values
+
+    @property
+    def bytes_per_node(self) -> int:
+        """Working memory of a path and the way back, per node: an upper bound."""
+        model, config = self.model, self.model.config
+        size = config.heads * config.head_size
+        tokens = 3 * config.filters * model.pool + 8 * config.filters + 14 * size
+        if config.recurrent:
+            tokens += 2 * config.recurrent_layers * 24 * config.recurrent_size
+        attention = 9 * config.heads * model.cells
+        return self._weight.element_size() * model.cells * (tokens + attention) + self.bytes_behind
 
     def one_hot(self, tokens: torch.Tensor) -> torch.Tensor:
         """uint8 codes (B, L) -> (B, 4, L); unknown letters are zero columns."""
@@ -82,6 +105,32 @@ class Network:
         attended, back = self._attended(rule, pooled.values)
         return Tokens(pooled, self.projection(attended), back)
 
+    def tokens_changed(
+        self, rule: Rule, start: torch.Tensor, end: torch.Tensor, *, like: Tokens, first: torch.Tensor, count: int
+    ) -> Tokens:
+        """The same for paths that differ from one other path in a few cells: the rest is taken from there.
+
+        Args:
+            rule: of the paths.
+            start: (1, n, pool, F), of that path, too.
+            end: (R, n, pool, F).
+            like: tokens of that path, R = 1.
+            first: int64 (R,), first cell in which a path differs.
+            count: cells in which it may differ from there on.
+        """
+        if self._lstm is not None:  # everything differs
+            return self.tokens(rule, start, end)
+        nodes, paths = len(rule.nodes), len(end)
+        pooled = Pooled(rule, start, end, exp=self.exp)
+        cells = (first[:, None] + torch.arange(count, device=first.device)).repeat(nodes, 1)  # (N * R, k)
+        rows = pooled.values.gather(1, cells[:, :, None].expand(-1, -1, pooled.values.shape[2]))
+        if self.model.positions is not None:
+            rows = rows + self.model.positions.table.to(self.dtype)[cells]
+        changed = self.projection(rows)
+        projected = like.projected.repeat_interleave(paths, dim=1)
+        projected.scatter_(3, cells[None, :, None, :, None].expand_as(changed), changed)
+        return Tokens(pooled, projected, like.back)
+
     def _attended(
         self, rule: Rule, pooled: torch.Tensor
     ) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
@@ -95,11 +144,20 @@ class Network:
             pooled = pooled + self.model.positions.table.to(self.dtype)
         return pooled, back
 
-    def mixed(self, rule: Rule, read: torch.Tensor) -> tuple[torch.Tensor, behind.Back]:
-        """What heads read, (N * R, heads, n, size) -> mixed heads before their activation, (N * R, n, D)."""
-        values, back = behind.chain([behind.relu, self._mix], rule, read.transpose(1, 2).flatten(2))
+    def attention(self, pooled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Attention (B, heads, n, n) and the values that it reads, (B, heads, n, size), of pooled activations."""
+        query, key, value = self.projection(self._attended(rules.POINT, pooled)[0])
+        scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)
+        return torch.softmax(scores.to(self.dtype), dim=-1), value
+
+    def mix(self, read: torch.Tensor) -> torch.Tensor:
+        """What heads read (N, heads, n, size) -> mixed heads before their activation (N, n, D)."""
+        return F.linear(read.transpose(1, 2).flatten(2).clamp(min=0), self._mix_weight, self.mix_bias)
+
+    def mix_back(self, multipliers: torch.Tensor) -> torch.Tensor:
+        """Multipliers (N, n, D) of mixed heads -> of activated heads (N, heads, n, size)."""
         heads = self.projection.heads
-        return values, lambda multipliers: back(multipliers).unflatten(2, (heads, -1)).transpose(1, 2)
+        return F.linear(multipliers, self._mix_weight.T).unflatten(2, (heads, -1)).transpose(1, 2)
 
     def residual(self, pooled: torch.Tensor) -> torch.Tensor | None:
         """The way of pooled activations (N * R, n, F) around attention, (N * R, n, D); None if there is none."""
@@ -150,13 +208,14 @@ class Network:
             (R, 4, L), (N * R,).
         """
         heads = Heads(rule, tokens.projected)
-        mixed, back_mixed = self.mixed(rule, heads.read)
+        mixed = self.mix(heads.read)
         logits, back_behind = self.behind(rule, mixed, self.residual(tokens.pooled.values))
         explained = (logits.unflatten(0, (-1, len(weights))) * weights).sum(-1).flatten()
 
         met = back_behind(weights.repeat(rule.segments, 1))
         around = self.residual_back(met)
-        of_tokens = self.projection.back(heads.back(back_mixed(met * rules.relu_slope(rule, mixed))))
+        of_read = self.mix_back(met * rules.relu_slope(rule, mixed)) * rules.relu_slope(rule, heads.read)
+        of_tokens = self.projection.back(heads.back(of_read))
         of_pooled = tokens.back(of_tokens)
         if around is not None:
             of_pooled = of_pooled + around

@@ -49,6 +49,14 @@ class Rule:
         places = {"midpoint": (even[1:] + even[:-1]) / 2, "left": even[:-1], "right": even[1:]}
         return Rule(tuple(places[kind]), (1 / steps,) * steps, False)
 
+    def parts(self, most: int) -> list["Rule"]:
+        """The rule in parts of at most `most` nodes (2 at least), to be summed up."""
+        step = max(1, most - 1) if self.secant else max(1, most)
+        return [
+            Rule(self.nodes[first : first + step + self.secant], self.weights[first : first + step], self.secant)
+            for first in range(0, self.segments, step)
+        ]
+
     @property
     def segments(self) -> int:
         """S, how many multipliers there are."""
@@ -78,6 +86,9 @@ class Rule:
         split = multipliers.unflatten(0, (self.segments, -1))
         weights = torch.tensor(self.weights, dtype=split.dtype, device=split.device)
         return torch.tensordot(weights, split, dims=1)
+
+
+POINT = Rule.of("right", 1)  # no path: the end alone
 
 
 def relu_slope(rule: Rule, before_activation: torch.Tensor) -> torch.Tensor:

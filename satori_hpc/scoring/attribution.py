@@ -1,0 +1,167 @@
+"""Attention attribution: integrated gradients over the attention matrices, from no attention to all of it.
+
+Attr(A) = A * mean over steps of dF(step * A) / dA (SATORI 2.0, lqaf209, equation 7): all heads are scaled together, and
+the values that attention reads, and whatever goes around it, stay those of the sequence. What heads read is then
+proportional to the step, and so is the layer that mixes them, up to its activation. So convolution, projection,
+attention and mixing are computed once, only what lies behind them at every step, and the way back from the mixing layer
+to attention once, for the sum over all steps.
+"""
+
+import numpy as np
+import torch
+
+from satori_hpc.config import Score
+from satori_hpc.core import pairs
+from satori_hpc.errors import SatoriError
+from satori_hpc.models.satori import Satori
+from satori_hpc.scoring import kernel
+from satori_hpc.scoring.attention import strength
+from satori_hpc.scoring.base import Batch, PairScores
+from satori_hpc.scoring.paths import Network, Rule, rules
+from satori_hpc.scoring.precision import precision
+
+CPU_SLICE = 8
+CPU_TOGETHER = 24  # nodes in flight behind attention: what they need stays in the cache
+DEVICE_SLICE_BYTES = 1 << 30
+
+
+class AttributionScorer:
+    """Scores slices of sequences by attention attribution; see PairScorer.
+
+    Args:
+        model: in evaluation mode, on the device to compute on.
+        threshold: float32 (F,): filter f is active in a cell when its pooled activation is above (strictly).
+        settings: the section [score].
+        seed, composition: not used; nothing is random.
+
+    Raises:
+        SatoriError: distances of this model's sequences do not fit the store (32,767 bp).
+    """
+
+    extras: tuple[str, ...] = ()
+
+    def __init__(
+        self, model: Satori, threshold: torch.Tensor, *, settings: Score, seed: int, composition: np.ndarray
+    ) -> None:
+        if model.pool * model.cells > 2**15 - 1:
+            raise SatoriError(f"sequences of {model.length} bp: distances beyond 32,767 bp cannot be stored")
+        self.model = model
+        self.settings = settings.attribution
+        self._precision = settings.precision
+        self._net = Network(model)
+        self.device = self._net.device
+        self.threshold = threshold.to(self.device)
+
+    @property
+    def slice_size(self) -> int:
+        """Sequences per call; follows from the model and the kind of device only."""
+        if self.device.type == "cpu":
+            return CPU_SLICE
+        return max(1, DEVICE_SLICE_BYTES // self.bytes_per_sequence)
+
+    @property
+    def bytes_per_sequence(self) -> int:
+        """Working memory of a call, per sequence: an upper bound."""
+        model, config = self.model, self.model.config
+        cells, filters = model.cells, model.filters
+        features = 3 * filters + 5 * config.heads * config.head_size + 40 * config.recurrent_size * config.recurrent
+        first = 4 * (32 * (model.length + model.width) + 6 * filters * model.length + 2 * features * cells)
+        attention = 4 * (4 * config.heads + 6) * cells**2
+        behind = (self.settings.steps + 1) * self._net.bytes_behind
+        return first + attention + behind + 48 * filters * cells + 16 * pairs.count(filters)
+
+    @torch.inference_mode()
+    def __call__(self, batch: Batch) -> PairScores:
+        """Score a slice."""
+        tokens = batch.tokens.to(self.device)
+        pooled = self.model.pooled(tokens)
+        active = pooled > self.threshold[:, None]
+        cells = kernel.occupied_cells(active)
+        found = self._maps(pooled, batch.targets, self.settings.steps)[0]
+        if self.settings.absolute:
+            found = found.abs_()
+        rows = cells[:, None, :, None].expand(-1, 1, -1, found.shape[-1])
+        value = strength(found.amax(dim=1, keepdim=True).gather(2, rows), cells)
+        return kernel.pair_scores(value, cells, active=active, pool=self.model.pool)
+
+    @torch.inference_mode()
+    def maps(self, batch: Batch) -> torch.Tensor:
+        """Attributions of every attention value, float32 (B, heads, n, n)."""
+        return self._maps(self.model.pooled(batch.tokens.to(self.device)), batch.targets, self.settings.steps)[0]
+
+    @torch.inference_mode()
+    def estimate(self, batch: Batch) -> dict[str, float]:
+        """Errors of a sample, relative to what they are errors of.
+
+        Returns:
+            completeness: the sum of all attributions against the rise of what is explained, the mean over sequences.
+            steps: attributions against those of twice the steps, by root mean squares.
+        """
+        pooled = self.model.pooled(batch.tokens.to(self.device))
+        found, rise = self._maps(pooled, batch.targets, self.settings.steps)
+        finer, _ = self._maps(pooled, batch.targets, 2 * self.settings.steps)
+        gap = (found.sum(dim=(1, 2, 3)) - rise).abs() / rise.abs().clamp(min=rules.TINY)
+        return {
+            "completeness": float(gap.mean()),
+            "steps": float((found - finer).norm() / finer.norm().clamp(min=rules.TINY)),
+        }
+
+    def _maps(
+        self, pooled: torch.Tensor, targets: torch.Tensor | None, steps: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Attributions (B, heads, n, n), and how far what is explained rises from no attention to all, (B,)."""
+        net, rule = self._net, Rule.of(self.settings.rule, steps)
+        with precision(self.device, self._precision):
+            values = pooled.transpose(1, 2).contiguous()
+            attention, value = net.attention(values)
+            read = attention @ value
+            end = net.mix(read)
+            start = net.mix_bias
+            around = net.residual(values)
+            weights = net.weights(targets, len(values))
+            together = max(1, CPU_TOGETHER // steps) if self.device.type == "cpu" else len(values)
+            of_mixed, rise = torch.empty_like(end), end.new_empty(len(end))
+            for first in range(0, len(values), together):
+                rows = slice(first, first + together)
+                of_mixed[rows], rise[rows] = self._behind(
+                    rule, start, end[rows], None if around is None else around[rows], weights[rows]
+                )
+            # Heads read values in proportion to the step: their ReLU lets the same ones through all the way.
+            of_read = net.mix_back(of_mixed) * (read > 0)
+            return (of_read @ value.transpose(-1, -2)).float().mul_(attention), rise
+
+    def _behind(
+        self,
+        rule: Rule,
+        start: torch.Tensor,
+        end: torch.Tensor,
+        around: torch.Tensor | None,
+        weights: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean multipliers (R, n, D) of the mixing layer on its way from `start` to `end`, and the rise (R,)."""
+        net, paths = self._net, len(end)
+        mixed = rule.along(start, end)
+        logits, back = net.behind(rule, mixed, None if around is None else around.repeat(len(rule.nodes), 1, 1))
+        of_logits = self._of_logits(rule, logits, weights)
+        met = back(of_logits) * rules.relu_slope(rule, mixed)
+        both = torch.cat((start.expand(paths, *end.shape[1:]), end))
+        whole, _ = net.behind(rule, both, None if around is None else around.repeat(2, 1, 1))
+        explained = self._explained(whole.unflatten(0, (2, paths)), weights)
+        return rule.total(met), explained[1] - explained[0]
+
+    def _explained(self, logits: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """What is explained, (..., R), from logits (..., R, C)."""
+        if self.settings.target == "logit":
+            return (logits * weights).sum(-1)
+        if self.model.config.output == "two":
+            return torch.sigmoid((logits * weights).sum(-1))
+        return (torch.sigmoid(logits) * weights).sum(-1)
+
+    def _of_logits(self, rule: Rule, logits: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Multipliers (S * R, C) of the logits (N * R, C)."""
+        repeated = weights.repeat(rule.segments, 1)
+        if self.settings.target == "logit":
+            return repeated
+        if self.model.config.output == "two":
+            logits = (logits.unflatten(0, (-1, len(weights))) * weights).sum(-1, keepdim=True).flatten(0, 1)
+        return repeated * rules.sigmoid_slope(rule, logits, torch.sigmoid(logits))

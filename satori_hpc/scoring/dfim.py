@@ -1,0 +1,250 @@
+"""DFIM: how much mutating one motif site changes the attribution of another.
+
+Attributions are integrated gradients from random baselines to the sequence. A sequence and all its mutants share their
+baselines, so that a mutation without effect scores 0 and the noise of baselines falls out of the difference; several
+baselines and several mutations are averaged, with their sign. Greenside et al. 2018 for DFIM, SATORI (lqaf209) for its
+use on filters; `legacy` is SATORI's own way.
+"""
+
+import numpy as np
+import torch
+
+from satori_hpc.config import Dfim, Score
+from satori_hpc.core import pairs
+from satori_hpc.errors import SatoriError
+from satori_hpc.models.satori import Satori
+from satori_hpc.scoring import draws, mutants, sites
+from satori_hpc.scoring.base import Batch, PairScores
+from satori_hpc.scoring.letters import LetterAttributions
+from satori_hpc.scoring.mutants import Mutants
+from satori_hpc.scoring.paths import Network, Rule, rules
+from satori_hpc.scoring.precision import precision
+from satori_hpc.scoring.site_pairs import site_pair_scores
+from satori_hpc.scoring.sites import Sites
+
+LEGACY_STEPS = 50
+PERMUTED = 2  # added to the side in keys: the permuted sequences draw their own letters
+
+
+def rule_of(settings: Dfim, *, finer: int = 1) -> Rule:
+    """Where derivatives are taken between baseline and sequence; `finer` times as many steps."""
+    if settings.legacy:
+        return Rule.of("gauss-legendre", finer * LEGACY_STEPS)
+    if settings.attribution == "gradient":
+        return rules.POINT
+    return (
+        Rule.of("secant", finer)
+        if settings.attribution == "deeplift"
+        else Rule.of(settings.rule, finer * settings.steps)
+    )
+
+
+class DfimScorer:
+    """Scores sequences by DFIM; see PairScorer.
+
+    Args:
+        model: in evaluation mode, on the device to compute on.
+        threshold: float32 (F,): filter f is active where its activation is above (strictly).
+        settings: the section [score].
+        seed: of the run.
+        composition: float64 (4,), letter frequencies of random baselines.
+        dtype: of the paths; float64 for what others are compared with.
+
+    Raises:
+        SatoriError: distances of this model's sequences do not fit the store (32,767 bp).
+    """
+
+    def __init__(
+        self,
+        model: Satori,
+        threshold: torch.Tensor,
+        *,
+        settings: Score,
+        seed: int,
+        composition: np.ndarray,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        if model.length > 2**15 - 1:
+            raise SatoriError(f"sequences of {model.length} bp: distances beyond 32,767 bp cannot be stored")
+        self.model = model
+        self.settings = settings.dfim
+        self._sites = settings.sites
+        self._precision = settings.precision
+        self._seed = seed
+        self._composition = composition
+        self._net = Network(model, dtype=dtype)
+        self.device = self._net.device
+        self.threshold = threshold.to(self.device)
+        self._letters = LetterAttributions(self._net, rule_of(self.settings))
+        self._with_null = self.settings.null and not self.settings.legacy
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """Both directions; and the score in the permuted sequence, if it is asked for."""
+        return ("a_to_b", "b_to_a", "null") if self._with_null else ("a_to_b", "b_to_a")
+
+    @property
+    def slice_size(self) -> int:
+        """Sequences per call: one has hundreds of paths."""
+        return 1
+
+    @property
+    def bytes_per_sequence(self) -> int:
+        """Working memory of a call, per sequence: an upper bound."""
+        model, settings, most = self.model, self.settings, self._sites.max_sites
+        each = 3 * model.width if settings.feature == "base" else settings.mutations
+        letters = 8 * model.length * (4 * (3 * most * each + settings.baselines + 8) + 6 * model.filters)
+        result = (8 + 4 * len(self.extras)) * pairs.count(model.filters)
+        return letters + self._letters.bytes_needed + 64 * most**2 + 2 * result
+
+    @torch.inference_mode()
+    def __call__(self, batch: Batch) -> PairScores:
+        """Score a slice."""
+        found = self._find_sites(batch)
+        directed = self._maps(batch, found, self._letters)
+        both = {"a_to_b": directed, "b_to_a": directed.transpose(1, 2)}
+        if self.settings.legacy:
+            return _first_met(directed, found, both)
+        if self._with_null:
+            both["null"] = _larger_direction(self._maps(self._permuted(batch), found, self._letters))
+        return site_pair_scores(_larger_direction(directed), found, max_distance=self._sites.max_distance, extras=both)
+
+    @torch.inference_mode()
+    def maps(self, batch: Batch) -> tuple[Sites, torch.Tensor]:
+        """The sites, and float32 (B, M, M): change at the target (second) when the source (first) is mutated.
+
+        Positive: the target counts for less without the source. NaN on the diagonal and where no site is.
+        """
+        found = self._find_sites(batch)
+        return found, self._maps(batch, found, self._letters)
+
+    @torch.inference_mode()
+    def permuted_maps(self, batch: Batch) -> torch.Tensor:
+        """The same of the sequences with their letters permuted, the sites where they were."""
+        return self._maps(self._permuted(batch), self._find_sites(batch), self._letters)
+
+    @torch.inference_mode()
+    def attributions(self, batch: Batch) -> torch.Tensor:
+        """Attribution of every letter of the sequences, float32 (B, L), the mean over the baselines."""
+        weights, found = self._weights(batch), []
+        with precision(self.device, self._precision):
+            for row in range(len(batch)):
+                only = slice(row, row + 1)
+                end = self._net.one_hot(batch.tokens[only].to(self.device))
+                starts = self._baselines(batch.keys[only], 1)
+                every = self._letters.of(starts, end.expand_as(starts), weights[only], end)
+                found.append(every.mean(dim=0))
+        return torch.stack(found).float()
+
+    @torch.inference_mode()
+    def estimate(self, batch: Batch) -> dict[str, float]:
+        """Error of a sample: its maps against those of twice the steps, by root mean squares; nothing without steps."""
+        if self.settings.attribution == "gradient" and not self.settings.legacy:
+            return {}
+        found = self._find_sites(batch)
+        coarse = self._maps(batch, found, self._letters)
+        fine = self._maps(batch, found, LetterAttributions(self._net, rule_of(self.settings, finer=2)))
+        there = ~coarse.isnan()
+        scale = fine[there].norm()
+        return {"steps": float((coarse[there] - fine[there]).norm() / scale)} if scale > 0 else {}
+
+    def _find_sites(self, batch: Batch) -> Sites:
+        return sites.strongest(
+            self.model.stem.activations(batch.tokens.to(self.device)),
+            self.threshold,
+            padding=self.model.padding,
+            width=self.model.width,
+            most=self._sites.max_sites,
+            all_filters=self._sites.filters == "all",
+        )
+
+    def _permuted(self, batch: Batch) -> Batch:
+        """The sequences with their letters in a random order, each in its own."""
+        keys = batch.keys.clone()
+        keys[:, 0] += PERMUTED
+        order = draws.permutations(keys, seed=self._seed, length=batch.tokens.shape[1])
+        return Batch(batch.tokens.gather(1, order.to(batch.tokens.device)), keys, batch.targets)
+
+    def _weights(self, batch: Batch) -> torch.Tensor:
+        """(B, C), how much of each logit is explained."""
+        weights = self._net.weights(batch.targets, len(batch))
+        if self.settings.legacy and self.model.config.output == "two":  # the logit of the sequence's own class
+            own = (batch.keys[:, 0] % PERMUTED == 0).to(self.device, torch.int64)
+            weights = torch.eye(2, dtype=weights.dtype, device=self.device)[own]
+        return weights
+
+    def _baselines(self, keys: torch.Tensor, number: int) -> torch.Tensor:
+        """Letters (n, 4, L) where paths of one sequence start: in legacy `number` of them, else the shared ones."""
+        settings, length = self.settings, self.model.length
+        fixed = torch.zeros(1, 4, length, dtype=self._net.dtype, device=self.device)
+        if settings.legacy or (settings.baseline == "random" and settings.attribution != "gradient"):
+            number = number if settings.legacy else settings.baselines
+            drawn = draws.baselines(keys, seed=self._seed, number=number, length=length, composition=self._composition)
+            return self._net.one_hot(drawn[0].to(self.device))
+        if settings.baseline == "frequencies" and settings.attribution != "gradient":
+            fixed += mutants.frequencies(settings.mutation_gc, fixed)[:, None]
+        return fixed  # gradient x input starts at nothing
+
+    def _maps(self, batch: Batch, found: Sites, letters: LetterAttributions) -> torch.Tensor:
+        most, weights = found.position.shape[1], self._weights(batch)
+        out = torch.full((len(batch), most, most), torch.nan, device=self.device)
+        with precision(self.device, self._precision):
+            for row, used in enumerate(found.used.sum(dim=1).tolist()):
+                if used > 1:
+                    only = slice(row, row + 1)
+                    one = Batch(batch.tokens[only].to(self.device), batch.keys[only])
+                    out[row, :used, :used] = self._map(one, found.position[row, :used], weights[only], letters)
+        return out
+
+    def _map(
+        self, one: Batch, position: torch.Tensor, weights: torch.Tensor, letters: LetterAttributions
+    ) -> torch.Tensor:
+        """(m, m) of one sequence."""
+        settings, width = self.settings, self.model.width
+        number = 1 if settings.legacy else settings.mutations
+        drawn = self._net.one_hot(draws.replacements(one.tokens, one.keys, seed=self._seed, number=number)[0])
+        original, starts = self._net.one_hot(one.tokens), position - self.model.padding
+        made = mutants.make(original[0], starts, drawn, width=width, settings=settings)
+        if settings.legacy:
+            change = self._legacy_change(one.keys, original, made, weights, letters)
+        else:
+            change = torch.stack(
+                [
+                    letters.changes(start[None], original, made.letters, position=position[made.site], weights=weights)
+                    for start in self._baselines(one.keys, 1)
+                ]
+            ).mean(dim=0)
+        directed = mutants.site_map(change, made, starts, width=width, settings=settings)
+        return directed.fill_diagonal_(torch.nan).float()
+
+    def _legacy_change(
+        self,
+        keys: torch.Tensor,
+        original: torch.Tensor,
+        made: Mutants,
+        weights: torch.Tensor,
+        letters: LetterAttributions,
+    ) -> torch.Tensor:
+        """(V, L): the original and each mutant with a baseline of their own."""
+        every = torch.cat((original, made.letters))
+        found = letters.of(self._baselines(keys, len(every)), every, weights, original)
+        return found[:1] - found[1:]
+
+
+def _larger_direction(directed: torch.Tensor) -> torch.Tensor:
+    """The larger size of both directions, (B, M, M), symmetric."""
+    size = directed.abs()
+    return torch.maximum(size, size.transpose(1, 2))
+
+
+def _first_met(directed: torch.Tensor, found: Sites, both: dict[str, torch.Tensor]) -> PairScores:
+    """Each pair at the first (source, target) that a loop over the sites meets, in that direction only."""
+    most = directed.shape[1]
+    number = torch.arange(most, device=directed.device)
+    first, second = torch.minimum(number[:, None], number), torch.maximum(number[:, None], number)
+    order = (most**2 - (first * most + second)).float()  # the largest is what is met first
+    forward = directed.triu(diagonal=1).abs()
+    extras = {**both, "score": forward + forward.transpose(1, 2)}
+    scores = site_pair_scores(order.masked_fill(directed.isnan(), torch.nan), found, max_distance=0, extras=extras)
+    score = scores.extras.pop("score")
+    return PairScores(score, scores.distance, scores.position, scores.sites, scores.extras)
