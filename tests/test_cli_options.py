@@ -1,6 +1,7 @@
 """Options of the command line that concern processes, memory and damage."""
 
 import json
+import shutil
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ from satori_hpc import cli_options
 from satori_hpc.cli import cli
 from satori_hpc.run import INTERACTION_ENDINGS, OUTPUT_ENDINGS, Run
 from satori_hpc.stages import outputs, pipeline
+from satori_hpc.stores import lock
 from tests.tiny import make_run
 
 
@@ -50,9 +52,10 @@ def test_every_command_shows_only_what_it_can_use() -> None:
     assert set(cli_options.USES) >= {stage.name for stage in pipeline.STAGES if not stage.flag_of}
 
 
-@pytest.mark.parametrize("command", ["prepare", "reduce", "all", "status", "verify"])
+@pytest.mark.parametrize("command", ["prepare", "reduce", "all", "status", "verify", "inspect"])
 def test_commands_of_one_process_refuse_a_launcher(run: Run, command: str) -> None:
-    said = call(command, run.path, code=1, PMI_SIZE="4").output
+    more = ["sim0"] if command == "inspect" else []
+    said = call(command, run.path, *more, code=1, PMI_SIZE="4").output
     assert "started 4 processes" in said
     assert f"satori-hpc {command}" in said
 
@@ -97,3 +100,51 @@ def test_a_scheduler_that_is_not_there(run: Run, tmp_path: Path) -> None:
     call("score", run.path)
     said = call("reduce", run.path, "--force", "--scheduler-file", tmp_path / "none.json", code=1).output
     assert "no such file" in said
+
+
+def test_a_method_asked_for_is_added_to_run_toml_and_what_is_scored_stays(run: Run, tmp_path: Path) -> None:
+    call("score", run.path)
+    path = tmp_path / "run"
+    shutil.copytree(run.path, path)
+    config = path / "run.toml"
+    config.write_text("# my run\n" + config.read_text())
+    before = config.read_text()
+    kept = {file: file.stat().st_mtime_ns for file in path.glob("scores/attention.zarr/markers/*ground-*")}
+    assert kept
+    told = call("score", path, "--method", "epistasis", "--method", "attention", "--threads", 1).stdout
+    assert config.read_text() == before.replace('methods = ["attention"]', 'methods = ["attention", "epistasis"]')
+    assert (path / "scores" / "epistasis.zarr" / "markers" / "complete.json").exists()
+    assert {file: file.stat().st_mtime_ns for file in kept} == kept
+    assert "epistasis:" in told
+    assert "up to date" in call("score", path, "--method", "epistasis").stdout
+    assert json.loads(call("status", path, "--json").stdout)["stages"]["score"]["state"] == "complete"
+
+
+def test_a_statistic_asked_for_is_set_in_run_toml(run: Run, tmp_path: Path) -> None:
+    call("score", run.path)
+    path = tmp_path / "run"
+    shutil.copytree(run.path, path)
+    before = (path / "run.toml").read_text()
+    call("reduce", path, "--statistic", "background", "--threads", 1)
+    assert (path / "run.toml").read_text() == before.replace('statistic = "auto"', 'statistic = "background"')
+    assert "up to date" in call("reduce", path, "--statistic", "background").stdout
+    assert "Invalid value" in call("reduce", path, "--statistic", "guess", code=2).output
+    assert (path / "run.toml").read_text() == before.replace('statistic = "auto"', 'statistic = "background"')
+
+
+def test_what_changes_run_toml_is_no_part_of_a_job_array_and_waits_for_nobody(run: Run) -> None:
+    before = run.config_file.read_text()
+    for mode in (["--partition", 0], ["--finalise"]):
+        said = call("score", run.path, "--method", "epistasis", *mode, code=2).output
+        assert "goes with --plan" in said
+    assert "Invalid value" in call("score", run.path, "--method", "magic", code=2).output
+    with lock.hold(run.path, what="somebody else"):
+        assert "somebody else" in call("score", run.path, "--method", "epistasis", code=1).output
+    assert run.config_file.read_text() == before
+
+
+def test_the_plan_counts_the_partitions_of_an_added_method(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(run.path, path, ignore=shutil.ignore_patterns("scores"))
+    plan = json.loads(call("score", path, "--plan", "--json", "--method", "epistasis").stdout)
+    assert plan["epistasis"]["first_partition"] == sum(plan["attention"]["partitions"].values())
