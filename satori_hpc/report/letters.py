@@ -81,7 +81,7 @@ def _mark(site: Site, first: int, count: int, width: int) -> str:
     left = LEFT + begin * LETTER
     shade = (
         f'<rect x="{left:.1f}" y="{TOP:.0f}" width="{(end - begin) * LETTER:.1f}" height="{HEIGHT:.0f}" '
-        f'fill="{style.WARM}" fill-opacity="0.11"/>'
+        f'fill="{style.WARM}" fill-opacity="0.11" stroke="{style.WARM}" stroke-opacity="0.3" stroke-width="0.7"/>'
     )
     if site.start < first:
         return shade

@@ -17,11 +17,10 @@ from satori_hpc.core import selection
 from satori_hpc.errors import InputError
 from satori_hpc.log import logger
 from satori_hpc.models.satori import Satori
-from satori_hpc.report.inspect_data import Inspected, Site, SiteMap
 from satori_hpc.run import Run
 from satori_hpc.scoring import Batch
 from satori_hpc.scoring.sites import Sites
-from satori_hpc.stages import pipeline, score_plans
+from satori_hpc.stages import inspect_view, pipeline, score_plans
 from satori_hpc.stages.pipeline import Stage
 from satori_hpc.stages.report import drawing_room
 from satori_hpc.stores import atomic, checkpoint, dataset, maps, motifs
@@ -31,8 +30,6 @@ from satori_hpc.world import Runtime
 NEEDS = Stage("inspect", ("prepare", "train", "motifs"), (), lambda run: [run.inspections], "maps of one sequence")
 NEAREST = 3  # names that an error proposes
 CANDIDATES = 500  # names with the longest common beginning, among which they are
-NAMED = 3  # names of filters at a site
-LISTED = 6  # labels listed
 
 
 def inspect(run: Run, runtime: Runtime, example: str, *, out: Path | None = None) -> dict[str, Any]:
@@ -57,7 +54,7 @@ def inspect(run: Run, runtime: Runtime, example: str, *, out: Path | None = None
     model, _ = checkpoint.load_model(run.best, device)
     arrays = {"row": row, "name": name, "labels": data.labels[row], **_maps(run, model, data, row)}
     folder = run.inspections if out is None else out
-    text = page.page(_page(run, model, data, arrays))
+    text = page.page(inspect_view.view(run, model, data, arrays))
     maps.write(folder / f"{row}.npz", **arrays)
     atomic.write_text(folder / f"{row}.html", text)
     return {
@@ -198,57 +195,3 @@ def _filter_names(run: Run, filters: int) -> list[str]:
     named = motifs.read_tf(run.motifs).query("named")
     tf = dict(zip(named["filter"].tolist(), named["tf"].tolist(), strict=True))
     return [str(tf.get(number, f"filter {number}")) for number in range(filters)]
-
-
-def _page(run: Run, model: Satori, data: Labels, arrays: dict[str, Any]) -> Inspected:
-    names = arrays["filter_name"]
-    attribution = arrays["attention_attribution"]
-    largest = np.abs(attribution).argmax(axis=0)
-    explained = [data.targets[target] for target in np.flatnonzero(arrays["explained"])]
-    odds = f"the log-odds of {_listed(explained)}"
-    probability = run.config.score.attribution.target == "probability"
-    return Inspected(
-        title=run.config.report.title or run.path.resolve().name,
-        example=arrays["name"],
-        row=arrays["row"],
-        facts=_facts(run, data, arrays),
-        tokens=arrays["tokens"],
-        width=model.width,
-        pool=model.pool,
-        attention=arrays["attention"].max(axis=0),
-        attention_attribution=np.take_along_axis(attribution, largest[None], axis=0)[0],
-        letters=arrays["letter_attribution"],
-        dfim=_site_map(arrays, "dfim", names),
-        epistasis=_site_map(arrays, "epistasis", names),
-        explained=odds,
-        attributed="the probability" if probability else odds,
-        arrays=f"{arrays['row']}.npz",
-    )
-
-
-def _facts(run: Run, data: Labels, arrays: dict[str, Any]) -> list[tuple[str, str]]:
-    row = arrays["row"]
-    place = dataset.read_coordinates(run.dataset, np.array([row]))
-    strand = {1: " (+)", -1: " (−)"}.get(int(place.strand[0]), "")
-    true = [data.targets[target] for target in np.flatnonzero(data.labels[row])]
-    probability = arrays["probability"]
-    likely = np.argsort(-probability, kind="stable")[:LISTED]
-    return [
-        ("row", f"{row} of {data.examples:,}, {dataset.SPLITS[int(data.split[row])]} split"),
-        ("place", f"{place.chrom[0]}:{int(place.start[0]):,}–{int(place.end[0]):,}{strand}"),
-        ("labels" if data.task == "multilabel" else "label", _listed(true) if true else f"not {_listed(data.targets)}"),
-        ("predicted", ", ".join(f"{data.targets[target]} {probability[target]:.3f}" for target in likely)),
-    ]
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
-
-
-def _site_map(arrays: dict[str, Any], method: str, names: np.ndarray) -> SiteMap:
-    sites = []
-    for start, members in zip(arrays[f"{method}_start"].tolist(), arrays[f"{method}_filters"], strict=True):
-        found = list(dict.fromkeys(names[members].tolist()))
-        sites.append(Site(start, " / ".join(found[:NAMED]) + (" …" if len(found) > NAMED else "")))
-    return SiteMap(sites=sites, values=arrays[method])

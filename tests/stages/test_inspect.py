@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from satori_hpc import scoring
+from satori_hpc import config, scoring
 from satori_hpc.errors import ArtefactError, InputError
 from satori_hpc.run import Run
 from satori_hpc.scoring import Batch
 from satori_hpc.stages import execution, score_plans
 from satori_hpc.stages.inspect import find, inspect
-from satori_hpc.stores import checkpoint, dataset, maps, motifs
+from satori_hpc.stores import checkpoint, dataset, maps, motifs, predictions
 from satori_hpc.world import Runtime
 from tests import tiny
+from tests.test_multilabel import write_set
 
 RUNTIME = Runtime(device="cpu", threads=1)
 
@@ -166,6 +167,51 @@ def test_what_is_missing_or_stale_is_named_with_its_command(run, tmp_path):
     with pytest.raises(ArtefactError, match=r"inspect needs train .* stale .*run: satori-hpc train"):
         inspect(stale, RUNTIME, "3")
     assert not copied.inspections.exists()
+
+
+def test_of_several_labels_the_true_and_predicted_ones_are_explained_else_the_likeliest(tmp_path):
+    write_set(tmp_path)
+    tables = config.Fasta(fasta=str(tmp_path / "set.fa"), table=str(tmp_path / "set.txt"))
+    settings = dataclasses.replace(
+        tiny.tiny_config(),
+        prepare=config.Prepare(source="fasta", test_fraction=0.3, fasta=tables),
+        train=config.Train(epochs=2, batch_size=32, learning_rate=5e-3),
+        score=config.Score(
+            label_probability=0.4,  # nearly untrained, so some labels are above and some are below
+            sites=config.Sites(max_sites=4),
+            dfim=config.Dfim(steps=1, baselines=1, mutations=1),
+        ),
+    )
+    run = tiny.make_run(tmp_path / "run", settings)
+    for stage in ("prepare", "train", "motifs"):
+        execution.execute(run, stage, RUNTIME)
+    data, probability = dataset.read(run.dataset), predictions.read(run.predictions)[1]
+    right = (probability >= 0.4) & (data.labels == 1)
+    with_some, without = int(np.flatnonzero(right.any(axis=1))[0]), int(np.flatnonzero(~right.any(axis=1))[0])
+    for row, expected in ((with_some, right[with_some]), (without, np.arange(4) == probability[without].argmax())):
+        inspect(run, RUNTIME, str(row))
+        found = maps.read(run.inspections / f"{row}.npz")
+        assert found["explained"].astype(bool).tolist() == expected.tolist()
+        assert (
+            f"the log-odds of {data.targets[int(expected.argmax())]}" in (run.inspections / f"{row}.html").read_text()
+        )
+        model, _ = checkpoint.load_model(run.best, "cpu")
+        batch = Batch(
+            tokens=torch.from_numpy(data.tokens[[row]]),
+            keys=torch.tensor([[0, row]]),
+            targets=torch.from_numpy(expected[None].astype(np.uint8)),
+        )
+        epistasis = scoring.build(
+            "epistasis",
+            model,
+            threshold=torch.from_numpy(score_plans.thresholds(run, model)),
+            settings=run.config.score,
+            seed=run.config.seed,
+            composition=np.full(4, 0.25),
+        )
+        sites, values = epistasis.maps(batch)
+        used = int(sites.used[0].sum())
+        np.testing.assert_array_equal(found["epistasis"], values[0, :used, :used].numpy())
 
 
 def test_every_array_is_documented():
