@@ -53,14 +53,14 @@ class Dfim:
         "quadrature of integrated gradients; secant is complete with any number of steps",
         choices=("secant", "midpoint", "gauss-legendre"),
     )
-    steps: int = option(12, "steps between baseline and sequence", low=1)
-    baselines: int = option(4, "random baselines, each shared by a sequence and all its mutants; averaged", low=1)
+    steps: int = option(10, "steps between baseline and sequence", low=1)
+    baselines: int = option(3, "random baselines, each shared by a sequence and all its mutants; averaged", low=1)
     baseline: str = option(
         "random",
         "where paths start: random letters, letter frequencies of mutation_gc, or zero",
         choices=("random", "frequencies", "zero"),
     )
-    mutations: int = option(3, "different letters put in place of a site; averaged", low=1)
+    mutations: int = option(2, "different letters put in place of a site; averaged", low=1)
     mutation: str = option(
         "random",
         "what takes the place of a site: random letters, letter frequencies of mutation_gc, or zero (no letter)",

@@ -119,6 +119,11 @@ class DfimScorer:
         return found, self._maps(batch, found, self._letters)
 
     @torch.inference_mode()
+    def map_sites(self, batch: Batch, found: Sites) -> torch.Tensor:
+        """The same map of given sites, float32 (B, M, M)."""
+        return self._maps(batch, found, self._letters)
+
+    @torch.inference_mode()
     def permuted_maps(self, batch: Batch) -> torch.Tensor:
         """The same of the sequences with their letters permuted, the sites where they were."""
         return self._maps(self._permuted(batch), self._find_sites(batch), self._letters)

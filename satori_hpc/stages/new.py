@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from satori_hpc import options
-from satori_hpc.config import Config, Fasta, Model, Motifs, Prepare, Simulated, Train
+from satori_hpc.config import Config, Fasta, Model, Motifs, Prepare, Score, Simulated, Train
 from satori_hpc.errors import ArtefactError
 from satori_hpc.run import Run
 from satori_hpc.stores import atomic
@@ -40,6 +40,7 @@ def _demo() -> Config:
         model=Model(filters=96, width=15, heads=8, head_size=16, mixing_size=64, dropout=0.1, attention_dropout=0.1),
         motifs=Motifs(database_similarity_max=0.8),
         train=Train(epochs=8, learning_rate=3e-3, schedule="onecycle", batch_size=64),
+        score=Score(methods=("attention", "epistasis")),
     )
 
 

@@ -1,12 +1,14 @@
 """Gradients and secants along paths against autograd on a plain network in float64, and against each other."""
 
+import numpy as np
 import pytest
 import torch
 
 from satori_hpc.config import Model
+from satori_hpc.core import winners
 from satori_hpc.models import build
 from satori_hpc.models.satori import Satori
-from satori_hpc.scoring.paths import Network, Rule
+from satori_hpc.scoring.paths import Network, Rule, stem
 from satori_hpc.scoring.paths.rules import GRADIENTS
 from tests.oracles.soft_satori import SoftSatori, integrated, one_hot
 
@@ -140,3 +142,26 @@ def test_weights_sum_to_one(kind):
     rule = Rule.of(kind, 5)
     assert sum(rule.weights) == pytest.approx(1)
     assert all(0 <= node <= 1 for node in rule.nodes)
+
+
+@pytest.mark.parametrize("floor", [True, False])
+@pytest.mark.parametrize("pool", [1, 3])
+def test_compiled_routing_equals_that_of_tensors(pool, floor):
+    generator = torch.Generator().manual_seed(2)
+    # Of few values, so that many are equal and some do not change.
+    start = torch.randint(-2, 3, (2, 5, pool, 40), generator=generator).double()
+    end = torch.randint(-2, 3, (2, 5, pool, 40), generator=generator).double()
+    multipliers = torch.randn(3, 2, 5, 40, generator=generator).double()
+    nodes = (0.0, 0.2, 0.7, 1.0)
+    out = torch.empty_like(end)
+    winners.route(start.numpy(), end.numpy(), multipliers.numpy(), nodes=np.array(nodes), floor=floor, out=out.numpy())
+    low, high = stem.winning(start, end, floor=floor)
+    expected = sum(
+        (high.clamp(max=b) - low.clamp(min=a)).clamp(min=0) * values[:, :, None]
+        for a, b, values in zip(nodes, nodes[1:], multipliers, strict=False)
+    )
+    torch.testing.assert_close(out, expected)
+    # The winner's rise is that of the maximum.
+    rise = (torch.where(high > low, high - low, 0) * (end - start)).sum(2)
+    top = [values.amax(2).clamp(min=0) if floor else values.amax(2) for values in (start, end)]
+    torch.testing.assert_close(rise, top[1] - top[0])

@@ -101,9 +101,11 @@ def relu_slope(rule: Rule, before_activation: torch.Tensor) -> torch.Tensor:
     return above.div_(torch.sub(above, below).clamp_(min=TINY))
 
 
-def tanh_ratio(half: torch.Tensor) -> torch.Tensor:
+def tanh_ratio(values: torch.Tensor) -> torch.Tensor:
     """tanh(x) / x; 1 at 0."""
-    return torch.where(half == 0, torch.ones_like(half), torch.tanh(half) / half)
+    # Below the square root of what the type can tell from 1, the ratio is 1.
+    size = values.abs().clamp_(min=torch.finfo(values.dtype).eps ** 0.5)
+    return torch.tanh(size).div_(size)
 
 
 def log_mean(rule: Rule, weights: torch.Tensor, logs: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,10 @@
 """The first block along paths: convolution values change evenly, so the winner of a pooled cell is known exactly."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
+from satori_hpc.core import winners
 from satori_hpc.models.stem import EXP_LIMIT
 from satori_hpc.scoring.paths import rules
 from satori_hpc.scoring.paths.rules import Rule
@@ -22,7 +24,7 @@ class Pooled:
 
     def __init__(self, rule: Rule, start: torch.Tensor, end: torch.Tensor, *, exp: bool) -> None:
         self._rule = rule
-        self._start, self._end = torch.broadcast_tensors(start, end)
+        self._start, self._end = start, end
         self._exp = exp
         self._before = rule.along(start, end).amax(dim=2)
         self.values = self._before.clamp(max=EXP_LIMIT).exp() if exp else self._before.clamp(min=0)
@@ -38,7 +40,13 @@ class Pooled:
         return self._back_secant(by_segment) if rule.secant else self._back_gradient(by_segment)
 
     def _back_secant(self, multipliers: torch.Tensor) -> torch.Tensor:
-        low, high = winning(self._start, self._end, floor=not self._exp)
+        if multipliers.device.type == "cpu":
+            out = torch.empty_like(self._end, memory_format=torch.contiguous_format)
+            start, end, passed = (each.contiguous().numpy() for each in (self._start, self._end, multipliers))
+            nodes = np.array(self._rule.nodes, dtype=end.dtype)
+            winners.route(start, end, passed, nodes=nodes, floor=not self._exp, out=out.numpy())
+            return out
+        low, high = winning(*torch.broadcast_tensors(self._start, self._end), floor=not self._exp)
         total = torch.zeros_like(low)
         for segment, values in enumerate(multipliers):
             first, last = self._rule.nodes[segment], self._rule.nodes[segment + 1]
