@@ -132,7 +132,7 @@ def whole_stage(path: Path, clock: str) -> tuple[float, int, int]:
     now = time.perf_counter if clock == "wall" else time.process_time
     began = now()
     store = scores.open_complete(path)
-    columns = reduce_stage.reduce_store(
+    columns, _ = reduce_stage.reduce_store(
         store, path.with_name("parts"), settings=Reduce(), cutoff=store.mean_score(), runtime=Runtime(threads=1)
     )
     return now() - began, process_peak_rss_bytes(), int(columns["tested"].sum())

@@ -161,7 +161,7 @@ def reduction(path: Path, threads: int, bound: int) -> Measured:
     wall, cpu = time.perf_counter(), time.process_time()
     opened = scores.open_complete(path)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        columns = reduce_stage.reduce_store(
+        columns, _ = reduce_stage.reduce_store(
             opened,
             Path(folder) / "parts",
             settings=Reduce(),

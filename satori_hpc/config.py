@@ -155,7 +155,11 @@ class Motifs:
 class Reduce:
     """[reduce]: the tests."""
 
-    cutoff: str = option("mean", "attention cut-off: mean = mean of the foreground's scores, or a number in quotes")
+    cutoff: str = option(
+        "mean",
+        "cut-off of the scores, a number in quotes; mean = mean of the foreground's scores where the statistic is "
+        "background, none where it is another",
+    )
     cutoff_rule: str = option(
         "pair",
         "pair: a pair is tested when its largest score reaches the cut-off; value: smaller scores are dropped",
@@ -168,6 +172,12 @@ class Reduce:
         "within-sequence = the other pairs of the same sequence (signed-rank); null = dfim with score.dfim.null only; "
         "auto = within-sequence for epistasis and dfim, background for the others and for dfim with legacy",
         choices=("auto", "background", "within-sequence", "null"),
+    )
+    calibration: str = option(
+        "empirical",
+        "within-sequence: empirical = a pair must exceed the side effects that most pairs have (needs 30 pairs); "
+        "theoretical = any effect above none, which with thousands of sequences calls the smallest side effect",
+        choices=("empirical", "theoretical"),
     )
     alpha: float = option(0.05, "an interaction is called at or below this q-value", low=0, high=1)
     bedpe_interactions: int = option(1000, "strongest called interactions whose instances are written as BEDPE", low=0)
@@ -182,6 +192,8 @@ class Reduce:
                 float(self.cutoff)
             except ValueError:
                 yield f"cutoff = {self.cutoff!r}: expected 'mean' or a number in quotes, such as '0.12'"
+        if self.legacy and self.statistic not in ("auto", "background"):
+            yield f"legacy = true compares with the background, statistic = {self.statistic!r} does not"
 
 
 @dataclass(frozen=True, kw_only=True)

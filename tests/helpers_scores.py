@@ -10,7 +10,7 @@ from satori_hpc.core import pairs
 from satori_hpc.run import Run
 from satori_hpc.scoring import Batch
 from satori_hpc.stores import scores
-from satori_hpc.stores.score_plan import Plan
+from satori_hpc.stores.score_plan import GROUPS, Plan
 from satori_hpc.stores.scores import ScoreStore
 
 
@@ -22,11 +22,17 @@ def make_store(
     filters: int,
     shard_examples: int = 64,
     chunk_pairs: int = 7,
+    method: str = "attention",
+    **extras: tuple[np.ndarray, np.ndarray],
 ) -> ScoreStore:
-    """A finished store with these scores; the distance of an entry is 4 x its row, negative in every second row."""
+    """A finished store with these scores; the distance of an entry is 4 x its row, negative in every second row.
+
+    extras: other arrays of the method, each of foreground and background.
+    """
     sides = {"foreground": foreground, "background": background}
     plan = Plan(
-        method="attention",
+        method=method,
+        extras=tuple(extras),
         filters=filters,
         foreground=np.arange(len(foreground)),
         background=np.arange(len(background)),
@@ -48,7 +54,8 @@ def make_store(
         missing = np.isnan(part)
         distance = np.where(missing, -(2**15), 4 * rows % 30_000 * np.where(rows % 2, -1, 1)).astype(np.int16)
         position = np.where(missing, -(2**15), np.maximum(0, -distance)).astype(np.int16)
-        store.write_partition(group, partition, score=part, distance=distance, position=position, sites=0)
+        more = {name: values[GROUPS.index(group)][first:last] for name, values in extras.items()}
+        store.write_partition(group, partition, score=part, distance=distance, position=position, sites=0, **more)
     store.finalise()
     return scores.open_complete(path)
 

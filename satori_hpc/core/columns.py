@@ -18,11 +18,11 @@ ALL_BINS = 2**15
 
 
 class Columns:
-    """Values of some columns on two sides, foreground (0) and background (1).
+    """Values of some columns on several sides: foreground (0), background (1), and what is made of them (2, ...).
 
     Args:
         width: columns; less after the memory was full.
-        rows: of both sides together, at most.
+        rows: of all sides together, at most.
         first: where these columns begin in the blocks.
         least: smaller values are dropped as if missing; NaN drops all.
         memory: bytes for what is held, at least `needed_bytes` of one column; None = as much as it takes.
@@ -53,13 +53,16 @@ class Columns:
         self._blocks: list[tuple[int, int, np.ndarray]] = []  # side, start in the buffer, int64 (width,) counts
         self._histogram = np.zeros((width, BINS + 1), np.int32)  # the last bin takes what is not counted
 
-    def add(self, side: int, block: np.ndarray, distance: np.ndarray | None = None) -> None:
+    def add(
+        self, side: int, block: np.ndarray, distance: np.ndarray | None = None, *, least: float | None = None
+    ) -> None:
         """Gather a block of rows.
 
         Args:
-            side: 0 or 1.
+            side: its number.
             block: float32 (rows, all columns), contiguous, NaN = missing.
             distance: int16, likewise, of the values, signed; its size is counted.
+            least: in place of that of all sides.
 
         Raises:
             ValueError: the memory cannot hold one column, there are more rows than announced, or no float32 values.
@@ -74,7 +77,13 @@ class Columns:
         if self._used + len(block) * self.width >= len(self._values):
             raise ValueError("more rows than were announced")
         counts = np.zeros(self.width, np.int64)
-        where = (self._first, self._least, self._values, self._used, counts)
+        where = (
+            self._first,
+            self._least if least is None else np.float32(least),
+            self._values,
+            self._used,
+            counts,
+        )
         if distance is None:
             used = compiled().gather(block, *where)
         else:
@@ -95,6 +104,32 @@ class Columns:
 
         The function works in a buffer of its own, so each result is good until the next one.
         """
+        collect = self._collector(side)
+
+        def keys_of(column: int) -> np.ndarray:
+            keys = collect(column)
+            keys.sort()  # numpy's vector sort, which compiled code cannot reach
+            return keys
+
+        return keys_of
+
+    def medians_and_largest(self, side: int) -> tuple[np.ndarray, np.ndarray]:
+        """float64 (width,) twice: median and largest value of each column; NaN where there is none."""
+        collect = self._collector(side)
+        found = np.zeros((self.width, 3), np.int32)
+        for column in range(self.width):
+            keys = collect(column)
+            if len(keys):
+                half = len(keys) // 2
+                keys.partition(half)
+                under = keys[half] if len(keys) % 2 else keys[:half].max()
+                found[column] = under, keys[half], keys[half:].max()
+        values = values_of(found).astype(np.float64)
+        values[self.counts(side) == 0] = np.nan
+        return values[:, :2].mean(axis=1), values[:, 2]
+
+    def _collector(self, side: int) -> Callable[[int], np.ndarray]:
+        """The same function, its values unsorted."""
         blocks = self._of(side)
         starts, counts = np.zeros((2, self.width, len(blocks)), np.int64)
         for piece, (_, start, found) in enumerate(blocks):
@@ -104,12 +139,7 @@ class Columns:
         values = self._values.view(np.int32)
         collect = compiled().collect
 
-        def keys_of(column: int) -> np.ndarray:
-            keys = out[: collect(values, starts[column], counts[column], out)]
-            keys.sort()  # numpy's vector sort, which compiled code cannot reach
-            return keys
-
-        return keys_of
+        return lambda column: out[: collect(values, starts[column], counts[column], out)]
 
     def median_distances(self) -> np.ndarray:
         """float64 (width,): median size of each column's distances, from their counts; NaN where there are none."""

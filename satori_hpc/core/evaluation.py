@@ -110,14 +110,15 @@ def recall_ceiling(gold: Iterable[tuple[str, str]], *, named: Iterable[str]) -> 
     return sum(found.issuperset(pair) for pair in wanted) / len(wanted) if wanted else 0.0
 
 
-def ranks(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Scores int64 (N,) that order by `first`, then `second`, both larger is better; equal entries share a score.
+def ranks(*keys: np.ndarray) -> np.ndarray:
+    """Scores int64 (N,) that order by the first key, then the second, and so on, larger is better; ties share a score.
 
-    Scores start at 1, so that 0 is below all of them.
+    Scores start at 1, so that 0 is below all of them. NaN counts as minus infinity.
     """
-    if len(first) == 0:
+    values = [np.asarray(key, dtype=np.float64) for key in keys]
+    rows = np.stack([np.where(np.isnan(key), -np.inf, key) for key in values], axis=1)
+    if len(rows) == 0:
         return np.zeros(0, dtype=np.int64)
-    rows = np.stack([np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)], axis=1)
     _, place = np.unique(rows, axis=0, return_inverse=True)
     return place.reshape(-1).astype(np.int64) + 1
 

@@ -2,39 +2,54 @@
 
 import numpy as np
 
+from satori_hpc.core import rank_test
 
-def combine(tf_a: np.ndarray, tf_b: np.ndarray, *, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+COLUMNS = ("q", "p", "neg_log10_p", "auc", "effect", "n_fg", "median_distance", "called")
+
+
+def combine(
+    tf_a: np.ndarray, tf_b: np.ndarray, *, columns: dict[str, np.ndarray], pooled_alpha: float | None = None
+) -> dict[str, np.ndarray]:
     """Gather the tested filter pairs of each pair of two different TFs.
 
-    The two names of a pair are sorted: (A, B) and (B, A) are one. A TF pair is called when any of its filter pairs is;
-    it carries the numbers of its best filter pair (smallest q, then largest AUC).
+    The two names of a pair are sorted: (A, B) and (B, A) are one. A TF pair carries the numbers of its best filter pair
+    (smallest q, then smallest p, then largest AUC). As published it is called when any of its filter pairs is, so that
+    with many filters per TF false calls add up. Pooled, its p-value is that of all its filter pairs together (Simes),
+    its q-value is Benjamini-Hochberg's over the TF pairs, and that decides.
 
     Args:
         tf_a, tf_b: str (rows,), names of the two filters of each tested pair, "" = no name.
-        columns: q, p, auc, n_fg, median_distance, called of these filter pairs, (rows,).
+        columns: COLUMNS of these filter pairs, (rows,).
+        pooled_alpha: call pooled TF pairs at or below this q-value; None = as published.
 
     Returns:
-        tf_a, tf_b, q, p, auc, filter_pairs, called_filter_pairs, n_fg (sum over the filter pairs), median_distance,
-        called; one row per TF pair, sorted by q, then AUC falling, then names.
+        tf_a, tf_b, q, p, neg_log10_p, auc, effect, filter_pairs, called_filter_pairs, n_fg (sum over the filter pairs),
+        median_distance, called; one row per TF pair, sorted by q, then p, then AUC falling, then names.
     """
     groups: dict[tuple[str, str], list[int]] = {}
     for row, (first, second) in enumerate(zip(tf_a.tolist(), tf_b.tolist(), strict=True)):
         if first and second and first != second:
             groups.setdefault((min(first, second), max(first, second)), []).append(row)
-    order = np.lexsort((-columns["auc"], columns["q"]))
+    order = np.lexsort((-columns["auc"], -columns["neg_log10_p"], columns["q"]))
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
-    best = {names: min(rows, key=lambda row: int(rank[row])) for names, rows in groups.items()}
-    names = sorted(groups, key=lambda key: (columns["q"][best[key]], -columns["auc"][best[key]], key))
+    names = sorted(groups)
+    chosen = np.array([min(groups[key], key=lambda row: int(rank[row])) for key in names], dtype=np.int64)
     called = columns["called"].astype(bool)
-    chosen = np.array([best[key] for key in names], dtype=np.int64)
-    return {
+    found = {
         "tf_a": np.array([first for first, _ in names], dtype=object),
         "tf_b": np.array([second for _, second in names], dtype=object),
-        **{name: columns[name][chosen] for name in ("q", "p", "auc")},
+        **{name: columns[name][chosen] for name in ("q", "p", "neg_log10_p", "auc", "effect")},
         "filter_pairs": np.array([len(groups[key]) for key in names], dtype=np.int64),
         "called_filter_pairs": np.array([int(called[groups[key]].sum()) for key in names], dtype=np.int64),
         "n_fg": np.array([int(columns["n_fg"][groups[key]].sum()) for key in names], dtype=np.int64),
         "median_distance": columns["median_distance"][chosen],
         "called": np.array([bool(called[groups[key]].any()) for key in names], dtype=bool),
     }
+    if pooled_alpha is not None:
+        pooled = np.array([rank_test.simes(columns["neg_log10_p"][groups[key]]) for key in names], dtype=np.float64)
+        found |= {"neg_log10_p": pooled, "p": 10.0**-pooled}
+        found["q"] = rank_test.q_values(found["p"])
+        found["called"] = found["q"] <= pooled_alpha
+    by_rank = np.lexsort((np.arange(len(names)), -found["auc"], -found["neg_log10_p"], found["q"]))
+    return {name: values[by_rank] for name, values in found.items()}

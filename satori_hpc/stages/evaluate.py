@@ -13,10 +13,11 @@ from satori_hpc.core.cooccurrence import Hits
 from satori_hpc.core.motif import Motif
 from satori_hpc.log import logger
 from satori_hpc.run import Run
+from satori_hpc.stages.statistic import statistic_of
 from satori_hpc.stores import atomic, dataset, motifs, tables, truth
 from satori_hpc.world import Runtime
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 NO_TRUTH = "no known pairs: the sequences come from files, and only simulated sets have a truth"
 
 
@@ -59,7 +60,10 @@ def _compare(run: Run) -> dict[str, Any]:
         },
         "call_all": dataclasses.asdict(everything),
         "methods": {
-            method: _method(tables.read_tf(run.interactions(method)), gold, names)
+            method: {
+                "statistic": statistic_of(run.config, method),
+                **_method(tables.read_tf(run.interactions(method)), gold, names),
+            }
             for method in run.config.score.methods
         },
         "cooccurrence": _cooccurrence(run, pool, gold),
@@ -67,13 +71,17 @@ def _compare(run: Run) -> dict[str, Any]:
 
 
 def _method(table: pd.DataFrame, gold: list[tuple[str, str]], pool: list[str]) -> dict[str, Any]:
-    """Calls by q-value, ranking by -log10 q and then AUC."""
+    """Calls by q-value, ranking by q and then p and AUC; and how well the size of the effect ranks."""
     rows = list(zip(table["tf_a"], table["tf_b"], strict=True))
-    with np.errstate(divide="ignore"):
-        strength = -np.log10(table["q"].to_numpy(dtype=np.float64))
-    scores = evaluation.ranks(strength, table["auc"].to_numpy(dtype=np.float64))
+    column = {name: table[name].to_numpy(dtype=np.float64) for name in ("q", "neg_log10_p", "auc", "effect")}
+    # Many q-values are 0 with thousands of sequences; logarithms of p still tell them apart.
+    scores = evaluation.ranks(-column["q"], column["neg_log10_p"], column["auc"])
     called = [row for row, flag in zip(rows, table["called"], strict=True) if flag]
-    return _scored(called, evaluation.pool_scores(rows, scores, pool=pool), gold, pool)
+    by_effect = evaluation.pool_scores(rows, evaluation.ranks(column["effect"]), pool=pool)
+    return {
+        **_scored(called, evaluation.pool_scores(rows, scores, pool=pool), gold, pool),
+        "aupr_effect": evaluation.average_precision(evaluation.pool_labels(gold, pool=pool), by_effect),
+    }
 
 
 def _scored(
@@ -110,7 +118,7 @@ def _cooccurrence(run: Run, pool: list[Motif], gold: list[tuple[str, str]]) -> d
     # Pairs without any evidence share the last rank, as those do that a method could not test.
     known = np.flatnonzero(~np.isnan(found.z))
     ranked = [pairs[i] for i in known]
-    scores = evaluation.ranks(found.z[known], np.zeros(len(known)))
+    scores = evaluation.ranks(found.z[known])
     called = [pairs[i] for i in np.flatnonzero((found.q <= run.config.reduce.alpha) & (found.z > 0))]
     return {
         **_scored(called, evaluation.pool_scores(ranked, scores, pool=names), gold, names),
@@ -130,6 +138,8 @@ def _summary(content: dict[str, Any]) -> dict[str, Any]:
     }
     for name, scores in {**content["methods"], "co-occurrence": content["cooccurrence"]}.items():
         lines[name] = f"{_figures(scores)}, AUPR {scores['aupr']:.3f}"
+        if "statistic" in scores:
+            lines[name] += f" ({scores['statistic']}; by effect {scores['aupr_effect']:.3f})"
     lines["every pair called"] = _figures(content["call_all"])
     return lines
 

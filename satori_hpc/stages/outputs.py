@@ -12,6 +12,7 @@ from satori_hpc.core import loci, pairs
 from satori_hpc.core.strongest import Strongest, merge
 from satori_hpc.log import progress
 from satori_hpc.run import OUTPUT_ENDINGS, Run
+from satori_hpc.stages import statistic
 from satori_hpc.stores import bedpe, dataset, network, scores
 from satori_hpc.stores.score_plan import ARRAYS
 from satori_hpc.stores.scores import ScoreStore
@@ -52,7 +53,7 @@ def write(run: Run, method: str, *, table: pd.DataFrame, tf_table: pd.DataFrame)
     Args:
         run: its store of scores is finished.
         method: of scoring.
-        table: of filter pairs (columns: tables.COLUMNS), sorted by q, then AUC falling.
+        table: of filter pairs (columns: tables.COLUMNS), sorted by q, then p, then AUC falling.
         tf_table: of TF pairs (columns: tables.TF_COLUMNS), sorted likewise.
 
     Raises:
@@ -62,7 +63,7 @@ def write(run: Run, method: str, *, table: pd.DataFrame, tf_table: pd.DataFrame)
     store = scores.open_complete(run.scores(method))
     floor = -np.inf
     if settings.cutoff_rule == "value":
-        floor = store.mean_score() if settings.cutoff == "mean" else float(settings.cutoff)
+        floor = statistic.cutoff_of(settings, statistic.statistic_of(run.config, method), store)
     chosen = choose(table, tf_table, filters=store.filters, most=settings.bedpe_interactions)
     found = instances(store, run.dataset, chosen, keep=settings.bedpe_instances, floor=floor)
     nodes, edges = tf_network(table, tf_table)

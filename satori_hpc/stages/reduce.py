@@ -1,7 +1,9 @@
 """reduce: from scores by example to tested interactions, a task per block of pairs on Dask.
 
-The family of tests is declared by counts and cut-off, not by p-values; names of TFs are joined last. A reduction that
-was killed goes on with the blocks that are finished.
+What a pair is compared with is the statistic of its method (`stages.statistic`): its scores in the background, the
+other pairs of the same sequences, or permuted sequences; the latter two need a pass over the rows first. The family of
+tests is declared by counts and cut-off, not by p-values; names of TFs are joined last. A reduction that was killed goes
+on with what is finished.
 """
 
 import dataclasses
@@ -13,12 +15,14 @@ from typing import Any
 import numpy as np
 
 from satori_hpc.config import Reduce
-from satori_hpc.core import pairs, rank_test, tf_pairs
+from satori_hpc.core import empirical_null, pairs, rank_test, tf_pairs
+from satori_hpc.core.empirical_null import Null
 from satori_hpc.errors import ArtefactError
 from satori_hpc.log import logger
 from satori_hpc.run import INTERACTION_ENDINGS, Run
-from satori_hpc.stages import cluster, outputs, reduce_block
+from satori_hpc.stages import cluster, outputs, reduce_block, reduce_rows
 from satori_hpc.stages.reduce_block import Rules
+from satori_hpc.stages.statistic import BACKGROUND, NULL, WITHIN, cutoff_of, statistic_of
 from satori_hpc.stores import atomic, motifs, parts, scores, tables
 from satori_hpc.stores.scores import ScoreStore
 from satori_hpc.world import Runtime
@@ -37,18 +41,23 @@ def reduce(run: Run, runtime: Runtime) -> dict[str, Any]:
         for ending in INTERACTION_ENDINGS:
             run.interactions(method).with_name(method + ending).unlink(missing_ok=True)
         store = scores.open_complete(run.scores(method))
-        cutoff = store.mean_score() if settings.cutoff == "mean" else float(settings.cutoff)
+        statistic = statistic_of(run.config, method)
+        cutoff = cutoff_of(settings, statistic, store)
         folder = run.parts(method)
-        columns = reduce_store(store, folder, settings=settings, cutoff=cutoff, runtime=runtime)
+        columns, null = reduce_store(
+            store, folder, settings=settings, cutoff=cutoff, runtime=runtime, statistic=statistic
+        )
         _join_names(columns, run.motifs, filters=store.filters)
-        tf_columns = _tf_level(columns)
+        tf_columns = _tf_level(columns, pooled=statistic != BACKGROUND, alpha=settings.alpha)
         tables.write(run.interactions(method), columns)
         tables.write_tf(run.interactions(method), tf_columns)
         table, tf_table = tables.read(run.interactions(method)), tables.read_tf(run.interactions(method))
         told = outputs.write(run, method, table=table, tf_table=tf_table)
         atomic.remove_folder(folder)
         summary[method] = {
-            "cutoff": None if np.isnan(cutoff) else cutoff,
+            "statistic": statistic,
+            **({"calibration": _in_words(settings, null)} if statistic == WITHIN else {}),
+            "cutoff": cutoff if np.isfinite(cutoff) else None,
             "pairs": store.pairs,
             "observed_pairs": len(columns["q"]),
             "tested_pairs": int(columns["tested"].sum()),
@@ -61,8 +70,8 @@ def reduce(run: Run, runtime: Runtime) -> dict[str, Any]:
 
 
 def reduce_store(
-    store: ScoreStore, folder: Path, *, settings: Reduce, cutoff: float, runtime: Runtime
-) -> dict[str, np.ndarray]:
+    store: ScoreStore, folder: Path, *, settings: Reduce, cutoff: float, runtime: Runtime, statistic: str = BACKGROUND
+) -> tuple[dict[str, np.ndarray], Null | None]:
     """Test every pair of a store.
 
     Args:
@@ -71,48 +80,104 @@ def reduce_store(
         settings: the section [reduce].
         cutoff: of the scores.
         runtime: where the blocks are worked on; does not shape the result.
+        statistic: background, within-sequence or null.
 
     Returns:
         the columns of the interaction table save the names, for every pair that was observed at all, sorted by q,
-        then AUC falling.
+        then p, then AUC falling; and the empirical null where p-values are held against one.
     """
+    if statistic == NULL and "null" not in store.arrays:
+        raise ArtefactError(
+            f"{store.path}: has no scores of permuted sequences, which reduce.statistic = 'null' needs; set "
+            f"null = true in [score.dfim] of run.toml, then: satori-hpc score {store.path.parent.parent}, satori-hpc "
+            f"reduce {store.path.parent.parent}"
+        )
     rules = Rules(
+        statistic=statistic,
         cutoff=cutoff,
         drop_values=settings.cutoff_rule == "value",
         min_examples=settings.min_examples,
         legacy=settings.legacy,
     )
     digest = hashlib.sha256(json.dumps([store.digest(), dataclasses.asdict(rules)]).encode()).hexdigest()
-    blocks = reduce_block.blocks(store)
-    rows = [last - first for first, last in blocks]
-    pending = parts.prepare(folder, digest=digest, rows=rows)
-    if len(pending) < len(blocks):
-        logger.info("%s: %d of %d blocks are tested already", store.method, len(blocks) - len(pending), len(blocks))
-    if pending:
-        rank_test.warm_up()
-        least, _ = reduce_block.memory_range(store)
-        place = (str(store.path.resolve()), str(folder.resolve()), digest)
-        with cluster.pool(runtime, tasks=len(pending), least_bytes=least) as pool:
-            tasks = {
-                f"testing pairs {blocks[block][0]} to {blocks[block][1] - 1} of {store.method}": (
-                    *place,
-                    block,
-                    rules,
-                    pool.task_bytes,
-                    pool.keep,
-                )
-                for block in pending
-            }
-            try:
-                pool.run(reduce_block.work, tasks, f"testing, {store.method}")
-            finally:
-                reduce_block.release()
+    rows = [last - first for first, last in reduce_block.blocks(store)]
+    _work(store, folder, digest=digest, rules=rules, runtime=runtime)
     columns = parts.merge(folder, digest=digest, rows=rows)
     columns["filter_a"], columns["filter_b"] = pairs.filters_of(store.filters)
+    null = _calibrate(columns, settings) if statistic == WITHIN else None
     _decide(columns, alpha=settings.alpha)
     observed = np.flatnonzero(columns["n_fg"] + columns["n_bg"] > 0)
-    order = np.lexsort((observed, -columns["auc"][observed], columns["q"][observed]))  # NaN sorts last
-    return {name: values[observed[order]] for name, values in columns.items()}
+    keys = [-columns[name][observed] for name in ("auc", "neg_log10_p")]
+    order = np.lexsort((observed, *keys, columns["q"][observed]))  # NaN sorts last
+    return {name: values[observed[order]] for name, values in columns.items()}, null
+
+
+def _work(store: ScoreStore, folder: Path, *, digest: str, rules: Rules, runtime: Runtime) -> None:
+    """Do what is not done: first partitions of rows, where the statistic asks for them, then the blocks of pairs."""
+    blocks = reduce_block.blocks(store)
+    pending = parts.prepare(folder, digest=digest, rows=[last - first for first, last in blocks])
+    if len(pending) < len(blocks):
+        logger.info("%s: %d of %d blocks are tested already", store.method, len(blocks) - len(pending), len(blocks))
+    if not pending:
+        return
+    lines = reduce_rows.sizes(store, rules.statistic)
+    rows = parts.prepare(reduce_rows.folder_of(folder), digest=digest, rows=lines) if lines else []
+    reduce_block.warm_up()
+    least, _ = reduce_block.memory_range(store, rules.statistic)
+    if rows:
+        least = max(least, reduce_rows.least_bytes(store, rules.statistic))
+    place = (str(store.path.resolve()), str(folder.resolve()), digest)
+    with cluster.pool(runtime, tasks=max(len(pending), len(rows)), least_bytes=least) as pool:
+        if rows:
+            tasks: cluster.Tasks = {
+                f"examples of foreground partition {partition} of {store.method}": (
+                    *place,
+                    partition,
+                    rules.statistic,
+                    rules.least,
+                    pool.task_bytes,
+                )
+                for partition in rows
+            }
+            pool.run(reduce_rows.work, tasks, f"examples, {store.method}")
+        tasks = {
+            f"testing pairs {blocks[block][0]} to {blocks[block][1] - 1} of {store.method}": (
+                *place,
+                block,
+                rules,
+                pool.task_bytes,
+                pool.keep,
+            )
+            for block in pending
+        }
+        try:
+            pool.run(reduce_block.work, tasks, f"testing, {store.method}")
+        finally:
+            reduce_block.release()
+
+
+def _calibrate(columns: dict[str, np.ndarray], settings: Reduce) -> Null | None:
+    """Hold p-values of the signed-rank test against the scatter of the effects of all tested pairs."""
+    error, nonzero = columns.pop("auc_error"), columns.pop("nonzero")
+    family = np.flatnonzero(columns["tested"] & (nonzero > 0))
+    if settings.calibration != "empirical":
+        return None
+    effect, error = empirical_null.effects(columns["auc"][family], error[family], nonzero[family])
+    null = empirical_null.fit(effect, error)
+    if null is not None:
+        # Never less strict than the test itself: a pair must do more than nothing, and more than most pairs do.
+        level = empirical_null.neg_log10_p(effect, error, null)
+        columns["p"][family] = np.maximum(columns["p"][family], 10.0**-level)
+        columns["neg_log10_p"][family] = np.minimum(columns["neg_log10_p"][family], level)
+    return null
+
+
+def _in_words(settings: Reduce, null: Null | None) -> str:
+    if settings.calibration != "empirical":
+        return "theoretical"
+    if null is None:
+        return f"theoretical, for fewer than {empirical_null.LEAST_PAIRS} pairs were tested"
+    return f"empirical, effects of most pairs {null.centre:.3f} +- {null.scale:.3f} standard deviations"
 
 
 def _decide(columns: dict[str, np.ndarray], *, alpha: float) -> None:
@@ -141,7 +206,9 @@ def _join_names(columns: dict[str, np.ndarray], folder: Path, *, filters: int) -
         columns[f"motif_q_{side}"] = motif_q[columns[f"filter_{side}"]]
 
 
-def _tf_level(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _tf_level(columns: dict[str, np.ndarray], *, pooled: bool, alpha: float) -> dict[str, np.ndarray]:
+    """The TF pairs; pooled: tested as a family of their own, else called with any of their filter pairs."""
     tested = columns["tested"]
-    chosen = {name: columns[name][tested] for name in ("q", "p", "auc", "n_fg", "median_distance", "called")}
-    return tf_pairs.combine(columns["tf_a"][tested], columns["tf_b"][tested], columns=chosen)
+    chosen = {name: columns[name][tested] for name in tf_pairs.COLUMNS}
+    first, second = columns["tf_a"][tested], columns["tf_b"][tested]
+    return tf_pairs.combine(first, second, columns=chosen, pooled_alpha=alpha if pooled else None)

@@ -4,15 +4,20 @@ Dask's workers import this module, wherever they run; it must load neither torch
 """
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from satori_hpc.core import rank_test
+from satori_hpc.core import contrasts, null_test, rank_test, signed_rank
 from satori_hpc.core.columns import Columns, buffer_size, needed_bytes
+from satori_hpc.core.contrasts import Middles
+from satori_hpc.core.null_test import Gaussian
 from satori_hpc.errors import ArtefactError
+from satori_hpc.stages import reduce_rows
+from satori_hpc.stages.statistic import BACKGROUND, NULL, WITHIN
 from satori_hpc.stores import parts
 from satori_hpc.stores.score_plan import GROUPS
 from satori_hpc.stores.scores import ScoreStore
@@ -23,16 +28,27 @@ class Rules:
     """What decides which pairs are tested, and on which values; see [reduce].
 
     Attributes:
+        statistic: background, within-sequence or null.
         cutoff: of the scores; NaN = there are none.
         drop_values: whether values below the cut-off are dropped, and not only pairs that never reach it.
-        min_examples: values that each side needs.
+        min_examples: values that each side needs, or where the background is not tested, the foreground.
         legacy: as SATORI 1 did.
     """
 
+    statistic: str = BACKGROUND
     cutoff: float
     drop_values: bool
     min_examples: int
     legacy: bool
+
+    @property
+    def least(self) -> float:
+        """Smaller values are dropped."""
+        return self.cutoff if self.drop_values else -np.inf
+
+
+CONTRASTS = 2  # the side of what is made of the foreground
+Rows = Middles | Gaussian | None  # what the statistic needs to know of the rows
 
 
 class _Space(NamedTuple):
@@ -52,13 +68,15 @@ def blocks(store: ScoreStore) -> list[tuple[int, int]]:
     return [(first, min(first + width, store.pairs)) for first in range(0, store.pairs, width)]
 
 
-def memory_range(store: ScoreStore) -> tuple[int, int]:
+def memory_range(store: ScoreStore, statistic: str = BACKGROUND) -> tuple[int, int]:
     """(least, most) bytes that a task can work with, and that it can make use of."""
-    total = sum(store.partitions(group)[-1][1] for group in GROUPS)
+    total = _values(store, statistic)
     rows = max(store.shard_rows(group) for group in GROUPS)
     # A chunk of scores and one of distances: each decoded, as read, and as read without its checksum; sizes of the
     # distances. Then the sorted values of the two sides, and both merged.
     fixed = rows * store.chunk_pairs * (3 * 4 + 4 * 2) + 2 * 4 * total
+    if statistic == WITHIN:  # the middles of the rows, and their parts
+        fixed += 2 * store.partitions("foreground")[-1][1] * (4 + 3 * 8)
     return fixed + needed_bytes(1, rows=total), fixed + needed_bytes(store.chunk_pairs, rows=total)
 
 
@@ -78,7 +96,9 @@ def work(store: str, folder: str, digest: str, block: int, rules: Rules, memory:
         ArtefactError: a shard is missing or damaged.
     """
     try:
-        columns = test_block(_open(store, digest), block, rules=rules, memory=memory)
+        opened = _open(store, digest)
+        rows = _rows(opened, folder, digest, rules)
+        columns = test_block(opened, block, rules=rules, memory=memory, rows=rows)
     except ArtefactError as error:
         raise ArtefactError(
             f"{error}; what else is damaged, and what mends it: satori-hpc verify {Path(store).parent.parent}"
@@ -90,16 +110,26 @@ def work(store: str, folder: str, digest: str, block: int, rules: Rules, memory:
     return int(columns["tested"].sum())
 
 
-def test_block(store: ScoreStore, block: int, *, rules: Rules, memory: int) -> dict[str, np.ndarray]:
-    """Counts, medians and the test of a block of pairs, with u, auc and p where the pair belongs to the family."""
+def test_block(store: ScoreStore, block: int, *, rules: Rules, memory: int, rows: Rows) -> dict[str, np.ndarray]:
+    """Counts, medians and the test of a block of pairs, with what the test says where the pair belongs to the family.
+
+    Args:
+        store: of the scores.
+        block: its number.
+        rules: of the tests.
+        memory: bytes to work with.
+        rows: the middles of all foreground rows for within-sequence, the null for null.
+    """
     first, last = blocks(store)[block]
-    memory -= memory_range(store)[0] - needed_bytes(1, rows=_rows(store))
+    values = _values(store, rules.statistic)
+    memory -= memory_range(store, rules.statistic)[0] - needed_bytes(1, rows=values)
     found, done, width = [], 0, last - first
-    space = _space(store, memory)
+    space = _space(store, values, memory)
     while done < last - first:
         width = min(width, last - first - done)
-        columns = _gather(store, block, first=done, width=width, rules=rules, memory=memory, space=space)
-        found.append(_judge(columns, rules))
+        columns = Columns(width, rows=values, first=done, least=rules.least, memory=memory, buffer=space.values)
+        _gather(store, block, columns=columns, rows=rows, least=rules.least, space=space)
+        found.append(_judge(columns, rules, rows))
         done += columns.width
         width = columns.width  # where the memory was full once, it would be again
     _spare.append(space)
@@ -111,26 +141,29 @@ def release() -> None:
     _spare.clear()
 
 
-def _gather(
-    store: ScoreStore, block: int, *, first: int, width: int, rules: Rules, memory: int, space: _Space
-) -> Columns:
-    least = rules.cutoff if rules.drop_values else -np.inf
-    columns = Columns(width, rows=_rows(store), first=first, least=least, memory=memory, buffer=space.values)
+def _gather(store: ScoreStore, block: int, *, columns: Columns, rows: Rows, least: float, space: _Space) -> None:
     for side, group in enumerate(GROUPS):
         score, distance = space.score[: store.shard_rows(group)], space.distance[: store.shard_rows(group)]
         for partition, (begin, end) in enumerate(store.partitions(group)):
             with store.shard(group, "score", partition) as shard:
                 shard.read(block, score)
-            if group == "foreground":
-                with store.shard(group, "distance", partition) as shard:
-                    shard.read(block, distance)
-                columns.add(side, score[: end - begin], distance[: end - begin])
-            else:
-                columns.add(side, score[: end - begin])
-    return columns
+            there = score[: end - begin]
+            if group == "background":
+                columns.add(side, there)
+                continue
+            with store.shard(group, "distance", partition) as shard:
+                shard.read(block, distance)
+            columns.add(side, there, distance[: end - begin])
+            if isinstance(rows, Middles):
+                contrasts.subtract(there, Middles(*(values[begin:end] for values in rows)), least=least)
+                columns.add(CONTRASTS, there, least=-np.inf)
 
 
-def _judge(columns: Columns, rules: Rules) -> dict[str, np.ndarray]:
+def _judge(columns: Columns, rules: Rules, rows: Rows) -> dict[str, np.ndarray]:
+    if isinstance(rows, Middles):
+        return _within(columns, rules)
+    if isinstance(rows, Gaussian):
+        return _against_null(columns, rules, rows)
     found = rank_test.compare(columns, replace_rare=rules.legacy)
     # In legacy only the foreground counts: a background that is too small was replaced.
     least, counts = (2, found.n_fg) if rules.legacy else (rules.min_examples, np.minimum(found.n_fg, found.n_bg))
@@ -143,18 +176,96 @@ def _judge(columns: Columns, rules: Rules) -> dict[str, np.ndarray]:
         "median_bg": found.median_bg,
         "max_fg": found.max_fg.astype(np.float64),
         "median_distance": columns.median_distances(),
-        "u": np.where(tested, found.u, np.nan),
-        "auc": np.where(tested, found.auc, np.nan),
-        "p": np.where(tested, found.p, np.nan),
+        **_where(
+            tested,
+            u=found.u,
+            auc=found.auc,
+            effect=found.median_fg - found.median_bg,
+            p=found.p,
+            neg_log10_p=found.neg_log10_p,
+        ),
     }
 
 
-def _rows(store: ScoreStore) -> int:
-    return sum(store.partitions(group)[-1][1] for group in GROUPS)
+def _within(columns: Columns, rules: Rules) -> dict[str, np.ndarray]:
+    """The signed-rank test of the contrasts; the background is only described."""
+    described = _described(columns)
+    found = signed_rank.test(columns, CONTRASTS)
+    tested = (found.n >= rules.min_examples) & (described["max_fg"] >= rules.cutoff)
+    return {
+        "tested": tested,
+        **described,
+        **_where(
+            tested,
+            u=found.w_plus,
+            auc=found.auc,
+            effect=found.median,
+            p=found.p,
+            neg_log10_p=found.neg_log10_p,
+            auc_error=found.auc_error,
+        ),
+        "nonzero": found.nonzero,
+    }
 
 
-def _space(store: ScoreStore, memory: int) -> _Space:
-    size = buffer_size(store.chunk_pairs, rows=_rows(store), memory=memory)
+def _against_null(columns: Columns, rules: Rules, null: Gaussian) -> dict[str, np.ndarray]:
+    """Scores against those of permuted sequences; the background is only described."""
+    described = _described(columns)
+    found = null_test.test(columns, 0, null)
+    tested = (described["n_fg"] >= rules.min_examples) & (described["max_fg"] >= rules.cutoff) & ~np.isnan(found.p)
+    return {
+        "tested": tested,
+        **described,
+        **_where(
+            tested,
+            u=np.full(columns.width, np.nan),
+            auc=found.auc,
+            effect=described["median_fg"] - null.mean,
+            p=found.p,
+            neg_log10_p=found.neg_log10_p,
+        ),
+    }
+
+
+def _described(columns: Columns) -> dict[str, np.ndarray]:
+    median_fg, max_fg = columns.medians_and_largest(0)
+    median_bg, _ = columns.medians_and_largest(1)
+    return {
+        "n_fg": columns.counts(0),
+        "n_bg": columns.counts(1),
+        "median_fg": median_fg,
+        "median_bg": median_bg,
+        "max_fg": max_fg,
+        "median_distance": columns.median_distances(),
+    }
+
+
+def _where(tested: np.ndarray, **columns: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns that are told of tested pairs only."""
+    return {name: np.where(tested, values, np.nan) for name, values in columns.items()}
+
+
+def _values(store: ScoreStore, statistic: str) -> int:
+    """Values of a column on all sides, at most."""
+    foreground, background = (store.partitions(group)[-1][1] for group in GROUPS)
+    return foreground * (2 if statistic == WITHIN else 1) + background
+
+
+def _rows(store: ScoreStore, folder: str, digest: str, rules: Rules) -> Rows:
+    load: dict[str, Callable[..., Rows]] = {WITHIN: reduce_rows.load_middles, NULL: reduce_rows.load_null}
+    if rules.statistic not in load:
+        return None
+    return load[rules.statistic](folder, digest, tuple(reduce_rows.sizes(store, rules.statistic)))
+
+
+def warm_up() -> None:
+    """Compile now all that tasks run."""
+    rank_test.warm_up()
+    contrasts.warm_up()
+
+
+def _space(store: ScoreStore, values: int, memory: int) -> _Space:
+    size = buffer_size(store.chunk_pairs, rows=values, memory=memory)
     chunk = (max(store.shard_rows(group) for group in GROUPS), store.chunk_pairs)
     while _spare:
         try:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from satori_hpc.errors import ArtefactError
 from satori_hpc.stores import atomic
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "filter_a": (pa.int32(), "first filter of the pair, the smaller number"),
@@ -23,16 +23,34 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "tf_b": (pa.string(), "TF that the second filter's motif matches; empty = none"),
     "motif_q_a": (pa.float64(), "Tomtom q-value of the first filter's best match; empty = no motif"),
     "motif_q_b": (pa.float64(), "Tomtom q-value of the second filter's best match"),
-    "tested": (pa.bool_(), "in the tested family: enough scores on both sides and the cut-off reached"),
+    "tested": (
+        pa.bool_(),
+        "in the tested family: enough scores, on both sides where both are compared, and the cut-off reached",
+    ),
     "n_fg": (pa.int64(), "foreground examples in which the pair was observed"),
     "n_bg": (pa.int64(), "background examples in which the pair was observed"),
     "median_fg": (pa.float64(), "median score in the foreground"),
     "median_bg": (pa.float64(), "median score in the background"),
     "max_fg": (pa.float64(), "largest score in the foreground"),
     "median_distance": (pa.float64(), "median distance of the scoring cells in the foreground, bp"),
-    "u": (pa.float64(), "Mann-Whitney U of the foreground; empty = not tested, like auc, p and q"),
-    "auc": (pa.float64(), "u / (n_fg n_bg): chance that a foreground score is above a background score"),
-    "p": (pa.float64(), "one-sided p-value (foreground greater; ties and continuity corrected)"),
+    "u": (
+        pa.float64(),
+        "Mann-Whitney U of the foreground; within-sequence: W+, the ranks of positive contrasts summed; null: empty. "
+        "Empty = not tested, like all that follow",
+    ),
+    "auc": (
+        pa.float64(),
+        "u as a share of its largest value, 0.5 = no effect: chance that a foreground score is above a background "
+        "score; within-sequence: that the mean of two contrasts is positive, (rank-biserial correlation + 1) / 2; "
+        "null: mean chance that a score is above a null score",
+    ),
+    "effect": (
+        pa.float64(),
+        "in units of the score: median_fg - median_bg; within-sequence: median contrast; null: median_fg - mean of the "
+        "null",
+    ),
+    "p": (pa.float64(), "one-sided p-value; within-sequence: after calibration; null: Simes over the examples"),
+    "neg_log10_p": (pa.float64(), "-log10 p, told also where p is too small for a float64"),
     "q": (pa.float64(), "Benjamini-Hochberg q-value over all tested pairs"),
     "called": (pa.bool_(), "tested, and q at most alpha"),
 }
@@ -40,14 +58,20 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
 TF_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "tf_a": (pa.string(), "first TF in alphabetical order"),
     "tf_b": (pa.string(), "second TF"),
-    "q": (pa.float64(), "smallest q-value of the filter pairs of these two TFs"),
-    "p": (pa.float64(), "p-value of that filter pair"),
-    "auc": (pa.float64(), "AUC of that filter pair"),
+    "q": (
+        pa.float64(),
+        "background: smallest q-value of the filter pairs of these two TFs; else Benjamini-Hochberg q-value over the "
+        "TF pairs",
+    ),
+    "p": (pa.float64(), "background: p-value of the best filter pair; else Simes' p-value of all its filter pairs"),
+    "neg_log10_p": (pa.float64(), "-log10 p, told also where p is too small for a float64"),
+    "auc": (pa.float64(), "AUC of the best filter pair (smallest q, then p)"),
+    "effect": (pa.float64(), "effect of that filter pair"),
     "filter_pairs": (pa.int64(), "tested filter pairs of these two TFs"),
     "called_filter_pairs": (pa.int64(), "called ones among them"),
     "n_fg": (pa.int64(), "foreground observations, summed over the tested filter pairs"),
     "median_distance": (pa.float64(), "median distance of the best filter pair in the foreground, bp"),
-    "called": (pa.bool_(), "any of the filter pairs is called"),
+    "called": (pa.bool_(), "background: any of the filter pairs is called; else q at most alpha"),
 }
 
 
@@ -62,7 +86,7 @@ def write_tf(path: Path, columns: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> pd.DataFrame:
-    """The table of filter pairs (columns: COLUMNS), sorted by q, then AUC falling.
+    """The table of filter pairs (columns: COLUMNS), sorted by q, then p, then AUC falling.
 
     Raises:
         ArtefactError: missing, damaged or of another format version.

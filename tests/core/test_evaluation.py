@@ -64,6 +64,9 @@ def test_ranks_break_ties_by_the_second_and_share_full_ties():
     # -log10 q: 3, 3, inf, 3 with AUC .6, .7, .5, .6
     assert evaluation.ranks(np.array([3, 3, np.inf, 3]), np.array([0.6, 0.7, 0.5, 0.6])).tolist() == [1, 2, 3, 1]
     assert evaluation.ranks(np.array([]), np.array([])).tolist() == []
+    assert evaluation.ranks(np.array([0.5, np.nan, -np.inf])).tolist() == [2, 1, 1]
+    keys = np.zeros(3), np.array([400.0, 500.0, 400.0]), np.array([0.9, 0.1, 0.8])
+    assert evaluation.ranks(*keys).tolist() == [2, 3, 1]
 
 
 def test_pairs_without_a_row_share_the_last_rank():

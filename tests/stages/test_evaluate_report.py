@@ -53,7 +53,14 @@ def write_tf(run, rows):
     names = ("tf_a", "tf_b", "q", "auc", "called")
     columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
     count = len(rows)
-    filler = {"p": columns["q"], "filter_pairs": [1] * count, "called_filter_pairs": [1] * count, "n_fg": [20] * count}
+    levels = {"neg_log10_p": -np.log10(np.array(columns["q"], float)), "effect": columns["auc"]}
+    filler = {
+        "p": columns["q"],
+        **levels,
+        "filter_pairs": [1] * count,
+        "called_filter_pairs": [1] * count,
+        "n_fg": [20] * count,
+    }
     tables.write_tf(run.interactions("attention"), {**columns, **filler, "median_distance": [9.0] * count})
 
 

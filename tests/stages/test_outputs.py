@@ -119,9 +119,10 @@ def tables(*, tf: list[str], calls: float = 0.7, seed: int = 1) -> tuple[pd.Data
         "n_fg": rng.integers(10, 50, PAIRS), "median_distance": rng.integers(4, 70, PAIRS).astype(float),
     }  # fmt: skip
     columns["called"] = columns["q"] <= calls
-    order = np.lexsort((-columns["auc"], columns["q"]))
+    columns |= {"neg_log10_p": -np.log10(columns["p"]), "effect": columns["auc"] - 0.5}
+    order = np.lexsort((-columns["auc"], columns["p"], columns["q"]))
     columns = {name: values[order] for name, values in columns.items()}
-    of_tf = {name: columns[name] for name in ("q", "p", "auc", "n_fg", "median_distance", "called")}
+    of_tf = {name: columns[name] for name in tf_pairs.COLUMNS}
     tf_columns = tf_pairs.combine(columns["tf_a"], columns["tf_b"], columns=of_tf)
     return pd.DataFrame(columns), pd.DataFrame(tf_columns)
 

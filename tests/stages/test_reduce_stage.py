@@ -23,10 +23,10 @@ NAN = np.float32(np.nan)
 
 
 def reduced(store: ScoreStore, *, cutoff: float | None = None, threads: int = 1, **settings: Any) -> pd.DataFrame:
-    """Columns of the reduction by pair, in pair order."""
+    """Columns of the reduction against the background by pair, in pair order."""
     level = store.mean_score() if cutoff is None else cutoff
     folder = store.path.with_suffix(".parts")
-    columns = reduce_stage.reduce_store(
+    columns, _ = reduce_stage.reduce_store(
         store, folder, settings=Reduce(**settings), cutoff=level, runtime=Runtime(threads=threads)
     )
     table = pd.DataFrame(columns)
@@ -65,9 +65,11 @@ def test_every_column_equals_a_loop_over_scipy(tmp_path: Path) -> None:
             assert row.u == test.statistic
             assert row.auc == pytest.approx(test.statistic / (len(x) * len(y)), rel=1e-12)
             assert row.p == pytest.approx(test.pvalue, rel=1e-12)
+            assert row.neg_log10_p == pytest.approx(-np.log10(test.pvalue), rel=1e-10)
+            assert row.effect == np.median(x) - np.median(y)
             expected_p[first[pair], second[pair]] = test.pvalue
         else:
-            assert row[["u", "auc", "p", "q"]].isna().all()
+            assert row[["u", "auc", "effect", "p", "neg_log10_p", "q"]].isna().all()
             assert not row.called
     assert 30 <= len(expected_p) <= 33
     q = stats.false_discovery_control(list(expected_p.values()))
@@ -95,15 +97,17 @@ def test_threads_and_blocks_do_not_change_a_bit(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(reduced(store, threads=1), reduced(store, threads=4), check_exact=True)
 
 
-def test_rows_are_sorted_by_q_then_auc(tmp_path: Path) -> None:
+def test_rows_are_sorted_by_q_then_p_then_auc(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     foreground = sample(rng, 60, 8)
     foreground[5:, 2] = NAN
     store = make_store(tmp_path / "s.zarr", foreground, sample(rng, 60, 8), filters=8)
-    columns = reduce_stage.reduce_store(
+    columns, _ = reduce_stage.reduce_store(
         store, tmp_path / "parts", settings=Reduce(), cutoff=0.0, runtime=Runtime(threads=1)
     )
-    order = list(zip(columns["q"][:-1], -columns["auc"][:-1], strict=True))
+    order = list(
+        zip(*(columns[name][:-1] * sign for name, sign in (("q", 1), ("neg_log10_p", -1), ("auc", -1))), strict=True)
+    )
     assert order == sorted(order)
     assert np.isnan(columns["q"][-1])  # the untested one is last
 
@@ -203,7 +207,7 @@ def test_little_memory_means_more_runs_over_the_columns_and_the_same_numbers(tmp
             found, runs = [], []
             for memory in (least, (least + most) // 2, most, 10 * most):
                 widths.clear()
-                found.append(reduce_block.test_block(store, block, rules=rules, memory=memory))
+                found.append(reduce_block.test_block(store, block, rules=rules, memory=memory, rows=None))
                 runs.append(len(widths))
             assert runs[0] > 1 or last - first <= 16, runs
             assert runs[2:] == [1, 1]
