@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from satori_hpc import config
 from satori_hpc.config import Score
 from satori_hpc.run import Run
 from tests.parallel import disks
@@ -27,9 +28,9 @@ def satori(*arguments: object, **options: Any) -> subprocess.CompletedProcess[st
     return subprocess.run([*SATORI, *map(str, arguments)], capture_output=True, text=True, timeout=300, **options)
 
 
-def content(run: Path) -> dict[str, bytes]:
-    """Every file of the score store."""
-    store = run / "scores" / "attention.zarr"
+def content(run: Path, method: str = "attention") -> dict[str, bytes]:
+    """Every file of a score store."""
+    store = run / "scores" / f"{method}.zarr"
     return {path.relative_to(store).as_posix(): path.read_bytes() for path in store.rglob("*") if path.is_file()}
 
 
@@ -73,6 +74,42 @@ def test_the_bytes_do_not_depend_on_ranks_schedule_or_library(
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("score:") == 1, "one summary, whoever computes"
     assert content(run) == undisturbed
+    assert Run.open(run).record("score").exists()
+
+
+@pytest.fixture(scope="module")
+def several(motifs_made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run with three methods in small, scored by one process."""
+    path = tmp_path_factory.mktemp("several") / "run"
+    shutil.copytree(motifs_made, path)
+    run = Run.open(path)
+    small = {
+        "split": "valid",
+        "sites": config.Sites(max_sites=3),
+        "dfim": config.Dfim(steps=2, baselines=1, mutations=1),
+        "epistasis": config.Epistasis(mutations=2),
+    }
+    change(run, score=small)
+    shutil.copytree(path, path.with_name("ready"))
+    done = satori("score", path, "--method", "epistasis", "--method", "dfim", "--threads", 2)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+@pytest.mark.parametrize(("ranks", "schedule"), [(1, "static"), (2, "static"), (3, "dynamic")])
+def test_every_array_of_every_method_is_the_same_from_any_number_of_ranks(
+    mpi: Any, ranks: int, schedule: str, several: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(several.with_name("ready"), run)
+    asked = ["score", run, "--method", "dfim", "--method", "epistasis", "--method", "dfim", "--schedule", schedule]
+    done = mpi.run(ranks, ["-m", "satori_hpc", *asked], timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert Run.open(run).config.score.methods == ("attention", "dfim", "epistasis")
+    for method in ("attention", "epistasis", "dfim"):
+        assert content(run, method) == content(several, method)
+    extras = [name for name in content(run, "dfim") if name.startswith("foreground/a_to_b/c/")]
+    assert len(extras) > 2
     assert Run.open(run).record("score").exists()
 
 
