@@ -87,8 +87,9 @@ class EpistasisScorer:
         results = 100 * pairs.count(model.filters) + 16 * most * (model.filters + most)
         if self.settings.epistasis.combine == "sum":
             results += 24 * model.filters**2
-        reach = self.variants.count * model.pool // model.width + 1  # neighbours whose regions share cells, per side
-        mutants = most * (1 + min(reach, most))
+        # Neighbours whose regions share cells, per side; at the ends of the sequence there may be some more.
+        reach = (self.variants.count * model.pool - 1) // model.width
+        mutants = min(most * (1 + reach) + 2 * (reach + 2), most * (most + 1) // 2)
         doubles = most * (most - 1) // 2
         distance = self.settings.sites.max_distance
         if distance:
@@ -98,7 +99,7 @@ class EpistasisScorer:
         ) * self.variants.bytes_per_row + 12 * mutants * model.length
         variants = 1 + most + doubles
         index = 24 * variants * model.cells
-        return letters + activations + results + table + index + self.variants.at_once * self.variants.bytes_per_variant
+        return letters + activations + results + table + index + self.variants.bytes_at_once
 
     def __call__(self, batch: Batch) -> PairScores:
         """Score a slice.

@@ -16,8 +16,8 @@ from satori_hpc.models.satori import Satori
 from satori_hpc.scoring import regions
 from satori_hpc.scoring.precision import precision
 
-SCORES_IN_CACHE = 3 << 19
-MOST_ON_CPU = 16
+SCORES_IN_CACHE = 3 << 17
+CELLS_ON_CPU = 1200  # enough that convolutions behind attention are worth the laying out of their weights
 DEVICE_BYTES = 1 << 30
 
 
@@ -61,18 +61,27 @@ class Variants:
 
     @property
     def at_once(self) -> int:
-        """Variants that go through attention together; follows from the model and the kind of device only."""
+        """Variants that go through the network together; follows from the model and the kind of device only."""
         if self.device.type != "cpu":
-            return max(1, DEVICE_BYTES // self.bytes_per_variant)
-        scores = 4 * self.model.config.heads * self.model.cells**2
-        return max(1, min(MOST_ON_CPU, SCORES_IN_CACHE // scores))
+            return max(1, DEVICE_BYTES // self._bytes_per_variant)
+        return max(1, CELLS_ON_CPU // self.model.cells)
 
     @property
-    def bytes_per_variant(self) -> int:
-        """Working memory of a variant on its way through attention and what follows it: an upper bound."""
+    def bytes_at_once(self) -> int:
+        """Working memory of these variants: an upper bound."""
+        config = self.model.config
+        fixed = 8 * max(SCORES_IN_CACHE // 4, self.model.cells**2) if self.device.type == "cpu" else 0
+        if config.architecture == "deep":
+            fixed += 16 * config.block_kernel * max(config.block_widths) ** 2  # weights, laid out anew for each call
+        return self.at_once * self._bytes_per_variant + fixed
+
+    @property
+    def _bytes_per_variant(self) -> int:
         model, config = self.model, self.model.config
         size = config.heads * config.head_size
-        values = 2 * config.heads * model.cells + 5 * size + 3 * config.mixing_size
+        values = 5 * size + 3 * config.mixing_size
+        if self.device.type != "cpu":
+            values += 2 * config.heads * model.cells  # on the CPU a few matrices of scores serve all
         if config.recurrent:
             values += 2 * config.filters + 24 * config.recurrent_size + 6 * size
         if config.architecture == "deep":
@@ -83,9 +92,9 @@ class Variants:
     def bytes_per_row(self) -> int:
         """Memory of a row of the table while it is made, the letters it sees included: an upper bound."""
         model, config = self.model, self.model.config
-        letters = 64 * (model.pool + model.width)
-        activations = 8 * config.filters * model.pool + 12 * config.filters
-        return letters + activations + 28 * config.heads * config.head_size + 12 * config.mixing_size
+        convolved = 64 * (model.pool + model.width) + 4 * config.filters * (model.pool + 3)
+        projected = 12 * config.filters + 28 * config.heads * config.head_size + 8 * config.mixing_size
+        return max(convolved, projected)
 
     def table(self, pooled: torch.Tensor, mutants: torch.Tensor, first: torch.Tensor) -> Table:
         """Rows 0 .. n - 1 are the sequence's own cells; then come, for each mutant, the k cells of its region.
@@ -134,9 +143,12 @@ class Variants:
         else:
             heads = torch.index_select(table.heads, 2, rows, out=rooms.heads(count))
         query, key, value = heads.view(3, config.heads * count, cells, config.head_size)
-        scores = torch.bmm(query, key.transpose(1, 2), out=rooms.scores(count))
-        weights = torch._softmax(scores, -1, False, out=rooms.weights(count))
-        read = torch.bmm(weights, value, out=rooms.read(count))
+        read = rooms.read(count)
+        for start in range(0, len(query), rooms.matrices):
+            some = slice(start, start + rooms.matrices)
+            scores = torch.bmm(query[some], key[some].transpose(1, 2), out=rooms.scores(len(query[some])))
+            weights = torch._softmax(scores, -1, False, out=rooms.weights(len(scores)))
+            torch.bmm(weights, value[some], out=read[some])
         by_cell = read.view(config.heads, count, cells, config.head_size).permute(1, 2, 0, 3)
         activated = torch.clamp(by_cell, min=0, out=rooms.activated(count))
         with precision(self.device, self.trunk):
@@ -169,12 +181,19 @@ class Variants:
 
 
 class _Rooms:
-    """Memory of one call, used again by every few variants: fresh memory would cost as much as the computing."""
+    """Memory of one call, used again and again: fresh memory would cost as much as the computing.
+
+    Attributes:
+        matrices: (n,n) matrices of scores computed together, of any variant and head.
+    """
 
     def __init__(self, variants: Variants, *, most: int) -> None:
         model, config = variants.model, variants.model.config
         self.shape = config.heads, model.cells, config.head_size
-        square = most * config.heads * model.cells**2
+        self.matrices = most * config.heads
+        if variants.device.type == "cpu":
+            self.matrices = max(1, min(self.matrices, SCORES_IN_CACHE // (4 * model.cells**2)))
+        square = self.matrices * model.cells**2
         long = most * model.cells * config.heads * config.head_size
         sizes = (3 * long, square, square, long, long)
         self.blocks = [torch.empty(size, device=variants.device) for size in sizes]
@@ -183,13 +202,11 @@ class _Rooms:
         h, n, d = self.shape
         return self._view(0, 3, h, count * n, d)
 
-    def scores(self, count: int) -> torch.Tensor:
-        h, n, _ = self.shape
-        return self._view(1, h * count, n, n)
+    def scores(self, matrices: int) -> torch.Tensor:
+        return self._view(1, matrices, self.shape[1], self.shape[1])
 
-    def weights(self, count: int) -> torch.Tensor:
-        h, n, _ = self.shape
-        return self._view(2, h * count, n, n)
+    def weights(self, matrices: int) -> torch.Tensor:
+        return self._view(2, matrices, self.shape[1], self.shape[1])
 
     def read(self, count: int) -> torch.Tensor:
         h, n, d = self.shape
