@@ -23,6 +23,7 @@ def tf_table(rows):
     columns = ["tf_a", "tf_b", "q", "auc", "called"]
     table = pd.DataFrame(rows, columns=columns)
     table["p"] = table["q"] / 10
+    table["neg_log10_p"], table["effect"] = -np.log10(table["p"]), (table["auc"] - 0.5) / 7
     table["filter_pairs"] = random.integers(1, 9, len(table)).astype(np.int32)
     table["called_filter_pairs"] = np.where(table["called"], 1 + table["filter_pairs"] // 2, 0)
     table["n_fg"] = random.integers(20, 2500, len(table))
@@ -50,6 +51,7 @@ def interactions(tfs, filters, *, seed):
     table = pd.DataFrame(rows, columns=["filter_a", "filter_b", "tf_a", "tf_b", "tested", "n_fg", "n_bg", "auc", "p"])
     order = table[table["tested"]]["p"].rank(method="first")
     table["q"] = (table["p"] * table["tested"].sum() / order).clip(upper=1)
+    table["neg_log10_p"], table["effect"] = -np.log10(table["p"]), (table["auc"] - 0.5) / 7
     table["called"] = table["tested"] & (table["q"] <= 0.05)
     table["median_fg"] = random.gamma(2, 0.02, len(table))
     table["median_bg"] = table["median_fg"] * 0.8
@@ -80,9 +82,40 @@ def attention_map(random, cells=75, pool=4):
     )
 
 
-def report_data(*, truth=True, tfs=TFS, filters=48, title="Data-40, hard negatives", max_logos=60):
+STATISTICS = {"dfim": "within-sequence", "epistasis": "within-sequence"}
+
+
+def method(name, tfs, filters, *, seed=2):
+    """A method with made-up tables; the scores of epistasis have a sign."""
+    random = np.random.default_rng([3, seed])
+    filter_pairs, tf_pairs, _ = interactions(tfs, filters, seed=seed)
+    strongest = [
+        (f"{a} – {b}", np.abs(random.normal(24 + 12 * k, 10, 400)).round().astype(int))
+        for k, (a, b) in enumerate(zip(tf_pairs["tf_a"][:6], tf_pairs["tf_b"][:6], strict=True))
+    ]
+    statistic = STATISTICS.get(name, "background")
+    foreground, background = random.lognormal(-3.2, 1, 4000), random.lognormal(-3.5, 1, 4000)
+    if name == "epistasis":
+        foreground, background = random.normal(0.05, 1, 4000) ** 3, random.normal(0, 1, 4000) ** 3
+    return Method(
+        name=name,
+        filter_pairs=filter_pairs,
+        tf_pairs=tf_pairs,
+        foreground=foreground,
+        background=background,
+        cutoff=0.05 if statistic == "background" else None,
+        distances=strongest,
+        statistic=statistic,
+        resolution=1 if name in STATISTICS else 4,
+        estimate={"steps": 0.0123} if name == "dfim" else {},
+    )
+
+
+def report_data(
+    *, truth=True, tfs=TFS, filters=48, title="Data-40, hard negatives", max_logos=60, methods=("attention",)
+):
     random = np.random.default_rng(3)
-    filter_pairs, tf_pairs, known = interactions(tfs, filters, seed=2)
+    known = interactions(tfs, filters, seed=2)[2]
     labels = (random.random((3000, 1)) < 0.5).astype(np.uint8)
     logit = random.normal(0, 1.3, (3000, 1)) + 2.6 * (labels - 0.5)
     epochs = np.arange(1, 19)
@@ -104,13 +137,9 @@ def report_data(*, truth=True, tfs=TFS, filters=48, title="Data-40, hard negativ
                   "named_tfs": 12},
         "call_all": {**low, "called": 78, "correct": 19, "precision": 0.2436, "recall": 1.0, "f1": 0.392,
                      "aupr": 0.2436},
-        "methods": {"attention": scores},
+        "methods": {name: {**scores, "aupr": 0.48 + 0.1 * k} for k, name in enumerate(methods)},
         "cooccurrence": {**low, "curve": {"recall": [0.2, 0.6, 1.0], "precision": [0.4, 0.3, 0.2436]}},
     }  # fmt: skip
-    strongest = [
-        (f"{a} – {b}", np.abs(random.normal(24 + 12 * k, 10, 400)).round().astype(int))
-        for k, (a, b) in enumerate(zip(tf_pairs["tf_a"][:6], tf_pairs["tf_b"][:6], strict=True))
-    ]
     stages = ("prepare", "train", "motifs", "score", "reduce", "evaluate")
     versions = {"satori-hpc": "0.1.0", "python": "3.11.2", "torch": "2.13.0", "mpi4py": "absent"}
     return ReportData(
@@ -119,7 +148,7 @@ def report_data(*, truth=True, tfs=TFS, filters=48, title="Data-40, hard negativ
             examples=30000, length=300, targets=1, filters=filters, width=13, pool=4, heads=8, positives=15000,
             per_split={"training": 24000, "validation": 3000, "test": 3000}, task="binary",
             source="simulated" if truth else "fasta", design="hard" if truth else None, architecture="deep",
-            entropy=1e-4, seed=1, scored={"attention": (1210, 1180)}, alpha=0.05,
+            entropy=1e-4, seed=1, scored=dict.fromkeys(methods, (1210, 1180)), alpha=0.05,
         ),
         training=Training(
             epochs=epochs,
@@ -131,13 +160,7 @@ def report_data(*, truth=True, tfs=TFS, filters=48, title="Data-40, hard negativ
         attention_map=attention_map(random),
         attention_sample=np.stack([attention_map(random).values for _ in range(8)]),
         positions=75,
-        methods=[
-            Method(
-                name="attention", filter_pairs=filter_pairs, tf_pairs=tf_pairs,
-                foreground=random.lognormal(-3.2, 1, 4000), background=random.lognormal(-3.5, 1, 4000), cutoff=0.05,
-                distances=strongest,
-            )
-        ],
+        methods=[method(name, tfs, filters, seed=2 + k) for k, name in enumerate(methods)],
         known_pairs=known if truth else None,
         evaluation=evaluation if truth else {"truth": None, "reason": "no truth"},
         records=[

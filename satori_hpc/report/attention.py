@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from satori_hpc.report import site_maps, style
 from satori_hpc.report.data import AttentionMap, Method
@@ -22,48 +22,72 @@ def _log_bins(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def distribution(sample: np.ndarray, positions: int, methods: list[Method]) -> str:
-    """Attention values of top examples, and pair scores by class, on log axes; an <svg>.
+    """Attention values of top examples, and pair scores by class; an <svg>.
 
     Args:
         sample: attention values, any shape; values of 0 are not drawn.
         positions: a row without preference has 1 / positions everywhere.
-        methods: those with pair scores on both sides.
+        methods: those with pair scores on both sides are drawn.
     """
-    scored = [method for method in methods if (method.foreground > 0).any() and (method.background > 0).any()]
+    scored = [method for method in methods if method.foreground.any() and method.background.any()]
+    count = 1 + len(scored)
+    columns = count if count < 4 else 3
+    rows = -(-count // columns)
     with style.look():
-        drawing = style.figure(3.7 * (1 + len(scored)) + 0.2, 2.8)
-        axes = np.atleast_1d(drawing.subplots(1, 1 + len(scored)))
+        drawing = style.figure(3.7 * columns + 0.2, 2.8 * rows)
+        panels = np.atleast_1d(drawing.subplots(rows, columns)).ravel().tolist()
         values = sample[sample > 0].ravel()
-        axes[0].hist(values, bins=_log_bins(values, 60).tolist(), color=style.ACCENT, linewidth=0)
-        axes[0].axvline(1 / positions, color=style.WARM, linewidth=1.2)
-        axes[0].annotate(
+        panels[0].hist(values, bins=_log_bins(values, 60).tolist(), color=style.ACCENT, linewidth=0)
+        panels[0].axvline(1 / positions, color=style.WARM, linewidth=1.2)
+        panels[0].annotate(
             f"uniform: 1/{positions}", (1 / positions, 1), xycoords=("data", "axes fraction"), xytext=(4, -9),
             textcoords="offset points", color=style.WARM, fontsize=7.5,
         )  # fmt: skip
-        axes[0].set(xscale="log", yscale="log", xlabel="attention value", ylabel="values")
-        axes[0].set_title("All attention values, top examples")
-        _plain_ticks(axes[0].xaxis)
-        _plain_ticks(axes[0].yaxis)
-        for axis, method in zip(axes[1:], scored, strict=True):
+        panels[0].set(xscale="log", yscale="log", xlabel="attention value", ylabel="values")
+        panels[0].set_title("All attention values, top examples")
+        _plain_ticks(panels[0].xaxis)
+        _plain_ticks(panels[0].yaxis)
+        for axis, method in zip(panels[1:], scored, strict=False):
             _by_class(axis, method)
+        for axis in panels[count:]:
+            axis.set_axis_off()
         return style.to_svg(drawing, "distribution")
 
 
 def _by_class(axis: Axes, method: Method) -> None:
-    """Cumulative shares of the two classes' pair scores: a shift shows even where most scores are alike."""
+    """Cumulative shares of the two classes' pair scores: a shift shows even where most scores are alike.
+
+    Positive scores stand on a logarithmic axis; signed ones on one that is linear in the middle, with half of them.
+    """
+    signed = bool((method.foreground < 0).any() or (method.background < 0).any())
     for values, colour, label in (
         (method.background, style.QUIET, "background"),
         (method.foreground, style.ACCENT, "foreground"),
     ):
-        positive = values[values > 0]
+        shown = values if signed else values[values > 0]
         shares = np.linspace(0, 1, CURVE_POINTS)
-        axis.plot(np.quantile(positive, shares), shares, color=colour, label=label)
-    if method.cutoff is not None and method.cutoff > 0:
+        axis.plot(np.quantile(shown, shares), shares, color=colour, label=label)
+    if method.cutoff is not None and (signed or method.cutoff > 0):
         axis.axvline(method.cutoff, color=style.INK, linestyle=":", linewidth=1, label="cut-off")
-    axis.set(xscale="log", ylim=(0, 1.02), xlabel=f"pair score ({method.name})", ylabel="share of scores below")
+    if signed:
+        middle = float(np.median(np.abs(np.concatenate([method.foreground, method.background]))))
+        axis.set_xscale("symlog", linthresh=max(middle, 1e-9), linscale=1.5)
+        axis.set_xticks(_signed_ticks(middle, float(max(np.abs(axis.get_xlim())))))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+        axis.xaxis.set_minor_locator(NullLocator())
+    else:
+        axis.set_xscale("log")
+        _plain_ticks(axis.xaxis)
+    axis.set(ylim=(0, 1.02), xlabel=f"pair score ({method.name})", ylabel="share of scores below")
     axis.set_title("Pair scores by class")
     axis.legend(loc="upper left")
-    _plain_ticks(axis.xaxis)
+
+
+def _signed_ticks(middle: float, most: float) -> list[float]:
+    """0 and, on either side, at most two powers of ten between the linear middle and the end."""
+    low, high = int(np.ceil(np.log10(max(middle, 1e-9)))), int(np.floor(np.log10(max(most, 1e-9))))
+    decades = [10.0**power for power in sorted({low, (low + high + 1) // 2}) if power <= high]
+    return [*(-value for value in reversed(decades)), 0.0, *decades]
 
 
 def _plain_ticks(axis: Axis) -> None:

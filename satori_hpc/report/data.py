@@ -116,6 +116,9 @@ class Method:
         foreground, background: samples of pair scores.
         cutoff: a pair is tested when its largest score reaches it; None when not known.
         distances: (TF pair in words, int (K,) distances in bp) of the strongest interactions.
+        statistic: what scores are compared with: "background", "within-sequence" or "null".
+        resolution: of distances, bp.
+        estimate: how far scores are off, by name, where the method tells.
     """
 
     name: str
@@ -125,6 +128,9 @@ class Method:
     background: np.ndarray
     cutoff: float | None = None
     distances: list[tuple[str, np.ndarray]] = field(default_factory=list)
+    statistic: str = "background"
+    resolution: int = 1
+    estimate: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

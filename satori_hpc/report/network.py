@@ -4,16 +4,16 @@ import numpy as np
 import pandas as pd
 
 from satori_hpc.core import evaluation
-from satori_hpc.report import style
+from satori_hpc.report import style, tables
 
 MAX_EDGES = 40
 ROUNDS = 400
 
 
 def strongest_edges(tf_pairs: pd.DataFrame) -> pd.DataFrame:
-    """The called TF pairs by q, then AUC; at most MAX_EDGES, so that the drawing stays readable."""
+    """The called TF pairs strongest first; at most MAX_EDGES, so that the drawing stays readable."""
     called = tf_pairs[tf_pairs["called"].astype(bool)]
-    return called.sort_values(["q", "auc"], ascending=[True, False], kind="stable").head(MAX_EDGES)
+    return tables.strongest_first(called).head(MAX_EDGES)
 
 
 def layout(nodes: int, edges: np.ndarray) -> np.ndarray:

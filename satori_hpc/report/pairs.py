@@ -15,24 +15,28 @@ def pair_name(row: pd.Series) -> str:
     return " – ".join(sorted((first, second)))
 
 
-def minus_log10(q: np.ndarray) -> np.ndarray:
-    """-log10 q; a q-value that underflowed to 0 stands a little above the largest finite one."""
+def minus_log10_q(tested: pd.DataFrame) -> np.ndarray:
+    """-log10 q of tested pairs, also where q is too small for a float64.
+
+    There it follows from the logarithm of p: q is p times the number of tests over its rank (Benjamini-Hochberg).
+    """
+    q, strength = tested["q"].to_numpy(dtype=float), tested["neg_log10_p"].to_numpy(dtype=float)
+    rank = 1 + np.argsort(np.argsort(-strength, kind="stable"), kind="stable")
     with np.errstate(divide="ignore"):
-        values = -np.log10(q)
-    finite = values[np.isfinite(values)]
-    return np.where(np.isinf(values), (finite.max() if len(finite) else 1.0) * 1.05, values)
+        return np.where(q > 0, -np.log10(q), strength - np.log10(len(q) / rank))
 
 
-def volcano(table: pd.DataFrame, alpha: float, *, name: str) -> str:
+def volcano(table: pd.DataFrame, alpha: float, *, effect: str, name: str) -> str:
     """AUC against -log10 q of every tested filter pair; called ones coloured, the strongest labelled; an <svg>.
 
     Args:
         table: interaction table by filter pair.
         alpha: q-value of the call.
+        effect: what the AUC is, in words.
         name: prefix of the ids, different for each figure of the page.
     """
     tested = table[table["tested"] & table["q"].notna()].reset_index(drop=True)
-    x, y = tested["auc"].to_numpy(dtype=float), minus_log10(tested["q"].to_numpy(dtype=float))
+    x, y = tested["auc"].to_numpy(dtype=float), minus_log10_q(tested)
     called = tested["called"].to_numpy(dtype=bool)
     with style.look():
         drawing = style.figure(7.6, 4.2)
@@ -41,7 +45,7 @@ def volcano(table: pd.DataFrame, alpha: float, *, name: str) -> str:
         axis.scatter(x[called], y[called], s=10, color=style.ACCENT, alpha=0.75, linewidth=0, rasterized=True)
         axis.axhline(-np.log10(max(alpha, 1e-300)), color=style.QUIET, linestyle=":", linewidth=1)
         axis.axvline(0.5, color=style.QUIET, linestyle=":", linewidth=1)
-        axis.set(xlabel="AUC: chance that a foreground score exceeds a background score", ylabel="−log10 q")
+        axis.set(xlabel=effect, ylabel="−log10 q")
         axis.set_title(f"{called.sum():,} of {len(tested):,} tested filter pairs called (q ≤ {alpha:g})")
         axis.set_ylim(bottom=min(0.0, float(y.min(initial=0.0))), top=float(y.max(initial=1.0)) * 1.12)
         _label_strongest(axis, tested, x, y)

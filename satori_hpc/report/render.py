@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from satori_hpc import __version__
-from satori_hpc.report import attention, curves, logos, network, pairs, tables, words
+from satori_hpc.report import attention, curves, logos, methods, network, pairs, tables, words
 from satori_hpc.report.data import FilterMotif, Method, ReportData
 
 TEMPLATES = resources.files("satori_hpc.report") / "templates"
@@ -39,6 +39,8 @@ class MethodPart:
     """What the page shows of one method."""
 
     name: str
+    explanation: str
+    accuracy: str
     network: Drawing | None
     edges: int
     called: int
@@ -64,7 +66,7 @@ def render(data: ReportData) -> str:
     template = environment.from_string(resource("report.html.j2"))
     script = resource("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    methods = [_method(data, number, method) for number, method in enumerate(data.methods)]
+    parts = [_method(data, number, method) for number, method in enumerate(data.methods)]
     return template.render(
         data=data,
         version=__version__,
@@ -73,7 +75,9 @@ def render(data: ReportData) -> str:
         script_digest=digest,
         tiles=words.tiles(data),
         lead=words.lead(data),
-        methods=methods,
+        methods=parts,
+        comparison=methods.lines(data) if len(data.methods) > 1 else [],
+        agreement=methods.agreement(data.methods),
         ranking=_ranking(data),
         training=_training(data),
         performance=_performance(data),
@@ -99,9 +103,10 @@ def _method(data: ReportData, number: int, method: Method) -> MethodPart:
     tested = method.filter_pairs[method.filter_pairs["tested"].astype(bool)]
     tf_rows = tables.tf_table(method.tf_pairs, data.known_pairs, max_rows=data.max_rows)
     filter_rows = tables.filter_table(method.filter_pairs, max_rows=data.max_rows)
-    pool = data.facts.pool if data.facts is not None else 1
     return MethodPart(
         name=method.name,
+        explanation=methods.explanation(method),
+        accuracy=methods.accuracy(method),
         network=_drawing(
             network.draw(edges, data.known_pairs, name=f"network-{number}"),
             f"Network of {len(edges)} called TF pairs. All of them stand in the table of TF pairs.",
@@ -112,13 +117,15 @@ def _method(data: ReportData, number: int, method: Method) -> MethodPart:
         called=int(method.tf_pairs["called"].sum()),
         tf_table=Table(Markup(tables.embed(tf_rows)), f"TF pairs, {method.name}", len(tf_rows["rows"])),
         volcano=_drawing(
-            pairs.volcano(method.filter_pairs, alpha, name=f"volcano-{number}"),
+            pairs.volcano(
+                method.filter_pairs, alpha, effect=methods.EFFECTS[method.statistic], name=f"volcano-{number}"
+            ),
             f"Effect against significance of {len(tested)} filter pairs; {int(tested['called'].sum())} are called.",
         )
         if len(tested)
         else None,
         distances=_drawing(
-            pairs.distances(method.distances, pool, name=f"distances-{number}"),
+            pairs.distances(method.distances, method.resolution, name=f"distances-{number}"),
             "Histograms of the distance between the two sites: "
             + "; ".join(f"{pair}, {len(values)} examples" for pair, values in method.distances),
         )

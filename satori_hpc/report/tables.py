@@ -11,12 +11,20 @@ from satori_hpc.core import evaluation
 
 Columns = tuple[tuple[str, str, str, str], ...]
 
+EFFECT = "in units of the score: how far scores are above what they are compared with, by medians"
 # key in the table, heading, kind (text, int, fixed, exp, flag), what it means
 TF_COLUMNS = (
     ("tf_a", "TF A", "text", ""),
     ("tf_b", "TF B", "text", ""),
-    ("q", "q", "exp", "Benjamini-Hochberg over all tested filter pairs; of the best filter pair"),
-    ("auc", "AUC", "fixed", "chance that a foreground score exceeds a background score; 0.5 is no effect"),
+    (
+        "q",
+        "q",
+        "exp",
+        "Benjamini-Hochberg over all tested filter pairs, of the best one; where scores are not compared with the "
+        "background, over all TF pairs",
+    ),
+    ("auc", "AUC", "fixed", "how often scores are above what they are compared with; 0.5 is no effect"),
+    ("effect", "effect", "exp", EFFECT),
     ("called_filter_pairs", "called", "int", "filter pairs called for these two TFs"),
     ("filter_pairs", "tested", "int", "filter pairs tested for these two TFs"),
     ("n_fg", "examples", "int", "foreground examples with a score, summed over filter pairs"),
@@ -28,7 +36,8 @@ FILTER_COLUMNS = (
     ("filter_b", "filter B", "int", ""),
     ("tf_b", "TF B", "text", "best database match of filter B, where there is one"),
     ("q", "q", "exp", "Benjamini-Hochberg over all tested filter pairs"),
-    ("auc", "AUC", "fixed", "chance that a foreground score exceeds a background score; 0.5 is no effect"),
+    ("auc", "AUC", "fixed", "how often scores are above what they are compared with; 0.5 is no effect"),
+    ("effect", "effect", "exp", EFFECT),
     ("n_fg", "n fore", "int", "foreground examples with a score"),
     ("n_bg", "n back", "int", "background examples with a score"),
     ("median_fg", "median fore", "exp", "median foreground score"),
@@ -53,8 +62,13 @@ def filter_table(table: pd.DataFrame, *, max_rows: int) -> dict[str, Any]:
     return _content(table[table["tested"].astype(bool)], FILTER_COLUMNS, max_rows)
 
 
+def strongest_first(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows by q, then p, then AUC falling."""
+    return table.sort_values(["q", "neg_log10_p", "auc"], ascending=[True, False, False], kind="stable")
+
+
 def _content(table: pd.DataFrame, columns: Columns, max_rows: int) -> dict[str, Any]:
-    shown = table.sort_values(["q", "auc"], ascending=[True, False], kind="stable").head(max_rows)
+    shown = strongest_first(table).head(max_rows)
     values = [[_plain(value) for value in shown[key]] for key, _, _, _ in columns]
     called = [bool(value) for value in shown["called"]]
     return {

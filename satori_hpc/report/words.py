@@ -52,23 +52,32 @@ def tiles(data: ReportData) -> list[Tile]:
 
 
 def _method_tiles(data: ReportData, method: Method) -> list[Tile]:
+    """Two of an only method; one each of several, for which there is a table."""
     called = int(method.tf_pairs["called"].sum())
-    suffix = f" ({method.name})" if len(data.methods) > 1 else ""
-    found = [Tile(f"{called:,}", f"TF pairs called{suffix}", f"of {_count(len(method.tf_pairs), 'tested TF pair')}")]
+    tested = f"of {_count(len(method.tf_pairs), 'tested TF pair')}"
     scores = (data.evaluation or {}).get("methods", {}).get(method.name)
+    base = data.evaluation["truth"]["base_rate"] if scores else None  # type: ignore[index]
+    if len(data.methods) > 1:
+        note = f"AUPR {scores['aupr']:.2f}, by chance {base:.2f}" if scores else tested
+        return [Tile(f"{called:,}", f"TF pairs called by {method.name}", note)]
+    found = [Tile(f"{called:,}", "TF pairs called", tested)]
     if scores:
-        base = data.evaluation["truth"]["base_rate"]  # type: ignore[index]
-        found.append(Tile(f"{scores['aupr']:.2f}", f"AUPR of the TF pairs{suffix}", f"by chance {base:.2f}"))
+        found.append(Tile(f"{scores['aupr']:.2f}", "AUPR of the TF pairs", f"by chance {base:.2f}"))
     return found
 
 
 def lead(data: ReportData) -> list[str]:
     """What was run and what came out, in a few short sentences."""
     said = [] if data.facts is None else [_data_sentence(data.facts), _network_sentence(data.facts)]
-    for method in data.methods:
-        said.append(_found_sentence(data, method))
+    if len(data.methods) > 1:
+        said.append(_several_sentence(data))
+    else:
+        said += [_found_sentence(data, method) for method in data.methods]
     if data.evaluation and data.evaluation.get("truth"):
-        said += [verdict(data.evaluation, name) for name in data.evaluation["methods"]]
+        if len(data.evaluation["methods"]) > 1:
+            said.append(_several_verdict(data.evaluation))
+        else:
+            said += [verdict(data.evaluation, name) for name in data.evaluation["methods"]]
         said.append(_baseline_sentence(data.evaluation))
     return said
 
@@ -109,6 +118,30 @@ def _found_sentence(data: ReportData, method: Method) -> str:
     )
 
 
+def _several_sentence(data: ReportData) -> str:
+    """What each of several methods called; the rest stands in the table below."""
+    alpha = f" at q ≤ {data.facts.alpha:g}" if data.facts is not None else ""
+    each = ", ".join(f"{method.name} {_count(int(method.tf_pairs['called'].sum()), 'pair')}" for method in data.methods)
+    return f"Pairs of two different TFs called{alpha}: {each}."
+
+
+def _several_verdict(evaluation: dict[str, Any]) -> str:
+    """The order of several methods, and which of them are worth their calls."""
+    methods, truth, everything = evaluation["methods"], evaluation["truth"], evaluation["call_all"]["f1"]
+    ranked = sorted(methods, key=lambda name: -methods[name]["aupr"])
+    order = ", ".join(f"{name} {methods[name]['aupr']:.2f}" for name in ranked)
+    useful = [name for name in ranked if methods[name]["f1"] > everything + 0.005]
+    calls = f"The F1 of {_all_of(useful)} exceeds" if useful else "No method's F1 exceeds"
+    return (
+        f"AUPR of the ranked TF pairs: {order}; chance {truth['base_rate']:.2f}. {calls} the "
+        f"{everything:.2f} that calling every pair reaches."
+    )
+
+
+def _all_of(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 def verdict(evaluation: dict[str, Any], name: str) -> str:
     """One sentence on what a method's figures are worth beside what calling every pair reaches."""
     scores, truth = evaluation["methods"][name], evaluation["truth"]
@@ -141,6 +174,5 @@ def _baseline_sentence(evaluation: dict[str, Any]) -> str:
 
 
 def median(values: np.ndarray) -> float:
-    """Median of the positive values, NaN when there is none."""
-    positive = values[values > 0]
-    return float(np.median(positive)) if len(positive) else float("nan")
+    """Median, NaN when there is none."""
+    return float(np.median(values)) if values.size else float("nan")

@@ -13,7 +13,7 @@ from satori_hpc.core import evaluation, pairs
 from satori_hpc.models.satori import Satori
 from satori_hpc.report.data import AttentionMap, Facts, FilterMotif, Method, Predictions, ReportData, Training
 from satori_hpc.run import Run
-from satori_hpc.stages import pipeline
+from satori_hpc.stages import pipeline, statistic
 from satori_hpc.stores import checkpoint, dataset, motifs, predictions, records, scores, tables, truth
 from satori_hpc.stores.checkpoint import CheckpointInfo
 from satori_hpc.stores.dataset import Dataset
@@ -23,6 +23,7 @@ from satori_hpc.world import Runtime
 DISTANCES = 6  # interactions with a histogram of distances
 SAMPLE_BLOCKS = 12  # blocks of pairs from which the distribution of scores is drawn
 SAMPLE_SCORES = 200_000
+SAMPLE_READ = 4_000_000  # scores read of a block; fewer pairs of it where there are more examples
 SAMPLE_ATTENTION = 4_000_000  # attention values held for their distribution
 TOP_EXAMPLES = 32
 
@@ -124,25 +125,33 @@ def _motifs(run: Run) -> list[FilterMotif]:
 
 def _method(run: Run, name: str, store: ScoreStore) -> Method:
     table = tables.read(run.interactions(name))
-    cutoff = run.config.reduce.cutoff
+    compared = statistic.statistic_of(run.config, name)
+    cutoff = statistic.cutoff_of(run.config.reduce, compared, store)
     return Method(
         name=name,
         filter_pairs=table,
         tf_pairs=tables.read_tf(run.interactions(name)),
         foreground=_sample(store, "foreground"),
         background=_sample(store, "background"),
-        cutoff=store.mean_score() if cutoff == "mean" else float(cutoff),
+        cutoff=cutoff if np.isfinite(cutoff) else None,
         distances=_distances(store, table),
+        statistic=compared,
+        resolution=int(store.attributes["pool"]),
+        estimate=store.estimate,
     )
 
 
 def _sample(store: ScoreStore, group: str) -> np.ndarray:
-    """Observed scores of some evenly spaced blocks of pairs, thinned evenly: the same ones every time."""
+    """Observed scores of pairs at some evenly spaced places, thinned evenly: the same ones every time."""
     starts = np.arange(0, store.pairs, store.chunk_pairs)
     chosen = starts[np.unique(np.linspace(0, len(starts) - 1, SAMPLE_BLOCKS).round().astype(int))]
-    blocks = [store.read_scores(group, int(s), min(int(s) + store.chunk_pairs, store.pairs)) for s in chosen]
-    values = np.concatenate([block[~np.isnan(block)] for block in blocks])
-    return values[:: max(1, len(values) // SAMPLE_SCORES)]
+    width = int(np.clip(SAMPLE_READ // len(store.examples(group)), 1, store.chunk_pairs))
+    found = []
+    for start in chosen.tolist():
+        block = store.read_scores(group, start, min(start + width, store.pairs))
+        values = block[~np.isnan(block)]
+        found.append(values[:: max(1, len(values) * len(chosen) // SAMPLE_SCORES)])
+    return np.concatenate(found)
 
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:

@@ -7,10 +7,11 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from satori_hpc.config import Simulated
-from satori_hpc.report import logos, network, pairs, render, tables, words
+from satori_hpc.report import attention, logos, methods, network, pairs, render, tables, words
 from satori_hpc.report.attention import thin_marks
 from satori_hpc.report.data import Predictions, ReportData
 from satori_hpc.stages import report_data
@@ -62,6 +63,123 @@ def test_the_figures_are_those_given(page):
     assert "AUPR 0.48, chance 0.24" in page
     assert "above the 0.39 that calling every pair reaches" in page
     assert "co-occurrence of motif hits, no network" in page
+
+
+ALL = ("attention", "attribution", "dfim", "epistasis")
+
+
+@pytest.fixture(scope="module")
+def several():
+    return helpers_report.report_data(methods=ALL)
+
+
+@pytest.fixture(scope="module")
+def several_page(several):
+    return render.render(several)
+
+
+def lines_of(page, caption):
+    """The cells of every body row of a plain table, without markup."""
+    body = re.search(rf"{caption}</caption>.*?<tbody>(.*?)</tbody>", page, re.DOTALL).group(1)
+    rows = re.findall(r"<tr.*?</tr>", body, re.DOTALL)
+    return [[re.sub("<.*?>", "", cell).strip() for cell in re.findall(r"<t[dh].*?</t[dh]>", row)] for row in rows]
+
+
+def test_several_methods_stand_side_by_side(several, several_page):
+    for number, name in enumerate(ALL):
+        assert several_page.count(f'id="interactions-{number}"') == 1
+        assert f"Interactions: {name}</a></h2>" in several_page
+    rows = lines_of(several_page, "What each method tested and called")
+    assert [row[0] for row in rows[:4]] == list(ALL)
+    assert [row[1] for row in rows[:4]] == ["against background"] * 2 + ["within sequences"] * 2
+    for row, method in zip(rows, several.methods, strict=False):
+        assert int(row[2].replace(",", "")) == method.filter_pairs["tested"].sum()
+        assert int(row[4]) == method.tf_pairs["called"].sum()
+    assert [row[8] for row in rows] == ["0.48", "0.58", "0.68", "0.78", "0.30", "0.24"]
+    assert "co-occurrence" in rows[4][0]
+    assert rows[5][5] == "0.24"  # the base rate is the precision of calling every pair, and the AUPR by chance
+    assert several_page.count("The simulation implanted") == 1
+    # the figure of the evaluation holds a curve for each
+    legend = several_page[several_page.index('id="evaluation"') :]
+    assert all(f">{name}</text>" in legend for name in (*ALL, "co-occurrence"))
+
+
+def test_each_method_says_what_it_is_and_what_it_is_compared_with(several_page):
+    parts = re.split(r'<h2 id="interactions-\d">', several_page)[1:]
+    for part, score, call in zip(
+        parts,
+        ("largest attention", "integrated gradients over attention", "attribution of one filter", "together beyond"),
+        ("in the background", "in the background", "signed-rank", "signed-rank"),
+        strict=True,
+    ):
+        explanation = part[: part.index("<h3>")]
+        assert score in explanation
+        assert call in explanation
+        assert ("signed-rank" in explanation) != ("Mann-Whitney" in explanation)
+    assert "twice the steps change attributions by 1.2 %" in parts[2]
+    assert "twice the steps" not in parts[3]
+
+
+def test_agreement_counts_shared_calls(several, several_page):
+    called = [
+        {(a, b) for a, b, flag in m.tf_pairs[["tf_a", "tf_b", "called"]].itertuples(index=False) if flag}
+        for m in several.methods
+    ]
+    rows = lines_of(several_page, "Called TF pairs that methods share")
+    for first, row in enumerate(rows):
+        assert row[0] == ALL[first]
+        for second, cell in enumerate(row[1:]):
+            both = len(called[first] & called[second])
+            jaccard = both / len(called[first] | called[second])
+            assert cell == (str(both) if first == second else f"{both} ({jaccard:.2f})")
+    found = methods.agreement(several.methods)
+    assert found.total == len(set.intersection(*called)) > 0
+    assert f"Called by every method: {found.everywhere[0]}" in several_page
+    assert methods.agreement(several.methods[:1]) is None
+
+
+def test_methods_that_call_nothing_agree_on_nothing(several):
+    silent = [dataclasses.replace(m, tf_pairs=m.tf_pairs.assign(called=False)) for m in several.methods[:2]]
+    found = methods.agreement(silent)
+    assert found.shared == [[(0, None)] * 2] * 2
+    page = render.render(ReportData(title="Silence", methods=silent))
+    assert "No TF pair is called by both." in page
+
+
+def test_several_methods_without_a_truth_and_with_hostile_names():
+    tfs = (*helpers_report.HOSTILE, *helpers_report.TFS[:4])
+    page = render.render(helpers_report.report_data(truth=False, tfs=tfs, filters=24, methods=ALL[2:]))
+    assert "<script>window" not in page
+    assert "<img src=x" not in page
+    rows = lines_of(page, "What each method tested and called")
+    assert [len(row) for row in rows] == [5, 5]
+    assert 'id="evaluation"' not in page
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+
+
+def test_of_several_methods_the_lead_tells_the_order(several):
+    said = " ".join(words.lead(several))
+    assert "epistasis 0.78, dfim 0.68, attribution 0.58, attention 0.48" in said
+    assert "The F1 of epistasis, dfim, attribution and attention exceeds the 0.39" in said
+    evaluation = json.loads(json.dumps(several.evaluation))
+    for scores in evaluation["methods"].values():
+        scores["f1"] = 0.1
+    assert "No method's F1 exceeds the 0.39" in " ".join(
+        words.lead(dataclasses.replace(several, evaluation=evaluation))
+    )
+
+
+def test_signed_scores_have_an_axis_with_both_sides():
+    assert attention._signed_ticks(0.03, 150.0) == [-10.0, -0.1, 0.0, 0.1, 10.0]
+    assert attention._signed_ticks(0.5, 0.7) == [0.0]
+    sample = np.full((1, 3, 3), 1 / 3)
+    method = helpers_report.method("epistasis", helpers_report.TFS, 24)
+    assert (method.foreground < 0).any()
+    svg = attention.distribution(sample, 3, [method])
+    assert re.search(r">−1\d*<", svg)
+    only = dataclasses.replace(method, background=np.zeros(5))  # nothing to compare: no panel
+    assert "pair score" not in attention.distribution(sample, 3, [only])
 
 
 def test_absent_parts_leave_no_trace():
@@ -153,7 +271,7 @@ def test_tables_are_sorted_capped_and_without_nan(data):
     assert len(q) == 50
     assert q == sorted(q)
     assert content["total"] == table["tested"].sum()
-    assert content["rows"][0][10] is None
+    assert content["rows"][0][11] is None
     known = tables.tf_table(data.methods[0].tf_pairs, data.known_pairs, max_rows=500)
     flagged = {tuple(sorted((row[0].lower(), row[1].lower()))) for row in known["rows"] if row[-1]}
     assert flagged == data.known_pairs & {tuple(sorted((r[0].lower(), r[1].lower()))) for r in known["rows"]}
@@ -182,9 +300,13 @@ def test_marks_of_one_place_become_one_label():
     assert thin_marks([(1, "A"), (1, "B"), (1, "A"), (30, "C")], 100) == [(1, "A / B"), (30, "C")]
 
 
-def test_q_of_zero_has_a_place():
-    assert pairs.minus_log10(np.array([0.0, 1e-10, 1.0])).tolist() == pytest.approx([10.5, 10, 0])
-    assert np.isfinite(pairs.minus_log10(np.array([0.0]))).all()
+def test_q_too_small_for_a_number_has_a_place():
+    strength = np.array([400.0, 350.0, 20.0, 1.0])
+    p = 10.0**-strength
+    table = pd.DataFrame({"neg_log10_p": strength, "q": np.minimum(p * 4 / np.array([1, 2, 3, 4]), 1)})
+    assert table["q"].tolist()[:2] == [0.0, 0.0]
+    expected = strength - np.log10(4 / np.array([1, 2, 3, 4]))
+    assert pairs.minus_log10_q(table) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("targets", [5, 40])

@@ -11,7 +11,8 @@
     if (kind === "fixed") return value.toFixed(3);
     if (kind === "exp") {
       if (value === 0) return "0";
-      return value < 0.001 ? value.toExponential(1).replace("-", "−") : value.toPrecision(2);
+      const text = Math.abs(value) < 0.001 ? value.toExponential(1) : value.toPrecision(2);
+      return text.replaceAll("-", "−");
     }
     return String(value);
   }
