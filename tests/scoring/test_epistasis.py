@@ -334,23 +334,22 @@ from satori_hpc.config import Epistasis, Model, Score, Sites
 from satori_hpc.scoring.base import Batch
 from satori_hpc.scoring.epistasis import EpistasisScorer
 torch.set_num_threads(1)
-config = Model(architecture="deep", conv_residual=True)
-model = models.build(config, length=300, targets=1, task="binary", entropy=0.0).eval()
-settings = Score(sites=Sites(max_sites=24, max_distance=20), epistasis=Epistasis(mutations=1))
-scorer = EpistasisScorer(model, torch.zeros(200), settings=settings, seed=1, composition=np.full(4, 0.25))
+torch.manual_seed(1)
 
-def batch_of(number):
-    tokens = torch.randint(0, 4, (number, 300), dtype=torch.uint8)
-    return Batch(tokens=tokens, keys=torch.arange(2 * number).view(number, 2))
+def scorer_of(**config):
+    model = models.build(Model(**config), length=300, targets=1, task="binary", entropy=0.0).eval()
+    settings = Score(sites=Sites(max_sites=24, max_distance=60), epistasis=Epistasis(mutations=1))
+    zero = torch.zeros(model.filters)
+    return EpistasisScorer(model, zero, settings=settings, seed=1, composition=np.full(4, 0.25))
 
+batch = Batch(tokens=torch.randint(0, 4, (1, 300), dtype=torch.uint8), keys=torch.tensor([[0, 1]]))
 def peak():  # of this program; what getrusage tells begins with the peak of the process that started it
     return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", open("/proc/self/status").read())[1])
 
-small = Score(sites=Sites(max_sites=2, max_distance=20), epistasis=Epistasis(mutations=1))
-EpistasisScorer(model, torch.zeros(200), settings=small, seed=1, composition=np.full(4, 0.25))(batch_of(1))
+scorer_of(filters=4, heads=1, head_size=4)(batch)  # compiles and loads what any call needs
+scorer = scorer_of(architecture="deep", conv_residual=True)
 before = peak()
-found = scorer(batch_of(1))
-assert int(found.sites.min()) > 12
+assert int(scorer(batch).sites.min()) > 12
 print(peak() - before, scorer.bytes_per_sequence)
 """
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
