@@ -103,7 +103,7 @@ def test_every_array_of_every_method_is_the_same_from_any_number_of_ranks(
     run = tmp_path / "run"
     shutil.copytree(several.with_name("ready"), run)
     asked = ["score", run, "--method", "dfim", "--method", "epistasis", "--method", "dfim", "--schedule", schedule]
-    done = mpi.run(ranks, ["-m", "satori_hpc", *asked], timeout=120)
+    done = mpi.run(ranks, ["-m", "satori_hpc", *asked], timeout=300)
     assert done.returncode == 0, done.stderr
     assert Run.open(run).config.score.methods == ("attention", "dfim", "epistasis")
     for method in ("attention", "epistasis", "dfim"):
