@@ -118,8 +118,8 @@ class Score:
     max_examples: int = option(5000, "at most so many on each side, drawn by the seed; 0 = all", low=0)
     precision: str = option(
         "float32",
-        "of convolutions and linear layers behind attention on CUDA: float32, tf32 or bfloat16 (docs/methods.md: what "
-        "they cost in accuracy); attention, softmax and all on the CPU stay in float32",
+        "of the convolutions behind attention (deep): float32, tf32 (CUDA only) or bfloat16; docs/methods.md says what "
+        "they cost in accuracy; attention and all before it stay in float32",
         choices=("float32", "tf32", "bfloat16"),
     )
     shard_examples: int = option(

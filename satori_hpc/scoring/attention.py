@@ -10,6 +10,7 @@ from satori_hpc.errors import SatoriError
 from satori_hpc.models.satori import Satori
 from satori_hpc.scoring import kernel
 from satori_hpc.scoring.base import Batch, PairScores
+from satori_hpc.scoring.precision import exactly
 
 CPU_SLICE = 16  # the fastest: what a slice needs stays in the cache
 DEVICE_SLICE_BYTES = 1 << 30
@@ -62,6 +63,7 @@ class AttentionScorer:
             result += 32 * filters * cells + 80 * filters**2
         return letters + activations + attention + sites + result
 
+    @exactly
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> PairScores:
         """Score a slice; keys and targets play no part.

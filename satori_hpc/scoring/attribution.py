@@ -18,7 +18,7 @@ from satori_hpc.scoring import kernel
 from satori_hpc.scoring.attention import strength
 from satori_hpc.scoring.base import Batch, PairScores
 from satori_hpc.scoring.paths import Network, Rule, rules
-from satori_hpc.scoring.precision import precision
+from satori_hpc.scoring.precision import exactly
 
 CPU_SLICE = 8
 CPU_TOGETHER = 24  # nodes in flight behind attention: what they need stays in the cache
@@ -47,8 +47,7 @@ class AttributionScorer:
             raise SatoriError(f"sequences of {model.length} bp: distances beyond 32,767 bp cannot be stored")
         self.model = model
         self.settings = settings.attribution
-        self._precision = settings.precision
-        self._net = Network(model)
+        self._net = Network(model, trunk=settings.precision)
         self.device = self._net.device
         self.threshold = threshold.to(self.device)
 
@@ -70,6 +69,7 @@ class AttributionScorer:
         behind = (self.settings.steps + 1) * self._net.bytes_behind
         return first + attention + behind + 48 * filters * cells + 16 * pairs.count(filters)
 
+    @exactly
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> PairScores:
         """Score a slice."""
@@ -84,11 +84,13 @@ class AttributionScorer:
         value = strength(found.amax(dim=1, keepdim=True).gather(2, rows), cells)
         return kernel.pair_scores(value, cells, active=active, pool=self.model.pool)
 
+    @exactly
     @torch.inference_mode()
     def maps(self, batch: Batch) -> torch.Tensor:
         """Attributions of every attention value, float32 (B, heads, n, n)."""
         return self._maps(self.model.pooled(batch.tokens.to(self.device)), batch.targets, self.settings.steps)[0]
 
+    @exactly
     @torch.inference_mode()
     def estimate(self, batch: Batch) -> dict[str, float]:
         """Errors of a sample, relative to what they are errors of.
@@ -111,24 +113,23 @@ class AttributionScorer:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Attributions (B, heads, n, n), and how far what is explained rises from no attention to all, (B,)."""
         net, rule = self._net, Rule.of(self.settings.rule, steps)
-        with precision(self.device, self._precision):
-            values = pooled.transpose(1, 2).contiguous()
-            attention, value = net.attention(values)
-            read = attention @ value
-            end = net.mix(read)
-            start = net.mix_bias
-            around = net.residual(values)
-            weights = net.weights(targets, len(values))
-            together = max(1, CPU_TOGETHER // steps) if self.device.type == "cpu" else len(values)
-            of_mixed, rise = torch.empty_like(end), end.new_empty(len(end))
-            for first in range(0, len(values), together):
-                rows = slice(first, first + together)
-                of_mixed[rows], rise[rows] = self._behind(
-                    rule, start, end[rows], None if around is None else around[rows], weights[rows]
-                )
-            # Heads read values in proportion to the step: their ReLU lets the same ones through all the way.
-            of_read = net.mix_back(of_mixed) * (read > 0)
-            return (of_read @ value.transpose(-1, -2)).float().mul_(attention), rise
+        values = pooled.transpose(1, 2).contiguous()
+        attention, value = net.attention(values)
+        read = attention @ value
+        end = net.mix(read)
+        start = net.mix_bias
+        around = net.residual(values)
+        weights = net.weights(targets, len(values))
+        together = max(1, CPU_TOGETHER // steps) if self.device.type == "cpu" else len(values)
+        of_mixed, rise = torch.empty_like(end), end.new_empty(len(end))
+        for first in range(0, len(values), together):
+            rows = slice(first, first + together)
+            of_mixed[rows], rise[rows] = self._behind(
+                rule, start, end[rows], None if around is None else around[rows], weights[rows]
+            )
+        # Heads read values in proportion to the step: their ReLU lets the same ones through all the way.
+        of_read = net.mix_back(of_mixed) * (read > 0)
+        return (of_read @ value.transpose(-1, -2)).float().mul_(attention), rise
 
     def _behind(
         self,

@@ -18,7 +18,7 @@ from satori_hpc.scoring.base import Batch, PairScores
 from satori_hpc.scoring.letters import LetterAttributions
 from satori_hpc.scoring.mutants import Mutants
 from satori_hpc.scoring.paths import Network, Rule, rules
-from satori_hpc.scoring.precision import precision
+from satori_hpc.scoring.precision import exactly
 from satori_hpc.scoring.site_pairs import site_pair_scores
 from satori_hpc.scoring.sites import Sites
 
@@ -69,10 +69,9 @@ class DfimScorer:
         self.model = model
         self.settings = settings.dfim
         self._sites = settings.sites
-        self._precision = settings.precision
         self._seed = seed
         self._composition = composition
-        self._net = Network(model, dtype=dtype)
+        self._net = Network(model, dtype=dtype, trunk=settings.precision)
         self.device = self._net.device
         self.threshold = threshold.to(self.device)
         self._letters = LetterAttributions(self._net, rule_of(self.settings))
@@ -97,6 +96,7 @@ class DfimScorer:
         result = (8 + 4 * len(self.extras)) * pairs.count(model.filters)
         return letters + self._letters.bytes_needed + 64 * most**2 + 2 * result
 
+    @exactly
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> PairScores:
         """Score a slice."""
@@ -109,6 +109,7 @@ class DfimScorer:
             both["null"] = _larger_direction(self._maps(self._permuted(batch), found, self._letters))
         return site_pair_scores(_larger_direction(directed), found, max_distance=self._sites.max_distance, extras=both)
 
+    @exactly
     @torch.inference_mode()
     def maps(self, batch: Batch) -> tuple[Sites, torch.Tensor]:
         """The sites, and float32 (B, M, M): change at the target (second) when the source (first) is mutated.
@@ -118,29 +119,32 @@ class DfimScorer:
         found = self._find_sites(batch)
         return found, self._maps(batch, found, self._letters)
 
+    @exactly
     @torch.inference_mode()
     def map_sites(self, batch: Batch, found: Sites) -> torch.Tensor:
         """The same map of given sites, float32 (B, M, M)."""
         return self._maps(batch, found, self._letters)
 
+    @exactly
     @torch.inference_mode()
     def permuted_maps(self, batch: Batch) -> torch.Tensor:
         """The same of the sequences with their letters permuted, the sites where they were."""
         return self._maps(self._permuted(batch), self._find_sites(batch), self._letters)
 
+    @exactly
     @torch.inference_mode()
     def attributions(self, batch: Batch) -> torch.Tensor:
         """Attribution of every letter of the sequences, float32 (B, L), the mean over the baselines."""
         weights, found = self._weights(batch), []
-        with precision(self.device, self._precision):
-            for row in range(len(batch)):
-                only = slice(row, row + 1)
-                end = self._net.one_hot(batch.tokens[only].to(self.device))
-                starts = self._baselines(batch.keys[only], 1)
-                every = self._letters.of(starts, end.expand_as(starts), weights[only], end)
-                found.append(every.mean(dim=0))
+        for row in range(len(batch)):
+            only = slice(row, row + 1)
+            end = self._net.one_hot(batch.tokens[only].to(self.device))
+            starts = self._baselines(batch.keys[only], 1)
+            every = self._letters.of(starts, end.expand_as(starts), weights[only], end)
+            found.append(every.mean(dim=0))
         return torch.stack(found).float()
 
+    @exactly
     @torch.inference_mode()
     def estimate(self, batch: Batch) -> dict[str, float]:
         """Error of a sample: its maps against those of twice the steps, by root mean squares; nothing without steps."""
@@ -193,12 +197,11 @@ class DfimScorer:
     def _maps(self, batch: Batch, found: Sites, letters: LetterAttributions) -> torch.Tensor:
         most, weights = found.position.shape[1], self._weights(batch)
         out = torch.full((len(batch), most, most), torch.nan, device=self.device)
-        with precision(self.device, self._precision):
-            for row, used in enumerate(found.used.sum(dim=1).tolist()):
-                if used > 1:
-                    only = slice(row, row + 1)
-                    one = Batch(batch.tokens[only].to(self.device), batch.keys[only])
-                    out[row, :used, :used] = self._map(one, found.position[row, :used], weights[only], letters)
+        for row, used in enumerate(found.used.sum(dim=1).tolist()):
+            if used > 1:
+                only = slice(row, row + 1)
+                one = Batch(batch.tokens[only].to(self.device), batch.keys[only])
+                out[row, :used, :used] = self._map(one, found.position[row, :used], weights[only], letters)
         return out
 
     def _map(

@@ -100,23 +100,36 @@ def _steps(module: nn.Module, dtype: torch.dtype) -> list[Step]:
     return []
 
 
-def _mean_of_track(rule: Rule, values: torch.Tensor) -> tuple[torch.Tensor, Back]:
-    """(N, C, 1, n) -> (N, C)."""
-    cells = values.shape[-1]
-    return values.mean(
-        dim=(2, 3)
-    ), lambda multipliers: (multipliers / cells)[:, None, None, :].expand(-1, 1, cells, -1).permute(0, 3, 1, 2)
+def _to_track(dtype: torch.dtype) -> Step:
+    """(N, n, D) -> (N, D, 1, n) of another type, channels last in memory."""
+
+    def forward(rule: Rule, tokens: torch.Tensor) -> tuple[torch.Tensor, Back]:
+        track = tokens.to(dtype).transpose(1, 2).unsqueeze(2)
+        return track, lambda multipliers: multipliers.squeeze(2).transpose(1, 2).to(tokens.dtype)
+
+    return forward
 
 
-def _to_track(rule: Rule, tokens: torch.Tensor) -> tuple[torch.Tensor, Back]:
-    """(N, n, D) -> (N, D, 1, n), channels last in memory."""
-    return tokens.transpose(1, 2).unsqueeze(2), lambda multipliers: multipliers.squeeze(2).transpose(1, 2)
+def _mean_of_track(dtype: torch.dtype) -> Step:
+    """(N, C, 1, n) -> (N, C) of another type."""
+
+    def forward(rule: Rule, values: torch.Tensor) -> tuple[torch.Tensor, Back]:
+        cells = values.shape[-1]
+
+        def back(multipliers: torch.Tensor) -> torch.Tensor:
+            each = (multipliers / cells).to(values.dtype)
+            return each[:, None, None, :].expand(-1, 1, cells, -1).permute(0, 3, 1, 2)
+
+        return values.mean(dim=(2, 3), dtype=dtype), back
+
+    return forward
 
 
-def trunk(module: Trunk, dtype: torch.dtype) -> list[Step]:
-    """The steps from mixed heads (N, n, D) to the hidden vector."""
-    dilated = [_added(_steps(layer, dtype)) for layer in module.dilated]
-    return [_to_track, *_steps(module.blocks, dtype), *dilated, _mean_of_track, *_steps(module.head, dtype)]
+def trunk(module: Trunk, dtype: torch.dtype, *, inner: torch.dtype) -> list[Step]:
+    """The steps from mixed heads (N, n, D) to the hidden vector; `inner` is the type of the convolutions."""
+    dilated = [_added(_steps(layer, inner)) for layer in module.dilated]
+    track = [_to_track(inner), *_steps(module.blocks, inner), *dilated, _mean_of_track(dtype)]
+    return [*track, *_steps(module.head, dtype)]
 
 
 def reading(module: readout.Readout, dtype: torch.dtype) -> list[Step]:

@@ -14,6 +14,7 @@ from satori_hpc.scoring.paths.heads import Heads, Projection
 from satori_hpc.scoring.paths.recurrent import Lstm
 from satori_hpc.scoring.paths.rules import Rule
 from satori_hpc.scoring.paths.stem import Pooled
+from satori_hpc.scoring.precision import precision
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,15 @@ class Network:
     Args:
         model: in evaluation mode.
         dtype: to compute in; float64 for what others are compared with.
+        trunk: precision of the convolutions behind attention, as in [score]; float32 = as `dtype`.
     """
 
-    def __init__(self, model: Satori, *, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, model: Satori, *, dtype: torch.dtype = torch.float32, trunk: str = "float32") -> None:
         self.model = model
         self.dtype = dtype
         self.device = next(model.parameters()).device
         self.exp = model.config.activation == "exp"
+        self._products = "tf32" if trunk == "tf32" else "float32"  # what else there is, types tell
         with torch.no_grad():
             weight, bias = model.stem.folded(dtype)
         self._weight, self._bias = weight, bias
@@ -55,7 +58,7 @@ class Network:
         if isinstance(model.residual, torch.nn.Linear):
             self._around = model.residual.weight.detach().to(dtype)
         steps = (
-            behind.trunk(model.readout, dtype)
+            behind.trunk(model.readout, dtype, inner=torch.bfloat16 if trunk == "bfloat16" else dtype)
             if isinstance(model.readout, Trunk)
             else behind.reading(model.readout, dtype)
         )
@@ -181,7 +184,14 @@ class Network:
         values = mixed.clamp(min=0)
         if residual is not None:
             values = values + residual
-        return behind.chain(self._behind, rule, values)
+        with precision(self.device, self._products):
+            logits, back = behind.chain(self._behind, rule, values)
+
+        def back_with_precision(multipliers: torch.Tensor) -> torch.Tensor:
+            with precision(self.device, self._products):
+                return back(multipliers)
+
+        return logits, back_with_precision
 
     def weights(self, targets: torch.Tensor | None, count: int) -> torch.Tensor:
         """How much of each logit is explained, (count, C).
