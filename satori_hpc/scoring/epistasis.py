@@ -121,6 +121,10 @@ class EpistasisScorer:
         found, each = self._each_draw(batch)
         return found, each.mean(dim=1).float()
 
+    def map_sites(self, batch: Batch, found: Sites) -> torch.Tensor:
+        """E between given sites, of any overlap: float32 (B,M,M), as of `maps`."""
+        return self._each_draw(batch, found)[1].mean(dim=1).float()
+
     def estimate(self, batch: Batch) -> dict[str, float]:
         """ "letters": standard error of E from the number of mutations, relative to the size of E."""
         _, each = self._each_draw(batch)
@@ -133,8 +137,13 @@ class EpistasisScorer:
         return {"letters": float((error.mean() / size).sqrt())} if size > 0 else {}
 
     @torch.inference_mode()
-    def _each_draw(self, batch: Batch) -> tuple[Sites, torch.Tensor]:
-        """Sites, and E of each mutation, float64 (B,mutations,M,M)."""
+    def _each_draw(self, batch: Batch, given: Sites | None = None) -> tuple[Sites, torch.Tensor]:
+        """Sites, and E of each mutation, float64 (B,mutations,M,M).
+
+        Args:
+            batch: sequences.
+            given: their sites; None = the strongest.
+        """
         model, settings = self.model, self.settings
         if batch.targets is None and model.targets > 1:
             raise SatoriError("a multi-label network: which logits are explained must be told (targets of the batch)")
@@ -142,7 +151,7 @@ class EpistasisScorer:
         with precision(self.device, "float32"):
             pooled, activations = model.stem(tokens, activations=True)
             assert activations is not None
-            found = sites.strongest(
+            found = given or sites.strongest(
                 activations,
                 self.threshold,
                 padding=model.padding,
@@ -153,7 +162,8 @@ class EpistasisScorer:
             del activations
             number = settings.epistasis.mutations
             letters = draws.replacements(tokens, batch.keys, seed=self.seed, number=number)
-            shape = (len(tokens), number, self._most, self._most)
+            most = found.position.shape[1]
+            shape = (len(tokens), number, most, most)
             value = torch.full(shape, torch.nan, dtype=torch.float64, device=self.device)
             together = 1 if self.device.type == "cpu" else number
             positions = [row[there] for row, there in zip(found.position.cpu(), found.used.cpu(), strict=True)]
