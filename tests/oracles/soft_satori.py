@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from satori_hpc.models.blocks import Trunk
+from satori_hpc.models.readout import LegacyBatchReadout
 from satori_hpc.models.satori import Satori
 
 
@@ -60,7 +60,7 @@ class SoftSatori(nn.Module):
 
     def read_out(self, mixed: torch.Tensor) -> torch.Tensor:
         readout = self.model.readout
-        if self.model.config.readout == "legacy_batchnorm" and not isinstance(readout, Trunk):
+        if isinstance(readout, LegacyBatchReadout):  # in training it would go through float32
             return (mixed.sum(dim=1) - readout.running_mean) * torch.rsqrt(readout.running_variance + readout.eps)
         return readout(mixed)
 
