@@ -1,0 +1,160 @@
+"""Sequences per second of every scoring method on one device, SATORI-deep of the default sizes, in each precision.
+
+For each method: sequences per second, errors of lower precision against float32, and what 80,000 sequences would take
+on this device alone. For DFIM also captum's IntegratedGradients (50 nodes, a baseline of its own for every mutant) on
+the same device, and the share of the matrix peak, which is measured by the product of two square matrices. The
+network is not trained; its speed does not depend on that, the errors of lower precision do (the table names the
+weights used).
+
+    python -m benchmarks.scoring_device --device cuda
+    python -m benchmarks.scoring_device --device cpu --length 300 --sequences 1
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks import timing
+from benchmarks.dfim import COMPOSITION, SITES, _Margin, captum_map, even_sites
+from satori_hpc import memory, models, scoring
+from satori_hpc.config import Model, Score, Sites
+from satori_hpc.models.satori import Satori
+from satori_hpc.scoring.base import Batch
+from satori_hpc.scoring.precision import precision
+from satori_hpc.stores import atomic, checkpoint
+
+METHODS = ("attention", "attribution", "dfim", "epistasis")
+MANY = 80_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--length", type=int, default=600)
+    parser.add_argument("--sequences", type=int, default=8, help="per method; raw attention takes 64 times as many")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--checkpoint", type=Path, help="best.pt of a trained deep model; default: random weights")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    if options.device == "cpu":
+        timing.one_thread()
+        memory.keep_freed()
+    device = torch.device(options.device)
+    model = make(options, device)
+    lines = [
+        "| method | precision | sequences / s | hours for 80,000 | error against float32 | share of the matrix peak |",
+        "|---|---|---|---|---|---|",
+        *(line for method in METHODS for line in rows(method, model, options)),
+        captum_row(model, options),
+    ]
+    name = torch.cuda.get_device_name() if device.type == "cuda" else timing.processor()
+    weights = f"weights of {options.checkpoint.name}" if options.checkpoint else "random weights"
+    heading = f"# Scoring on {name}: SATORI-deep, {model.length} bp, at most {SITES} sites, {weights}"
+    text = "\n".join([heading, "", timing.made_with("torch", "captum"), "", *lines, ""])
+    atomic.write_text(options.out or Path(f"benchmarks/results/scoring_device_{options.device}.md"), text)
+    print(text)
+
+
+def make(options: argparse.Namespace, device: torch.device) -> Satori:
+    if options.checkpoint:
+        return checkpoint.load_model(options.checkpoint, device)[0]
+    torch.manual_seed(0)
+    config = Model(architecture="deep", conv_residual=True)
+    return models.build(config, length=options.length, targets=1, task="binary", entropy=0).eval().to(device)
+
+
+def batch_of(model: Satori, count: int) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.randint(0, 4, (count, model.length), dtype=torch.uint8, generator=generator)
+    return Batch(tokens, torch.stack((torch.zeros(count), torch.arange(count)), dim=1).long())
+
+
+def rows(method: str, model: Satori, options: argparse.Namespace) -> list[str]:
+    """A line for each precision."""
+    count = options.sequences * (64 if method == "attention" else 1)
+    batch, exact = batch_of(model, count), None
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        tracks = model.stem.activations(batch.tokens[:4].to(device)).transpose(0, 1).flatten(1)
+    threshold = tracks.float().quantile(0.99, dim=1)
+    lines = []
+    for name in ("float32", "tf32", "bfloat16") if device.type == "cuda" else ("float32", "bfloat16"):
+        if method == "attention" and name != "float32":
+            continue  # nothing lies behind it
+        settings = Score(precision=name, sites=Sites(max_sites=SITES, max_distance=0))
+        scorer = scoring.build(
+            method, model, threshold=threshold, settings=settings, seed=1, composition=np.asarray(COMPOSITION)
+        )
+
+        def work(scorer: scoring.PairScorer = scorer) -> torch.Tensor:
+            size = scorer.slice_size
+            parts = range(0, count, size)
+            found = [scorer(Batch(batch.tokens[i : i + size], batch.keys[i : i + size])).score for i in parts]
+            return torch.cat(found)
+
+        seconds, found = clock(work, options.rounds, device)
+        exact = found if exact is None else exact
+        there = ~exact.isnan()
+        error = float((found[there] - exact[there]).norm() / exact[there].norm())
+        told = "" if found is exact else f"{error:.2g}"
+        rate = count / seconds
+        share = f"{flops(work, device) / seconds / peak(device, name):.0%}"
+        lines.append(f"| {method} | {name} | {rate:.3g} | {MANY / rate / 3600:.3g} | {told} | {share} |")
+    return lines
+
+
+def captum_row(model: Satori, options: argparse.Namespace) -> str:
+    device = next(model.parameters()).device
+    plain, batch = _Margin(model).to(device), batch_of(model, 1)
+    on_device = Batch(batch.tokens.to(device), batch.keys.to(device))
+    places = even_sites(model, SITES)
+
+    def work() -> torch.Tensor:
+        return captum_map(plain, on_device, places, together=1)
+
+    seconds, _ = clock(work, options.rounds, device)
+    return f"| captum, one baseline, one mutation | float32 | {1 / seconds:.3g} | {MANY * seconds / 3600:.3g} | | |"
+
+
+def clock(work: Callable[[], torch.Tensor], rounds: int, device: torch.device) -> tuple[float, torch.Tensor]:
+    """Median seconds of a round after one that does not count, and what came out."""
+    found, seconds = work(), []
+    for _ in range(rounds):
+        wait(device)
+        began = time.perf_counter()
+        found = work()
+        wait(device)
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds), found
+
+
+def flops(work: Callable[[], torch.Tensor], device: torch.device) -> float:
+    """Operations of convolutions and matrix products in a round."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return float(counter.get_total_flops())
+
+
+def peak(device: torch.device, name: str) -> float:
+    """Operations per second of a large matrix product."""
+    size = 8192 if device.type == "cuda" else 2048
+    matrix = torch.randn(size, size, device=device)
+    with precision(device, name):
+        seconds, _ = clock(lambda: matrix @ matrix, 5, device)
+    return 2 * size**3 / seconds
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    main()
