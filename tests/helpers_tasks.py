@@ -13,6 +13,8 @@ from satori_hpc.config import Reduce
 from satori_hpc.core import rank_test
 from satori_hpc.run import Run
 from satori_hpc.stages import reduce as reduce_stage
+from satori_hpc.stages import reduce_block
+from satori_hpc.stages.statistic import cutoff_of
 from satori_hpc.stores import parts, scores
 from satori_hpc.world import Runtime
 
@@ -45,15 +47,20 @@ def peak_rss_bytes() -> int:
     return int(line.split()[1]) * 1024
 
 
-def peak_of_reduction(path: str, memory: int) -> None:
+def peak_of_reduction(path: str, memory: int, statistic: str = "background") -> None:
     """Print how far a reduction on one thread with so many bytes takes this process above what it held before."""
     store = scores.open_complete(Path(path))
-    rank_test.warm_up()
+    reduce_block.warm_up()
     before = peak_rss_bytes()
     resident = psutil.Process().memory_info().rss
     runtime = Runtime(threads=1, memory=resident + memory if memory else 0)
     reduce_stage.reduce_store(
-        store, Path(f"{path}.{memory}.parts"), settings=Reduce(), cutoff=store.mean_score(), runtime=runtime
+        store,
+        Path(f"{path}.{memory}.parts"),
+        settings=Reduce(),
+        cutoff=cutoff_of(Reduce(), statistic, store),
+        runtime=runtime,
+        statistic=statistic,
     )
     print(peak_rss_bytes() - before)
 

@@ -167,8 +167,10 @@ def _calibrate(columns: dict[str, np.ndarray], settings: Reduce) -> Null | None:
     if null is not None:
         # Never less strict than the test itself: a pair must do more than nothing, and more than most pairs do.
         level = empirical_null.neg_log10_p(effect, error, null)
-        columns["p"][family] = np.maximum(columns["p"][family], 10.0**-level)
-        columns["neg_log10_p"][family] = np.minimum(columns["neg_log10_p"][family], level)
+        p, log_p = columns["p"].copy(), columns["neg_log10_p"].copy()  # what Parquet gives may not be written to
+        p[family] = np.maximum(p[family], 10.0**-level)
+        log_p[family] = np.minimum(log_p[family], level)
+        columns |= {"p": p, "neg_log10_p": log_p}
     return null
 
 

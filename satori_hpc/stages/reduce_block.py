@@ -75,8 +75,8 @@ def memory_range(store: ScoreStore, statistic: str = BACKGROUND) -> tuple[int, i
     # A chunk of scores and one of distances: each decoded, as read, and as read without its checksum; sizes of the
     # distances. Then the sorted values of the two sides, and both merged.
     fixed = rows * store.chunk_pairs * (3 * 4 + 4 * 2) + 2 * 4 * total
-    if statistic == WITHIN:  # the middles of the rows, and their parts
-        fixed += 2 * store.partitions("foreground")[-1][1] * (4 + 3 * 8)
+    if statistic == WITHIN:  # the middles of the rows, their parts, and what reading these leaves behind
+        fixed += 4 * store.partitions("foreground")[-1][1] * (4 + 3 * 8)
     return fixed + needed_bytes(1, rows=total), fixed + needed_bytes(store.chunk_pairs, rows=total)
 
 

@@ -113,8 +113,8 @@ def load(folder: str, digest: str, lines: tuple[int, ...]) -> dict[str, np.ndarr
         ArtefactError: parts are missing or damaged.
     """
     found = parts.merge(folder_of(Path(folder)), digest=digest, rows=list(lines))
-    # Copies, for what Parquet gives may not be written to, which compiled loops take for another type.
-    return {name: values.copy() for name, values in found.items()}
+    # What Parquet gives may not be written to, which compiled loops would take for another type.
+    return {name: values if values.flags.writeable else values.copy() for name, values in found.items()}
 
 
 def load_middles(folder: str, digest: str, lines: tuple[int, ...]) -> Middles:

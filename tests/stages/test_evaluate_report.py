@@ -106,7 +106,10 @@ def test_figures_stand_side_by_side(restored):
     assert scores["curve"]["recall"][-1] == 1
     assert content["call_all"]["f1"] == pytest.approx(2 * (4 / 15) / (1 + 4 / 15))
     assert 0 <= content["cooccurrence"]["aupr"] <= 1
-    assert summary["attention"] == "4 called, precision 0.500, recall 0.500, F1 0.500, AUPR 0.633"
+    assert (
+        summary["attention"]
+        == "4 called, precision 0.500, recall 0.500, F1 0.500, AUPR 0.633 (background; by effect 0.633)"
+    )
     assert summary["base rate"] == pytest.approx(0.267)
     assert "every pair called" in summary
     assert "co-occurrence" in summary

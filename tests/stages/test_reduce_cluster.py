@@ -301,14 +301,15 @@ def test_a_damaged_shard_is_named_with_what_mends_it(run: Run) -> None:
             reduce_stage.reduce(run, Runtime(threads=1, cluster=kind))
 
 
-def peak(path: Path, memory: int) -> int:
-    code = f"from tests import helpers_tasks; helpers_tasks.peak_of_reduction({str(path)!r}, {memory})"
+def peak(path: Path, memory: int, statistic: str = "background") -> int:
+    call = f"peak_of_reduction({str(path)!r}, {memory}, {statistic!r})"
+    code = f"from tests import helpers_tasks; helpers_tasks.{call}"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     return int(done.stdout)
 
 
 def test_memory_is_bounded_by_the_setting_and_not_by_the_examples(tmp_path: Path) -> None:
-    peaks = {}
+    peaks, within = {}, {}
     for rows, bounds in ((30_000, [80 * MIB]), (120_000, [80 * MIB, 0])):
         rng = np.random.default_rng(rows)
         path = tmp_path / f"{rows}.zarr"
@@ -316,6 +317,9 @@ def test_memory_is_bounded_by_the_setting_and_not_by_the_examples(tmp_path: Path
         make_store(path, *sides, filters=16, shard_examples=1024, chunk_pairs=120)
         for memory in bounds:
             peaks[rows, memory] = peak(path, memory)
+        within[rows] = peak(path, 80 * MIB, "within-sequence")
     assert peaks[120_000, 80 * MIB] < 80 * MIB
     assert peaks[120_000, 80 * MIB] < peaks[30_000, 80 * MIB] + 20 * MIB
     assert peaks[120_000, 0] > 105 * MIB  # all of a block, 4 x 240,000 x 120 bytes, were there no bound
+    assert within[120_000] < 80 * MIB
+    assert within[120_000] < within[30_000] + 20 * MIB
