@@ -1,0 +1,280 @@
+"""Which score finds the pairs? Every method on simulated sets, with the published and the within-sequence statistic.
+
+python -m benchmarks.usefulness train --folder F [RUN ...]     make, train and name the filters of the runs
+python -m benchmarks.usefulness score --folder F [RUN ...]     score, reduce and evaluate; one JSON file for each run
+python -m benchmarks.usefulness table                          the table of all JSON files that are there
+
+What is finished stays, so each of them may be stopped and called again.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks import usefulness_table
+from satori_hpc.stores import atomic
+
+RESULTS = Path("benchmarks/results/usefulness")
+TABLE = Path("benchmarks/results/usefulness.md")
+READING = RESULTS / "reading.md"  # what the table shows, in words, written by hand
+STATISTICS = ("background", "within-sequence")
+
+COMMON = {
+    "prepare.simulated.length": "200",
+    "prepare.simulated.motif_information_min": "12",
+    "prepare.simulated.jaspar_similarity_max": "0.8",
+    "motifs.database_similarity_max": "0.8",
+    "model.width": "15",
+    # Exponential activations and a wide pooling make whole motifs of first-layer filters, few filters no duplicates.
+    "model.activation": "exp",
+    "model.pool": "8",
+    "motifs.threshold": "0.2",
+    "model.heads": "4",
+    "model.head_size": "16",
+    "model.mixing_size": "64",
+    "model.dropout": "0.1",
+    "model.attention_dropout": "0.1",
+    "train.learning_rate": "0.003",
+    "train.schedule": "onecycle",
+    "train.batch_size": "64",
+    "train.precision": "bfloat16",
+    "train.patience": "0",
+}
+ARCHITECTURES = {
+    "basic": {"model.architecture": "basic"},
+    "deep": {
+        "model.architecture": "deep",
+        "model.block_widths": "[64,64]",
+        "model.block_dropout": "0.1",
+        "model.dilations": "[2,4]",
+        "model.hidden": "64",
+        "model.conv_residual": "true",
+    },
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """One simulated set and the network trained on it."""
+
+    group: str
+    design: str
+    architecture: str
+    seed: int
+    tfs: int
+    pairs: int
+    examples: int
+    epochs: int
+    filters: int = 32
+    negative_tfs: str = "uniform"
+    changes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.group}-{self.architecture}-{self.seed}"
+
+    def settings(self) -> dict[str, str]:
+        """What differs from the defaults of run.toml."""
+        return {
+            "prepare.simulated.design": self.design,
+            "prepare.simulated.negative_tfs": self.negative_tfs,
+            "prepare.simulated.tfs": str(self.tfs),
+            "prepare.simulated.pairs": str(self.pairs),
+            "prepare.simulated.examples": str(self.examples),
+            "train.epochs": str(self.epochs),
+            "model.filters": str(self.filters),
+            **COMMON,
+            **ARCHITECTURES[self.architecture],
+            **self.changes,
+        }
+
+
+def _group(group: str, seeds: tuple[int, ...], architectures: tuple[str, ...], **values: Any) -> list[Trained]:
+    return [
+        Trained(group=group, architecture=architecture, seed=seed, **values)
+        for architecture in architectures
+        for seed in seeds
+    ]
+
+
+BOTH = ("deep", "basic")
+# Forty pairs are learned more slowly: a smaller learning rate, and less dropout because nothing is overfitted.
+LARGE = {
+    "train.learning_rate": "0.002",
+    "model.dropout": "0.05",
+    "model.attention_dropout": "0",
+    "model.block_dropout": "0.05",
+}
+RUNS = {
+    run.name: run
+    for run in (
+        *_group(
+            "large",
+            (1,),
+            ("deep",),
+            design="hard",
+            tfs=20,
+            pairs=40,
+            examples=60_000,
+            epochs=14,
+            filters=64,
+            changes=LARGE,
+        ),
+        *_group("hard", (1, 2, 3), BOTH, design="hard", tfs=12, pairs=15, examples=20_000, epochs=16),
+        *_group(
+            "published", (1, 2, 3), BOTH, design="published", tfs=20, pairs=40, examples=20_000, epochs=8, filters=48
+        ),
+    )
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """Methods that are scored together: what each is called in the table, and how many examples of each side."""
+
+    methods: dict[str, str]
+    examples: int
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+PASSES = {
+    "attention": Pass(methods={"attention": "attention", "attribution": "attribution"}, examples=400),
+    "legacy": Pass(methods={"dfim": "DFIM legacy"}, examples=100, settings={"score.dfim.legacy": "true"}),
+    "dfim": Pass(methods={"dfim": "DFIM"}, examples=100),
+    "few": Pass(methods={"epistasis": "epistasis, 100 examples"}, examples=100),
+    "epistasis": Pass(methods={"epistasis": "epistasis"}, examples=400),
+    "all": Pass(methods={"epistasis": "epistasis, all examples"}, examples=0),
+    "any": Pass(
+        methods={"epistasis": "epistasis, sites at any distance"},
+        examples=400,
+        settings={"score.sites.max_distance": "0"},
+    ),
+}
+USUAL = ("attention", "legacy", "dfim", "few", "epistasis")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("train", "score", "table"))
+    parser.add_argument("runs", nargs="*", help=f"of {', '.join(RUNS)}; default: all")
+    parser.add_argument("--folder", type=Path, default=Path("/tmp/usefulness"), help="where the runs are")
+    parser.add_argument("--passes", nargs="+", choices=tuple(PASSES), default=list(USUAL), help="which methods")
+    parser.add_argument("--threads", type=int, default=0)
+    options = parser.parse_args()
+    if options.what == "table":
+        atomic.write_text(TABLE, usefulness_table.text(usefulness_table.read(RESULTS), READING.read_text()))
+        return
+    for name in options.runs or RUNS:
+        run = RUNS[name]
+        if options.what == "train":
+            train(run, options.folder, threads=options.threads)
+        else:
+            for which in options.passes:
+                score(run, which, options.folder, threads=options.threads)
+
+
+def train(run: Trained, folder: Path, *, threads: int) -> None:
+    """Make the run directory and its network; the stages keep what is finished."""
+    path = folder / run.name
+    if not (path / "run.toml").exists():
+        _new(path, run.settings(), seed=run.seed)
+    for stage in ("prepare", "train", "motifs"):
+        _command(stage, path, *(() if stage == "prepare" else ("--threads", str(threads))))
+
+
+def score(run: Trained, which: str, folder: Path, *, threads: int) -> None:
+    """Score a trained run by one pass and add its figures to the JSON file of the run; skip what is in it."""
+    wanted = PASSES[which]
+    if set(wanted.methods.values()) <= set(_content(run, folder)["scores"]):
+        return
+    path = _copy(run, which, folder)
+    _command("score", path, "--threads", str(threads))
+    scored = json.loads((path / "provenance" / "score.json").read_text())["summary"]
+    found: dict[str, Any] = {
+        name: {"examples": wanted.examples, "settings": wanted.settings, "scored": scored[method]}
+        for method, name in wanted.methods.items()
+    }
+    baselines: dict[str, Any] = {}
+    for statistic in STATISTICS:
+        _command("reduce", path, "--statistic", statistic, "--threads", str(threads))
+        _command("evaluate", path)
+        evaluation = json.loads((path / "evaluation.json").read_text())
+        for method, name in wanted.methods.items():
+            found[name][statistic] = _without_curve(evaluation["methods"][method])
+            print(run.name, name, statistic, *(round(found[name][statistic][key], 3) for key in ("aupr", "f1")))
+        baselines = {key: evaluation[key] for key in ("truth", "call_all", "cooccurrence")}
+        baselines["cooccurrence"] = _without_curve(baselines["cooccurrence"])
+    content = _content(run, folder)  # read again: another process may have added its pass meanwhile
+    content.update(baselines)
+    content["scores"].update(found)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    atomic.write_text(RESULTS / f"{run.name}.json", json.dumps(content, indent=1) + "\n")
+
+
+def _content(run: Trained, folder: Path) -> dict[str, Any]:
+    target = RESULTS / f"{run.name}.json"
+    found: dict[str, Any] = json.loads(target.read_text()) if target.exists() else _about(run, folder / run.name)
+    return found
+
+
+def _without_curve(figures: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in figures.items() if key != "curve"}
+
+
+def _about(run: Trained, path: Path) -> dict[str, Any]:
+    def summary(stage: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((path / "provenance" / f"{stage}.json").read_text())["summary"]
+        return found
+
+    return {
+        "name": run.name,
+        "group": run.group,
+        "design": run.design,
+        "negative_tfs": run.negative_tfs,
+        "architecture": run.architecture,
+        "seed": run.seed,
+        "tfs": run.tfs,
+        "pairs": run.pairs,
+        "examples": run.examples,
+        "settings": run.settings(),
+        "train": summary("train"),
+        "motifs": summary("motifs"),
+        "scores": {},
+    }
+
+
+def _copy(run: Trained, which: str, folder: Path) -> Path:
+    """A run directory of its own for a pass: the trained run by hard links, and a run.toml that asks for its scores."""
+    wanted = PASSES[which]
+    path = folder / "scored" / run.name / which
+    done = path / "copied"
+    if done.exists():
+        return path
+    shutil.rmtree(path, ignore_errors=True)
+    methods = ", ".join(f'"{method}"' for method in wanted.methods)
+    settings = {"score.methods": f"[{methods}]", "score.max_examples": str(wanted.examples), **wanted.settings}
+    _new(path, {**run.settings(), **settings}, seed=run.seed)
+    for part in ("dataset.zarr", "truth", "checkpoints", "predictions.zarr", "motifs", "provenance"):
+        shutil.copytree(folder / run.name / part, path / part, copy_function=os.link)
+    done.touch()
+    return path
+
+
+def _new(path: Path, settings: dict[str, str], *, seed: int) -> None:
+    sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    _command("new", path, "--seed", str(seed), *sets)
+
+
+def _command(stage: str, path: Path, *options: str) -> None:
+    command = [sys.executable, "-m", "satori_hpc", stage, str(path), *options]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    main()
