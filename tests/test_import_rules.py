@@ -8,7 +8,20 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "satori_hpc"
-LEAVES = {"", "errors", "config", "config_change", "config_prepare", "config_score", "options", "log", "memory", "provenance", "world", "run"}
+LEAVES = {
+    "",
+    "errors",
+    "config",
+    "config_change",
+    "config_prepare",
+    "config_score",
+    "options",
+    "log",
+    "memory",
+    "provenance",
+    "world",
+    "run",
+}
 
 # Room -> rooms it may import besides itself and the leaves.
 MAY_IMPORT = {
