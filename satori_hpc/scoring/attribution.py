@@ -96,15 +96,15 @@ class AttributionScorer:
         """Errors of a sample, relative to what they are errors of.
 
         Returns:
-            completeness: the sum of all attributions against the rise of what is explained, the mean over sequences.
+            completeness: how far the sum of all attributions is from the rise of what is explained, relative to it.
             steps: attributions against those of twice the steps, by root mean squares.
         """
         pooled = self.model.pooled(batch.tokens.to(self.device))
         found, rise = self._maps(pooled, batch.targets, self.settings.steps)
         finer, _ = self._maps(pooled, batch.targets, 2 * self.settings.steps)
-        gap = (found.sum(dim=(1, 2, 3)) - rise).abs() / rise.abs().clamp(min=rules.TINY)
+        gap = (found.sum(dim=(1, 2, 3)) - rise).abs()
         return {
-            "completeness": float(gap.mean()),
+            "completeness": float(gap.sum() / rise.abs().sum().clamp(min=rules.TINY)),
             "steps": float((found - finer).norm() / finer.norm().clamp(min=rules.TINY)),
         }
 
