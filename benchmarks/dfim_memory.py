@@ -71,7 +71,7 @@ def main() -> None:
 def call(*arguments: object) -> str:
     """Run a command of satori-hpc; what it prints."""
     command = [sys.executable, "-m", "satori_hpc", *map(str, arguments)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ class LetterAttributions:
     def bytes_needed(self) -> int:
         """Working memory: an upper bound."""
         largest = max(len(part.nodes) for part in self._parts)
-        return (self._together * largest + 2 * largest) * self._net.bytes_per_node
+        # A path that others are like is held meanwhile, up to its queries, keys and values.
+        return largest * (self._together * self._net.bytes_per_node + self._net.bytes_of_tokens)
 
     @property
     def _together(self) -> int:

@@ -75,15 +75,20 @@ class Network:
         return self._weight.element_size() * self.model.cells * values
 
     @property
+    def bytes_of_tokens(self) -> int:
+        """What `tokens` makes and holds, per node: an upper bound."""
+        model, config = self.model, self.model.config
+        values = config.filters * (2 * model.pool + 4) + 6 * config.heads * config.head_size
+        if config.recurrent:
+            values += 2 * config.recurrent_layers * 24 * config.recurrent_size
+        return self._weight.element_size() * model.cells * values
+
+    @property
     def bytes_per_node(self) -> int:
         """Working memory of a path and the way back, per node: an upper bound."""
         model, config = self.model, self.model.config
-        size = config.heads * config.head_size
-        tokens = 3 * config.filters * model.pool + 8 * config.filters + 14 * size
-        if config.recurrent:
-            tokens += 2 * config.recurrent_layers * 24 * config.recurrent_size
-        attention = 9 * config.heads * model.cells
-        return self._weight.element_size() * model.cells * (tokens + attention) + self.bytes_behind
+        values = 4 * config.filters + 8 * config.heads * config.head_size + 9 * config.heads * model.cells
+        return self.bytes_of_tokens + self._weight.element_size() * model.cells * values + self.bytes_behind
 
     def one_hot(self, tokens: torch.Tensor) -> torch.Tensor:
         """uint8 codes (B, L) -> (B, 4, L); unknown letters are zero columns."""
