@@ -143,18 +143,23 @@ class Pass:
     settings: dict[str, str] = field(default_factory=dict)
 
 
+ANY = {"score.sites.max_distance": "0"}
 PASSES = {
     "attention": Pass(methods={"attention": "attention", "attribution": "attribution"}, examples=400),
     "legacy": Pass(methods={"dfim": "DFIM legacy"}, examples=100, settings={"score.dfim.legacy": "true"}),
     "dfim": Pass(methods={"dfim": "DFIM"}, examples=100),
+    "legacy-400": Pass(
+        methods={"dfim": "DFIM legacy, 400 examples"}, examples=400, settings={"score.dfim.legacy": "true"}
+    ),
+    "dfim-400": Pass(methods={"dfim": "DFIM, 400 examples"}, examples=400),
     "few": Pass(methods={"epistasis": "epistasis, 100 examples"}, examples=100),
     "epistasis": Pass(methods={"epistasis": "epistasis"}, examples=400),
-    "all": Pass(methods={"epistasis": "epistasis, all examples"}, examples=0),
-    "any": Pass(
-        methods={"epistasis": "epistasis, sites at any distance"},
-        examples=400,
-        settings={"score.sites.max_distance": "0"},
+    "attention-many": Pass(
+        methods={"attention": "attention, 1500 examples", "attribution": "attribution, 1500 examples"}, examples=1500
     ),
+    "any": Pass(methods={"epistasis": "epistasis, sites at any distance"}, examples=400, settings=ANY),
+    "many": Pass(methods={"epistasis": "epistasis, 1500 examples"}, examples=1500),
+    "many-any": Pass(methods={"epistasis": "epistasis, any distance, 1500 examples"}, examples=1500, settings=ANY),
 }
 USUAL = ("attention", "legacy", "dfim", "few", "epistasis")
 

@@ -12,13 +12,18 @@ Content = dict[str, Any]
 
 ORDER = (
     "attention",
+    "attention, 1500 examples",
     "attribution",
+    "attribution, 1500 examples",
     "DFIM legacy",
+    "DFIM legacy, 400 examples",
     "DFIM",
+    "DFIM, 400 examples",
     "epistasis, 100 examples",
     "epistasis",
-    "epistasis, all examples",
+    "epistasis, 1500 examples",
     "epistasis, sites at any distance",
+    "epistasis, any distance, 1500 examples",
 )
 GROUPS = ("large", "hard", "published")
 COLUMNS = (
