@@ -179,6 +179,12 @@ class Reduce:
         "theoretical = any effect above none, which with thousands of sequences calls the smallest side effect",
         choices=("empirical", "theoretical"),
     )
+    max_distance: int = option(
+        60,
+        "within-sequence: only scores of sites at most so many bp apart are tested; the others serve for comparison; "
+        "0 = any distance",
+        low=0,
+    )
     alpha: float = option(0.05, "an interaction is called at or below this q-value", low=0, high=1)
     bedpe_interactions: int = option(1000, "strongest called interactions whose instances are written as BEDPE", low=0)
     bedpe_instances: int = option(10, "strongest instances of each of them", low=1)

@@ -16,7 +16,10 @@ class Sites:
         24, "sites per sequence, the strongest, none overlapping: what a sequence costs follows from it", low=2
     )
     max_distance: int = option(
-        60, "sites further apart than this many bp (start to start) are no pair; 0 = any distance", low=0
+        0,
+        "sites further apart than this many bp (start to start) are no pair, which saves epistasis much work; 0 = any "
+        "distance: then far pairs show what close ones must exceed (reduce.max_distance)",
+        low=0,
     )
     filters: str = option(
         "strongest",

@@ -57,7 +57,7 @@ def peak_of_reduction(path: str, memory: int, statistic: str = "background") -> 
     reduce_stage.reduce_store(
         store,
         Path(f"{path}.{memory}.parts"),
-        settings=Reduce(),
+        settings=Reduce(max_distance=0),
         cutoff=cutoff_of(Reduce(), statistic, store),
         runtime=runtime,
         statistic=statistic,

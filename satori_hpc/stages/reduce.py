@@ -98,6 +98,7 @@ def reduce_store(
         drop_values=settings.cutoff_rule == "value",
         min_examples=settings.min_examples,
         legacy=settings.legacy,
+        max_distance=settings.max_distance if statistic == WITHIN else 0,
     )
     digest = hashlib.sha256(json.dumps([store.digest(), dataclasses.asdict(rules)]).encode()).hexdigest()
     rows = [last - first for first, last in reduce_block.blocks(store)]

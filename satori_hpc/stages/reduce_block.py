@@ -33,6 +33,7 @@ class Rules:
         drop_values: whether values below the cut-off are dropped, and not only pairs that never reach it.
         min_examples: values that each side needs, or where the background is not tested, the foreground.
         legacy: as SATORI 1 did.
+        max_distance: values of sites further apart, bp, are dropped after they have served for comparison; 0 = none.
     """
 
     statistic: str = BACKGROUND
@@ -40,6 +41,7 @@ class Rules:
     drop_values: bool
     min_examples: int
     legacy: bool
+    max_distance: int = 0
 
     @property
     def least(self) -> float:
@@ -128,7 +130,7 @@ def test_block(store: ScoreStore, block: int, *, rules: Rules, memory: int, rows
     while done < last - first:
         width = min(width, last - first - done)
         columns = Columns(width, rows=values, first=done, least=rules.least, memory=memory, buffer=space.values)
-        _gather(store, block, columns=columns, rows=rows, least=rules.least, space=space)
+        _gather(store, block, columns=columns, rows=rows, rules=rules, space=space)
         found.append(_judge(columns, rules, rows))
         done += columns.width
         width = columns.width  # where the memory was full once, it would be again
@@ -141,21 +143,24 @@ def release() -> None:
     _spare.clear()
 
 
-def _gather(store: ScoreStore, block: int, *, columns: Columns, rows: Rows, least: float, space: _Space) -> None:
+def _gather(store: ScoreStore, block: int, *, columns: Columns, rows: Rows, rules: Rules, space: _Space) -> None:
     for side, group in enumerate(GROUPS):
         score, distance = space.score[: store.shard_rows(group)], space.distance[: store.shard_rows(group)]
         for partition, (begin, end) in enumerate(store.partitions(group)):
             with store.shard(group, "score", partition) as shard:
                 shard.read(block, score)
-            there = score[: end - begin]
+            there, apart = score[: end - begin], distance[: end - begin]
+            if group == "foreground" or rules.max_distance:
+                with store.shard(group, "distance", partition) as shard:
+                    shard.read(block, distance)
+            if rules.max_distance:
+                there[np.abs(apart) > rules.max_distance] = np.nan
             if group == "background":
                 columns.add(side, there)
                 continue
-            with store.shard(group, "distance", partition) as shard:
-                shard.read(block, distance)
-            columns.add(side, there, distance[: end - begin])
+            columns.add(side, there, apart)
             if isinstance(rows, Middles):
-                contrasts.subtract(there, Middles(*(values[begin:end] for values in rows)), least=least)
+                contrasts.subtract(there, Middles(*(values[begin:end] for values in rows)), least=rules.least)
                 columns.add(CONTRASTS, there, least=-np.inf)
 
 

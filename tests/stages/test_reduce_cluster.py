@@ -269,7 +269,7 @@ def test_other_scores_or_settings_start_the_parts_anew(run: Run, tmp_path: Path)
 
     def count(change: dict[str, object], cutoff: float = 0.5) -> int:
         seen.clear()
-        settings = reduce_stage.Reduce(**change)  # type: ignore[arg-type]
+        settings = reduce_stage.Reduce(**{"max_distance": 0, **change})  # type: ignore[arg-type]
         reduce_stage.reduce_store(store, folder, settings=settings, cutoff=cutoff, runtime=Runtime(threads=1))
         return len(seen)
 
