@@ -101,10 +101,11 @@ def test_gradients_are_those_of_autograd(name, kind):
 @pytest.mark.parametrize("name", MODELS)
 def test_secants_are_complete(name, steps):
     model = network(**MODELS[name])
-    for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
-        found, explained = multipliers(model, Rule.of("secant", steps), dtype=dtype)
-        rise = explained[-1] - explained[0]
-        error = (found.sum(dim=(1, 2)) - rise).abs() / found.abs().sum(dim=(1, 2))
+    exact, explained = multipliers(model, Rule.of("secant", steps))
+    rise = explained[-1] - explained[0]  # in float32 it would hold the rounding of two logits far above it
+    found, _ = multipliers(model, Rule.of("secant", steps), dtype=torch.float32)
+    for attributed, tolerance in ((exact, 1e-10), (found.double(), 1e-6)):
+        error = (attributed.sum(dim=(1, 2)) - rise).abs() / attributed.abs().sum(dim=(1, 2))
         assert float(error.max()) < tolerance
 
 
