@@ -76,10 +76,15 @@ def trained(options: argparse.Namespace) -> tuple[Satori, Batch, torch.Tensor]:
     config = Config(
         prepare=Prepare(
             source="simulated",
-            simulated=Simulated(design="hard", examples=12_000, tfs=12, pairs=15, jaspar_similarity_max=0.8),
+            simulated=Simulated(examples=12_000),
         ),
         model=Model(architecture=options.architecture, conv_residual=options.architecture == "deep" or None),
-        train=Train(epochs=4 if options.architecture == "basic" else 2, learning_rate=2e-3, batch_size=64),
+        train=Train(
+            epochs=16 if options.architecture == "basic" else 6,
+            schedule="onecycle",
+            learning_rate=2e-3,
+            batch_size=64,
+        ),
     )
     run = Run.open(path) if (path / "run.toml").exists() else new.new(path, config=config)
     for stage in ("prepare", "train", "motifs"):
@@ -118,7 +123,7 @@ def scorer(
     return DfimScorer(model, threshold, settings=score, seed=1, composition=COMPOSITION, dtype=dtype)
 
 
-class _Margin(torch.nn.Module):
+class Margin(torch.nn.Module):
     def __init__(self, model: Satori) -> None:
         super().__init__()
         self.soft = SoftSatori(model, dtype=torch.float32)
@@ -128,7 +133,7 @@ class _Margin(torch.nn.Module):
         return logits
 
 
-def captum_map(model: _Margin, batch: Batch, places: torch.Tensor, *, together: int) -> torch.Tensor:
+def captum_map(model: Margin, batch: Batch, places: torch.Tensor, *, together: int) -> torch.Tensor:
     """FIS of one sequence as SATORI 1 computes it."""
     plain, count = model.soft.model, len(places)
     tokens, keys = batch.tokens, batch.keys
@@ -152,7 +157,7 @@ def captum_map(model: _Margin, batch: Batch, places: torch.Tensor, *, together: 
 
 def times(model: Satori, batch: Batch, threshold: torch.Tensor, options: argparse.Namespace) -> list[str]:
     """The table of times."""
-    plain, places, found = _Margin(model), even_sites(model, SITES), found_sites(model, SITES)
+    plain, places, found = Margin(model), even_sites(model, SITES), found_sites(model, SITES)
     count = options.sequences
     legacy = scorer(model, threshold, legacy=True)
     secants = {steps: scorer(model, threshold, steps=steps) for steps in (4, 8, 12, 16)}

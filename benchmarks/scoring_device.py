@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from benchmarks import timing
-from benchmarks.dfim import COMPOSITION, SITES, _Margin, captum_map, even_sites
+from benchmarks.dfim import COMPOSITION, SITES, Margin, captum_map, even_sites
 from satori_hpc import memory, models, scoring
 from satori_hpc.config import Model, Score, Sites
 from satori_hpc.models.satori import Satori
@@ -110,7 +110,7 @@ def rows(method: str, model: Satori, options: argparse.Namespace) -> list[str]:
 
 def captum_row(model: Satori, options: argparse.Namespace) -> str:
     device = next(model.parameters()).device
-    plain, batch = _Margin(model).to(device), batch_of(model, 1)
+    plain, batch = Margin(model).to(device), batch_of(model, 1)
     on_device = Batch(batch.tokens.to(device), batch.keys.to(device))
     places = even_sites(model, SITES)
 

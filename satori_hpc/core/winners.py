@@ -25,16 +25,66 @@ def route(
         out: (R, n, pool, F), filled: the sum over segments of multiplier * length of the part of the segment on which
             the position is the largest.
     """
-    _compiled()(start, end, multipliers, nodes, floor, out)
+    _compiled(_route)(start, end, multipliers, nodes, floor, out)
+
+
+def pick(
+    start: np.ndarray,
+    end: np.ndarray,
+    multipliers: np.ndarray,
+    *,
+    nodes: np.ndarray,
+    weights: np.ndarray,
+    floor: bool,
+    out: np.ndarray,
+) -> None:
+    """Pass multipliers of a cell's maximum on to the position that is the largest at each node.
+
+    Args:
+        start, end, floor: as for `route`.
+        multipliers: (N, R, n, F), of the maximum at each node.
+        nodes, weights: (N,), places on the path and weights, of the type of the values.
+        out: (R, n, pool, F), filled: the weighted sum over nodes.
+    """
+    _compiled(_pick)(start, end, multipliers, nodes, weights, floor, out)
 
 
 @functools.cache
-def _compiled() -> Callable[..., None]:
+def _compiled(loops: Callable[..., None]) -> Callable[..., None]:
     """The loops, compiled once per process; not cached on disk: installations may be read-only."""
     import numba
 
-    compiled: Callable[..., None] = numba.njit(nogil=True, error_model="numpy")(_route)
+    compiled: Callable[..., None] = numba.njit(nogil=True, error_model="numpy")(loops)
     return compiled
+
+
+def _pick(start: Any, end: Any, multipliers: Any, nodes: Any, weights: Any, floor: bool, out: Any) -> None:
+    paths, cells, pool, filters = end.shape
+    top = np.empty(filters, end.dtype)
+    place_of_top = np.empty(filters, np.int32)
+    none, all_ = end.dtype.type(0), end.dtype.type(1)
+    lowest = none if floor else -end.dtype.type(np.inf)
+    for path in range(paths):
+        begin = start[path if len(start) > 1 else 0]
+        for cell in range(cells):
+            out[path, cell] = none
+            for node in range(len(nodes)):
+                after, weight = nodes[node], weights[node]
+                before = all_ - after
+                top[:] = lowest
+                place_of_top[:] = -1
+                for place in range(pool):
+                    first, last = begin[cell, place], end[path, cell, place]
+                    for f in range(filters):
+                        value = first[f] * before + last[f] * after
+                        larger = value > top[f]
+                        top[f] = value if larger else top[f]
+                        place_of_top[f] = place if larger else place_of_top[f]
+                values = multipliers[node, path, cell]
+                for place in range(pool):
+                    total = out[path, cell, place]
+                    for f in range(filters):
+                        total[f] += weight * values[f] if place_of_top[f] == place else none
 
 
 def _route(start: Any, end: Any, multipliers: Any, nodes: Any, floor: bool, out: Any) -> None:

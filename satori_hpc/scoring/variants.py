@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from satori_hpc.models.satori import Satori
 from satori_hpc.scoring import regions
 from satori_hpc.scoring.precision import precision
+from satori_hpc.scoring.product import Product
 
 SCORES_IN_CACHE = 3 << 17
 CELLS_ON_CPU = 1200  # enough that convolutions behind attention are worth the laying out of their weights
@@ -56,8 +57,9 @@ class Variants:
             # Queries are scaled here, once, instead of the scores.
             scale = torch.ones_like(model.attention.project.bias)
             scale[: config.heads * config.head_size] = 1 / math.sqrt(config.head_size)
-            self.project = model.attention.project.weight * scale[:, None]
-            self.project_bias = model.attention.project.bias * scale
+            project = model.attention.project
+            self.project = Product(project.weight * scale[:, None], project.bias * scale)
+            self.mix = Product(model.attention.mix.weight, model.attention.mix.bias)
 
     @property
     def at_once(self) -> int:
@@ -152,8 +154,7 @@ class Variants:
         by_cell = read.view(config.heads, count, cells, config.head_size).permute(1, 2, 0, 3)
         activated = torch.clamp(by_cell, min=0, out=rooms.activated(count))
         with precision(self.device, self.trunk):
-            mix = model.attention.mix
-            mixed = F.linear(activated.flatten(2), mix.weight, mix.bias).relu_()
+            mixed = self.mix(activated.flatten(2)).relu_()
             if table.residual is not None:
                 mixed = mixed + table.residual.index_select(0, rows).view(count, cells, -1)
             logits: torch.Tensor = model.output(model.readout(mixed)).float()
@@ -175,8 +176,7 @@ class Variants:
     def _heads(self, tokens: torch.Tensor) -> torch.Tensor:
         """Query, key and value (3,h,R,d) of tokens (R,size)."""
         config = self.model.config
-        projected = F.linear(tokens, self.project, self.project_bias)
-        by_row = projected.unflatten(1, (3, config.heads, config.head_size))
+        by_row = self.project(tokens).unflatten(1, (3, config.heads, config.head_size))
         return by_row.permute(1, 2, 0, 3).contiguous()
 
 

@@ -166,3 +166,30 @@ def test_compiled_routing_equals_that_of_tensors(pool, floor):
     rise = (torch.where(high > low, high - low, 0) * (end - start)).sum(2)
     top = [values.amax(2).clamp(min=0) if floor else values.amax(2) for values in (start, end)]
     torch.testing.assert_close(rise, top[1] - top[0])
+
+
+@pytest.mark.parametrize("floor", [True, False])
+def test_compiled_picking_equals_that_of_tensors(floor):
+    generator = torch.Generator().manual_seed(3)
+    start, end = (torch.randn(2, 5, 4, 40, generator=generator) for _ in range(2))
+    multipliers = torch.randn(3, 2, 5, 40, generator=generator)
+    nodes, weights = (0.1, 0.5, 0.9), (0.3, 0.5, 0.2)
+    for begin in (start, start[:1]):  # a start of its own for each path, or one for all
+        out = torch.full_like(end, 7.0)
+        winners.pick(
+            *(each.numpy() for each in (begin, end, multipliers)),
+            nodes=np.array(nodes, np.float32),
+            weights=np.array(weights, np.float32),
+            floor=floor,
+            out=out.numpy(),
+        )
+        expected = stem.picked(begin.expand_as(end), end, multipliers, nodes=nodes, weights=weights, floor=floor)
+        torch.testing.assert_close(out, expected)
+        assert (out != 0).any()
+
+
+def test_of_equal_positions_the_first_is_picked():
+    even, out = np.ones((1, 1, 3, 2), np.float32), np.empty((1, 1, 3, 2), np.float32)
+    one = np.ones(1, np.float32)
+    winners.pick(even, even, np.ones((1, 1, 1, 2), np.float32), nodes=one, weights=one, floor=True, out=out)
+    assert out[0, 0].tolist() == [[1, 1], [0, 0], [0, 0]]

@@ -11,6 +11,7 @@ from satori_hpc.models import readout
 from satori_hpc.models.blocks import Block, Trunk
 from satori_hpc.scoring.paths import rules
 from satori_hpc.scoring.paths.rules import Rule
+from satori_hpc.scoring.product import Product
 
 Back = Callable[[torch.Tensor], torch.Tensor]
 Step = Callable[[Rule, torch.Tensor], tuple[torch.Tensor, Back]]  # values of nodes -> values, the way back
@@ -38,8 +39,8 @@ def relu(rule: Rule, values: torch.Tensor) -> tuple[torch.Tensor, Back]:
 def linear(layer: nn.Linear, dtype: torch.dtype) -> Step:
     weight = layer.weight.detach().to(dtype)
     bias = None if layer.bias is None else layer.bias.detach().to(dtype)
-    back_weight = weight.T.contiguous()
-    return lambda rule, values: (F.linear(values, weight, bias), lambda m: F.linear(m, back_weight))
+    forward, back = Product(weight, bias), Product(weight.T)
+    return lambda rule, values: (forward(values), back)
 
 
 def convolution(layer: nn.Conv2d, dtype: torch.dtype) -> Step:

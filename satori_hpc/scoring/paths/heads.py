@@ -7,6 +7,7 @@ import torch
 from satori_hpc.models.attention import Attention
 from satori_hpc.scoring.paths import rules
 from satori_hpc.scoring.paths.rules import Rule
+from satori_hpc.scoring.product import Product
 
 
 class Projection:
@@ -19,20 +20,18 @@ class Projection:
 
     def __init__(self, attention: Attention, dtype: torch.dtype) -> None:
         self.heads, self.size = attention.heads, attention.head_size
-        self._weight = attention.project.weight.detach().to(dtype)
-        self._bias = attention.project.bias.detach().to(dtype)
-        self._back = self._weight.T.contiguous()
+        weight, bias = attention.project.weight.detach().to(dtype), attention.project.bias.detach().to(dtype)
+        self._forward, self._back = Product(weight, bias), Product(weight.T)
 
     def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
         """(..., n, inputs) -> (3, ..., heads, n, size), contiguous."""
-        projected = torch.nn.functional.linear(tokens, self._weight, self._bias)
-        split = projected.unflatten(-1, (3, self.heads, self.size))
+        split = self._forward(tokens).unflatten(-1, (3, self.heads, self.size))
         return split.movedim(-3, 0).transpose(-2, -3).contiguous()
 
     def back(self, multipliers: torch.Tensor) -> torch.Tensor:
         """Multipliers (3, ..., heads, n, size) of queries, keys and values -> of tokens (..., n, inputs)."""
         joined = multipliers.transpose(-2, -3).movedim(0, -3).flatten(-3)
-        return torch.nn.functional.linear(joined, self._back)
+        return self._back(joined)
 
 
 class Heads:
@@ -51,8 +50,8 @@ class Heads:
         self._query, self._key, self._value = projected
         self._scale = 1 / math.sqrt(projected.shape[-1])
         scores = (self._query * self._scale) @ self._key.transpose(-1, -2)
-        self._logs = torch.log_softmax(scores, dim=-1)
-        self._weights = self._logs.exp()
+        self._weights = torch.softmax(scores, dim=-1)
+        self._logs = torch.log_softmax(scores, dim=-1) if rule.secant else self._weights
         self.read = self._weights @ self._value
 
     def back(self, multipliers: torch.Tensor) -> torch.Tensor:

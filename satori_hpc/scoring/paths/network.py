@@ -15,6 +15,7 @@ from satori_hpc.scoring.paths.recurrent import Lstm
 from satori_hpc.scoring.paths.rules import Rule
 from satori_hpc.scoring.paths.stem import Pooled
 from satori_hpc.scoring.precision import precision
+from satori_hpc.scoring.product import Product
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,14 @@ class Network:
         self._weight, self._bias = weight, bias
         self._lstm = None if model.recurrent is None else Lstm(model.recurrent.lstm, dtype)
         self.projection = Projection(model.attention, dtype)
-        self._mix_weight = model.attention.mix.weight.detach().to(dtype)
-        self.mix_bias = model.attention.mix.bias.detach().to(dtype)
-        self._around: torch.Tensor | None = None
+        weight, self.mix_bias = (
+            each.detach().to(dtype) for each in (model.attention.mix.weight, model.attention.mix.bias)
+        )
+        self._mix, self._mix_back = Product(weight, self.mix_bias), Product(weight.T)
+        self._around: tuple[Product, Product] | None = None
         if isinstance(model.residual, torch.nn.Linear):
-            self._around = model.residual.weight.detach().to(dtype)
+            weight = model.residual.weight.detach().to(dtype)
+            self._around = Product(weight), Product(weight.T)
         steps = (
             behind.trunk(model.readout, dtype, inner=torch.bfloat16 if trunk == "bfloat16" else dtype)
             if isinstance(model.readout, Trunk)
@@ -160,24 +164,24 @@ class Network:
 
     def mix(self, read: torch.Tensor) -> torch.Tensor:
         """What heads read (N, heads, n, size) -> mixed heads before their activation (N, n, D)."""
-        return F.linear(read.transpose(1, 2).flatten(2).clamp(min=0), self._mix_weight, self.mix_bias)
+        return self._mix(read.transpose(1, 2).flatten(2).clamp(min=0))
 
     def mix_back(self, multipliers: torch.Tensor) -> torch.Tensor:
         """Multipliers (N, n, D) of mixed heads -> of activated heads (N, heads, n, size)."""
         heads = self.projection.heads
-        return F.linear(multipliers, self._mix_weight.T).unflatten(2, (heads, -1)).transpose(1, 2)
+        return self._mix_back(multipliers).unflatten(2, (heads, -1)).transpose(1, 2)
 
     def residual(self, pooled: torch.Tensor) -> torch.Tensor | None:
         """The way of pooled activations (N * R, n, F) around attention, (N * R, n, D); None if there is none."""
         if self.model.residual is None:
             return None
-        return pooled if self._around is None else F.linear(pooled, self._around)
+        return pooled if self._around is None else self._around[0](pooled)
 
     def residual_back(self, multipliers: torch.Tensor) -> torch.Tensor | None:
         """Multipliers (S * R, n, D) of what goes around attention -> (S * R, n, F); None if nothing does."""
         if self.model.residual is None:
             return None
-        return multipliers if self._around is None else F.linear(multipliers, self._around.T)
+        return multipliers if self._around is None else self._around[1](multipliers)
 
     def behind(
         self, rule: Rule, mixed: torch.Tensor, residual: torch.Tensor | None

@@ -5,6 +5,7 @@ from torch import nn
 
 from satori_hpc.scoring.paths import rules
 from satori_hpc.scoring.paths.rules import Rule
+from satori_hpc.scoring.product import Product
 
 
 class Lstm:
@@ -59,14 +60,14 @@ class _Direction:
         suffix = f"l{layer}" + ("_reverse" if reverse else "")
         self.reverse = reverse
         self.size = lstm.hidden_size
-        self.input = getattr(lstm, f"weight_ih_{suffix}").detach().to(dtype)
+        weight = getattr(lstm, f"weight_ih_{suffix}").detach().to(dtype)
         self.hidden = getattr(lstm, f"weight_hh_{suffix}").detach().to(dtype)
         biases = (getattr(lstm, f"bias_{which}_{suffix}").detach().to(dtype) for which in ("ih", "hh"))
-        self.bias = sum(biases, torch.zeros((), dtype=dtype))
+        self.project, self.project_back = Product(weight, sum(biases, torch.zeros((), dtype=dtype))), Product(weight.T)
 
     def forward(self, tokens: torch.Tensor) -> _States:
         steps, size = tokens.shape[1], self.size
-        projected = torch.nn.functional.linear(tokens, self.input, self.bias).transpose(0, 1)
+        projected = self.project(tokens).transpose(0, 1)
         projected = projected.flip(0) if self.reverse else projected
         saved = _States(steps, tokens, size)
         hidden = tokens.new_zeros(len(tokens), size)
@@ -120,4 +121,4 @@ class _Direction:
             carried_hidden = of_gate @ self.hidden
             carried_cell = cell * forget_mean
         of_gates = of_gates.flip(0) if self.reverse else of_gates
-        return torch.nn.functional.linear(of_gates.transpose(0, 1), self.input.T)
+        return self.project_back(of_gates.transpose(0, 1))

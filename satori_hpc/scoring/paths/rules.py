@@ -50,11 +50,12 @@ class Rule:
         return Rule(tuple(places[kind]), (1 / steps,) * steps, False)
 
     def parts(self, most: int) -> list["Rule"]:
-        """The rule in parts of at most `most` nodes (2 at least), to be summed up."""
-        step = max(1, most - 1) if self.secant else max(1, most)
+        """The rule in even parts of at most `most` nodes (2 at least), to be summed up."""
+        longest = max(1, most - self.secant)
+        cuts = np.linspace(0, self.segments, -(-self.segments // longest) + 1).round().astype(int)
         return [
-            Rule(self.nodes[first : first + step + self.secant], self.weights[first : first + step], self.secant)
-            for first in range(0, self.segments, step)
+            Rule(self.nodes[first : last + self.secant], self.weights[first:last], self.secant)
+            for first, last in zip(cuts[:-1], cuts[1:], strict=True)
         ]
 
     @property

@@ -1,5 +1,7 @@
 """The first block along paths: convolution values change evenly, so the winner of a pooled cell is known exactly."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -55,12 +57,33 @@ class Pooled:
         return total
 
     def _back_gradient(self, multipliers: torch.Tensor) -> torch.Tensor:
-        total = torch.zeros_like(self._end)
-        for node, weight, values in zip(self._rule.nodes, self._rule.weights, multipliers, strict=True):
-            top, place = torch.lerp(self._start, self._end, node).max(dim=2, keepdim=True)
-            passed = values.unsqueeze(2) * weight
-            total.scatter_add_(2, place, passed if self._exp else passed * (top > 0))
-        return total
+        if multipliers.device.type == "cpu":
+            out = torch.empty_like(self._end, memory_format=torch.contiguous_format)
+            start, end, passed = (each.contiguous().numpy() for each in (self._start, self._end, multipliers))
+            nodes, weights = (np.array(each, dtype=end.dtype) for each in (self._rule.nodes, self._rule.weights))
+            winners.pick(start, end, passed, nodes=nodes, weights=weights, floor=not self._exp, out=out.numpy())
+            return out
+        return picked(
+            self._start, self._end, multipliers, nodes=self._rule.nodes, weights=self._rule.weights, floor=not self._exp
+        )
+
+
+def picked(
+    start: torch.Tensor,
+    end: torch.Tensor,
+    multipliers: torch.Tensor,
+    *,
+    nodes: Sequence[float],
+    weights: Sequence[float],
+    floor: bool,
+) -> torch.Tensor:
+    """As `winners.pick`, on any device."""
+    total = torch.zeros_like(end)
+    for node, weight, values in zip(nodes, weights, multipliers, strict=True):
+        top, place = torch.lerp(start, end, node).max(dim=2, keepdim=True)
+        passed = values.unsqueeze(2) * weight
+        total.scatter_add_(2, place, passed * (top > 0) if floor else passed)
+    return total
 
 
 def winning(start: torch.Tensor, end: torch.Tensor, *, floor: bool) -> tuple[torch.Tensor, torch.Tensor]:
