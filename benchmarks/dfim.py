@@ -82,7 +82,7 @@ def trained(options: argparse.Namespace) -> tuple[Satori, Batch, torch.Tensor]:
         train=Train(
             epochs=16 if options.architecture == "basic" else 6,
             schedule="onecycle",
-            learning_rate=2e-3,
+            learning_rate=2e-3 if options.architecture == "basic" else 5e-4,
             batch_size=64,
         ),
     )

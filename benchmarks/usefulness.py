@@ -144,7 +144,6 @@ class Pass:
 
 
 ANY = {"reduce.max_distance": "0"}  # tested, too, at any distance
-NEAR = {"score.sites.max_distance": "60"}  # far pairs are not even scored
 PASSES = {
     "attention": Pass(methods={"attention": "attention", "attribution": "attribution"}, examples=400),
     "legacy": Pass(methods={"dfim": "DFIM legacy"}, examples=100, settings={"score.dfim.legacy": "true"}),
@@ -156,16 +155,12 @@ PASSES = {
     "few": Pass(methods={"epistasis": "epistasis, 100 examples"}, examples=100),
     "epistasis": Pass(methods={"epistasis": "epistasis"}, examples=400),
     "any": Pass(methods={"epistasis": "epistasis, tested at any distance"}, examples=400, settings=ANY),
-    "near": Pass(methods={"epistasis": "epistasis, scored within 60 bp only"}, examples=400, settings=NEAR),
     "attention-many": Pass(
         methods={"attention": "attention, 1500 examples", "attribution": "attribution, 1500 examples"}, examples=1500
     ),
     "many": Pass(methods={"epistasis": "epistasis, 1500 examples"}, examples=1500),
     "many-any": Pass(
         methods={"epistasis": "epistasis, tested at any distance, 1500 examples"}, examples=1500, settings=ANY
-    ),
-    "many-near": Pass(
-        methods={"epistasis": "epistasis, scored within 60 bp only, 1500 examples"}, examples=1500, settings=NEAR
     ),
 }
 USUAL = ("attention", "legacy", "dfim", "few", "epistasis")

@@ -175,13 +175,15 @@ class Reduce:
     )
     calibration: str = option(
         "empirical",
-        "within-sequence: empirical = a pair must exceed the side effects that most pairs have (needs 30 pairs); "
-        "theoretical = any effect above none, which with thousands of sequences calls the smallest side effect",
+        "within-sequence: empirical = a pair must exceed the side effects that pairs have where they are further apart "
+        "than max_distance (or most tested pairs, if that is 0; needs 30 of them); theoretical = any effect above "
+        "none, which with thousands of sequences calls the smallest side effect",
         choices=("empirical", "theoretical"),
     )
     max_distance: int = option(
         60,
-        "within-sequence: only scores of sites at most so many bp apart are tested; the others serve for comparison; "
+        "within-sequence: only scores of sites at most so many bp apart are tested; the others show what pairs do "
+        "that do not interact; "
         "0 = any distance",
         low=0,
     )

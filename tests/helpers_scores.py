@@ -23,10 +23,12 @@ def make_store(
     shard_examples: int = 64,
     chunk_pairs: int = 7,
     method: str = "attention",
+    apart: np.ndarray | None = None,
     **extras: tuple[np.ndarray, np.ndarray],
 ) -> ScoreStore:
     """A finished store with these scores; the distance of an entry is 4 x its row, negative in every second row.
 
+    apart: distances (rows, pairs) in place of 4 x row, without signs, for both sides.
     extras: other arrays of the method, each of foreground and background.
     """
     sides = {"foreground": foreground, "background": background}
@@ -52,7 +54,8 @@ def make_store(
         part = sides[group][first:last]
         rows = np.arange(first, last)[:, None]
         missing = np.isnan(part)
-        distance = np.where(missing, -(2**15), 4 * rows % 30_000 * np.where(rows % 2, -1, 1)).astype(np.int16)
+        away = 4 * rows % 30_000 if apart is None else apart[first:last]
+        distance = np.where(missing, -(2**15), away * np.where(rows % 2, -1, 1)).astype(np.int16)
         position = np.where(missing, -(2**15), np.maximum(0, -distance)).astype(np.int16)
         more = {name: values[GROUPS.index(group)][first:last] for name, values in extras.items()}
         store.write_partition(group, partition, score=part, distance=distance, position=position, sites=0, **more)

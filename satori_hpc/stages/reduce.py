@@ -100,7 +100,8 @@ def reduce_store(
         legacy=settings.legacy,
         max_distance=settings.max_distance if statistic == WITHIN else 0,
     )
-    digest = hashlib.sha256(json.dumps([store.digest(), dataclasses.asdict(rules)]).encode()).hexdigest()
+    told = [reduce_block.COLUMNS_VERSION, store.digest(), dataclasses.asdict(rules)]
+    digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()
     rows = [last - first for first, last in reduce_block.blocks(store)]
     _work(store, folder, digest=digest, rules=rules, runtime=runtime)
     columns = parts.merge(folder, digest=digest, rows=rows)
@@ -158,13 +159,18 @@ def _work(store: ScoreStore, folder: Path, *, digest: str, rules: Rules, runtime
 
 
 def _calibrate(columns: dict[str, np.ndarray], settings: Reduce) -> Null | None:
-    """Hold p-values of the signed-rank test against the scatter of the effects of all tested pairs."""
-    error, nonzero = columns.pop("auc_error"), columns.pop("nonzero")
-    family = np.flatnonzero(columns["tested"] & (nonzero > 0))
+    """Hold p-values of the signed-rank test against the scatter of the effects of pairs that do nothing of their own.
+
+    These are the pairs where their sites are too far apart to be tested, or if any distance is, most tested pairs.
+    """
+    near = [columns["auc"], columns.pop("auc_error"), columns.pop("nonzero")]
+    far = [columns.pop(f"far_{name}") for name in ("auc", "error", "nonzero")]
     if settings.calibration != "empirical":
         return None
-    effect, error = empirical_null.effects(columns["auc"][family], error[family], nonzero[family])
-    null = empirical_null.fit(effect, error)
+    family = np.flatnonzero(columns["tested"] & (near[2] > 0))
+    effect, error = empirical_null.effects(*(values[family] for values in near))
+    far_effect, far_error = empirical_null.effects(*(values[far[2] > 0] for values in far))
+    null = empirical_null.fit(far_effect, far_error) if settings.max_distance else empirical_null.fit(effect, error)
     if null is not None:
         # Never less strict than the test itself: a pair must do more than nothing, and more than most pairs do.
         level = empirical_null.neg_log10_p(effect, error, null)
@@ -178,9 +184,10 @@ def _calibrate(columns: dict[str, np.ndarray], settings: Reduce) -> Null | None:
 def _in_words(settings: Reduce, null: Null | None) -> str:
     if settings.calibration != "empirical":
         return "theoretical"
+    what = "far pairs" if settings.max_distance else "tested pairs"
     if null is None:
-        return f"theoretical, for fewer than {empirical_null.LEAST_PAIRS} pairs were tested"
-    return f"empirical, effects of most pairs {null.centre:.3f} +- {null.scale:.3f} standard deviations"
+        return f"theoretical, for there are fewer than {empirical_null.LEAST_PAIRS} {what}"
+    return f"empirical, effects of {what} {null.centre:.3f} +- {null.scale:.3f} standard deviations"
 
 
 def _decide(columns: dict[str, np.ndarray], *, alpha: float) -> None:

@@ -33,7 +33,7 @@ class Rules:
         drop_values: whether values below the cut-off are dropped, and not only pairs that never reach it.
         min_examples: values that each side needs, or where the background is not tested, the foreground.
         legacy: as SATORI 1 did.
-        max_distance: values of sites further apart, bp, are dropped after they have served for comparison; 0 = none.
+        max_distance: values of sites further apart, bp, only serve for comparison; 0 = none.
     """
 
     statistic: str = BACKGROUND
@@ -49,7 +49,8 @@ class Rules:
         return self.cutoff if self.drop_values else -np.inf
 
 
-CONTRASTS = 2  # the side of what is made of the foreground
+COLUMNS_VERSION = 2  # of what parts hold: those of an older program are made again
+CONTRASTS, FAR = 2, 3  # the sides of what is made of the foreground; FAR: of sites too far apart to be tested
 Rows = Middles | Gaussian | None  # what the statistic needs to know of the rows
 
 
@@ -77,8 +78,8 @@ def memory_range(store: ScoreStore, statistic: str = BACKGROUND) -> tuple[int, i
     # A chunk of scores and one of distances: each decoded, as read, and as read without its checksum; sizes of the
     # distances. Then the sorted values of the two sides, and both merged.
     fixed = rows * store.chunk_pairs * (3 * 4 + 4 * 2) + 2 * 4 * total
-    if statistic == WITHIN:  # the middles of the rows, their parts, and what reading these leaves behind
-        fixed += 4 * store.partitions("foreground")[-1][1] * (4 + 3 * 8)
+    if statistic == WITHIN:  # the middles of the rows, their parts, and what reading these leaves behind; far contrasts
+        fixed += 4 * store.partitions("foreground")[-1][1] * (4 + 3 * 8) + rows * store.chunk_pairs * (4 + 2)
     return fixed + needed_bytes(1, rows=total), fixed + needed_bytes(store.chunk_pairs, rows=total)
 
 
@@ -153,15 +154,25 @@ def _gather(store: ScoreStore, block: int, *, columns: Columns, rows: Rows, rule
             if group == "foreground" or rules.max_distance:
                 with store.shard(group, "distance", partition) as shard:
                     shard.read(block, distance)
-            if rules.max_distance:
-                there[np.abs(apart) > rules.max_distance] = np.nan
+            far = _take_far(there, apart, rules.max_distance) if rules.max_distance else None
             if group == "background":
                 columns.add(side, there)
                 continue
             columns.add(side, there, apart)
             if isinstance(rows, Middles):
-                contrasts.subtract(there, Middles(*(values[begin:end] for values in rows)), least=rules.least)
-                columns.add(CONTRASTS, there, least=-np.inf)
+                here = Middles(*(values[begin:end] for values in rows))
+                for number, each in ((CONTRASTS, there), (FAR, far)):
+                    if each is not None:
+                        contrasts.subtract(each, here, least=rules.least)
+                        columns.add(number, each, least=-np.inf)
+
+
+def _take_far(score: np.ndarray, distance: np.ndarray, max_distance: int) -> np.ndarray:
+    """The scores of sites too far apart to be tested, which become missing among the others."""
+    away = np.abs(distance) > max_distance
+    far = np.where(away, score, np.float32(np.nan))
+    score[away] = np.nan
+    return far
 
 
 def _judge(columns: Columns, rules: Rules, rows: Rows) -> dict[str, np.ndarray]:
@@ -195,7 +206,8 @@ def _judge(columns: Columns, rules: Rules, rows: Rows) -> dict[str, np.ndarray]:
 def _within(columns: Columns, rules: Rules) -> dict[str, np.ndarray]:
     """The signed-rank test of the contrasts; the background is only described."""
     described = _described(columns)
-    found = signed_rank.test(columns, CONTRASTS)
+    found, far = signed_rank.test(columns, CONTRASTS), signed_rank.test(columns, FAR)
+    enough = far.n >= rules.min_examples
     tested = (found.n >= rules.min_examples) & (described["max_fg"] >= rules.cutoff)
     return {
         "tested": tested,
@@ -210,6 +222,8 @@ def _within(columns: Columns, rules: Rules) -> dict[str, np.ndarray]:
             auc_error=found.auc_error,
         ),
         "nonzero": found.nonzero,
+        "far_nonzero": np.where(enough, far.nonzero, 0),
+        **_where(enough, far_auc=far.auc, far_error=far.auc_error),
     }
 
 
@@ -253,7 +267,7 @@ def _where(tested: np.ndarray, **columns: np.ndarray) -> dict[str, np.ndarray]:
 def _values(store: ScoreStore, statistic: str) -> int:
     """Values of a column on all sides, at most."""
     foreground, background = (store.partitions(group)[-1][1] for group in GROUPS)
-    return foreground * (2 if statistic == WITHIN else 1) + background
+    return foreground * (3 if statistic == WITHIN else 1) + background
 
 
 def _rows(store: ScoreStore, folder: str, digest: str, rules: Rules) -> Rows:

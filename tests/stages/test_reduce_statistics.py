@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from satori_hpc.config import Config, Dfim, Reduce, Score
-from satori_hpc.core import empirical_null, pairs, rank_test
+from satori_hpc.core import empirical_null, pairs, rank_test, signed_rank
 from satori_hpc.core.empirical_null import Null
 from satori_hpc.errors import ArtefactError
 from satori_hpc.stages import reduce as reduce_stage
@@ -131,9 +131,9 @@ def test_calibration_is_strict_and_honest_about_small_families(
     assert none is None
     tested = few["tested"]
     np.testing.assert_array_equal(few["p"][tested], plain["p"][tested])
-    settings = Reduce()
-    assert "fewer than 30 pairs" in reduce_stage._in_words(settings, None)
-    assert reduce_stage._in_words(settings, null).startswith("empirical")
+    assert "fewer than 30 far pairs" in reduce_stage._in_words(Reduce(), None)
+    assert "fewer than 30 tested pairs" in reduce_stage._in_words(Reduce(max_distance=0), None)
+    assert reduce_stage._in_words(Reduce(), null).startswith("empirical, effects of far pairs")
 
 
 def test_side_effects_are_told_from_pairs_that_matter(tmp_path: Path) -> None:
@@ -153,6 +153,47 @@ def test_side_effects_are_told_from_pairs_that_matter(tmp_path: Path) -> None:
     assert held["called"][~true].sum() <= 2
     assert null is not None
     assert null.scale == pytest.approx(0.3, rel=0.35)
+
+
+def test_far_pairs_show_side_effects_where_most_close_ones_interact(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    filters, rows = 12, 3000
+    count = pairs.count(filters)
+    true = np.arange(count) % 3 > 0
+    side = rng.normal(0, 0.3, count)
+    near = rng.random((rows, count)) < 0.2
+    values = rng.standard_normal((rows, count)) + side + np.where(near & true, 2, 0)
+    values = np.where(rng.random((rows, count)) < 0.2, values, np.nan).astype(np.float32)
+    store = make_store(
+        tmp_path / "s.zarr",
+        *(values, values[:50]),
+        filters=filters,
+        chunk_pairs=200,
+        apart=np.where(near, 20, 100),
+    )
+    plain, _ = reduced(store, "within-sequence", calibration="theoretical", max_distance=60)
+    held, null = reduced(store, "within-sequence", max_distance=60)
+    assert null is not None
+    assert null.scale == pytest.approx(0.3, rel=0.35)
+    assert -0.3 < null.centre < 0  # the true ones raise the medians
+    assert held["called"][true].all()
+    assert held["called"][~true].sum() == 0
+    assert plain["called"][~true].sum() > 0
+    # The tested pairs themselves would take what most of them do for a side effect.
+    own = empirical_null.fit(*empirical_null.effects(plain["auc"], plain["auc"] * 0 + 0.01, plain["n_fg"]))
+    assert own is not None
+    assert own.scale > 1.5 * null.scale
+
+
+def test_the_null_is_that_of_the_far_contrasts(signed: tuple[ScoreStore, np.ndarray, np.ndarray]) -> None:
+    store, foreground, _ = signed
+    _, null = reduced(store, "within-sequence", max_distance=300)  # the first 76 rows are tested
+    far = signed_rank.wilcoxon(oracle.contrasts(foreground)[76:])
+    enough = (far.n >= 10) & (far.nonzero > 0)
+    assert null == empirical_null.fit(
+        *empirical_null.effects(*(values[enough] for values in (far.auc, far.auc_error, far.nonzero)))
+    )
+    assert null is not None
 
 
 @pytest.mark.parametrize("statistic", ["within-sequence", "null"])
