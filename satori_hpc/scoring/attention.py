@@ -9,7 +9,7 @@ from satori_hpc.core import pairs
 from satori_hpc.errors import SatoriError
 from satori_hpc.models.satori import Satori
 from satori_hpc.scoring import kernel
-from satori_hpc.scoring.base import Batch, PairScores
+from satori_hpc.scoring.base import Batch, PairScores, must_fit
 from satori_hpc.scoring.precision import exactly
 
 CPU_SLICE = 16  # the fastest: what a slice needs stays in the cache
@@ -28,8 +28,7 @@ class AttentionScorer:
     """
 
     def __init__(self, model: Satori, threshold: torch.Tensor) -> None:
-        if model.pool * model.cells > 2**15 - 1:
-            raise SatoriError(f"sequences of {model.length} bp: distances beyond 32,767 bp cannot be stored")
+        must_fit(model.pool * model.cells)
         self.model = model
         self.device = next(model.parameters()).device
         self.threshold = threshold.to(self.device)

@@ -12,11 +12,10 @@ import torch
 
 from satori_hpc.config import Score
 from satori_hpc.core import pairs
-from satori_hpc.errors import SatoriError
 from satori_hpc.models.satori import Satori
 from satori_hpc.scoring import kernel
 from satori_hpc.scoring.attention import strength
-from satori_hpc.scoring.base import Batch, PairScores
+from satori_hpc.scoring.base import Batch, PairScores, must_fit
 from satori_hpc.scoring.paths import Network, Rule, rules
 from satori_hpc.scoring.precision import exactly
 
@@ -43,8 +42,7 @@ class AttributionScorer:
     def __init__(
         self, model: Satori, threshold: torch.Tensor, *, settings: Score, seed: int, composition: np.ndarray
     ) -> None:
-        if model.pool * model.cells > 2**15 - 1:
-            raise SatoriError(f"sequences of {model.length} bp: distances beyond 32,767 bp cannot be stored")
+        must_fit(model.pool * model.cells)
         self.model = model
         self.settings = settings.attribution
         self._net = Network(model, trunk=settings.precision)

@@ -5,6 +5,10 @@ from typing import Protocol
 
 import torch
 
+from satori_hpc.errors import SatoriError
+
+LONGEST = 2**15 - 1  # bp
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -43,6 +47,16 @@ class PairScores:
     position: torch.Tensor
     sites: torch.Tensor
     extras: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+def must_fit(length: int) -> None:
+    """Refuse sequences in which distances, bp, do not fit the int16 of a store.
+
+    Raises:
+        SatoriError: they are longer than 32,767 bp.
+    """
+    if length > LONGEST:
+        raise SatoriError(f"sequences of {length} bp: distances beyond {LONGEST:,} bp cannot be stored")
 
 
 class PairScorer(Protocol):

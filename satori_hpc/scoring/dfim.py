@@ -11,10 +11,9 @@ import torch
 
 from satori_hpc.config import Dfim, Score
 from satori_hpc.core import pairs
-from satori_hpc.errors import SatoriError
 from satori_hpc.models.satori import Satori
 from satori_hpc.scoring import draws, mutants, sites
-from satori_hpc.scoring.base import Batch, PairScores
+from satori_hpc.scoring.base import Batch, PairScores, must_fit
 from satori_hpc.scoring.letters import LetterAttributions
 from satori_hpc.scoring.mutants import Mutants
 from satori_hpc.scoring.paths import Network, Rule, rules
@@ -64,8 +63,7 @@ class DfimScorer:
         composition: np.ndarray,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        if model.length > 2**15 - 1:
-            raise SatoriError(f"sequences of {model.length} bp: distances beyond 32,767 bp cannot be stored")
+        must_fit(model.length)
         self.model = model
         self.settings = settings.dfim
         self._sites = settings.sites

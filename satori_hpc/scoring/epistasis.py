@@ -15,7 +15,7 @@ from satori_hpc.core import pairs
 from satori_hpc.errors import SatoriError
 from satori_hpc.models.satori import Satori
 from satori_hpc.scoring import draws, regions, sites
-from satori_hpc.scoring.base import Batch, PairScores
+from satori_hpc.scoring.base import Batch, PairScores, must_fit
 from satori_hpc.scoring.precision import precision
 from satori_hpc.scoring.site_pairs import site_pair_scores
 from satori_hpc.scoring.sites import Sites
@@ -61,8 +61,7 @@ class EpistasisScorer:
     def __init__(
         self, model: Satori, threshold: torch.Tensor, *, settings: Score, seed: int, composition: np.ndarray
     ) -> None:
-        if model.length > 2**15 - 1:
-            raise SatoriError(f"sequences of {model.length} bp: distances beyond 32,767 bp cannot be stored")
+        must_fit(model.length)
         self.model = model
         self.device = next(model.parameters()).device
         self.threshold = threshold.to(self.device)

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 
 from satori_hpc.scoring import regions
 from satori_hpc.scoring.paths import Network, Rule
 from satori_hpc.scoring.paths.network import Tokens
 
-CPU_TOGETHER = 13  # nodes in flight: what they need stays in the cache
+CPU_TOGETHER = 13, 21  # nodes in flight: the fewer need less memory, the more are faster while they stay in the cache
+CPU_BYTES = 80 << 20  # what is taken to stay there; bytes are counted generously
 DEVICE_BYTES = 8 << 30
 
 
@@ -22,8 +24,10 @@ class LetterAttributions:
 
     def __init__(self, net: Network, rule: Rule) -> None:
         self._net = net
-        on_device = max(2, DEVICE_BYTES // net.bytes_per_node)
-        self._nodes = CPU_TOGETHER if net.device.type == "cpu" else on_device
+        if net.device.type == "cpu":
+            self._nodes = int(np.clip(CPU_BYTES // net.bytes_per_node, *CPU_TOGETHER))
+        else:
+            self._nodes = max(2, DEVICE_BYTES // net.bytes_per_node)
         self._parts = rule.parts(self._nodes)
         self._rule = rule
 

@@ -8,7 +8,7 @@ from satori_hpc.config import Model
 from satori_hpc.core import winners
 from satori_hpc.models import build
 from satori_hpc.models.satori import Satori
-from satori_hpc.scoring.paths import Network, Rule, stem
+from satori_hpc.scoring.paths import Network, Rule, heads, stem
 from satori_hpc.scoring.paths.rules import GRADIENTS
 from tests.oracles.soft_satori import SoftSatori, integrated, one_hot
 
@@ -193,3 +193,25 @@ def test_of_equal_positions_the_first_is_picked():
     one = np.ones(1, np.float32)
     winners.pick(even, even, np.ones((1, 1, 1, 2), np.float32), nodes=one, weights=one, floor=True, out=out)
     assert out[0, 0].tolist() == [[1, 1], [0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", ["secant", "midpoint"])
+def test_compiled_softmax_back_equals_that_of_tensors(kind, dtype):
+    rule, generator = Rule.of(kind, 3), torch.Generator().manual_seed(4)
+    nodes, paths = len(rule.nodes), 2
+    scores = (4 * torch.randn(nodes * paths, 3, 5, 9, generator=generator)).to(dtype)
+    scores[paths : 2 * paths, 0] = scores[:paths, 0]  # nothing changes
+    scores[paths : 2 * paths, 1] = scores[:paths, 1] * 1.001  # very little does
+    scores[:, 2, 0] *= 60  # weights that underflow
+    weights, logs = torch.softmax(scores, -1), torch.log_softmax(scores.double(), -1).to(dtype)
+    given = torch.randn(rule.segments * paths, 3, 5, 9, generator=generator).to(dtype)
+    found = heads.softmax_back(rule, given.clone(), weights=weights, scores=scores)
+    expected = heads.softmax_back_of_tensors(rule, given.clone(), weights=weights, logs=logs)
+    torch.testing.assert_close(found, expected, rtol=1e-4 if dtype == torch.float32 else 1e-7, atol=2e-6)
+    first, second = rule.ends(scores)
+    if rule.secant:  # what comes out rises by what goes in times its multipliers
+        rise = (given * (weights[paths:] - weights[:-paths])).sum(-1)
+        told = (found * (second - first)).sum(-1)
+        torch.testing.assert_close(told, rise, rtol=1e-4, atol=2e-5 if dtype == torch.float32 else 1e-8)
+    assert torch.isfinite(found).all()

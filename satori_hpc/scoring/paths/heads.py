@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from satori_hpc.core import softmax_back as core_softmax_back
 from satori_hpc.models.attention import Attention
 from satori_hpc.scoring.paths import rules
 from satori_hpc.scoring.paths.rules import Rule
@@ -49,9 +50,8 @@ class Heads:
         self._rule = rule
         self._query, self._key, self._value = projected
         self._scale = 1 / math.sqrt(projected.shape[-1])
-        scores = (self._query * self._scale) @ self._key.transpose(-1, -2)
-        self._weights = torch.softmax(scores, dim=-1)
-        self._logs = torch.log_softmax(scores, dim=-1) if rule.secant else self._weights
+        self._scores = (self._query * self._scale) @ self._key.transpose(-1, -2)
+        self._weights = torch.softmax(self._scores, dim=-1)
         self.read = self._weights @ self._value
 
     def back(self, multipliers: torch.Tensor) -> torch.Tensor:
@@ -59,9 +59,32 @@ class Heads:
         rule = self._rule
         of_weights = multipliers @ rule.middle(self._value).transpose(-1, -2)
         of_values = rule.middle(self._weights).transpose(-1, -2) @ multipliers
-        slope = rules.log_mean(rule, self._weights, self._logs)
-        of_weights -= (slope * of_weights).sum(-1, keepdim=True).div_(slope.sum(-1, keepdim=True))
-        of_scores = of_weights.mul_(slope)
+        of_scores = softmax_back(rule, of_weights, weights=self._weights, scores=self._scores)
         of_query = (of_scores @ rule.middle(self._key)).mul_(self._scale)
         of_key = (of_scores.transpose(-1, -2) @ rule.middle(self._query)).mul_(self._scale)
         return torch.stack((of_query, of_key, of_values))
+
+
+def softmax_back(rule: Rule, multipliers: torch.Tensor, *, weights: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """Multipliers (S * R, ..., n) of softmax weights -> of scores; the argument is used up.
+
+    Args:
+        rule: of the paths.
+        multipliers: contiguous.
+        weights, scores: (N * R, ..., n), contiguous.
+    """
+    log_sums = scores.amax(dim=-1) - weights.amax(dim=-1).log()  # exponentials would cost more than all the rest
+    if multipliers.device.type != "cpu":
+        return softmax_back_of_tensors(rule, multipliers, weights=weights, logs=scores - log_sums.unsqueeze(-1))
+    found, these, those = (each.flatten(0, -2).numpy() for each in (multipliers, weights, scores))
+    core_softmax_back.back(found, these, those, log_sums.flatten().numpy(), step=len(these) - len(found))
+    return multipliers
+
+
+def softmax_back_of_tensors(
+    rule: Rule, multipliers: torch.Tensor, *, weights: torch.Tensor, logs: torch.Tensor
+) -> torch.Tensor:
+    """The same on any device, from weights and their logarithms."""
+    slope = rules.log_mean(rule, weights, logs)
+    multipliers -= (slope * multipliers).sum(-1, keepdim=True).div_(slope.sum(-1, keepdim=True))
+    return multipliers.mul_(slope)
