@@ -190,9 +190,9 @@ def train(run: Trained, folder: Path, *, threads: int) -> None:
     """Make the run directory and its network; the stages keep what is finished."""
     path = folder / run.name
     if not (path / "run.toml").exists():
-        _new(path, run.settings(), seed=run.seed)
+        new_run(path, run.settings(), seed=run.seed)
     for stage in ("prepare", "train", "motifs"):
-        _command(stage, path, *(() if stage == "prepare" else ("--threads", str(threads))))
+        command(stage, path, *(() if stage == "prepare" else ("--threads", str(threads))))
 
 
 def score(run: Trained, which: str, folder: Path, *, threads: int) -> None:
@@ -201,7 +201,7 @@ def score(run: Trained, which: str, folder: Path, *, threads: int) -> None:
     if set(wanted.methods.values()) <= set(_content(run, folder)["scores"]):
         return
     path = _copy(run, which, folder)
-    _command("score", path, "--threads", str(threads))
+    command("score", path, "--threads", str(threads))
     scored = json.loads((path / "provenance" / "score.json").read_text())["summary"]
     found: dict[str, Any] = {
         name: {"examples": wanted.examples, "settings": wanted.settings, "scored": scored[method]}
@@ -209,8 +209,8 @@ def score(run: Trained, which: str, folder: Path, *, threads: int) -> None:
     }
     baselines: dict[str, Any] = {}
     for statistic in STATISTICS:
-        _command("reduce", path, "--statistic", statistic, "--threads", str(threads))
-        _command("evaluate", path)
+        command("reduce", path, "--statistic", statistic, "--threads", str(threads))
+        command("evaluate", path)
         evaluation = json.loads((path / "evaluation.json").read_text())
         for method, name in wanted.methods.items():
             found[name][statistic] = _without_curve(evaluation["methods"][method])
@@ -266,21 +266,23 @@ def _copy(run: Trained, which: str, folder: Path) -> Path:
     shutil.rmtree(path, ignore_errors=True)
     methods = ", ".join(f'"{method}"' for method in wanted.methods)
     settings = {"score.methods": f"[{methods}]", "score.max_examples": str(wanted.examples), **wanted.settings}
-    _new(path, {**run.settings(), **settings}, seed=run.seed)
+    new_run(path, {**run.settings(), **settings}, seed=run.seed)
     for part in ("dataset.zarr", "truth", "checkpoints", "predictions.zarr", "motifs", "provenance"):
         shutil.copytree(folder / run.name / part, path / part, copy_function=os.link)
     done.touch()
     return path
 
 
-def _new(path: Path, settings: dict[str, str], *, seed: int) -> None:
+def new_run(path: Path, settings: dict[str, str], *options: str, seed: int) -> None:
+    """Make a run directory with these settings."""
     sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    _command("new", path, "--seed", str(seed), *sets)
+    command("new", path, "--seed", str(seed), *sets, *options)
 
 
-def _command(stage: str, path: Path, *options: str) -> None:
-    command = [sys.executable, "-m", "satori_hpc", stage, str(path), *options]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+def command(stage: str, path: Path, *options: str) -> None:
+    """Run a command of the package on a run directory."""
+    words = [sys.executable, "-m", "satori_hpc", stage, str(path), *options]
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

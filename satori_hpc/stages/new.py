@@ -37,9 +37,20 @@ def _demo() -> Config:
                 jaspar_similarity_max=0.8,
             ),
         ),
-        model=Model(filters=96, width=15, heads=8, head_size=16, mixing_size=64, dropout=0.1, attention_dropout=0.1),
-        motifs=Motifs(database_similarity_max=0.8),
-        train=Train(epochs=8, learning_rate=3e-3, schedule="onecycle", batch_size=64),
+        # Exponential activations, wide pooling and few filters make whole motifs of filters, and few of the same motif.
+        model=Model(
+            activation="exp",
+            pool=8,
+            filters=32,
+            width=15,
+            heads=4,
+            head_size=16,
+            mixing_size=64,
+            dropout=0.1,
+            attention_dropout=0.1,
+        ),
+        motifs=Motifs(database_similarity_max=0.8, threshold=0.2),
+        train=Train(epochs=12, learning_rate=3e-3, schedule="onecycle", batch_size=64),
         score=Score(methods=("attention", "epistasis")),
     )
 
