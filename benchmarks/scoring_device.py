@@ -2,12 +2,12 @@
 
 For each method: sequences per second, errors of lower precision against float32, and what 80,000 sequences would take
 on this device alone. For DFIM also captum's IntegratedGradients (50 nodes, a baseline of its own for every mutant) on
-the same device, and the share of the matrix peak, which is measured by the product of two square matrices. The
-network is not trained; its speed does not depend on that, the errors of lower precision do (the table names the
-weights used).
+the same device, and the share of the matrix peak, which is measured by the product of two square matrices. Without
+--run the network is not trained and the sequences are random; speed does not depend on that, the errors of lower
+precision do.
 
     python -m benchmarks.scoring_device --device cuda
-    python -m benchmarks.scoring_device --device cpu --length 300 --sequences 1
+    python -m benchmarks.scoring_device --device cpu --sequences 4 --run /tmp/satori_hpc_benchmark_dfim/deep
 """
 
 import argparse
@@ -24,9 +24,11 @@ from benchmarks.dfim import COMPOSITION, SITES, Margin, captum_map, even_sites
 from satori_hpc import memory, models, scoring
 from satori_hpc.config import Model, Score, Sites
 from satori_hpc.models.satori import Satori
+from satori_hpc.run import Run
 from satori_hpc.scoring.base import Batch
 from satori_hpc.scoring.precision import precision
-from satori_hpc.stores import atomic, checkpoint
+from satori_hpc.scoring.product import Product
+from satori_hpc.stores import atomic, checkpoint, dataset
 
 METHODS = ("attention", "attribution", "dfim", "epistasis")
 MANY = 80_000
@@ -38,46 +40,52 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=600)
     parser.add_argument("--sequences", type=int, default=8, help="per method; raw attention takes 64 times as many")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--checkpoint", type=Path, help="best.pt of a trained deep model; default: random weights")
+    parser.add_argument(
+        "--run", type=Path, help="a run with a trained deep model, whose positives of the test are scored"
+    )
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if options.device == "cpu":
         timing.one_thread()
         memory.keep_freed()
     device = torch.device(options.device)
-    model = make(options, device)
+    model, tokens = make(options, device)
     lines = [
         "| method | precision | sequences / s | hours for 80,000 | error against float32 | share of the matrix peak |",
         "|---|---|---|---|---|---|",
-        *(line for method in METHODS for line in rows(method, model, options)),
-        captum_row(model, options),
+        *(line for method in METHODS for line in rows(method, model, tokens, options)),
+        captum_row(model, tokens, options),
     ]
     name = torch.cuda.get_device_name() if device.type == "cuda" else timing.processor()
-    weights = f"weights of {options.checkpoint.name}" if options.checkpoint else "random weights"
+    weights = "a trained network" if options.run else "random weights"
     heading = f"# Scoring on {name}: SATORI-deep, {model.length} bp, at most {SITES} sites, {weights}"
     text = "\n".join([heading, "", timing.made_with("torch", "captum"), "", *lines, ""])
     atomic.write_text(options.out or Path(f"benchmarks/results/scoring_device_{options.device}.md"), text)
     print(text)
 
 
-def make(options: argparse.Namespace, device: torch.device) -> Satori:
-    if options.checkpoint:
-        return checkpoint.load_model(options.checkpoint, device)[0]
+def make(options: argparse.Namespace, device: torch.device) -> tuple[Satori, torch.Tensor]:
+    """The network, and more than enough sequences."""
+    count = 64 * options.sequences
+    if options.run:
+        run = Run.open(options.run)
+        data = dataset.read(run.dataset)
+        rows = [row for row in data.rows("test") if data.labels[row, 0] == 1][:count]
+        return checkpoint.load_model(run.best, device)[0], torch.from_numpy(np.ascontiguousarray(data.tokens[rows]))
     torch.manual_seed(0)
     config = Model(architecture="deep", conv_residual=True)
-    return models.build(config, length=options.length, targets=1, task="binary", entropy=0).eval().to(device)
+    model = models.build(config, length=options.length, targets=1, task="binary", entropy=0).eval().to(device)
+    return model, torch.randint(0, 4, (count, options.length), dtype=torch.uint8)
 
 
-def batch_of(model: Satori, count: int) -> Batch:
-    generator = torch.Generator().manual_seed(1)
-    tokens = torch.randint(0, 4, (count, model.length), dtype=torch.uint8, generator=generator)
-    return Batch(tokens, torch.stack((torch.zeros(count), torch.arange(count)), dim=1).long())
+def batch_of(tokens: torch.Tensor, count: int) -> Batch:
+    return Batch(tokens[:count], torch.stack((torch.zeros(count), torch.arange(count)), dim=1).long())
 
 
-def rows(method: str, model: Satori, options: argparse.Namespace) -> list[str]:
+def rows(method: str, model: Satori, tokens: torch.Tensor, options: argparse.Namespace) -> list[str]:
     """A line for each precision."""
-    count = options.sequences * (64 if method == "attention" else 1)
-    batch, exact = batch_of(model, count), None
+    count = min(len(tokens), options.sequences * (64 if method == "attention" else 1))
+    batch, exact = batch_of(tokens, count), None
     device = next(model.parameters()).device
     with torch.inference_mode():
         tracks = model.stem.activations(batch.tokens[:4].to(device)).transpose(0, 1).flatten(1)
@@ -108,9 +116,9 @@ def rows(method: str, model: Satori, options: argparse.Namespace) -> list[str]:
     return lines
 
 
-def captum_row(model: Satori, options: argparse.Namespace) -> str:
+def captum_row(model: Satori, tokens: torch.Tensor, options: argparse.Namespace) -> str:
     device = next(model.parameters()).device
-    plain, batch = Margin(model).to(device), batch_of(model, 1)
+    plain, batch = Margin(model).to(device), batch_of(tokens, 1)
     on_device = Batch(batch.tokens.to(device), batch.keys.to(device))
     places = even_sites(model, SITES)
 
@@ -151,8 +159,9 @@ def peak(device: torch.device, name: str) -> float:
     """Operations per second of a large matrix product."""
     size = 8192 if device.type == "cuda" else 2048
     matrix = torch.randn(size, size, device=device)
-    with precision(device, name):
-        seconds, _ = clock(lambda: matrix @ matrix, 5, device)
+    product = Product(matrix)  # on the CPU faster than what torch does by default
+    with precision(device, name), torch.inference_mode():
+        seconds, _ = clock(lambda: product(matrix), 5, device)
     return 2 * size**3 / seconds
 
 
