@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from satori_hpc import options
+from satori_hpc import config_search, options
 from satori_hpc.config_prepare import Fasta, Prepare, Simulated
 from satori_hpc.config_score import Attribution, Dfim, Epistasis, Score, Sites
+from satori_hpc.config_search import Search
 from satori_hpc.errors import ConfigError
 from satori_hpc.options import option, table
 
@@ -30,6 +31,7 @@ __all__ = [
     "Reduce",
     "Report",
     "Score",
+    "Search",
     "Simulated",
     "Sites",
     "Train",
@@ -237,11 +239,13 @@ class Config:
     reduce: Reduce = table(Reduce, "The tests.")
     evaluate: Evaluate = table(Evaluate, "Comparison with known pairs.")
     report: Report = table(Report, "The HTML page.")
+    search: Search = table(Search, "Other configurations to try: satori-hpc search.")
 
     def problems(self) -> Iterator[str]:
         simulated = self.prepare.simulated
         if simulated is not None and simulated.length < self.model.width:
             yield f"[prepare.simulated] length = {simulated.length} is shorter than [model] width = {self.model.width}"
+        yield from config_search.problems(self.search, Config)
 
 
 def load(path: Path) -> Config:

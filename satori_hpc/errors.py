@@ -23,6 +23,10 @@ class ArtefactError(SatoriError):
     """An artefact of the run is missing, unfinished, stale, foreign or of another format version."""
 
 
+class HeldError(SatoriError):
+    """Somebody else is at work on a run."""
+
+
 class Problems:
     """Collects every problem of a kind, so that the user meets all of them at once.
 
