@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from satori_hpc import __version__, cli_options, memory
+from satori_hpc import __version__, cli_options, cli_search, memory
 from satori_hpc import options as run_options
 from satori_hpc.cli_options import RUN
 from satori_hpc.errors import SatoriError
@@ -55,13 +55,13 @@ def cli(context: click.Context) -> None:
       satori-hpc all RUN                       make all that is missing or stale
       satori-hpc status RUN                    what is there, and the next command
     """
-    if context.invoked_subcommand not in ("score", "doctor"):
+    if context.invoked_subcommand not in ("score", "search", "doctor"):
         launch.refuse_many(str(context.invoked_subcommand))
 
 
 @cli.command()
 @RUN
-@click.option("--template", type=click.Choice(["simulated", "fasta"]), default="simulated", show_default=True)
+@click.option("--template", type=click.Choice(["simulated", "fasta"]), help="Default: simulated.")
 @click.option(
     "--preset",
     help="simulated: "
@@ -72,24 +72,39 @@ def cli(context: click.Context) -> None:
 )
 @click.option("--fasta", default="sequences.fa", show_default=True, help="FASTA file (template fasta).")
 @click.option("--table", default="labels.txt", show_default=True, help="Label table (template fasta).")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True)
+@click.option(
+    "--like",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A run.toml, or the best.toml of a search, whose settings to take; with --template, all but its [prepare].",
+)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Default: 1, or that of --like.")
 @click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Set any key; may be repeated.")
 def new(
-    run: Path, template: str, preset: str | None, fasta: str, table: str, seed: int, assignments: tuple[str, ...]
+    run: Path,
+    template: str | None,
+    preset: str | None,
+    fasta: str,
+    table: str,
+    like: Path | None,
+    seed: int | None,
+    assignments: tuple[str, ...],
 ) -> None:
     """Make a run directory with a commented run.toml.
 
     File names given here are taken from the current folder; written into run.toml by hand, relative ones start at
     the run directory.
     """
-    presets = new_stage.PRESETS if template == "simulated" else new_stage.FASTA_PRESETS
+    presets = new_stage.FASTA_PRESETS if template == "fasta" else new_stage.PRESETS
     if preset is not None and preset not in presets:
-        raise click.BadParameter(f"{preset!r}; template {template} has {', '.join(presets)}", param_hint="--preset")
-    if template == "simulated":
-        config = new_stage.simulated(preset or "data-40", seed=seed)
-    else:
+        named = template or "simulated"
+        raise click.BadParameter(f"{preset!r}; template {named} has {', '.join(presets)}", param_hint="--preset")
+    if template == "fasta":
         files = (str(Path(fasta).resolve()), str(Path(table).resolve()))
-        config = new_stage.fasta(*files, preset=preset or "published", seed=seed)
+        config = new_stage.fasta(*files, preset=preset or "published", seed=1 if seed is None else seed)
+    else:
+        config = new_stage.simulated(preset or "data-40", seed=1 if seed is None else seed)
+    if like is not None:
+        config = new_stage.like(like, data=config if template or preset else None, seed=seed)
     for assignment in assignments:
         config = run_options.override(config, assignment)
     made = new_stage.new(run, config=config)
@@ -241,6 +256,9 @@ def _run_all(run: Run, runtime: Runtime) -> None:
     for name in pipeline.pending(run):
         _execute(run, name, runtime)
     click.echo(f"report: {run.report.resolve()}")
+
+
+cli.add_command(cli_search.search)
 
 
 @cli.command()

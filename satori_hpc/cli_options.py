@@ -116,6 +116,7 @@ USES: dict[str, tuple[Decorator, ...]] = {
     "verify": (THREADS,),
     "inspect": (DEVICE, THREADS),
     "all": (DEVICE, THREADS, BATCH, CLUSTER, SCHEDULER_FILE),
+    "search": (DEVICE, THREADS, BATCH),
     "demo": (DEVICE, THREADS, BATCH),
 }
 

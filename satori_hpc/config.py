@@ -36,6 +36,7 @@ __all__ = [
     "Sites",
     "Train",
     "load",
+    "rooted",
     "sections",
 ]
 
@@ -260,6 +261,20 @@ def load(path: Path) -> Config:
             f"{path}: format_version = {config.format_version}, this program reads {FORMAT_VERSION}; "
             "use the version of satori-hpc that made the run, or make a new run and copy your settings"
         )
+    return config
+
+
+def rooted(config: Config, folder: Path) -> Config:
+    """`config` with the files that it names, relative ones from `folder`, under their absolute names."""
+
+    def absolute(name: str) -> str:
+        return str((folder / Path(name).expanduser()).resolve())
+
+    if config.prepare.fasta is not None:
+        for key in ("prepare.fasta.fasta", "prepare.fasta.table"):
+            config = options.replace(config, key, absolute(operator.attrgetter(key)(config)))
+    if config.motifs.database != "jaspar":
+        config = options.replace(config, "motifs.database", absolute(config.motifs.database))
     return config
 
 

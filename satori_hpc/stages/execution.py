@@ -16,7 +16,7 @@ from satori_hpc.stores.records import Record
 from satori_hpc.world import Runtime
 
 
-def change(run: Run, key: str, value: str | tuple[str, ...]) -> Run:
+def change(run: Run, key: str, value: str | int | tuple[str, ...]) -> Run:
     """The run with a key of its run.toml changed, there too; nobody may be at work on it meanwhile.
 
     Args:
