@@ -34,8 +34,8 @@ class Range:
 class Space:
     """[search.space]: what varies, by key. In TOML, as `from_toml` and `toml_lines` have it:
 
-        model.filters = [64, 128, 200]
-        train.learning_rate = {low = 1e-4, high = 3e-3, log = true}
+    model.filters = [64, 128, 200]
+    train.learning_rate = {low = 1e-4, high = 3e-3, log = true}
     """
 
     dimensions: tuple[Choice | Range, ...]

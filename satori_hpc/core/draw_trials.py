@@ -24,9 +24,7 @@ def trials(space: Space, default: dict[str, Any], *, most: int) -> int:
     return most if size is None else min(most, 1 + size - _holds(space, default))
 
 
-def draw(
-    space: Space, default: dict[str, Any], *, whole: Collection[str], seed: int, number: int
-) -> dict[str, Any]:
+def draw(space: Space, default: dict[str, Any], *, whole: Collection[str], seed: int, number: int) -> dict[str, Any]:
     """The values of trial `number`, by key.
 
     Trial 0 is the default. The others of a space of lists are its combinations in an order drawn by the seed, none

@@ -51,7 +51,7 @@ def refuse_many(command: str) -> None:
     if count is not None and count > 1:
         raise SatoriError(
             f"the launcher started {count} processes, and satori-hpc {command} works in one: they would overwrite each "
-            "other's work. Start it without the launcher, or with -n 1; only satori-hpc score and search share their work out"
+            "other's work. Start it without the launcher, or with -n 1; only satori-hpc score and search share work"
         )
 
 

@@ -8,6 +8,9 @@ next goes on with it, from its checkpoint.
 import dataclasses
 import logging
 from collections.abc import Iterator
+from typing import Any
+
+import torch
 
 from satori_hpc import config as config_module
 from satori_hpc import options
@@ -98,9 +101,7 @@ class _Worker:
         """
         yield from ((number, False) for number in self._left())
         while True:
-            number = self.ledger.begin(
-                below=self.trials, notes=lambda number: {"parameters": self._parameters(number)}
-            )
+            number = self.ledger.begin(self.run.config.search.space, self._parameters, below=self.trials)
             if number is None:
                 break
             yield number, True
@@ -109,9 +110,8 @@ class _Worker:
     def _left(self) -> list[int]:
         return [one.number for one in self.ledger.entries() if one.state == "running" and one.number < self.trials]
 
-    def _parameters(self, number: int) -> dict[str, object]:
-        plain: dict[str, object] = options.to_plain(search_trial.parameters(self.run.config, number))
-        return plain
+    def _parameters(self, number: int) -> dict[str, Any]:
+        return search_trial.parameters(self.run.config, number)
 
     def _try(self, number: int, *, patient: bool) -> bool:
         """Work on a trial to its end; False when somebody else has it."""
@@ -139,7 +139,7 @@ class _Worker:
             found = search_trial.result(self.run, trial)
         except HeldError:
             raise
-        except (SatoriError, MemoryError, *_out_of_memory()) as error:
+        except (SatoriError, MemoryError, torch.OutOfMemoryError) as error:
             reason = f"{error}" if isinstance(error, SatoriError) else f"not enough memory: {error}"
             self.ledger.fail(number, reason=reason)
             logger.warning("trial %d of %d failed: %s", number, self.trials, reason)
@@ -163,9 +163,3 @@ def _alone(world: World) -> World:
     alone = World()
     alone.local_rank, alone.sharers = world.local_rank, world.sharers
     return alone
-
-
-def _out_of_memory() -> tuple[type[BaseException], ...]:
-    import torch
-
-    return (torch.OutOfMemoryError,)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from satori_hpc import options
+from satori_hpc.config_search import Choice, Space
 from satori_hpc.errors import ArtefactError, SatoriError
 
 STUDY = "satori-hpc search"
@@ -75,7 +77,9 @@ class Ledger:
         from optuna.study import StudyDirection
 
         known = {study.study_name: study._study_id for study in self._storage.get_all_studies()}
-        study: int = known[STUDY] if STUDY in known else self._storage.create_new_study([StudyDirection.MAXIMIZE], STUDY)
+        study: int = (
+            known[STUDY] if STUDY in known else self._storage.create_new_study([StudyDirection.MAXIMIZE], STUDY)
+        )
         found = self._storage.get_study_user_attrs(study).get(IDENTITY)
         if found is None:
             self._storage.set_study_user_attr(study, IDENTITY, identity)
@@ -105,12 +109,13 @@ class Ledger:
             for trial in self._storage.get_all_trials(self._study, deepcopy=False)
         ]
 
-    def begin(self, *, below: int, notes: Callable[[int], dict[str, Any]]) -> int | None:
+    def begin(self, space: Space, parameters: Callable[[int], dict[str, Any]], *, below: int) -> int | None:
         """Begin the next trial that nobody has begun.
 
         Args:
+            space: what varies.
+            parameters: the values of trial number k, by key; noted, so that Optuna's own tools can show them.
             below: how many there are to be in all.
-            notes: what to note about trial number k.
 
         Returns:
             its number, or None when all were begun.
@@ -121,10 +126,12 @@ class Ledger:
             number = len(self.entries())
             if number >= below:
                 return None
-            template = create_trial(state=TrialState.RUNNING, user_attrs=notes(number))
-            made: int = self._storage.get_trial_number_from_id(
-                self._storage.create_new_trial(self._study, template)
+            values = parameters(number)
+            known = _distributions(space, values)
+            template = create_trial(
+                state=TrialState.RUNNING, params={key: _scalar(values[key]) for key in known}, distributions=known
             )
+            made: int = self._storage.get_trial_number_from_id(self._storage.create_new_trial(self._study, template))
             return made
 
     def complete(self, number: int, value: float, **notes: Any) -> None:
@@ -153,6 +160,27 @@ class Ledger:
 
 _STATES = {"RUNNING": "running", "WAITING": "running", "COMPLETE": "complete"}
 _quiet = threading.Event()
+
+
+def _distributions(space: Space, values: dict[str, Any]) -> dict[str, Any]:
+    """What Optuna calls the dimensions of a space; without those that do not hold their value, as the default may."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    found: dict[str, Any] = {}
+    for dimension in space.dimensions:
+        value = values[dimension.key]
+        if isinstance(dimension, Choice):
+            if value in dimension.values:
+                found[dimension.key] = CategoricalDistribution([_scalar(one) for one in dimension.values])
+        elif value is not None and dimension.low <= value <= dimension.high:
+            kind: Any = IntDistribution if isinstance(value, int) else FloatDistribution
+            found[dimension.key] = kind(dimension.low, dimension.high, log=dimension.log)
+    return found
+
+
+def _scalar(value: Any) -> Any:
+    """A value as Optuna takes it: lists as text."""
+    return options.to_toml(value) if isinstance(value, tuple) else value
 
 
 def _optuna() -> Any:
