@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from satori_hpc import options
@@ -38,7 +38,7 @@ class Space:
     train.learning_rate = {low = 1e-4, high = 3e-3, log = true}
     """
 
-    dimensions: tuple[Choice | Range, ...]
+    dimensions: tuple[Choice | Range, ...] = field(metadata={"doc": "by key, sorted"})
 
     @staticmethod
     def from_toml(content: dict[str, Any]) -> tuple["Space", list[str]]:

@@ -108,8 +108,14 @@ def _with(value: Any, keys: list[str], item: Any, assignment: str) -> Any:
             f"--set {assignment!r}: no key {keys[0]!r}; "
             + (f"did you mean {near[0]!r}?" if near else "known there: " + (", ".join(known) or "nothing"))
         )
-    if len(keys) > 1:
-        item = _with(getattr(value, keys[0]), keys[1:], item, assignment)
+    inner = getattr(value, keys[0])
+    if hasattr(inner, "from_toml"):  # keys of the user's choice: the whole table or nothing
+        item, problems = inner.from_toml(item) if len(keys) == 1 and isinstance(item, dict) else (None, ["not a table"])
+        if problems:
+            whole = f"expected a table, such as {{{inner.toml_lines()[0]}}}" if item is None else "; ".join(problems)
+            raise ConfigError(f"--set {assignment!r}: {whole}")
+    elif len(keys) > 1:
+        item = _with(inner, keys[1:], item, assignment)
     return _unchecked(value, keys[0], item)
 
 

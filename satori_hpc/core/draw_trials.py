@@ -9,7 +9,7 @@ import numpy as np
 from satori_hpc.config_search import Choice, Range, Space, combinations
 
 GRID, FREE = 71, 72
-MOST_LISTED = 1_000_000  # of a larger grid, draws repeat so seldom that listing it is not worth its memory
+MOST_LISTED = 100_000  # of a larger grid, draws repeat so seldom that listing it is not worth its memory
 
 
 def trials(space: Space, default: dict[str, Any], *, most: int) -> int:

@@ -91,7 +91,7 @@ class _Worker:
         for number, patient in self._open_trials():
             pipeline.require(self.run, pipeline.BY_NAME["train"])  # data made anew meanwhile are no trial's fault
             taken += self._try(number, patient=patient)
-            if taken == most:
+            if most and taken == most:
                 return
 
     def _open_trials(self) -> Iterator[tuple[int, bool]]:

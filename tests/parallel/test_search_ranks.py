@@ -17,7 +17,7 @@ pytestmark = pytest.mark.mpi
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return searchable(tmp_path_factory.mktemp("ranks") / "run", trials=6, epochs=12).path
+    return searchable(tmp_path_factory.mktemp("ranks") / "run", trials=6, epochs=4).path
 
 
 @pytest.fixture(scope="module")
@@ -34,19 +34,28 @@ def test_two_ranks_share_the_trials_and_a_killed_one_costs_nothing(
     run = tmp_path / "run"
     shutil.copytree(prepared, run)
     command = ["search", run, "--threads", 1, "--expect-ranks", 2]
-    started = mpi.start(2, command)
+    if mpi.name == "mpich":  # the other library adds nothing here: the trials know nothing of MPI
+        kill_a_rank(mpi.start(2, command), run)
+    done = mpi.run(2, command, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("6 of 6 trials have ended") == 1, "one summary"
+    assert table(run) == undisturbed
+    for rank in (0, 1):
+        assert f"rank {rank}/2 INFO trial" in done.stderr, done.stderr
+
+
+def kill_a_rank(started: Any, run: Path) -> None:
+    """Kill rank 1 in its first trial."""
     for line in started.stderr:
         if "rank 1/2" in line and "trial" in line:
             break
-    ranks = [one for one in psutil.process_iter(["cmdline"]) if str(run) in (one.info["cmdline"] or [])]
-    workers = [one for one in ranks if one.pid != started.pid and "--expect-ranks" in one.info["cmdline"]]
-    workers[-1].send_signal(signal.SIGKILL)
+    workers = [
+        one
+        for one in psutil.process_iter(["cmdline"])
+        if {str(run), "satori_hpc"} <= set(one.info["cmdline"] or []) and one.ppid() != started.pid
+    ]
+    ranks = [one for one in workers if one.pid != started.pid]
+    ranks[-1].send_signal(signal.SIGKILL)
     started.communicate(timeout=60)
     assert started.returncode != 0
-
-    again = mpi.run(2, command, timeout=120)
-    assert again.returncode == 0, again.stderr
-    assert again.stdout.count("6 of 6 trials have ended") == 1, "one summary"
-    assert table(run) == undisturbed
-    for rank in (0, 1):
-        assert f"rank {rank}/2 INFO trial" in again.stderr, again.stderr
+    assert len(table(run)) < 6
