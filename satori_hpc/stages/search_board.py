@@ -107,7 +107,9 @@ class Board:
         lines += [f"all of them: {run.leaderboard}", f"the best one's settings: {run.best_settings}"]
         if not self.complete:
             again = f"satori-hpc search {shlex.quote(str(run.path))}"
-            return [*lines, f"next: {again}, once others that are at work have ended"]
+            fresh = self.trials - len(self.rows) - len(self.unfinished)
+            left = f"{fresh} not begun, {len(self.unfinished)} at work elsewhere or left by a process that is gone"
+            return [*lines, f"next: {again}   (trials: {left})"]
         return [*lines, *self.following()]
 
     def following(self) -> Iterable[str]:
