@@ -32,6 +32,10 @@ AFTER_YOU = 0.5  # seconds by which the leader leaves first: launchers end all w
 FAILED = "failed"
 
 
+class LostError(SatoriError):
+    """An exchange did not come about."""
+
+
 @contextlib.contextmanager
 def session(run_path: Path, *, meeting: str | None, join_timeout: float) -> Iterator[World]:
     """The world of a training command: one process, or all that torchrun, srun or mpiexec started.
@@ -152,10 +156,12 @@ class TorchWorld(Joined):
 
         mine = _bytes(pickle.dumps(value))
         sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
-        dist.all_gather(sizes, torch.tensor([len(mine)]))
+        with _exchange():
+            dist.all_gather(sizes, torch.tensor([len(mine)]))
         longest = max(int(size) for size in sizes)
         found = [torch.empty(longest, dtype=torch.uint8) for _ in range(self.size)]
-        dist.all_gather(found, torch.nn.functional.pad(mine, (0, longest - len(mine))))
+        with _exchange():
+            dist.all_gather(found, torch.nn.functional.pad(mine, (0, longest - len(mine))))
         return [pickle.loads(each[: int(size)].numpy().tobytes()) for each, size in zip(found, sizes, strict=True)]
 
     def barrier(self) -> None:
@@ -164,7 +170,8 @@ class TorchWorld(Joined):
     def add_up(self, values: "torch.Tensor") -> None:
         import torch.distributed as dist
 
-        dist.all_reduce(values)
+        with _exchange():
+            dist.all_reduce(values)
 
     def close(self) -> None:
         import torch.distributed as dist
@@ -185,18 +192,21 @@ class TorchWorld(Joined):
         self._store.set(FAILED, str(self.rank))
 
     def explains(self, error: BaseException) -> bool:
-        if not isinstance(error, RuntimeError):
+        if not isinstance(error, LostError):
             return False
         deadline = time.monotonic() + GRACE
-        while not self._somebody_failed():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.05)
-        return True
+        try:
+            while time.monotonic() < deadline:
+                if self._store.check([FAILED]):
+                    return True
+                time.sleep(0.05)
+            return bool(self._store.add("lost", 1) > 1)  # it was killed: one of those who are left tells
+        except RuntimeError:
+            return False  # the store went with the leader
 
     def _somebody_failed(self) -> bool:
         try:
-            return self._store.check([FAILED])
+            return bool(self._store.check([FAILED]))
         except RuntimeError:
             return True  # the store went with the leader
 
@@ -212,10 +222,23 @@ class TorchWorld(Joined):
         import torch.distributed as dist
 
         size = torch.tensor([len(payload)])
-        dist.broadcast(size, 0)
+        with _exchange():
+            dist.broadcast(size, 0)
         content = _bytes(payload) if self.rank == 0 else torch.empty(int(size), dtype=torch.uint8)
-        dist.broadcast(content, 0)
+        with _exchange():
+            dist.broadcast(content, 0)
         return content.numpy().tobytes()
+
+
+@contextlib.contextmanager
+def _exchange() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise LostError(
+            f"lost another process, which was killed, or whose node or network failed ({first}); {launch.AGAIN}"
+        ) from None
 
 
 def _bytes(payload: bytes) -> "torch.Tensor":

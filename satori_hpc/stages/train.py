@@ -89,6 +89,7 @@ def _finish(run: Run, runtime: Runtime, data: Dataset, trainer: Trainer) -> dict
     """Predict every example with the best checkpoint; the summary."""
     world, done = runtime.world, trainer.progress
     model = trainer.model.eval()
+    world.doing("predicting")
     model.load_state_dict(trainer.best_weights)
     logits = training_loop.predict(model, data.tokens, batch_size=runtime.batch_size, world=world, what="predictions")
     world.lead(lambda: predictions.write(run.predictions, logits.numpy(), model.score(logits).numpy()))

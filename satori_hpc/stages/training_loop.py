@@ -140,6 +140,7 @@ class Trainer:
             SatoriError: the loss is no longer finite.
         """
         while not self.finished:
+            self.world.doing(f"training, epoch {self.progress.epoch + 1}")
             self._align()
             self._train_epoch(keeper, stop)
             self._end_epoch(keeper)
