@@ -1,4 +1,4 @@
-"""Training by several real processes: the same curves and metrics; killed or stopped at any moment, the same weights."""
+"""Training by several real processes: the same curves and metrics; killed or stopped, the same weights."""
 
 import json
 import logging

@@ -10,15 +10,16 @@ import json
 import os
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 
 from satori_hpc.errors import Requeue
 from satori_hpc.run import Run
 from satori_hpc.stages import process_group
-from satori_hpc.stages.preemption import SIGNALS, StopWish
+from satori_hpc.stages.preemption import SIGNALS
 from satori_hpc.stages.train import train
 from satori_hpc.stages.training_loop import Trainer
 from satori_hpc.stores import checkpoint, dataset
@@ -26,6 +27,8 @@ from satori_hpc.world import Runtime, World
 from tests.helpers_learnable import learnable, small_config
 
 CONFIG = small_config(epochs=2, entropy=1e-3, entropy_warmup=0.5, schedule="cosine", warmup=0.1, batch_size=32)
+
+Step = Callable[..., torch.Tensor]
 
 
 def main() -> None:
@@ -44,17 +47,8 @@ def trial(folder: Path, number: int, world: World) -> tuple[str, int]:
     draws, stops = random.Random(number), 0  # the same on every rank
     original = Trainer._step
     while True:
-        steps, victim, signal = draws.randint(0, 14), draws.randrange(world.size), draws.choice(SIGNALS)
-        count = 0
-
-        def step(self: Trainer, rows: np.ndarray, stop: StopWish) -> torch.Tensor:
-            nonlocal count
-            count += 1
-            if number and count == steps + 1 and world.rank == victim:
-                os.kill(os.getpid(), signal)
-            return original(self, rows, stop)
-
-        Trainer._step = step
+        if number:
+            Trainer._step = struck(original, draws, world)
         try:
             train(run, Runtime(device="cpu", threads=1, world=world))
         except Requeue:
@@ -64,6 +58,20 @@ def trial(folder: Path, number: int, world: World) -> tuple[str, int]:
             Trainer._step = original
         world.barrier()
         return digest(run), stops
+
+
+def struck(original: Step, draws: random.Random, world: World) -> Step:
+    """The step, in which a random rank is signalled after a random number of steps."""
+    left, victim, number = draws.randint(0, 14), draws.randrange(world.size), draws.choice(SIGNALS)
+
+    def step(*args: Any) -> torch.Tensor:
+        nonlocal left
+        left -= 1
+        if left == -1 and world.rank == victim:
+            os.kill(os.getpid(), number)
+        return original(*args)
+
+    return step
 
 
 def digest(run: Run) -> str:
