@@ -17,11 +17,19 @@ from satori_hpc.cli_options import RUN
 from satori_hpc.errors import SatoriError
 from satori_hpc.run import Run
 from satori_hpc.stages import doctor as doctor_stage
-from satori_hpc.stages import execution, launch, pipeline
+from satori_hpc.stages import execution, launch, pipeline, process_group
 from satori_hpc.stages import new as new_stage
 from satori_hpc.world import Runtime, World
 
 FORCE = click.option("--force", is_flag=True, help="Make it anew although it is complete; nothing is resumed.")
+
+
+class _Told(click.ClickException):
+    """An error to be printed, and the exit status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.exit_code = status  # type: ignore[misc]
 
 
 class Commands(click.Group):
@@ -34,7 +42,7 @@ class Commands(click.Group):
         try:
             return super().invoke(context)
         except SatoriError as error:
-            raise click.ClickException(str(error)) from error
+            raise _Told(str(error), error.status) from error
         except OSError as error:
             if error.filename is None:
                 raise
@@ -55,7 +63,9 @@ def cli(context: click.Context) -> None:
       satori-hpc all RUN                       make all that is missing or stale
       satori-hpc status RUN                    what is there, and the next command
     """
-    if context.invoked_subcommand not in ("score", "search", "doctor"):
+    if context.invoked_subcommand in ("score", "search"):
+        launch.refuse_torchrun(str(context.invoked_subcommand))
+    elif context.invoked_subcommand not in ("train", "doctor"):
         launch.refuse_many(str(context.invoked_subcommand))
 
 
@@ -131,6 +141,39 @@ def _add_stage_command(stage: pipeline.Stage, help_text: str) -> None:
 
 @cli.command()
 @RUN
+@cli_options.runtime_options("train")
+@click.option("--rendezvous", metavar="file|tcp://HOST:PORT", help=cli_options.RENDEZVOUS_HELP)
+@click.option(
+    "--join-timeout",
+    type=click.FloatRange(min=1),
+    default=600,
+    show_default=True,
+    help="Seconds that the first processes wait for the last one to come.",
+)
+@FORCE
+def train(run: Path, rendezvous: str | None, join_timeout: float, force: bool, **options: Any) -> None:
+    """Train the network; choose it by the validation metric; predict every example. Resumes when killed.
+
+    Several processes share every batch; their number changes the result by rounding only:
+
+    \b
+      satori-hpc train RUN                                       one process
+      torchrun --standalone --nproc-per-node 2 -m satori_hpc train RUN     two of this node
+      srun satori-hpc train RUN                                  the tasks of a Slurm job, one per GPU
+
+    Stopped by SIGTERM, SIGUSR2 or a file RUN/STOP, it saves its state and exits with status 75: run it again.
+    """
+    with process_group.session(run, meeting=rendezvous, join_timeout=join_timeout) as world:
+        runtime = cli_options.runtime(world=world, **options)
+        opened = world.lead(lambda: Run.open(run))
+        world.lead(lambda: pipeline.writable(opened))
+        summary = execution.execute(opened, "train", runtime, force=force)
+        if world.rank == 0:
+            _show("train", summary)
+
+
+@cli.command()
+@RUN
 @cli_options.runtime_options("score")
 @click.option("--expect-ranks", type=click.IntRange(min=1), help="Refuse to work with another number of MPI ranks.")
 @click.option("--plan", "mode", flag_value="plan", help="Make the empty store and print partitions, bytes and memory.")
@@ -195,7 +238,6 @@ def _one_process(world: World, option: str) -> None:
 
 HELP = {
     "prepare": "Make dataset.zarr: simulate sequences, or read a FASTA file and its labels; split them.",
-    "train": "Train the network; choose it by the validation metric; predict every example. Resumes when killed.",
     "motifs": "Turn first-layer filters into motifs and name them after known ones.",
     "background": "Make background.zarr instead, after motifs: shuffled twins of the examples to score, with the "
     "filters' motifs implanted; for sets with several labels.",
@@ -204,7 +246,7 @@ HELP = {
     "report": "Write report.html, one self-contained page.",
 }
 for _stage in pipeline.STAGES:
-    if not _stage.flag_of and _stage.name != "score":
+    if not _stage.flag_of and _stage.name not in ("train", "score"):
         _add_stage_command(_stage, HELP[_stage.name])
 
 

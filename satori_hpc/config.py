@@ -104,7 +104,15 @@ class Train:
     optimiser: str = option("adam", "optimiser", choices=("adam", "adamw", "sgd"))
     learning_rate: float = option(1e-3, "largest learning rate", low=1e-8)
     schedule: str = option(
-        "constant", "learning rate over the steps: constant, or one cycle up and down", choices=("constant", "onecycle")
+        "constant",
+        "learning rate over the steps: constant; cosine or linear: down to 0; onecycle: up and down",
+        choices=("constant", "cosine", "linear", "onecycle"),
+    )
+    warmup: float = option(
+        0.0,
+        "share of all steps over which the learning rate rises from 0; onecycle has a rise of its own",
+        low=0,
+        high=1,
     )
     weight_decay: float = option(0.0, "weight decay", low=0)
     momentum: float = option(0.9, "momentum of sgd", low=0, high=0.999)
@@ -113,6 +121,10 @@ class Train:
         "float32", "bfloat16 = autocast; losses, softmax and entropy stay in float32", choices=("float32", "bfloat16")
     )
     checkpoint_every: int = option(0, "steps between checkpoints within an epoch; 0 = at epoch ends only", low=0)
+
+    def problems(self) -> Iterator[str]:
+        if self.warmup > 0 and self.schedule == "onecycle":
+            yield f"warmup = {self.warmup:g}: onecycle has a rise of its own; set warmup = 0"
 
 
 @dataclass(frozen=True, kw_only=True)

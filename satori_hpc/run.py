@@ -55,6 +55,11 @@ class Run:
         return self.checkpoints / "history.tsv"
 
     @property
+    def stop(self) -> Path:
+        """Made by anyone who wants training to stop in good order."""
+        return self.path / "STOP"
+
+    @property
     def predictions(self) -> Path:
         """Logits of every example by the best checkpoint."""
         return self.path / "predictions.zarr"

@@ -15,7 +15,7 @@ import torch
 from satori_hpc import config as config_module
 from satori_hpc import options
 from satori_hpc.config_search import SECTIONS
-from satori_hpc.errors import ConfigError, HeldError, SatoriError
+from satori_hpc.errors import ConfigError, HeldError, Requeue, SatoriError
 from satori_hpc.run import Run
 from satori_hpc.stages import pipeline, search_board, search_trial
 from satori_hpc.stages.search_board import WORDS, Board
@@ -42,6 +42,7 @@ def search(run: Run, runtime: Runtime, *, most: int = 0) -> Board:
     Raises:
         ArtefactError: the data set cannot be used, or the folder of trials is of another search.
         ConfigError: trials cannot be ranked as run.toml has it.
+        Requeue: a process was asked to stop, and kept the state of its trial.
         SatoriError: somebody works on the run itself.
     """
     logger.setLevel(logging.INFO)  # every process tells of its trials, though only the first tells of their epochs
@@ -50,9 +51,19 @@ def search(run: Run, runtime: Runtime, *, most: int = 0) -> Board:
         identity = runtime.world.lead(lambda: _identity(run))
         runtime.world.lead(lambda: Ledger(run.search, identity=identity) and None)
         worker = _Worker(run, runtime, Ledger(run.search, identity=identity))
-        worker.work(most)
-        runtime.world.barrier()
-        return runtime.world.lead(worker.board)
+        stopped = ""
+        try:
+            worker.work(most)
+        except Requeue as error:
+            stopped = str(error)
+        # Together: whoever left first would end the others, which were asked, too, and have yet to keep their state.
+        reasons = [why for why in runtime.world.gather(stopped) if why]
+        board = runtime.world.lead(worker.board)
+        if reasons and not board.complete:
+            wish = Requeue(reasons[0])
+            wish.shared = True
+            raise wish
+        return board
 
 
 def _identity(run: Run) -> dict[str, str]:
@@ -137,7 +148,7 @@ class _Worker:
             trial = search_trial.open_trial(self.run, number)
             search_trial.work(self.run, trial, self.runtime)
             found = search_trial.result(self.run, trial)
-        except HeldError:
+        except (HeldError, Requeue):
             raise
         except (SatoriError, MemoryError, torch.OutOfMemoryError) as error:
             reason = f"{error}" if isinstance(error, SatoriError) else f"not enough memory: {error}"

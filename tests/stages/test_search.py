@@ -146,8 +146,9 @@ def test_a_trial_that_somebody_holds_is_left_to_them(prepared: Path, tmp_path: P
     assert "5 of 5" in call("search", run.path, "--threads", 1)
 
 
-def test_killed_and_gone_on_with_the_leaderboard_is_the_same(tmp_path: Path) -> None:
-    run = searchable(tmp_path / "run", trials=3, epochs=6)
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 75)])
+def test_ended_and_gone_on_with_the_leaderboard_is_the_same(number: int, status: int, tmp_path: Path) -> None:
+    run = searchable(tmp_path / "run", trials=3, epochs=12)
     shutil.copytree(run.path, tmp_path / "undisturbed")
     command = [*SATORI, "search", str(run.path), "--threads", "1"]
     victim = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -155,9 +156,10 @@ def test_killed_and_gone_on_with_the_leaderboard_is_the_same(tmp_path: Path) -> 
     while not list(run.trial(1).glob("checkpoints/step_*")) and time.monotonic() < deadline:
         assert victim.poll() is None
         time.sleep(0.005)
-    victim.send_signal(signal.SIGKILL)
+    victim.send_signal(number)
     victim.communicate()
-    assert not Run.open(run.trial(1)).record("train").exists(), "killed in the middle of the second trial"
+    assert victim.returncode == status
+    assert not Run.open(run.trial(1)).record("train").exists(), "ended in the middle of the second trial"
     assert len(table(run.path)) == 1
     assert "training goes on after" in call("search", run.path, "--threads", 1)
     call("search", tmp_path / "undisturbed", "--threads", 1)
