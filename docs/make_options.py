@@ -29,8 +29,10 @@ def render() -> str:
     return "\n".join([HEAD, *_section("", Config, "The whole file."), *_presets()]).rstrip() + "\n"
 
 
-def _section(name: str, schema: Any, doc: str) -> list[str]:
+def _section(name: str, schema: Any, doc: str, default: Any = None) -> list[str]:
     """The table of a section, then those of the sections in it."""
+    if hasattr(schema, "toml_lines"):  # keys of the user's choice
+        return [f"## [{name}]", "", doc + " Default:", "", "```toml", *default.toml_lines(), "```"]
     hints = typing.get_type_hints(schema)
     lines = [f"## {f'[{name}]' if name else 'Top of the file'}", "", doc, ""]
     lines += ["| key | default | allowed | meaning |", "|---|---|---|---|"]
@@ -38,10 +40,11 @@ def _section(name: str, schema: Any, doc: str) -> list[str]:
     for field in dataclasses.fields(schema):
         kind = _without_none(hints[field.name])
         if field.metadata.get("table"):
-            inner += ["", *_section(f"{name}.{field.name}".strip("."), kind, field.metadata["doc"])]
+            inner_name = f"{name}.{field.name}".strip(".")
+            inner += ["", *_section(inner_name, kind, field.metadata["doc"], field.default_factory())]
             continue
-        default = "left out" if field.default is None else f"`{options.to_toml(field.default)}`"
-        cells = [f"`{field.name}`", default, _allowed(kind, field.metadata), field.metadata["doc"]]
+        shown = "left out" if field.default is None else f"`{options.to_toml(field.default)}`"
+        cells = [f"`{field.name}`", shown, _allowed(kind, field.metadata), field.metadata["doc"]]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     if len(lines) == 6:
         lines = lines[:4]

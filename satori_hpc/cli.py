@@ -11,17 +11,25 @@ from typing import Any
 
 import click
 
-from satori_hpc import __version__, cli_options, memory
+from satori_hpc import __version__, cli_options, cli_search, memory
 from satori_hpc import options as run_options
 from satori_hpc.cli_options import RUN
 from satori_hpc.errors import SatoriError
 from satori_hpc.run import Run
 from satori_hpc.stages import doctor as doctor_stage
-from satori_hpc.stages import execution, launch, pipeline
+from satori_hpc.stages import execution, launch, pipeline, process_group
 from satori_hpc.stages import new as new_stage
 from satori_hpc.world import Runtime, World
 
 FORCE = click.option("--force", is_flag=True, help="Make it anew although it is complete; nothing is resumed.")
+
+
+class _Told(click.ClickException):
+    """An error to be printed, and the exit status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.exit_code = status  # type: ignore[misc]
 
 
 class Commands(click.Group):
@@ -34,7 +42,7 @@ class Commands(click.Group):
         try:
             return super().invoke(context)
         except SatoriError as error:
-            raise click.ClickException(str(error)) from error
+            raise _Told(str(error), error.status) from error
         except OSError as error:
             if error.filename is None:
                 raise
@@ -55,13 +63,15 @@ def cli(context: click.Context) -> None:
       satori-hpc all RUN                       make all that is missing or stale
       satori-hpc status RUN                    what is there, and the next command
     """
-    if context.invoked_subcommand not in ("score", "doctor"):
+    if context.invoked_subcommand in ("score", "search"):
+        launch.refuse_torchrun(str(context.invoked_subcommand))
+    elif context.invoked_subcommand not in ("train", "doctor"):
         launch.refuse_many(str(context.invoked_subcommand))
 
 
 @cli.command()
 @RUN
-@click.option("--template", type=click.Choice(["simulated", "fasta"]), default="simulated", show_default=True)
+@click.option("--template", type=click.Choice(["simulated", "fasta"]), help="Default: simulated.")
 @click.option(
     "--preset",
     help="simulated: "
@@ -72,24 +82,39 @@ def cli(context: click.Context) -> None:
 )
 @click.option("--fasta", default="sequences.fa", show_default=True, help="FASTA file (template fasta).")
 @click.option("--table", default="labels.txt", show_default=True, help="Label table (template fasta).")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True)
+@click.option(
+    "--like",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A run.toml, or the best.toml of a search, whose settings to take; with --template, all but its [prepare].",
+)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Default: 1, or that of --like.")
 @click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Set any key; may be repeated.")
 def new(
-    run: Path, template: str, preset: str | None, fasta: str, table: str, seed: int, assignments: tuple[str, ...]
+    run: Path,
+    template: str | None,
+    preset: str | None,
+    fasta: str,
+    table: str,
+    like: Path | None,
+    seed: int | None,
+    assignments: tuple[str, ...],
 ) -> None:
     """Make a run directory with a commented run.toml.
 
     File names given here are taken from the current folder; written into run.toml by hand, relative ones start at
     the run directory.
     """
-    presets = new_stage.PRESETS if template == "simulated" else new_stage.FASTA_PRESETS
+    presets = new_stage.FASTA_PRESETS if template == "fasta" else new_stage.PRESETS
     if preset is not None and preset not in presets:
-        raise click.BadParameter(f"{preset!r}; template {template} has {', '.join(presets)}", param_hint="--preset")
-    if template == "simulated":
-        config = new_stage.simulated(preset or "data-40", seed=seed)
-    else:
+        named = template or "simulated"
+        raise click.BadParameter(f"{preset!r}; template {named} has {', '.join(presets)}", param_hint="--preset")
+    if template == "fasta":
         files = (str(Path(fasta).resolve()), str(Path(table).resolve()))
-        config = new_stage.fasta(*files, preset=preset or "published", seed=seed)
+        config = new_stage.fasta(*files, preset=preset or "published", seed=1 if seed is None else seed)
+    else:
+        config = new_stage.simulated(preset or "data-40", seed=1 if seed is None else seed)
+    if like is not None:
+        config = new_stage.like(like, data=config if template or preset else None, seed=seed)
     for assignment in assignments:
         config = run_options.override(config, assignment)
     made = new_stage.new(run, config=config)
@@ -112,6 +137,39 @@ def _add_stage_command(stage: pipeline.Stage, help_text: str) -> None:
     for other in pipeline.STAGES:
         if other.flag_of == stage.name:
             click.option(f"--{other.name}", "part", flag_value=other.name, help=HELP[other.name])(command)
+
+
+@cli.command()
+@RUN
+@cli_options.runtime_options("train")
+@click.option("--rendezvous", metavar="file|tcp://HOST:PORT", help=cli_options.RENDEZVOUS_HELP)
+@click.option(
+    "--join-timeout",
+    type=click.FloatRange(min=1),
+    default=600,
+    show_default=True,
+    help="Seconds that the first processes wait for the last one to come.",
+)
+@FORCE
+def train(run: Path, rendezvous: str | None, join_timeout: float, force: bool, **options: Any) -> None:
+    """Train the network; choose it by the validation metric; predict every example. Resumes when killed.
+
+    Several processes share every batch; their number changes the result by rounding only:
+
+    \b
+      satori-hpc train RUN                                       one process
+      torchrun --standalone --nproc-per-node 2 -m satori_hpc train RUN     two of this node
+      srun satori-hpc train RUN                                  the tasks of a Slurm job, one per GPU
+
+    Stopped by SIGTERM, SIGUSR2 or a file RUN/STOP, it saves its state and exits with status 75: run it again.
+    """
+    with process_group.session(run, meeting=rendezvous, join_timeout=join_timeout) as world:
+        runtime = cli_options.runtime(world=world, **options)
+        opened = world.lead(lambda: Run.open(run))
+        world.lead(lambda: pipeline.writable(opened))
+        summary = execution.execute(opened, "train", runtime, force=force)
+        if world.rank == 0:
+            _show("train", summary)
 
 
 @cli.command()
@@ -180,7 +238,6 @@ def _one_process(world: World, option: str) -> None:
 
 HELP = {
     "prepare": "Make dataset.zarr: simulate sequences, or read a FASTA file and its labels; split them.",
-    "train": "Train the network; choose it by the validation metric; predict every example. Resumes when killed.",
     "motifs": "Turn first-layer filters into motifs and name them after known ones.",
     "background": "Make background.zarr instead, after motifs: shuffled twins of the examples to score, with the "
     "filters' motifs implanted; for sets with several labels.",
@@ -189,7 +246,7 @@ HELP = {
     "report": "Write report.html, one self-contained page.",
 }
 for _stage in pipeline.STAGES:
-    if not _stage.flag_of and _stage.name != "score":
+    if not _stage.flag_of and _stage.name not in ("train", "score"):
         _add_stage_command(_stage, HELP[_stage.name])
 
 
@@ -241,6 +298,9 @@ def _run_all(run: Run, runtime: Runtime) -> None:
     for name in pipeline.pending(run):
         _execute(run, name, runtime)
     click.echo(f"report: {run.report.resolve()}")
+
+
+cli.add_command(cli_search.search)
 
 
 @cli.command()

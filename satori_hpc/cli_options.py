@@ -60,6 +60,18 @@ BATCH = click.option(
     help="Sequences per forward pass outside training; does not change results beyond rounding.",
 )
 
+MICRO_BATCH = click.option(
+    "--micro-batch",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Sequences per forward pass in training, for little GPU memory; does not change results beyond rounding. "
+    "Default: all that a process has of a batch.",
+)
+RENDEZVOUS_HELP = (
+    "Where several processes find each other; default: at MASTER_ADDR and MASTER_PORT, which torchrun sets, else by a "
+    "file in the run directory."
+)
+
 
 def _memory(text: str) -> Decorator:
     return click.option("--memory", type=Memory(), default=0, metavar="SIZE", help=text)
@@ -107,7 +119,7 @@ VERBOSE = click.option("-v", "--verbose", count=True, help="More messages.")
 # What each stage can make use of, besides progress and verbosity.
 USES: dict[str, tuple[Decorator, ...]] = {
     "prepare": (),
-    "train": (DEVICE, THREADS, BATCH),
+    "train": (DEVICE, THREADS, BATCH, MICRO_BATCH),
     "motifs": (DEVICE, THREADS, BATCH),
     "score": (METHOD, DEVICE, THREADS, RANK_MEMORY, SCHEDULE),
     "reduce": (STATISTIC, THREADS, WORKER_MEMORY, CLUSTER, SCHEDULER_FILE),
@@ -115,7 +127,8 @@ USES: dict[str, tuple[Decorator, ...]] = {
     "report": (DEVICE, THREADS),
     "verify": (THREADS,),
     "inspect": (DEVICE, THREADS),
-    "all": (DEVICE, THREADS, BATCH, CLUSTER, SCHEDULER_FILE),
+    "all": (DEVICE, THREADS, BATCH, MICRO_BATCH, CLUSTER, SCHEDULER_FILE),
+    "search": (DEVICE, THREADS, BATCH, MICRO_BATCH),
     "demo": (DEVICE, THREADS, BATCH),
 }
 

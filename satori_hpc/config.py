@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from satori_hpc import options
+from satori_hpc import config_search, options
 from satori_hpc.config_prepare import Fasta, Prepare, Simulated
 from satori_hpc.config_score import Attribution, Dfim, Epistasis, Score, Sites
+from satori_hpc.config_search import Search
 from satori_hpc.errors import ConfigError
 from satori_hpc.options import option, table
 
@@ -30,10 +31,12 @@ __all__ = [
     "Reduce",
     "Report",
     "Score",
+    "Search",
     "Simulated",
     "Sites",
     "Train",
     "load",
+    "rooted",
     "sections",
 ]
 
@@ -101,7 +104,15 @@ class Train:
     optimiser: str = option("adam", "optimiser", choices=("adam", "adamw", "sgd"))
     learning_rate: float = option(1e-3, "largest learning rate", low=1e-8)
     schedule: str = option(
-        "constant", "learning rate over the steps: constant, or one cycle up and down", choices=("constant", "onecycle")
+        "constant",
+        "learning rate over the steps: constant; cosine or linear: down to 0; onecycle: up and down",
+        choices=("constant", "cosine", "linear", "onecycle"),
+    )
+    warmup: float = option(
+        0.0,
+        "share of all steps over which the learning rate rises from 0; onecycle has a rise of its own",
+        low=0,
+        high=1,
     )
     weight_decay: float = option(0.0, "weight decay", low=0)
     momentum: float = option(0.9, "momentum of sgd", low=0, high=0.999)
@@ -110,6 +121,10 @@ class Train:
         "float32", "bfloat16 = autocast; losses, softmax and entropy stay in float32", choices=("float32", "bfloat16")
     )
     checkpoint_every: int = option(0, "steps between checkpoints within an epoch; 0 = at epoch ends only", low=0)
+
+    def problems(self) -> Iterator[str]:
+        if self.warmup > 0 and self.schedule == "onecycle":
+            yield f"warmup = {self.warmup:g}: onecycle has a rise of its own; set warmup = 0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,11 +254,13 @@ class Config:
     reduce: Reduce = table(Reduce, "The tests.")
     evaluate: Evaluate = table(Evaluate, "Comparison with known pairs.")
     report: Report = table(Report, "The HTML page.")
+    search: Search = table(Search, "Other configurations to try: satori-hpc search.")
 
     def problems(self) -> Iterator[str]:
         simulated = self.prepare.simulated
         if simulated is not None and simulated.length < self.model.width:
             yield f"[prepare.simulated] length = {simulated.length} is shorter than [model] width = {self.model.width}"
+        yield from config_search.problems(self.search, Config)
 
 
 def load(path: Path) -> Config:
@@ -258,6 +275,20 @@ def load(path: Path) -> Config:
             f"{path}: format_version = {config.format_version}, this program reads {FORMAT_VERSION}; "
             "use the version of satori-hpc that made the run, or make a new run and copy your settings"
         )
+    return config
+
+
+def rooted(config: Config, folder: Path) -> Config:
+    """`config` with the files that it names, relative ones from `folder`, under their absolute names."""
+
+    def absolute(name: str) -> str:
+        return str((folder / Path(name).expanduser()).resolve())
+
+    if config.prepare.fasta is not None:
+        for key in ("prepare.fasta.fasta", "prepare.fasta.table"):
+            config = options.replace(config, key, absolute(operator.attrgetter(key)(config)))
+    if config.motifs.database != "jaspar":
+        config = options.replace(config, "motifs.database", absolute(config.motifs.database))
     return config
 
 

@@ -6,9 +6,11 @@ class SatoriError(Exception):
 
     Attributes:
         shared: every process of the world raises it at the same point, so that none waits for another.
+        status: exit status of the command.
     """
 
     shared = False
+    status = 1
 
 
 class ConfigError(SatoriError):
@@ -21,6 +23,16 @@ class InputError(SatoriError):
 
 class ArtefactError(SatoriError):
     """An artefact of the run is missing, unfinished, stale, foreign or of another format version."""
+
+
+class HeldError(SatoriError):
+    """Somebody else is at work on a run."""
+
+
+class Requeue(SatoriError):
+    """The work was asked to stop and did so in good order: the same command goes on."""
+
+    status = 75  # EX_TEMPFAIL of sysexits.h
 
 
 class Problems:

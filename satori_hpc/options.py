@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import operator
 import re
 import textwrap
 import tomllib
@@ -43,7 +44,10 @@ def option(
 
 
 def table(default: Any, doc: str) -> Any:
-    """Declare a sub-table of a section; `default` None means that it may be absent."""
+    """Declare a sub-table of a section; `default` None means that it may be absent.
+
+    A class with `from_toml(content) -> (value, problems)` and `toml_lines()` has keys of the user's choice.
+    """
     factory = (lambda: None) if default is None else default
     return dataclasses.field(default_factory=factory, metadata={"doc": doc, "table": True})
 
@@ -104,8 +108,14 @@ def _with(value: Any, keys: list[str], item: Any, assignment: str) -> Any:
             f"--set {assignment!r}: no key {keys[0]!r}; "
             + (f"did you mean {near[0]!r}?" if near else "known there: " + (", ".join(known) or "nothing"))
         )
-    if len(keys) > 1:
-        item = _with(getattr(value, keys[0]), keys[1:], item, assignment)
+    inner = getattr(value, keys[0])
+    if hasattr(inner, "from_toml"):  # keys of the user's choice: the whole table or nothing
+        item, problems = inner.from_toml(item) if len(keys) == 1 and isinstance(item, dict) else (None, ["not a table"])
+        if problems:
+            whole = f"expected a table, such as {{{inner.toml_lines()[0]}}}" if item is None else "; ".join(problems)
+            raise ConfigError(f"--set {assignment!r}: {whole}")
+    elif len(keys) > 1:
+        item = _with(inner, keys[1:], item, assignment)
     return _unchecked(value, keys[0], item)
 
 
@@ -143,8 +153,12 @@ def _parse_section(content: dict[str, Any], schema: type, name: str, text: str, 
             hint = f"did you mean {near[0]!r}?" if near else "known here: " + ", ".join(fields)
             problems.add(f"{line}{where}{key}: unknown key; {hint}")
         elif field.metadata.get("table"):
-            if isinstance(value, dict):
-                inner = _without_none(hints[key])
+            inner = _without_none(hints[key])
+            if isinstance(value, dict) and hasattr(inner, "from_toml"):
+                values[key], complaints = inner.from_toml(value)
+                for complaint in complaints:
+                    problems.add(f"[{f'{name}.{key}'.strip('.')}] {complaint}")
+            elif isinstance(value, dict):
                 values[key] = _parse_section(value, inner, f"{name}.{key}".strip("."), text, problems)
             else:
                 problems.add(f"{line}{where}{key}: expected a table [{key}], found {value!r}")
@@ -160,6 +174,50 @@ def _parse_section(content: dict[str, Any], schema: type, name: str, text: str, 
         for complaint in section.problems():
             problems.add(f"{where}{complaint}")
     return section
+
+
+def _find(schema: type, key: str) -> tuple[Any, Any]:
+    """(type, limits) of the field that a key with its sections names, such as "model.filters"."""
+    names = key.split(".")
+    for place, name in enumerate(names):
+        fields = {field.name: field for field in dataclasses.fields(schema)} if dataclasses.is_dataclass(schema) else {}
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1)
+            raise KeyError(
+                f"unknown key {name!r}; "
+                + (f"did you mean {near[0]!r}?" if near else "known there: " + (", ".join(fields) or "nothing"))
+            )
+        hint = _without_none(typing.get_type_hints(schema)[name])
+        if place == len(names) - 1 and fields[name].metadata.get("table"):
+            raise KeyError("is a section; name one of its keys: " + ", ".join(f.name for f in dataclasses.fields(hint)))
+        if place == len(names) - 1:
+            return hint, fields[name].metadata
+        schema = hint
+    raise AssertionError("a key has at least one part")
+
+
+def kind(schema: type, key: str) -> Any:
+    """The type of a key such as "model.filters".
+
+    Raises:
+        KeyError: there is no such key; says what there is.
+    """
+    return _find(schema, key)[0]
+
+
+def complaint(schema: type, key: str, value: Any) -> str:
+    """Why a key such as "model.filters" refuses a TOML value; nothing when it takes it. Raises: as `kind`."""
+    return _parse_value(value, *_find(schema, key))[0]
+
+
+def replace(value: Section, key: str, item: Any) -> Section:
+    """`value` with a key such as "model.filters" set, which is checked only when the rendered whole is parsed."""
+    return _with(value, key.split("."), item, key)
+
+
+def get(value: Any, key: str) -> Any:
+    """The value of a key such as "model.filters"."""
+    return operator.attrgetter(key)(value)
 
 
 def _without_none(hint: Any) -> Any:
@@ -219,7 +277,10 @@ def _render_section(value: Any, name: str, lines: list[str], skip: tuple[str, ..
         lines.extend(textwrap.wrap(field.metadata["doc"], 110, initial_indent="# ", subsequent_indent="# "))
         inner = f"{name}.{field.name}".strip(".")
         lines.append(f"[{inner}]")
-        _render_section(item, inner, lines, ())
+        if hasattr(item, "toml_lines"):
+            lines.extend(item.toml_lines())
+        else:
+            _render_section(item, inner, lines, ())
 
 
 def _comment(field: Any) -> str:

@@ -29,6 +29,7 @@ LIBRARIES = (
     "memelite",
     "pyjaspar",
     "mpi4py",
+    "optuna",
 )
 
 

@@ -55,6 +55,11 @@ class Run:
         return self.checkpoints / "history.tsv"
 
     @property
+    def stop(self) -> Path:
+        """Made by anyone who wants training to stop in good order."""
+        return self.path / "STOP"
+
+    @property
     def predictions(self) -> Path:
         """Logits of every example by the best checkpoint."""
         return self.path / "predictions.zarr"
@@ -90,6 +95,24 @@ class Run:
     def inspections(self) -> Path:
         """Pages and arrays of single sequences, named by their rows: <row>.html, <row>.npz."""
         return self.path / "inspect"
+
+    @property
+    def search(self) -> Path:
+        """The trials of a search, its ledger and its results."""
+        return self.path / "search"
+
+    def trial(self, number: int) -> Path:
+        """The run directory of a trial."""
+        return self.search / f"trial_{number:04d}"
+
+    @property
+    def leaderboard(self) -> Path:
+        return self.search / "leaderboard.tsv"
+
+    @property
+    def best_settings(self) -> Path:
+        """run.toml of the best trial."""
+        return self.search / "best.toml"
 
     def record(self, stage: str) -> Path:
         """Provenance of a finished stage; its presence is what finishes the stage."""

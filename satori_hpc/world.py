@@ -49,6 +49,9 @@ class World:
         """
         yield from items
 
+    def add_up(self, values: "torch.Tensor") -> None:
+        """Replace a tensor by its sum over all processes, in place; all of them get the same bits."""
+
     def poke(self) -> None:
         """Give the message layer a moment; called now and then in long computations, so that others need not wait."""
 
@@ -64,6 +67,7 @@ class Runtime:
         device: "auto", "cpu" or "cuda".
         threads: CPU threads of this process; 0 = all that it may run on, divided among those who share them.
         batch_size: sequences per forward pass outside training.
+        micro_batch: sequences per forward pass in training; 0 = all that a step has for this process.
         memory: bytes that this process may use; 0 = not bounded for scoring, most of what the job has for reducing.
         schedule: "static" or "dynamic": how ranks share the partitions of a store.
         cluster: "threads" or "local": where Dask runs; unless there is a scheduler file.
@@ -73,6 +77,7 @@ class Runtime:
     device: str = "auto"
     threads: int = 0
     batch_size: int = 256
+    micro_batch: int = 0
     memory: int = 0
     schedule: str = "static"
     cluster: str = "threads"

@@ -68,6 +68,8 @@ def test_every_option_and_section_is_in_the_options_page() -> None:
             rf"^## {re.escape(f'[{name}]' if name else 'Top of the file')}$(.*?)(?=^## )", text, re.M | re.S
         )
         assert part, name
+        if hasattr(schema, "toml_lines"):  # keys of the user's choice
+            return
         hints = typing.get_type_hints(schema)
         for field in dataclasses.fields(schema):
             if field.metadata.get("table"):

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from satori_hpc.models import kernels
+from satori_hpc.models.dropout import Dropout
 
 
 class Attention(nn.Module):
@@ -21,7 +22,7 @@ class Attention(nn.Module):
         self.heads = heads
         self.head_size = head_size
         self.project = nn.Linear(inputs, 3 * heads * head_size)
-        self.dropout = kernels.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head_activation = nn.ReLU()
         self.mix = nn.Linear(heads * head_size, mixing)
         self.mix_activation = nn.ReLU()
@@ -53,7 +54,7 @@ class Attention(nn.Module):
         return torch.softmax(self._scores(query, key), dim=-1)
 
     def _scores(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-        return ((query * (1 / math.sqrt(self.head_size))) @ key.transpose(2, 3)).float()
+        return kernels.full((query * (1 / math.sqrt(self.head_size))) @ key.transpose(2, 3))
 
     def _split(self, projected: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         query, key, value = projected.chunk(3, dim=2)

@@ -8,6 +8,8 @@ with channels last in memory, the layout in which convolutions are fastest.
 import torch
 from torch import nn
 
+from satori_hpc.models.dropout import Dropout
+
 LONG = 200
 DILATED_KERNEL = 5
 
@@ -65,20 +67,20 @@ class Trunk(nn.Module):
                 layers.append(nn.MaxPool2d((1, 2)))
                 cells //= 2
             if number > 0:
-                layers.append(nn.Dropout(dropout))
+                layers.append(Dropout(dropout, channels_last=True))
             layers.append(Block(inputs=inputs, outputs=width, kernel=kernel))
             inputs = width
         self.blocks = nn.Sequential(*layers)
         self.dilated = nn.ModuleList(
             nn.Sequential(
-                nn.Dropout(dropout / 2),
+                Dropout(dropout / 2, channels_last=True),
                 _convolution(inputs, inputs, DILATED_KERNEL, dilation),
                 nn.ReLU(),
             )
             for dilation in dilations
             if 2 * dilation < cells
         )
-        self.head = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Dropout(dropout))
+        self.head = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), Dropout(dropout))
         self.outputs = hidden
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:

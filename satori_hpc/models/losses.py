@@ -3,20 +3,27 @@
 import torch
 import torch.nn.functional as F
 
+from satori_hpc.models import kernels
 
-def classification_loss(logits: torch.Tensor, labels: torch.Tensor, *, task: str, output: str) -> torch.Tensor:
-    """Mean classification loss, float32.
+
+def classification_loss(
+    logits: torch.Tensor, labels: torch.Tensor, *, task: str, output: str, count: int | None = None
+) -> torch.Tensor:
+    """Mean classification loss, at least float32.
 
     Args:
         logits: (B, C); binary with output "two": C = 2, else one logit per label.
         labels: (B, T) of 0 and 1.
         task: "binary" or "multilabel".
         output: "one" (binary cross entropy) or "two" (cross entropy over two logits).
+        count: examples of the whole batch when these are a part of it: the parts' losses add up to its mean.
     """
-    logits = logits.float()
+    logits = kernels.full(logits)
+    count = len(labels) if count is None else count
     if task == "binary" and output == "two":
-        return F.cross_entropy(logits, labels[:, 0].long())
-    return F.binary_cross_entropy_with_logits(logits, labels.float())
+        return F.cross_entropy(logits, labels[:, 0].long(), reduction="sum") / count
+    total = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="sum")
+    return total / (count * labels.shape[1])
 
 
 def column_mass(attention: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,11 @@
 """From positions to one vector per sequence."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
+
+from satori_hpc.models import kernels
 
 
 class Readout(nn.Module):
@@ -56,11 +60,19 @@ class FlattenReadout(Readout):
         return tokens.flatten(1)
 
 
+def _alone(values: torch.Tensor) -> torch.Tensor:
+    return values
+
+
 class LegacyBatchReadout(Readout):
     """SATORI 1: the sum over positions, normalised by one mean and one deviation over the whole (B, size) tensor.
 
     In evaluation the running mean and variance stand in, so that a prediction never depends on its batch (the
     original's does).
+
+    Attributes:
+        add_up: replaces a tensor by its sum over the processes that share a batch, also in the backward pass; set by
+            who trains with several. Every process must have examples then.
     """
 
     def __init__(self, *, size: int, momentum: float = 0.1, eps: float = 1e-5) -> None:
@@ -68,15 +80,18 @@ class LegacyBatchReadout(Readout):
         self.outputs = size
         self.momentum = momentum
         self.eps = eps
+        self.add_up: Callable[[torch.Tensor], torch.Tensor] = _alone
         self.running_mean: torch.Tensor
         self.running_variance: torch.Tensor
         self.register_buffer("running_mean", torch.zeros(()))
         self.register_buffer("running_variance", torch.ones(()))
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        total = tokens.sum(dim=1).float()
+        total = kernels.full(tokens.sum(dim=1))
         if self.training:
-            variance, mean = torch.var_mean(total)
+            added, count = self.add_up(torch.stack((total.sum(), total.new_tensor(float(total.numel()))))).unbind()
+            mean = added / count
+            variance = self.add_up((total - mean).square().sum()) / (count - 1)
             with torch.no_grad():
                 self.running_mean.lerp_(mean, self.momentum)
                 self.running_variance.lerp_(variance, self.momentum)

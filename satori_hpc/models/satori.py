@@ -4,13 +4,13 @@ import torch
 from torch import nn
 
 from satori_hpc.config import Model
-from satori_hpc.models import readout
+from satori_hpc.models import kernels, readout
 from satori_hpc.models.attention import Attention
 from satori_hpc.models.blocks import Trunk
 from satori_hpc.models.output import ModelOutput
 from satori_hpc.models.positions import SinusoidalPositions
 from satori_hpc.models.recurrent import Recurrent
-from satori_hpc.models.stem import Stem
+from satori_hpc.models.stem import Moments, Stem
 
 
 class Satori(nn.Module):
@@ -85,7 +85,13 @@ class Satori(nn.Module):
         return nn.Linear(config.filters, config.mixing_size, bias=False)
 
     def forward(
-        self, tokens: torch.Tensor, *, attention: bool = False, activations: bool = False, entropy: bool = False
+        self,
+        tokens: torch.Tensor,
+        *,
+        attention: bool = False,
+        activations: bool = False,
+        entropy: bool = False,
+        moments: Moments | None = None,
     ) -> ModelOutput:
         """Run the network.
 
@@ -94,12 +100,13 @@ class Satori(nn.Module):
             attention: give back the attention.
             activations: give back the first layer's activations.
             entropy: give back the entropy of the attention.
+            moments: in training, of the batch that these sequences are a part of; None: they are the batch.
         """
-        pooled, tracks = self.stem(tokens, activations=activations)
+        pooled, tracks = self.stem(tokens, activations=activations, moments=moments)
         mixed, kept, rows = self.attention(self._attended(pooled), attention=attention, entropy=entropy)
         if self.residual is not None:
             mixed = mixed + self.residual(pooled)
-        logits = self.output(self.readout(mixed)).float()
+        logits = kernels.full(self.output(self.readout(mixed)))
         return ModelOutput(logits=logits, attention=kept, activations=tracks, entropy=rows)
 
     def pooled(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -120,7 +127,7 @@ class Satori(nn.Module):
 
     def margin(self, logits: torch.Tensor) -> torch.Tensor:
         """Log-odds (B, T) float32 of logits (B, C): what to rank by, because probabilities round to ties."""
-        logits = logits.float()
+        logits = kernels.full(logits)
         return logits[:, 1:] - logits[:, :1] if self.config.output == "two" else logits
 
     def score(self, logits: torch.Tensor) -> torch.Tensor:

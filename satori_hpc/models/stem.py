@@ -6,11 +6,13 @@ So the norm folds into the convolution in training as it does in evaluation. And
 non-linearity, which is monotone, so that only pooled values meet it.
 """
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from satori_hpc.models import kernels
+from satori_hpc.models.dropout import Dropout
 
 UNKNOWN = 4
 EXP_LIMIT = 10.0
@@ -22,6 +24,15 @@ class ClampedExp(nn.Module):
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         return values.clamp(max=EXP_LIMIT).exp()
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean (4 W,) and covariance (4 W, 4 W), float64, of the windows of a batch, and the number of windows."""
+
+    mean: torch.Tensor
+    covariance: torch.Tensor
+    count: int
 
 
 class Stem(nn.Module):
@@ -44,17 +55,26 @@ class Stem(nn.Module):
         self.norm = nn.BatchNorm1d(filters)
         self.pool = nn.MaxPool2d((1, pool))
         self.activation: nn.Module = nn.ReLU() if activation == "relu" else ClampedExp()
-        self.dropout = kernels.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def one_hot(self, tokens: torch.Tensor) -> torch.Tensor:
-        """uint8 codes (B, L) -> float32 (B, 4, L + W - 1) with the padding; unknown letters are zero columns."""
+        """uint8 codes (B, L) -> (B, 4, L + W - 1) with the padding, in the weights' type; unknown letters are zeros."""
         padded = F.pad(tokens, (self.padding, self.width - 1 - self.padding), value=UNKNOWN)
         letters = torch.arange(4, dtype=tokens.dtype, device=tokens.device)
-        return (padded[:, None, :] == letters[:, None]).float()
+        return (padded[:, None, :] == letters[:, None]).to(self.conv.weight.dtype)
 
-    def forward(self, tokens: torch.Tensor, *, activations: bool = False) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Pooled activations (B, n, F) after dropout, and those before pooling (B, F, L) if asked for."""
-        normalised = self._normalised(tokens)
+    def forward(
+        self, tokens: torch.Tensor, *, activations: bool = False, moments: Moments | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Pooled activations (B, n, F) after dropout, and those before pooling (B, F, L) if asked for.
+
+        Args:
+            tokens: (B, L).
+            activations: give them back.
+            moments: in training, of the batch that these sequences are a part of; who gives them calls `follow`. None:
+                these sequences are the batch.
+        """
+        normalised = self._normalised(tokens, moments)
         tracks = self.activation(normalised.squeeze(2)) if activations else None
         pooled = self.activation(self.pool(normalised).squeeze(2))
         return self.dropout(pooled.transpose(1, 2)), tracks
@@ -69,25 +89,53 @@ class Stem(nn.Module):
         activated: torch.Tensor = self.activation(self.pool(self._normalised(tokens)).squeeze(2))
         return activated
 
-    def _normalised(self, tokens: torch.Tensor) -> torch.Tensor:
+    def window_sums(self, tokens: torch.Tensor) -> torch.Tensor:
+        """What `moments` is made of: whole numbers (4 W * (4 W + 1),) float64, added exactly in any order."""
+        return _window_sums(self.one_hot(tokens), self.width)
+
+    def moments(self, sums: torch.Tensor, windows: int) -> Moments:
+        """Moments of a batch from the sum of `window_sums` over its parts, and its number of windows (B * L)."""
+        total, products = sums[: 4 * self.width], sums[4 * self.width :].unflatten(0, (4 * self.width, -1))
+        mean = total / windows
+        return Moments(mean, products / windows - mean[:, None] * mean[None, :], windows)
+
+    @torch.no_grad()
+    def follow(self, moments: Moments) -> None:
+        """Update the running statistics of the batch norm; once a batch."""
+        mean, variance = self._statistics(moments)
+        norm = self.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        assert norm.momentum is not None
+        assert norm.num_batches_tracked is not None
+        norm.num_batches_tracked.add_(1)
+        unbiased = variance * (moments.count / max(moments.count - 1, 1))
+        norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), norm.momentum)
+        norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), norm.momentum)
+
+    def _normalised(self, tokens: torch.Tensor, moments: Moments | None = None) -> torch.Tensor:
         """Convolution and batch norm in one, (B, F, 1, L); channels last, the fastest layout for it and its pooling."""
         letters = self.one_hot(tokens)
-        weight, bias = self._folded(letters)
+        if self.training and moments is None:
+            moments = self.moments(_window_sums(letters, self.width), tokens.numel())
+            self.follow(moments)
+        weight, bias = self._folded(moments)
         image = letters.unsqueeze(2).contiguous(memory_format=torch.channels_last)
         return F.conv2d(image, weight.unsqueeze(2).contiguous(memory_format=torch.channels_last), bias)
 
-    def _folded(self, letters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _folded(self, moments: Moments | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight (F, 4, W) and bias (F,) of the convolution that includes the batch norm."""
-        norm = self.norm
-        with torch.autocast(letters.device.type, enabled=False):
+        norm, weight = self.norm, self.conv.weight
+        with torch.autocast(weight.device.type, enabled=False):
             if self.training:
-                mean, variance = self._batch_statistics(letters)
+                assert moments is not None
+                mean, variance = (each.to(weight.dtype) for each in self._statistics(moments))
             else:
                 assert norm.running_mean is not None
                 assert norm.running_var is not None
                 mean, variance = norm.running_mean, norm.running_var
             scale = norm.weight * torch.rsqrt(variance + norm.eps)
-            return self.conv.weight * scale[:, None, None], norm.bias - scale * mean
+            return weight * scale[:, None, None], norm.bias - scale * mean
 
     def folded(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight (F, 4, W) and bias (F,) of the convolution with the batch norm of evaluation in it."""
@@ -99,26 +147,14 @@ class Stem(nn.Module):
             dtype
         )
 
-    def _batch_statistics(self, letters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and variance (biased) of every filter over batch and positions; updates the running ones."""
-        first, covariance, count = _window_moments(letters, self.width)
+    def _statistics(self, moments: Moments) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and variance (biased), (F,) float64, of every filter over batch and positions."""
         weight = self.conv.weight.reshape(-1, 4 * self.width).double()
-        mean = weight @ first
-        variance = ((weight @ covariance) * weight).sum(1).clamp(min=0.0)
-        norm = self.norm
-        with torch.no_grad():
-            assert norm.running_mean is not None
-            assert norm.running_var is not None
-            assert norm.momentum is not None
-            assert norm.num_batches_tracked is not None
-            norm.num_batches_tracked.add_(1)
-            norm.running_mean.lerp_(mean.float(), norm.momentum)
-            norm.running_var.lerp_((variance * (count / max(count - 1, 1))).float(), norm.momentum)
-        return mean.float(), variance.float()
+        return weight @ moments.mean, ((weight @ moments.covariance) * weight).sum(1).clamp(min=0.0)
 
 
-def _window_moments(letters: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """Mean (4 W,) and covariance (4 W, 4 W), float64, of all windows of one-hot letters (B, 4, L'), and their number.
+def _window_sums(letters: torch.Tensor, width: int) -> torch.Tensor:
+    """Sums over all windows of one-hot letters (B, 4, L'): of the windows (4 W,), then of their products, float64.
 
     Sums of zeros and ones are whole numbers, exact in float32 however they are cut into pieces of PIECE windows.
     """
@@ -129,6 +165,4 @@ def _window_moments(letters: torch.Tensor, width: int) -> tuple[torch.Tensor, to
         windows = piece.unfold(2, width, 1).permute(0, 2, 1, 3).reshape(-1, 4 * width)
         total += windows.sum(0)
         products += windows.T @ windows
-    count = len(letters) * positions
-    mean = total / count
-    return mean, products / count - mean[:, None] * mean[None, :], count
+    return torch.cat((total, products.flatten()))

@@ -16,7 +16,7 @@ from satori_hpc.stores.records import Record
 from satori_hpc.world import Runtime
 
 
-def change(run: Run, key: str, value: str | tuple[str, ...]) -> Run:
+def change(run: Run, key: str, value: str | int | tuple[str, ...]) -> Run:
     """The run with a key of its run.toml changed, there too; nobody may be at work on it meanwhile.
 
     Args:
@@ -44,7 +44,13 @@ def add_methods(run: Run, methods: tuple[str, ...]) -> Run:
 
 
 def execute(
-    run: Run, name: str, runtime: Runtime, *, force: bool = False, function: pipeline.StageFunction | None = None
+    run: Run,
+    name: str,
+    runtime: Runtime,
+    *,
+    force: bool = False,
+    function: pipeline.StageFunction | None = None,
+    held: bool = False,
 ) -> dict[str, Any] | None:
     """Run one stage and record it; a complete and fresh one is left alone unless `force`.
 
@@ -56,6 +62,7 @@ def execute(
         runtime: what it may use.
         force: make it anew, resuming nothing.
         function: what to call instead of the stage's own function, for a stage that was worked off in parts.
+        held: the caller holds the run already, for longer than this stage.
 
     Returns:
         the stage's summary, or None when there was nothing to do.
@@ -66,8 +73,9 @@ def execute(
     """
     stage, world = pipeline.BY_NAME[name], runtime.world
     devices = world.gather(str(runtime.torch_device()))  # before anything is removed, for it may not be there
-    with contextlib.ExitStack() as held:
-        world.lead(lambda: held.enter_context(lock.hold(run.path, what=stage.command(run.path))))
+    with contextlib.ExitStack() as entered:
+        if not held:
+            world.lead(lambda: entered.enter_context(lock.hold(run.path, what=stage.command(run.path))))
         inputs = world.lead(lambda: _begin(run, stage, force=force))
         if inputs is None:
             return None

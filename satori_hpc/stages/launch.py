@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from satori_hpc.errors import SatoriError
 from satori_hpc.stages import mpi
+from satori_hpc.stages.joined import Joined
 from satori_hpc.stages.watch import JOINING, Watch
 from satori_hpc.world import World
 
@@ -25,11 +26,25 @@ RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 SAID_NOTHING = ("PMIX_RANK", "PALS_RANKID", "FLUX_TASK_RANK")  # launchers that give a rank and no number
 AGAIN = "run the same command again to go on"
 FORWARDING = 0.2  # seconds that launchers get to forward our last words
+Signals = tuple[signal.Signals, ...]
 LAST_RESORT = 20  # seconds after which a process that MPI cannot end is killed
 
 
 class Stopped(BaseException):
-    """SIGTERM, raised in the main thread; no ordinary handler of errors may swallow it."""
+    """A signal to stop, raised in the main thread; no ordinary handler of errors may swallow it.
+
+    Args:
+        signal: its name.
+        status: exit status of the command.
+    """
+
+    def __init__(self, signal: str, status: int) -> None:
+        super().__init__(signal, status)
+        self.signal = signal
+        self.status = status
+
+    def __str__(self) -> str:
+        return f"stopped by {self.signal}; {AGAIN}"
 
 
 def expected_ranks() -> int | None:
@@ -47,12 +62,47 @@ def refuse_many(command: str) -> None:
     Raises:
         SatoriError: a launcher started more than one process.
     """
-    count = expected_ranks()
-    if count is not None and count > 1:
+    found = (expected_ranks(), _torchrun_ranks())
+    count = max((count for count in found if count is not None), default=1)
+    if count > 1:
         raise SatoriError(
             f"the launcher started {count} processes, and satori-hpc {command} works in one: they would overwrite each "
-            "other's work. Start it without the launcher, or with -n 1; only satori-hpc score shares its work out"
+            "other's work. Start it without the launcher, or with -n 1; only satori-hpc train, score and search share "
+            "their work out"
         )
+
+
+def refuse_torchrun(command: str) -> None:
+    """Keep a command whose processes find each other by MPI from running under torchrun.
+
+    Raises:
+        SatoriError: torchrun started more than one process.
+    """
+    count = _torchrun_ranks()
+    if count is not None and count > 1 and expected_ranks() in (None, 1):
+        raise SatoriError(
+            f"torchrun started {count} processes, and those of satori-hpc {command} find each other by MPI: start it "
+            f"by mpiexec -n {count} or srun -n {count}"
+        )
+
+
+def refuse_unknown(command: str, cure: str) -> None:
+    """Keep processes whose launcher gives a rank and no number from each taking itself for the only one.
+
+    Raises:
+        SatoriError: such a launcher started this process.
+    """
+    name = next((name for name in SAID_NOTHING if name in os.environ), None)
+    if name is not None and expected_ranks() is None:
+        raise SatoriError(
+            f"the launcher sets {name} and does not say how many processes it started, which satori-hpc {command} must "
+            f"know: set RANK and WORLD_SIZE for each, and {cure}"
+        )
+
+
+def _torchrun_ranks() -> int | None:
+    value = os.environ.get("WORLD_SIZE", "") if "TORCHELASTIC_RUN_ID" in os.environ else ""
+    return int(value) if value.isdigit() else None
 
 
 @contextlib.contextmanager
@@ -73,35 +123,37 @@ def session(*, expect_ranks: int | None) -> Iterator[World]:
     counts = {count for count in (launched, expect_ranks) if count is not None}
     unknown = launched is None and any(name in os.environ for name in SAID_NOTHING)
     if counts <= {1} and not unknown:
-        with _serial():
+        with serial():
             yield World()
         return
-    watch = Watch(_name(next((os.environ[name] for name in RANKS if name in os.environ), "of a number not known yet")))
+    watch = Watch(
+        name_of(next((os.environ[name] for name in RANKS if name in os.environ), "of a number not known yet"))
+    )
     watch.doing(JOINING)
     try:
         world = mpi.join()
     except SatoriError:
         watch.end()
         raise
-    watch.who(_name(world.rank, world.size))
+    watch.who(name_of(world.rank, world.size))
     watch.job(world.lead(lambda: secrets.token_hex(8)))
     watch.doing("")
     world.listen(watch.doing)
     try:
-        with _together(world, watch):
+        with together(world, watch):
             _agree(world, launched, expect_ranks)
             yield world
             world.doing("waiting for the others at the end")
             world.close()
-    except SatoriError:
+    except SatoriError as error:
         if world.rank == 0:
             raise
-        raise SystemExit(1) from None
+        raise SystemExit(error.status) from None
     finally:
         watch.end()
 
 
-def _name(rank: int | str, size: int | None = None) -> str:
+def name_of(rank: int | str, size: int | None = None) -> str:
     of = f" of {size}" if size else ""
     return f"rank {rank}{of} (host {socket.gethostname()}, pid {os.getpid()})"
 
@@ -133,25 +185,27 @@ def _agree(world: World, launched: int | None, expect_ranks: int | None) -> None
 
 
 @contextlib.contextmanager
-def _serial() -> Iterator[None]:
-    with _stoppable():
+def serial(signals: Signals = (signal.SIGTERM,), *, status: int = 143) -> Iterator[None]:
+    """One process: these signals end it in good order, with this status."""
+    with _stoppable(signals, status):
         try:
             yield
-        except Stopped:
-            _say(f"stopped by SIGTERM; {AGAIN}")
-            raise SystemExit(143) from None
+        except Stopped as stopped:
+            _say(str(stopped))
+            raise SystemExit(stopped.status) from None
 
 
 @contextlib.contextmanager
-def _together(world: mpi.MpiWorld, watch: Watch) -> Iterator[None]:
+def together(world: Joined, watch: Watch, signals: Signals = (signal.SIGTERM,), *, status: int = 143) -> Iterator[None]:
     """End all processes when this one fails, in whatever thread."""
-    name = _name(world.rank, world.size)
+    name = name_of(world.rank, world.size)
 
     def fail(error: BaseException) -> NoReturn:
         watch.failed()
         while_doing = f", while {world.current}" if world.current else ""
         words, status = _words(error)
-        _say(f"{name}{while_doing}: {words}")
+        if not world.explains(error):
+            _say(f"{name}{while_doing}: {words}")
         _end(world, status)
 
     def fail_thread(args: threading.ExceptHookArgs) -> None:
@@ -160,7 +214,7 @@ def _together(world: mpi.MpiWorld, watch: Watch) -> Iterator[None]:
 
     previous, threading.excepthook = threading.excepthook, fail_thread
     try:
-        with _stoppable():
+        with _stoppable(signals, status):
             yield
     except BaseException as error:
         if getattr(error, "shared", False):
@@ -171,27 +225,29 @@ def _together(world: mpi.MpiWorld, watch: Watch) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """Turn SIGTERM into an exception of the main thread, so that locks and files are left in order."""
+def _stoppable(signals: Signals, status: int) -> Iterator[None]:
+    """Turn signals into an exception of the main thread, so that locks and files are left in order."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # launchers send it again while we tidy up
-        raise Stopped
+        for each in signals:
+            signal.signal(each, signal.SIG_IGN)  # launchers send it again while we tidy up
+        raise Stopped(signal.Signals(number).name, status)
 
-    previous = signal.signal(signal.SIGTERM, stop)
+    previous = {each: signal.signal(each, stop) for each in signals}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for each, handler in previous.items():
+            signal.signal(each, handler)
 
 
 def _words(error: BaseException) -> tuple[str, int]:
     """What to print about an error, and the exit status that it deserves."""
     if isinstance(error, Stopped):
-        return f"stopped by SIGTERM; {AGAIN}", 143
+        return str(error), error.status
     if isinstance(error, KeyboardInterrupt):
         return f"interrupted; {AGAIN}", 130
     if isinstance(error, SystemExit):
@@ -212,7 +268,7 @@ def _say(text: str) -> None:
         os.write(2, (text + "\n").encode(errors="replace"))
 
 
-def _end(world: mpi.MpiWorld, status: int) -> NoReturn:
+def _end(world: Joined, status: int) -> NoReturn:
     """End this process and all others, whatever state MPI and the threads of this process are in."""
     signal.alarm(LAST_RESORT)  # nobody handles it: the kernel ends us should Abort hang
     time.sleep(FORWARDING)

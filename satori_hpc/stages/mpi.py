@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from satori_hpc.errors import SatoriError
-from satori_hpc.world import World
+from satori_hpc.stages.joined import Joined
 
 Value = TypeVar("Value")
 
@@ -34,7 +34,7 @@ def join() -> "MpiWorld":
     return MpiWorld(MPI.COMM_WORLD)
 
 
-class MpiWorld(World):
+class MpiWorld(Joined):
     """The processes of an MPI communicator; see World for what each method promises.
 
     Waiting is done by looking again and again with growing pauses, not inside MPI: a waiting process takes no
@@ -42,17 +42,12 @@ class MpiWorld(World):
 
     Args:
         comm: an intracommunicator of mpi4py; duplicated, so that no message of others is met.
-
-    Attributes:
-        current: what this process works on, in words.
     """
 
     def __init__(self, comm: Any) -> None:
         from mpi4py import MPI
 
         self._comm = comm.Dup()
-        self._tell: Callable[[str], None] | None = None
-        self.current = ""
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
         node = comm.Split_type(MPI.COMM_TYPE_SHARED)
         self.local_rank = node.Get_rank()
@@ -111,22 +106,11 @@ class MpiWorld(World):
         # Asking for any message lets the library serve those who want the counter that lies on this process.
         self._comm.Iprobe()
 
-    def doing(self, what: str) -> None:
-        self.current = what
-        if self._tell is not None:
-            self._tell(what)
-
-    def listen(self, tell: Callable[[str], None]) -> None:
-        """Have `tell` called with what this process works on, from now on."""
-        self._tell = tell
-
     def close(self) -> None:
-        """Wait for the others at the end of the common work, and leave."""
         self.barrier()
         self._comm.Free()
 
     def abort(self, status: int) -> None:
-        """End all processes of the job now; may return when the library cannot."""
         from mpi4py import MPI
 
         MPI.COMM_WORLD.Abort(status)

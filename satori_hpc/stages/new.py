@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+from satori_hpc import config as config_module
 from satori_hpc import options
 from satori_hpc.config import Config, Fasta, Model, Motifs, Prepare, Score, Simulated, Train
 from satori_hpc.errors import ArtefactError
@@ -116,3 +117,20 @@ def fasta(fasta_file: str, table: str, *, preset: str = "published", seed: int) 
     return dataclasses.replace(
         FASTA_PRESETS[preset](), seed=seed, prepare=Prepare(source="fasta", fasta=Fasta(fasta=fasta_file, table=table))
     )
+
+
+def like(path: Path, *, data: Config | None = None, seed: int | None = None) -> Config:
+    """The configuration in a run.toml, or in the best.toml of a search.
+
+    Args:
+        path: of the file; relative names in it start at its folder.
+        data: whose [prepare] to take instead.
+        seed: to take instead.
+
+    Raises:
+        ConfigError: the file cannot be used.
+    """
+    config = config_module.rooted(config_module.load(path), path.resolve().parent)
+    if data is not None:
+        config = dataclasses.replace(config, prepare=data.prepare)
+    return config if seed is None else dataclasses.replace(config, seed=seed)

@@ -9,19 +9,18 @@ import numpy as np
 import torch
 
 from satori_hpc.config import Train
-from satori_hpc.core import metrics, schedule
-from satori_hpc.errors import SatoriError
+from satori_hpc.core import metrics
+from satori_hpc.errors import ConfigError, Requeue, SatoriError
 from satori_hpc.log import logger, progress
 from satori_hpc.models import inference, losses
+from satori_hpc.models.readout import LegacyBatchReadout
 from satori_hpc.models.satori import Satori
+from satori_hpc.stages.preemption import StopWish
+from satori_hpc.stages.training_step import Stepper
+from satori_hpc.world import World
 
-WEIGHTS, ORDER, STEP = 11, 12, 13
+ORDER = 12
 STEPS_BETWEEN_CHECKS = 20
-
-
-def torch_seed(*key: int) -> int:
-    """A seed for torch from a key of non-negative whole numbers."""
-    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
 
 
 @dataclass
@@ -57,7 +56,7 @@ class Keeper(Protocol):
     """Who stores what the loop produces."""
 
     def best(self, trainer: "Trainer") -> None:
-        """The model has just become the best so far."""
+        """The model has just become the best so far; called on the leader only, as the others are."""
 
     def state(self, trainer: "Trainer") -> None:
         """A point from which training can go on."""
@@ -67,33 +66,64 @@ class Keeper(Protocol):
 
 
 class Trainer:
-    """Trains one network; `fit` goes on from `progress`, wherever that is.
+    """Trains one network together with the other processes; `fit` goes on from `progress`, wherever that is.
 
     Args:
-        model: on its device.
+        model: on its device; the same on every process.
         config: section [train].
         seed: of the run.
-        train: the training examples; they live on the model's device as token codes.
+        train: the training examples, all of them on every process, on the model's device as token codes.
         valid: the examples that choose the model.
         batch_size: sequences per forward pass in validation.
+        world: the processes that share every batch.
+        micro_batch: sequences per forward pass in training; 0 = all that a step has for this process.
+
+    Raises:
+        ConfigError: model and processes do not go together.
     """
 
     def __init__(
-        self, model: Satori, config: Train, *, seed: int, train: Examples, valid: Examples, batch_size: int
+        self,
+        model: Satori,
+        config: Train,
+        *,
+        seed: int,
+        train: Examples,
+        valid: Examples,
+        batch_size: int,
+        world: World | None = None,
+        micro_batch: int = 0,
     ) -> None:
         self.model = model
         self.config = config
         self.seed = seed
         self.valid = valid
         self.batch_size = batch_size
+        self.world = world or World()
         self.device = next(model.parameters()).device
         self.tokens = torch.from_numpy(train.tokens).to(self.device)
         self.labels = torch.from_numpy(train.labels).to(self.device)
-        self.optimiser = make_optimiser(model, config)
         self.steps_per_epoch = -(-len(train.tokens) // config.batch_size)
-        self.steps = self.steps_per_epoch * config.epochs
+        self.stepper = Stepper(
+            model,
+            config,
+            seed=seed,
+            steps=self.steps_per_epoch * config.epochs,
+            world=self.world,
+            micro_batch=micro_batch,
+        )
         self.progress = Progress()
         self.best_weights: dict[str, torch.Tensor] = {}
+        smallest = len(train.tokens) // self.steps_per_epoch
+        if isinstance(model.readout, LegacyBatchReadout) and smallest < self.world.size:
+            raise ConfigError(
+                f"model.readout = 'legacy_batchnorm' needs an example per process in every batch: the smallest batch "
+                f"has {smallest}, and there are {self.world.size} processes; start fewer, or choose another readout"
+            )
+
+    @property
+    def optimiser(self) -> torch.optim.Optimizer:
+        return self.stepper.optimiser
 
     @property
     def finished(self) -> bool:
@@ -102,76 +132,94 @@ class Trainer:
         stale = self.config.patience > 0 and done - self.progress.best_epoch >= self.config.patience
         return done >= self.config.epochs or (done > 0 and stale)
 
-    def fit(self, keeper: Keeper) -> None:
+    def fit(self, keeper: Keeper, stop: StopWish) -> None:
         """Train until `finished`.
 
         Raises:
+            Requeue: somebody wished to stop; the state is kept.
             SatoriError: the loss is no longer finite.
         """
         while not self.finished:
-            self._train_epoch(keeper)
+            self.world.doing(f"training, epoch {self.progress.epoch + 1}")
+            self._align()
+            self._train_epoch(keeper, stop)
             self._end_epoch(keeper)
+        if any(self.world.gather(stop.wished())):
+            self._leave(stop)
 
-    def _train_epoch(self, keeper: Keeper) -> None:
+    def _align(self) -> None:
+        """Give all processes the leader's weights: processors of another kind may round another way."""
+        if self.world.size > 1:
+            self.model.load_state_dict(
+                self.world.lead(lambda: {name: value.cpu() for name, value in self.model.state_dict().items()})
+            )
+
+    def _train_epoch(self, keeper: Keeper, stop: StopWish) -> None:
         now = self.progress
         batches = self.batches(now.epoch)
         left = progress(batches[now.step :], what=f"epoch {now.epoch + 1}/{self.config.epochs}", unit="step")
         pending: list[torch.Tensor] = []
         began = time.monotonic()
         for rows in left:
-            pending.append(self._step(rows))
+            pending.append(self._step(rows, stop))
             now.step += 1
             now.total_steps += 1
             every = self.config.checkpoint_every
             save = every > 0 and now.total_steps % every == 0 and now.step < len(batches)
-            if save or len(pending) == STEPS_BETWEEN_CHECKS or now.step == len(batches):
+            look = save or len(pending) == STEPS_BETWEEN_CHECKS or now.step == len(batches)
+            # To look waits for a GPU, so that is not done at each step; all processes look at the same ones.
+            asked = (look or self.device.type == "cpu") and bool(pending[-1][2] > 0)
+            if look or asked:
                 self._account(pending)
                 pending = []
                 now.seconds, began = now.seconds + time.monotonic() - began, time.monotonic()
-            if save:
-                keeper.state(self)
+            if save or asked:
+                self.world.lead(lambda: keeper.state(self))
+            if asked:
+                self._leave(stop)
 
-    def batches(self, epoch: int) -> list[torch.Tensor]:
-        """Row numbers of every batch of an epoch, on the device.
+    def _leave(self, stop: StopWish) -> None:
+        now = self.progress
+        why = self.world.gather(stop.why)
+        stop.obeyed()
+        error = Requeue(
+            f"training stopped after {now.epoch} epochs and {now.step} steps of the next, for "
+            f"{', '.join(dict.fromkeys(filter(None, why)))}; its state is kept: run the same command again to go on"
+        )
+        error.shared = True
+        raise error
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        """Row numbers of every batch of an epoch.
 
         The order is a permutation keyed by (seed, epoch). It is cut into batches whose sizes differ by at most one, so
         that no example is lost and none makes a batch of its own.
         """
         order = np.random.default_rng([self.seed, ORDER, epoch]).permutation(len(self.tokens))
-        return [torch.from_numpy(part).to(self.device) for part in np.array_split(order, self.steps_per_epoch)]
+        return np.array_split(order, self.steps_per_epoch)
 
-    def _step(self, rows: torch.Tensor) -> torch.Tensor:
-        """One step of the optimiser; gives back examples x (classification loss, entropy), on the device."""
-        now, config = self.progress, self.config
-        torch.manual_seed(torch_seed(self.seed, STEP, now.epoch, now.step))
-        rate = schedule.learning_rate(config.schedule, now.total_steps, steps=self.steps, peak=config.learning_rate)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.model.train()
-        self.optimiser.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=config.precision == "bfloat16"):
-            output = self.model(self.tokens[rows], entropy=config.entropy > 0)
-        classification = self._loss(output.logits, self.labels[rows])
-        entropy = classification.new_zeros(()) if output.entropy is None else output.entropy.mean()
-        weight = schedule.entropy_weight(
-            config.entropy, now.total_steps, steps=self.steps, warmup=config.entropy_warmup
+    def _step(self, rows: np.ndarray, stop: StopWish) -> torch.Tensor:
+        """One step on the rows of a global batch, of which this process takes its slice; see Stepper.step."""
+        now = self.progress
+        mine = share(len(rows), self.world)
+        chosen = torch.from_numpy(rows[mine]).to(self.device)
+        return self.stepper.step(
+            self.tokens[chosen],
+            self.labels[chosen],
+            count=len(rows),
+            first=mine.start,
+            key=(now.epoch, now.step),
+            number=now.total_steps,
+            wish=stop.wished,
         )
-        (classification + weight * entropy).backward()
-        if config.gradient_clip > 0:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
-        self.optimiser.step()
-        return torch.stack((classification.detach(), entropy.detach())) * len(rows)
-
-    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return losses.classification_loss(logits, labels, task=self.model.task, output=self.model.config.output)
 
     def _account(self, pending: list[torch.Tensor]) -> None:
-        """Add the losses of the last steps; looking at them waits for the device, so it is not done at each step."""
-        found = torch.stack(pending).double().cpu()
+        """Add the losses of the last steps; they are the same on every process."""
+        found = torch.stack(pending)[:, :2].double().cpu()
         if not bool(torch.isfinite(found).all()):
             bad = int((~torch.isfinite(found).all(dim=1)).int().argmax())
             step = self.progress.step - len(pending) + bad + 1
-            raise SatoriError(
+            raise _shared(
                 f"the loss is not finite at epoch {self.progress.epoch + 1}, step {step} of {self.steps_per_epoch}: "
                 f"lower [train] learning_rate (now {self.config.learning_rate:g})"
                 + (" or keep gradient_clip above 0" if self.config.gradient_clip == 0 else " or gradient_clip")
@@ -192,6 +240,7 @@ class Trainer:
             "seconds": now.seconds,
             "examples_per_s": count / max(now.seconds, 1e-9),
         }
+        row = self.world.lead(lambda: row)  # one clock
         value = row[f"valid_{config.select}"]
         improved = value > now.best_value
         now = dataclasses.replace(
@@ -201,9 +250,7 @@ class Trainer:
         if improved:
             now.best_epoch, now.best_value = now.epoch, value
             self.best_weights = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
-            keeper.best(self)
-        keeper.history(self)
-        keeper.state(self)
+        self.world.lead(lambda: self._keep(keeper, improved))
         logger.info(
             "epoch %d/%d: loss %.4f, validation loss %.4f, AUROC %.4f, AUPR %.4f%s, %.0f examples/s",
             *(now.epoch, config.epochs, row["train_loss"], row["valid_loss"], row["valid_auroc"], row["valid_aupr"]),
@@ -211,17 +258,23 @@ class Trainer:
             row["examples_per_s"],
         )
 
+    def _keep(self, keeper: Keeper, improved: bool) -> None:
+        if improved:
+            keeper.best(self)
+        keeper.history(self)
+        keeper.state(self)
+
     def validate(self) -> dict[str, float | None]:
         """Loss and metrics over the whole validation set, in float32; the columns valid_* and column_mass."""
-        logits = inference.predict(self.model, self.valid.tokens, batch_size=self.batch_size)
+        logits = predict(self.model, self.valid.tokens, batch_size=self.batch_size, world=self.world)
         if not bool(torch.isfinite(logits).all()):
-            raise SatoriError(
+            raise _shared(
                 f"predictions are not finite after epoch {self.progress.epoch + 1}: lower [train] learning_rate "
                 f"(now {self.config.learning_rate:g})"
             )
-        scores = metrics.classification(self.valid.labels, self.model.margin(logits).numpy())
+        scores = self.world.lead(lambda: metrics.classification(self.valid.labels, self.model.margin(logits).numpy()))
         return {
-            "valid_loss": float(self._loss(logits, torch.from_numpy(self.valid.labels))),
+            "valid_loss": float(self.stepper.loss(logits, torch.from_numpy(self.valid.labels))),
             "valid_auroc": scores.auroc,
             "valid_aupr": scores.aupr,
             "column_mass": self._column_mass() if self.config.entropy > 0 else None,
@@ -231,16 +284,25 @@ class Trainer:
     def _column_mass(self) -> float:
         """Mean strongest-column share of attention on the first validation batch: has a head collapsed?"""
         self.model.eval()
-        tokens = torch.from_numpy(self.valid.tokens[: self.batch_size]).to(self.device)
-        attention = self.model(tokens, attention=True).attention
-        return float(losses.column_mass(attention).mean())
+        tokens = self.valid.tokens[: self.batch_size]
+        mine = torch.from_numpy(tokens[share(len(tokens), self.world)]).to(self.device)
+        masses = losses.column_mass(self.model(mine, attention=True).attention) if len(mine) else torch.zeros(0)
+        return float(torch.cat(self.world.gather(masses.cpu())).mean())
 
 
-def make_optimiser(model: torch.nn.Module, config: Train) -> torch.optim.Optimizer:
-    """The optimiser of section [train]."""
-    if config.optimiser == "sgd":
-        return torch.optim.SGD(
-            model.parameters(), lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
-        )
-    kind = torch.optim.AdamW if config.optimiser == "adamw" else torch.optim.Adam
-    return kind(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+def share(count: int, world: World) -> slice:
+    """The rows of `count` that fall to this process: contiguous, in order of rank, as even as can be, maybe none."""
+    return slice(count * world.rank // world.size, count * (world.rank + 1) // world.size)
+
+
+def predict(model: Satori, tokens: np.ndarray, *, batch_size: int, world: World, what: str = "") -> torch.Tensor:
+    """`inference.predict` by all processes together, each its share of the rows; all of them get all logits."""
+    mine = inference.predict(model, tokens[share(len(tokens), world)], batch_size=batch_size, what=what)
+    return torch.cat(world.gather(mine))
+
+
+def _shared(text: str) -> SatoriError:
+    """An error that all processes meet at the same point."""
+    error = SatoriError(text)
+    error.shared = True
+    return error

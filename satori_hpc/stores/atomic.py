@@ -65,7 +65,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder so that no moment shows it half empty under its own name."""
+    """Remove a folder so that no moment shows it half empty under its own name; of a link to one, the link alone."""
+    if path.is_symlink():
+        path.unlink(missing_ok=True)
+        return
     if not path.exists():
         return
     doomed = sibling(path)

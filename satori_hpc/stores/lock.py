@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from satori_hpc.errors import SatoriError
+from satori_hpc.errors import HeldError, SatoriError
 from satori_hpc.log import logger
 from satori_hpc.provenance import LOCKS
 
@@ -83,7 +83,7 @@ class _Rival:
 
 
 @contextlib.contextmanager
-def hold(run_path: Path, *, what: str, shared: bool = False) -> Iterator[None]:
+def hold(run_path: Path, *, what: str, shared: bool = False, patient: bool = True) -> Iterator[None]:
     """Hold a run while the block works on it. A forked child that leaves the block lets nothing go.
 
     Args:
@@ -91,14 +91,15 @@ def hold(run_path: Path, *, what: str, shared: bool = False) -> Iterator[None]:
         what: the command, for those who find the run held.
         shared: together with others that share it; else alone. On a run that cannot be written, one that shares
             leaves no file, and only looks whether somebody holds the run alone.
+        patient: try again for a few seconds when somebody else has come at the same time, who may withdraw.
 
     Raises:
-        SatoriError: somebody else holds the run, or this process does already; names the process and what to do. Or
-            the run is not there or cannot be written; or it was taken from us in the end, because this process did
-            not run for long.
+        HeldError: somebody else holds the run, or this process does already; names the process and what to do.
+        SatoriError: the run is not there or cannot be written; or it was taken from us in the end, because this
+            process did not run for long.
     """
     owner = os.getpid()
-    mine = _enter(run_path, what=what, shared=shared)
+    mine = _enter(run_path, what=what, shared=shared, tries=TRIES if patient else 1)
     if mine is None:
         yield
         return
@@ -116,11 +117,11 @@ def hold(run_path: Path, *, what: str, shared: bool = False) -> Iterator[None]:
         raise SatoriError(beat.complaint)
 
 
-def _enter(run_path: Path, *, what: str, shared: bool) -> Path | None:
+def _enter(run_path: Path, *, what: str, shared: bool, tries: int) -> Path | None:
     """Our lock file, once nobody is in the way; None when we only look."""
     folder, text = run_path / LOCKS, json.dumps(dataclasses.asdict(_me(what)), indent=1) + "\n"
     rivals: list[_Rival] = []
-    for _ in range(TRIES):
+    for left in reversed(range(tries)):
         mine = _create(run_path, text, shared=shared)
         entered = False
         try:
@@ -131,10 +132,10 @@ def _enter(run_path: Path, *, what: str, shared: bool) -> Path | None:
                 mine.unlink(missing_ok=True)
         if entered:
             return mine
-        if not any(_may_withdraw(rival) for rival in rivals):
+        if left == 0 or not any(_may_withdraw(rival) for rival in rivals):
             break
         time.sleep(random.SystemRandom().uniform(0.02, 0.5))  # uneven, so that two do not meet again and again
-    raise SatoriError(_refusal(run_path, rivals))
+    raise HeldError(_refusal(run_path, rivals))
 
 
 def _may_withdraw(rival: _Rival) -> bool:

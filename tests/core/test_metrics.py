@@ -47,6 +47,27 @@ def test_onecycle_rises_to_the_peak_and_falls(steps):
         assert np.all(np.diff(rates[top:]) < 0)
 
 
+@pytest.mark.parametrize("kind", ["cosine", "linear"])
+def test_cosine_and_linear_fall_from_the_peak_to_nothing(kind):
+    rates = [schedule.learning_rate(kind, step, steps=100, peak=0.1) for step in range(101)]
+    assert rates[0] == 0.1
+    assert rates[50] == pytest.approx(0.05)
+    assert rates[100] == pytest.approx(0.0, abs=1e-12)
+    assert np.all(np.diff(rates) < 0)
+    assert schedule.learning_rate(kind, 0, steps=1, peak=0.1) == 0.1
+    if kind == "linear":
+        np.testing.assert_allclose(np.diff(rates), -0.001)
+
+
+@pytest.mark.parametrize("kind", ["constant", "cosine", "linear"])
+def test_warmup_rises_to_the_peak(kind):
+    rates = [schedule.learning_rate(kind, step, steps=100, peak=0.1, warmup=0.1) for step in range(100)]
+    np.testing.assert_allclose(rates[:11], np.arange(1, 12) / 11 * 0.1)
+    assert max(rates) == rates[10] == 0.1
+    for warmup in (0.0, 1.0):
+        assert schedule.learning_rate(kind, 0, steps=1, peak=0.1, warmup=warmup) > 0
+
+
 def test_constant_rate_and_entropy_weight():
     assert {schedule.learning_rate("constant", step, steps=5, peak=0.1) for step in range(5)} == {0.1}
     weights = [schedule.entropy_weight(0.01, step, steps=100, warmup=0.1) for step in range(100)]

@@ -74,12 +74,12 @@ def killed_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     """The next run dies at the start of its step number `steps` (from 0)."""
     original, done = Trainer._step, 0
 
-    def step(self: Trainer, rows: torch.Tensor) -> torch.Tensor:
+    def step(self: Trainer, *rest: object) -> torch.Tensor:
         nonlocal done
         if done == steps:
             raise Killed
         done += 1
-        return original(self, rows)
+        return original(self, *rest)
 
     monkeypatch.setattr(Trainer, "_step", step)
 
@@ -154,10 +154,10 @@ def test_resume_really_continues(tmp_path, monkeypatch):
     steps = 0
     original = Trainer._step
 
-    def counted(self: Trainer, rows: torch.Tensor) -> torch.Tensor:
+    def counted(self: Trainer, *rest: object) -> torch.Tensor:
         nonlocal steps
         steps += 1
-        return original(self, rows)
+        return original(self, *rest)
 
     monkeypatch.setattr(Trainer, "_step", counted)
     train(run, RUNTIME)
@@ -300,9 +300,9 @@ def test_no_example_is_lost_and_no_batch_is_tiny():
     trainer = Trainer(model, config.train, seed=1, train=examples, valid=examples, batch_size=64)
     batches = trainer.batches(0)
     assert [len(batch) for batch in batches] == [43, 43, 43]
-    assert sorted(torch.cat(batches).tolist()) == list(range(129))
-    assert torch.cat(trainer.batches(1)).tolist() != torch.cat(batches).tolist()
-    assert torch.cat(trainer.batches(0)).tolist() == torch.cat(batches).tolist()
+    assert sorted(np.concatenate(batches).tolist()) == list(range(129))
+    assert np.concatenate(trainer.batches(1)).tolist() != np.concatenate(batches).tolist()
+    assert np.concatenate(trainer.batches(0)).tolist() == np.concatenate(batches).tolist()
 
 
 def test_a_loss_that_is_not_finite_says_where_and_what_to_lower(tmp_path):

@@ -344,7 +344,7 @@ def test_a_run_that_cannot_be_written_can_be_read() -> None:
         run.chmod(0o555)
         (run / ".lock").chmod(0o555)
         try:
-            assert "SatoriError" in (said := enter("shared"))
+            assert "HeldError" in (said := enter("shared"))
             assert "satori-hpc score" in said
         finally:
             run.chmod(0o755)

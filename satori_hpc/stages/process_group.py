@@ -1,0 +1,247 @@
+"""The world of many processes that train together: torch.distributed, by gloo on CPUs and NCCL on GPUs."""
+
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from satori_hpc.errors import Requeue, SatoriError
+from satori_hpc.stages import launch, preemption, rendezvous
+from satori_hpc.stages.joined import Joined
+from satori_hpc.stages.rendezvous import Place
+from satori_hpc.stages.watch import Watch
+from satori_hpc.world import World
+
+if TYPE_CHECKING:
+    import torch
+    from torch.distributed import Store
+
+Value = TypeVar("Value")
+
+EXCHANGE = timedelta(minutes=60)  # longest wait in one exchange: the leader may be writing to a slow disk
+BEAT = 2.0  # seconds between two looks whether somebody has failed
+GRACE = 3.0  # seconds that the main thread gets to end by itself then
+AFTER_YOU = 0.5  # seconds by which the leader leaves first: launchers end all when one has ended
+FAILED = "failed"
+
+
+class LostError(SatoriError):
+    """An exchange did not come about."""
+
+
+@contextlib.contextmanager
+def session(run_path: Path, *, meeting: str | None, join_timeout: float) -> Iterator[World]:
+    """The world of a training command: one process, or all that torchrun, srun or mpiexec started.
+
+    An exception that leaves the block on one process ends all of them, as in `launch.session`; an error with `shared`
+    is raised by the leader, and the others exit with its status. Stopped by a signal, the status is that of Requeue.
+
+    Args:
+        run_path: the run directory.
+        meeting: "file", "tcp://HOST:PORT" or None, see `rendezvous.store`.
+        join_timeout: seconds to wait for all processes to come.
+
+    Raises:
+        SatoriError: the processes do not find each other.
+    """
+    where = rendezvous.place()
+    if where is None:
+        launch.refuse_unknown("train", rendezvous.CURE)
+    if where is None or where.size == 1:
+        with launch.serial(preemption.SIGNALS, status=Requeue.status):
+            yield World()
+        return
+    name = launch.name_of(where.rank, where.size)
+    watch = Watch(name)
+    watch.doing("joining the other processes")
+    try:
+        world = _join(run_path, where, meeting=meeting, timeout=timedelta(seconds=join_timeout))
+    except SatoriError:
+        watch.failed()
+        watch.end()
+        raise
+    watch.job(world.lead(lambda: os.urandom(8).hex()))
+    watch.doing("")
+    world.listen(watch.doing)
+    try:
+        with launch.together(world, watch, preemption.SIGNALS, status=Requeue.status):
+            yield world
+            world.doing("waiting for the others at the end")
+            world.close()
+    except SatoriError as error:
+        for number in preemption.SIGNALS:  # launchers signal those who are left when the first has ended
+            signal.signal(number, signal.SIG_IGN)
+        world.leave()
+        if world.rank == 0:
+            raise
+        time.sleep(AFTER_YOU)
+        raise SystemExit(error.status) from None
+    finally:
+        watch.end()
+
+
+def _join(run_path: Path, where: Place, *, meeting: str | None, timeout: timedelta) -> "TorchWorld":
+    """Become one of the processes of the job."""
+    import torch
+    import torch.distributed as dist
+
+    if not run_path.is_dir():
+        raise SatoriError(f"{run_path}: no such run directory")
+    shared, file = rendezvous.store(run_path, where, rendezvous=meeting, timeout=timeout)
+    rendezvous.meet(shared, where, name=launch.name_of(where.rank, where.size), timeout=timeout)
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
+    try:
+        dist.init_process_group(
+            backend,
+            store=dist.PrefixStore("group", shared),
+            rank=where.rank,
+            world_size=where.size,
+            timeout=max(EXCHANGE, timeout),
+        )
+    except RuntimeError as error:
+        raise SatoriError(
+            f"the processes cannot connect to each other ({str(error).splitlines()[0][:300]}): name the network "
+            "interface to use in GLOO_SOCKET_IFNAME (and NCCL_SOCKET_IFNAME), see: ip -brief address"
+        ) from error
+    return TorchWorld(where, shared, file)
+
+
+class TorchWorld(Joined):
+    """The processes of torch's default group; see World for what each method promises.
+
+    Args:
+        where: this process.
+        shared: the store of the job.
+        file: its file, which the leader removes in the end.
+    """
+
+    def __init__(self, where: Place, shared: "Store", file: Path | None) -> None:
+        self.rank, self.size = where.rank, where.size
+        self._store = shared
+        self._file = file
+        self._over = threading.Event()
+        mine = (socket.gethostname(), os.sched_getaffinity(0))
+        node = [(rank, cores) for rank, (host, cores) in enumerate(self.gather(mine)) if host == mine[0]]
+        self.local_rank = sum(rank < self.rank for rank, _ in node)
+        self.sharers = sum(not mine[1].isdisjoint(cores) for _, cores in node)
+        self._guard = threading.Thread(target=self._look_after_others, daemon=True)
+        self._guard.start()
+
+    def lead(self, function: Callable[[], Value]) -> Value:
+        outcome: tuple[Value | None, SatoriError | None] = (None, None)
+        if self.rank == 0:
+            try:
+                outcome = (function(), None)
+            except SatoriError as error:
+                outcome = (None, error)
+        received = self._broadcast(pickle.dumps(outcome) if self.rank == 0 else b"")
+        if self.rank != 0:
+            outcome = pickle.loads(received)
+        value, failure = outcome
+        if failure is not None:
+            failure.shared = True
+            raise failure
+        return value  # type: ignore[return-value]  # None only if the function returned it
+
+    def gather(self, value: Value) -> list[Value]:
+        import torch
+        import torch.distributed as dist
+
+        mine = _bytes(pickle.dumps(value))
+        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
+        with _exchange():
+            dist.all_gather(sizes, torch.tensor([len(mine)]))
+        longest = max(int(size) for size in sizes)
+        found = [torch.empty(longest, dtype=torch.uint8) for _ in range(self.size)]
+        with _exchange():
+            dist.all_gather(found, torch.nn.functional.pad(mine, (0, longest - len(mine))))
+        return [pickle.loads(each[: int(size)].numpy().tobytes()) for each, size in zip(found, sizes, strict=True)]
+
+    def barrier(self) -> None:
+        self.gather(None)
+
+    def add_up(self, values: "torch.Tensor") -> None:
+        import torch.distributed as dist
+
+        with _exchange():
+            dist.all_reduce(values)
+
+    def close(self) -> None:
+        import torch.distributed as dist
+
+        self.barrier()
+        self.leave()
+        dist.destroy_process_group()
+
+    def leave(self) -> None:
+        """What is left to do when nobody waits for anybody any more."""
+        self._over.set()
+        self._guard.join()
+        if self._file is not None and self.rank == 0:
+            self._file.unlink(missing_ok=True)
+
+    def abort(self, status: int) -> None:
+        """Tell the others, who end themselves: their connections break, or their guard hears of it."""
+        self._store.set(FAILED, str(self.rank))
+
+    def explains(self, error: BaseException) -> bool:
+        if not isinstance(error, LostError):
+            return False
+        deadline = time.monotonic() + GRACE
+        try:
+            while time.monotonic() < deadline:
+                if self._store.check([FAILED]):
+                    return True
+                time.sleep(0.05)
+            return bool(self._store.add("lost", 1) > 1)  # it was killed: one of those who are left tells
+        except RuntimeError:
+            return False  # the store went with the leader
+
+    def _somebody_failed(self) -> bool:
+        try:
+            return bool(self._store.check([FAILED]))
+        except RuntimeError:
+            return True  # the store went with the leader
+
+    def _look_after_others(self) -> None:
+        """End this process when another one has failed: a GPU would wait for it for ever."""
+        while not self._over.wait(BEAT):
+            if self._somebody_failed() and not self._over.wait(GRACE):
+                os._exit(1)
+
+    def _broadcast(self, payload: bytes) -> bytes:
+        """The leader's bytes, on every process."""
+        import torch
+        import torch.distributed as dist
+
+        size = torch.tensor([len(payload)])
+        with _exchange():
+            dist.broadcast(size, 0)
+        content = _bytes(payload) if self.rank == 0 else torch.empty(int(size), dtype=torch.uint8)
+        with _exchange():
+            dist.broadcast(content, 0)
+        return content.numpy().tobytes()
+
+
+@contextlib.contextmanager
+def _exchange() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise LostError(
+            f"lost another process, which was killed, or whose node or network failed ({first}); {launch.AGAIN}"
+        ) from None
+
+
+def _bytes(payload: bytes) -> "torch.Tensor":
+    import torch
+
+    return torch.frombuffer(bytearray(payload), dtype=torch.uint8)

@@ -1,0 +1,38 @@
+"""A run to search, small enough for tests, and its leaderboard as it is compared."""
+
+import dataclasses
+from pathlib import Path
+
+from satori_hpc.config_search import Choice, Range, Search, Space
+from satori_hpc.run import Run
+from satori_hpc.stages import execution
+from satori_hpc.world import Runtime
+from tests.tiny import make_run, tiny_config
+
+RUNTIME = Runtime(device="cpu", threads=1)
+SPACE = Space(
+    (
+        Choice("model.filters", (8, 12)),
+        Choice("model.heads", (2, 4)),
+        Range("train.learning_rate", 1e-3, 1e-2, log=True),
+    )
+)
+
+
+def searchable(path: Path, *, trials: int = 5, epochs: int = 2, **search: object) -> Run:
+    """A tiny run whose data are made."""
+    config = tiny_config()
+    settings = Search(**{"trials": trials, "space": SPACE, **search})  # type: ignore[arg-type]
+    train = dataclasses.replace(config.train, epochs=epochs)
+    run = make_run(path, dataclasses.replace(config, train=train, search=settings))
+    execution.execute(run, "prepare", RUNTIME)
+    return run
+
+
+def table(run: Path) -> list[dict[str, str]]:
+    """The rows of leaderboard.tsv, without the seconds."""
+    header, *lines = (run / "search" / "leaderboard.tsv").read_text().splitlines()
+    rows = [dict(zip(header.split("\t"), line.split("\t"), strict=True)) for line in lines]
+    for row in rows:
+        del row["seconds"]
+    return rows

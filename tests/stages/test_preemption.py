@@ -1,0 +1,107 @@
+"""Wishes to stop: a flag, a file, and where processes meet."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from satori_hpc.errors import SatoriError
+from satori_hpc.stages import launch, preemption, rendezvous
+from satori_hpc.stages.preemption import StopWish
+from satori_hpc.world import World
+from tests.parallel.ranks import LAUNCHERS
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """No launcher's variables."""
+    for name in list(os.environ):
+        if name.startswith(LAUNCHERS):
+            monkeypatch.delenv(name)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("number", preemption.SIGNALS)
+def test_a_signal_is_a_wish_and_nothing_else(tmp_path: Path, number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with preemption.listen(tmp_path / "STOP", World()) as wish:
+        assert not wish.wished()
+        os.kill(os.getpid(), number)
+        assert wish.wished()
+        assert wish.why == number.name
+    assert signal.getsignal(number) is before
+
+
+def test_the_file_asks_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preemption, "SECONDS_BETWEEN_LOOKS", 0.0)
+    file = tmp_path / "STOP"
+    file.touch()  # left from a job before
+    with preemption.listen(file, World()) as wish:
+        assert not file.exists()
+        assert not wish.wished()
+        file.touch()
+        assert wish.wished()
+        assert wish.why == str(file)
+        wish.obeyed()
+        assert not file.exists()
+
+
+def test_the_file_is_looked_for_once_a_second_and_by_the_leader_alone(tmp_path: Path) -> None:
+    wish = StopWish(tmp_path / "STOP")
+    assert not wish.wished()
+    (tmp_path / "STOP").touch()
+    assert not wish.wished()
+    time.sleep(preemption.SECONDS_BETWEEN_LOOKS)
+    assert wish.wished()
+    other = World()
+    other.rank = 1
+    with preemption.listen(tmp_path / "STOP", other) as theirs:
+        assert (tmp_path / "STOP").exists()
+        assert not theirs.wished()
+
+
+def test_who_started_us(alone: pytest.MonkeyPatch) -> None:
+    assert rendezvous.place() is None
+    alone.setenv("SLURM_PROCID", "0")  # a batch script has a rank, and no number of tasks
+    assert rendezvous.place() is None
+    for rank, size, launcher in (
+        ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "srun"),
+        ("PMI_RANK", "PMI_SIZE", "mpiexec"),
+        ("RANK", "WORLD_SIZE", "torchrun"),
+    ):
+        alone.setenv(rank, "1")
+        alone.setenv(size, "4")
+        assert rendezvous.place() == rendezvous.Place(launcher, 1, 4)
+
+
+def test_the_file_is_that_of_the_job_its_restart_and_its_step(alone: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(SatoriError, match="no word in common.*tcp://HOST:PORT"):
+        rendezvous.file_of(tmp_path)
+    names = set()
+    for job, restarts, step in (("7", "0", "0"), ("7", "1", "0"), ("7", "0", "1"), ("8", "0", "0")):
+        for name, value in (("JOB_ID", job), ("RESTART_COUNT", restarts), ("STEP_ID", step)):
+            alone.setenv(f"SLURM_{name}", value)
+        names.add(rendezvous.file_of(tmp_path))
+    assert len(names) == 4
+
+
+@pytest.mark.parametrize("wrong", ["tcp://", "tcp://node", "tcp://node:0x", "http://node:1", "node:1", "tcp://a:1/b"])
+def test_an_address_that_is_none(wrong: str) -> None:
+    with pytest.raises(SatoriError, match="expected file or tcp://HOST:PORT"):
+        rendezvous.address(wrong)
+    assert rendezvous.address("tcp://node7:29500") == ("node7", 29500)
+
+
+def test_launchers_that_do_not_suit_are_told_what_does(alone: pytest.MonkeyPatch) -> None:
+    launch.refuse_torchrun("score")
+    alone.setenv("PMIX_RANK", "0")
+    with pytest.raises(SatoriError, match="PMIX_RANK.*RANK and WORLD_SIZE"):
+        launch.refuse_unknown("train", rendezvous.CURE)
+    alone.setenv("TORCHELASTIC_RUN_ID", "x")
+    alone.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SatoriError, match="torchrun started 2 processes.*mpiexec -n 2"):
+        launch.refuse_torchrun("score")
+    with pytest.raises(SatoriError, match="started 2 processes"):
+        launch.refuse_many("reduce")
