@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from satori_hpc import __version__, cli_options, cli_search, memory
+from satori_hpc import __version__, cli_ensemble, cli_options, cli_search, memory
 from satori_hpc import options as run_options
 from satori_hpc.cli_options import RUN
 from satori_hpc.errors import SatoriError
@@ -63,7 +63,7 @@ def cli(context: click.Context) -> None:
       satori-hpc all RUN                       make all that is missing or stale
       satori-hpc status RUN                    what is there, and the next command
     """
-    if context.invoked_subcommand in ("score", "search"):
+    if context.invoked_subcommand in ("score", "search", "ensemble"):
         launch.refuse_torchrun(str(context.invoked_subcommand))
     elif context.invoked_subcommand not in ("train", "doctor"):
         launch.refuse_many(str(context.invoked_subcommand))
@@ -301,6 +301,7 @@ def _run_all(run: Run, runtime: Runtime) -> None:
 
 
 cli.add_command(cli_search.search)
+cli.add_command(cli_ensemble.ensemble)
 
 
 @cli.command()

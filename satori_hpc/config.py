@@ -22,6 +22,7 @@ __all__ = [
     "Attribution",
     "Config",
     "Dfim",
+    "Ensemble",
     "Epistasis",
     "Evaluate",
     "Fasta",
@@ -121,6 +122,13 @@ class Train:
         "float32", "bfloat16 = autocast; losses, softmax and entropy stay in float32", choices=("float32", "bfloat16")
     )
     checkpoint_every: int = option(0, "steps between checkpoints within an epoch; 0 = at epoch ends only", low=0)
+    seed: int | None = option(
+        None,
+        "first weights, order of the examples and dropout follow from this, the data do not; default: the seed of this "
+        "file",
+        low=0,
+        high=2**31 - 1,
+    )
 
     def problems(self) -> Iterator[str]:
         if self.warmup > 0 and self.schedule == "onecycle":
@@ -239,6 +247,27 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ensemble:
+    """[ensemble]: several networks on the same data."""
+
+    seeds: int = option(
+        3, "networks in all: this run's own, and others that differ from it in train.seed alone, by 1, 2, ...", low=1
+    )
+    min_seeds: int | None = option(
+        None, "a TF pair is called when the tables of so many networks call it; default: more than half of them", low=1
+    )
+
+    @property
+    def needed(self) -> int:
+        """How many networks must call a pair."""
+        return self.seeds // 2 + 1 if self.min_seeds is None else self.min_seeds
+
+    def problems(self) -> Iterator[str]:
+        if self.min_seeds is not None and self.min_seeds > self.seeds:
+            yield f"min_seeds = {self.min_seeds}: expected at most seeds = {self.seeds}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """The whole of run.toml."""
 
@@ -255,6 +284,12 @@ class Config:
     evaluate: Evaluate = table(Evaluate, "Comparison with known pairs.")
     report: Report = table(Report, "The HTML page.")
     search: Search = table(Search, "Other configurations to try: satori-hpc search.")
+    ensemble: Ensemble = table(Ensemble, "Other networks of this configuration: satori-hpc ensemble.")
+
+    @property
+    def network_seed(self) -> int:
+        """What the network's random choices follow from."""
+        return self.seed if self.train.seed is None else self.train.seed
 
     def problems(self) -> Iterator[str]:
         simulated = self.prepare.simulated

@@ -114,6 +114,24 @@ class Run:
         """run.toml of the best trial."""
         return self.search / "best.toml"
 
+    @property
+    def ensemble(self) -> Path:
+        """The other networks of an ensemble, and the tables of all of them together."""
+        return self.path / "ensemble"
+
+    def member(self, seed: int) -> Path:
+        """The run directory of the network of this seed."""
+        return self.ensemble / f"seed_{seed}"
+
+    def ensemble_table(self, method: str) -> Path:
+        """Path without ending; .parquet and .tsv are beside each other."""
+        return self.ensemble / f"{method}_tf"
+
+    @property
+    def ensemble_summary(self) -> Path:
+        """Which members the tables are of, and how well they do."""
+        return self.ensemble / "ensemble.json"
+
     def record(self, stage: str) -> Path:
         """Provenance of a finished stage; its presence is what finishes the stage."""
         return self.path / "provenance" / f"{stage}.json"

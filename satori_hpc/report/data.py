@@ -23,7 +23,7 @@ class Facts:
         design: of the negatives of a simulated set: published, hard (uniform) or hard (matched).
         architecture: "basic" or "deep".
         entropy: weight of the attention entropy.
-        seed: of the run.
+        seed: of the network.
         scored: {method: (foreground, background) examples scored}.
         alpha: q-value at which an interaction is called.
     """
@@ -119,6 +119,7 @@ class Method:
         statistic: what scores are compared with: "background", "within-sequence" or "null".
         resolution: of distances, bp.
         estimate: how far scores are off, by name, where the method tells.
+        ensemble: TF pairs of several networks together, and how many networks these are; None without an ensemble.
     """
 
     name: str
@@ -131,6 +132,7 @@ class Method:
     statistic: str = "background"
     resolution: int = 1
     estimate: dict[str, float] = field(default_factory=dict)
+    ensemble: tuple[pd.DataFrame, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

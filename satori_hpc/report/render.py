@@ -45,6 +45,8 @@ class MethodPart:
     edges: int
     called: int
     tf_table: Table
+    seeds: int
+    ensemble_table: Table | None
     volcano: Drawing | None
     distances: Drawing | None
     filter_table: Table
@@ -116,6 +118,8 @@ def _method(data: ReportData, number: int, method: Method) -> MethodPart:
         edges=len(edges),
         called=int(method.tf_pairs["called"].sum()),
         tf_table=Table(Markup(tables.embed(tf_rows)), f"TF pairs, {method.name}", len(tf_rows["rows"])),
+        seeds=method.ensemble[1] if method.ensemble else 0,
+        ensemble_table=_ensemble(data, method),
         volcano=_drawing(
             pairs.volcano(
                 method.filter_pairs, alpha, effect=methods.EFFECTS[method.statistic], name=f"volcano-{number}"
@@ -133,6 +137,13 @@ def _method(data: ReportData, number: int, method: Method) -> MethodPart:
         else None,
         filter_table=Table(Markup(tables.embed(filter_rows)), f"Filter pairs, {method.name}", len(filter_rows["rows"])),
     )
+
+
+def _ensemble(data: ReportData, method: Method) -> Table | None:
+    if method.ensemble is None or method.ensemble[0].empty:
+        return None
+    rows = tables.ensemble_table(method.ensemble[0], data.known_pairs, max_rows=data.max_rows)
+    return Table(Markup(tables.embed(rows)), f"TF pairs of several networks, {method.name}", len(rows["rows"]))
 
 
 def _ranking(data: ReportData) -> Drawing | None:

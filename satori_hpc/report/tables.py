@@ -45,21 +45,42 @@ FILTER_COLUMNS = (
     ("median_distance", "distance, bp", "int", "median distance between the two sites"),
     ("called", "called", "flag", "q at or below the level of the call"),
 )
+ENSEMBLE_COLUMNS = (
+    ("tf_a", "TF A", "text", ""),
+    ("tf_b", "TF B", "text", ""),
+    ("called_seeds", "called by", "int", "networks that call the pair"),
+    ("seeds", "tested by", "int", "networks that tested the pair, so both TFs name filters there"),
+    ("min_q", "smallest q", "exp", "of these networks"),
+    ("median_q", "median q", "exp", "of these networks"),
+    ("median_auc", "median AUC", "fixed", "of these networks"),
+    ("median_effect", "median effect", "exp", EFFECT),
+    ("median_distance", "distance, bp", "int", "median of the median distances between the two sites"),
+)
 KNOWN = ("known", "implanted", "flag", "whether the simulation implanted this pair")
 
 
 def tf_table(table: pd.DataFrame, known: set[tuple[str, str]] | None, *, max_rows: int) -> dict[str, Any]:
     """The TF pairs as {"columns": [...], "rows": [...], "total": ...}."""
-    columns: Columns = TF_COLUMNS
-    if known is not None:
-        flags = [evaluation.key(a, b) in known for a, b in zip(table["tf_a"], table["tf_b"], strict=True)]
-        table, columns = table.assign(known=flags), (*TF_COLUMNS, KNOWN)
-    return _content(table, columns, max_rows)
+    return _content(*_with_known(strongest_first(table), TF_COLUMNS, known), max_rows)
 
 
 def filter_table(table: pd.DataFrame, *, max_rows: int) -> dict[str, Any]:
     """The filter pairs with a test, likewise."""
-    return _content(table[table["tested"].astype(bool)], FILTER_COLUMNS, max_rows)
+    return _content(strongest_first(table[table["tested"].astype(bool)]), FILTER_COLUMNS, max_rows)
+
+
+def ensemble_table(table: pd.DataFrame, known: set[tuple[str, str]] | None, *, max_rows: int) -> dict[str, Any]:
+    """The TF pairs of an ensemble, likewise, in their order."""
+    return _content(*_with_known(table, ENSEMBLE_COLUMNS, known), max_rows)
+
+
+def _with_known(
+    table: pd.DataFrame, columns: Columns, known: set[tuple[str, str]] | None
+) -> tuple[pd.DataFrame, Columns]:
+    if known is None:
+        return table, columns
+    flags = [evaluation.key(a, b) in known for a, b in zip(table["tf_a"], table["tf_b"], strict=True)]
+    return table.assign(known=flags), (*columns, KNOWN)
 
 
 def strongest_first(table: pd.DataFrame) -> pd.DataFrame:
@@ -68,7 +89,7 @@ def strongest_first(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _content(table: pd.DataFrame, columns: Columns, max_rows: int) -> dict[str, Any]:
-    shown = strongest_first(table).head(max_rows)
+    shown = table.head(max_rows)
     values = [[_plain(value) for value in shown[key]] for key, _, _, _ in columns]
     called = [bool(value) for value in shown["called"]]
     return {

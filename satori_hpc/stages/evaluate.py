@@ -137,14 +137,15 @@ def _summary(content: dict[str, Any]) -> dict[str, Any]:
         "recall ceiling": round(known["recall_ceiling"], 3),
     }
     for name, scores in {**content["methods"], "co-occurrence": content["cooccurrence"]}.items():
-        lines[name] = f"{_figures(scores)}, AUPR {scores['aupr']:.3f}"
+        lines[name] = f"{figures(scores)}, AUPR {scores['aupr']:.3f}"
         if "statistic" in scores:
             lines[name] += f" ({scores['statistic']}; by effect {scores['aupr_effect']:.3f})"
-    lines["every pair called"] = _figures(content["call_all"])
+    lines["every pair called"] = figures(content["call_all"])
     return lines
 
 
-def _figures(scores: dict[str, Any]) -> str:
+def figures(scores: dict[str, Any]) -> str:
+    """A `core.evaluation.Calls` as one line."""
     if scores["nothing_called"]:
         return "nothing called"
     return (

@@ -67,8 +67,8 @@ def refuse_many(command: str) -> None:
     if count > 1:
         raise SatoriError(
             f"the launcher started {count} processes, and satori-hpc {command} works in one: they would overwrite each "
-            "other's work. Start it without the launcher, or with -n 1; only satori-hpc train, score and search share "
-            "their work out"
+            "other's work. Start it without the launcher, or with -n 1; only satori-hpc train, score, search and "
+            "ensemble share their work out"
         )
 
 

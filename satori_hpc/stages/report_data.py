@@ -13,7 +13,7 @@ from satori_hpc.core import evaluation, pairs
 from satori_hpc.models.satori import Satori
 from satori_hpc.report.data import AttentionMap, Facts, FilterMotif, Method, Predictions, ReportData, Training
 from satori_hpc.run import Run
-from satori_hpc.stages import pipeline, statistic
+from satori_hpc.stages import ensemble_tables, pipeline, statistic
 from satori_hpc.stores import checkpoint, dataset, motifs, predictions, records, scores, tables, truth
 from satori_hpc.stores.checkpoint import CheckpointInfo
 from satori_hpc.stores.dataset import Dataset
@@ -82,7 +82,7 @@ def _facts(run: Run, data: Dataset, stores: dict[str, ScoreStore]) -> Facts:
         design=design_of(simulated) if simulated is not None else None,
         architecture=config.model.architecture,
         entropy=config.train.entropy,
-        seed=config.seed,
+        seed=config.network_seed,
         scored={n: (len(s.examples("foreground")), len(s.examples("background"))) for n, s in stores.items()},
         alpha=config.reduce.alpha,
     )
@@ -126,6 +126,7 @@ def _motifs(run: Run) -> list[FilterMotif]:
 def _method(run: Run, name: str, store: ScoreStore) -> Method:
     table = tables.read(run.interactions(name))
     compared = statistic.statistic_of(run.config, name)
+    together = ensemble_tables.table_of(run, name)
     cutoff = statistic.cutoff_of(run.config.reduce, compared, store)
     return Method(
         name=name,
@@ -138,6 +139,7 @@ def _method(run: Run, name: str, store: ScoreStore) -> Method:
         statistic=compared,
         resolution=int(store.attributes["pool"]),
         estimate=store.estimate,
+        ensemble=None if together is None else (together, run.config.ensemble.seeds),
     )
 
 

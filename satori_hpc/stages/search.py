@@ -5,7 +5,6 @@ directory meanwhile. A trial that was begun and is held by nobody was left by a 
 next goes on with it, from its checkpoint.
 """
 
-import dataclasses
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -17,11 +16,11 @@ from satori_hpc import options
 from satori_hpc.config_search import SECTIONS
 from satori_hpc.errors import ConfigError, HeldError, Requeue, SatoriError
 from satori_hpc.run import Run
-from satori_hpc.stages import pipeline, search_board, search_trial
+from satori_hpc.stages import pipeline, search_board, search_trial, subrun
 from satori_hpc.stages.search_board import WORDS, Board
 from satori_hpc.stores import lock
 from satori_hpc.stores.trials import Ledger
-from satori_hpc.world import Runtime, World
+from satori_hpc.world import Runtime
 
 logger = logging.getLogger("satori_hpc.search")
 
@@ -90,7 +89,7 @@ class _Worker:
 
     def __init__(self, run: Run, runtime: Runtime, ledger: Ledger) -> None:
         self.run = run
-        self.runtime = dataclasses.replace(runtime, world=_alone(runtime.world))
+        self.runtime = subrun.alone(runtime)
         self.world = runtime.world
         self.ledger = ledger
         self.trials = search_trial.count(run.config)
@@ -167,10 +166,3 @@ class _Worker:
             made = search_board.board(self.run, self.ledger.entries())
             made.write()
         return made
-
-
-def _alone(world: World) -> World:
-    """A world of one, on the device and the share of processors of this process."""
-    alone = World()
-    alone.local_rank, alone.sharers = world.local_rank, world.sharers
-    return alone

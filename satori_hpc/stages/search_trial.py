@@ -1,19 +1,17 @@
-"""A trial of a search: a run directory of its own that shares the data set of the searched run."""
+"""A trial of a search: a run directory of its own that shares the data set of the searched run (stages.subrun)."""
 
 import dataclasses
-import functools
 import json
-import os
 from typing import Any
 
 from satori_hpc import config as config_module
 from satori_hpc import options
 from satori_hpc.config import Config
 from satori_hpc.core import draw_trials
-from satori_hpc.errors import ArtefactError, SatoriError
+from satori_hpc.errors import SatoriError
 from satori_hpc.run import Run
-from satori_hpc.stages import execution, pipeline
-from satori_hpc.stores import atomic, records
+from satori_hpc.stages import pipeline, subrun
+from satori_hpc.stores import records
 from satori_hpc.world import Runtime
 
 HEADER = """\
@@ -53,41 +51,12 @@ def text(run: Run, number: int) -> str:
 
 def open_trial(run: Run, number: int) -> Run:
     """The run directory of a trial, with its run.toml. Raises: as `text`."""
-    path, wanted = run.trial(number), text(run, number)
-    path.mkdir(parents=True, exist_ok=True)
-    trial = Run(path=path, config=options.parse(wanted, Config, name=str(path)))
-    if not trial.config_file.exists() or config_module.load(trial.config_file) != trial.config:
-        atomic.write_text(trial.config_file, wanted)
-    return trial
+    return subrun.write(run.trial(number), text(run, number))
 
 
 def work(run: Run, trial: Run, runtime: Runtime) -> None:
     """Run all stages of a trial that are not done; the caller holds its directory."""
-    last = UNTIL[run.config.search.select]
-    for stage in pipeline.STAGES:
-        if stage.name != "prepare" and stage.applies(trial) is False:
-            continue
-        function = functools.partial(_share, run) if stage.name == "prepare" else None
-        execution.execute(trial, stage.name, runtime, function=function, held=True)
-        if stage.name == last:
-            return
-
-
-def _share(run: Run, trial: Run, runtime: Runtime) -> dict[str, Any]:
-    """What takes the place of prepare: links to the data of the searched run, and what its record knows of them.
-
-    Links are relative, so a run can be moved with its trials. A trial's record lists the same digests as the run's,
-    and size and time are read through the links: data made anew are seen at once, here as there.
-    """
-    record = records.read(run.record("prepare"))
-    if record is None:
-        raise ArtefactError(f"{run.path}: prepare has no record; run: satori-hpc prepare {run.path}")
-    for source, link in ((run.dataset, trial.dataset), (run.truth, trial.truth)):
-        atomic.remove(link)
-        if source.exists():
-            link.symlink_to(os.path.relpath(source.resolve(), link.parent.resolve()), target_is_directory=True)
-    sources = {name: entry["sha256"] for name, entry in record.sources.items()}
-    return {**record.summary, "shared_with": "../..", "sources": sources, "files": record.files}
+    subrun.work(run, trial, runtime, last=UNTIL[run.config.search.select])
 
 
 @dataclasses.dataclass(frozen=True)

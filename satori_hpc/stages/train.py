@@ -64,7 +64,7 @@ def _check_splits(data: Dataset) -> None:
 
 def _trainer(run: Run, runtime: Runtime, data: Dataset) -> Trainer:
     config = run.config
-    torch.manual_seed(torch_seeds((config.seed, WEIGHTS), 1)[0])
+    torch.manual_seed(torch_seeds((config.network_seed, WEIGHTS), 1)[0])
     model = models.build(
         config.model,
         length=data.length,
@@ -76,7 +76,7 @@ def _trainer(run: Run, runtime: Runtime, data: Dataset) -> Trainer:
     return Trainer(
         model,
         config.train,
-        seed=config.seed,
+        seed=config.network_seed,
         train=Examples(data.tokens[train_rows], data.labels[train_rows]),
         valid=Examples(data.tokens[valid_rows], data.labels[valid_rows]),
         batch_size=runtime.batch_size,

@@ -1,6 +1,6 @@
 """interactions/<method>.*: the tables people read, as Parquet and as the same columns in TSV.
 
-The two registries below are the columns, in order, with their types and meanings.
+The registries below are the columns, in order, with their types and meanings.
 """
 
 from collections.abc import Mapping
@@ -74,6 +74,20 @@ TF_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "called": (pa.bool_(), "background: any of the filter pairs is called; else q at most alpha"),
 }
 
+ENSEMBLE_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
+    "tf_a": (pa.string(), "first TF in alphabetical order"),
+    "tf_b": (pa.string(), "second TF"),
+    "seeds": (pa.int64(), "networks that tested the pair, so both TFs name filters there; what follows is of these"),
+    "called_seeds": (pa.int64(), "those that call the pair"),
+    "min_q": (pa.float64(), "smallest q-value"),
+    "median_q": (pa.float64(), "median q-value"),
+    "median_neg_log10_p": (pa.float64(), "median -log10 p"),
+    "median_auc": (pa.float64(), "median AUC"),
+    "median_effect": (pa.float64(), "median effect"),
+    "median_distance": (pa.float64(), "median of the median distances, bp"),
+    "called": (pa.bool_(), "called by at least ensemble.min_seeds networks"),
+}
+
 
 def write(path: Path, columns: Mapping[str, Any]) -> None:
     """Write the table of filter pairs to `path`.parquet and `path`.tsv (`path` has no ending), each atomically."""
@@ -83,6 +97,11 @@ def write(path: Path, columns: Mapping[str, Any]) -> None:
 def write_tf(path: Path, columns: Mapping[str, Any]) -> None:
     """Write the table of TF pairs to `path`.tf.parquet and `path`.tf.tsv."""
     _write(path.with_name(path.name + ".tf"), columns, TF_COLUMNS)
+
+
+def write_ensemble(path: Path, columns: Mapping[str, Any]) -> None:
+    """Write the table of an ensemble to `path`.parquet and `path`.tsv."""
+    _write(path, columns, ENSEMBLE_COLUMNS)
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -103,6 +122,15 @@ def read_tf(path: Path) -> pd.DataFrame:
     return _read(path.with_name(path.name + ".tf"), TF_COLUMNS)
 
 
+def read_ensemble(path: Path) -> pd.DataFrame:
+    """The table of an ensemble (columns: ENSEMBLE_COLUMNS), most often called pairs first, then by median q.
+
+    Raises:
+        ArtefactError: missing, damaged or of another format version.
+    """
+    return _read(path, ENSEMBLE_COLUMNS, command="ensemble")
+
+
 def _write(path: Path, columns: Mapping[str, Any], registry: dict[str, tuple[pa.DataType, str]]) -> None:
     fields = [
         pa.field(name, kind, metadata={"meaning": meaning}, nullable=True) for name, (kind, meaning) in registry.items()
@@ -119,21 +147,22 @@ def _write(path: Path, columns: Mapping[str, Any], registry: dict[str, tuple[pa.
         text.to_csv(partial, sep="\t", index=False, lineterminator="\n")
 
 
-def _read(path: Path, registry: dict[str, tuple[pa.DataType, str]]) -> pd.DataFrame:
+def _read(path: Path, registry: dict[str, tuple[pa.DataType, str]], *, command: str = "reduce") -> pd.DataFrame:
     file = _ending(path, ".parquet")
-    mend = f"make it: satori-hpc reduce {path.parent.parent}"
+    mend = f"make it: satori-hpc {command} {path.parent.parent}"
+    again = mend if command == "ensemble" else f"{mend} --force"  # an ensemble's tables are made each time
     if not file.exists():
         raise ArtefactError(f"{file}: no interaction table; {mend}")
     try:
         table = pq.read_table(file)
     except (pa.ArrowException, OSError) as error:
-        raise ArtefactError(f"{file}: cannot be read ({error}); {mend} --force") from None
+        raise ArtefactError(f"{file}: cannot be read ({error}); {again}") from None
     version = (table.schema.metadata or {}).get(b"satori_hpc_format_version", b"").decode()
     if version != str(FORMAT_VERSION) or table.schema.names != list(registry):
         raise ArtefactError(
             f"{file}: expected an interaction table of format version {FORMAT_VERSION} with the columns "
             f"{', '.join(registry)}; found version {version or 'none'} with {', '.join(table.schema.names)}; "
-            f"{mend} --force"
+            f"{again}"
         )
     return table.to_pandas()
 

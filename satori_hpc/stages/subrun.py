@@ -1,0 +1,69 @@
+"""Run directories inside a run that share its data set: trials of a search, members of an ensemble."""
+
+import dataclasses
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+from satori_hpc import config as config_module
+from satori_hpc import options
+from satori_hpc.config import Config
+from satori_hpc.errors import ArtefactError
+from satori_hpc.run import Run
+from satori_hpc.stages import execution, pipeline
+from satori_hpc.stores import atomic, records
+from satori_hpc.world import Runtime, World
+
+
+def write(path: Path, text: str) -> Run:
+    """The run at `path`, whose run.toml is `text`; a file that says the same is left as it is.
+
+    Raises:
+        ConfigError: the text cannot be used.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    inner = Run(path=path, config=options.parse(text, Config, name=str(path)))
+    if not inner.config_file.exists() or config_module.load(inner.config_file) != inner.config:
+        atomic.write_text(inner.config_file, text)
+    return inner
+
+
+def work(run: Run, inner: Run, runtime: Runtime, *, last: str) -> None:
+    """Run all stages of `inner` that are not done, up to `last`; the caller holds its directory.
+
+    `inner` may be `run` itself, whose prepare is done.
+    """
+    for stage in pipeline.STAGES:
+        if stage.name == "prepare" and inner.path == run.path:
+            continue
+        if stage.name != "prepare" and stage.applies(inner) is False:
+            continue
+        function = functools.partial(_share, run) if stage.name == "prepare" else None
+        execution.execute(inner, stage.name, runtime, function=function, held=True)
+        if stage.name == last:
+            return
+
+
+def alone(runtime: Runtime) -> Runtime:
+    """The same in a world of one, on the device and the share of processors of this process."""
+    world = World()
+    world.local_rank, world.sharers = runtime.world.local_rank, runtime.world.sharers
+    return dataclasses.replace(runtime, world=world)
+
+
+def _share(run: Run, inner: Run, runtime: Runtime) -> dict[str, Any]:
+    """What takes the place of prepare: links to the data of `run`, and what its record knows of them.
+
+    Links are relative, so a run can be moved with what is in it. The record of `inner` lists the same digests as the
+    run's, and size and time are read through the links: data made anew are seen at once, here as there.
+    """
+    record = records.read(run.record("prepare"))
+    if record is None:
+        raise ArtefactError(f"{run.path}: prepare has no record; run: satori-hpc prepare {run.path}")
+    for source, link in ((run.dataset, inner.dataset), (run.truth, inner.truth)):
+        atomic.remove(link)
+        if source.exists():
+            link.symlink_to(os.path.relpath(source.resolve(), link.parent.resolve()), target_is_directory=True)
+    sources = {name: entry["sha256"] for name, entry in record.sources.items()}
+    return {**record.summary, "shared_with": "../..", "sources": sources, "files": record.files}
