@@ -5,7 +5,7 @@ and the choices documented in docs/methods.md where it is not.
 """
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -315,15 +315,16 @@ def load(path: Path) -> Config:
 
 def rooted(config: Config, folder: Path) -> Config:
     """`config` with the files that it names, relative ones from `folder`, under their absolute names."""
+    return renamed(config, lambda name: str((folder / Path(name).expanduser()).resolve()))
 
-    def absolute(name: str) -> str:
-        return str((folder / Path(name).expanduser()).resolve())
 
+def renamed(config: Config, rename: Callable[[str], str]) -> Config:
+    """`config` with the files that it names under other names."""
     if config.prepare.fasta is not None:
         for key in ("prepare.fasta.fasta", "prepare.fasta.table"):
-            config = options.replace(config, key, absolute(operator.attrgetter(key)(config)))
+            config = options.replace(config, key, rename(operator.attrgetter(key)(config)))
     if config.motifs.database != "jaspar":
-        config = options.replace(config, "motifs.database", absolute(config.motifs.database))
+        config = options.replace(config, "motifs.database", rename(config.motifs.database))
     return config
 
 

@@ -86,6 +86,7 @@ def test_every_option_and_section_is_in_the_options_page() -> None:
     [
         ("interactions/\\<method\\>", {name: str(kind) for name, (kind, _) in tables.COLUMNS.items()}),
         ("\\<method\\>.tf", {name: str(kind) for name, (kind, _) in tables.TF_COLUMNS.items()}),
+        ("ensemble/\\<method\\>_tf", {name: str(kind) for name, (kind, _) in tables.ENSEMBLE_COLUMNS.items()}),
         ("filters.parquet", {field.name: str(field.type) for field in motifs.FILTERS}),
         ("tf.parquet", {field.name: str(field.type) for field in motifs.TF}),
     ],
@@ -96,7 +97,12 @@ def test_tables_have_the_documented_columns_in_order(heading: str, columns: dict
 
 
 @pytest.mark.parametrize(
-    ("heading", "registry"), [("interactions/\\<method\\>", tables.COLUMNS), ("\\<method\\>.tf", tables.TF_COLUMNS)]
+    ("heading", "registry"),
+    [
+        ("interactions/\\<method\\>", tables.COLUMNS),
+        ("\\<method\\>.tf", tables.TF_COLUMNS),
+        ("ensemble/\\<method\\>_tf", tables.ENSEMBLE_COLUMNS),
+    ],
 )
 def test_interaction_columns_have_the_documented_meanings(
     heading: str, registry: dict[str, tuple[pa.DataType, str]]

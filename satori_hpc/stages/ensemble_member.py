@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import os
+from pathlib import Path
 
 from satori_hpc import config as config_module
 from satori_hpc import options
@@ -49,10 +51,16 @@ class Member:
         subrun.work(self.run, self.own, runtime, last=LAST)
 
     def _text(self) -> str:
-        config = config_module.rooted(self.run.config, self.run.path)
+        config = config_module.renamed(self.run.config, self._from_here)
         config = options.replace(config, "train.seed", self.seed)
         header = HEADER.format(seed=self.seed, run=self.run.path.resolve().name)
         return header + options.render(config, skip=("search", "ensemble"))
+
+    def _from_here(self, name: str) -> str:
+        """A relative file name of the run as it is from the member's directory; it stays true when the run is moved."""
+        if Path(name).expanduser().is_absolute():
+            return name
+        return os.path.relpath(self.run.path.resolve() / name, self.run.member(self.seed).resolve())
 
 
 STAGES = pipeline.STAGES[: [stage.name for stage in pipeline.STAGES].index(LAST) + 1]
