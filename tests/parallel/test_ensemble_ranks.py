@@ -11,6 +11,7 @@ from tests.helpers_ensemble import ensemble_run
 pytestmark = pytest.mark.mpi
 
 
+@pytest.mark.parametrize("mpi", ["mpich"], indirect=True)  # networks know nothing of MPI: one library will do
 def test_ranks_take_networks_and_tell_together_which_failed(mpi: Any, tmp_path: Path) -> None:
     run = ensemble_run(tmp_path / "run", seeds=2)
     tiny.change(run, train={"learning_rate": 1e30, "epochs": 1})
