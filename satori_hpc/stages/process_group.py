@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from satori_hpc.errors import Requeue, SatoriError
+from satori_hpc.errors import Requeue, SatoriError, shared
 from satori_hpc.stages import launch, preemption, rendezvous
 from satori_hpc.stages.joined import Joined
 from satori_hpc.stages.rendezvous import Place
@@ -63,9 +63,11 @@ def session(run_path: Path, *, meeting: str | None, join_timeout: float) -> Iter
     watch.doing("joining the other processes")
     try:
         world = _join(run_path, where, meeting=meeting, timeout=timedelta(seconds=join_timeout))
-    except SatoriError:
+    except SatoriError as error:
         watch.failed()
         watch.end()
+        if error.shared and where.rank > 0:
+            raise SystemExit(error.status) from None
         raise
     watch.job(world.lead(lambda: os.urandom(8).hex()))
     watch.doing("")
@@ -93,14 +95,14 @@ def _join(run_path: Path, where: Place, *, meeting: str | None, timeout: timedel
     import torch.distributed as dist
 
     if not run_path.is_dir():
-        raise SatoriError(f"{run_path}: no such run directory")
-    shared, file = rendezvous.store(run_path, where, rendezvous=meeting, timeout=timeout)
-    rendezvous.meet(shared, where, name=launch.name_of(where.rank, where.size), timeout=timeout)
+        raise shared(SatoriError(f"{run_path}: no such run directory"))
+    store, file = rendezvous.store(run_path, where, rendezvous=meeting, timeout=timeout)
+    rendezvous.meet(store, where, name=launch.name_of(where.rank, where.size), timeout=timeout)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     try:
         dist.init_process_group(
             backend,
-            store=dist.PrefixStore("group", shared),
+            store=dist.PrefixStore("group", store),
             rank=where.rank,
             world_size=where.size,
             timeout=max(EXCHANGE, timeout),
@@ -110,7 +112,7 @@ def _join(run_path: Path, where: Place, *, meeting: str | None, timeout: timedel
             f"the processes cannot connect to each other ({str(error).splitlines()[0][:300]}): name the network "
             "interface to use in GLOO_SOCKET_IFNAME (and NCCL_SOCKET_IFNAME), see: ip -brief address"
         ) from error
-    return TorchWorld(where, shared, file)
+    return TorchWorld(where, store, file)
 
 
 class TorchWorld(Joined):
@@ -118,13 +120,13 @@ class TorchWorld(Joined):
 
     Args:
         where: this process.
-        shared: the store of the job.
+        store: of the job.
         file: its file, which the leader removes in the end.
     """
 
-    def __init__(self, where: Place, shared: "Store", file: Path | None) -> None:
+    def __init__(self, where: Place, store: "Store", file: Path | None) -> None:
         self.rank, self.size = where.rank, where.size
-        self._store = shared
+        self._store = store
         self._file = file
         self._over = threading.Event()
         mine = (socket.gethostname(), os.sched_getaffinity(0))

@@ -10,7 +10,7 @@ import torch
 
 from satori_hpc.config import Train
 from satori_hpc.core import metrics
-from satori_hpc.errors import ConfigError, Requeue, SatoriError
+from satori_hpc.errors import ConfigError, Requeue, SatoriError, shared
 from satori_hpc.log import logger, progress
 from satori_hpc.models import inference, losses
 from satori_hpc.models.readout import LegacyBatchReadout
@@ -182,12 +182,13 @@ class Trainer:
         now = self.progress
         why = self.world.gather(stop.why)
         stop.obeyed()
-        error = Requeue(
-            f"training stopped after {now.epoch} epochs and {now.step} steps of the next, for "
-            f"{', '.join(dict.fromkeys(filter(None, why)))}; its state is kept: run the same command again to go on"
+        asked = ", ".join(dict.fromkeys(filter(None, why)))
+        raise shared(
+            Requeue(
+                f"training stopped after {now.epoch} epochs and {now.step} steps of the next, for {asked}; its state "
+                "is kept: run the same command again to go on"
+            )
         )
-        error.shared = True
-        raise error
 
     def batches(self, epoch: int) -> list[np.ndarray]:
         """Row numbers of every batch of an epoch.
@@ -219,11 +220,13 @@ class Trainer:
         if not bool(torch.isfinite(found).all()):
             bad = int((~torch.isfinite(found).all(dim=1)).int().argmax())
             step = self.progress.step - len(pending) + bad + 1
-            raise _shared(
-                f"the loss is not finite at epoch {self.progress.epoch + 1}, step {step} of {self.steps_per_epoch}: "
-                f"lower [train] learning_rate (now {self.config.learning_rate:g})"
-                + (" or keep gradient_clip above 0" if self.config.gradient_clip == 0 else " or gradient_clip")
-                + (", or use precision = 'float32'" if self.config.precision == "bfloat16" else "")
+            raise shared(
+                SatoriError(
+                    f"the loss is not finite at epoch {self.progress.epoch + 1}, step {step} of "
+                    f"{self.steps_per_epoch}: lower [train] learning_rate (now {self.config.learning_rate:g})"
+                    + (" or keep gradient_clip above 0" if self.config.gradient_clip == 0 else " or gradient_clip")
+                    + (", or use precision = 'float32'" if self.config.precision == "bfloat16" else "")
+                )
             )
         for loss, entropy in found.tolist():
             self.progress.loss += loss
@@ -268,9 +271,11 @@ class Trainer:
         """Loss and metrics over the whole validation set, in float32; the columns valid_* and column_mass."""
         logits = predict(self.model, self.valid.tokens, batch_size=self.batch_size, world=self.world)
         if not bool(torch.isfinite(logits).all()):
-            raise _shared(
-                f"predictions are not finite after epoch {self.progress.epoch + 1}: lower [train] learning_rate "
-                f"(now {self.config.learning_rate:g})"
+            raise shared(
+                SatoriError(
+                    f"predictions are not finite after epoch {self.progress.epoch + 1}: lower [train] learning_rate "
+                    f"(now {self.config.learning_rate:g})"
+                )
             )
         scores = self.world.lead(lambda: metrics.classification(self.valid.labels, self.model.margin(logits).numpy()))
         return {
@@ -299,10 +304,3 @@ def predict(model: Satori, tokens: np.ndarray, *, batch_size: int, world: World,
     """`inference.predict` by all processes together, each its share of the rows; all of them get all logits."""
     mine = inference.predict(model, tokens[share(len(tokens), world)], batch_size=batch_size, what=what)
     return torch.cat(world.gather(mine))
-
-
-def _shared(text: str) -> SatoriError:
-    """An error that all processes meet at the same point."""
-    error = SatoriError(text)
-    error.shared = True
-    return error
