@@ -42,11 +42,16 @@ class Place:
 
 def place() -> Place | None:
     """What the launcher says; None when there is none."""
+    found = []
     for launcher, rank, size in LAUNCHERS:
-        found = (os.environ.get(rank, ""), os.environ.get(size, ""))
-        if all(value.isdigit() for value in found):
-            return Place(launcher, int(found[0]), int(found[1]))
-    return None
+        said = (os.environ.get(rank, ""), os.environ.get(size, ""))
+        if all(value.isdigit() for value in said):
+            found.append(Place(launcher, int(said[0]), int(said[1])))
+    if not found:
+        return None
+    first, last = found[0], found[-1]
+    # srun --mpi=pmi2 sets the variables of mpiexec, too.
+    return last if (first.launcher, last) == ("mpiexec", Place("srun", first.rank, first.size)) else first
 
 
 def key(where: Place) -> str | None:

@@ -1,13 +1,14 @@
 """train: fit the network, choose it by validation, predict every example."""
 
 import math
+import socket
 from typing import Any
 
 import torch
 
 from satori_hpc import models
 from satori_hpc.core import metrics
-from satori_hpc.errors import InputError
+from satori_hpc.errors import InputError, shared
 from satori_hpc.models.satori import Satori
 from satori_hpc.run import Run
 from satori_hpc.stages import preemption, training_loop
@@ -27,11 +28,12 @@ def train(run: Run, runtime: Runtime) -> dict[str, Any]:
     Every process of the runtime's world calls this; the results depend on their number by rounding only.
 
     Raises:
-        InputError: the splits cannot train or choose a model.
+        InputError: the splits cannot train or choose a model, or two processes have one GPU.
         Requeue: a signal or RUN/STOP asked to stop, and the state was kept.
         SatoriError: the loss is no longer finite.
     """
     world = runtime.world
+    _one_device_each(runtime)
     with preemption.listen(run.stop, world) as stop:
         data = dataset.read(run.dataset)
         _check_splits(data)
@@ -43,6 +45,22 @@ def train(run: Run, runtime: Runtime) -> dict[str, Any]:
             world.lead(lambda: atomic.remove_folder(run.checkpoints))
         trainer.fit(keeper, stop)
     return _finish(run, runtime, data, trainer)
+
+
+def _one_device_each(runtime: Runtime) -> None:
+    """Refuse two processes on one GPU, which NCCL cannot serve."""
+    device = runtime.torch_device()
+    if device.type != "cuda":
+        return
+    torch.cuda.set_device(device)
+    found = runtime.world.gather(f"{socket.gethostname()} {torch.cuda.get_device_properties(device).uuid}")
+    if len(set(found)) < len(found):
+        raise shared(
+            InputError(
+                f"{len(found)} processes have {len(set(found))} GPUs: start as many on each node as it has, such as "
+                "srun --ntasks-per-node=4 --gpus-per-node=4, or use --device cpu"
+            )
+        )
 
 
 def _tidy(run: Run) -> None:

@@ -68,12 +68,16 @@ def test_who_started_us(alone: pytest.MonkeyPatch) -> None:
     assert rendezvous.place() is None
     for rank, size, launcher in (
         ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "srun"),
-        ("PMI_RANK", "PMI_SIZE", "mpiexec"),
+        ("PMI_RANK", "PMI_SIZE", "srun"),  # srun --mpi=pmi2 sets both
+        ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "srun"),
         ("RANK", "WORLD_SIZE", "torchrun"),
     ):
         alone.setenv(rank, "1")
         alone.setenv(size, "4")
         assert rendezvous.place() == rendezvous.Place(launcher, 1, 4)
+    alone.delenv("RANK")
+    alone.setenv("PMI_SIZE", "8")  # an mpiexec whose helpers are the step's tasks
+    assert rendezvous.place() == rendezvous.Place("mpiexec", 1, 8)
 
 
 def test_the_file_is_that_of_the_job_its_restart_and_its_step(alone: pytest.MonkeyPatch, tmp_path: Path) -> None:
