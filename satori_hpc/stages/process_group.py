@@ -96,8 +96,14 @@ def _join(run_path: Path, where: Place, *, meeting: str | None, timeout: timedel
 
     if not run_path.is_dir():
         raise shared(SatoriError(f"{run_path}: no such run directory"))
-    store, file = rendezvous.store(run_path, where, rendezvous=meeting, timeout=timeout)
-    rendezvous.meet(store, where, name=launch.name_of(where.rank, where.size), timeout=timeout)
+    try:
+        store, file = rendezvous.store(run_path, where, rendezvous=meeting, timeout=timeout)
+        rendezvous.meet(store, where, name=launch.name_of(where.rank, where.size), timeout=timeout)
+    except RuntimeError as error:
+        raise SatoriError(
+            f"rank {where.rank} lost the others before all had come, or the file system of {run_path} has no locks "
+            f"({_first_line(error)}): run it again, or {rendezvous.CURE}"
+        ) from None
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     try:
         dist.init_process_group(
@@ -109,7 +115,7 @@ def _join(run_path: Path, where: Place, *, meeting: str | None, timeout: timedel
         )
     except RuntimeError as error:
         raise SatoriError(
-            f"the processes cannot connect to each other ({str(error).splitlines()[0][:300]}): name the network "
+            f"the processes cannot connect to each other ({_first_line(error)}): name the network "
             "interface to use in GLOO_SOCKET_IFNAME (and NCCL_SOCKET_IFNAME), see: ip -brief address"
         ) from error
     return TorchWorld(where, store, file)
@@ -178,14 +184,16 @@ class TorchWorld(Joined):
     def close(self) -> None:
         import torch.distributed as dist
 
-        self.barrier()
+        self._over.set()
+        self._guard.join()
+        self.barrier()  # who still looked into the file would wait for it to come back
         self.leave()
         dist.destroy_process_group()
 
     def leave(self) -> None:
         """What is left to do when nobody waits for anybody any more."""
         self._over.set()
-        self._guard.join()
+        self._guard.join(timeout=1)
         if self._file is not None and self.rank == 0:
             self._file.unlink(missing_ok=True)
 
@@ -237,10 +245,15 @@ def _exchange() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise LostError(
-            f"lost another process, which was killed, or whose node or network failed ({first}); {launch.AGAIN}"
+            f"lost another process, which was killed, or whose node or network failed ({_first_line(error)}); "
+            f"{launch.AGAIN}"
         ) from None
+
+
+def _first_line(error: Exception) -> str:
+    """All of an error of torch's that is worth telling; the rest is its stack in C++."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _bytes(payload: bytes) -> "torch.Tensor":
