@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from satori_hpc.errors import Requeue, SatoriError, shared
-from satori_hpc.stages import launch, preemption, rendezvous
+from satori_hpc.stages import ending, launch, preemption, rendezvous
 from satori_hpc.stages.joined import Joined
 from satori_hpc.stages.rendezvous import Place
 from satori_hpc.stages.watch import Watch
@@ -55,10 +55,10 @@ def session(run_path: Path, *, meeting: str | None, join_timeout: float) -> Iter
     if where is None:
         launch.refuse_unknown("train", rendezvous.CURE)
     if where is None or where.size == 1:
-        with launch.serial(preemption.SIGNALS, status=Requeue.status):
+        with ending.serial(preemption.SIGNALS, status=Requeue.status):
             yield World()
         return
-    name = launch.name_of(where.rank, where.size)
+    name = ending.name_of(where.rank, where.size)
     watch = Watch(name)
     watch.doing("joining the other processes")
     try:
@@ -73,7 +73,7 @@ def session(run_path: Path, *, meeting: str | None, join_timeout: float) -> Iter
     watch.doing("")
     world.listen(watch.doing)
     try:
-        with launch.together(world, watch, preemption.SIGNALS, status=Requeue.status):
+        with ending.together(world, watch, preemption.SIGNALS, status=Requeue.status):
             yield world
             world.doing("waiting for the others at the end")
             world.close()
@@ -98,7 +98,7 @@ def _join(run_path: Path, where: Place, *, meeting: str | None, timeout: timedel
         raise shared(SatoriError(f"{run_path}: no such run directory"))
     try:
         store, file = rendezvous.store(run_path, where, rendezvous=meeting, timeout=timeout)
-        rendezvous.meet(store, where, name=launch.name_of(where.rank, where.size), timeout=timeout)
+        rendezvous.meet(store, where, name=ending.name_of(where.rank, where.size), timeout=timeout)
     except RuntimeError as error:
         raise SatoriError(
             f"rank {where.rank} lost the others before all had come, or the file system of {run_path} has no locks "
@@ -247,7 +247,7 @@ def _exchange() -> Iterator[None]:
     except RuntimeError as error:
         raise LostError(
             f"lost another process, which was killed, or whose node or network failed ({_first_line(error)}); "
-            f"{launch.AGAIN}"
+            f"{ending.AGAIN}"
         ) from None
 
 
