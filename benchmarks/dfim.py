@@ -116,10 +116,15 @@ def one(batch: Batch, row: int) -> Batch:
 
 
 def scorer(
-    model: Satori, threshold: torch.Tensor, *, dtype: torch.dtype = torch.float32, **settings: Any
+    model: Satori,
+    threshold: torch.Tensor,
+    *,
+    dtype: torch.dtype = torch.float32,
+    precision: str = "float32",
+    **settings: Any,
 ) -> DfimScorer:
     dfim = Dfim(**{"baselines": 1, "mutations": 1, **settings})
-    score = Score(dfim=dfim, sites=Sites(max_sites=SITES, max_distance=0))
+    score = Score(dfim=dfim, sites=Sites(max_sites=SITES, max_distance=0), precision=precision)
     return DfimScorer(model, threshold, settings=score, seed=1, composition=COMPOSITION, dtype=dtype)
 
 
@@ -160,7 +165,11 @@ def times(model: Satori, batch: Batch, threshold: torch.Tensor, options: argpars
     plain, places, found = Margin(model), even_sites(model, SITES), found_sites(model, SITES)
     count = options.sequences
     legacy = scorer(model, threshold, legacy=True)
-    secants = {steps: scorer(model, threshold, steps=steps) for steps in (2, 4, 8, 12, 16, 20, 24)}
+    secants = {
+        f"secant, S = {steps}{also}": scorer(model, threshold, steps=steps, precision=precision)
+        for precision, also in precisions(options)
+        for steps in (2, 4, 8, 12, 16, 20, 24)
+    }
     common: dict[str, Any] = {"seed": 1, "composition": COMPOSITION}
     doubles = EpistasisScorer(
         model,
@@ -193,7 +202,7 @@ def times(model: Satori, batch: Batch, threshold: torch.Tensor, options: argpars
         "captum, 12 at a time": each(lambda x: captum_map(plain, x, places, together=12)),
         "captum, 1 at a time": each(lambda x: captum_map(plain, x, places, together=1)),
         "legacy": each(lambda x: legacy.map_sites(x, found)),
-        **{f"secant, S = {s}": each(lambda x, made=made: made.map_sites(x, found)) for s, made in secants.items()},
+        **{name: each(lambda x, made=made: made.map_sites(x, found)) for name, made in secants.items()},
         "epistasis": each(lambda x: doubles.map_sites(x, found)),
         "DFIM as configured by default": each(lambda x: default.map_sites(x, found)),
         "raw attention": lambda: raw(whole),
@@ -240,7 +249,16 @@ def errors(model: Satori, batch: Batch, threshold: torch.Tensor, options: argpar
     lines = ["| rule | error against truth: median of the sequences (range) |", "|---|---|"]
     for rule in ("gauss-legendre", "midpoint"):
         lines.append(f"| {rule}, 50 nodes | {error(rule=rule, steps=50)} |")
-    return lines + [f"| secant, S = {steps} | {error(steps=steps)} |" for steps in SEGMENTS]
+    return lines + [
+        f"| secant, S = {steps}{also} | {error(steps=steps, precision=precision)} |"
+        for precision, also in precisions(options)
+        for steps in SEGMENTS
+    ]
+
+
+def precisions(options: argparse.Namespace) -> list[tuple[str, str]]:
+    """Of the layers behind attention: the name of each, and what the tables add to a rule."""
+    return [("float32", ""), ("bfloat16", ", bfloat16 trunk")][: 2 if options.architecture == "deep" else 1]
 
 
 if __name__ == "__main__":

@@ -13,6 +13,12 @@ class SatoriError(Exception):
     status = 1
 
 
+def shared(error: SatoriError) -> SatoriError:
+    """Mark an error that every process meets at the same point: one of them tells it for all."""
+    error.shared = True
+    return error
+
+
 class ConfigError(SatoriError):
     """run.toml is not usable; the message lists every problem found."""
 

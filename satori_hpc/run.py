@@ -55,6 +55,10 @@ class Run:
         return self.checkpoints / "history.tsv"
 
     @property
+    def label_metrics(self) -> Path:
+        return self.checkpoints / "labels.tsv"
+
+    @property
     def stop(self) -> Path:
         """Made by anyone who wants training to stop in good order."""
         return self.path / "STOP"

@@ -27,17 +27,26 @@ def both_classes(labels: np.ndarray) -> np.ndarray:
     return (positive > 0) & (positive < len(labels))
 
 
-def classification(labels: np.ndarray, ranking: np.ndarray) -> Metrics:
-    """AUROC and AUPR over a whole set.
+def by_label(labels: np.ndarray, ranking: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """AUROC and AUPR of every label over a whole set, (T,) float64 each; NaN where it has a single class.
 
     Args:
         labels: (E, T) of 0 and 1.
         ranking: (E, T), larger = more likely 1; logits keep an order that float32 probabilities lose.
     """
-    usable = np.flatnonzero(both_classes(labels))
-    skipped = labels.shape[1] - len(usable)
-    if len(usable) == 0:
+    auroc, aupr = np.full((2, labels.shape[1]), np.nan)
+    for column in np.flatnonzero(both_classes(labels)):
+        auroc[column] = roc_auc_score(labels[:, column], ranking[:, column])
+        aupr[column] = average_precision_score(labels[:, column], ranking[:, column])
+    return auroc, aupr
+
+
+def classification(labels: np.ndarray, ranking: np.ndarray) -> Metrics:
+    """AUROC and AUPR over a whole set, averaged over labels; arguments as of `by_label`."""
+    auroc, aupr = by_label(labels, ranking)
+    usable = ~np.isnan(auroc)
+    skipped = int((~usable).sum())
+    if not usable.any():
         return Metrics(auroc=float("nan"), aupr=float("nan"), labels=0, skipped=skipped)
-    auroc = [roc_auc_score(labels[:, column], ranking[:, column]) for column in usable]
-    aupr = [average_precision_score(labels[:, column], ranking[:, column]) for column in usable]
-    return Metrics(auroc=float(np.mean(auroc)), aupr=float(np.mean(aupr)), labels=len(usable), skipped=skipped)
+    means = float(np.mean(auroc[usable])), float(np.mean(aupr[usable]))
+    return Metrics(auroc=means[0], aupr=means[1], labels=int(usable.sum()), skipped=skipped)

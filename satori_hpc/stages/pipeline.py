@@ -84,7 +84,7 @@ STAGES: tuple[Stage, ...] = (
         "train",
         ("prepare",),
         ("model", "train"),
-        lambda run: [run.best, run.history, run.predictions],
+        lambda run: [run.best, run.history, run.label_metrics, run.predictions],
         "the network, its history and its predictions",
         scratch=lambda run: [run.checkpoints],
     ),

@@ -12,8 +12,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from satori_hpc.errors import Requeue, SatoriError
-from satori_hpc.stages import launch, preemption, rendezvous
+from satori_hpc.errors import Requeue, SatoriError, shared
+from satori_hpc.stages import ending, launch, preemption, rendezvous
 from satori_hpc.stages.joined import Joined
 from satori_hpc.stages.rendezvous import Place
 from satori_hpc.stages.watch import Watch
@@ -55,23 +55,25 @@ def session(run_path: Path, *, meeting: str | None, join_timeout: float) -> Iter
     if where is None:
         launch.refuse_unknown("train", rendezvous.CURE)
     if where is None or where.size == 1:
-        with launch.serial(preemption.SIGNALS, status=Requeue.status):
+        with ending.serial(preemption.SIGNALS, status=Requeue.status):
             yield World()
         return
-    name = launch.name_of(where.rank, where.size)
+    name = ending.name_of(where.rank, where.size)
     watch = Watch(name)
     watch.doing("joining the other processes")
     try:
         world = _join(run_path, where, meeting=meeting, timeout=timedelta(seconds=join_timeout))
-    except SatoriError:
+    except SatoriError as error:
         watch.failed()
         watch.end()
+        if error.shared and where.rank > 0:
+            raise SystemExit(error.status) from None
         raise
     watch.job(world.lead(lambda: os.urandom(8).hex()))
     watch.doing("")
     world.listen(watch.doing)
     try:
-        with launch.together(world, watch, preemption.SIGNALS, status=Requeue.status):
+        with ending.together(world, watch, preemption.SIGNALS, status=Requeue.status):
             yield world
             world.doing("waiting for the others at the end")
             world.close()
@@ -93,24 +95,30 @@ def _join(run_path: Path, where: Place, *, meeting: str | None, timeout: timedel
     import torch.distributed as dist
 
     if not run_path.is_dir():
-        raise SatoriError(f"{run_path}: no such run directory")
-    shared, file = rendezvous.store(run_path, where, rendezvous=meeting, timeout=timeout)
-    rendezvous.meet(shared, where, name=launch.name_of(where.rank, where.size), timeout=timeout)
+        raise shared(SatoriError(f"{run_path}: no such run directory"))
+    try:
+        store, file = rendezvous.store(run_path, where, rendezvous=meeting, timeout=timeout)
+        rendezvous.meet(store, where, name=ending.name_of(where.rank, where.size), timeout=timeout)
+    except RuntimeError as error:
+        raise SatoriError(
+            f"rank {where.rank} lost the others before all had come, or the file system of {run_path} has no locks "
+            f"({_first_line(error)}): run it again, or {rendezvous.CURE}"
+        ) from None
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     try:
         dist.init_process_group(
             backend,
-            store=dist.PrefixStore("group", shared),
+            store=dist.PrefixStore("group", store),
             rank=where.rank,
             world_size=where.size,
             timeout=max(EXCHANGE, timeout),
         )
     except RuntimeError as error:
         raise SatoriError(
-            f"the processes cannot connect to each other ({str(error).splitlines()[0][:300]}): name the network "
+            f"the processes cannot connect to each other ({_first_line(error)}): name the network "
             "interface to use in GLOO_SOCKET_IFNAME (and NCCL_SOCKET_IFNAME), see: ip -brief address"
         ) from error
-    return TorchWorld(where, shared, file)
+    return TorchWorld(where, store, file)
 
 
 class TorchWorld(Joined):
@@ -118,13 +126,13 @@ class TorchWorld(Joined):
 
     Args:
         where: this process.
-        shared: the store of the job.
+        store: of the job.
         file: its file, which the leader removes in the end.
     """
 
-    def __init__(self, where: Place, shared: "Store", file: Path | None) -> None:
+    def __init__(self, where: Place, store: "Store", file: Path | None) -> None:
         self.rank, self.size = where.rank, where.size
-        self._store = shared
+        self._store = store
         self._file = file
         self._over = threading.Event()
         mine = (socket.gethostname(), os.sched_getaffinity(0))
@@ -176,14 +184,16 @@ class TorchWorld(Joined):
     def close(self) -> None:
         import torch.distributed as dist
 
-        self.barrier()
+        self._over.set()
+        self._guard.join()
+        self.barrier()  # who still looked into the file would wait for it to come back
         self.leave()
         dist.destroy_process_group()
 
     def leave(self) -> None:
         """What is left to do when nobody waits for anybody any more."""
         self._over.set()
-        self._guard.join()
+        self._guard.join(timeout=1)
         if self._file is not None and self.rank == 0:
             self._file.unlink(missing_ok=True)
 
@@ -235,10 +245,15 @@ def _exchange() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise LostError(
-            f"lost another process, which was killed, or whose node or network failed ({first}); {launch.AGAIN}"
+            f"lost another process, which was killed, or whose node or network failed ({_first_line(error)}); "
+            f"{ending.AGAIN}"
         ) from None
+
+
+def _first_line(error: Exception) -> str:
+    """All of an error of torch's that is worth telling; the rest is its stack in C++."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _bytes(payload: bytes) -> "torch.Tensor":

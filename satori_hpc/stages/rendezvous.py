@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from satori_hpc.errors import SatoriError
+from satori_hpc.errors import SatoriError, shared
 
 if TYPE_CHECKING:
     from torch.distributed import Store
@@ -42,33 +42,40 @@ class Place:
 
 def place() -> Place | None:
     """What the launcher says; None when there is none."""
+    found = []
     for launcher, rank, size in LAUNCHERS:
-        found = (os.environ.get(rank, ""), os.environ.get(size, ""))
-        if all(value.isdigit() for value in found):
-            return Place(launcher, int(found[0]), int(found[1]))
-    return None
+        said = (os.environ.get(rank, ""), os.environ.get(size, ""))
+        if all(value.isdigit() for value in said):
+            found.append(Place(launcher, int(said[0]), int(said[1])))
+    if not found:
+        return None
+    first, last = found[0], found[-1]
+    # srun --mpi=pmi2 sets the variables of mpiexec, too.
+    return last if (first.launcher, last) == ("mpiexec", Place("srun", first.rank, first.size)) else first
 
 
-def key() -> str | None:
+def key(where: Place) -> str | None:
     """A word that all processes of this job step share and no other has; None when the launcher gives none."""
-    if os.environ.get("SLURM_JOB_ID"):
+    if where.launcher == "srun" and os.environ.get("SLURM_JOB_ID"):
         names = ("SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_STEP_ID")
         return "-".join(os.environ.get(name) or "0" for name in names)
-    name = os.environ.get("PMIX_NAMESPACE")
+    name = os.environ.get("PMIX_NAMESPACE") if where.launcher == "mpiexec" else None
     return re.sub(r"[^A-Za-z0-9]+", "-", name) if name else None
 
 
-def file_of(run_path: Path) -> Path:
+def file_of(run_path: Path, where: Place) -> Path:
     """The file of the file rendezvous.
 
     Raises:
         SatoriError: the launcher gives no word to name it by.
     """
-    word = key()
+    word = key(where)
     if word is None:
-        raise SatoriError(
-            "the processes have no word in common to name the file after by which they find each other (Slurm gives "
-            f"one, and Open MPI): {CURE}"
+        raise shared(
+            SatoriError(
+                f"{where.launcher} started {where.size} processes and gave them no word in common, after which to name "
+                f"the file by which they find each other (srun gives one, and Open MPI's mpiexec): {CURE}"
+            )
         )
     return run_path / f"{PREFIX}{word}"
 
@@ -91,7 +98,7 @@ def store(run_path: Path, where: Place, *, rendezvous: str | None, timeout: time
     if rendezvous is None and all(master):
         rendezvous = f"tcp://{master[0]}:{master[1]}"
     if rendezvous in (None, "file"):
-        path = file_of(run_path)
+        path = file_of(run_path, where)
         _sweep(run_path)
         return dist.FileStore(str(path), where.size), path
     host, port = address(str(rendezvous))
@@ -120,29 +127,31 @@ def address(rendezvous: str) -> tuple[str, int]:
             return parts.hostname, parts.port
     except ValueError:  # a port that is none
         pass
-    raise SatoriError(f"--rendezvous {rendezvous!r}: expected file or tcp://HOST:PORT")
+    raise shared(SatoriError(f"--rendezvous {rendezvous!r}: expected file or tcp://HOST:PORT"))
 
 
-def meet(shared: "Store", where: Place, *, name: str, timeout: timedelta) -> None:
+def meet(store: "Store", where: Place, *, name: str, timeout: timedelta) -> None:
     """Wait until all processes are there.
 
     Raises:
         SatoriError: some are not, in time; names them.
     """
-    shared.set(f"here-{where.rank}", name)
+    store.set(f"here-{where.rank}", name)
     keys = [f"here-{rank}" for rank in range(where.size)]
     deadline = time.monotonic() + timeout.total_seconds()
     pause = 0.01
-    while not shared.check(keys):
+    while not store.check(keys):
         if time.monotonic() > deadline:
-            missing = [str(rank) for rank, each in enumerate(keys) if not shared.check([each])]
+            missing = [str(rank) for rank, each in enumerate(keys) if not store.check([each])]
             if not missing:
                 return
-            raise SatoriError(
+            error = SatoriError(
                 f"after {timeout.total_seconds():g} s, {len(missing)} of {where.size} processes have not arrived (rank "
                 f"{', '.join(missing)}): they failed at their start, wait in a queue, or look at another rendezvous; "
                 "see their output, or wait longer with --join-timeout"
             )
+            # The first of those who came tells it for them.
+            raise error if all(str(rank) in missing for rank in range(where.rank)) else shared(error)
         time.sleep(pause)
         pause = min(pause * 1.5, 1.0)
 

@@ -1,20 +1,22 @@
 """train: fit the network, choose it by validation, predict every example."""
 
-import math
+import socket
 from typing import Any
 
+import numpy as np
 import torch
 
 from satori_hpc import models
 from satori_hpc.core import metrics
-from satori_hpc.errors import InputError
+from satori_hpc.errors import InputError, shared
 from satori_hpc.models.satori import Satori
 from satori_hpc.run import Run
-from satori_hpc.stages import preemption, training_loop
+from satori_hpc.stages import preemption, validation
 from satori_hpc.stages.training_files import TrainingFiles
-from satori_hpc.stages.training_loop import Examples, Trainer
+from satori_hpc.stages.training_loop import Trainer
+from satori_hpc.stages.training_state import Examples
 from satori_hpc.stages.training_step import torch_seeds
-from satori_hpc.stores import atomic, dataset, predictions
+from satori_hpc.stores import atomic, dataset, label_metrics, predictions
 from satori_hpc.stores.dataset import Dataset
 from satori_hpc.world import Runtime
 
@@ -27,11 +29,12 @@ def train(run: Run, runtime: Runtime) -> dict[str, Any]:
     Every process of the runtime's world calls this; the results depend on their number by rounding only.
 
     Raises:
-        InputError: the splits cannot train or choose a model.
+        InputError: the splits cannot train or choose a model, or two processes have one GPU.
         Requeue: a signal or RUN/STOP asked to stop, and the state was kept.
         SatoriError: the loss is no longer finite.
     """
     world = runtime.world
+    _one_device_each(runtime)
     with preemption.listen(run.stop, world) as stop:
         data = dataset.read(run.dataset)
         _check_splits(data)
@@ -43,6 +46,22 @@ def train(run: Run, runtime: Runtime) -> dict[str, Any]:
             world.lead(lambda: atomic.remove_folder(run.checkpoints))
         trainer.fit(keeper, stop)
     return _finish(run, runtime, data, trainer)
+
+
+def _one_device_each(runtime: Runtime) -> None:
+    """Refuse two processes on one GPU, which NCCL cannot serve."""
+    device = runtime.torch_device()
+    if device.type != "cuda":
+        return
+    torch.cuda.set_device(device)
+    found = runtime.world.gather(f"{socket.gethostname()} {torch.cuda.get_device_properties(device).uuid}")
+    if len(set(found)) < len(found):
+        raise shared(
+            InputError(
+                f"{len(found)} processes have {len(set(found))} GPUs: start as many on each node as it has, such as "
+                "srun --ntasks-per-node=4 --gpus-per-node=4, or use --device cpu"
+            )
+        )
 
 
 def _tidy(run: Run) -> None:
@@ -91,7 +110,7 @@ def _finish(run: Run, runtime: Runtime, data: Dataset, trainer: Trainer) -> dict
     model = trainer.model.eval()
     world.doing("predicting")
     model.load_state_dict(trainer.best_weights)
-    logits = training_loop.predict(model, data.tokens, batch_size=runtime.batch_size, world=world, what="predictions")
+    logits = validation.predict(model, data.tokens, batch_size=runtime.batch_size, world=world, what="predictions")
     world.lead(lambda: predictions.write(run.predictions, logits.numpy(), model.score(logits).numpy()))
     summary: dict[str, Any] = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -99,7 +118,7 @@ def _finish(run: Run, runtime: Runtime, data: Dataset, trainer: Trainer) -> dict
         "best_epoch": done.best_epoch,
         "stopped_early": done.epoch < run.config.train.epochs,
     }
-    summary.update(world.lead(lambda: _metrics(model, data, logits)))
+    summary.update(world.lead(lambda: _metrics(run, model, data, logits)))
     mass = done.history[done.best_epoch - 1]["column_mass"]
     if mass is not None:
         summary["attention_column_mass"] = mass
@@ -108,14 +127,22 @@ def _finish(run: Run, runtime: Runtime, data: Dataset, trainer: Trainer) -> dict
     return summary
 
 
-def _metrics(model: Satori, data: Dataset, logits: torch.Tensor) -> dict[str, Any]:
+def _metrics(run: Run, model: Satori, data: Dataset, logits: torch.Tensor) -> dict[str, Any]:
+    """Write the figures of every label; their means."""
     found: dict[str, Any] = {}
+    rows = []
     ranking = model.margin(logits).numpy()
     for split in ("valid", "test"):
-        rows = data.rows(split)
-        scores = metrics.classification(data.labels[rows], ranking[rows])
-        # JSON has no NaN: a split whose labels are all of one class has no figure.
-        found[f"{split}_auroc"] = None if math.isnan(scores.auroc) else scores.auroc
-        found[f"{split}_aupr"] = None if math.isnan(scores.aupr) else scores.aupr
-        found[f"{split}_labels_skipped"] = scores.skipped
+        chosen = data.rows(split)
+        labels = data.labels[chosen]
+        auroc, aupr = metrics.by_label(labels, ranking[chosen])
+        for name, values in (("auroc", auroc), ("aupr", aupr)):
+            known = values[~np.isnan(values)]
+            # JSON has no NaN: a split whose labels are all of one class has no figure.
+            found[f"{split}_{name}"] = float(known.mean()) if len(known) else None
+        found[f"{split}_labels_skipped"] = int(np.isnan(auroc).sum())
+        for column, target in enumerate(data.targets):
+            counts = {"examples": len(labels), "positives": int(labels[:, column].sum())}
+            rows.append({"split": split, "label": target, **counts, "auroc": auroc[column], "aupr": aupr[column]})
+    label_metrics.write(run.label_metrics, rows)
     return found

@@ -11,7 +11,8 @@ from satori_hpc import options
 from satori_hpc.errors import ArtefactError
 from satori_hpc.log import logger
 from satori_hpc.run import Run
-from satori_hpc.stages.training_loop import Progress, Trainer
+from satori_hpc.stages.training_loop import Trainer
+from satori_hpc.stages.training_state import Progress
 from satori_hpc.stores import checkpoint, history
 from satori_hpc.stores.checkpoint import CheckpointInfo
 from satori_hpc.stores.dataset import Dataset

@@ -2,54 +2,25 @@
 
 import dataclasses
 import time
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from satori_hpc.config import Train
 from satori_hpc.core import metrics
-from satori_hpc.errors import ConfigError, Requeue, SatoriError
+from satori_hpc.errors import ConfigError, Requeue, SatoriError, shared
 from satori_hpc.log import logger, progress
-from satori_hpc.models import inference, losses
 from satori_hpc.models.readout import LegacyBatchReadout
 from satori_hpc.models.satori import Satori
+from satori_hpc.stages import validation
 from satori_hpc.stages.preemption import StopWish
+from satori_hpc.stages.training_state import Examples, Progress
 from satori_hpc.stages.training_step import Stepper
 from satori_hpc.world import World
 
 ORDER = 12
 STEPS_BETWEEN_CHECKS = 20
-
-
-@dataclass
-class Progress:
-    """How far training is; all of it goes into a step checkpoint.
-
-    Attributes:
-        epoch: epochs done. step: steps done of the next one. total_steps: steps done since the start.
-        loss, entropy, seconds: sums over the steps of the unfinished epoch (the first two weighted by examples).
-        history: one row per finished epoch. best_epoch, best_value: of the selection metric, epoch from 1.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    total_steps: int = 0
-    loss: float = 0.0
-    entropy: float = 0.0
-    seconds: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best_epoch: int = 0
-    best_value: float = float("-inf")
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Token codes (E, L) uint8 and labels (E, T) uint8 of one split."""
-
-    tokens: np.ndarray
-    labels: np.ndarray
 
 
 class Keeper(Protocol):
@@ -182,12 +153,13 @@ class Trainer:
         now = self.progress
         why = self.world.gather(stop.why)
         stop.obeyed()
-        error = Requeue(
-            f"training stopped after {now.epoch} epochs and {now.step} steps of the next, for "
-            f"{', '.join(dict.fromkeys(filter(None, why)))}; its state is kept: run the same command again to go on"
+        asked = ", ".join(dict.fromkeys(filter(None, why)))
+        raise shared(
+            Requeue(
+                f"training stopped after {now.epoch} epochs and {now.step} steps of the next, for {asked}; its state "
+                "is kept: run the same command again to go on"
+            )
         )
-        error.shared = True
-        raise error
 
     def batches(self, epoch: int) -> list[np.ndarray]:
         """Row numbers of every batch of an epoch.
@@ -201,7 +173,7 @@ class Trainer:
     def _step(self, rows: np.ndarray, stop: StopWish) -> torch.Tensor:
         """One step on the rows of a global batch, of which this process takes its slice; see Stepper.step."""
         now = self.progress
-        mine = share(len(rows), self.world)
+        mine = validation.share(len(rows), self.world)
         chosen = torch.from_numpy(rows[mine]).to(self.device)
         return self.stepper.step(
             self.tokens[chosen],
@@ -219,11 +191,13 @@ class Trainer:
         if not bool(torch.isfinite(found).all()):
             bad = int((~torch.isfinite(found).all(dim=1)).int().argmax())
             step = self.progress.step - len(pending) + bad + 1
-            raise _shared(
-                f"the loss is not finite at epoch {self.progress.epoch + 1}, step {step} of {self.steps_per_epoch}: "
-                f"lower [train] learning_rate (now {self.config.learning_rate:g})"
-                + (" or keep gradient_clip above 0" if self.config.gradient_clip == 0 else " or gradient_clip")
-                + (", or use precision = 'float32'" if self.config.precision == "bfloat16" else "")
+            raise shared(
+                SatoriError(
+                    f"the loss is not finite at epoch {self.progress.epoch + 1}, step {step} of "
+                    f"{self.steps_per_epoch}: lower [train] learning_rate (now {self.config.learning_rate:g})"
+                    + (" or keep gradient_clip above 0" if self.config.gradient_clip == 0 else " or gradient_clip")
+                    + (", or use precision = 'float32'" if self.config.precision == "bfloat16" else "")
+                )
             )
         for loss, entropy in found.tolist():
             self.progress.loss += loss
@@ -265,44 +239,27 @@ class Trainer:
         keeper.state(self)
 
     def validate(self) -> dict[str, float | None]:
-        """Loss and metrics over the whole validation set, in float32; the columns valid_* and column_mass."""
-        logits = predict(self.model, self.valid.tokens, batch_size=self.batch_size, world=self.world)
+        """Loss and metrics over the whole validation set; the columns valid_* and column_mass.
+
+        Raises:
+            SatoriError: the predictions are no longer finite.
+        """
+        logits = validation.predict(self.model, self.valid.tokens, batch_size=self.batch_size, world=self.world)
         if not bool(torch.isfinite(logits).all()):
-            raise _shared(
-                f"predictions are not finite after epoch {self.progress.epoch + 1}: lower [train] learning_rate "
-                f"(now {self.config.learning_rate:g})"
+            raise shared(
+                SatoriError(
+                    f"predictions are not finite after epoch {self.progress.epoch + 1}: lower [train] learning_rate "
+                    f"(now {self.config.learning_rate:g})"
+                )
             )
         scores = self.world.lead(lambda: metrics.classification(self.valid.labels, self.model.margin(logits).numpy()))
+        mass = None
+        if self.config.entropy > 0:
+            first = self.valid.tokens[: self.batch_size]
+            mass = validation.column_mass(self.model, first, world=self.world)
         return {
             "valid_loss": float(self.stepper.loss(logits, torch.from_numpy(self.valid.labels))),
             "valid_auroc": scores.auroc,
             "valid_aupr": scores.aupr,
-            "column_mass": self._column_mass() if self.config.entropy > 0 else None,
+            "column_mass": mass,
         }
-
-    @torch.inference_mode()
-    def _column_mass(self) -> float:
-        """Mean strongest-column share of attention on the first validation batch: has a head collapsed?"""
-        self.model.eval()
-        tokens = self.valid.tokens[: self.batch_size]
-        mine = torch.from_numpy(tokens[share(len(tokens), self.world)]).to(self.device)
-        masses = losses.column_mass(self.model(mine, attention=True).attention) if len(mine) else torch.zeros(0)
-        return float(torch.cat(self.world.gather(masses.cpu())).mean())
-
-
-def share(count: int, world: World) -> slice:
-    """The rows of `count` that fall to this process: contiguous, in order of rank, as even as can be, maybe none."""
-    return slice(count * world.rank // world.size, count * (world.rank + 1) // world.size)
-
-
-def predict(model: Satori, tokens: np.ndarray, *, batch_size: int, world: World, what: str = "") -> torch.Tensor:
-    """`inference.predict` by all processes together, each its share of the rows; all of them get all logits."""
-    mine = inference.predict(model, tokens[share(len(tokens), world)], batch_size=batch_size, what=what)
-    return torch.cat(world.gather(mine))
-
-
-def _shared(text: str) -> SatoriError:
-    """An error that all processes meet at the same point."""
-    error = SatoriError(text)
-    error.shared = True
-    return error

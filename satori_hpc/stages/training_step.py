@@ -18,6 +18,7 @@ from satori_hpc.errors import ConfigError
 from satori_hpc.models import dropout, losses
 from satori_hpc.models.readout import LegacyBatchReadout
 from satori_hpc.models.satori import Satori
+from satori_hpc.models.stem import Moments
 from satori_hpc.world import World
 
 STEP = 13
@@ -116,7 +117,7 @@ class Stepper:
         task, output = self.model.task, self.model.config.output
         return losses.classification_loss(logits, labels, task=task, output=output, count=count)
 
-    def _moments(self, tokens: torch.Tensor, count: int) -> Any:
+    def _moments(self, tokens: torch.Tensor, count: int) -> Moments:
         """Of the first layer's windows over the global batch; whole numbers, so no rounding tells who added them."""
         sums = self.model.stem.window_sums(tokens)
         self.world.add_up(sums)

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from satori_hpc.errors import SatoriError
-from satori_hpc.stages import launch
+from satori_hpc.stages import ending, launch
 
 WORKER = str(Path(__file__).parent / "worker_world.py")
 SOON = 25  # seconds for all to be gone on a busy machine; a second or two otherwise
@@ -103,7 +103,7 @@ def test_sigterm_ends_all(mpi, tmp_path, target) -> None:  # type: ignore[no-unt
     if target == "launcher" and mpi.name == "openmpi":
         return  # its launcher forwards nothing that ranks say once it was told to stop
     told = next(line for line in done.stderr.splitlines() if RANK_1 in line)
-    assert told.endswith(", while scoring, foreground partition 6: stopped by SIGTERM; " + launch.AGAIN)
+    assert told.endswith(", while scoring, foreground partition 6: stopped by SIGTERM; " + ending.AGAIN)
 
 
 @pytest.mark.mpi
@@ -168,7 +168,7 @@ def test_one_process_needs_no_mpi(no_launcher: pytest.MonkeyPatch) -> None:
     code = """
 import sys
 sys.modules["mpi4py"] = None
-from satori_hpc.stages import launch
+from satori_hpc.stages import ending, launch
 for expect in (None, 1):
     with launch.session(expect_ranks=expect) as world:
         assert (world.rank, world.size) == (0, 1)
@@ -185,7 +185,7 @@ def test_many_processes_without_mpi4py_are_told_what_to_install(no_launcher: pyt
     code = """
 import sys
 sys.modules["mpi4py"] = None
-from satori_hpc.stages import launch
+from satori_hpc.stages import ending, launch
 from satori_hpc.errors import SatoriError
 try:
     with launch.session(expect_ranks=None):
@@ -208,5 +208,5 @@ def test_sigterm_stops_a_process_alone(tmp_path: Path, no_launcher: pytest.Monke
     process.terminate()
     _, said = process.communicate(timeout=SOON)
     assert process.returncode == 143
-    assert said == f"stopped by SIGTERM; {launch.AGAIN}\n"
+    assert said == f"stopped by SIGTERM; {ending.AGAIN}\n"
     assert (tmp_path / "tidy-0").exists()

@@ -47,7 +47,8 @@ CASES = {
     "float32_deep_adam": {"dtype": "float32", "model": DEEP},
     "bfloat16": {"dtype": "float32", "settings": {"precision": "bfloat16"}, "steps": 8},
 }
-# Adam divides gradients that are nothing but rounding by their own size: measured 2e-3, and 1e-6 without it.
+# Adam divides gradients that are nothing but rounding by their own size: measured 2e-3 in the deep network. Else
+# measured: 3e-7 in float32, 8e-4 in bfloat16, 4e-16 in float64.
 TOLERANCE = {"float32_deep_adam": 2e-2, "bfloat16": 2e-2}
 
 

@@ -16,7 +16,8 @@ from satori_hpc import models
 from satori_hpc.config import Model, Train
 from satori_hpc.stages import process_group
 from satori_hpc.stages.preemption import StopWish
-from satori_hpc.stages.training_loop import Examples, Trainer
+from satori_hpc.stages.training_loop import Trainer
+from satori_hpc.stages.training_state import Examples
 from satori_hpc.world import World
 from tests.helpers_learnable import SMALL_MODEL, learnable
 

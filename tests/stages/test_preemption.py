@@ -68,23 +68,28 @@ def test_who_started_us(alone: pytest.MonkeyPatch) -> None:
     assert rendezvous.place() is None
     for rank, size, launcher in (
         ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "srun"),
-        ("PMI_RANK", "PMI_SIZE", "mpiexec"),
+        ("PMI_RANK", "PMI_SIZE", "srun"),  # srun --mpi=pmi2 sets both
+        ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "srun"),
         ("RANK", "WORLD_SIZE", "torchrun"),
     ):
         alone.setenv(rank, "1")
         alone.setenv(size, "4")
         assert rendezvous.place() == rendezvous.Place(launcher, 1, 4)
+    alone.delenv("RANK")
+    alone.setenv("PMI_SIZE", "8")  # an mpiexec whose helpers are the step's tasks
+    assert rendezvous.place() == rendezvous.Place("mpiexec", 1, 8)
 
 
 def test_the_file_is_that_of_the_job_its_restart_and_its_step(alone: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(SatoriError, match="no word in common.*tcp://HOST:PORT"):
-        rendezvous.file_of(tmp_path)
+    where = rendezvous.Place("srun", 1, 4)
     names = set()
     for job, restarts, step in (("7", "0", "0"), ("7", "1", "0"), ("7", "0", "1"), ("8", "0", "0")):
         for name, value in (("JOB_ID", job), ("RESTART_COUNT", restarts), ("STEP_ID", step)):
             alone.setenv(f"SLURM_{name}", value)
-        names.add(rendezvous.file_of(tmp_path))
+        names.add(rendezvous.file_of(tmp_path, where))
     assert len(names) == 4
+    with pytest.raises(SatoriError, match="mpiexec started 4.*no word in common.*tcp://HOST:PORT"):
+        rendezvous.file_of(tmp_path, rendezvous.Place("mpiexec", 1, 4))
 
 
 @pytest.mark.parametrize("wrong", ["tcp://", "tcp://node", "tcp://node:0x", "http://node:1", "node:1", "tcp://a:1/b"])

@@ -12,16 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from satori_hpc import models
-from satori_hpc.config import Config
-from satori_hpc.errors import InputError, SatoriError
+from satori_hpc.config import Config, Train
+from satori_hpc.errors import ConfigError, InputError, SatoriError
 from satori_hpc.run import Run
 from satori_hpc.stages.train import train
-from satori_hpc.stages.training_loop import Examples, Trainer
+from satori_hpc.stages.training_loop import Trainer
+from satori_hpc.stages.training_state import Examples
 from satori_hpc.stores import checkpoint, dataset, predictions
 from satori_hpc.stores.dataset import Dataset
-from satori_hpc.world import Runtime
+from satori_hpc.world import Runtime, World
 from tests.helpers_learnable import learnable, small_config
 
 RUNTIME = Runtime(device="cpu", threads=1)
@@ -275,6 +277,19 @@ def test_multilabel_with_a_label_of_one_class(tmp_path):
     assert summary["test_labels_skipped"] == summary["valid_labels_skipped"] == 1
     logits, probability = predictions.read(run.predictions)
     assert logits.shape == probability.shape == (900, 3)
+    with open(run.label_metrics, encoding="utf-8") as handle:
+        rows = list(csv.DictReader(handle, delimiter="\t"))
+    assert [(row["split"], row["label"]) for row in rows] == [
+        (split, f"label{label}") for split in ("valid", "test") for label in range(3)
+    ]
+    test = data.rows("test")
+    for row, column in zip(rows[3:], range(3), strict=True):
+        assert (row["examples"], int(row["positives"])) == ("150", labels[test, column].sum())
+        if column == 1:
+            assert row["auroc"] == row["aupr"] == ""
+        else:
+            assert float(row["auroc"]) == pytest.approx(roc_auc_score(labels[test, column], logits[test, column]))
+    assert summary["test_auroc"] == pytest.approx(np.mean([float(rows[n]["auroc"]) for n in (3, 5)]))
 
 
 @pytest.mark.parametrize(
@@ -303,6 +318,30 @@ def test_no_example_is_lost_and_no_batch_is_tiny():
     assert sorted(np.concatenate(batches).tolist()) == list(range(129))
     assert np.concatenate(trainer.batches(1)).tolist() != np.concatenate(batches).tolist()
     assert np.concatenate(trainer.batches(0)).tolist() == np.concatenate(batches).tolist()
+
+
+def test_a_batch_in_parts_is_the_same_batch(tmp_path):
+    data, config = learnable(), small_config(epochs=2, optimiser="sgd", learning_rate=0.05)
+    whole, parts = run_at(tmp_path / "whole", data, config), run_at(tmp_path / "parts", data, config)
+    train(whole, RUNTIME)
+    train(parts, dataclasses.replace(RUNTIME, micro_batch=7))
+    for left, right in zip(history_of(whole), history_of(parts), strict=True):
+        assert float(left["train_loss"]) == pytest.approx(float(right["train_loss"]), rel=1e-4)
+
+
+def test_a_batch_that_cannot_be_cut_is_refused(tmp_path):
+    run = run_at(tmp_path, learnable(), small_config(model={"readout": "legacy_batchnorm"}))
+    with pytest.raises(ConfigError, match="leave --micro-batch away"):
+        train(run, dataclasses.replace(RUNTIME, micro_batch=7))
+    many = World()
+    many.size = 65
+    with pytest.raises(ConfigError, match="smallest batch has 60, and there are 65 processes"):
+        train(run, dataclasses.replace(RUNTIME, world=many))
+
+
+def test_onecycle_has_no_second_rise():
+    assert list(Train(schedule="cosine", warmup=0.1).problems()) == []
+    assert "rise of its own" in next(Train(schedule="onecycle", warmup=0.1).problems())
 
 
 def test_a_loss_that_is_not_finite_says_where_and_what_to_lower(tmp_path):

@@ -1,0 +1,137 @@
+"""How processes end: in good order when a signal says so, and all of them when one fails."""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from types import FrameType
+from typing import NoReturn
+
+from satori_hpc.errors import SatoriError
+from satori_hpc.stages.joined import Joined
+from satori_hpc.stages.watch import Watch
+
+AGAIN = "run the same command again to go on"
+FORWARDING = 0.2  # seconds that launchers get to forward our last words
+LAST_RESORT = 20  # seconds after which a process that MPI cannot end is killed
+Signals = tuple[signal.Signals, ...]
+
+
+class Stopped(BaseException):
+    """A signal to stop, raised in the main thread; no ordinary handler of errors may swallow it.
+
+    Args:
+        signal: its name.
+        status: exit status of the command.
+    """
+
+    def __init__(self, signal: str, status: int) -> None:
+        super().__init__(signal, status)
+        self.signal = signal
+        self.status = status
+
+    def __str__(self) -> str:
+        return f"stopped by {self.signal}; {AGAIN}"
+
+
+def name_of(rank: int | str, size: int | None = None) -> str:
+    of = f" of {size}" if size else ""
+    return f"rank {rank}{of} (host {socket.gethostname()}, pid {os.getpid()})"
+
+
+@contextlib.contextmanager
+def serial(signals: Signals = (signal.SIGTERM,), *, status: int = 143) -> Iterator[None]:
+    """One process: these signals end it in good order, with this status."""
+    with _stoppable(signals, status):
+        try:
+            yield
+        except Stopped as stopped:
+            _say(str(stopped))
+            raise SystemExit(stopped.status) from None
+
+
+@contextlib.contextmanager
+def together(world: Joined, watch: Watch, signals: Signals = (signal.SIGTERM,), *, status: int = 143) -> Iterator[None]:
+    """End all processes when this one fails, in whatever thread."""
+    name = name_of(world.rank, world.size)
+
+    def fail(error: BaseException) -> NoReturn:
+        watch.failed()
+        while_doing = f", while {world.current}" if world.current else ""
+        words, status = _words(error)
+        if not world.explains(error):
+            _say(f"{name}{while_doing}: {words}")
+        _end(world, status)
+
+    def fail_thread(args: threading.ExceptHookArgs) -> None:
+        if not isinstance(args.exc_value, SystemExit):  # the way for a thread to end itself
+            fail(args.exc_value or args.exc_type())
+
+    previous, threading.excepthook = threading.excepthook, fail_thread
+    try:
+        with _stoppable(signals, status):
+            yield
+    except BaseException as error:
+        if getattr(error, "shared", False):
+            raise
+        fail(error)
+    finally:
+        threading.excepthook = previous
+
+
+@contextlib.contextmanager
+def _stoppable(signals: Signals, status: int) -> Iterator[None]:
+    """Turn signals into an exception of the main thread, so that locks and files are left in order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for each in signals:
+            signal.signal(each, signal.SIG_IGN)  # launchers send it again while we tidy up
+        raise Stopped(signal.Signals(number).name, status)
+
+    previous = {each: signal.signal(each, stop) for each in signals}
+    try:
+        yield
+    finally:
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+
+
+def _words(error: BaseException) -> tuple[str, int]:
+    """What to print about an error, and the exit status that it deserves."""
+    if isinstance(error, Stopped):
+        return str(error), error.status
+    if isinstance(error, KeyboardInterrupt):
+        return f"interrupted; {AGAIN}", 130
+    if isinstance(error, SystemExit):
+        status = error.code if isinstance(error.code, int) and error.code else 1
+        return f"left the common work early (exit status {error.code})", status
+    if isinstance(error, SatoriError):
+        return str(error), 1
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}", 1
+    return "".join(traceback.format_exception(error)).rstrip(), 1
+
+
+def _say(text: str) -> None:
+    """One write for the whole message, so that those of several processes do not mix."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.write(2, (text + "\n").encode(errors="replace"))
+
+
+def _end(world: Joined, status: int) -> NoReturn:
+    """End this process and all others, whatever state MPI and the threads of this process are in."""
+    signal.alarm(LAST_RESORT)  # nobody handles it: the kernel ends us should Abort hang
+    time.sleep(FORWARDING)
+    with contextlib.suppress(Exception):
+        world.abort(status)
+    os._exit(status)
