@@ -14,14 +14,14 @@ import pytest
 import zarr
 
 from docs import make_options
-from satori_hpc.config import Config
+from satori_hpc.config import Config, Ensemble
 from satori_hpc.run import Run
-from satori_hpc.stages import execution, pipeline
+from satori_hpc.stages import ensemble, execution, pipeline
 from satori_hpc.stores import history, label_metrics, motifs, score_plan, tables, truth
 from satori_hpc.stores.checkpoint import CheckpointInfo
 from satori_hpc.stores.records import Record
 from satori_hpc.world import Runtime
-from tests.tiny import make_run
+from tests.tiny import make_run, tiny_config
 
 DOCS = Path(__file__).parent.parent / "docs"
 FORMATS = (DOCS / "formats.md").read_text(encoding="utf-8")
@@ -47,11 +47,13 @@ def keys(heading: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A real run, up to its evaluation, in a folder of that name, as the examples have it."""
-    made = make_run(tmp_path_factory.mktemp("docs") / "RUN")
+    """A real run, up to its evaluation, and its ensemble of one, in the folder that examples name."""
+    settings = dataclasses.replace(tiny_config(), ensemble=Ensemble(seeds=1))
+    made = make_run(tmp_path_factory.mktemp("docs") / "RUN", settings)
     for name in pipeline.remaining(made):
         if name != "report":
             execution.execute(made, name, Runtime(device="cpu", threads=1))
+    assert ensemble.ensemble(made, Runtime(device="cpu", threads=1)).complete
     return made
 
 
@@ -167,6 +169,14 @@ def test_keys_of_the_evaluation_are_documented(run: Run) -> None:
     top = {"format_version", "call_all", "methods.<method>", "cooccurrence"}
     assert documented == leaves | known | baseline | top
     assert set(content["call_all"]) == set(scores) - {"statistic", "aupr", "aupr_effect", "curve"}
+
+
+def test_keys_of_the_summary_of_an_ensemble_are_documented(run: Run) -> None:
+    content = json.loads(run.ensemble_summary.read_text())
+    figures = content.pop("methods")["attention"]
+    assert set(keys("ensemble.json")) == {*content, "methods.<method>"}
+    for key in figures:
+        assert f"`{key}`" in section("ensemble.json"), key
 
 
 def test_every_file_of_a_run_stands_in_the_tree(run: Run) -> None:
