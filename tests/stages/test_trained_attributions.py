@@ -67,7 +67,7 @@ def test_secants_beat_published_quadrature_at_a_fifth_of_its_steps(network):
         scorer = DfimScorer(model, threshold, settings=score, seed=1, composition=COMPOSITION, dtype=dtype)
         return scorer.maps(few)[1].double()
 
-    truth = maps(torch.float64, rule="midpoint", steps=2048)
+    truth = maps(torch.float64, steps=512)
     there = ~truth.isnan()
     assert int(there.sum()) > 10
 
@@ -78,3 +78,4 @@ def test_secants_beat_published_quadrature_at_a_fifth_of_its_steps(network):
     assert secants[10] < error(rule="gauss-legendre", steps=50)
     assert secants[40] < secants[10] / 4  # steeper than the first order
     assert secants[40] < 0.02
+    assert error(rule="midpoint", steps=1024) < 0.02  # another road to the same truth
