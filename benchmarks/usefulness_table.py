@@ -24,9 +24,6 @@ ORDER = (
     "epistasis, 1500 examples",
     "epistasis, tested at any distance",
     "epistasis, tested at any distance, 1500 examples",
-    "epistasis, scored within 60 bp only, 100 examples",
-    "epistasis, scored within 60 bp only",
-    "epistasis, scored within 60 bp only, 1500 examples",
 )
 GROUPS = ("large", "hard", "published")
 COLUMNS = (
