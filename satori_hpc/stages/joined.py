@@ -1,8 +1,13 @@
 """What every world of several processes has, whatever carries its messages."""
 
+import pickle
 from collections.abc import Callable
+from typing import TypeVar
 
+from satori_hpc.errors import SatoriError
 from satori_hpc.world import World
+
+Value = TypeVar("Value")
 
 
 class Joined(World):
@@ -14,6 +19,26 @@ class Joined(World):
 
     current = ""
     _tell: Callable[[str], None] | None = None
+
+    def lead(self, function: Callable[[], Value]) -> Value:
+        outcome: tuple[Value | None, SatoriError | None] = (None, None)
+        if self.rank == 0:
+            try:
+                outcome = (function(), None)
+            except SatoriError as error:
+                outcome = (None, error)
+        received = self._broadcast(pickle.dumps(outcome) if self.rank == 0 else b"")
+        if self.rank != 0:
+            outcome = pickle.loads(received)
+        value, failure = outcome
+        if failure is not None:
+            failure.shared = True
+            raise failure
+        return value  # type: ignore[return-value]  # None only if the function returned it
+
+    def _broadcast(self, payload: bytes) -> bytes:
+        """The leader's bytes, on every process."""
+        raise NotImplementedError
 
     def doing(self, what: str) -> None:
         self.current = what

@@ -3,7 +3,7 @@
 import os
 import pickle
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from satori_hpc.errors import SatoriError
@@ -54,24 +54,6 @@ class MpiWorld(Joined):
         mine = os.sched_getaffinity(0)
         self.sharers = sum(not mine.isdisjoint(other) for other in node.allgather(mine))
         node.Free()
-
-    def lead(self, function: Callable[[], Value]) -> Value:
-        outcome: tuple[Value | None, SatoriError | None] = (None, None)
-        payload = b""
-        if self.rank == 0:
-            try:
-                outcome = (function(), None)
-            except SatoriError as error:
-                outcome = (None, error)
-            payload = pickle.dumps(outcome)
-        received = self._broadcast(payload)
-        if self.rank != 0:
-            outcome = pickle.loads(received)
-        value, failure = outcome
-        if failure is not None:
-            failure.shared = True
-            raise failure
-        return value  # type: ignore[return-value]  # None only if the function returned it
 
     def gather(self, value: Value) -> list[Value]:
         import numpy as np

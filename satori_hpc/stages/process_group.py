@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -141,22 +141,6 @@ class TorchWorld(Joined):
         self.sharers = sum(not mine[1].isdisjoint(cores) for _, cores in node)
         self._guard = threading.Thread(target=self._look_after_others, daemon=True)
         self._guard.start()
-
-    def lead(self, function: Callable[[], Value]) -> Value:
-        outcome: tuple[Value | None, SatoriError | None] = (None, None)
-        if self.rank == 0:
-            try:
-                outcome = (function(), None)
-            except SatoriError as error:
-                outcome = (None, error)
-        received = self._broadcast(pickle.dumps(outcome) if self.rank == 0 else b"")
-        if self.rank != 0:
-            outcome = pickle.loads(received)
-        value, failure = outcome
-        if failure is not None:
-            failure.shared = True
-            raise failure
-        return value  # type: ignore[return-value]  # None only if the function returned it
 
     def gather(self, value: Value) -> list[Value]:
         import torch
