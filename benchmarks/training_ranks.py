@@ -1,7 +1,9 @@
 """Two training processes against one, one thread each, as users start them.
 
 The network of SATORI 1's protocol: 200 filters of width 13, pool 4 and 6, batches of 256 (128 for each of two). Every
-round trains both from the start; the time is that of the last epoch's steps, which the history tells.
+round trains both from the start; the time is that of the last epoch's steps, which the history tells. Two trainings
+that know nothing of each other, side by side, tell what two processes can be worth on this machine: their processors
+share memory and clock, and the slower of two decides when they wait for each other.
 
     python -m benchmarks.training_ranks
 """
@@ -30,8 +32,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     lines = [
-        "| pool | one process, sequences / s | two, sequences / s | two / one | range over rounds |",
-        "|---|---|---|---|---|",
+        "| pool | one process, sequences / s | two together | two separate | together / one | separate / one |",
+        "|---|---|---|---|---|---|",
     ]
     with tempfile.TemporaryDirectory() as folder:
         for pool in (4, 6):
@@ -42,23 +44,41 @@ def main() -> None:
             )
             run = new.new(Path(folder) / f"pool-{pool}", config=config)
             subprocess.run([sys.executable, "-m", "satori_hpc", "prepare", str(run.path)], check=True)
-            rates = [(speed(run, 1), speed(run, 2)) for _ in range(options.rounds)]
-            ratios = [two / one for one, two in rates]
-            one, two = (statistics.median(column) for column in zip(*rates, strict=True))
-            spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-            lines.append(f"| {pool} | {one:.0f} | {two:.0f} | {statistics.median(ratios):.2f} | {spread} |")
+            twin = new.new(Path(folder) / f"twin-{pool}", config=config)
+            subprocess.run([sys.executable, "-m", "satori_hpc", "prepare", str(twin.path)], check=True)
+            rates = []
+            for _ in range(options.rounds):
+                rates.append((speed({run: 1}), speed({run: 2}), speed({run: 1, twin: 1})))
+            one, two, apart = (statistics.median(column) for column in zip(*rates, strict=True))
+            lines.append(
+                f"| {pool} | {one:.0f} | {two:.0f} | {apart:.0f} | {spread([b / a for a, b, _ in rates])} | "
+                f"{spread([c / a for a, _, c in rates])} |"
+            )
     heading = "# Training by two processes against one"
     atomic.write_text(options.out, "\n".join([heading, "", timing.made_with("torch"), "", *lines, ""]))
     print(options.out.read_text())
 
 
-def speed(run: Run, processes: int) -> float:
-    """Sequences per second in the last epoch of a training from the start."""
-    many = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)) if processes > 1 else ()
-    words = [sys.executable, *many, "-m", "satori_hpc", "train", str(run.path), "--threads", "1", "--force"]
-    subprocess.run(words, check=True, capture_output=True)
+def speed(processes: dict[Run, int]) -> float:
+    """Sequences per second in the last epoch of trainings from the start, side by side, added up."""
+    many = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
+    trainings = []
+    for run, count in processes.items():
+        words = [sys.executable, *((*many, str(count)) if count > 1 else ()), "-m", "satori_hpc", "train"]
+        words += [str(run.path), "--threads", "1", "--force"]
+        trainings.append(subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    if any([training.wait() for training in trainings]):
+        raise SystemExit("a training failed")
+    return sum(last_rate(run) for run in processes)
+
+
+def last_rate(run: Run) -> float:
     with open(run.history, newline="", encoding="utf-8") as handle:
         return float(list(csv.DictReader(handle, delimiter="\t"))[-1]["examples_per_s"])
+
+
+def spread(ratios: list[float]) -> str:
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ MICRO_BATCH = click.option(
     type=click.IntRange(min=0),
     default=0,
     help="Sequences per forward pass in training, for little GPU memory; does not change results beyond rounding. "
-    "Default: all that a process has of a batch.",
+    "Default: on a GPU all that a process has of a batch, on a CPU what its caches and allocator like.",
 )
 RENDEZVOUS_HELP = (
     "Where several processes find each other; default: at MASTER_ADDR and MASTER_PORT, which torchrun sets, else by a "

@@ -1,10 +1,26 @@
-"""Predictions of many sequences."""
+"""Predictions of many sequences, and how many to take at once."""
 
 import numpy as np
 import torch
 
 from satori_hpc.log import progress
 from satori_hpc.models.satori import Satori
+
+# The C library keeps arrays of up to 32 MiB for the next one (memory.keep_freed). Larger ones go back to the system,
+# which clears their pages anew each time: a quarter of a training step with 200 filters and pool 4.
+LARGEST_ARRAY = 24 * 2**20
+
+
+def at_once(model: Satori, rows: int) -> int:
+    """Sequences per forward pass, at most `rows`, that keep the arrays of a CPU small enough to be used again.
+
+    On a GPU all `rows`: torch keeps the memory of every array there.
+    """
+    parameter = next(model.parameters())
+    if parameter.device.type != "cpu":
+        return rows
+    numbers = max(model.filters * model.length, model.config.heads * model.cells**2)
+    return max(1, min(rows, LARGEST_ARRAY // (numbers * parameter.element_size())))
 
 
 @torch.inference_mode()
@@ -14,12 +30,13 @@ def predict(model: Satori, tokens: np.ndarray, *, batch_size: int, what: str = "
     Args:
         model: the network; its mode is restored afterwards.
         tokens: (E, L) uint8.
-        batch_size: sequences per forward pass; it does not shape the result.
+        batch_size: sequences per forward pass at most; it does not shape the result.
         what: name of the work; shows progress when given.
     """
     device = next(model.parameters()).device
     training = model.training
     model.eval()
+    batch_size = at_once(model, batch_size)
     starts = range(0, len(tokens), batch_size)
     batches = progress(starts, what=what, unit="batch") if what else iter(starts)
     found = [

@@ -47,7 +47,7 @@ class Trainer:
         valid: the examples that choose the model.
         batch_size: sequences per forward pass in validation.
         world: the processes that share every batch.
-        micro_batch: sequences per forward pass in training; 0 = all that a step has for this process.
+        micro_batch: sequences per forward pass in training; 0 = as many as suit the device.
 
     Raises:
         ConfigError: model and processes do not go together.

@@ -15,7 +15,7 @@ import torch
 from satori_hpc.config import Train
 from satori_hpc.core import schedule
 from satori_hpc.errors import ConfigError
-from satori_hpc.models import dropout, losses
+from satori_hpc.models import dropout, inference, losses
 from satori_hpc.models.readout import LegacyBatchReadout
 from satori_hpc.models.satori import Satori
 from satori_hpc.models.stem import Moments
@@ -33,7 +33,7 @@ class Stepper:
         seed: of the run.
         steps: of the whole training.
         world: the processes that share every batch.
-        micro_batch: sequences per forward pass; 0 = all rows of this process.
+        micro_batch: sequences per forward pass; 0 = as many as suit the device.
     """
 
     def __init__(self, model: Satori, config: Train, *, seed: int, steps: int, world: World, micro_batch: int) -> None:
@@ -95,8 +95,9 @@ class Stepper:
         self.optimiser.zero_grad(set_to_none=True)
         moments = self._moments(tokens, count)
         found = self.parameters[0].new_zeros(3)
-        for start in range(0, len(tokens), self.micro_batch or max(len(tokens), 1)):
-            part = slice(start, start + (self.micro_batch or len(tokens)))
+        rows = self._rows_at_once(len(tokens))
+        for start in range(0, len(tokens), rows):
+            part = slice(start, start + rows)
             dropout.place(self.dropouts, seeds=seeds, first=first + start)
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=config.precision == "bfloat16"):
                 output = model(tokens[part], entropy=config.entropy > 0, moments=moments)
@@ -111,6 +112,12 @@ class Stepper:
         self.optimiser.step()
         found[:2] *= count
         return found
+
+    def _rows_at_once(self, rows: int) -> int:
+        """Sequences per forward pass, at least 1."""
+        if isinstance(self.model.readout, LegacyBatchReadout):
+            return max(rows, 1)
+        return self.micro_batch or inference.at_once(self.model, max(rows, 1))
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor, *, count: int | None = None) -> torch.Tensor:
         """The mean classification loss, or the share of these rows in that of `count`."""
