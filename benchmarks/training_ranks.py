@@ -67,7 +67,9 @@ def speed(processes: dict[Run, int]) -> float:
         words = [sys.executable, *((*many, str(count)) if count > 1 else ()), "-m", "satori_hpc", "train"]
         words += [str(run.path), "--threads", "1", "--force"]
         trainings.append(subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-    if any([training.wait() for training in trainings]):
+    for training in trainings:
+        training.wait()
+    if any(training.returncode for training in trainings):
         raise SystemExit("a training failed")
     return sum(last_rate(run) for run in processes)
 
