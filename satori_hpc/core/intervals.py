@@ -38,3 +38,35 @@ def overlaps_any(
         over = np.searchsorted(ends, start[mine], side="right")
         found[mine] = (before > over) & (end[mine] > start[mine])
     return found
+
+
+def union(chrom: np.ndarray, start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The letters in any of the intervals, as intervals that neither overlap nor touch, sorted; int64 each."""
+    order = np.lexsort((start, chrom))
+    chrom, start, end = (values[order] for values in (chrom, start, end))
+    full = end > start
+    chrom, start, end = chrom[full], start[full], end[full]
+    if not len(start):
+        return chrom, start, end
+    # How far one sees from the left, chromosome by chromosome: shifted apart so that none reaches into the next.
+    shift = np.cumsum(np.concatenate([[0], chrom[1:] != chrom[:-1]])) * (int(end.max()) + 1)
+    reach = np.maximum.accumulate(end + shift)
+    first = np.flatnonzero(np.concatenate([[True], start[1:] + shift[1:] > reach[:-1]]))
+    last = np.append(first[1:], len(start)) - 1
+    return chrom[first], start[first], reach[last] - shift[last]
+
+
+def gaps(
+    chrom: np.ndarray, start: np.ndarray, end: np.ndarray, lengths: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The letters of the genome in none of the intervals, as sorted intervals; arguments as `union`, lengths in bp."""
+    chrom, start, end = union(chrom, start, end)
+    numbers = np.arange(len(lengths))
+    edges = np.concatenate([chrom, numbers])
+    opens = np.concatenate([end, np.zeros(len(lengths), dtype=np.int64)])
+    closes_chrom = np.concatenate([chrom, numbers])
+    closes = np.concatenate([start, lengths])
+    left, right = np.lexsort((opens, edges)), np.lexsort((closes, closes_chrom))
+    found = edges[left], opens[left], closes[right]
+    full = found[2] > found[1]
+    return found[0][full], found[1][full], found[2][full]

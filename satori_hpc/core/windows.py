@@ -59,8 +59,10 @@ def matrix(bits: np.ndarray, labels: int) -> np.ndarray:
     return np.unpackbits(little, axis=1, count=labels, bitorder="little")
 
 
-def make(peaks: Regions, *, lengths: np.ndarray, size: int, overlap: int, order: str) -> Regions:
-    """Windows of `size` bp, sorted by chromosome, strand (1, 0, -1) and start.
+def make(
+    peaks: Regions, *, lengths: np.ndarray, size: int, overlap: int, order: str, middle: np.ndarray | None = None
+) -> Regions:
+    """Windows of `size` bp, sorted by chromosome, strand (1, 0, -1) and start; the same place may come twice.
 
     Args:
         peaks: each inside its chromosome, which is at least `size` long.
@@ -68,12 +70,35 @@ def make(peaks: Regions, *, lengths: np.ndarray, size: int, overlap: int, order:
         size: bp of a window.
         overlap: bp that two must share to become one: at least this much of two windows, more than this of two peaks.
         order: one of ORDERS.
+        middle: int64 (n,), what peaks are extended about in `extend_then_merge`; default: their middles.
     """
-    return (_extend_then_merge if order == "extend_then_merge" else _merge_then_extend)(peaks, lengths, size, overlap)
+    if order == "merge_then_extend":
+        return _merge_then_extend(peaks, lengths, size, overlap)
+    middle = intervals.midpoint(peaks.start, peaks.end) if middle is None else middle
+    return _extend_then_merge(peaks, middle, lengths, size, overlap)
 
 
-def _extend_then_merge(peaks: Regions, lengths: np.ndarray, size: int, overlap: int) -> Regions:
-    starts = intervals.around(intervals.midpoint(peaks.start, peaks.end), size, lengths[peaks.chrom])
+def join(*parts: Regions) -> Regions:
+    """All of them, one part after the other."""
+    return Regions(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+
+
+def unite(regions: Regions) -> Regions:
+    """Regions of equal place and strand as one, with the labels of all; sorted by chromosome, start, end and strand."""
+    order = np.lexsort((-regions.strand.astype(np.int64), regions.end, regions.start, regions.chrom))
+    found = regions.take(order)
+    if not len(found):
+        return found
+    columns = (found.chrom, found.start, found.end, found.strand)
+    new = np.concatenate([[True], np.any([values[1:] != values[:-1] for values in columns], axis=0)])
+    first = np.flatnonzero(new)
+    labels = np.bitwise_or.reduceat(found.labels, first, axis=0)
+    chrom, start, end, strand = (values[first] for values in columns)
+    return Regions(chrom, start, end, strand, labels)
+
+
+def _extend_then_merge(peaks: Regions, middle: np.ndarray, lengths: np.ndarray, size: int, overlap: int) -> Regions:
+    starts = intervals.around(middle, size, lengths[peaks.chrom])
     order = np.lexsort((starts, -peaks.strand.astype(np.int64), peaks.chrom))
     chrom, strand, start = peaks.chrom[order], peaks.strand[order], starts[order]
     labels = peaks.labels[order].copy()
@@ -197,7 +222,8 @@ def _sweep_groups(
     group = np.zeros(len(chrom), dtype=np.int64)
     if len(chrom) == 0:
         return group
-    number, open_end = 0, end[0]
+    number = 0
+    open_end: Any = end[0]
     for place in range(1, len(chrom)):
         same = chrom[place] == chrom[place - 1] and strand[place] == strand[place - 1]
         if same and min(open_end, end[place]) - start[place] > overlap:

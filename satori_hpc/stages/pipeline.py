@@ -79,7 +79,14 @@ def _several_labels(run: Run) -> bool | None:
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage("prepare", (), ("prepare",), lambda run: [run.dataset, run.truth], "sequences, labels and split"),
+    Stage(
+        "prepare",
+        (),
+        ("prepare",),
+        lambda run: [run.dataset, run.truth, run.left_out],
+        "sequences, labels and split",
+        scratch=lambda run: [run.dataset_parts],
+    ),
     Stage(
         "train",
         ("prepare",),
