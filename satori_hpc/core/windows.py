@@ -175,7 +175,8 @@ def _merge_groups(
                 heap.append((np.int64(-shared), np.int64(left), np.int64(0)))
         heapq.heapify(heap)
         while len(heap) > 0:
-            _, left, made = heapq.heappop(heap)
+            _, at, made = heapq.heappop(heap)
+            left = int(at)
             if not alive[left] or version[left] != made:
                 continue
             right = after[left]
@@ -223,7 +224,7 @@ def _sweep_groups(
     if len(chrom) == 0:
         return group
     number = 0
-    open_end: Any = end[0]
+    open_end = end[0]
     for place in range(1, len(chrom)):
         same = chrom[place] == chrom[place - 1] and strand[place] == strand[place - 1]
         if same and min(open_end, end[place]) - start[place] > overlap:

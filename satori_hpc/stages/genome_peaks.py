@@ -1,5 +1,6 @@
 """Peaks of all files on one genome, as intervals that lie inside their chromosomes, each with its labels."""
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ class Peaks:
 
     Attributes:
         regions: with their labels.
+        file: int64 (n,), number of the file of each.
+        line: int64 (n,), its line there.
         middle: int64 (n,), what each is extended about.
         labels: names of the labels.
         renamed: files whose chromosomes are called otherwise in the genome.
@@ -34,11 +37,23 @@ class Peaks:
     """
 
     regions: Regions
+    file: np.ndarray
+    line: np.ndarray
     middle: np.ndarray
     labels: list[str]
     renamed: int
     rows: int
     files: list[Path]
+
+    def take(self, kept: np.ndarray, *, reason: str, names: list[str], left_out: LeftOut) -> "Peaks":
+        """Some of them, bool (n,); the others are noted with the reason. `names`: of the chromosomes."""
+        for number, path in enumerate(self.files):
+            rows = np.flatnonzero(~kept & (self.file == number))
+            dropped = self.regions.take(rows)
+            chrom = np.array(names, dtype=object)[dropped.chrom]
+            left_out.add(chrom, dropped.start, dropped.end, reason=reason, file=path.name, line=self.line[rows])
+        columns = {name: getattr(self, name)[kept] for name in ("file", "line", "middle")}
+        return dataclasses.replace(self, regions=self.regions.take(kept), **columns)
 
 
 def read(run: Run, settings: Settings, genome: Genome, left_out: LeftOut) -> Peaks:
@@ -54,8 +69,11 @@ def read(run: Run, settings: Settings, genome: Genome, left_out: LeftOut) -> Pea
         rows.append(peaks.read(path, key=key, label_column=settings.label_column, summits=summits))
     labels = _labels(files, rows)
     numbers = {label: number for number, label in enumerate(labels)}
-    parts, middles, renamed = [], [], 0
-    for (path, label), found in zip(files, rows, strict=True):
+    if settings.label_column is not None:
+        spelled = {name for found in rows for names in found.labels or () for name in names}
+        numbers |= {name: numbers[str(int(name))] for name in spelled if name not in numbers}
+    parts, columns, renamed = [], [], 0
+    for number, ((path, label), found) in enumerate(zip(files, rows, strict=True)):
         place, other_names = places(path, found, genome)
         renamed += other_names
         row_labels = [(label,)] * len(found) if found.labels is None else found.labels
@@ -65,14 +83,17 @@ def read(run: Run, settings: Settings, genome: Genome, left_out: LeftOut) -> Pea
         parts.append(Regions(place[found.chrom[kept]], start, end, strand, bits))
         summit = found.summit[kept]
         inside = (summit >= start) & (summit < end)
-        middles.append(np.where(inside, summit, (start + end) // 2))
+        middle = np.where(inside, summit, (start + end) // 2)
+        columns.append(np.stack([np.full(len(kept), number), found.line[kept], middle]))
     regions = windows.join(*parts)
     if not len(regions):
         raise InputError(
             f"{run.config_file}: [prepare.genome] no peak is left; "
             + (", ".join(f"{count} {what}" for what, count in left_out.counts().items()) or "the files are empty")
         )
-    return Peaks(regions, np.concatenate(middles), labels, renamed, sum(map(len, rows)), [path for path, _ in files])
+    file, line, middle = np.concatenate(columns, axis=1)
+    count = sum(map(len, rows))
+    return Peaks(regions, file, line, middle, labels, renamed, count, [path for path, _ in files])
 
 
 def _files(run: Run, settings: Settings) -> list[tuple[Path, str]]:
@@ -88,18 +109,23 @@ def _files(run: Run, settings: Settings) -> list[tuple[Path, str]]:
 
 
 def _labels(files: list[tuple[Path, str]], rows: list[peaks.Rows]) -> list[str]:
-    """Names of all labels: of files in their order; of a column sorted, as numbers when all are."""
+    """Names of all labels: of files in their order; of a column sorted, as numbers when all are.
+
+    Spreadsheets write 0 as 000 where they take a list for a number with thousands: numbers are compared as numbers.
+    """
     if all(found.labels is None for found in rows):
         return list(dict.fromkeys(label for _, label in files))
     names = {name for found in rows for labels in found.labels or () for name in labels}
     if not names:
         raise InputError(f"{files[0][0]}: no row has a label; correct [prepare.genome] label_column in run.toml")
-    return sorted(names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
+    if all(name.isdigit() for name in names):
+        return [str(number) for number in sorted({int(name) for name in names})]
+    return sorted(names)
 
 
 def _bits(labels: list[tuple[str, ...]], numbers: dict[str, int]) -> np.ndarray:
     """Bits (n, words) of label names."""
-    bits = np.zeros((len(labels), -(-len(numbers) // windows.WORD)), dtype=np.uint64)
+    bits = np.zeros((len(labels), -(-(max(numbers.values()) + 1) // windows.WORD)), dtype=np.uint64)
     places = np.array([row for row, names in enumerate(labels) for _ in names], dtype=np.int64)
     ids = np.array([numbers[name] for names in labels for name in names], dtype=np.int64)
     single = np.uint64(1) << (ids % windows.WORD).astype(np.uint64)

@@ -91,8 +91,7 @@ def _plan(run: Run, settings: Settings, genome: Genome) -> Plan:
     _check_names(run, settings, genome)
     left_out = LeftOut()
     found = genome_peaks.read(run, settings, genome, left_out)
-    regions, middle = found.regions, found.middle
-    everything = regions
+    everything = regions = found.regions
     genes = None
     if settings.annotation is not None:
         genes = annotation.read(run.resolve(settings.annotation), genome.names)
@@ -100,10 +99,8 @@ def _plan(run: Run, settings: Settings, genome: Genome) -> Plan:
         assert genes is not None
         upstream = genes.promoters(settings.promoters, genome.lengths)
         near = intervals.overlaps_any(regions.chrom, regions.start, regions.end, upstream)
-        left_out.add(*_places(regions.take(~near), genome), reason="touches no promoter")
-        regions, middle = regions.take(near), middle[near]
-    count = len(regions)
-    made = _windows(run, settings, regions, middle, genome)
+        found = found.take(near, reason="touches no promoter", names=genome.names, left_out=left_out)
+    made = _windows(run, settings, found.regions, found.middle, genome)
     if settings.blacklist is not None:
         touched = intervals.overlaps_any(made.chrom, made.start, made.end, _blacklist(run, settings, genome))
         left_out.add(*_places(made.take(touched), genome), reason="touches the blacklist")
@@ -113,7 +110,7 @@ def _plan(run: Run, settings: Settings, genome: Genome) -> Plan:
     summary: dict[str, Any] = {
         "peak_rows": found.rows,
         "files_with_other_chromosome_names": found.renamed,
-        "peaks": count,
+        "peaks": len(found.regions),
         "windows_of_peaks": len(made),
     }
     if settings.negatives != "none":
