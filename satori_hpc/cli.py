@@ -11,8 +11,7 @@ from typing import Any
 
 import click
 
-from satori_hpc import __version__, cli_ensemble, cli_options, cli_search, memory
-from satori_hpc import options as run_options
+from satori_hpc import __version__, cli_ensemble, cli_new, cli_options, cli_search, memory
 from satori_hpc.cli_options import RUN
 from satori_hpc.errors import SatoriError
 from satori_hpc.run import Run
@@ -21,6 +20,10 @@ from satori_hpc.stages import execution, launch, pipeline, process_group
 from satori_hpc.stages import new as new_stage
 from satori_hpc.world import Runtime, World
 
+BACKGROUND = (
+    "Make background.zarr instead, after motifs: shuffled twins of the examples to score, with the filters' motifs "
+    "implanted; for sets with several labels."
+)
 FORCE = click.option("--force", is_flag=True, help="Make it anew although it is complete; nothing is resumed.")
 
 
@@ -63,62 +66,36 @@ def cli(context: click.Context) -> None:
       satori-hpc all RUN                       make all that is missing or stale
       satori-hpc status RUN                    what is there, and the next command
     """
-    if context.invoked_subcommand in ("score", "search", "ensemble"):
+    if context.invoked_subcommand in ("prepare", "score", "search", "ensemble"):
         launch.refuse_torchrun(str(context.invoked_subcommand))
     elif context.invoked_subcommand not in ("train", "doctor"):
         launch.refuse_many(str(context.invoked_subcommand))
 
 
+cli.add_command(cli_new.new)
+
+
 @cli.command()
 @RUN
-@click.option("--template", type=click.Choice(["simulated", "fasta"]), help="Default: simulated.")
-@click.option(
-    "--preset",
-    help="simulated: "
-    + ", ".join(new_stage.PRESETS)
-    + " (default data-40); fasta: "
-    + ", ".join(new_stage.FASTA_PRESETS)
-    + " (default published; small suits some thousand sequences).",
-)
-@click.option("--fasta", default="sequences.fa", show_default=True, help="FASTA file (template fasta).")
-@click.option("--table", default="labels.txt", show_default=True, help="Label table (template fasta).")
-@click.option(
-    "--like",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A run.toml, or the best.toml of a search, whose settings to take; with --template, all but its [prepare].",
-)
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Default: 1, or that of --like.")
-@click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Set any key; may be repeated.")
-def new(
-    run: Path,
-    template: str | None,
-    preset: str | None,
-    fasta: str,
-    table: str,
-    like: Path | None,
-    seed: int | None,
-    assignments: tuple[str, ...],
-) -> None:
-    """Make a run directory with a commented run.toml.
+@cli_options.runtime_options("prepare")
+@click.option("--background", "part", flag_value="background", default="prepare", help=BACKGROUND)
+@click.option("--expect-ranks", type=click.IntRange(min=1), help="Refuse to work with another number of MPI ranks.")
+@FORCE
+def prepare(run: Path, part: str, expect_ranks: int | None, force: bool, **options: Any) -> None:
+    """Make dataset.zarr: simulate sequences, read a FASTA file and its labels, or take windows of a genome; split them.
 
-    File names given here are taken from the current folder; written into run.toml by hand, relative ones start at
-    the run directory.
+    Of a genome, several processes under mpiexec or srun read the sequences together, with the same bytes from any
+    number; a killed one goes on. left_out.tsv.gz lists the rows that were dropped or changed, and why.
     """
-    presets = new_stage.FASTA_PRESETS if template == "fasta" else new_stage.PRESETS
-    if preset is not None and preset not in presets:
-        named = template or "simulated"
-        raise click.BadParameter(f"{preset!r}; template {named} has {', '.join(presets)}", param_hint="--preset")
-    if template == "fasta":
-        files = (str(Path(fasta).resolve()), str(Path(table).resolve()))
-        config = new_stage.fasta(*files, preset=preset or "published", seed=1 if seed is None else seed)
-    else:
-        config = new_stage.simulated(preset or "data-40", seed=1 if seed is None else seed)
-    if like is not None:
-        config = new_stage.like(like, data=config if template or preset else None, seed=seed)
-    for assignment in assignments:
-        config = run_options.override(config, assignment)
-    made = new_stage.new(run, config=config)
-    click.echo(f"wrote {made.config_file}\nedit it, then run: satori-hpc all {run}")
+    with launch.session(expect_ranks=expect_ranks) as world:
+        runtime = cli_options.runtime(world=world, **options)
+        opened = world.lead(lambda: Run.open(run))
+        world.lead(lambda: pipeline.writable(opened))
+        if part == "background" or opened.config.prepare.source != "genome":
+            world.lead(lambda: _one_process(world, "prepare of anything but a genome"))
+        summary = execution.execute(opened, part, runtime, force=force)
+        if world.rank == 0:
+            _show(part, summary)
 
 
 def _add_stage_command(stage: pipeline.Stage, help_text: str) -> None:
@@ -126,17 +103,13 @@ def _add_stage_command(stage: pipeline.Stage, help_text: str) -> None:
     @RUN
     @cli_options.runtime_options(stage.name)
     @FORCE
-    def command(run: Path, force: bool, part: str | None = None, statistic: str | None = None, **options: Any) -> None:
+    def command(run: Path, force: bool, statistic: str | None = None, **options: Any) -> None:
         runtime = cli_options.runtime(**options)
         opened = Run.open(run)
         pipeline.writable(opened)
         if statistic is not None and statistic != opened.config.reduce.statistic:
             opened = execution.change(opened, "reduce.statistic", statistic)
-        _execute(opened, part or stage.name, runtime, force=force)
-
-    for other in pipeline.STAGES:
-        if other.flag_of == stage.name:
-            click.option(f"--{other.name}", "part", flag_value=other.name, help=HELP[other.name])(command)
+        _execute(opened, stage.name, runtime, force=force)
 
 
 @cli.command()
@@ -237,16 +210,13 @@ def _one_process(world: World, option: str) -> None:
 
 
 HELP = {
-    "prepare": "Make dataset.zarr: simulate sequences, or read a FASTA file and its labels; split them.",
     "motifs": "Turn first-layer filters into motifs and name them after known ones.",
-    "background": "Make background.zarr instead, after motifs: shuffled twins of the examples to score, with the "
-    "filters' motifs implanted; for sets with several labels.",
     "reduce": "Test foreground against background for every pair; write the interaction tables.",
     "evaluate": "Compare called interactions with the implanted pairs, beside baselines that need no network.",
     "report": "Write report.html, one self-contained page.",
 }
 for _stage in pipeline.STAGES:
-    if not _stage.flag_of and _stage.name not in ("train", "score"):
+    if not _stage.flag_of and _stage.name not in ("prepare", "train", "score"):
         _add_stage_command(_stage, HELP[_stage.name])
 
 

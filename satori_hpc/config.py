@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from satori_hpc import config_search, options
+from satori_hpc.config_genome import Genome
 from satori_hpc.config_prepare import Fasta, Prepare, Simulated
 from satori_hpc.config_score import Attribution, Dfim, Epistasis, Score, Sites
 from satori_hpc.config_search import Search
@@ -26,6 +27,7 @@ __all__ = [
     "Epistasis",
     "Evaluate",
     "Fasta",
+    "Genome",
     "Model",
     "Motifs",
     "Prepare",
@@ -323,6 +325,10 @@ def renamed(config: Config, rename: Callable[[str], str]) -> Config:
     if config.prepare.fasta is not None:
         for key in ("prepare.fasta.fasta", "prepare.fasta.table"):
             config = options.replace(config, key, rename(operator.attrgetter(key)(config)))
+    if config.prepare.genome is not None:
+        for name, files in config.prepare.genome.files().items():
+            value = tuple(map(rename, files)) if name == "peaks" else rename(files[0])
+            config = options.replace(config, f"prepare.genome.{name}", value)
     if config.motifs.database != "jaspar":
         config = options.replace(config, "motifs.database", rename(config.motifs.database))
     return config

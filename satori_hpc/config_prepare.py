@@ -3,7 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from satori_hpc.config_genome import Genome
 from satori_hpc.options import option, table
+
+SOURCES = ("simulated", "fasta", "genome")
+SPLITS = ("random", "chromosome", "human", "arabidopsis")  # the last two are core.splits.PUBLISHED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,11 +128,12 @@ class Fasta:
 class Prepare:
     """[prepare]: where the sequences come from and how they are split."""
 
-    source: str = option("simulated", "where the sequences come from", choices=("simulated", "fasta"))
+    source: str = option("simulated", "where the sequences come from", choices=SOURCES)
     split: str = option(
         "random",
-        "random: seeded, equal sequences stay together; chromosome: by the lists below",
-        choices=("random", "chromosome"),
+        "random: seeded, equal sequences stay together; chromosome: by the lists below; human, arabidopsis: the "
+        "chromosomes of SATORI 2.0",
+        choices=SPLITS,
     )
     valid_fraction: float = option(0.1, "random split: share of examples that choose the model", low=0.001, high=0.9)
     test_fraction: float = option(
@@ -138,9 +143,10 @@ class Prepare:
     test_chromosomes: tuple[str, ...] = option((), "chromosome split: names for test; all others train")
     simulated: Simulated | None = table(None, "The simulated set.")
     fasta: Fasta | None = table(None, "Sequences and labels from files.")
+    genome: Genome | None = table(None, "Windows of a genome around peaks.")
 
     def problems(self) -> Iterator[str]:
-        for source in ("simulated", "fasta"):
+        for source in SOURCES:
             present = getattr(self, source) is not None
             if present and source != self.source:
                 yield f"source = {self.source!r}, yet there is a section [prepare.{source}]: remove one of them"

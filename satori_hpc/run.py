@@ -38,6 +38,16 @@ class Run:
         return self.path / "dataset.zarr"
 
     @property
+    def dataset_parts(self) -> Path:
+        """What has been read of a genome, as long as the data set is not whole."""
+        return self.path / "dataset.parts"
+
+    @property
+    def left_out(self) -> Path:
+        """Rows of the user's files that prepare dropped or changed; of sets made from a genome."""
+        return self.path / "left_out.tsv.gz"
+
+    @property
     def truth(self) -> Path:
         """Implanted pairs and instances; exists for simulated sets only."""
         return self.path / "truth"

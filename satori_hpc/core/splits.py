@@ -1,12 +1,30 @@
 """Which examples train, which choose the model (valid) and which are kept for interpretation (test)."""
 
 import hashlib
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 SPLIT = int.from_bytes(b"splt", "big")
 TRAIN, VALID, TEST = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Published:
+    """Chromosomes of a split of the literature, without "chr"; None = all that are not named elsewhere."""
+
+    train: tuple[str, ...] | None
+    valid: tuple[str, ...]
+    test: tuple[str, ...] | None
+
+
+# SATORI 2.0 (lqaf209), Methods. Its human set has no rows on X and Y.
+PUBLISHED = {
+    "human": Published(train=(*map(str, range(1, 15)), "18", "19"), valid=("17", "20", "21"), test=None),
+    "arabidopsis": Published(train=None, valid=("2",), test=("4",)),
+}
 
 
 def group_equal(tokens: np.ndarray) -> np.ndarray:
@@ -64,6 +82,22 @@ def by_chromosome(chrom: np.ndarray, *, valid: Sequence[str], test: Sequence[str
     split[np.isin(chrom, list(valid))] = VALID
     split[np.isin(chrom, list(test))] = TEST
     return split
+
+
+def published(chrom: np.ndarray, name: str) -> np.ndarray:
+    """Split by the chromosomes of PUBLISHED[name], with or without "chr" before their names.
+
+    Returns:
+        uint8 (examples,), TRAIN, VALID or TEST.
+    """
+    parts = PUBLISHED[name]
+    names, place = np.unique(chrom, return_inverse=True)
+    short = [re.sub("^chr", "", str(each), flags=re.IGNORECASE) for each in names]
+    rest = TRAIN if parts.train is None else TEST
+    split = np.full(len(names), rest, dtype=np.uint8)
+    for part, members in ((TRAIN, parts.train), (VALID, parts.valid), (TEST, parts.test)):
+        split[[each in (members or ()) for each in short]] = part
+    return split[place]
 
 
 def complaints(labels: np.ndarray, split: np.ndarray, task: str) -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from satori_hpc import config as config_module
 from satori_hpc import options
-from satori_hpc.config import Config, Fasta, Model, Motifs, Prepare, Score, Simulated, Train
+from satori_hpc.config import Config, Fasta, Genome, Model, Motifs, Prepare, Score, Simulated, Train
 from satori_hpc.errors import ArtefactError
 from satori_hpc.run import Run
 from satori_hpc.stores import atomic
@@ -117,6 +117,27 @@ def fasta(fasta_file: str, table: str, *, preset: str = "published", seed: int) 
     return dataclasses.replace(
         FASTA_PRESETS[preset](), seed=seed, prepare=Prepare(source="fasta", fasta=Fasta(fasta=fasta_file, table=table))
     )
+
+
+def genome(
+    genome_file: str,
+    *,
+    peaks: tuple[str, ...] = (),
+    peak_table: str | None = None,
+    annotation: str | None = None,
+    preset: str = "published",
+    seed: int,
+) -> Config:
+    """The configuration for windows of a genome around peaks: multi-label, or with one label against negatives."""
+    alone = peak_table is None and len(peaks) == 1
+    section = Genome(
+        genome=genome_file,
+        peaks=peaks,
+        peak_table=peak_table,
+        annotation=annotation,
+        negatives="composition" if alone else "none",
+    )
+    return dataclasses.replace(FASTA_PRESETS[preset](), seed=seed, prepare=Prepare(source="genome", genome=section))
 
 
 def like(path: Path, *, data: Config | None = None, seed: int | None = None) -> Config:

@@ -78,8 +78,20 @@ def _several_labels(run: Run) -> bool | None:
     return None if task is None else task == "multilabel"
 
 
+def _prepare_outputs(run: Run) -> list[Path]:
+    listed = [run.left_out] if run.config.prepare.source == "genome" else []
+    return [run.dataset, run.truth, *listed]
+
+
 STAGES: tuple[Stage, ...] = (
-    Stage("prepare", (), ("prepare",), lambda run: [run.dataset, run.truth], "sequences, labels and split"),
+    Stage(
+        "prepare",
+        (),
+        ("prepare",),
+        _prepare_outputs,
+        "sequences, labels and split",
+        scratch=lambda run: [run.dataset_parts],
+    ),
     Stage(
         "train",
         ("prepare",),

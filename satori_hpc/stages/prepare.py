@@ -1,9 +1,10 @@
-"""prepare: simulated sequences, or those of a FASTA file with its labels, become dataset.zarr."""
+"""prepare: simulated sequences, those of a FASTA file with its labels, or windows of a genome become dataset.zarr."""
 
 import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from satori_hpc.core.motif import Motif
 from satori_hpc.errors import ConfigError, InputError, Problems
 from satori_hpc.log import logger
 from satori_hpc.run import Run
+from satori_hpc.stages import prepare_genome
 from satori_hpc.stores import atomic, dataset, labelled_fasta, motif_database, truth
 from satori_hpc.stores.dataset import Coordinates, Dataset
 from satori_hpc.world import Runtime
@@ -22,11 +24,17 @@ from satori_hpc.world import Runtime
 
 @dataclass(frozen=True)
 class _Source:
-    """Examples that are not split yet; `write_truth` writes what was implanted, when anything was."""
+    """Examples that are not split yet.
+
+    Attributes:
+        groups: int64 (examples,), the same number for equal sequences.
+        finish: what is to be done when they are split, before they are written: the truth of simulated sets.
+    """
 
     whole: Dataset
+    groups: np.ndarray
     summary: dict[str, Any]
-    write_truth: Callable[[], None] | None = None
+    finish: Callable[[], None] | None = None
 
 
 def prepare(run: Run, runtime: Runtime) -> dict[str, Any]:
@@ -39,16 +47,36 @@ def prepare(run: Run, runtime: Runtime) -> dict[str, Any]:
         InputError: a file or the split cannot be used; nothing is left behind.
         ConfigError: the rules of a simulated set cannot be obeyed.
     """
+    world = runtime.world
+    world.lead(lambda: _begin(run))
+    if run.config.prepare.source == "genome":
+        made = prepare_genome.make(run, runtime)
+        summary = world.lead(lambda: _write(run, _from_genome(run, made)))
+        world.lead(lambda: prepare_genome.finish(run))
+        return summary
+    read = _simulated if run.config.prepare.source == "simulated" else _from_files
+    return world.lead(lambda: _write(run, read(run)))
+
+
+def _begin(run: Run) -> None:
     atomic.sweep_partials(run.path)
-    atomic.remove(run.dataset)
-    atomic.remove(run.truth)
-    source = _simulated(run) if run.config.prepare.source == "simulated" else _from_files(run)
-    split, about_split = _split(run, source.whole)
+    for path in (run.dataset, run.truth, run.left_out):
+        atomic.remove(path)
+
+
+def _write(run: Run, source: _Source) -> dict[str, Any]:
+    split, about_split = _split(run, source)
     whole = dataclasses.replace(source.whole, split=split)
-    if source.write_truth is not None:
-        source.write_truth()
+    if source.finish is not None:
+        source.finish()
     dataset.write(run.dataset, whole)
     return {**_counts(whole), **about_split, **source.summary}
+
+
+def _from_genome(run: Run, made: prepare_genome.Made | None) -> _Source:
+    assert made is not None  # the leader has it
+    _check_length(run, run.config_file, made.whole.length)
+    return _Source(made.whole, made.groups, made.summary)
 
 
 def _simulated(run: Run) -> _Source:
@@ -93,7 +121,7 @@ def _simulated(run: Run) -> _Source:
         instances=made.instances,
         background=config.base_frequencies,
     )
-    return _Source(whole, summary, write_truth)
+    return _Source(whole, splits.group_equal(whole.tokens), summary, write_truth)
 
 
 def _from_files(run: Run) -> _Source:
@@ -101,14 +129,19 @@ def _from_files(run: Run) -> _Source:
     assert config is not None
     paths = run.resolve(config.fasta), run.resolve(config.table)
     whole, summary = labelled_fasta.read(*paths, task=config.task, labels=config.labels)
+    _check_length(run, paths[0], whole.length)
+    summary["sources"] = {str(path): provenance.file_digest(path) for path in paths}
+    return _Source(whole, splits.group_equal(whole.tokens), summary)
+
+
+def _check_length(run: Run, file: Path, length: int) -> None:
     needed = max(run.config.model.width, run.config.model.pool)
-    if whole.length < needed:
+    if length < needed:
         raise InputError(
-            f"{paths[0]}: the sequences are {whole.length} bp long; expected at least {needed} bp, the larger of "
+            f"{file}: the sequences are {length} bp long; expected at least {needed} bp, the larger of "
             f"[model] width = {run.config.model.width} and pool = {run.config.model.pool} in {run.config_file}; "
             "use longer sequences or lower these"
         )
-    return _Source(whole, {**summary, "sources": {str(path): provenance.file_digest(path) for path in paths}})
 
 
 def _pwms(motifs: list[Motif], config: Simulated) -> list[instances.Pwm]:
@@ -131,13 +164,14 @@ def _pwms(motifs: list[Motif], config: Simulated) -> list[instances.Pwm]:
     return made
 
 
-def _split(run: Run, whole: Dataset) -> tuple[np.ndarray, dict[str, Any]]:
-    config = run.config.prepare
-    groups = splits.group_equal(whole.tokens)
+def _split(run: Run, source: _Source) -> tuple[np.ndarray, dict[str, Any]]:
+    config, whole, groups = run.config.prepare, source.whole, source.groups
     if config.split == "random":
         split = splits.random(
             groups, valid_fraction=config.valid_fraction, test_fraction=config.test_fraction, seed=run.config.seed
         )
+    elif config.split in splits.PUBLISHED:
+        split = splits.published(whole.coordinates.chrom, config.split)
     else:
         try:
             split = splits.by_chromosome(

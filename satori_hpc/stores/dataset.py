@@ -129,6 +129,8 @@ class Labels:
 def write(path: Path, dataset: Dataset) -> None:
     """Write `dataset` to `path`, a folder that appears whole or not at all.
 
+    Its tokens are asked for a shard at a time, so they may be anything of that shape that gives rows for a slice.
+
     Raises:
         ValueError: its arrays do not fit together.
     """
@@ -136,8 +138,8 @@ def write(path: Path, dataset: Dataset) -> None:
     coordinates = dataset.coordinates
     with atomic.atomic_folder(path) as partial:
         group = zarr.create_group(store=partial, zarr_format=3)
-        _write_rows(group, "tokens", dataset.tokens.astype(np.uint8, copy=False))
-        _write_rows(group, "labels", dataset.labels.astype(np.uint8, copy=False))
+        _write_rows(group, "tokens", dataset.tokens)
+        _write_rows(group, "labels", dataset.labels)
         _write_vector(group, "split", dataset.split.astype(np.uint8, copy=False))
         _write_vector(group, "start", coordinates.start.astype(np.int64, copy=False))
         _write_vector(group, "end", coordinates.end.astype(np.int64, copy=False))
@@ -190,6 +192,7 @@ def read(path: Path, *, background: bool = False) -> Dataset:
             task=str(group.attrs["task"]),
         )
         _check(dataset)
+        _check_tokens(dataset.tokens)
     return dataset
 
 
@@ -290,7 +293,6 @@ def _check(dataset: Dataset) -> None:
     if any(len(column) != dataset.examples for column in columns):
         raise ValueError("the arrays hold different numbers of examples")
     _check_task(dataset.task, labels=dataset.labels, split=dataset.split, targets=dataset.targets)
-    _check_tokens(dataset.tokens)
 
 
 def _check_task(task: str, *, labels: np.ndarray, split: np.ndarray, targets: list[str]) -> None:
@@ -330,11 +332,17 @@ def _write_rows(group: zarr.Group, name: str, rows: np.ndarray) -> None:
     """An (example, ...) array in shards, so that two million examples make tens of files."""
     chunk = max(1, min(CHUNK_EXAMPLES, len(rows)))
     shard = chunk * max(1, min(SHARD_EXAMPLES // chunk, -(-len(rows) // chunk)))
-    _write(group, name, rows, (chunk, rows.shape[1]), (shard, rows.shape[1]))
+    array = _create(group, name, rows.shape, np.uint8, (chunk, rows.shape[1]), (shard, rows.shape[1]))
+    for first in range(0, len(rows), shard):
+        block = np.asarray(rows[first : first + shard], dtype=np.uint8)
+        if name == "tokens":
+            _check_tokens(block)
+        array[first : first + shard] = block
 
 
 def _write_vector(group: zarr.Group, name: str, values: np.ndarray) -> None:
-    _write(group, name, values, (max(1, min(CHUNK_ITEMS, len(values))),), None)
+    array = _create(group, name, values.shape, values.dtype, (max(1, min(CHUNK_ITEMS, len(values))),), None)
+    array[...] = values
 
 
 def _write_strings(group: zarr.Group, name: str, strings: Sequence[str]) -> None:
@@ -352,13 +360,7 @@ def _strings(group: zarr.Group, name: str, rows: np.ndarray | None = None) -> It
         yield raw[ends[row - 1] if row else 0 : ends[row]].decode("utf-8")
 
 
-def _write(group: zarr.Group, name: str, values: np.ndarray, chunks: Any, shards: Any) -> None:
-    array = group.create_array(
-        name=name,
-        shape=values.shape,
-        dtype=values.dtype,
-        chunks=chunks,
-        shards=shards,
-        compressors=[ZstdCodec(level=ZSTD_LEVEL)],
+def _create(group: zarr.Group, name: str, shape: Any, dtype: Any, chunks: Any, shards: Any) -> zarr.Array:
+    return group.create_array(
+        name=name, shape=shape, dtype=dtype, chunks=chunks, shards=shards, compressors=[ZstdCodec(level=ZSTD_LEVEL)]
     )
-    array[...] = values

@@ -1,0 +1,77 @@
+"""[prepare.genome]: windows of a genome around peaks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from satori_hpc.options import option
+
+CONSTRUCTIONS = ("extend_then_merge", "merge_then_extend", "as_given")
+CENTRES = ("middle", "summit")
+NEGATIVES = ("none", "composition", "annotation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Genome:
+    """[prepare.genome]: windows of a genome around peaks, labelled by the files they come from."""
+
+    genome: str = option("genome.fa", "FASTA file, plain, gzip or bgzip; a relative path starts at the run directory")
+    peaks: tuple[str, ...] = option((), "files of peaks: BED of 3 to 6 columns, narrowPeak, broadPeak; gzip or not")
+    peak_labels: tuple[str, ...] = option((), "label of each file; default: its name without endings")
+    peak_table: str | None = option(
+        None, "instead of peaks: a table of two columns, file and label; files of one label are taken together"
+    )
+    label_column: int | None = option(
+        None,
+        "column, from 1, that holds the labels of each row, with commas in between; default: one label per file",
+        low=4,
+    )
+    construction: str = option(
+        "extend_then_merge",
+        "extend_then_merge: peaks become windows, overlapping windows one at the weighted mean of their middles; "
+        "merge_then_extend: overlapping peaks are joined, each joined region becomes a window; as_given: peaks are "
+        "windows already, all of one length; labels of equal ones are put together",
+        choices=CONSTRUCTIONS,
+    )
+    window: int = option(600, "length of a window, bp", low=10)
+    overlap: int = option(200, "overlap from which windows (above which peaks) become one, bp", low=1)
+    centre: str = option(
+        "middle", "what a peak is extended about: its middle, or the summit that narrowPeak tells", choices=CENTRES
+    )
+    stranded: bool = option(
+        False, "keep strands apart: peaks of column 6 = - become windows of the other strand, read 5' to 3' there"
+    )
+    chromosomes: tuple[str, ...] = option((), "take only these; default: all")
+    without_chromosomes: tuple[str, ...] = option((), "leave these out, such as chrM")
+    blacklist: str | None = option(None, "BED file: windows that touch one of its regions are left out")
+    annotation: str | None = option(None, "GFF3 or GTF file of genes, for promoters and for negatives by annotation")
+    promoters: int = option(
+        0, "take only peaks that touch this many bp upstream of a transcription start; 0: all peaks", low=0
+    )
+    unknown_max: float = option(0.1, "leave out windows with a larger share of letters other than ACGT", low=0, high=1)
+    negatives: str = option(
+        "none",
+        "windows without a label: none; composition: as many G, C and lower-case (repeat) letters as the positives, on "
+        "the same chromosomes; annotation: the same mix of promoters, exons, introns, ...",
+        choices=NEGATIVES,
+    )
+    negatives_per_positive: float = option(1.0, "how many", low=0.01, high=100)
+
+    def files(self) -> dict[str, tuple[str, ...]]:
+        """The files that it names, by key."""
+        named = {key: getattr(self, key) for key in ("genome", "peaks", "peak_table", "blacklist", "annotation")}
+        return {key: (name,) if isinstance(name, str) else tuple(name) for key, name in named.items() if name}
+
+    def problems(self) -> Iterator[str]:
+        if bool(self.peaks) == (self.peak_table is not None):
+            yield "give peaks or peak_table, one of them: the files of peaks"
+        if self.peak_labels and len(self.peak_labels) != len(self.peaks):
+            yield f"{len(self.peaks)} files of peaks, {len(self.peak_labels)} peak_labels: give one each, or none"
+        if self.label_column is not None and (self.peak_labels or self.peak_table):
+            yield "label_column tells the labels: leave peak_labels and peak_table away"
+        if self.overlap > self.window:
+            yield f"overlap = {self.overlap} is above window = {self.window}"
+        if self.annotation is None and (self.promoters or self.negatives == "annotation"):
+            yield "promoters and negatives = 'annotation' need an annotation file"
+        both = sorted(set(self.chromosomes) & set(self.without_chromosomes))
+        if both:
+            yield f"in both chromosomes and without_chromosomes: {', '.join(both)}"

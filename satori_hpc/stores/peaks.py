@@ -1,0 +1,165 @@
+"""Peak files: BED of 3 to 6 columns, narrowPeak, broadPeak, or any table that begins with chrom, start, end."""
+
+import re
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from satori_hpc.errors import InputError, Problems
+from satori_hpc.stores import text_input
+
+SKIPPED = ("#", "track", "browser")
+ENDINGS = re.compile(r"(\.(gz|bgz|bed\d?|narrowpeak|broadpeak|txt|tsv|peaks))+$", re.IGNORECASE)
+STRANDS = {"+": 1, "-": -1}
+SUMMIT_COLUMN = 10  # of narrowPeak, counted from 1: summit minus start, or -1
+NO_LABEL = (".", "")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a peak file, in its order; nothing is checked against a genome.
+
+    Attributes:
+        names: of the chromosomes, in order of appearance.
+        chrom: int64 (n,), places in `names`.
+        start, end: int64 (n,), start < end; both may lie outside the chromosome.
+        summit: int64 (n,), or -1 where the file tells none.
+        strand: int8 (n,), 1, -1, or 0 = not told.
+        line: int64 (n,), line number from 1.
+        labels: of each row, where a column of labels was asked for.
+    """
+
+    names: list[str]
+    chrom: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+    summit: np.ndarray
+    strand: np.ndarray
+    line: np.ndarray
+    labels: list[tuple[str, ...]] | None
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+
+def read(path: Path, *, key: str, label_column: int | None = None, summits: bool = False) -> Rows:
+    """Read a file, plain or gzip; tabs or spaces, CRLF, blank lines, comments, track and browser lines are fine.
+
+    Args:
+        path: the file.
+        key: where the user named it, for messages.
+        label_column: place, from 1, of a column with labels: names between commas, quoted or not, "." for none.
+        summits: take column 10 for the place of the summit in the peak, as narrowPeak has it.
+
+    Raises:
+        InputError: the file cannot be read or holds no peak, or rows are not intervals; all of these, with their lines.
+    """
+    problems = Problems(f"{path}: not a file of peaks that can be used:")
+    numbers: dict[str, int] = {}
+    chrom, start, end, summit, strand, at = (array("q") for _ in range(6))
+    labels: list[tuple[str, ...]] = []
+    for number, line in text_input.lines(path, key=key):
+        if not line.strip() or line.startswith(SKIPPED):
+            continue
+        cells = line.rstrip().split("\t") if "\t" in line else line.split()
+        complaint = _complaint(cells, label_column)
+        if complaint:
+            problems.add(f"line {number}: {complaint}" + ("" if len(at) else _header_hint(cells)))
+            continue
+        if label_column is not None:
+            labels.append(_labels(cells[label_column - 1]))
+        first = int(cells[1])
+        chrom.append(numbers.setdefault(cells[0].strip(), len(numbers)))
+        start.append(first)
+        end.append(int(cells[2]))
+        offset = cells[SUMMIT_COLUMN - 1].strip() if summits and len(cells) >= SUMMIT_COLUMN else ""
+        summit.append(first + int(offset) if offset.isdigit() else -1)
+        strand.append(STRANDS.get(cells[5].strip(), 0) if len(cells) > 5 else 0)
+        at.append(number)
+    if not at and not problems:
+        problems.add(f"no peaks; expected rows of chrom, start, end; correct {key} in run.toml")
+    problems.raise_any()
+    columns = [np.frombuffer(values, dtype=np.int64) for values in (chrom, start, end, summit, strand, at)]
+    return Rows(
+        names=list(numbers),
+        chrom=columns[0],
+        start=columns[1],
+        end=columns[2],
+        summit=columns[3],
+        strand=columns[4].astype(np.int8),
+        line=columns[5],
+        labels=None if label_column is None else labels,
+    )
+
+
+def read_list(path: Path, *, key: str) -> list[tuple[str, str]]:
+    """(file, label) of every row of a table of two columns between tabs; comments and blank lines are fine.
+
+    Raises:
+        InputError: the table cannot be read, is empty, or rows have another number of columns.
+    """
+    problems = Problems(f"{path}: not a list of peak files that can be used:")
+    found = []
+    for number, line in text_input.lines(path, key=key):
+        cells = [cell.strip() for cell in line.split("\t")]
+        if not line.strip() or line.startswith("#"):
+            continue
+        if len(cells) != 2 or not all(cells):
+            problems.add(f"line {number}: {len(cells)} columns; expected a file and its label, with a tab in between")
+            continue
+        found.append((cells[0], cells[1]))
+    if not found and not problems:
+        problems.add(f"empty; expected rows of file and label; correct {key} in run.toml")
+    problems.raise_any()
+    return found
+
+
+def label_of(path: str) -> str:
+    """The label that a file's name tells: without folders and the usual endings."""
+    name = Path(path).name
+    return ENDINGS.sub("", name) or name
+
+
+def _complaint(cells: list[str], label_column: int | None) -> str:
+    """What is wrong with a row, or nothing."""
+    if len(cells) < 3:
+        return f"{len(cells)} columns; expected chrom, start, end and maybe more, with tabs in between"
+    try:
+        start, end = int(cells[1]), int(cells[2])
+    except ValueError:
+        return f"start {cells[1]!r} and end {cells[2]!r}; expected whole numbers"
+    if start >= end:
+        return f"{cells[0]}:{start}-{end} has no length; expected start < end (0-based, half-open)"
+    if not cells[0].strip():
+        return "no chromosome; expected its name in the first column"
+    if label_column is not None and len(cells) < label_column:
+        return f"{len(cells)} columns; expected labels in column {label_column}"
+    return ""
+
+
+def _header_hint(cells: list[str]) -> str:
+    return "; a header line must begin with '#'" if len(cells) > 2 and not cells[1].strip("-").isdigit() else ""
+
+
+def _labels(cell: str) -> tuple[str, ...]:
+    cell = cell.strip()
+    if len(cell) > 1 and cell[0] == cell[-1] and cell[0] in "\"'":
+        cell = cell[1:-1]
+    return tuple(name for name in (part.strip() for part in cell.split(",")) if name not in NO_LABEL)
+
+
+def named(files: list[str], labels: tuple[str, ...], *, key: str) -> list[tuple[str, str]]:
+    """(file, label): labels as given, or told by the files' names.
+
+    Raises:
+        InputError: another number of labels than of files; or names that tell the same label of two files.
+    """
+    if labels and len(labels) != len(files):
+        raise InputError(f"{key}: {len(files)} files and {len(labels)} labels; give one label per file, or none")
+    told = list(labels) or [label_of(name) for name in files]
+    twice = sorted({name for name in told if told.count(name) > 1}) if not labels else []
+    if twice:
+        raise InputError(f"{key}: several files are called {', '.join(twice)}; name their labels in peak_labels")
+    return list(zip(files, told, strict=True))
