@@ -13,6 +13,7 @@ LEAVES = {
     "errors",
     "config",
     "config_change",
+    "config_evaluate",
     "config_prepare",
     "config_score",
     "config_search",
