@@ -116,9 +116,18 @@ def listed(tfs: Sequence[frozenset[str]], links: Iterable[tuple[str, str]]) -> n
 
 
 def in_common(tfs: Sequence[frozenset[str]], partners: Mapping[str, set[str]]) -> np.ndarray:
-    """int64 (n, n): how many partners two TFs have in common, all names of a TF taken together."""
-    places = _incidence([frozenset().union(*(partners.get(name, ()) for name in names)) for names in tfs])
+    """int64 (n, n): how many partners two TFs have in common that are neither of them.
+
+    All names of a TF are taken together: TAL1, a partner of GATA1 and of LMO2, is a third to these two, but not to
+    GATA1::TAL1 and LMO2.
+    """
+    places = _incidence([partners_of(names, partners) for names in tfs])
     return np.asarray((places @ places.T).toarray(), dtype=np.int64)
+
+
+def partners_of(names: frozenset[str], partners: Mapping[str, set[str]]) -> frozenset[str]:
+    """The partners of a TF of these names, without itself."""
+    return frozenset().union(*(partners.get(name, ()) for name in names)) - names
 
 
 def _incidence(sets: Sequence[frozenset[str]]) -> sparse.csr_array:

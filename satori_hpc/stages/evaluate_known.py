@@ -194,7 +194,7 @@ def _support(table: KnownTable, first: frozenset[str], second: frozenset[str]) -
     found = {row.line: row for a in first for b in second for row in table.links.get((min(a, b), max(a, b)), ())}
     for line in sorted(found):
         yield {"reading": "direct", **dataclasses.asdict(found[line])}
-    ours, theirs = (set().union(*(table.partners.get(name, ()) for name in names)) for names in (first, second))
+    ours, theirs = (known_pairs.partners_of(names, table.partners) for names in (first, second))
     common = sorted(table.labels[partner] for partner in ours & theirs)
     if common:
         more = ", ..." if len(common) > SHOWN else ""
@@ -210,8 +210,8 @@ def summary(known: dict[str, Any]) -> dict[str, Any]:
         there = f"{len(table['found'])} of {len(table['found']) + len(table['missing'])}"
         inner = {"file": f"{table['table']} ({table['format']}, {table['used']} rows)", "TFs in it": there}
         for method, figures in table["methods"].items():
-            for reading, words in zip(READINGS, ("partners", "a partner in common"), strict=True):
-                inner[f"{method}, {words}"] = said(figures[reading])
+            for reading in READINGS:
+                inner[f"{method}, {reading}"] = said(figures[reading])
         lines[f"known interactions {number}"] = inner
     return lines
 

@@ -46,7 +46,8 @@ class KnownTable:
         genes: different ones in the rows used. examples: some of their names.
         found: the names asked for that occur.
         links: {(a, b) of these, a < b: rows that list them together}.
-        partners: {name: genes listed with it; where the table is directed, those that it regulates}.
+        partners: {name: genes listed with it, by the name asked for if it is one of these; where the table is directed,
+            those that it regulates}.
         labels: {gene: name to show}.
     """
 
@@ -117,9 +118,9 @@ def read(
             table.examples.append(first_ids[0])
         here, there = names_a & wanted, names_b & wanted
         table.found |= here | there
-        _partners(table, here, key_b, second_ids[0])
+        _partners(table, here, min(there, default=key_b), second_ids[0])
         if not layout.directed:
-            _partners(table, there, key_a, first_ids[0])
+            _partners(table, there, min(here, default=key_a), first_ids[0])
         if here and there:
             row = _row(number, cells, layout, first_ids[0], second_ids[0])
             for a in here:

@@ -61,7 +61,7 @@ def networks(draw):
     tfs = draw(st.lists(st.frozensets(st.sampled_from(NAMES), min_size=1, max_size=3), min_size=2, max_size=6))
     name = st.sampled_from(NAMES)
     links = draw(st.lists(st.tuples(name, name).filter(lambda link: link[0] != link[1]), max_size=8))
-    partners = draw(st.dictionaries(name, st.sets(st.sampled_from("wxyz")), max_size=6))
+    partners = draw(st.dictionaries(name, st.sets(st.sampled_from("abcwxyz")), max_size=6))
     every = [(u, v) for u in range(len(tfs)) for v in range(u + 1, len(tfs))]
     tested = draw(st.lists(st.sampled_from(every), unique=True))
     called = [pair for pair in tested if draw(st.booleans())]

@@ -16,9 +16,19 @@ def known_pairs(tfs, links):
 
 
 def common_partners(tfs, partners):
-    """{(u, v): partners in common}, u < v."""
-    every = [{partner for name in names for partner in partners.get(name, ())} for names in tfs]
-    return {(u, v): len(every[u] & every[v]) for u in range(len(tfs)) for v in range(u + 1, len(tfs))}
+    """{(u, v): partners in common that are neither TF}, u < v."""
+    found = {}
+    for u in range(len(tfs)):
+        for v in range(u + 1, len(tfs)):
+            every = {
+                partner
+                for p in tfs[u]
+                for q in tfs[v]
+                for partner in partners.get(p, ())
+                if partner in partners.get(q, ()) and partner not in tfs[u] | tfs[v]
+            }
+            found[u, v] = len(every)
+    return found
 
 
 def counts(tfs, tested, called, known, order=None):
