@@ -41,8 +41,13 @@ def names_of(identifiers: Iterable[str], renamed: Mapping[str, frozenset[str]], 
 
 
 def parts(name: str, *, composites: str) -> list[str]:
-    """The TFs that the name of a motif speaks of: "GATA1::TAL1" is two, or one of that name ("literal")."""
-    return name.split(COMPOSITE) if composites == "parts" else [name]
+    """What the name of a motif stands for: GATA1::TAL1 for both of its TFs, and for itself.
+
+    Args:
+        name: of a motif.
+        composites: "parts", or "literal": for itself alone.
+    """
+    return list(dict.fromkeys([name, *name.split(COMPOSITE)])) if composites == "parts" else [name]
 
 
 @dataclass(frozen=True, kw_only=True)

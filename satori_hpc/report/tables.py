@@ -89,7 +89,7 @@ def ensemble_table(table: pd.DataFrame, known: set[tuple[str, str]] | None, *, m
 
 def support_table(table: pd.DataFrame, *, max_rows: int) -> dict[str, Any]:
     """The rows that support called pairs, likewise, in their order."""
-    return _content(table.assign(called=False), SUPPORT_COLUMNS, max_rows)
+    return _content(table.assign(called=True), SUPPORT_COLUMNS, max_rows)
 
 
 def _with_known(

@@ -108,11 +108,11 @@ def _must_match(run: Run, tfs: _Tfs, found: dict[str, KnownTable]) -> None:
     problems = Problems(f"{run.config_file}: tables of [evaluate] known do not name the TFs of this run:")
     for name, table in found.items():
         if tfs.place and not table.found:
-            left = "".join(f"; {rows} rows left out: {reason}" for reason, rows in table.left_out.items())
+            left = "".join(f"; rows left out: {rows}, {reason}" for reason, rows in table.left_out.items())
             problems.add(
                 f"{name} ({table.format}) has {', '.join(map(repr, table.examples)) or 'no usable row'}{left}; the run "
                 f"has {', '.join(map(repr, list(tfs.place)[: known_table.EXAMPLES]))}; give a file of two columns, "
-                "identifier and name (known_names, --known-names), or the right columns (known_columns)"
+                "identifier and name (known_names, --known-names), or the right columns (known_columns), or take it out"
             )
     problems.raise_any()
 

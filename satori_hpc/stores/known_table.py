@@ -115,7 +115,8 @@ def read(
         table.used += 1
         seen |= {key_a, key_b}
         if len(table.examples) < EXAMPLES:
-            table.examples.append(first_ids[0])
+            new = (first_ids[0], second_ids[0])
+            table.examples = list(dict.fromkeys([*table.examples, *new]))[:EXAMPLES]
         here, there = names_a & wanted, names_b & wanted
         table.found |= here | there
         _partners(table, here, min(there, default=key_b), second_ids[0])

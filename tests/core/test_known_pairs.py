@@ -36,7 +36,8 @@ def test_a_file_of_names_comes_before_the_entry_names_of_uniprot():
 
 
 def test_composites_are_their_parts_or_a_name_of_their_own():
-    assert known_pairs.parts("GATA1::TAL1", composites="parts") == ["GATA1", "TAL1"]
+    assert known_pairs.parts("GATA1::TAL1", composites="parts") == ["GATA1::TAL1", "GATA1", "TAL1"]
+    assert known_pairs.parts("GATA1", composites="parts") == ["GATA1"]
     assert known_pairs.parts("GATA1::TAL1", composites="literal") == ["GATA1::TAL1"]
 
 

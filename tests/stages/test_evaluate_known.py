@@ -125,7 +125,9 @@ def test_names_are_translated_on_both_sides(run):
 
 def test_no_name_in_common_is_an_error_that_shows_both_sides(run):
     changed = with_known(run, "2623\t6886\n4005\t9606\n")
-    with pytest.raises(InputError, match=r"(?s)known\.tsv \(two columns\) has '2623', '4005'.*'FOXM1'.*--known-names"):
+    with pytest.raises(
+        InputError, match=r"(?s)known\.tsv \(two columns\) has '2623', '6886', '4005'.*'FOXM1'.*--known-names"
+    ):
         evaluate(changed, RUNTIME)
     assert not run.evaluation.exists()
     assert not run.known_pairs("attention").exists()
@@ -177,7 +179,8 @@ def test_truth_written_as_a_table_is_found_and_permuted_names_are_not(base, tmp_
     settings = tiny.tiny_config()
     simulated = dataclasses.replace(settings.prepare.simulated, tfs=20, pairs=40, examples=200)
     made = tiny.make_run(
-        tmp_path / "run", dataclasses.replace(settings, prepare=dataclasses.replace(settings.prepare, simulated=simulated))
+        tmp_path / "run",
+        dataclasses.replace(settings, prepare=dataclasses.replace(settings.prepare, simulated=simulated)),
     )
     execution.execute(made, "prepare", RUNTIME)
     shutil.copytree(base.motifs, made.motifs)
@@ -200,7 +203,8 @@ def test_truth_written_as_a_table_is_found_and_permuted_names_are_not(base, tmp_
         tf={**many, "named": [True] * len(pool)},
     )
     trrust = "".join(f"{a}\t{b}\tActivation\t{number}\n" for number, (a, b) in enumerate(gold))
-    table = evaluated(with_known(made, trrust, known_permutations=999))
+    # literal, as the evaluation against the truth takes them: the pool has composites
+    table = evaluated(with_known(made, trrust, known_permutations=999, known_composites="literal"))
     found = table["methods"]["attention"]["direct"]
     assert (table["format"], found["tested"], found["known"]) == ("TRRUST", 190, 40)
     assert found["both"] == json.loads(made.evaluation.read_text())["methods"]["attention"]["correct"]

@@ -46,7 +46,8 @@ MITAB_HIPPIE = (
     "Taxid Interactor A\tTaxid Interactor B\tInteraction Types\tSource Databases\tInteraction Identifiers\t"
     "Confidence Value\tPresence In Other Species\tGene Name Interactor A\tGene Name Interactor B\n"
     "entrez gene:7157\tentrez gene:6886\tuniprotkb:P53_HUMAN\tuniprotkb:TAL1_HUMAN\t-\t-\tMI:0493(in vivo)\tX (2002)\t"
-    "pubmed:7|pubmed:8\ttaxid:9606(Homo sapiens)\ttaxid:9606(Homo sapiens)\t-\tMI:0468(hprd)|biogrid\t-\t0.76\t\tTP53\tTAL1\n"
+    "pubmed:7|pubmed:8\ttaxid:9606(Homo sapiens)\ttaxid:9606(Homo sapiens)\t-\tMI:0468(hprd)|biogrid\t-\t0.76\t\t"
+    "TP53\tTAL1\n"
 )
 INTACT = (
     'uniprotkb:P15976\tuniprotkb:P17542\tintact:EBI-1\tintact:EBI-2\tpsi-mi:gata1_human(display_long)|'
@@ -91,9 +92,9 @@ def test_low_scores_are_left_out(tmp_path):
     assert table.left_out == {"low score": 1, "a gene with itself": 1}
     assert set(table.links) == {("gata1", "tal1"), ("gata1", "lmo2")}
     assert set(read(tmp_path, INTACT, min_score=0.57).links) == set()
-    assert set(read(tmp_path, "a\tb\tscore\nGATA1\tTAL1\t0.2\nGATA1\tLMO2\t\n", columns="a,b", min_score=0.5).links) == {
-        ("gata1", "lmo2")
-    }
+    assert set(
+        read(tmp_path, "a\tb\tscore\nGATA1\tTAL1\t0.2\nGATA1\tLMO2\t\n", columns="a,b", min_score=0.5).links
+    ) == {("gata1", "lmo2")}
 
 
 def test_biogrid(tmp_path):
@@ -133,7 +134,13 @@ def test_trrust_is_directed(tmp_path):
     assert table.left_out == {"a gene with itself": 1}  # HIF1A regulates itself
     assert set(table.links) == {("hnf1a", "hnf4a"), ("hhex", "hnf4a"), ("hif1a", "ppara"), ("hnf4a", "ppara")}
     row = table.links["hnf1a", "hnf4a"][0]
-    assert (row.line, row.name_a, row.name_b, row.evidence, row.reference) == (29, "HNF4A", "HNF1A", "Unknown", "9792724")
+    assert (row.line, row.name_a, row.name_b, row.evidence, row.reference) == (
+        29,
+        "HNF4A",
+        "HNF1A",
+        "Unknown",
+        "9792724",
+    )
     assert table.partners["hnf4a"] & table.partners["hnf1a"] == {"mttp", "ugt1a7"}
     assert "ppara" not in table.partners  # it regulates nothing here
     headed = "TF\tTarget\tMode\tPMID\n" + TRRUST.read_text()
