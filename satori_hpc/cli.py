@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from satori_hpc import __version__, cli_ensemble, cli_new, cli_options, cli_search, memory
+from satori_hpc import __version__, cli_changes, cli_ensemble, cli_new, cli_options, cli_search, memory
 from satori_hpc.cli_options import RUN
 from satori_hpc.errors import SatoriError
 from satori_hpc.run import Run
@@ -103,12 +103,12 @@ def _add_stage_command(stage: pipeline.Stage, help_text: str) -> None:
     @RUN
     @cli_options.runtime_options(stage.name)
     @FORCE
-    def command(run: Path, force: bool, statistic: str | None = None, **options: Any) -> None:
+    def command(run: Path, force: bool, **options: Any) -> None:
+        changes = {name: options.pop(name) for name in cli_changes.NAMES & options.keys()}
         runtime = cli_options.runtime(**options)
         opened = Run.open(run)
         pipeline.writable(opened)
-        if statistic is not None and statistic != opened.config.reduce.statistic:
-            opened = execution.change(opened, "reduce.statistic", statistic)
+        opened = cli_changes.apply(opened, **changes)
         _execute(opened, stage.name, runtime, force=force)
 
 
@@ -212,7 +212,8 @@ def _one_process(world: World, option: str) -> None:
 HELP = {
     "motifs": "Turn first-layer filters into motifs and name them after known ones.",
     "reduce": "Test foreground against background for every pair; write the interaction tables.",
-    "evaluate": "Compare called interactions with the implanted pairs, beside baselines that need no network.",
+    "evaluate": "Compare called interactions with the implanted pairs, beside baselines that need no network, and with "
+    "tables of known interactions.",
     "report": "Write report.html, one self-contained page.",
 }
 for _stage in pipeline.STAGES:

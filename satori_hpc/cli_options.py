@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from satori_hpc import log, memory
+from satori_hpc.cli_changes import KNOWN, KNOWN_COLUMNS, KNOWN_NAMES
 from satori_hpc.config import Reduce
 from satori_hpc.config_score import METHODS
 from satori_hpc.errors import SatoriError
@@ -123,7 +124,7 @@ USES: dict[str, tuple[Decorator, ...]] = {
     "motifs": (DEVICE, THREADS, BATCH),
     "score": (METHOD, DEVICE, THREADS, RANK_MEMORY, SCHEDULE),
     "reduce": (STATISTIC, THREADS, WORKER_MEMORY, CLUSTER, SCHEDULER_FILE),
-    "evaluate": (),
+    "evaluate": (KNOWN, KNOWN_COLUMNS, KNOWN_NAMES),
     "report": (DEVICE, THREADS),
     "verify": (THREADS,),
     "inspect": (DEVICE, THREADS),

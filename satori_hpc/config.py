@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from satori_hpc import config_search, options
+from satori_hpc.config_evaluate import Evaluate
 from satori_hpc.config_genome import Genome
 from satori_hpc.config_prepare import Fasta, Prepare, Simulated
 from satori_hpc.config_score import Attribution, Dfim, Epistasis, Score, Sites
@@ -230,16 +231,6 @@ class Reduce:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate:
-    """[evaluate]: comparison with known pairs (simulated sets have them)."""
-
-    cooccurrence_range: int = option(45, "baseline: two motif hits co-occur within this many bp", low=1)
-    cooccurrence_p: float = option(
-        1e-4, "baseline: p-value of a motif hit; of a motif too short for it, the best word", low=1e-9, high=0.1
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
 class Report:
     """[report]: the HTML page."""
 
@@ -331,6 +322,9 @@ def renamed(config: Config, rename: Callable[[str], str]) -> Config:
             config = options.replace(config, f"prepare.genome.{name}", value)
     if config.motifs.database != "jaspar":
         config = options.replace(config, "motifs.database", rename(config.motifs.database))
+    config = options.replace(config, "evaluate.known", tuple(rename(name) for name in config.evaluate.known))
+    if config.evaluate.known_names:
+        config = options.replace(config, "evaluate.known_names", rename(config.evaluate.known_names))
     return config
 
 

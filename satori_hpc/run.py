@@ -97,6 +97,10 @@ class Run:
         """Finished blocks of a reduction that is not done."""
         return self.path / "interactions" / f"{method}.parts"
 
+    def known_pairs(self, method: str) -> Path:
+        """Called pairs that tables of known interactions list; exists where such tables are given."""
+        return self.path / "interactions" / f"{method}.known.tsv"
+
     @property
     def evaluation(self) -> Path:
         return self.path / "evaluation.json"

@@ -14,10 +14,10 @@ import pytest
 import zarr
 
 from docs import make_options
-from satori_hpc.config import Config, Ensemble
+from satori_hpc.config import Config, Ensemble, Evaluate
 from satori_hpc.run import Run
 from satori_hpc.stages import ensemble, execution, pipeline
-from satori_hpc.stores import history, label_metrics, motifs, score_plan, tables, truth
+from satori_hpc.stores import history, known_table, label_metrics, motifs, score_plan, tables, truth
 from satori_hpc.stores.checkpoint import CheckpointInfo
 from satori_hpc.stores.records import Record
 from satori_hpc.world import Runtime
@@ -48,9 +48,14 @@ def keys(heading: str) -> list[str]:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A real run, up to its evaluation, and its ensemble of one, in the folder that examples name."""
-    settings = dataclasses.replace(tiny_config(), ensemble=Ensemble(seeds=1))
+    settings = dataclasses.replace(
+        tiny_config(), ensemble=Ensemble(seeds=1), evaluate=Evaluate(known=("../known.tsv",))
+    )
     made = make_run(tmp_path_factory.mktemp("docs") / "RUN", settings)
     for name in pipeline.remaining(made):
+        if name == "evaluate":  # a table that knows the filters by whatever names they came to have
+            names = motifs.read_tf(made.motifs)["tf"]
+            (made.path.parent / "known.tsv").write_text("".join(f"{tf}\tX\n" for tf in names))
         if name != "report":
             execution.execute(made, name, Runtime(device="cpu", threads=1))
     assert ensemble.ensemble(made, Runtime(device="cpu", threads=1)).complete
@@ -116,6 +121,7 @@ def test_interaction_columns_have_the_documented_meanings(
 def test_text_tables_have_the_documented_columns_in_order() -> None:
     assert keys("history.tsv") == list(history.COLUMNS)
     assert keys("labels.tsv") == list(label_metrics.COLUMNS)
+    assert keys("\\<method\\>.known.tsv") == list(known_table.COLUMNS)
     assert keys("truth/") == ["tf_a", "tf_b", *truth.INSTANCE_COLUMNS]
 
 
@@ -166,9 +172,18 @@ def test_keys_of_the_evaluation_are_documented(run: Run) -> None:
     leaves = {key for key in scores if key != "curve"} | {f"curve.{key}" for key in scores["curve"]}
     known = {f"truth.{key}" for key in content["truth"]}
     baseline = {f"cooccurrence.{key}" for key in content["cooccurrence"].keys() - scores.keys()}
-    top = {"format_version", "call_all", "methods.<method>", "cooccurrence"}
+    top = {"format_version", "call_all", "methods.<method>", "cooccurrence", "known"}
     assert documented == leaves | known | baseline | top
     assert set(content["call_all"]) == set(scores) - {"statistic", "aupr", "aupr_effect", "curve"}
+
+
+def test_keys_of_known_interactions_are_documented(run: Run) -> None:
+    content = json.loads(run.evaluation.read_text())["known"]
+    table = content["tables"][0]
+    method = table["methods"]["attention"]
+    inner = [*(table.keys() - {"methods"}), "methods.<method>", *method, *method["direct"]]
+    assert sorted(keys("evaluation.json: known")) == sorted([*content, *inner])
+    assert method["direct"].keys() == method["shared"].keys()
 
 
 def test_keys_of_the_summary_of_an_ensemble_are_documented(run: Run) -> None:

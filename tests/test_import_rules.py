@@ -14,6 +14,7 @@ LEAVES = {
     "config",
     "config_change",
     "config_genome",
+    "config_evaluate",
     "config_prepare",
     "config_score",
     "config_search",

@@ -13,16 +13,16 @@ import numpy as np
 
 Pair = tuple[str, str]
 
-_ACCESSION = re.compile(r"\b(ma\d{4})\.\d+\b")
-_VARIANT = re.compile(r"\(var\.\d+\)")
+_ACCESSION = re.compile(r"\b(ma\d{4})\.\d+\b", re.IGNORECASE)
+_VARIANT = re.compile(r"\(var\.\d+\)", re.IGNORECASE)
 
 
-def normalise(name: str) -> str:
-    """A TF name as it is compared: lower case, without the version of a JASPAR accession or variant.
+def normalise(name: str, *, case: bool = False) -> str:
+    """A TF name as it is compared: lower case (unless `case`), without the version of a JASPAR accession or variant.
 
     "MA0139.2" becomes "ma0139", "FOXP1(var.2)" becomes "foxp1"; composites ("GATA1::TAL1") are taken literally.
     """
-    name = _VARIANT.sub("", name.strip().lower())
+    name = _VARIANT.sub("", name.strip() if case else name.strip().lower())
     return _ACCESSION.sub(r"\1", name).strip()
 
 

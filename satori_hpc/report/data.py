@@ -120,6 +120,7 @@ class Method:
         resolution: of distances, bp.
         estimate: how far scores are off, by name, where the method tells.
         ensemble: TF pairs of several networks together, and how many networks these are; None without an ensemble.
+        known: called pairs that tables of known interactions list, with the rows that do; None without such tables.
     """
 
     name: str
@@ -133,6 +134,7 @@ class Method:
     resolution: int = 1
     estimate: dict[str, float] = field(default_factory=dict)
     ensemble: tuple[pd.DataFrame, int] | None = None
+    known: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

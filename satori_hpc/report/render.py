@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from satori_hpc import __version__
-from satori_hpc.report import attention, curves, logos, methods, network, pairs, tables, words
+from satori_hpc.report import attention, curves, known, logos, methods, network, pairs, tables, words
 from satori_hpc.report.data import FilterMotif, Method, ReportData
 
 TEMPLATES = resources.files("satori_hpc.report") / "templates"
@@ -50,6 +50,7 @@ class MethodPart:
     volcano: Drawing | None
     distances: Drawing | None
     filter_table: Table
+    support: Table | None
 
 
 def render(data: ReportData) -> str:
@@ -81,6 +82,7 @@ def render(data: ReportData) -> str:
         comparison=methods.lines(data) if len(data.methods) > 1 else [],
         agreement=methods.agreement(data.methods),
         ranking=_ranking(data),
+        known=known.parts(data),
         training=_training(data),
         performance=_performance(data),
         distribution=_distribution(data),
@@ -136,7 +138,15 @@ def _method(data: ReportData, number: int, method: Method) -> MethodPart:
         if method.distances
         else None,
         filter_table=Table(Markup(tables.embed(filter_rows)), f"Filter pairs, {method.name}", len(filter_rows["rows"])),
+        support=_support(data, method),
     )
+
+
+def _support(data: ReportData, method: Method) -> Table | None:
+    if method.known is None or method.known.empty:
+        return None
+    rows = tables.support_table(method.known, max_rows=data.max_rows)
+    return Table(Markup(tables.embed(rows)), f"Rows that list called pairs, {method.name}", len(rows["rows"]))
 
 
 def _ensemble(data: ReportData, method: Method) -> Table | None:

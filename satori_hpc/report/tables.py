@@ -56,6 +56,19 @@ ENSEMBLE_COLUMNS = (
     ("median_effect", "median effect", "exp", EFFECT),
     ("median_distance", "distance, bp", "int", "median of the median distances between the two sites"),
 )
+SUPPORT_COLUMNS = (
+    ("table", "table", "text", "of known interactions"),
+    ("tf_a", "TF A", "text", ""),
+    ("tf_b", "TF B", "text", ""),
+    ("q", "q", "exp", "of the called pair"),
+    ("reading", "reading", "text", "direct: a row of the table lists both; shared: partners or targets in common"),
+    ("line", "line", "int", "of the table"),
+    ("name_a", "name there", "text", "first name of the row"),
+    ("name_b", "and", "text", "second name of the row"),
+    ("score", "score", "text", "as the table has it"),
+    ("evidence", "evidence", "text", "as the table has it"),
+    ("reference", "reference", "text", "such as PubMed numbers"),
+)
 KNOWN = ("known", "implanted", "flag", "whether the simulation implanted this pair")
 
 
@@ -72,6 +85,11 @@ def filter_table(table: pd.DataFrame, *, max_rows: int) -> dict[str, Any]:
 def ensemble_table(table: pd.DataFrame, known: set[tuple[str, str]] | None, *, max_rows: int) -> dict[str, Any]:
     """The TF pairs of an ensemble, likewise, in their order."""
     return _content(*_with_known(table, ENSEMBLE_COLUMNS, known), max_rows)
+
+
+def support_table(table: pd.DataFrame, *, max_rows: int) -> dict[str, Any]:
+    """The rows that support called pairs, likewise, in their order."""
+    return _content(table.assign(called=True), SUPPORT_COLUMNS, max_rows)
 
 
 def _with_known(

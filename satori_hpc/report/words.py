@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from satori_hpc.report import curves
+from satori_hpc.report import curves, known
 from satori_hpc.report.data import Facts, Method, ReportData
 
 
@@ -79,7 +79,7 @@ def lead(data: ReportData) -> list[str]:
         else:
             said += [verdict(data.evaluation, name) for name in data.evaluation["methods"]]
         said.append(_baseline_sentence(data.evaluation))
-    return said
+    return said + known.sentences(data)
 
 
 def _data_sentence(facts: Facts) -> str:

@@ -1,4 +1,7 @@
-"""evaluate: called TF pairs against the implanted ones, beside what needs no network and what needs no thought."""
+"""evaluate: called TF pairs against the implanted ones, beside what needs no network and what needs no thought.
+
+And against tables of known interactions (`evaluate_known`).
+"""
 
 import dataclasses
 import json
@@ -11,29 +14,38 @@ from satori_hpc.core import cooccurrence, evaluation
 from satori_hpc.core import hits as motif_hits
 from satori_hpc.core.cooccurrence import Hits
 from satori_hpc.core.motif import Motif
-from satori_hpc.log import logger
 from satori_hpc.run import Run
+from satori_hpc.stages import evaluate_known
 from satori_hpc.stages.statistic import statistic_of
 from satori_hpc.stores import atomic, dataset, motifs, tables, truth
 from satori_hpc.world import Runtime
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 NO_TRUTH = "no known pairs: the sequences come from files, and only simulated sets have a truth"
+NO_TABLE = "; compare with a table of known interactions: --known TABLE"
 
 
 def evaluate(run: Run, runtime: Runtime) -> dict[str, Any]:
-    """Compare every scored method with the implanted pairs and write evaluation.json.
+    """Compare every scored method with the implanted pairs and with tables; write evaluation.json.
 
     Runs without a truth get a file that says so.
+
+    Raises:
+        InputError: a table of known interactions cannot be used.
     """
     run.evaluation.unlink(missing_ok=True)
-    if not run.truth.exists():
-        _write(run, {"format_version": FORMAT_VERSION, "truth": None, "reason": NO_TRUTH})
-        logger.info("evaluate: %s", NO_TRUTH)
-        return {"truth": NO_TRUTH}
-    content = _compare(run)
-    _write(run, content)
-    return _summary(content)
+    known, sources = evaluate_known.compare(run)
+    if run.truth.exists():
+        content = _compare(run)
+        summary = _summary(content)
+    else:
+        reason = NO_TRUTH + ("" if known else NO_TABLE)
+        content = {"format_version": FORMAT_VERSION, "truth": None, "reason": reason}
+        summary = {"truth": reason}
+    _write(run, {**content, "known": known})
+    if known:
+        summary |= {**evaluate_known.summary(known), "sources": sources}
+    return summary
 
 
 def _write(run: Run, content: dict[str, Any]) -> None:

@@ -43,6 +43,33 @@ def add_methods(run: Run, methods: tuple[str, ...]) -> Run:
     return run if asked == run.config.score.methods else change(run, "score.methods", asked)
 
 
+def add_known(run: Run, new: tuple[str, ...], columns: tuple[str, ...], names: str | None) -> Run:
+    """The run with these tables among evaluate.known of its run.toml, behind those that are there.
+
+    Args:
+        run: the run.
+        new: files.
+        columns: of all of them, or of each; empty = as run.toml has it.
+        names: evaluate.known_names; None = as run.toml has it.
+
+    Raises: as `change`.
+    """
+    settings = run.config.evaluate
+    known = tuple(dict.fromkeys((*settings.known, *new)))
+    asked = dict(zip(known, settings.columns + ("",) * len(new), strict=False))
+    if columns:
+        asked |= dict(zip(new, columns * len(new) if len(columns) == 1 else columns, strict=True))
+    wanted: dict[str, Any] = {"known": known}
+    if columns:
+        wanted["known_columns"] = tuple(asked[table] for table in known)
+    if names is not None:
+        wanted["known_names"] = names
+    for key, value in wanted.items():
+        if value != getattr(settings, key):
+            run = change(run, f"evaluate.{key}", value)
+    return run
+
+
 def execute(
     run: Run,
     name: str,

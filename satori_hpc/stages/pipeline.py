@@ -71,6 +71,11 @@ def _table_outputs(run: Run) -> list[Path]:
     ]
 
 
+def _evaluation_outputs(run: Run) -> list[Path]:
+    known = run.config.score.methods if run.config.evaluate.known else ()
+    return [run.evaluation, *(run.known_pairs(method) for method in known)]
+
+
 def _several_labels(run: Run) -> bool | None:
     from satori_hpc.stores import dataset  # here: zarr is slow to load, and --help does without
 
@@ -129,8 +134,8 @@ STAGES: tuple[Stage, ...] = (
         "evaluate",
         ("prepare", "train", "motifs", "reduce"),
         ("evaluate", "reduce.alpha", "score.split"),
-        lambda run: [run.evaluation],
-        "comparison with the implanted pairs",
+        _evaluation_outputs,
+        "comparison with implanted pairs and known interactions",
     ),
     Stage(
         "report",

@@ -14,7 +14,7 @@ from satori_hpc.models.satori import Satori
 from satori_hpc.report.data import AttentionMap, Facts, FilterMotif, Method, Predictions, ReportData, Training
 from satori_hpc.run import Run
 from satori_hpc.stages import ensemble_tables, pipeline, statistic
-from satori_hpc.stores import checkpoint, dataset, motifs, predictions, records, scores, tables, truth
+from satori_hpc.stores import checkpoint, dataset, known_table, motifs, predictions, records, scores, tables, truth
 from satori_hpc.stores.checkpoint import CheckpointInfo
 from satori_hpc.stores.dataset import Dataset
 from satori_hpc.stores.scores import ScoreStore
@@ -140,6 +140,7 @@ def _method(run: Run, name: str, store: ScoreStore) -> Method:
         resolution=int(store.attributes["pool"]),
         estimate=store.estimate,
         ensemble=None if together is None else (together, run.config.ensemble.seeds),
+        known=known_table.read_pairs(run.known_pairs(name)) if run.config.evaluate.known else None,
     )
 
 
