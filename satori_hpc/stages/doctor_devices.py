@@ -31,12 +31,12 @@ def devices(report: "Report") -> None:
             report.fact(f"cuda:{number}", f"{name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
         return
     report.fact("devices", "cpu (torch sees no CUDA device)")
-    why = _asked()
+    why = asked_for()
     if why:
         report.warn(f"{why}, yet torch sees none and would compute on the CPU: {_cause()}")
 
 
-def _asked() -> str:
+def asked_for() -> str:
     """Why a GPU is to be expected here; "" if it is not."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") in NONE:  # hidden on purpose
         return ""

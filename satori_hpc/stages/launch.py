@@ -16,7 +16,7 @@ from satori_hpc.world import World
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 SAID_NOTHING = ("PMIX_RANK", "PALS_RANKID", "FLUX_TASK_RANK")  # launchers that give a rank and no number
-CURE = "with srun, use --mpi=pmi2 for an MPICH (Intel, Cray) and --mpi=pmix for an Open MPI; else the mpiexec of the same MPI"
+CURE = "with srun, use --mpi=pmi2 for MPICH (Intel, Cray) or --mpi=pmix for Open MPI; else the mpiexec of the same MPI"
 
 
 def expected_ranks() -> int | None:
