@@ -11,7 +11,7 @@ umask 022
 # Apptainer (seen: 1.4.5) spins on one core from the end of a debootstrap to the end of a --fakeroot build. Being the first
 # process of the build's own namespace, it is asked to give way; no other program is touched.
 if [ "$(cat /proc/1/comm 2>/dev/null)" = apptainer ]; then
-    for thread in /proc/1/task/*; do renice -n 19 -p "${thread##*/}" >/dev/null || true; done
+    for thread in /proc/1/task/*; do renice -n 10 -p "${thread##*/}" >/dev/null || true; done
 fi
 
 # Python, and `ps`, which workflow engines call. A base that has them needs no package lists.
