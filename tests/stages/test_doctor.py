@@ -41,11 +41,7 @@ def test_a_sound_machine_gets_facts_and_no_warning(tmp_path: Path) -> None:
 
 
 def test_many_traps_at_once_are_all_named_with_their_cures(tmp_path: Path) -> None:
-    """A module's numpy, a job that asked for a GPU, a launcher that started two, TMPDIR of another machine."""
-    (tmp_path / "numpy").mkdir()
-    (tmp_path / "numpy" / "__init__.py").write_text(
-        f"__path__ = [{str(Path(sys.modules['numpy'].__file__ or '').parent)!r}]"
-    )
+    """A job that asked for a GPU and more cores, a launcher that started two, TMPDIR of another machine."""
     env = {
         "SLURM_JOB_GPUS": "0",
         "SLURM_STEP_NUM_TASKS": "2",
