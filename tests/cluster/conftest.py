@@ -1,0 +1,42 @@
+"""`slurm`: a real two-node Slurm cluster; `image`: a real Apptainer image. Tests that need them skip without."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+LOCAL_SLURM = HERE / "local-slurm"
+
+
+@pytest.fixture(scope="session")
+def slurm() -> dict[str, str]:
+    """The environment of commands of Slurm, with the cluster's SLURM_CONF; no job's variables are in it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_"))}
+    conf = os.environ.get("SLURM_CONF") or _local_conf()
+    if shutil.which("sinfo") and Path(conf).exists():
+        environment["SLURM_CONF"] = conf
+        asked = ["sinfo", "--noheader", "--states=idle,alloc,mix", "--format=%D"]
+        try:
+            found = subprocess.run(asked, env=environment, capture_output=True, text=True, timeout=60)
+            if found.returncode == 0 and sum(map(int, found.stdout.split())) >= 2:
+                return environment
+        except subprocess.TimeoutExpired:
+            pass
+    pytest.skip("no Slurm: tests/cluster/local-slurm up")
+
+
+def _local_conf() -> str:
+    line = subprocess.run([LOCAL_SLURM, "env"], capture_output=True, text=True, check=True).stdout
+    return line.strip().partition("SLURM_CONF=")[2]
+
+
+@pytest.fixture(scope="session")
+def image() -> Path:
+    """The image to be tested."""
+    named = os.environ.get("SATORI_TEST_IMAGE", "")
+    if not (named and Path(named).is_file() and shutil.which("apptainer")):
+        pytest.skip("no image: containers/build cpu FILE.sif, then SATORI_TEST_IMAGE=FILE.sif")
+    return Path(named).resolve()
