@@ -58,3 +58,22 @@ def test_another_search_or_another_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b" / "journal.log").write_text("no journal\nat all\n")
     with pytest.raises(ArtefactError, match="not a journal of trials"):
         opened(tmp_path / "b")
+
+
+def test_processes_that_are_killed_at_one_place_are_counted(tmp_path: Path) -> None:
+    begin(opened(tmp_path))
+    blocks = []
+
+    def killed(place: str) -> int:
+        """One that is killed: it never leaves the block."""
+        blocks.append(opened(tmp_path).attempt(0, place=place))
+        return blocks[-1].__enter__()
+
+    assert [killed("a"), killed("a"), killed("b"), killed("b")] == [0, 1, 0, 1]
+    with pytest.raises(ValueError, match="asked to stop"), opened(tmp_path).attempt(0, place="b") as before:
+        raise ValueError("asked to stop")
+    assert before == 2
+    with opened(tmp_path).attempt(0, place="b") as before:
+        opened(tmp_path).complete(0, 0.5)
+    assert before == 2
+    assert opened(tmp_path).entries()[0].state == "complete"
