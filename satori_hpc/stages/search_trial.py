@@ -59,8 +59,9 @@ def work(run: Run, trial: Run, runtime: Runtime) -> None:
     subrun.work(run, trial, runtime, last=UNTIL[run.config.search.select])
 
 
-def place(trial: Run) -> str:
+def place(run: Run, number: int) -> str:
     """How far a trial has come: the stages that are done, and the newest checkpoint."""
+    trial = Run(run.trial(number), run.config)
     done = [stage.name for stage in pipeline.STAGES if trial.record(stage.name).exists()]
     return " ".join([*done, *(path.name for path in checkpoint.step_files(trial.checkpoints)[:1])])
 

@@ -136,23 +136,19 @@ class Ledger:
             return made
 
     @contextmanager
-    def attempt(self, number: int, *, place: str) -> Iterator[int]:
-        """Work on a trial, which the caller holds. Who is killed in the block stays counted.
-
-        Args:
-            number: of the trial.
-            place: how far it has come.
-
-        Yields:
-            how many processes in a row were killed at this place, the last ones.
-        """
-        known = self._storage.get_trial(self._trial(number)).user_attrs.get(KILLED, {})
-        killed: int = known["count"] if known.get("place") == place else 0
-        self._note(number, {KILLED: {"place": place, "count": killed + 1}})
+    def attempt(self, number: int, *, place: str, most: int) -> Iterator[None]:
+        """Work on a trial, which the caller holds. Who is killed in the block stays counted, up to `most`."""
+        killed = self.killed(number, place=place)
+        self._note(number, {KILLED: {"place": place, "count": max(killed, min(killed + 1, most))}})
         try:
-            yield killed
+            yield
         finally:
             self._note(number, {KILLED: {"place": place, "count": killed}})
+
+    def killed(self, number: int, *, place: str) -> int:
+        """How many processes in a row were killed at this place of a trial, the last that worked on it."""
+        known = self._storage.get_trial(self._trial(number)).user_attrs.get(KILLED, {})
+        return int(known["count"]) if known.get("place") == place else 0
 
     def complete(self, number: int, value: float, **notes: Any) -> None:
         """Note the end of a trial and what ranks it."""

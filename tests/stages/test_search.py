@@ -23,7 +23,7 @@ from satori_hpc.stages import execution, pipeline, search
 from satori_hpc.stores import dataset, lock
 from tests import tiny
 from tests.helpers_learnable import learnable, small_config
-from tests.helpers_search import RUNTIME, SPACE, searchable, table
+from tests.helpers_search import DEADLY, RUNTIME, SPACE, searchable, table
 
 SATORI = [sys.executable, "-m", "satori_hpc"]
 
@@ -195,14 +195,7 @@ def test_asked_to_stop_wherever_it_is_it_ends_with_75(tmp_path: Path) -> None:
 
 def test_a_trial_that_kills_whoever_works_on_it_fails_in_the_end(tmp_path: Path) -> None:
     run = searchable(tmp_path / "run", trials=2, epochs=1)
-    deadly = (
-        "import os, signal, sys; from satori_hpc import cli; from satori_hpc.stages import search_trial as made;"
-        "work = made.work;"
-        "made.work = lambda run, trial, runtime: work(run, trial, runtime) if trial.path.name != 'trial_0001' "
-        "else os.kill(os.getpid(), signal.SIGKILL);"
-        "cli.main()"
-    )
-    command = [sys.executable, "-c", deadly, "search", str(run.path), "--threads", "1"]
+    command = [sys.executable, "-c", DEADLY, "search", str(run.path), "--threads", "1"]
     for status in (-9, -9, -9, 0):
         assert subprocess.run(command, capture_output=True, timeout=300).returncode == status
     rows = {row["trial"]: row for row in table(run.path)}

@@ -64,16 +64,17 @@ def test_processes_that_are_killed_at_one_place_are_counted(tmp_path: Path) -> N
     begin(opened(tmp_path))
     blocks = []
 
-    def killed(place: str) -> int:
+    def killed(place: str, *, most: int = 9) -> int:
         """One that is killed: it never leaves the block."""
-        blocks.append(opened(tmp_path).attempt(0, place=place))
-        return blocks[-1].__enter__()
+        before = opened(tmp_path).killed(0, place=place)
+        blocks.append(opened(tmp_path).attempt(0, place=place, most=most))
+        blocks[-1].__enter__()
+        return before
 
     assert [killed("a"), killed("a"), killed("b"), killed("b")] == [0, 1, 0, 1]
-    with pytest.raises(ValueError, match="asked to stop"), opened(tmp_path).attempt(0, place="b") as before:
+    with pytest.raises(ValueError, match="asked to stop"), opened(tmp_path).attempt(0, place="b", most=9):
         raise ValueError("asked to stop")
-    assert before == 2
-    with opened(tmp_path).attempt(0, place="b") as before:
+    assert [killed("b", most=2), killed("b"), killed("b", most=2), killed("b")] == [2, 2, 3, 3]
+    with opened(tmp_path).attempt(0, place="b", most=9):
         opened(tmp_path).complete(0, 0.5)
-    assert before == 2
     assert opened(tmp_path).entries()[0].state == "complete"
