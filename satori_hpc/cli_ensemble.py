@@ -41,7 +41,7 @@ def ensemble(
     """
     from satori_hpc.stages import ensemble as ensemble_stage  # here: torch and zarr are slow to load
 
-    with launch.session(expect_ranks=expect_ranks) as world:
+    with launch.session(expect_ranks=expect_ranks, parts=True) as world:
         runtime = cli_options.runtime(world=world, **options)
         opened = world.lead(lambda: Run.open(run))
         world.lead(lambda: pipeline.writable(opened))

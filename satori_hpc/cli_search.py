@@ -45,7 +45,7 @@ def search(
     """
     from satori_hpc.stages import search as search_stage  # here: torch and zarr are slow to load
 
-    with launch.session(expect_ranks=expect_ranks) as world:
+    with launch.session(expect_ranks=expect_ranks, parts=True) as world:
         runtime = cli_options.runtime(world=world, **options)
         opened = world.lead(lambda: Run.open(run))
         world.lead(lambda: pipeline.writable(opened))

@@ -18,6 +18,14 @@ SPACE = Space(
     )
 )
 
+# A program of satori-hpc in which trial 1 kills whoever works on it.
+DEADLY = (
+    "import os, signal; from satori_hpc import cli; from satori_hpc.stages import search_trial as made;"
+    "work = made.work;"
+    "made.work = lambda run, trial, runtime: work(run, trial, runtime) if trial.path.name != 'trial_0001' "
+    "else os.kill(os.getpid(), signal.SIGKILL); cli.main()"
+)
+
 
 def searchable(path: Path, *, trials: int = 5, epochs: int = 2, **search: object) -> Run:
     """A tiny run whose data are made."""

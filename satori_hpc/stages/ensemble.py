@@ -45,13 +45,7 @@ def ensemble(run: Run, runtime: Runtime, *, most: int = 0) -> Found:
         world.lead(lambda: pipeline.require(run, pipeline.BY_NAME["train"]) and None)
         world.lead(lambda: run.ensemble.mkdir(exist_ok=True))
         worker = _Worker(run, runtime)
-        stopped = ""
-        try:
-            worker.work(most)
-        except Requeue as error:
-            stopped = str(error)
-        # Together: whoever left first would end the others, which may have work of their own to finish or to keep.
-        reasons = [why for why in world.gather(stopped) if why]
+        reasons = subrun.work_together(run, world, lambda: worker.work(most))
         failures = {seed: why for found in world.gather(worker.failures) for seed, why in found.items()}
         found = world.lead(lambda: ensemble_tables.conclude(run))
         if not found.complete and (reasons or failures):
@@ -92,22 +86,18 @@ class _Worker:
     def _try(self, member: Member, *, patient: bool) -> bool:
         """Work on a member to its end; False when somebody else has it, or had it."""
         # The run itself is held by all processes together; the folder stands for it among them.
-        path = self.run.ensemble if member.is_run else member.own.path
-        path.mkdir(parents=True, exist_ok=True)
-        what = f"seed {member.seed} of satori-hpc ensemble {self.run.path}"
-        try:
-            with lock.hold(path, what=what, patient=patient):
-                if member.done():
-                    return False
-                self.world.doing(f"seed {member.seed}")
-                self._work(member)
-        except HeldError:
-            return False
-        finally:
-            self.world.doing("")
-        return True
+        return subrun.take(
+            self.run.ensemble if member.is_run else member.own.path,
+            lambda: self._work(member),
+            what=f"satori-hpc ensemble {self.run.path}",
+            part=f"seed {member.seed}",
+            world=self.world,
+            patient=patient,
+        )
 
-    def _work(self, member: Member) -> None:
+    def _work(self, member: Member) -> bool:
+        if member.done():
+            return False
         logger.info("seed %d: one of %d networks", member.seed, self.run.config.ensemble.seeds)
         pipeline.require(self.run, pipeline.BY_NAME["train"])  # data made anew meanwhile are no member's fault
         try:
@@ -118,5 +108,6 @@ class _Worker:
             reason = f"{error}" if isinstance(error, SatoriError) else f"not enough memory: {error}"
             self.failures[member.seed] = reason
             logger.warning("seed %d failed: %s", member.seed, reason)
-            return
+            return True
         logger.info("seed %d: done", member.seed)
+        return True

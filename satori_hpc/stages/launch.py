@@ -3,10 +3,11 @@
 import contextlib
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 
-from satori_hpc.errors import SatoriError
-from satori_hpc.stages import mpi
+from satori_hpc.errors import Requeue, SatoriError
+from satori_hpc.stages import mpi, preemption
 from satori_hpc.stages.ending import name_of, serial, together
 from satori_hpc.stages.watch import JOINING, Watch
 from satori_hpc.world import World
@@ -78,24 +79,26 @@ def _torchrun_ranks() -> int | None:
 
 
 @contextlib.contextmanager
-def session(*, expect_ranks: int | None) -> Iterator[World]:
+def session(*, expect_ranks: int | None, parts: bool = False) -> Iterator[World]:
     """The world of this command: one process, or all that the launcher started.
 
     An exception that leaves the block on one process ends all of them, with a message that names the process and
     what it was doing. The exception is an error with `shared`: the leader raises it, the others exit with status 1.
-    SIGTERM ends with status 143.
+    SIGTERM ends with status 143; a work of many parts by SIGTERM and SIGUSR2 with that of Requeue.
 
     Args:
         expect_ranks: how many processes the user says there are; None = as many as the launcher says.
+        parts: it is a work of many parts (`preemption.work`).
 
     Raises:
         SatoriError: the launcher, the user and MPI do not agree on the number of processes, or there is no MPI.
     """
+    signals, status = (preemption.SIGNALS, Requeue.status) if parts else ((signal.SIGTERM,), 143)
     launched = expected_ranks()
     counts = {count for count in (launched, expect_ranks) if count is not None}
     unknown = launched is None and any(name in os.environ for name in SAID_NOTHING)
     if counts <= {1} and not unknown:
-        with serial():
+        with serial(signals, status=status):
             yield World()
         return
     watch = Watch(
@@ -112,7 +115,7 @@ def session(*, expect_ranks: int | None) -> Iterator[World]:
     watch.doing("")
     world.listen(watch.doing)
     try:
-        with together(world, watch):
+        with together(world, watch, signals, status=status):
             _agree(world, launched, expect_ranks)
             yield world
             world.doing("waiting for the others at the end")

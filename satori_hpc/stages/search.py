@@ -2,7 +2,7 @@
 
 Nobody hands out work: every process takes the next trial that nobody has begun (stores.trials) and holds its run
 directory meanwhile. A trial that was begun and is held by nobody was left by a process that is gone; whoever comes
-next goes on with it, from its checkpoint.
+next goes on with it, from its checkpoint, unless it kills whoever works on it.
 """
 
 import logging
@@ -21,6 +21,8 @@ from satori_hpc.stages.search_board import WORDS, Board
 from satori_hpc.stores import lock
 from satori_hpc.stores.trials import Ledger
 from satori_hpc.world import Runtime
+
+DEATHS = 3  # of processes at the same place of a trial, after which it has failed; the last one was alone
 
 logger = logging.getLogger("satori_hpc.search")
 
@@ -50,13 +52,9 @@ def search(run: Run, runtime: Runtime, *, most: int = 0) -> Board:
         identity = runtime.world.lead(lambda: _identity(run))
         runtime.world.lead(lambda: Ledger(run.search, identity=identity) and None)
         worker = _Worker(run, runtime, Ledger(run.search, identity=identity))
-        stopped = ""
-        try:
-            worker.work(most)
-        except Requeue as error:
-            stopped = str(error)
-        # Together: whoever left first would end the others, which were asked, too, and have yet to keep their state.
-        reasons = [why for why in runtime.world.gather(stopped) if why]
+        reasons = subrun.work_together(run, runtime.world, lambda: worker.work(most))
+        if not reasons:
+            reasons = subrun.work_together(run, runtime.world, lambda: worker.work_alone(most))
         board = runtime.world.lead(worker.board)
         if reasons and not board.complete:
             wish = Requeue(reasons[0])
@@ -93,16 +91,26 @@ class _Worker:
         self.world = runtime.world
         self.ledger = ledger
         self.trials = search_trial.count(run.config)
+        self.taken = 0
+        self.alone = self.world.size == 1
 
     def work(self, most: int) -> None:
         """Take trials until there is none, or `most` were taken."""
         self.board()
-        taken = 0
         for number, patient in self._open_trials():
             pipeline.require(self.run, pipeline.BY_NAME["train"])  # data made anew meanwhile are no trial's fault
-            taken += self._try(number, patient=patient)
-            if most and taken == most:
+            self.taken += self._try(number, patient=patient)
+            if most and self.taken == most:
                 return
+
+    def work_alone(self, most: int) -> None:
+        """Take the trials that `work` has left while others of this world were at work: the leader does, when none is.
+
+        Launchers kill all processes when one is killed, so that nobody knows whose trial it was. Here all know.
+        """
+        if not self.alone and self.world.rank == 0 and not (most and self.taken == most):
+            self.alone = True
+            self.work(most)
 
     def _open_trials(self) -> Iterator[tuple[int, bool]]:
         """Numbers of trials that may be free: those left behind, new ones, and those left behind meanwhile.
@@ -125,40 +133,50 @@ class _Worker:
 
     def _try(self, number: int, *, patient: bool) -> bool:
         """Work on a trial to its end; False when somebody else has it."""
-        path = self.run.trial(number)
-        path.mkdir(parents=True, exist_ok=True)
-        try:
-            with lock.hold(path, what=f"trial {number} of satori-hpc search {self.run.path}", patient=patient):
-                if number not in self._left():
-                    return False
-                self.world.doing(f"trial {number}")
-                self._work(number)
-        except HeldError:
-            return False
-        finally:
-            self.world.doing("")
-        self.board()
-        return True
+        done = subrun.take(
+            self.run.trial(number),
+            lambda: self._work(number),
+            what=f"satori-hpc search {self.run.path}",
+            part=f"trial {number}",
+            world=self.world,
+            patient=patient,
+        )
+        if done:
+            self.board()
+        return done
 
-    def _work(self, number: int) -> None:
+    def _work(self, number: int) -> bool:
+        if number not in self._left():
+            return False
+        place = search_trial.place(self.run, number)
+        killed = self.ledger.killed(number, place=place)
+        if killed >= DEATHS - 1 and not self.alone:
+            return False
         said = ", ".join(f"{key} {value}" for key, value in self._parameters(number).items())
         logger.info("trial %d of %d: %s", number, self.trials, "your own configuration" if number == 0 else said)
         try:
             trial = search_trial.open_trial(self.run, number)
-            search_trial.work(self.run, trial, self.runtime)
-            found = search_trial.result(self.run, trial)
+            if killed >= DEATHS:
+                raise SatoriError(
+                    f"{killed} processes in a row were killed as they worked on it, none having come any further than "
+                    "the one before; the system most often kills for memory: narrow the space, or give more"
+                )
+            with self.ledger.attempt(number, place=place, most=DEATHS if self.alone else DEATHS - 1):
+                search_trial.work(self.run, trial, self.runtime)
+                found = search_trial.result(self.run, trial)
         except (HeldError, Requeue):
             raise
         except (SatoriError, MemoryError, torch.OutOfMemoryError) as error:
             reason = f"{error}" if isinstance(error, SatoriError) else f"not enough memory: {error}"
             self.ledger.fail(number, reason=reason)
             logger.warning("trial %d of %d failed: %s", number, self.trials, reason)
-            return
+            return True
         self.ledger.complete(number, found.value, epochs=found.epochs, seconds=found.seconds)
         logger.info(
             "trial %d of %d: %s %.4f after %d epochs, %.0f s",
             *(number, self.trials, WORDS[self.run.config.search.select], found.value, found.epochs, found.seconds),
         )
+        return True
 
     def board(self) -> Board:
         """Write the leaderboard of now."""

@@ -11,7 +11,7 @@ from satori_hpc.core import draw_trials
 from satori_hpc.errors import SatoriError
 from satori_hpc.run import Run
 from satori_hpc.stages import pipeline, subrun
-from satori_hpc.stores import records
+from satori_hpc.stores import checkpoint, records
 from satori_hpc.world import Runtime
 
 HEADER = """\
@@ -57,6 +57,13 @@ def open_trial(run: Run, number: int) -> Run:
 def work(run: Run, trial: Run, runtime: Runtime) -> None:
     """Run all stages of a trial that are not done; the caller holds its directory."""
     subrun.work(run, trial, runtime, last=UNTIL[run.config.search.select])
+
+
+def place(run: Run, number: int) -> str:
+    """How far a trial has come: the stages that are done, and the newest checkpoint."""
+    trial = Run(run.trial(number), run.config)
+    done = [stage.name for stage in pipeline.STAGES if trial.record(stage.name).exists()]
+    return " ".join([*done, *(path.name for path in checkpoint.step_files(trial.checkpoints)[:1])])
 
 
 @dataclasses.dataclass(frozen=True)

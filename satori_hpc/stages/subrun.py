@@ -1,18 +1,23 @@
-"""Run directories inside a run that share its data set: trials of a search, members of an ensemble."""
+"""Run directories inside a run that share its data set: trials of a search, members of an ensemble.
+
+Nobody hands them out: any number of processes take what nobody holds, and stop together when they are asked to.
+"""
 
 import dataclasses
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from satori_hpc import config as config_module
 from satori_hpc import options
 from satori_hpc.config import Config
-from satori_hpc.errors import ArtefactError
+from satori_hpc.errors import ArtefactError, HeldError, Requeue
 from satori_hpc.run import Run
-from satori_hpc.stages import execution, pipeline
-from satori_hpc.stores import atomic, records
+from satori_hpc.stages import execution, pipeline, preemption
+from satori_hpc.stages.ending import Stopped
+from satori_hpc.stores import atomic, lock, records
 from satori_hpc.world import Runtime, World
 
 
@@ -33,8 +38,12 @@ def work(run: Run, inner: Run, runtime: Runtime, *, last: str) -> None:
     """Run all stages of `inner` that are not done, up to `last`; the caller holds its directory.
 
     `inner` may be `run` itself, whose prepare is done.
+
+    Raises:
+        Requeue: asked to stop; what is done is kept.
     """
     for stage in pipeline.STAGES:
+        preemption.between_parts()
         if stage.name == "prepare" and inner.path == run.path:
             continue
         if stage.name != "prepare" and stage.applies(inner) is False:
@@ -43,6 +52,48 @@ def work(run: Run, inner: Run, runtime: Runtime, *, last: str) -> None:
         execution.execute(inner, stage.name, runtime, function=function, held=True)
         if stage.name == last:
             return
+
+
+def take(path: Path, body: Callable[[], bool], *, what: str, part: str, world: World, patient: bool) -> bool:
+    """Hold a directory, made when it is not there, while `body` works in it.
+
+    Args:
+        path: the directory.
+        body: the work; False when there was none left to do.
+        what: the command, for those who find it held.
+        part: what this process says it is doing.
+        world: of this process.
+        patient: as `lock.hold`.
+
+    Returns:
+        what `body` does, or False when somebody else holds the directory.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        with lock.hold(path, what=f"{part} of {what}", patient=patient):
+            world.doing(part)
+            return body()
+    except HeldError:
+        return False
+    finally:
+        world.doing("")
+
+
+def work_together(run: Run, world: World, body: Callable[[], None]) -> list[str]:
+    """Have each process of the world do its share; why processes stopped before that was done.
+
+    A signal or RUN/STOP asks. Between the steps of a training its state is kept first; all else resumes by itself, so
+    there a signal ends the work at once.
+    """
+    stopped = ""
+    with preemption.work(run.stop) as wish:
+        try:
+            body()
+        except (Requeue, Stopped) as error:
+            stopped = str(error)
+        # Together: whoever left first would end the others, which may have work of their own to finish or to keep.
+        with preemption.hearing(wish):
+            return [why for why in world.gather(stopped) if why]
 
 
 def alone(runtime: Runtime) -> Runtime:

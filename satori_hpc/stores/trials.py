@@ -19,6 +19,7 @@ from satori_hpc.errors import ArtefactError, SatoriError
 
 STUDY = "satori-hpc search"
 IDENTITY = "identity"
+KILLED = "killed"
 INSTALL = "pip install 'satori-hpc[search]'"
 
 
@@ -134,6 +135,21 @@ class Ledger:
             made: int = self._storage.get_trial_number_from_id(self._storage.create_new_trial(self._study, template))
             return made
 
+    @contextmanager
+    def attempt(self, number: int, *, place: str, most: int) -> Iterator[None]:
+        """Work on a trial, which the caller holds. Who is killed in the block stays counted, up to `most`."""
+        killed = self.killed(number, place=place)
+        self._note(number, {KILLED: {"place": place, "count": max(killed, min(killed + 1, most))}})
+        try:
+            yield
+        finally:
+            self._note(number, {KILLED: {"place": place, "count": killed}})
+
+    def killed(self, number: int, *, place: str) -> int:
+        """How many processes in a row were killed at this place of a trial, the last that worked on it."""
+        known = self._storage.get_trial(self._trial(number)).user_attrs.get(KILLED, {})
+        return int(known["count"]) if known.get("place") == place else 0
+
     def complete(self, number: int, value: float, **notes: Any) -> None:
         """Note the end of a trial and what ranks it."""
         from optuna.trial import TrialState
@@ -147,15 +163,18 @@ class Ledger:
         self._end(number, TrialState.FAIL, None, notes)
 
     def _end(self, number: int, state: Any, values: list[float] | None, notes: dict[str, Any]) -> None:
-        from optuna.exceptions import UpdateFinishedTrialError
+        self._note(number, notes)
+        with _still_open():
+            self._storage.set_trial_state_values(self._trial(number), state, values)
 
-        trial = self._storage.get_trial_id_from_study_id_trial_number(self._study, number)
-        try:
+    def _note(self, number: int, notes: dict[str, Any]) -> None:
+        with _still_open():
             for name, value in notes.items():
-                self._storage.set_trial_user_attr(trial, name, value)
-            self._storage.set_trial_state_values(trial, state, values)
-        except UpdateFinishedTrialError:
-            pass  # somebody who took us for dead was faster; a trial ends the same whoever works on it
+                self._storage.set_trial_user_attr(self._trial(number), name, value)
+
+    def _trial(self, number: int) -> int:
+        found: int = self._storage.get_trial_id_from_study_id_trial_number(self._study, number)
+        return found
 
 
 _STATES = {"RUNNING": "running", "WAITING": "running", "COMPLETE": "complete"}
@@ -194,6 +213,15 @@ def _optuna() -> Any:
         optuna.logging.set_verbosity(logging.WARNING)
         _quiet.set()
     return journal
+
+
+@contextmanager
+def _still_open() -> Iterator[None]:
+    """Somebody who took us for dead may have ended the trial before us; it ends the same whoever works on it."""
+    from optuna.exceptions import UpdateFinishedTrialError
+
+    with suppress(UpdateFinishedTrialError):
+        yield
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 
 from satori_hpc.run import Run
 from satori_hpc.stages import search
-from tests.helpers_search import RUNTIME, searchable, table
+from tests.helpers_search import DEADLY, RUNTIME, searchable, table
 
 pytestmark = pytest.mark.mpi
 
@@ -59,3 +59,18 @@ def kill_a_rank(started: Any, run: Path) -> None:
     started.communicate(timeout=60)
     assert started.returncode != 0
     assert len(table(run)) < 6
+
+
+def test_of_ranks_that_die_together_only_the_deadly_trial_fails(mpi: Any, tmp_path: Path) -> None:
+    if mpi.name != "mpich":
+        return  # the other library adds nothing here
+    run = searchable(tmp_path / "run", trials=3, epochs=1).path
+    command = ["-c", DEADLY, "search", run, "--threads", 1]
+    starts = 1
+    while mpi.run(2, command, timeout=300).returncode != 0:
+        starts += 1
+        assert starts <= 6
+    assert starts >= 3
+    rows = {row["trial"]: row["failed"] for row in table(run)}
+    assert (rows.pop("0"), rows.pop("2")) == ("", "")
+    assert "processes in a row were killed" in rows.pop("1")

@@ -165,7 +165,8 @@ def test_what_the_others_hold_is_left_to_them_and_the_outcome_is_the_same(
     assert outcome(run.path) == outcome(made.path)
 
 
-def test_killed_and_restarted_the_outcome_is_the_same(run: Run) -> None:
+@pytest.mark.parametrize("asked", [False, True])
+def test_ended_and_restarted_the_outcome_is_the_same(asked: bool, run: Run) -> None:
     before = outcome(run.path)
     shutil.rmtree(run.ensemble)
     victim = subprocess.Popen([*COMMAND, str(run.path), "--threads", "1"], stderr=subprocess.DEVNULL)
@@ -173,9 +174,12 @@ def test_killed_and_restarted_the_outcome_is_the_same(run: Run) -> None:
     while not run.member(2).joinpath("checkpoints").exists() and time.monotonic() < deadline:
         assert victim.poll() is None
         time.sleep(0.005)
-    victim.send_signal(signal.SIGKILL)
-    assert victim.wait() == -signal.SIGKILL
-    assert not Run.open(run.member(2)).record("reduce").exists(), "ended in the middle of the second network"
+    if asked:
+        run.stop.touch()
+    else:
+        victim.send_signal(signal.SIGKILL)
+    assert victim.wait() == (75 if asked else -signal.SIGKILL)
+    assert not run.ensemble_summary.exists(), "ended before all networks were done"
     call("ensemble", run.path, "--threads", 1)
     assert outcome(run.path) == before
 

@@ -23,7 +23,7 @@ from satori_hpc.stages import execution, pipeline, search
 from satori_hpc.stores import dataset, lock
 from tests import tiny
 from tests.helpers_learnable import learnable, small_config
-from tests.helpers_search import RUNTIME, SPACE, searchable, table
+from tests.helpers_search import DEADLY, RUNTIME, SPACE, searchable, table
 
 SATORI = [sys.executable, "-m", "satori_hpc"]
 
@@ -164,6 +164,44 @@ def test_ended_and_gone_on_with_the_leaderboard_is_the_same(number: int, status:
     assert "training goes on after" in call("search", run.path, "--threads", 1)
     call("search", tmp_path / "undisturbed", "--threads", 1)
     assert table(run.path) == table(tmp_path / "undisturbed")
+
+
+def searching(run: Run, *, until: str) -> subprocess.Popen[str]:
+    """A process that searches, once a file of this pattern is there."""
+    started = subprocess.Popen([*SATORI, "search", str(run.path), "--threads", "1"], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(run.search.glob(until)):
+        assert started.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    return started
+
+
+def test_asked_to_stop_wherever_it_is_it_ends_with_75(tmp_path: Path) -> None:
+    run = searchable(tmp_path / "run", trials=2, epochs=12)
+    started = searching(run, until="journal.log")
+    started.send_signal(signal.SIGUSR2)
+    assert "run the same command again" in started.communicate()[1]
+    assert started.returncode == 75
+    run.stop.touch()  # was there before: does not ask
+    started = searching(run, until="trial_0001/checkpoints/step_*")
+    run.stop.touch()
+    assert f"for {run.stop}" in started.communicate()[1]
+    assert started.returncode == 75
+    assert run.stop.exists(), "others may have yet to see it"
+    assert not run.trial(1).joinpath("provenance", "train.json").exists()
+    assert "2 of 2 trials have ended" in call("search", run.path, "--threads", 1)
+
+
+def test_a_trial_that_kills_whoever_works_on_it_fails_in_the_end(tmp_path: Path) -> None:
+    run = searchable(tmp_path / "run", trials=2, epochs=1)
+    command = [sys.executable, "-c", DEADLY, "search", str(run.path), "--threads", "1"]
+    for status in (-9, -9, -9, 0):
+        assert subprocess.run(command, capture_output=True, timeout=300).returncode == status
+    rows = {row["trial"]: row for row in table(run.path)}
+    assert rows["0"]["failed"] == ""
+    assert "3 processes in a row were killed" in rows["1"]["failed"]
+    assert "2 of 2 trials have ended" in call("search", run.path, "--threads", 1)
 
 
 def test_a_trial_that_fails_is_told_and_the_search_goes_on(tmp_path: Path) -> None:

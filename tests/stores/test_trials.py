@@ -58,3 +58,25 @@ def test_another_search_or_another_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b" / "journal.log").write_text("no journal\nat all\n")
     with pytest.raises(ArtefactError, match="not a journal of trials"):
         opened(tmp_path / "b")
+
+
+def test_processes_that_are_killed_at_one_place_are_counted(tmp_path: Path) -> None:
+    begin(opened(tmp_path))
+    blocks = []
+
+    def killed(place: str, *, most: int = 9) -> int:
+        """One that is killed: it never leaves the block."""
+        before = opened(tmp_path).killed(0, place=place)
+        blocks.append(opened(tmp_path).attempt(0, place=place, most=most))
+        blocks[-1].__enter__()
+        return before
+
+    assert [killed("a"), killed("a"), killed("b"), killed("b")] == [0, 1, 0, 1]
+    with pytest.raises(ValueError, match="asked to stop"), opened(tmp_path).attempt(0, place="b", most=9):
+        raise ValueError("asked to stop")
+    assert [killed("b", most=2), killed("b"), killed("b", most=2), killed("b")] == [2, 2, 3, 3]
+    with opened(tmp_path).attempt(0, place="b", most=9):
+        opened(tmp_path).complete(0, 0.5)
+    for block in blocks:
+        block.__exit__(None, None, None)  # what is noted of a trial that has ended stands
+    assert opened(tmp_path).entries()[0].state == "complete"
