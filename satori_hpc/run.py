@@ -101,6 +101,11 @@ class Run:
         return self.path / "inspect"
 
     @property
+    def tracks(self) -> Path:
+        """Files for genome browsers and TF-MoDISco."""
+        return self.path / "tracks"
+
+    @property
     def search(self) -> Path:
         """The trials of a search, its ledger and its results."""
         return self.path / "search"

@@ -17,7 +17,7 @@ from docs import make_options
 from satori_hpc.config import Config, Ensemble
 from satori_hpc.run import Run
 from satori_hpc.stages import ensemble, execution, pipeline
-from satori_hpc.stores import history, label_metrics, motifs, score_plan, tables, truth
+from satori_hpc.stores import history, label_metrics, motifs, score_plan, tables, tracks, truth
 from satori_hpc.stores.checkpoint import CheckpointInfo
 from satori_hpc.stores.records import Record
 from satori_hpc.world import Runtime
@@ -116,6 +116,7 @@ def test_interaction_columns_have_the_documented_meanings(
 def test_text_tables_have_the_documented_columns_in_order() -> None:
     assert keys("history.tsv") == list(history.COLUMNS)
     assert keys("labels.tsv") == list(label_metrics.COLUMNS)
+    assert keys("sites.bed, sites.bb") == list(tracks.SITES)
     assert keys("truth/") == ["tf_a", "tf_b", *truth.INSTANCE_COLUMNS]
 
 

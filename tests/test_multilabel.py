@@ -6,15 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
-from satori_hpc import config
+from satori_hpc import config, scoring
 from satori_hpc.cli import cli
 from satori_hpc.config import Config
 from satori_hpc.core import background, sequence
 from satori_hpc.run import Run
-from satori_hpc.stages import pipeline
-from satori_hpc.stores import dataset, motifs, records, scores, tables
+from satori_hpc.stages import pipeline, score_plans
+from satori_hpc.stores import checkpoint, dataset, motifs, records, scores, tables
 from tests.tiny import change, make_run
 
 MOTIFS = ("TGACTCAGCA", "GGGGCGGGGC", "CACGTGACCT", "AGATAAGGAA")
@@ -164,3 +165,35 @@ def test_a_binary_run_has_no_such_background(tmp_path: Path) -> None:
     assert "background" not in call("status", run.path).output
     assert "this run has no background" in call("prepare", run.path, "--background", code=1).output
     assert not run.background.exists()
+
+
+def test_tracks_of_one_label_show_its_examples_and_what_speaks_for_it(finished: Path, tmp_path: Path) -> None:
+    run = Run.open(finished)
+    call("tracks", finished, "--attribute", 3, "--out", tmp_path / "all", "--threads", 1)
+    call("tracks", finished, "--attribute", 3, "--out", tmp_path / "two", "--label", "2", "--threads", 1)
+    assert "there are 0, 1, 2, 3" in call("tracks", finished, "--label", "9", code=1).output
+    store = scores.open_complete(run.scores("attention"))
+    every = json.loads((tmp_path / "all" / "tracks.json").read_text())
+    of_label = json.loads((tmp_path / "two" / "tracks.json").read_text())
+    right = store.true_positive()
+    assert right is not None
+    assert every["summary"]["examples"] == len(right)
+    assert of_label["summary"]["examples"] == right[:, 2].sum()
+    assert (every["label"], of_label["label"]) == (None, "2")
+
+    lines = (tmp_path / "two" / "attributed.bed").read_text().splitlines()[2:]
+    rows = np.array([int(line.split("\t")[6]) for line in lines])
+    model, _ = checkpoint.load_model(run.best, "cpu")
+    scorer = scoring.build(
+        "dfim",
+        model,
+        threshold=torch.from_numpy(score_plans.thresholds(run, model)),
+        settings=run.config.score,
+        seed=run.config.seed,
+        composition=score_plans.composition(run, dataset.read_labels(run.dataset)),
+    )
+    only = torch.tensor([[0, 0, 1, 0]], dtype=torch.uint8).expand(3, -1)
+    keys = torch.from_numpy(np.stack([np.zeros(3, np.int64), rows], axis=1))
+    batch = scoring.Batch(torch.from_numpy(dataset.read_tokens(run.dataset, rows)), keys, only)
+    with np.load(tmp_path / "two" / "attributions.npz") as file:
+        np.testing.assert_allclose(file["arr_0"], scorer.contributions(batch)[1].numpy(), rtol=1e-4, atol=1e-6)

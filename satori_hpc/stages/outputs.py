@@ -13,11 +13,10 @@ from satori_hpc.core.strongest import Strongest, merge
 from satori_hpc.log import progress
 from satori_hpc.run import OUTPUT_ENDINGS, Run
 from satori_hpc.stages import statistic
+from satori_hpc.stages.places import STRANDS, places
 from satori_hpc.stores import bedpe, dataset, network, scores
 from satori_hpc.stores.score_plan import ARRAYS
 from satori_hpc.stores.scores import ScoreStore
-
-STRANDS = np.array([".", "+", "-"])
 
 
 @dataclass(frozen=True)
@@ -216,30 +215,19 @@ def tf_network(table: pd.DataFrame, tf_table: pd.DataFrame) -> tuple[pd.DataFram
 
 def _located(store: ScoreStore, dataset_path: Path, row: np.ndarray, cells: np.ndarray) -> dict[str, np.ndarray]:
     """Columns that say where instances lie; cells: (n, 2), starts of the cells of both sites, bp."""
-    examples = store.examples("foreground")[row]
-    names = np.array(list(dataset.read_names(dataset_path, examples)), dtype=object)
-    length = dataset.read_length(dataset_path)
-    at = dataset.read_coordinates(dataset_path, examples)
-    # An interval of another length does not say where in it the sequence lies; then sites are told in the sequence.
-    told = at.end - at.start == length
-    strand = np.where(told, at.strand, 0)
-    columns = {"example": names}
+    at = places(dataset_path, store.examples("foreground")[row])
+    strand = np.where(at.own, 0, at.strand)
+    columns: dict[str, np.ndarray] = {"example": at.names}
     for number, position in enumerate(cells.T, start=1):
         start, end = loci.letters(
             position,
             pool=store.attributes["pool"],
             padding=store.attributes["padding"],
             width=store.attributes["width"],
-            length=length,
+            length=dataset.read_length(dataset_path),
         )
-        start, end = loci.on_genome(
-            start,
-            end,
-            example_start=np.where(told, at.start, 0),
-            example_end=np.where(told, at.end, length),
-            strand=strand,
-        )
-        columns[f"chrom{number}"] = np.where(told, at.chrom.astype(object), names)
+        start, end = loci.on_genome(start, end, example_start=at.start, example_end=at.end, strand=strand)
+        columns[f"chrom{number}"] = at.chrom
         columns |= {f"start{number}": start, f"end{number}": end, f"strand{number}": STRANDS[strand]}
     return columns
 
