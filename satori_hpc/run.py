@@ -6,10 +6,11 @@ from pathlib import Path
 from satori_hpc import config as config_module
 from satori_hpc.config import Config
 
-# What reduce makes of each method: tables of filter pairs and TF pairs; instances, and the network of TFs.
+# What reduce makes of each method: tables of filter pairs and TF pairs; instances, and the network of TFs; spacings.
 TABLE_ENDINGS = (".parquet", ".tsv", ".tf.parquet", ".tf.tsv")
 OUTPUT_ENDINGS = (".bedpe", ".graphml", ".nodes.tsv", ".edges.tsv")
-INTERACTION_ENDINGS = TABLE_ENDINGS + OUTPUT_ENDINGS
+SPACING_ENDINGS = (".spacing.parquet", ".spacing.tsv", ".spacing_counts.parquet", ".spacing_counts.tsv")
+INTERACTION_ENDINGS = TABLE_ENDINGS + OUTPUT_ENDINGS + SPACING_ENDINGS
 
 
 @dataclass(frozen=True)

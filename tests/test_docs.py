@@ -17,7 +17,7 @@ from docs import make_options
 from satori_hpc.config import Config, Ensemble
 from satori_hpc.run import Run
 from satori_hpc.stages import ensemble, execution, pipeline
-from satori_hpc.stores import history, label_metrics, motifs, score_plan, tables, tracks, truth
+from satori_hpc.stores import history, label_metrics, motifs, score_plan, spacing, tables, tracks, truth
 from satori_hpc.stores.checkpoint import CheckpointInfo
 from satori_hpc.stores.records import Record
 from satori_hpc.world import Runtime
@@ -88,6 +88,8 @@ def test_every_option_and_section_is_in_the_options_page() -> None:
     [
         ("interactions/\\<method\\>", {name: str(kind) for name, (kind, _) in tables.COLUMNS.items()}),
         ("\\<method\\>.tf", {name: str(kind) for name, (kind, _) in tables.TF_COLUMNS.items()}),
+        ("\\<method\\>.spacing", {name: str(kind) for name, (kind, _) in spacing.COLUMNS.items()}),
+        ("\\<method\\>.spacing_counts", {name: str(kind) for name, (kind, _) in spacing.COUNTS.items()}),
         ("ensemble/\\<method\\>_tf", {name: str(kind) for name, (kind, _) in tables.ENSEMBLE_COLUMNS.items()}),
         ("filters.parquet", {field.name: str(field.type) for field in motifs.FILTERS}),
         ("tf.parquet", {field.name: str(field.type) for field in motifs.TF}),
@@ -103,13 +105,15 @@ def test_tables_have_the_documented_columns_in_order(heading: str, columns: dict
     [
         ("interactions/\\<method\\>", tables.COLUMNS),
         ("\\<method\\>.tf", tables.TF_COLUMNS),
+        ("\\<method\\>.spacing", spacing.COLUMNS),
+        ("\\<method\\>.spacing_counts", spacing.COUNTS),
         ("ensemble/\\<method\\>_tf", tables.ENSEMBLE_COLUMNS),
     ],
 )
 def test_interaction_columns_have_the_documented_meanings(
     heading: str, registry: dict[str, tuple[pa.DataType, str]]
 ) -> None:
-    documented = {cells[0]: cells[2].removesuffix(" |") for cells in rows(section(heading))}
+    documented = {cells[0]: cells[2].removesuffix(" |").replace("\\|", "|") for cells in rows(section(heading))}
     assert documented == {name: meaning for name, (_, meaning) in registry.items()}
 
 

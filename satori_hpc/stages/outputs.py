@@ -60,10 +60,8 @@ def write(run: Run, method: str, *, table: pd.DataFrame, tf_table: pd.DataFrame)
     """
     settings = run.config.reduce
     store = scores.open_complete(run.scores(method))
-    floor = -np.inf
-    if settings.cutoff_rule == "value":
-        floor = statistic.cutoff_of(settings, statistic.statistic_of(run.config, method), store)
     chosen = choose(table, tf_table, filters=store.filters, most=settings.bedpe_interactions)
+    floor = floor_of(run, method, store)
     found = instances(store, run.dataset, chosen, keep=settings.bedpe_instances, floor=floor)
     nodes, edges = tf_network(table, tf_table)
     bedpe.write(paths(run, method)[0], found)
@@ -74,6 +72,14 @@ def write(run: Run, method: str, *, table: pd.DataFrame, tf_table: pd.DataFrame)
         "network_nodes": len(nodes),
         "network_edges": len(edges),
     }
+
+
+def floor_of(run: Run, method: str, store: ScoreStore) -> float:
+    """Smaller scores of a method count as not observed."""
+    settings = run.config.reduce
+    if settings.cutoff_rule != "value":
+        return -np.inf
+    return statistic.cutoff_of(settings, statistic.statistic_of(run.config, method), store)
 
 
 def choose(table: pd.DataFrame, tf_table: pd.DataFrame, *, filters: int, most: int) -> Chosen:
@@ -165,11 +171,11 @@ def strongest(store: ScoreStore, numbers: np.ndarray, *, keep: int, floor: float
     """
     found = Strongest(len(numbers), keep, floor=floor)
     chunk = np.empty((store.shard_rows("foreground"), store.chunk_pairs), dtype=ARRAYS["score"])
-    runs = list(_runs(numbers // store.chunk_pairs))
+    spans = list(runs(numbers // store.chunk_pairs))
     partitions = store.partitions("foreground") if len(numbers) else []
     for partition, (first, last) in enumerate(progress(partitions, what="instances", unit="partition")):
         with store.shard("foreground", "score", partition) as shard:
-            for begin, end in runs:
+            for begin, end in spans:
                 block = int(numbers[begin]) // store.chunk_pairs
                 shard.read(block, chunk)
                 values = chunk[: last - first, numbers[begin:end] - block * store.chunk_pairs]
@@ -184,9 +190,9 @@ def entries(store: ScoreStore, name: str, numbers: np.ndarray, rows: np.ndarray)
     partition, block = np.searchsorted(firsts, rows, side="right") - 1, numbers // store.chunk_pairs
     order = np.lexsort((block, partition))
     chunk = np.empty((store.shard_rows("foreground"), store.chunk_pairs), dtype=ARRAYS[name])
-    for begin, end in _runs(partition[order]):
+    for begin, end in runs(partition[order]):
         with store.shard("foreground", name, int(partition[order[begin]])) as shard:
-            for left, right in _runs(block[order[begin:end]]):
+            for left, right in runs(block[order[begin:end]]):
                 some = order[begin + left : begin + right]
                 shard.read(int(block[some[0]]), chunk)
                 out[some] = chunk[rows[some] - firsts[partition[some]], numbers[some] - block[some] * store.chunk_pairs]
@@ -232,7 +238,7 @@ def _located(store: ScoreStore, dataset_path: Path, row: np.ndarray, cells: np.n
     return columns
 
 
-def _runs(values: np.ndarray) -> Iterator[tuple[int, int]]:
+def runs(values: np.ndarray) -> Iterator[tuple[int, int]]:
     """[begin, end) of each run of equal values."""
     edges = np.flatnonzero(np.diff(values)) + 1
     if len(values):

@@ -20,7 +20,7 @@ from satori_hpc.core.empirical_null import Null
 from satori_hpc.errors import ArtefactError
 from satori_hpc.log import logger
 from satori_hpc.run import INTERACTION_ENDINGS, Run
-from satori_hpc.stages import cluster, outputs, reduce_block, reduce_rows
+from satori_hpc.stages import cluster, outputs, reduce_block, reduce_rows, spacing
 from satori_hpc.stages.reduce_block import Rules
 from satori_hpc.stages.statistic import BACKGROUND, NULL, WITHIN, cutoff_of, statistic_of
 from satori_hpc.stores import atomic, motifs, parts, scores, tables
@@ -53,6 +53,7 @@ def reduce(run: Run, runtime: Runtime) -> dict[str, Any]:
         tables.write_tf(run.interactions(method), tf_columns)
         table, tf_table = tables.read(run.interactions(method)), tables.read_tf(run.interactions(method))
         told = outputs.write(run, method, table=table, tf_table=tf_table)
+        told |= spacing.write(run, method, table=table, tf_table=tf_table)
         atomic.remove_folder(folder)
         summary[method] = {
             "statistic": statistic,
