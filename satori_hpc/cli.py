@@ -275,6 +275,7 @@ def _run_all(run: Run, runtime: Runtime) -> None:
 cli.add_command(cli_search.search)
 cli.add_command(cli_ensemble.ensemble)
 cli.add_command(cli_tracks.tracks)
+cli.add_command(cli_tracks.differential)
 
 
 @cli.command()

@@ -129,6 +129,7 @@ USES: dict[str, tuple[Decorator, ...]] = {
     "verify": (THREADS,),
     "inspect": (DEVICE, THREADS),
     "tracks": (DEVICE, THREADS, BATCH),
+    "differential": (),
     "all": (DEVICE, THREADS, BATCH, MICRO_BATCH, CLUSTER, SCHEDULER_FILE),
     "search": (DEVICE, THREADS, BATCH, MICRO_BATCH),
     "ensemble": (DEVICE, THREADS, BATCH, MICRO_BATCH),

@@ -1,4 +1,4 @@
-"""The command `tracks`."""
+"""The commands `tracks` and `differential`: what is made of a finished reduction."""
 
 from pathlib import Path
 from typing import Any
@@ -51,3 +51,30 @@ def tracks(
         out=out,
     )
     cli_options.show("tracks", found)
+
+
+class Names(click.ParamType):
+    """Names with commas between."""
+
+    name = "labels"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        return value if isinstance(value, tuple) else tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+@click.command()
+@RUN
+@click.option("--labels", type=Names(), default=(), help="Examples with any of these; default: each label in turn.")
+@click.option(
+    "--against", type=Names(), default=(), help="Compared with examples with any of these; default: the rest."
+)
+@cli_options.runtime_options("differential")
+def differential(run: Path, labels: tuple[str, ...], against: tuple[str, ...], **options: Any) -> None:
+    """Test which labels carry an interaction, for sets with several labels; nothing is scored again.
+
+    Of every called pair of filters, the foreground scores of examples with a label are compared with those without.
+    """
+    from satori_hpc.stages import differential as differential_stage  # here: zarr is slow to load
+
+    cli_options.runtime(**options)
+    cli_options.show("differential", differential_stage.compare(Run.open(run), labels=labels, against=against))

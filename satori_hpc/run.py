@@ -10,6 +10,7 @@ from satori_hpc.config import Config
 TABLE_ENDINGS = (".parquet", ".tsv", ".tf.parquet", ".tf.tsv")
 OUTPUT_ENDINGS = (".bedpe", ".graphml", ".nodes.tsv", ".edges.tsv")
 SPACING_ENDINGS = (".spacing.parquet", ".spacing.tsv", ".spacing_counts.parquet", ".spacing_counts.tsv")
+DIFFERENTIAL_ENDINGS = (".differential.parquet", ".differential.tsv")  # made by a command of its own
 INTERACTION_ENDINGS = TABLE_ENDINGS + OUTPUT_ENDINGS + SPACING_ENDINGS
 
 

@@ -17,7 +17,7 @@ from docs import make_options
 from satori_hpc.config import Config, Ensemble
 from satori_hpc.run import Run
 from satori_hpc.stages import ensemble, execution, pipeline
-from satori_hpc.stores import history, label_metrics, motifs, score_plan, spacing, tables, tracks, truth
+from satori_hpc.stores import differential, history, label_metrics, motifs, score_plan, spacing, tables, tracks, truth
 from satori_hpc.stores.checkpoint import CheckpointInfo
 from satori_hpc.stores.records import Record
 from satori_hpc.world import Runtime
@@ -88,6 +88,7 @@ def test_every_option_and_section_is_in_the_options_page() -> None:
     [
         ("interactions/\\<method\\>", {name: str(kind) for name, (kind, _) in tables.COLUMNS.items()}),
         ("\\<method\\>.tf", {name: str(kind) for name, (kind, _) in tables.TF_COLUMNS.items()}),
+        ("\\<method\\>.differential", {name: str(kind) for name, (kind, _) in differential.COLUMNS.items()}),
         ("\\<method\\>.spacing", {name: str(kind) for name, (kind, _) in spacing.COLUMNS.items()}),
         ("\\<method\\>.spacing_counts", {name: str(kind) for name, (kind, _) in spacing.COUNTS.items()}),
         ("ensemble/\\<method\\>_tf", {name: str(kind) for name, (kind, _) in tables.ENSEMBLE_COLUMNS.items()}),
@@ -105,6 +106,7 @@ def test_tables_have_the_documented_columns_in_order(heading: str, columns: dict
     [
         ("interactions/\\<method\\>", tables.COLUMNS),
         ("\\<method\\>.tf", tables.TF_COLUMNS),
+        ("\\<method\\>.differential", differential.COLUMNS),
         ("\\<method\\>.spacing", spacing.COLUMNS),
         ("\\<method\\>.spacing_counts", spacing.COUNTS),
         ("ensemble/\\<method\\>_tf", tables.ENSEMBLE_COLUMNS),
