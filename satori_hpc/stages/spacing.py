@@ -148,13 +148,13 @@ def gather(store: ScoreStore, chosen: Chosen, reading: Reading, *, reach: int, f
                         best[better, mine] = score[:rows, column][better]
                         distance[better, mine] = apart[:rows, column][better]
                         which[better, mine] = pair
-            _, mine = np.nonzero(which >= 0)
-            pair, away = which[which >= 0], distance[which >= 0]
-            away = sign[pair] * away + shift[pair]
+            example, mine = np.nonzero(which >= 0)
+            best_pair = which[example, mine]
+            away = sign[best_pair] * distance[example, mine] + shift[best_pair]
             near = np.abs(away) <= reach
-            pair, away, mine = pair[near], away[near], mine[near]
+            best_pair, away, mine = best_pair[near], away[near], mine[near]
             np.add.at(counts.spacing[:, side], (mine, away + reach), 1)
-            kind = spacing.arrangement(away, strands[0][pair], strands[1][pair])
+            kind = spacing.arrangement(away, strands[0][best_pair], strands[1][best_pair])
             np.add.at(counts.arrangement[:, side], (mine[kind >= 0], kind[kind >= 0]), 1)
     return counts
 
