@@ -217,7 +217,11 @@ class Reduce:
         200, "strongest called interactions whose spacing, order and strands are tested against the background", low=0
     )
     spacing_distance: int = option(150, "spacings beyond this many bp are not looked at", low=1, high=32767)
-    spacing_draws: int = option(2000, "random draws behind a p-value of a preferred spacing, at most", low=19)
+    spacing_draws: int = option(
+        10000,
+        "random draws behind a p-value of a preferred spacing, at most: with few, no q-value can be small",
+        low=19,
+    )
     legacy: bool = option(
         False, "SATORI 1: two scores suffice, and a background of at most one becomes zeros (finds what is not there)"
     )

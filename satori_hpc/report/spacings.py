@@ -55,3 +55,4 @@ def _panel(axis: Axes, found: Spacing, edges: np.ndarray, alpha: float) -> None:
     text += told(found, alpha).replace(", ", "\n")
     axis.annotate(text, (0.98, 0.95), xycoords="axes fraction", ha="right", va="top", fontsize=6.5)
     axis.margins(x=0.01)
+    axis.set_ylim(top=1.5 * max(share.max() for share in shares))  # room for the text
