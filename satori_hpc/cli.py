@@ -11,8 +11,17 @@ from typing import Any
 
 import click
 
-from satori_hpc import __version__, cli_changes, cli_doctor, cli_ensemble, cli_new, cli_options, cli_search, memory
-from satori_hpc.cli_options import RUN
+from satori_hpc import (
+    __version__,
+    cli_changes,
+    cli_doctor,
+    cli_ensemble,
+    cli_new,
+    cli_options,
+    cli_search,
+    cli_tracks,
+)
+from satori_hpc.cli_options import RUN, show
 from satori_hpc.errors import SatoriError
 from satori_hpc.run import Run
 from satori_hpc.stages import execution, launch, pipeline, process_group
@@ -94,7 +103,7 @@ def prepare(run: Path, part: str, expect_ranks: int | None, force: bool, **optio
             world.lead(lambda: _one_process(world, "prepare of anything but a genome"))
         summary = execution.execute(opened, part, runtime, force=force)
         if world.rank == 0:
-            _show(part, summary)
+            show(part, summary)
 
 
 def _add_stage_command(stage: pipeline.Stage, help_text: str) -> None:
@@ -141,7 +150,7 @@ def train(run: Path, rendezvous: str | None, join_timeout: float, force: bool, *
         world.lead(lambda: pipeline.writable(opened))
         summary = execution.execute(opened, "train", runtime, force=force)
         if world.rank == 0:
-            _show("train", summary)
+            show("train", summary)
 
 
 @cli.command()
@@ -200,7 +209,7 @@ def score(
         else:
             summary = execution.execute(opened, "score", runtime, force=force)
         if world.rank == 0:
-            _show("score", summary, as_json=as_json)
+            show("score", summary, as_json=as_json)
 
 
 def _one_process(world: World, option: str) -> None:
@@ -221,35 +230,7 @@ for _stage in pipeline.STAGES:
 
 
 def _execute(run: Run, name: str, runtime: Runtime, *, force: bool = False) -> None:
-    _show(name, execution.execute(run, name, runtime, force=force))
-
-
-def _show(name: str, summary: dict[str, Any] | None, *, as_json: bool = False) -> None:
-    if as_json:
-        click.echo(json.dumps(summary, indent=1))
-        return
-    if summary is None:
-        click.echo(f"{name}: complete and up to date (--force makes it anew)")
-        return
-    click.echo(f"{name}:")
-    for line in _lines(summary):
-        click.echo("  " + line)
-
-
-def _lines(summary: dict[str, Any], indent: str = "", *, sizes: bool = False) -> list[str]:
-    """A summary as aligned lines; inner dictionaries are indented; `sizes`: all numbers are bytes."""
-    width = max((len(key) for key, value in summary.items() if not isinstance(value, dict)), default=0)
-    lines = []
-    for key, value in summary.items():
-        label = key.replace("_", " ")
-        if isinstance(value, dict):
-            lines += [f"{indent}{label}:", *_lines(value, indent + "  ", sizes=key.startswith("memory"))]
-        else:
-            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-            if sizes or key.startswith("bytes"):
-                shown = memory.show(value)
-            lines.append(f"{indent}{label:<{width}}  {shown}")
-    return lines
+    show(name, execution.execute(run, name, runtime, force=force))
 
 
 @cli.command(name="all")
@@ -272,6 +253,8 @@ def _run_all(run: Run, runtime: Runtime) -> None:
 
 cli.add_command(cli_search.search)
 cli.add_command(cli_ensemble.ensemble)
+cli.add_command(cli_tracks.tracks)
+cli.add_command(cli_tracks.differential)
 
 
 @cli.command()
@@ -347,7 +330,7 @@ def inspect(run: Path, example: str, out: Path | None, **options: Any) -> None:
 
     runtime = cli_options.runtime(**options)
     runtime.apply()
-    _show("inspect", inspect_stage.inspect(Run.open(run), runtime, example, out=out))
+    show("inspect", inspect_stage.inspect(Run.open(run), runtime, example, out=out))
 
 
 cli.add_command(cli_doctor.doctor)

@@ -1,6 +1,7 @@
 """The options that commands share: each command shows those that do something for it."""
 
 import dataclasses
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -128,6 +129,8 @@ USES: dict[str, tuple[Decorator, ...]] = {
     "report": (DEVICE, THREADS),
     "verify": (THREADS,),
     "inspect": (DEVICE, THREADS),
+    "tracks": (DEVICE, THREADS, BATCH),
+    "differential": (),
     "all": (DEVICE, THREADS, BATCH, MICRO_BATCH, CLUSTER, SCHEDULER_FILE),
     "search": (DEVICE, THREADS, BATCH, MICRO_BATCH),
     "ensemble": (DEVICE, THREADS, BATCH, MICRO_BATCH),
@@ -152,3 +155,32 @@ def runtime(*, progress: bool | None, verbose: int, world: World | None = None, 
     world = world or World()
     log.setup(verbose=verbose, progress=progress, rank=world.rank, size=world.size)
     return Runtime(world=world, **options)
+
+
+def show(name: str, summary: dict[str, Any] | None, *, as_json: bool = False) -> None:
+    """Print what a command tells of its work, for people or as JSON."""
+    if as_json:
+        click.echo(json.dumps(summary, indent=1))
+        return
+    if summary is None:
+        click.echo(f"{name}: complete and up to date (--force makes it anew)")
+        return
+    click.echo(f"{name}:")
+    for line in _lines(summary):
+        click.echo("  " + line)
+
+
+def _lines(summary: dict[str, Any], indent: str = "", *, sizes: bool = False) -> list[str]:
+    """A summary as aligned lines; inner dictionaries are indented; `sizes`: all numbers are bytes."""
+    width = max((len(key) for key, value in summary.items() if not isinstance(value, dict)), default=0)
+    lines = []
+    for key, value in summary.items():
+        label = key.replace("_", " ")
+        if isinstance(value, dict):
+            lines += [f"{indent}{label}:", *_lines(value, indent + "  ", sizes=key.startswith("memory"))]
+        else:
+            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+            if sizes or key.startswith("bytes"):
+                shown = memory.show(value)
+            lines.append(f"{indent}{label:<{width}}  {shown}")
+    return lines

@@ -216,6 +216,15 @@ class Reduce:
     alpha: float = option(0.05, "an interaction is called at or below this q-value", low=0, high=1)
     bedpe_interactions: int = option(1000, "strongest called interactions whose instances are written as BEDPE", low=0)
     bedpe_instances: int = option(10, "strongest instances of each of them", low=1)
+    spacing_interactions: int = option(
+        200, "strongest called interactions whose spacing, order and strands are tested against the background", low=0
+    )
+    spacing_distance: int = option(150, "spacings beyond this many bp are not looked at", low=1, high=32767)
+    spacing_draws: int = option(
+        10000,
+        "random draws behind a p-value of a preferred spacing, at most: with few, no q-value can be small",
+        low=19,
+    )
     legacy: bool = option(
         False, "SATORI 1: two scores suffice, and a background of at most one becomes zeros (finds what is not there)"
     )

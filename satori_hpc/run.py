@@ -6,10 +6,12 @@ from pathlib import Path
 from satori_hpc import config as config_module
 from satori_hpc.config import Config
 
-# What reduce makes of each method: tables of filter pairs and TF pairs; instances, and the network of TFs.
+# What reduce makes of each method: tables of filter pairs and TF pairs; instances, and the network of TFs; spacings.
 TABLE_ENDINGS = (".parquet", ".tsv", ".tf.parquet", ".tf.tsv")
 OUTPUT_ENDINGS = (".bedpe", ".graphml", ".nodes.tsv", ".edges.tsv")
-INTERACTION_ENDINGS = TABLE_ENDINGS + OUTPUT_ENDINGS
+SPACING_ENDINGS = (".spacing.parquet", ".spacing.tsv", ".spacing_counts.parquet", ".spacing_counts.tsv")
+DIFFERENTIAL_ENDINGS = (".differential.parquet", ".differential.tsv")  # made by a command of its own
+INTERACTION_ENDINGS = TABLE_ENDINGS + OUTPUT_ENDINGS + SPACING_ENDINGS
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ class Run:
     @property
     def dataset(self) -> Path:
         return self.path / "dataset.zarr"
+
+    @property
+    def chrom_sizes(self) -> Path:
+        """Names and lengths of the genome's chromosomes, in its order; of sets made from a genome."""
+        return self.path / "chrom.sizes"
 
     @property
     def dataset_parts(self) -> Path:
@@ -113,6 +120,11 @@ class Run:
     def inspections(self) -> Path:
         """Pages and arrays of single sequences, named by their rows: <row>.html, <row>.npz."""
         return self.path / "inspect"
+
+    @property
+    def tracks(self) -> Path:
+        """Files for genome browsers and TF-MoDISco."""
+        return self.path / "tracks"
 
     @property
     def search(self) -> Path:

@@ -10,6 +10,7 @@ from satori_hpc.report.data import (
     Method,
     Predictions,
     ReportData,
+    Spacing,
     Training,
 )
 
@@ -82,6 +83,18 @@ def attention_map(random, cells=75, pool=4):
     )
 
 
+def spacing(random, first, second, *, place):
+    """A pair with a peak at one spacing of the foreground."""
+    at = np.arange(-148, 149, 4)
+    background = random.poisson(12, len(at))
+    foreground = random.poisson(9, len(at)) + np.where(at == place, 60, 0)
+    q = {"preferred": 0.0005, "helical": 0.03, "order": 0.4}
+    return Spacing(
+        name=f"{first} – {second}", at=at, foreground=foreground, background=background,
+        window=(place - 0.5, place + 7.5), q=q,
+    )  # fmt: skip
+
+
 STATISTICS = {"dfim": "within-sequence", "epistasis": "within-sequence"}
 
 
@@ -105,6 +118,7 @@ def method(name, tfs, filters, *, seed=2):
         background=background,
         cutoff=0.05 if statistic == "background" else None,
         distances=strongest,
+        spacings=[spacing(random, tfs[k], tfs[k + 1], place=8 + 4 * k) for k in range(min(6, len(tfs) - 1))],
         statistic=statistic,
         resolution=1 if name in STATISTICS else 4,
         estimate={"steps": 0.0123} if name == "dfim" else {},

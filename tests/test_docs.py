@@ -17,7 +17,18 @@ from docs import make_options
 from satori_hpc.config import Config, Ensemble, Evaluate
 from satori_hpc.run import Run
 from satori_hpc.stages import ensemble, execution, pipeline
-from satori_hpc.stores import history, known_table, label_metrics, motifs, score_plan, tables, truth
+from satori_hpc.stores import (
+    differential,
+    history,
+    known_table,
+    label_metrics,
+    motifs,
+    score_plan,
+    spacing,
+    tables,
+    tracks,
+    truth,
+)
 from satori_hpc.stores.checkpoint import CheckpointInfo
 from satori_hpc.stores.records import Record
 from satori_hpc.world import Runtime
@@ -93,6 +104,9 @@ def test_every_option_and_section_is_in_the_options_page() -> None:
     [
         ("interactions/\\<method\\>", {name: str(kind) for name, (kind, _) in tables.COLUMNS.items()}),
         ("\\<method\\>.tf", {name: str(kind) for name, (kind, _) in tables.TF_COLUMNS.items()}),
+        ("\\<method\\>.differential", {name: str(kind) for name, (kind, _) in differential.COLUMNS.items()}),
+        ("\\<method\\>.spacing", {name: str(kind) for name, (kind, _) in spacing.COLUMNS.items()}),
+        ("\\<method\\>.spacing_counts", {name: str(kind) for name, (kind, _) in spacing.COUNTS.items()}),
         ("ensemble/\\<method\\>_tf", {name: str(kind) for name, (kind, _) in tables.ENSEMBLE_COLUMNS.items()}),
         ("filters.parquet", {field.name: str(field.type) for field in motifs.FILTERS}),
         ("tf.parquet", {field.name: str(field.type) for field in motifs.TF}),
@@ -108,13 +122,16 @@ def test_tables_have_the_documented_columns_in_order(heading: str, columns: dict
     [
         ("interactions/\\<method\\>", tables.COLUMNS),
         ("\\<method\\>.tf", tables.TF_COLUMNS),
+        ("\\<method\\>.differential", differential.COLUMNS),
+        ("\\<method\\>.spacing", spacing.COLUMNS),
+        ("\\<method\\>.spacing_counts", spacing.COUNTS),
         ("ensemble/\\<method\\>_tf", tables.ENSEMBLE_COLUMNS),
     ],
 )
 def test_interaction_columns_have_the_documented_meanings(
     heading: str, registry: dict[str, tuple[pa.DataType, str]]
 ) -> None:
-    documented = {cells[0]: cells[2].removesuffix(" |") for cells in rows(section(heading))}
+    documented = {cells[0]: cells[2].removesuffix(" |").replace("\\|", "|") for cells in rows(section(heading))}
     assert documented == {name: meaning for name, (_, meaning) in registry.items()}
 
 
@@ -122,6 +139,7 @@ def test_text_tables_have_the_documented_columns_in_order() -> None:
     assert keys("history.tsv") == list(history.COLUMNS)
     assert keys("labels.tsv") == list(label_metrics.COLUMNS)
     assert keys("\\<method\\>.known.tsv") == list(known_table.COLUMNS)
+    assert keys("sites.bed, sites.bb") == list(tracks.SITES)
     assert keys("truth/") == ["tf_a", "tf_b", *truth.INSTANCE_COLUMNS]
 
 

@@ -50,6 +50,7 @@ OWNERS = {
     "numcodecs": {"stores"},
     "networkx": {"stores"},
     "optuna": {"stores"},
+    "pybigtools": {"stores"},
     "tomlkit": {"config_change.py"},
     "dask": {"stages/cluster.py"},
     "distributed": {"stages/cluster.py"},

@@ -5,16 +5,19 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from click.testing import CliRunner, Result
+from scipy import stats
 
-from satori_hpc import config
+from satori_hpc import config, scoring
 from satori_hpc.cli import cli
 from satori_hpc.config import Config
-from satori_hpc.core import background, sequence
+from satori_hpc.core import background, pairs, sequence
 from satori_hpc.run import Run
-from satori_hpc.stages import pipeline
-from satori_hpc.stores import dataset, motifs, records, scores, tables
+from satori_hpc.stages import pipeline, score_plans
+from satori_hpc.stores import checkpoint, dataset, differential, motifs, records, scores, tables
 from tests.tiny import change, make_run
 
 MOTIFS = ("TGACTCAGCA", "GGGGCGGGGC", "CACGTGACCT", "AGATAAGGAA")
@@ -164,3 +167,83 @@ def test_a_binary_run_has_no_such_background(tmp_path: Path) -> None:
     assert "background" not in call("status", run.path).output
     assert "this run has no background" in call("prepare", run.path, "--background", code=1).output
     assert not run.background.exists()
+
+
+def test_tracks_of_one_label_show_its_examples_and_what_speaks_for_it(finished: Path, tmp_path: Path) -> None:
+    run = Run.open(finished)
+    call("tracks", finished, "--attribute", 3, "--out", tmp_path / "all", "--threads", 1)
+    call("tracks", finished, "--attribute", 3, "--out", tmp_path / "two", "--label", "2", "--threads", 1)
+    assert "there are 0, 1, 2, 3" in call("tracks", finished, "--label", "9", code=1).output
+    store = scores.open_complete(run.scores("attention"))
+    every = json.loads((tmp_path / "all" / "tracks.json").read_text())
+    of_label = json.loads((tmp_path / "two" / "tracks.json").read_text())
+    right = store.true_positive()
+    assert right is not None
+    assert every["summary"]["examples"] == len(right)
+    assert of_label["summary"]["examples"] == right[:, 2].sum()
+    assert (every["label"], of_label["label"]) == (None, "2")
+
+    lines = (tmp_path / "two" / "attributed.bed").read_text().splitlines()[2:]
+    rows = np.array([int(line.split("\t")[6]) for line in lines])
+    model, _ = checkpoint.load_model(run.best, "cpu")
+    scorer = scoring.build(
+        "dfim",
+        model,
+        threshold=torch.from_numpy(score_plans.thresholds(run, model)),
+        settings=run.config.score,
+        seed=run.config.seed,
+        composition=score_plans.composition(run, dataset.read_labels(run.dataset)),
+    )
+    only = torch.tensor([[0, 0, 1, 0]], dtype=torch.uint8).expand(3, -1)
+    keys = torch.from_numpy(np.stack([np.zeros(3, np.int64), rows], axis=1))
+    batch = scoring.Batch(torch.from_numpy(dataset.read_tokens(run.dataset, rows)), keys, only)
+    with np.load(tmp_path / "two" / "attributions.npz") as file:
+        np.testing.assert_allclose(file["arr_0"], scorer.contributions(batch)[1].numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_labels_that_carry_an_interaction(run: Run) -> None:
+    run = change(run, reduce={"alpha": 1.0, "cutoff": "-1.0"})
+    call("reduce", run.path, "--threads", 1)
+    before = run.interactions("attention").with_name("attention.tsv").read_bytes()
+    call("differential", run.path)
+    found = differential.read(run.interactions("attention"))
+    table = tables.read(run.interactions("attention")).query("called")
+    store = scores.open_complete(run.scores("attention"))
+    data = dataset.read_labels(run.dataset)
+    held = data.labels[store.examples("foreground")] == 1
+    assert len(found) == 4 * len(table) > 40
+    assert found["tested"].any()
+    values = store.read_scores("foreground", 0, store.pairs).astype(np.float64)
+
+    def check(rows: pd.DataFrame, mine: np.ndarray, other: np.ndarray) -> None:
+        for row in rows.itertuples():
+            column = values[:, pairs.index(row.filter_a, row.filter_b, filters=store.filters)]
+            first, second = (column[side][~np.isnan(column[side])] for side in (mine, other))
+            assert (row.n_with, row.n_without) == (len(first), len(second))
+            assert row.tested == (min(len(first), len(second)) >= 2)
+            if row.tested:
+                told = stats.mannwhitneyu(first, second, alternative="two-sided", method="asymptotic")
+                assert row.p == pytest.approx(told.pvalue, rel=1e-9)
+                assert row.auc == pytest.approx(told.statistic / len(first) / len(second))
+                assert row.median_with == pytest.approx(np.median(first))
+
+    for label in range(4):
+        check(found[found["label"] == str(label)], held[:, label], ~held[:, label])
+    q = found[found["tested"]]
+    np.testing.assert_allclose(q["q"], stats.false_discovery_control(q["p"]))
+    assert q["q"].is_monotonic_increasing
+
+    call("differential", run.path, "--labels", "0,1", "--against", "2")
+    found = differential.read(run.interactions("attention"))
+    assert set(zip(found["label"], found["against"], strict=True)) == {("0,1", "2")}
+    mine, other = held[:, :2].any(axis=1), held[:, 2]
+    check(found, mine & ~other, other & ~mine)
+    call("differential", run.path, "--labels", "0,1")
+    check(differential.read(run.interactions("attention")), held[:, :2].any(axis=1), ~held[:, :2].any(axis=1))
+    assert run.interactions("attention").with_name("attention.tsv").read_bytes() == before
+    assert "there are 0, 1, 2, 3" in call("differential", run.path, "--labels", "x", code=1).output
+    assert "needs --labels" in call("differential", run.path, "--against", "2", code=1).output
+    assert "both sides" in call("differential", run.path, "--labels", "1", "--against", "1", code=1).output
+    assert pipeline.states(run)["reduce"].usable
+    call("reduce", run.path, "--threads", 1, "--force")  # what was made of another table goes
+    assert not run.interactions("attention").with_name("attention.differential.tsv").exists()

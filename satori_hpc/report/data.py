@@ -106,6 +106,26 @@ class AttentionMap:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Spacing:
+    """Spacings of an interaction.
+
+    Attributes:
+        name: in words.
+        at: int (D,), spacings, bp, rising.
+        foreground, background: int (D,), examples with each.
+        window: first spacing of the one that stands out most, and one past its last.
+        q: q-value of each test that could be done: preferred, helical, order, arrangement.
+    """
+
+    name: str
+    at: np.ndarray
+    foreground: np.ndarray
+    background: np.ndarray
+    window: tuple[float, float]
+    q: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Method:
     """What one scoring method found.
 
@@ -119,6 +139,7 @@ class Method:
         statistic: what scores are compared with: "background", "within-sequence" or "null".
         resolution: of distances, bp.
         estimate: how far scores are off, by name, where the method tells.
+        spacings: of the called interactions whose spacing stands out most against the background.
         ensemble: TF pairs of several networks together, and how many networks these are; None without an ensemble.
         known: called pairs that tables of known interactions list, with the rows that do; None without such tables.
     """
@@ -133,6 +154,7 @@ class Method:
     statistic: str = "background"
     resolution: int = 1
     estimate: dict[str, float] = field(default_factory=dict)
+    spacings: list[Spacing] = field(default_factory=list)
     ensemble: tuple[pd.DataFrame, int] | None = None
     known: pd.DataFrame | None = None
 

@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from satori_hpc import __version__
-from satori_hpc.report import attention, curves, known, logos, methods, network, pairs, tables, words
+from satori_hpc.report import attention, curves, known, logos, methods, network, pairs, spacings, tables, words
 from satori_hpc.report.data import FilterMotif, Method, ReportData
 
 TEMPLATES = resources.files("satori_hpc.report") / "templates"
@@ -49,6 +49,7 @@ class MethodPart:
     ensemble_table: Table | None
     volcano: Drawing | None
     distances: Drawing | None
+    spacings: Drawing | None
     filter_table: Table
     support: Table | None
 
@@ -136,6 +137,13 @@ def _method(data: ReportData, number: int, method: Method) -> MethodPart:
             + "; ".join(f"{pair}, {len(values)} examples" for pair, values in method.distances),
         )
         if method.distances
+        else None,
+        spacings=_drawing(
+            spacings.spacings(method.spacings, method.resolution, alpha=alpha, name=f"spacings-{number}"),
+            "Spacing of the two sites, foreground against background: "
+            + "; ".join(f"{each.name}, {spacings.told(each, alpha)}" for each in method.spacings),
+        )
+        if method.spacings
         else None,
         filter_table=Table(Markup(tables.embed(filter_rows)), f"Filter pairs, {method.name}", len(filter_rows["rows"])),
         support=_support(data, method),

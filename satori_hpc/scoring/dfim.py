@@ -144,6 +144,26 @@ class DfimScorer:
 
     @exactly
     @torch.inference_mode()
+    def contributions(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The `attributions`, float32 (B, L), and the hypothetical contributions, float32 (B, 4, L).
+
+        A hypothetical contribution is what a letter would add were it there instead: with multipliers m on the path
+        from a baseline s, m[letter] - sum over c of m[c] s[c], the mean over the baselines. At the letters of the
+        sequence these add up to the rise of what is explained over its mean at the baselines; `attributions` leave out
+        there what the baselines' own letters lose.
+        """
+        weights, letters, hypothetical = self._weights(batch), [], []
+        for row in range(len(batch)):
+            only = slice(row, row + 1)
+            end = self._net.one_hot(batch.tokens[only].to(self.device))
+            starts = self._baselines(batch.keys[only], 1)
+            found = self._letters.multipliers(starts, end.expand_as(starts), weights[only])
+            letters.append((found * (end - starts) * end).sum(dim=1).mean(dim=0))
+            hypothetical.append((found - (found * starts).sum(dim=1, keepdim=True)).mean(dim=0))
+        return torch.stack(letters).float(), torch.stack(hypothetical).float()
+
+    @exactly
+    @torch.inference_mode()
     def estimate(self, batch: Batch) -> dict[str, float]:
         """Error of a sample: its maps against those of twice the steps, by root mean squares; nothing without steps."""
         if self.settings.attribution == "gradient" and not self.settings.legacy:

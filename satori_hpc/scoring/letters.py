@@ -62,6 +62,27 @@ class LetterAttributions:
             )
         return torch.cat(found)  # type: ignore[arg-type]
 
+    def multipliers(self, start: torch.Tensor, end: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """What a unit of each letter adds on paths from `start` to `end`, (R, 4, L).
+
+        Times (end - start), over all letters and positions, they add up to the rise of what is explained.
+
+        Args:
+            start, end: (R, 4, L).
+            weights: (1, C) of the logits.
+        """
+        found = []
+        for rows in self._slices(len(end)):
+            tracks = self._net.track(start[rows]), self._net.track(end[rows])
+            count = len(tracks[1])
+            found.append(
+                sum(
+                    self._net.attributions(part, self._net.tokens(part, *tracks), weights.expand(count, -1))[0]
+                    for part in self._parts
+                )
+            )
+        return torch.cat(found)  # type: ignore[arg-type]
+
     def changes(
         self,
         start: torch.Tensor,

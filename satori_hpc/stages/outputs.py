@@ -13,11 +13,10 @@ from satori_hpc.core.strongest import Strongest, merge
 from satori_hpc.log import progress
 from satori_hpc.run import OUTPUT_ENDINGS, Run
 from satori_hpc.stages import statistic
+from satori_hpc.stages.places import STRANDS, places
 from satori_hpc.stores import bedpe, dataset, network, scores
 from satori_hpc.stores.score_plan import ARRAYS
 from satori_hpc.stores.scores import ScoreStore
-
-STRANDS = np.array([".", "+", "-"])
 
 
 @dataclass(frozen=True)
@@ -61,10 +60,8 @@ def write(run: Run, method: str, *, table: pd.DataFrame, tf_table: pd.DataFrame)
     """
     settings = run.config.reduce
     store = scores.open_complete(run.scores(method))
-    floor = -np.inf
-    if settings.cutoff_rule == "value":
-        floor = statistic.cutoff_of(settings, statistic.statistic_of(run.config, method), store)
     chosen = choose(table, tf_table, filters=store.filters, most=settings.bedpe_interactions)
+    floor = floor_of(run, method, store)
     found = instances(store, run.dataset, chosen, keep=settings.bedpe_instances, floor=floor)
     nodes, edges = tf_network(table, tf_table)
     bedpe.write(paths(run, method)[0], found)
@@ -75,6 +72,14 @@ def write(run: Run, method: str, *, table: pd.DataFrame, tf_table: pd.DataFrame)
         "network_nodes": len(nodes),
         "network_edges": len(edges),
     }
+
+
+def floor_of(run: Run, method: str, store: ScoreStore) -> float:
+    """Smaller scores of a method count as not observed."""
+    settings = run.config.reduce
+    if settings.cutoff_rule != "value":
+        return -np.inf
+    return statistic.cutoff_of(settings, statistic.statistic_of(run.config, method), store)
 
 
 def choose(table: pd.DataFrame, tf_table: pd.DataFrame, *, filters: int, most: int) -> Chosen:
@@ -166,11 +171,11 @@ def strongest(store: ScoreStore, numbers: np.ndarray, *, keep: int, floor: float
     """
     found = Strongest(len(numbers), keep, floor=floor)
     chunk = np.empty((store.shard_rows("foreground"), store.chunk_pairs), dtype=ARRAYS["score"])
-    runs = list(_runs(numbers // store.chunk_pairs))
+    spans = list(runs(numbers // store.chunk_pairs))
     partitions = store.partitions("foreground") if len(numbers) else []
     for partition, (first, last) in enumerate(progress(partitions, what="instances", unit="partition")):
         with store.shard("foreground", "score", partition) as shard:
-            for begin, end in runs:
+            for begin, end in spans:
                 block = int(numbers[begin]) // store.chunk_pairs
                 shard.read(block, chunk)
                 values = chunk[: last - first, numbers[begin:end] - block * store.chunk_pairs]
@@ -185,9 +190,9 @@ def entries(store: ScoreStore, name: str, numbers: np.ndarray, rows: np.ndarray)
     partition, block = np.searchsorted(firsts, rows, side="right") - 1, numbers // store.chunk_pairs
     order = np.lexsort((block, partition))
     chunk = np.empty((store.shard_rows("foreground"), store.chunk_pairs), dtype=ARRAYS[name])
-    for begin, end in _runs(partition[order]):
+    for begin, end in runs(partition[order]):
         with store.shard("foreground", name, int(partition[order[begin]])) as shard:
-            for left, right in _runs(block[order[begin:end]]):
+            for left, right in runs(block[order[begin:end]]):
                 some = order[begin + left : begin + right]
                 shard.read(int(block[some[0]]), chunk)
                 out[some] = chunk[rows[some] - firsts[partition[some]], numbers[some] - block[some] * store.chunk_pairs]
@@ -216,35 +221,24 @@ def tf_network(table: pd.DataFrame, tf_table: pd.DataFrame) -> tuple[pd.DataFram
 
 def _located(store: ScoreStore, dataset_path: Path, row: np.ndarray, cells: np.ndarray) -> dict[str, np.ndarray]:
     """Columns that say where instances lie; cells: (n, 2), starts of the cells of both sites, bp."""
-    examples = store.examples("foreground")[row]
-    names = np.array(list(dataset.read_names(dataset_path, examples)), dtype=object)
-    length = dataset.read_length(dataset_path)
-    at = dataset.read_coordinates(dataset_path, examples)
-    # An interval of another length does not say where in it the sequence lies; then sites are told in the sequence.
-    told = at.end - at.start == length
-    strand = np.where(told, at.strand, 0)
-    columns = {"example": names}
+    at = places(dataset_path, store.examples("foreground")[row])
+    strand = np.where(at.own, 0, at.strand)
+    columns: dict[str, np.ndarray] = {"example": at.names}
     for number, position in enumerate(cells.T, start=1):
         start, end = loci.letters(
             position,
             pool=store.attributes["pool"],
             padding=store.attributes["padding"],
             width=store.attributes["width"],
-            length=length,
+            length=dataset.read_length(dataset_path),
         )
-        start, end = loci.on_genome(
-            start,
-            end,
-            example_start=np.where(told, at.start, 0),
-            example_end=np.where(told, at.end, length),
-            strand=strand,
-        )
-        columns[f"chrom{number}"] = np.where(told, at.chrom.astype(object), names)
+        start, end = loci.on_genome(start, end, example_start=at.start, example_end=at.end, strand=strand)
+        columns[f"chrom{number}"] = at.chrom
         columns |= {f"start{number}": start, f"end{number}": end, f"strand{number}": STRANDS[strand]}
     return columns
 
 
-def _runs(values: np.ndarray) -> Iterator[tuple[int, int]]:
+def runs(values: np.ndarray) -> Iterator[tuple[int, int]]:
     """[begin, end) of each run of equal values."""
     edges = np.flatnonzero(np.diff(values)) + 1
     if len(values):

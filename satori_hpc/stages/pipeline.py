@@ -84,7 +84,7 @@ def _several_labels(run: Run) -> bool | None:
 
 
 def _prepare_outputs(run: Run) -> list[Path]:
-    listed = [run.left_out] if run.config.prepare.source == "genome" else []
+    listed = [run.left_out, run.chrom_sizes] if run.config.prepare.source == "genome" else []
     return [run.dataset, run.truth, *listed]
 
 

@@ -60,7 +60,7 @@ def prepare(run: Run, runtime: Runtime) -> dict[str, Any]:
 
 def _begin(run: Run) -> None:
     atomic.sweep_partials(run.path)
-    for path in (run.dataset, run.truth, run.left_out):
+    for path in (run.dataset, run.truth, run.left_out, run.chrom_sizes):
         atomic.remove(path)
 
 

@@ -18,7 +18,7 @@ from satori_hpc.errors import ConfigError, InputError
 from satori_hpc.log import progress
 from satori_hpc.run import Run
 from satori_hpc.stages import genome_negatives, genome_peaks
-from satori_hpc.stores import annotation, atomic, peaks, window_parts
+from satori_hpc.stores import annotation, atomic, chrom_sizes, peaks, window_parts
 from satori_hpc.stores.dataset import Coordinates, Dataset
 from satori_hpc.stores.genome import Genome, index
 from satori_hpc.stores.left_out import LeftOut
@@ -206,6 +206,7 @@ def _together(run: Run, settings: Settings, plan: Plan, parts: Parts, genome: Ge
         for name, at, until, strand in zip(chrom, start.tolist(), end.tolist(), regions.strand.tolist(), strict=True)
     ]
     plan.left_out.write(run.left_out)
+    chrom_sizes.write(run.chrom_sizes, dict(zip(genome.names, genome.lengths.tolist(), strict=True)))
     whole = Dataset(
         tokens=cast(np.ndarray, Tokens(parts, keep)),  # read as it is written
         labels=labels,

@@ -19,8 +19,8 @@ from satori_hpc.core import empirical_null, pairs, rank_test, tf_pairs
 from satori_hpc.core.empirical_null import Null
 from satori_hpc.errors import ArtefactError
 from satori_hpc.log import logger
-from satori_hpc.run import INTERACTION_ENDINGS, Run
-from satori_hpc.stages import cluster, outputs, reduce_block, reduce_rows
+from satori_hpc.run import DIFFERENTIAL_ENDINGS, INTERACTION_ENDINGS, Run
+from satori_hpc.stages import cluster, outputs, reduce_block, reduce_rows, spacing
 from satori_hpc.stages.reduce_block import Rules
 from satori_hpc.stages.statistic import BACKGROUND, NULL, WITHIN, cutoff_of, statistic_of
 from satori_hpc.stores import atomic, motifs, parts, scores, tables
@@ -38,7 +38,7 @@ def reduce(run: Run, runtime: Runtime) -> dict[str, Any]:
     settings = run.config.reduce
     summary: dict[str, Any] = {}
     for method in run.config.score.methods:
-        for ending in INTERACTION_ENDINGS:
+        for ending in INTERACTION_ENDINGS + DIFFERENTIAL_ENDINGS:
             run.interactions(method).with_name(method + ending).unlink(missing_ok=True)
         store = scores.open_complete(run.scores(method))
         statistic = statistic_of(run.config, method)
@@ -53,6 +53,7 @@ def reduce(run: Run, runtime: Runtime) -> dict[str, Any]:
         tables.write_tf(run.interactions(method), tf_columns)
         table, tf_table = tables.read(run.interactions(method)), tables.read_tf(run.interactions(method))
         told = outputs.write(run, method, table=table, tf_table=tf_table)
+        told |= spacing.write(run, method, table=table, tf_table=tf_table)
         atomic.remove_folder(folder)
         summary[method] = {
             "statistic": statistic,

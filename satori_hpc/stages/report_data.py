@@ -11,10 +11,20 @@ import torch
 from satori_hpc.config import Simulated
 from satori_hpc.core import evaluation, pairs
 from satori_hpc.models.satori import Satori
-from satori_hpc.report.data import AttentionMap, Facts, FilterMotif, Method, Predictions, ReportData, Training
+from satori_hpc.report.data import (
+    AttentionMap,
+    Facts,
+    FilterMotif,
+    Method,
+    Predictions,
+    ReportData,
+    Spacing,
+    Training,
+)
 from satori_hpc.run import Run
 from satori_hpc.stages import ensemble_tables, pipeline, statistic
 from satori_hpc.stores import checkpoint, dataset, known_table, motifs, predictions, records, scores, tables, truth
+from satori_hpc.stores import spacing as spacing_store
 from satori_hpc.stores.checkpoint import CheckpointInfo
 from satori_hpc.stores.dataset import Dataset
 from satori_hpc.stores.scores import ScoreStore
@@ -136,6 +146,7 @@ def _method(run: Run, name: str, store: ScoreStore) -> Method:
         background=_sample(store, "background"),
         cutoff=cutoff if np.isfinite(cutoff) else None,
         distances=_distances(store, table),
+        spacings=_spacings(run, name),
         statistic=compared,
         resolution=int(store.attributes["pool"]),
         estimate=store.estimate,
@@ -179,6 +190,26 @@ def _distances(store: ScoreStore, table: pd.DataFrame) -> list[tuple[str, np.nda
         number = _pair_number(store, row)
         score, distance = store.read_pair_block("foreground", number, number + 1)
         found.append((_words(row), np.abs(distance[~np.isnan(score)].astype(np.int64))))
+    return found
+
+
+def _spacings(run: Run, name: str) -> list[Spacing]:
+    """The interactions with the smallest p of a preferred spacing; of equal ones the strongest."""
+    table, counts = spacing_store.read(run.interactions(name))
+    found = []
+    for row in table[table["tested"]].sort_values("preferred_p", kind="stable").head(DISTANCES).to_dict("records"):
+        mine = counts[counts["name"] == row["name"]]
+        q = {test: float(row[f"{test}_q"]) for test in ("preferred", "helical", "order", "arrangement")}
+        found.append(
+            Spacing(
+                name=str(row["name"]).replace("|", " – "),
+                at=mine["spacing"].to_numpy(np.int64),
+                foreground=mine["n_fg"].to_numpy(np.int64),
+                background=mine["n_bg"].to_numpy(np.int64),
+                window=(row["preferred_start"] - 0.5, row["preferred_end"] - 0.5),
+                q={test: value for test, value in q.items() if not np.isnan(value)},
+            )
+        )
     return found
 
 

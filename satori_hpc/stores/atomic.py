@@ -58,6 +58,17 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Yield an empty folder in `parent` that is gone when the block ends."""
+    folder = sibling(parent / "scratch")
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` atomically."""
     with atomic_file(path) as partial:

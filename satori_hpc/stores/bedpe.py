@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from satori_hpc.errors import ArtefactError
 from satori_hpc.stores import tsv
 
 COLUMNS: dict[str, str] = {
@@ -34,3 +37,20 @@ COLUMNS: dict[str, str] = {
 def write(path: Path, columns: Mapping[str, Any]) -> None:
     """Write instances (columns: COLUMNS) atomically."""
     tsv.write(path, columns, names=COLUMNS, mark="#")
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Instances (columns: COLUMNS), names escaped as they stand in the file.
+
+    Raises:
+        ArtefactError: missing or damaged.
+    """
+    texts = dict.fromkeys(("#chrom1", "chrom2", "name", "strand1", "strand2", "tf_a", "tf_b", "example"), str)
+    try:
+        table = pd.read_csv(path, sep="\t", keep_default_na=False, dtype=texts)
+    except (OSError, ValueError) as error:
+        mend = f"make it: satori-hpc reduce {path.parent.parent} --force"
+        raise ArtefactError(f"{path}: cannot be read ({error}); {mend}") from None
+    if list(table.columns) != ["#chrom1", *list(COLUMNS)[1:]]:
+        raise ArtefactError(f"{path}: other columns than expected; satori-hpc reduce {path.parent.parent} --force")
+    return table.rename(columns={"#chrom1": "chrom1"})

@@ -91,17 +91,17 @@ ENSEMBLE_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
 
 def write(path: Path, columns: Mapping[str, Any]) -> None:
     """Write the table of filter pairs to `path`.parquet and `path`.tsv (`path` has no ending), each atomically."""
-    _write(path, columns, COLUMNS)
+    write_table(path, columns, COLUMNS)
 
 
 def write_tf(path: Path, columns: Mapping[str, Any]) -> None:
     """Write the table of TF pairs to `path`.tf.parquet and `path`.tf.tsv."""
-    _write(path.with_name(path.name + ".tf"), columns, TF_COLUMNS)
+    write_table(path.with_name(path.name + ".tf"), columns, TF_COLUMNS)
 
 
 def write_ensemble(path: Path, columns: Mapping[str, Any]) -> None:
     """Write the table of an ensemble to `path`.parquet and `path`.tsv."""
-    _write(path, columns, ENSEMBLE_COLUMNS)
+    write_table(path, columns, ENSEMBLE_COLUMNS)
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -110,7 +110,7 @@ def read(path: Path) -> pd.DataFrame:
     Raises:
         ArtefactError: missing, damaged or of another format version.
     """
-    return _read(path, COLUMNS)
+    return read_table(path, COLUMNS)
 
 
 def read_tf(path: Path) -> pd.DataFrame:
@@ -119,7 +119,7 @@ def read_tf(path: Path) -> pd.DataFrame:
     Raises:
         ArtefactError: missing, damaged or of another format version.
     """
-    return _read(path.with_name(path.name + ".tf"), TF_COLUMNS)
+    return read_table(path.with_name(path.name + ".tf"), TF_COLUMNS)
 
 
 def read_ensemble(path: Path) -> pd.DataFrame:
@@ -128,10 +128,11 @@ def read_ensemble(path: Path) -> pd.DataFrame:
     Raises:
         ArtefactError: missing, damaged or of another format version.
     """
-    return _read(path, ENSEMBLE_COLUMNS, command="ensemble")
+    return read_table(path, ENSEMBLE_COLUMNS, command="ensemble")
 
 
-def _write(path: Path, columns: Mapping[str, Any], registry: dict[str, tuple[pa.DataType, str]]) -> None:
+def write_table(path: Path, columns: Mapping[str, Any], registry: dict[str, tuple[pa.DataType, str]]) -> None:
+    """Write a table of these columns to `path`.parquet and `path`.tsv, each atomically."""
     fields = [
         pa.field(name, kind, metadata={"meaning": meaning}, nullable=True) for name, (kind, meaning) in registry.items()
     ]
@@ -147,7 +148,12 @@ def _write(path: Path, columns: Mapping[str, Any], registry: dict[str, tuple[pa.
         text.to_csv(partial, sep="\t", index=False, lineterminator="\n")
 
 
-def _read(path: Path, registry: dict[str, tuple[pa.DataType, str]], *, command: str = "reduce") -> pd.DataFrame:
+def read_table(path: Path, registry: dict[str, tuple[pa.DataType, str]], *, command: str = "reduce") -> pd.DataFrame:
+    """The table of these columns at `path`.parquet.
+
+    Raises:
+        ArtefactError: missing, damaged or of another format version; says to run `command`.
+    """
     file = _ending(path, ".parquet")
     mend = f"make it: satori-hpc {command} {path.parent.parent}"
     again = mend if command == "ensemble" else f"{mend} --force"  # an ensemble's tables are made each time

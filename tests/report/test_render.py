@@ -332,3 +332,12 @@ def test_the_page_says_what_tells_the_classes_apart(data):
     design = report_data.design_of(Simulated(design="published"))
     said = words.lead(dataclasses.replace(data, facts=dataclasses.replace(data.facts, design=design)))
     assert "negatives" not in said[0]
+
+
+def test_spacings_are_drawn_with_what_the_tests_say():
+    data = helpers_report.report_data()
+    page = render.render(data)
+    assert page.count("Spacing against the background") == 1
+    assert "ARNT – GATA3, spacing q = 0.0005, turn of the helix q = 0.03" in page
+    nothing = dataclasses.replace(data, methods=[dataclasses.replace(data.methods[0], spacings=[])])
+    assert "Spacing against the background" not in render.render(nothing)

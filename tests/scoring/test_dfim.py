@@ -372,3 +372,32 @@ print(peak() - before, scorer.bytes_per_sequence)
     grown, said = (int(word) for word in done.stdout.split())
     assert grown <= said
     assert grown >= said / 8  # nor does it frighten
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_contributions_are_those_of_plain_loops_and_complete(name):
+    model = network(**MODELS[name])
+    soft, batch = SoftSatori(model), batch_of(model)
+    batch = Batch(batch.tokens % 4, batch.keys, batch.targets)  # an unknown letter has no contribution of its own
+    plain = scorer(model, dtype=torch.float64, rule="midpoint", steps=3, baselines=2)
+    complete = scorer(model, dtype=torch.float64, steps=3, baselines=2)
+    letters, hypothetical = plain.contributions(batch)
+    torch.testing.assert_close(letters, plain.attributions(batch), rtol=1e-5, atol=1e-7)
+    whole = complete.contributions(batch)[1].double()
+    rule = rule_of(plain.settings)
+    for row in range(2):
+        only, weights = slice(row, row + 1), weights_of(model, batch, row)
+        x = one_hot(batch.tokens[only])
+        drawn = draws.baselines(batch.keys[only], seed=3, number=2, length=model.length, composition=COMPOSITION)
+        slow, rise = torch.zeros(4, model.length, dtype=torch.float64), 0.0
+        for base in one_hot(drawn[0]):
+            m = integrated(soft, base[None], x, weights, nodes=rule.nodes, shares=rule.weights)[0]
+            for letter in range(4):
+                instead = torch.zeros(4, 1, dtype=torch.float64)
+                instead[letter] = 1
+                slow[letter] += (m * (instead - base)).sum(dim=0) / 2
+            with torch.no_grad():
+                rise += float(((soft(x) - soft(base[None])) * weights).sum()) / 2
+        scale = float(slow.abs().max())
+        torch.testing.assert_close(hypothetical[row].double(), slow, rtol=1e-4, atol=1e-5 * scale)
+        assert float((whole[row] * x[0]).sum()) == pytest.approx(rise, rel=1e-4, abs=1e-5)

@@ -1,0 +1,80 @@
+"""The commands `tracks` and `differential`: what is made of a finished reduction."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from satori_hpc import cli_options
+from satori_hpc.cli_options import RUN
+from satori_hpc.run import Run
+
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+
+@click.command()
+@RUN
+@click.option("--label", default="", help="Of a set with several labels: its examples, and what speaks for it, alone.")
+@click.option(
+    "--attribute",
+    type=click.IntRange(min=0),
+    default=1000,
+    show_default=True,
+    help="Examples whose letters are attributed, those that the network is surest of.",
+)
+@click.option("--chrom-sizes", type=FILE, help="Names and lengths of the chromosomes; default: how far examples reach.")
+@click.option("--genome", default="", help="Name of the assembly, such as hg19: for IGV, and a UCSC track hub.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to write; default: RUN/tracks.")
+@cli_options.runtime_options("tracks")
+def tracks(
+    run: Path,
+    label: str,
+    attribute: int,
+    chrom_sizes: Path | None,
+    genome: str,
+    out: Path | None,
+    **options: Any,
+) -> None:
+    """Write sites, interactions and attributions as genome tracks, and arrays for TF-MoDISco.
+
+    Shows the foreground examples, those that were scored. RUN/tracks/igv.xml has IGV load all tracks.
+    """
+    from satori_hpc.stages import tracks as tracks_stage  # here: torch and zarr are slow to load
+
+    found = tracks_stage.make(
+        Run.open(run),
+        cli_options.runtime(**options),
+        label=label,
+        attribute=attribute,
+        sizes_file=chrom_sizes,
+        genome=genome,
+        out=out,
+    )
+    cli_options.show("tracks", found)
+
+
+class Names(click.ParamType):
+    """Names with commas between."""
+
+    name = "labels"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        return value if isinstance(value, tuple) else tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+@click.command()
+@RUN
+@click.option("--labels", type=Names(), default=(), help="Examples with any of these; default: each label in turn.")
+@click.option(
+    "--against", type=Names(), default=(), help="Compared with examples with any of these; default: the rest."
+)
+@cli_options.runtime_options("differential")
+def differential(run: Path, labels: tuple[str, ...], against: tuple[str, ...], **options: Any) -> None:
+    """Test which labels carry an interaction, for sets with several labels; nothing is scored again.
+
+    Of every called pair of filters, the foreground scores of examples with a label are compared with those without.
+    """
+    from satori_hpc.stages import differential as differential_stage  # here: zarr is slow to load
+
+    cli_options.runtime(**options)
+    cli_options.show("differential", differential_stage.compare(Run.open(run), labels=labels, against=against))

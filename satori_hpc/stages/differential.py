@@ -1,0 +1,135 @@
+"""differential: which labels carry an interaction, from the scores that are there."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from satori_hpc.core import differential, pairs, rank_test
+from satori_hpc.core.differential import Difference
+from satori_hpc.errors import InputError
+from satori_hpc.log import progress
+from satori_hpc.run import Run
+from satori_hpc.stages import outputs, pipeline
+from satori_hpc.stages.pipeline import Stage
+from satori_hpc.stores import dataset, lock, scores, tables
+from satori_hpc.stores import differential as differential_store
+from satori_hpc.stores.dataset import Labels
+from satori_hpc.stores.score_plan import ARRAYS
+from satori_hpc.stores.scores import ScoreStore
+
+NEEDS = Stage("differential", ("prepare", "score", "reduce"), (), lambda run: [], "interactions by label")
+HELD = 2**26  # scores held at a time
+
+
+def compare(run: Run, *, labels: tuple[str, ...] = (), against: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Write interactions/<method>.differential of every method.
+
+    Args:
+        run: of several labels, reduced.
+        labels: an example with any of them belongs to the group; none: each label is a group of its own.
+        against: what the group is compared with: examples with any of these and none of `labels`, an example with
+            both being left out; none: all examples without.
+
+    Raises:
+        ArtefactError: a stage is missing or stale; says what to run.
+        InputError: the set has one label, or not these; or nothing is left on a side.
+    """
+    with lock.hold(run.path, what=f"satori-hpc differential {run.path}"):
+        pipeline.require(run, NEEDS)
+        data = dataset.read_labels(run.dataset)
+        summary = {}
+        for method in run.config.score.methods:
+            store = scores.open_complete(run.scores(method))
+            rows, members, names = _groups(data, store.examples("foreground"), labels, against)
+            columns = _test(run, method, store, rows=rows, members=members, names=names)
+            columns["against"] = np.full(len(columns["q"]), ",".join(against), dtype=object)
+            differential_store.write(run.interactions(method), columns)
+            summary[method] = {
+                "groups": len(names),
+                "tests": int(columns["tested"].sum()),
+                "differ": int(columns["differs"].sum()),
+            }
+    return summary
+
+
+def _groups(
+    data: Labels, examples: np.ndarray, labels: tuple[str, ...], against: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Rows of the foreground to compare, bool (rows, groups) which are in each group, and the names of the groups."""
+    if data.task != "multilabel":
+        raise InputError("this set has one label, so labels cannot be compared; reduce compares it with the background")
+    unknown = [name for name in (*labels, *against) if name not in data.targets]
+    if unknown:
+        raise InputError(f"no label is named {', '.join(unknown)}; there are {', '.join(data.targets)}")
+    if against and not labels:
+        raise InputError("--against needs --labels: which labels are compared with these?")
+    if set(labels) & set(against):
+        raise InputError(f"{', '.join(sorted(set(labels) & set(against)))} cannot be on both sides")
+    held = data.labels[examples] == 1
+    if not labels:
+        return np.arange(len(examples)), held, list(data.targets)
+    mine, other = (
+        held[:, [data.targets.index(name) for name in names]].any(axis=1) if names else np.ones(len(held), dtype=bool)
+        for names in (labels, against)
+    )
+    chosen = np.flatnonzero(mine ^ other if against else other)
+    sides = mine[chosen]
+    if sides.all() or not sides.any():
+        raise InputError(f"of {len(held)} scored examples {sides.sum()} are on the side of {','.join(labels)} and "
+                         f"{np.sum(~sides)} on the other: nothing to compare")  # fmt: skip
+    return chosen, sides[:, None], [",".join(labels)]
+
+
+def _test(
+    run: Run, method: str, store: ScoreStore, *, rows: np.ndarray, members: np.ndarray, names: list[str]
+) -> dict[str, np.ndarray]:
+    """The columns of the table, save `against`, for every called filter pair; sorted."""
+    settings = run.config.reduce
+    table = tables.read(run.interactions(method))
+    table = table[table["called"].astype(bool)].reset_index(drop=True)
+    numbers = pairs.index(
+        table["filter_a"].to_numpy(np.int64), table["filter_b"].to_numpy(np.int64), filters=store.filters
+    )
+    floor = outputs.floor_of(run, method, store)
+    parts: dict[str, list[np.ndarray]] = {field.name: [] for field in dataclasses.fields(Difference)}
+    order = np.argsort(numbers, kind="stable")
+    most = max(1, HELD // max(len(store.examples("foreground")), 1))
+    for first in progress(range(0, len(order), most), what=f"labels, {method}", unit="block"):
+        for values in read_columns(store, numbers[order[first : first + most]])[rows].T:
+            values = np.where(values < np.float32(floor), np.float32(np.nan), values)
+            for name, found in vars(differential.compare(values, members)).items():
+                parts[name].append(found)
+    shape = (len(order), len(names))
+    found = {name: np.array(each).reshape(shape).ravel() for name, each in parts.items()}
+    columns: dict[str, np.ndarray] = {
+        "label": np.tile(np.array(names, dtype=object), len(order)),
+        **{
+            name: np.repeat(table[name].to_numpy(object if name[:2] == "tf" else None)[order], len(names))
+            for name in ("filter_a", "filter_b", "tf_a", "tf_b")
+        },
+        **found,
+    }
+    least = max(1, settings.min_examples)
+    tested = (columns["n_with"] >= least) & (columns["n_without"] >= least)
+    for name in ("auc", "p", "neg_log10_p"):
+        columns[name] = np.where(tested, columns[name], np.nan)
+    columns["tested"], columns["q"] = tested, np.full(len(tested), np.nan)
+    columns["q"][tested] = rank_test.q_values(columns["p"][tested])
+    columns["differs"] = tested & (columns["q"] <= settings.alpha)
+    rank = np.lexsort((np.arange(len(tested)), -columns["neg_log10_p"], columns["q"]))  # NaN sorts last
+    return {name: values[rank] for name, values in columns.items()}
+
+
+def read_columns(store: ScoreStore, numbers: np.ndarray) -> np.ndarray:
+    """Foreground scores float32 (examples, n) of some pairs, whose numbers rise; an inner chunk is read once."""
+    partitions = store.partitions("foreground")
+    out = np.empty((partitions[-1][1], len(numbers)), dtype=ARRAYS["score"])
+    chunk = np.empty((store.shard_rows("foreground"), store.chunk_pairs), dtype=ARRAYS["score"])
+    for partition, (begin, end) in enumerate(partitions):
+        with store.shard("foreground", "score", partition) as shard:
+            for left, right in outputs.runs(numbers // store.chunk_pairs):
+                block = int(numbers[left]) // store.chunk_pairs
+                shard.read(block, chunk)
+                out[begin:end, left:right] = chunk[: end - begin, numbers[left:right] - block * store.chunk_pairs]
+    return out

@@ -1,0 +1,43 @@
+"""Chromosome sizes: the table of name and length that genome tools share (chrom.sizes; the index of a FASTA file)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from satori_hpc.errors import Problems
+from satori_hpc.stores import atomic
+
+
+def read(path: Path, *, needed: Mapping[str, int]) -> dict[str, int]:
+    """Sizes of the chromosomes, bp, by name.
+
+    Args:
+        path: of a table without header whose first two columns are name and length, split by tabs.
+        needed: largest end on each chromosome that must be in it.
+
+    Raises:
+        InputError: lines that are no such rows, chromosomes named twice or missing, or ends behind the end.
+    """
+    problems = Problems(f"{path}: not usable as chromosome sizes")
+    sizes: dict[str, int] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        cells = line.split("\t")
+        if not line.strip():
+            continue
+        if len(cells) < 2 or not cells[1].strip().isdecimal():
+            problems.add(f"line {number}: expected name, tab, length in bp; found {line[:80]!r}")
+        elif cells[0] in sizes:
+            problems.add(f"line {number}: {cells[0]!r} comes twice")
+        else:
+            sizes[cells[0]] = int(cells[1])
+    for chrom, end in needed.items():
+        if chrom not in sizes:
+            problems.add(f"no chromosome {chrom!r}, on which examples lie; is it the genome they come from?")
+        elif end > sizes[chrom]:
+            problems.add(f"{chrom!r} has {sizes[chrom]} bp, but an example ends at {end}; is it another assembly?")
+    problems.raise_any()
+    return sizes
+
+
+def write(path: Path, sizes: Mapping[str, int]) -> None:
+    """Write names and lengths, in their order."""
+    atomic.write_text(path, "".join(f"{chrom}\t{size}\n" for chrom, size in sizes.items()))
