@@ -22,6 +22,7 @@ from satori_hpc.stores import (
     history,
     known_table,
     label_metrics,
+    left_out,
     motifs,
     score_plan,
     spacing,
@@ -138,6 +139,7 @@ def test_interaction_columns_have_the_documented_meanings(
 def test_text_tables_have_the_documented_columns_in_order() -> None:
     assert keys("history.tsv") == list(history.COLUMNS)
     assert keys("labels.tsv") == list(label_metrics.COLUMNS)
+    assert keys("left_out.tsv.gz") == list(left_out.COLUMNS)
     assert keys("\\<method\\>.known.tsv") == list(known_table.COLUMNS)
     assert keys("sites.bed, sites.bb") == list(tracks.SITES)
     assert keys("truth/") == ["tf_a", "tf_b", *truth.INSTANCE_COLUMNS]
