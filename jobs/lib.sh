@@ -25,6 +25,7 @@ in_image() {
     [ -f "$SATORI_IMAGE" ] || die "SATORI_IMAGE=$SATORI_IMAGE: no such file; make it with containers/build"
     tool=$(command -v apptainer || command -v singularity) ||
         die "there is no apptainer here to run SATORI_IMAGE with; if it is in a module, name that in MODULES of site.env"
+    unset PYTHONPATH PYTHONHOME  # of this machine's Python; the image has its own
     INSIDE=("$tool" exec)
     if [ -e /dev/nvidiactl ]; then INSIDE+=(--nv); fi
     for folder in "$RUN" ${BIND[@]+"${BIND[@]}"}; do

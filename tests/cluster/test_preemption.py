@@ -1,4 +1,4 @@
-"""Jobs that are put back into the queue, told to stop, or run out of time: the results are those of an undisturbed run."""
+"""Jobs that are put back into the queue, told to stop, or run out of time end like an undisturbed one."""
 
 import shutil
 import sys
@@ -104,8 +104,10 @@ def test_scoring_that_is_disturbed_writes_the_same_bytes(jobs, trained):
 
 
 def test_a_job_that_is_cancelled_does_not_come_back(jobs, prepared):
+    """Its processes find each other by a port that follows from the job's number."""
     run = prepared.with_name("cancelled")
     shutil.copytree(prepared, run)
+    jobs.set_up(SATORI_VENV=sys.prefix, TRAIN_RENDEZVOUS="tcp")
     number = jobs.submit("train", run)
     jobs.until(lambda: checkpoints(run), "a checkpoint")
     jobs.call("scancel", number)
