@@ -108,7 +108,7 @@ again() {
     local state
     state=$(squeue --noheader --jobs="$JOB" --format=%T || true)
     case $state in
-    COMPLETING | CANCELLED) echo "--- job $JOB was cancelled or ran out of time" >&2 ;;
+    COMPLETING | CANCELLED | PENDING) echo "--- job $JOB was ended from outside" >&2 ;;  # scancel, requeue, time limit
     *)
         if [ "$RESTARTS" -ge "$MAX_RESTARTS" ]; then
             echo "--- job $JOB was started $((RESTARTS + 1)) times, as often as MAX_RESTARTS allows: see whether" \
