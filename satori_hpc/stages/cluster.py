@@ -7,6 +7,7 @@ asked for is therefore little: to hand tasks out, and to tell when one cannot be
 import contextlib
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,10 +186,11 @@ def _on_scheduler(runtime: Runtime, file: Path, *, least_bytes: int) -> Iterator
                 f"--scheduler-file {file}: a thread of a worker has {memory.show(limit)} of memory, reducing needs "
                 f"{memory.show(least_bytes + WORKER_BYTES + SLACK_BYTES)}; start workers with fewer threads"
             )
-        yield Pool(task_bytes, False, _runner(client))
+        yield Pool(task_bytes, False, _runner(client, tell=True))
 
 
-def _runner(client: Any) -> Callable[[Callable[..., Any], Tasks, str], None]:
+def _runner(client: Any, *, tell: bool = False) -> Callable[[Callable[..., Any], Tasks, str], None]:
+    """What runs tasks on the client's cluster; `tell` who did how many."""
     from distributed import KilledWorker, as_completed
 
     def run(function: Callable[..., Any], tasks: Tasks, what: str) -> None:
@@ -212,7 +214,16 @@ def _runner(client: Any) -> Callable[[Callable[..., Any], Tasks, str], None]:
                         f"{futures[future]}: {'lost with its scheduler' if error is None else error!r}; what is "
                         "finished is kept: run the same command again"
                     )
+            if tell:
+                logger.info("%s: %s", what, _shares_done(client, list(futures)))
         finally:
             client.cancel(list(futures))
 
     return run
+
+
+def _shares_done(client: Any, futures: list[Any]) -> str:
+    """How many tasks each worker did, in words: one that did none is one that the others cannot reach."""
+    done = Counter(address for holders in client.who_has(futures).values() for address in holders)
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    return ", ".join(f"worker {worker['name']} did {done[address]}" for address, worker in workers.items())

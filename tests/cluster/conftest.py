@@ -3,9 +3,13 @@
 import os
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.cluster.jobs import Jobs
 
 HERE = Path(__file__).parent
 LOCAL_SLURM = HERE / "local-slurm"
@@ -31,6 +35,15 @@ def slurm() -> dict[str, str]:
 def _local_conf() -> str:
     line = subprocess.run([LOCAL_SLURM, "env"], capture_output=True, text=True, check=True).stdout
     return line.strip().partition("SLURM_CONF=")[2]
+
+
+@pytest.fixture(scope="module")
+def jobs(slurm: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
+    """The scripts of jobs/ with this virtual environment; jobs that a failed test has left are cancelled."""
+    found = Jobs(slurm, tmp_path_factory.mktemp("site") / "site.env")
+    found.set_up(SATORI_VENV=sys.prefix)
+    yield found
+    found.end()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -148,9 +149,13 @@ def test_processes_give_the_same_bytes_and_leave_nothing(
     assert list(scratch.iterdir()) == []
 
 
-def test_a_running_cluster_gives_the_same_bytes(run: Run, expected: dict[str, bytes], scheduler_file: Path) -> None:
-    reduce_stage.reduce(run, Runtime(scheduler_file=scheduler_file))
+def test_a_running_cluster_gives_the_same_bytes(
+    run: Run, expected: dict[str, bytes], scheduler_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="satori_hpc"):
+        reduce_stage.reduce(run, Runtime(scheduler_file=scheduler_file))
     assert written(run) == expected
+    assert re.search(r"testing, attention: worker \S+ did [1-9]", caplog.text)
     with pytest.raises(SatoriError, match="fewer threads"):
         reduce_stage.reduce(run, Runtime(scheduler_file=scheduler_file, memory=64 * MIB))
 
