@@ -100,8 +100,12 @@ finish() { # waits for what was started, and ends the job: with its status, or i
     trap '' USR1 TERM
     if [ "$status" = 0 ]; then exit 0; fi
     # 75: training was told to stop; 143: ended by TERM. Anything else nobody asked for is an error.
-    if [ -z "$TOLD" ] && [ "$status" != 75 ] && [ "$status" != 143 ]; then exit "$status"; fi
-    again
+    if [ -n "$TOLD" ] || [ "$status" = 75 ] || [ "$status" = 143 ] || tasks_told; then again; fi
+    exit "$status"
+}
+
+tasks_told() { # whether this start's log says so: srun tells of ranks killed after the one that TERM has ended
+    awk '/^--- /{told=0} /stopped by SIGTERM/{told=1} END{exit !told}' "$RUN/logs/${STAGE}_$JOB.log" 2>/dev/null
 }
 
 again() {

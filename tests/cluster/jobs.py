@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from satori_hpc.stores import checkpoint
+
 ROOT = Path(__file__).parents[2]
 ENDED = ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "BOOT_FAIL")
 PATIENCE = 900.0  # seconds that anything may take, on a machine with much else to do
@@ -135,5 +137,5 @@ def assert_same_tables(run: Path, other: Path) -> None:
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
     """Of the best network."""
-    found: dict[str, torch.Tensor] = torch.load(run / "checkpoints" / "best.pt", weights_only=True)["tensors"]
-    return found
+    model, _ = checkpoint.load_model(run / "checkpoints" / "best.pt", torch.device("cpu"))
+    return model.state_dict()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.cluster.jobs import Jobs, alone, scores_of, weights
+from tests.cluster.jobs import ENDED, Jobs, alone, scores_of, weights
 from tests.tiny import change, make_run, tiny_config
 
 # What comes in the middle of a job, as an administrator, a preemption and a time limit do it.
@@ -45,6 +45,13 @@ def assert_same_weights(run: Path, other: Path) -> None:
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
+def restarted(jobs: Jobs, number: str, log: Path) -> int:
+    """How often; the job must not have ended."""
+    found = jobs.facts(number)[0]
+    assert found["JobState"] not in ENDED, f"{found}\n{log.read_text()}"
+    return int(found["Restarts"])
+
+
 def disturb(jobs: Jobs, log: Path, number: str, done: Callable[[], object]) -> None:
     """Do all of it to a job, each time when something was `done` since it was started; the job ends well."""
     for restarts, disturbance in enumerate(DISTURBANCES):
@@ -53,7 +60,7 @@ def disturb(jobs: Jobs, log: Path, number: str, done: Callable[[], object]) -> N
         before = done()
         jobs.until(lambda before=before: done() != before, f"work of job {number}")
         jobs.call(*disturbance, number)
-        jobs.until(lambda n=restarts: int(jobs.facts(number)[0]["Restarts"]) > n, f"{disturbance} of job {number}")
+        jobs.until(lambda n=restarts: restarted(jobs, number, log) > n, f"{disturbance} of job {number}")
     assert int(jobs.wait(number)[0]["Restarts"]) == len(DISTURBANCES)
 
 
