@@ -11,8 +11,7 @@ from typing import Any
 
 import click
 
-from satori_hpc import __version__, cli_ensemble, cli_options, cli_search, memory
-from satori_hpc import options as run_options
+from satori_hpc import __version__, cli_ensemble, cli_new, cli_options, cli_search, memory
 from satori_hpc.cli_options import RUN
 from satori_hpc.errors import SatoriError
 from satori_hpc.run import Run
@@ -69,56 +68,7 @@ def cli(context: click.Context) -> None:
         launch.refuse_many(str(context.invoked_subcommand))
 
 
-@cli.command()
-@RUN
-@click.option("--template", type=click.Choice(["simulated", "fasta"]), help="Default: simulated.")
-@click.option(
-    "--preset",
-    help="simulated: "
-    + ", ".join(new_stage.PRESETS)
-    + " (default data-40); fasta: "
-    + ", ".join(new_stage.FASTA_PRESETS)
-    + " (default published; small suits some thousand sequences).",
-)
-@click.option("--fasta", default="sequences.fa", show_default=True, help="FASTA file (template fasta).")
-@click.option("--table", default="labels.txt", show_default=True, help="Label table (template fasta).")
-@click.option(
-    "--like",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A run.toml, or the best.toml of a search, whose settings to take; with --template, all but its [prepare].",
-)
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Default: 1, or that of --like.")
-@click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Set any key; may be repeated.")
-def new(
-    run: Path,
-    template: str | None,
-    preset: str | None,
-    fasta: str,
-    table: str,
-    like: Path | None,
-    seed: int | None,
-    assignments: tuple[str, ...],
-) -> None:
-    """Make a run directory with a commented run.toml.
-
-    File names given here are taken from the current folder; written into run.toml by hand, relative ones start at
-    the run directory.
-    """
-    presets = new_stage.FASTA_PRESETS if template == "fasta" else new_stage.PRESETS
-    if preset is not None and preset not in presets:
-        named = template or "simulated"
-        raise click.BadParameter(f"{preset!r}; template {named} has {', '.join(presets)}", param_hint="--preset")
-    if template == "fasta":
-        files = (str(Path(fasta).resolve()), str(Path(table).resolve()))
-        config = new_stage.fasta(*files, preset=preset or "published", seed=1 if seed is None else seed)
-    else:
-        config = new_stage.simulated(preset or "data-40", seed=1 if seed is None else seed)
-    if like is not None:
-        config = new_stage.like(like, data=config if template or preset else None, seed=seed)
-    for assignment in assignments:
-        config = run_options.override(config, assignment)
-    made = new_stage.new(run, config=config)
-    click.echo(f"wrote {made.config_file}\nedit it, then run: satori-hpc all {run}")
+cli.add_command(cli_new.new)
 
 
 def _add_stage_command(stage: pipeline.Stage, help_text: str) -> None:
@@ -237,7 +187,7 @@ def _one_process(world: World, option: str) -> None:
 
 
 HELP = {
-    "prepare": "Make dataset.zarr: simulate sequences, or read a FASTA file and its labels; split them.",
+    "prepare": "Make dataset.zarr: simulate sequences, or read files of sequences and labels; split them.",
     "motifs": "Turn first-layer filters into motifs and name them after known ones.",
     "background": "Make background.zarr instead, after motifs: shuffled twins of the examples to score, with the "
     "filters' motifs implanted; for sets with several labels.",

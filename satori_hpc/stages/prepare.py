@@ -1,32 +1,23 @@
-"""prepare: simulated sequences, or those of a FASTA file with its labels, become dataset.zarr."""
+"""prepare: simulated sequences, or those of files with their labels, become dataset.zarr."""
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from satori_hpc import provenance
 from satori_hpc.config import Simulated
 from satori_hpc.core import collection, implant, instances, pool, splits
 from satori_hpc.core.motif import Motif
 from satori_hpc.errors import ConfigError, InputError, Problems
 from satori_hpc.log import logger
 from satori_hpc.run import Run
+from satori_hpc.stages.prepare_arrays import arrays
+from satori_hpc.stages.prepare_folds import folds
+from satori_hpc.stages.source import Source, check_length, digests
 from satori_hpc.stores import atomic, dataset, labelled_fasta, motif_database, truth
 from satori_hpc.stores.dataset import Coordinates, Dataset
 from satori_hpc.world import Runtime
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Examples that are not split yet; `write_truth` writes what was implanted, when anything was."""
-
-    whole: Dataset
-    summary: dict[str, Any]
-    write_truth: Callable[[], None] | None = None
 
 
 def prepare(run: Run, runtime: Runtime) -> dict[str, Any]:
@@ -42,8 +33,8 @@ def prepare(run: Run, runtime: Runtime) -> dict[str, Any]:
     atomic.sweep_partials(run.path)
     atomic.remove(run.dataset)
     atomic.remove(run.truth)
-    source = _simulated(run) if run.config.prepare.source == "simulated" else _from_files(run)
-    split, about_split = _split(run, source.whole)
+    source = SOURCES[run.config.prepare.source](run)
+    split, about_split = _split(run, source)
     whole = dataclasses.replace(source.whole, split=split)
     if source.write_truth is not None:
         source.write_truth()
@@ -51,7 +42,7 @@ def prepare(run: Run, runtime: Runtime) -> dict[str, Any]:
     return {**_counts(whole), **about_split, **source.summary}
 
 
-def _simulated(run: Run) -> _Source:
+def _simulated(run: Run) -> Source:
     config, seed = run.config.prepare.simulated, run.config.seed
     assert config is not None
     known = motif_database.jaspar(
@@ -93,22 +84,19 @@ def _simulated(run: Run) -> _Source:
         instances=made.instances,
         background=config.base_frequencies,
     )
-    return _Source(whole, summary, write_truth)
+    return Source(whole, summary, write_truth=write_truth)
 
 
-def _from_files(run: Run) -> _Source:
+def _from_files(run: Run) -> Source:
     config = run.config.prepare.fasta
     assert config is not None
     paths = run.resolve(config.fasta), run.resolve(config.table)
     whole, summary = labelled_fasta.read(*paths, task=config.task, labels=config.labels)
-    needed = max(run.config.model.width, run.config.model.pool)
-    if whole.length < needed:
-        raise InputError(
-            f"{paths[0]}: the sequences are {whole.length} bp long; expected at least {needed} bp, the larger of "
-            f"[model] width = {run.config.model.width} and pool = {run.config.model.pool} in {run.config_file}; "
-            "use longer sequences or lower these"
-        )
-    return _Source(whole, {**summary, "sources": {str(path): provenance.file_digest(path) for path in paths}})
+    check_length(run, whole.length, path=paths[0])
+    return Source(whole, {**summary, "sources": digests(paths)})
+
+
+SOURCES = {"simulated": _simulated, "fasta": _from_files, "folds": folds, "arrays": arrays}
 
 
 def _pwms(motifs: list[Motif], config: Simulated) -> list[instances.Pwm]:
@@ -131,10 +119,12 @@ def _pwms(motifs: list[Motif], config: Simulated) -> list[instances.Pwm]:
     return made
 
 
-def _split(run: Run, whole: Dataset) -> tuple[np.ndarray, dict[str, Any]]:
-    config = run.config.prepare
+def _split(run: Run, source: Source) -> tuple[np.ndarray, dict[str, Any]]:
+    config, whole = run.config.prepare, source.whole
     groups = splits.group_equal(whole.tokens)
-    if config.split == "random":
+    if config.split == "given":
+        split = whole.split
+    elif config.split == "random":
         split = splits.random(
             groups, valid_fraction=config.valid_fraction, test_fraction=config.test_fraction, seed=run.config.seed
         )
@@ -148,17 +138,17 @@ def _split(run: Run, whole: Dataset) -> tuple[np.ndarray, dict[str, Any]]:
                 f"{run.config_file}: [prepare] valid_chromosomes, test_chromosomes: {error}; correct the lists"
             ) from None
     problems = Problems(f"{run.config_file}: [prepare] split = {config.split!r} gives parts that cannot be used:")
-    fix = (
-        "raise valid_fraction and test_fraction, give more examples, or change seed"
-        if config.split == "random"
-        else "choose other chromosomes"
-    )
+    fix = {
+        "random": "raise valid_fraction and test_fraction, give more examples, or change seed",
+        "chromosome": "choose other chromosomes",
+        "given": "give files that have them",
+    }[config.split]
     for complaint in splits.complaints(whole.labels, split, whole.task):
         problems.add(f"{complaint}; expected both classes: {fix}")
     problems.raise_any()
     across = splits.shared_groups(groups, split)
     if across:
-        logger.warning("%d sequences occur in more than one part of the split, on several chromosomes", across)
+        logger.warning("%d sequences occur in more than one part of the split", across)
     return split, {
         "distinct_sequences": int(groups.max()) + 1,
         "sequences_in_several_parts": across,
@@ -179,5 +169,5 @@ def _counts(whole: Dataset) -> dict[str, Any]:
         if whole.task == "binary":
             counts[f"{name}_positives"] = int(labels.sum())
         else:
-            counts[f"{name}_labels_per_example"] = round(float(labels.sum(axis=1).mean()), 3)
+            counts[f"{name}_labels_per_example"] = round(float((labels == 1).sum(axis=1).mean()), 3)
     return counts

@@ -1,0 +1,111 @@
+"""new: make a run directory."""
+
+from pathlib import Path
+
+import click
+
+from satori_hpc import options as run_options
+from satori_hpc.cli_options import RUN
+from satori_hpc.config import Config
+from satori_hpc.stages import new as stage
+
+TEMPLATES = ("simulated", "fasta", "folds", "arrays")
+DEFAULT_PRESETS = {"simulated": "data-40", "fasta": "published", "folds": "short", "arrays": "published"}
+
+
+@click.command()
+@RUN
+@click.option("--template", type=click.Choice(TEMPLATES), help="Default: simulated.")
+@click.option(
+    "--preset",
+    help="simulated: "
+    + ", ".join(stage.PRESETS)
+    + " (default data-40); others: "
+    + ", ".join(stage.FILE_PRESETS)
+    + " (default published, of folds short; small suits some thousand sequences, short many of about 100 bp).",
+)
+@click.option("--fasta", default="sequences.fa", show_default=True, help="FASTA file (template fasta).")
+@click.option("--table", default="labels.txt", show_default=True, help="Label table (template fasta).")
+@click.option(
+    "--fold",
+    "fold_files",
+    multiple=True,
+    metavar="LABEL=TRAIN,TEST",
+    help="Name, training file and test file of a TF (template folds); may be repeated.",
+)
+@click.option(
+    "--arrays",
+    "array_files",
+    multiple=True,
+    metavar="FILE",
+    help="HDF5, MATLAB or NPZ file of one-hot sequences and labels (template arrays); may be repeated.",
+)
+@click.option(
+    "--like",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A run.toml, or the best.toml of a search, whose settings to take; with --template, all but its [prepare].",
+)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Default: 1, or that of --like.")
+@click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Set any key; may be repeated.")
+def new(
+    run: Path,
+    template: str | None,
+    preset: str | None,
+    fasta: str,
+    table: str,
+    fold_files: tuple[str, ...],
+    array_files: tuple[str, ...],
+    like: Path | None,
+    seed: int | None,
+    assignments: tuple[str, ...],
+) -> None:
+    """Make a run directory with a commented run.toml.
+
+    File names given here are taken from the current folder; written into run.toml by hand, relative ones start at
+    the run directory.
+    """
+    named = template or "simulated"
+    for option, given, wanted in (("--fold", fold_files, "folds"), ("--arrays", array_files, "arrays")):
+        if bool(given) != (named == wanted):
+            raise click.UsageError(f"{option} goes with --template {wanted}, which needs it")
+    presets = stage.PRESETS if named == "simulated" else stage.FILE_PRESETS
+    if preset is not None and preset not in presets:
+        raise click.BadParameter(f"{preset!r}; template {named} has {', '.join(presets)}", param_hint="--preset")
+    config = _config(named, preset or DEFAULT_PRESETS[named], 1 if seed is None else seed, (fasta, table),
+                     fold_files, array_files)  # fmt: skip
+    if like is not None:
+        config = stage.like(like, data=config if template or preset else None, seed=seed)
+    for assignment in assignments:
+        config = run_options.override(config, assignment)
+    made = stage.new(run, config=config)
+    click.echo(f"wrote {made.config_file}\nedit it, then run: satori-hpc all {run}")
+
+
+def _config(
+    template: str,
+    preset: str,
+    seed: int,
+    pair: tuple[str, str],
+    fold_files: tuple[str, ...],
+    array_files: tuple[str, ...],
+) -> Config:
+    if template == "fasta":
+        return stage.fasta(_here(pair[0]), _here(pair[1]), preset=preset, seed=seed)
+    if template == "folds":
+        return stage.folds([_fold(text) for text in fold_files], preset=preset, seed=seed)
+    if template == "arrays":
+        return stage.arrays([_here(name) for name in array_files], preset=preset, seed=seed)
+    return stage.simulated(preset, seed=seed)
+
+
+def _fold(text: str) -> tuple[str, str, str]:
+    """Label, training file and test file of LABEL=TRAIN,TEST."""
+    label, _, files = text.partition("=")
+    train, _, test = files.partition(",")
+    if not label or not train or not test:
+        raise click.BadParameter(f"{text!r}; expected LABEL=TRAIN,TEST", param_hint="--fold")
+    return label, _here(train), _here(test)
+
+
+def _here(name: str) -> str:
+    return str(Path(name).resolve())
