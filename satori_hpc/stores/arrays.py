@@ -214,8 +214,8 @@ def _squeezed(values: np.ndarray) -> np.ndarray:
 def _check_together(parts: list[Part]) -> None:
     problems = Problems("the parts of [prepare.arrays] files do not go together:")
     first = parts[0]
-    for part in parts[1:]:
-        if part.name in [each.name for each in parts[: parts.index(part)]]:
+    for place, part in enumerate(parts[1:], start=1):
+        if part.name in [each.name for each in parts[:place]]:
             problems.add(
                 f"{part.path}: {part.x_name}: there is a {part.name or 'whole'} set in another array; keep one"
             )
