@@ -118,7 +118,7 @@ def page(files: list[tuple[str, str, str]], runs: dict[str, Run]) -> str:
     cells = ", ".join(f"{label} {auroc(first, label, without=near)}" for label in names)
     lines += [
         "",
-        f"Test rows that share {NEAR} letters in a row with a training peak, on either strand: {counts}; all are bound. "
+        f"Test rows that share {NEAR} letters in a row with a training peak, on either strand: {counts}, all bound. "
         f"Without them the first network has: {cells}.",
     ]
     return "\n".join([*lines, *about_set(first), *about_pairs(first), ""])
