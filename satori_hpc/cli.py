@@ -90,7 +90,7 @@ cli.add_command(cli_new.new)
 @click.option("--expect-ranks", type=click.IntRange(min=1), help="Refuse to work with another number of MPI ranks.")
 @FORCE
 def prepare(run: Path, part: str, expect_ranks: int | None, force: bool, **options: Any) -> None:
-    """Make dataset.zarr: simulate sequences, read a FASTA file and its labels, or take windows of a genome; split them.
+    """Make dataset.zarr: simulate sequences, read files of them, or take windows of a genome; split them.
 
     Of a genome, several processes under mpiexec or srun read the sequences together, with the same bytes from any
     number; a killed one goes on. left_out.tsv.gz lists the rows that were dropped or changed, and why.

@@ -6,19 +6,22 @@ import click
 
 from satori_hpc import options as run_options
 from satori_hpc.cli_options import RUN
-from satori_hpc.stages import new as new_stage
+from satori_hpc.stages import new as stage
+
+TEMPLATES = ("simulated", "fasta", "genome", "folds", "arrays")
+DEFAULT_PRESETS = {"simulated": "data-40", "folds": "short"}  # published of the others
 
 
 @click.command()
 @RUN
-@click.option("--template", type=click.Choice(["simulated", "fasta", "genome"]), help="Default: simulated.")
+@click.option("--template", type=click.Choice(TEMPLATES), help="Default: simulated.")
 @click.option(
     "--preset",
     help="simulated: "
-    + ", ".join(new_stage.PRESETS)
-    + " (default data-40); fasta, genome: "
-    + ", ".join(new_stage.FASTA_PRESETS)
-    + " (default published; small suits some thousand sequences).",
+    + ", ".join(stage.PRESETS)
+    + " (default data-40); others: "
+    + ", ".join(stage.FILE_PRESETS)
+    + " (default published, of folds short; small suits some thousand sequences, short many of about 100 bp).",
 )
 @click.option("--fasta", default="sequences.fa", show_default=True, help="FASTA file (template fasta).")
 @click.option("--table", default="labels.txt", show_default=True, help="Label table (template fasta).")
@@ -28,6 +31,20 @@ from satori_hpc.stages import new as new_stage
 )
 @click.option("--peak-table", help="Instead of --peaks: a table of two columns, file and label.")
 @click.option("--annotation", help="GFF3 or GTF file, for promoters and negatives by annotation (template genome).")
+@click.option(
+    "--fold",
+    "fold_files",
+    multiple=True,
+    metavar="LABEL=TRAIN,TEST",
+    help="Name, training file and test file of a TF (template folds); may be repeated.",
+)
+@click.option(
+    "--arrays",
+    "array_files",
+    multiple=True,
+    metavar="FILE",
+    help="HDF5, MATLAB or NPZ file of one-hot sequences and labels (template arrays); may be repeated.",
+)
 @click.option(
     "--like",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -45,6 +62,8 @@ def new(
     peaks: tuple[str, ...],
     peak_table: str | None,
     annotation: str | None,
+    fold_files: tuple[str, ...],
+    array_files: tuple[str, ...],
     like: Path | None,
     seed: int | None,
     assignments: tuple[str, ...],
@@ -55,37 +74,55 @@ def new(
       satori-hpc new RUN                                                      a simulated set
       satori-hpc new RUN --template fasta --fasta X.fa --table X.txt          sequences and their labels
       satori-hpc new RUN --template genome --genome hg38.fa --peaks A.bed.gz --peaks B.narrowPeak
+      satori-hpc new RUN --template folds --fold GATA3=train.seq.gz,test.seq.gz
+      satori-hpc new RUN --template arrays --arrays train.h5 --arrays test.h5
 
     File names given here are taken from the current folder; written into run.toml by hand, relative ones start at
     the run directory.
     """
-    presets = new_stage.FASTA_PRESETS if template in ("fasta", "genome") else new_stage.PRESETS
+    named = template or "simulated"
+    for option, given, wanted in (("--fold", fold_files, "folds"), ("--arrays", array_files, "arrays")):
+        if bool(given) != (named == wanted):
+            raise click.UsageError(f"{option} goes with --template {wanted}, which needs it")
+    presets = stage.PRESETS if named == "simulated" else stage.FILE_PRESETS
     if preset is not None and preset not in presets:
-        named = template or "simulated"
         raise click.BadParameter(f"{preset!r}; template {named} has {', '.join(presets)}", param_hint="--preset")
-    number = 1 if seed is None else seed
-    if template == "fasta":
-        config = new_stage.fasta(_absolute(fasta), _absolute(table), preset=preset or "published", seed=number)
-    elif template == "genome":
+    name, number = preset or DEFAULT_PRESETS.get(named, "published"), 1 if seed is None else seed
+    if named == "fasta":
+        config = stage.fasta(_here(fasta), _here(table), preset=name, seed=number)
+    elif named == "genome":
         if bool(peaks) == (peak_table is not None):
             raise click.UsageError("template genome needs --peaks or --peak-table, one of them")
-        config = new_stage.genome(
-            _absolute(genome),
-            peaks=tuple(map(_absolute, peaks)),
-            peak_table=None if peak_table is None else _absolute(peak_table),
-            annotation=None if annotation is None else _absolute(annotation),
-            preset=preset or "published",
+        config = stage.genome(
+            _here(genome),
+            peaks=tuple(map(_here, peaks)),
+            peak_table=None if peak_table is None else _here(peak_table),
+            annotation=None if annotation is None else _here(annotation),
+            preset=name,
             seed=number,
         )
+    elif named == "folds":
+        config = stage.folds([_fold(text) for text in fold_files], preset=name, seed=number)
+    elif named == "arrays":
+        config = stage.arrays([_here(file) for file in array_files], preset=name, seed=number)
     else:
-        config = new_stage.simulated(preset or "data-40", seed=number)
+        config = stage.simulated(name, seed=number)
     if like is not None:
-        config = new_stage.like(like, data=config if template or preset else None, seed=seed)
+        config = stage.like(like, data=config if template or preset else None, seed=seed)
     for assignment in assignments:
         config = run_options.override(config, assignment)
-    made = new_stage.new(run, config=config)
+    made = stage.new(run, config=config)
     click.echo(f"wrote {made.config_file}\nedit it, then run: satori-hpc all {run}")
 
 
-def _absolute(name: str) -> str:
+def _fold(text: str) -> tuple[str, str, str]:
+    """Label, training file and test file of LABEL=TRAIN,TEST."""
+    label, _, files = text.partition("=")
+    train, _, test = files.partition(",")
+    if not label or not train or not test:
+        raise click.BadParameter(f"{text!r}; expected LABEL=TRAIN,TEST", param_hint="--fold")
+    return label, _here(train), _here(test)
+
+
+def _here(name: str) -> str:
     return str(Path(name).resolve())

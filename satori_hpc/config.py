@@ -13,14 +13,25 @@ from typing import Any
 from satori_hpc import config_search, options
 from satori_hpc.config_evaluate import Evaluate
 from satori_hpc.config_genome import Genome
-from satori_hpc.config_prepare import Fasta, Prepare, Simulated
+from satori_hpc.config_prepare import Arrays, Fasta, Folds, Prepare, Simulated
 from satori_hpc.config_score import Attribution, Dfim, Epistasis, Score, Sites
 from satori_hpc.config_search import Search
 from satori_hpc.errors import ConfigError
 from satori_hpc.options import option, table
 
 FORMAT_VERSION = 1
+# Keys that name files of the user; that of a motif database may also name JASPAR.
+FILES = (
+    "prepare.fasta.fasta",
+    "prepare.fasta.table",
+    "prepare.folds.train",
+    "prepare.folds.test",
+    "prepare.arrays.files",
+    "prepare.arrays.targets",
+    *(f"prepare.genome.{key}" for key in ("genome", "peaks", "peak_table", "blacklist", "annotation")),
+)
 __all__ = [
+    "Arrays",
     "Attribution",
     "Config",
     "Dfim",
@@ -28,6 +39,7 @@ __all__ = [
     "Epistasis",
     "Evaluate",
     "Fasta",
+    "Folds",
     "Genome",
     "Model",
     "Motifs",
@@ -322,13 +334,12 @@ def rooted(config: Config, folder: Path) -> Config:
 
 def renamed(config: Config, rename: Callable[[str], str]) -> Config:
     """`config` with the files that it names under other names."""
-    if config.prepare.fasta is not None:
-        for key in ("prepare.fasta.fasta", "prepare.fasta.table"):
-            config = options.replace(config, key, rename(operator.attrgetter(key)(config)))
-    if config.prepare.genome is not None:
-        for name, files in config.prepare.genome.files().items():
-            value = tuple(map(rename, files)) if name == "peaks" else rename(files[0])
-            config = options.replace(config, f"prepare.genome.{name}", value)
+    for key in FILES:
+        section, _, _ = key.rpartition(".")
+        named = operator.attrgetter(key)(config) if operator.attrgetter(section)(config) is not None else None
+        if named:
+            found = tuple(map(rename, named)) if isinstance(named, tuple) else rename(named)
+            config = options.replace(config, key, found)
     if config.motifs.database != "jaspar":
         config = options.replace(config, "motifs.database", rename(config.motifs.database))
     config = options.replace(config, "evaluate.known", tuple(rename(name) for name in config.evaluate.known))

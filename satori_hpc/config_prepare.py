@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from satori_hpc.config_genome import Genome
 from satori_hpc.options import option, table
 
-SOURCES = ("simulated", "fasta", "genome")
-SPLITS = ("random", "chromosome", "human", "arabidopsis")  # the last two are core.splits.PUBLISHED
+SOURCES = ("simulated", "fasta", "genome", "folds", "arrays")
+SPLITS = ("random", "chromosome", "given", "human", "arabidopsis")  # the last two are core.splits.PUBLISHED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,14 +125,73 @@ class Fasta:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Folds:
+    """[prepare.folds]: ChIP-seq folds, a training and a test file per TF."""
+
+    labels: tuple[str, ...] = option((), "names of the TFs; one makes a binary set")
+    train: tuple[str, ...] = option(
+        (), "training file of each TF, in their order (columns EventID, seq, Bound; plain or gzip)"
+    )
+    test: tuple[str, ...] = option((), "test file of each TF, likewise")
+    negatives: str = option(
+        "dinucleotide",
+        "what is added to the training sequences, which are bound: dinucleotide = a shuffle of each that keeps all "
+        "dinucleotides; blocks = a shuffle of its blocks of two letters, as published; none = nothing",
+        choices=("dinucleotide", "blocks", "none"),
+    )
+    elsewhere: str = option(
+        "unknown",
+        "label of a training sequence for the TFs in whose training files it is not: unknown = none, it neither trains "
+        "nor counts there; absent = 0. In the test part it is always unknown",
+        choices=("unknown", "absent"),
+    )
+
+    def problems(self) -> Iterator[str]:
+        if not self.labels:
+            yield "labels is empty: name a TF, and its files in train and test"
+        if not len(self.labels) == len(self.train) == len(self.test):
+            yield (
+                f"{len(self.labels)} labels, {len(self.train)} files in train, {len(self.test)} in test: expected one "
+                "of each per TF"
+            )
+        if len(set(self.labels)) < len(self.labels) or not all(label.strip() for label in self.labels):
+            yield "labels are empty or repeated: give each TF a name of its own"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrays:
+    """[prepare.arrays]: one-hot sequences and labels in HDF5 or NPZ files."""
+
+    files: tuple[str, ...] = option(
+        ("arrays.h5",), "HDF5, MATLAB or NPZ files; several when train, valid and test have files of their own"
+    )
+    letters: str | None = option(
+        None, "order of the letters in the one-hot axis; default: ACGT, of DeepSEA's arrays (trainxdata, ...) AGCT"
+    )
+    targets: str | None = option(
+        None, "text file with the name of a label per line; default: names in the arrays' file, else numbers"
+    )
+    unknown: int | None = option(None, "label that stands for not known, such as -1; sets of several labels only")
+
+    def problems(self) -> Iterator[str]:
+        if not self.files:
+            yield "files is empty: name at least one"
+        if self.letters is not None and sorted(self.letters) != list("ACGT"):
+            yield f"letters = {self.letters!r}: expected A, C, G and T once each, in the order of the arrays"
+        if self.unknown in (0, 1):
+            yield f"unknown = {self.unknown} is a label"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prepare:
     """[prepare]: where the sequences come from and how they are split."""
 
     source: str = option("simulated", "where the sequences come from", choices=SOURCES)
     split: str = option(
         "random",
-        "random: seeded, equal sequences stay together; chromosome: by the lists below; human, arabidopsis: the "
-        "chromosomes of SATORI 2.0",
+        "random: seeded, equal sequences stay together; chromosome: by the lists below; given: the parts that folds or "
+        "arrays come in, validation drawn from training by valid_fraction where they have none; human, arabidopsis: "
+        "the chromosomes of SATORI 2.0",
         choices=SPLITS,
     )
     valid_fraction: float = option(0.1, "random split: share of examples that choose the model", low=0.001, high=0.9)
@@ -144,6 +203,8 @@ class Prepare:
     simulated: Simulated | None = table(None, "The simulated set.")
     fasta: Fasta | None = table(None, "Sequences and labels from files.")
     genome: Genome | None = table(None, "Windows of a genome around peaks.")
+    folds: Folds | None = table(None, "Training and test folds of ChIP-seq experiments.")
+    arrays: Arrays | None = table(None, "One-hot sequences and labels.")
 
     def problems(self) -> Iterator[str]:
         for source in SOURCES:
@@ -152,6 +213,10 @@ class Prepare:
                 yield f"source = {self.source!r}, yet there is a section [prepare.{source}]: remove one of them"
             if not present and source == self.source:
                 yield f"source = {self.source!r} needs a section [prepare.{source}]"
+        if self.source == "folds" and self.split != "given":
+            yield f"source = 'folds' needs split = 'given', found {self.split!r}"
+        if self.source in ("simulated", "fasta") and self.split == "given":
+            yield f"source = {self.source!r} has no parts of its own: set split = 'random' or 'chromosome'"
         if self.split == "random" and self.valid_fraction + self.test_fraction >= 1:
             yield "valid_fraction + test_fraction leave nothing to train on"
         if self.split == "chromosome":

@@ -41,6 +41,7 @@ MAY_IMPORT = {
 # Library -> places that may import it, at module level or inside functions.
 OWNERS = {
     "zarr": {"stores"},
+    "h5py": {"stores"},
     "pyarrow": {"stores"},
     "pyfaidx": {"stores"},
     "pyjaspar": {"stores"},

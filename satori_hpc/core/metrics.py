@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from satori_hpc.core.labels import both_classes, known
+
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
@@ -21,23 +23,18 @@ class Metrics:
     skipped: int
 
 
-def both_classes(labels: np.ndarray) -> np.ndarray:
-    """Which columns of (E, T) 0/1 labels hold both classes, (T,) bool."""
-    positive = labels.sum(axis=0)
-    return (positive > 0) & (positive < len(labels))
-
-
 def by_label(labels: np.ndarray, ranking: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """AUROC and AUPR of every label over a whole set, (T,) float64 each; NaN where it has a single class.
+    """AUROC and AUPR of every label over the examples where it is known, (T,) float64 each; NaN where it has one class.
 
     Args:
-        labels: (E, T) of 0 and 1.
+        labels: (E, T) of 0, 1 and UNKNOWN.
         ranking: (E, T), larger = more likely 1; logits keep an order that float32 probabilities lose.
     """
     auroc, aupr = np.full((2, labels.shape[1]), np.nan)
     for column in np.flatnonzero(both_classes(labels)):
-        auroc[column] = roc_auc_score(labels[:, column], ranking[:, column])
-        aupr[column] = average_precision_score(labels[:, column], ranking[:, column])
+        rows = known(labels[:, column])
+        auroc[column] = roc_auc_score(labels[rows, column], ranking[rows, column])
+        aupr[column] = average_precision_score(labels[rows, column], ranking[rows, column])
     return auroc, aupr
 
 

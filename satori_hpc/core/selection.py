@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from satori_hpc.config import Score
+from satori_hpc.core.labels import known
 from satori_hpc.errors import SatoriError
 
 PURPOSE = 0x5E1EC7  # keys the generators of this module
@@ -59,7 +60,7 @@ def multilabel(
     The background is their shuffled twins, which lie in a dataset of their own.
 
     Args:
-        labels: uint8 (E,T).
+        labels: uint8 (E,T) of 0, 1 and UNKNOWN, which counts neither as right nor as wrong.
         probability: float32 (E,T).
         rows, settings, seed: as in `binary`.
 
@@ -80,8 +81,8 @@ def multilabel(
 
 
 def precision(labels: np.ndarray, probability: np.ndarray, label_probability: float) -> np.ndarray:
-    """float64 (E,): share of each example's predicted labels that are right; 0 when nothing is predicted."""
-    predicted = probability >= label_probability
+    """float64 (E,): share of each example's predicted and known labels that are right; 0 when there are none."""
+    predicted = (probability >= label_probability) & known(labels)
     right = (predicted & (labels == 1)).sum(axis=1)
     return right / np.maximum(predicted.sum(axis=1), 1)
 

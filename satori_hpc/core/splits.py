@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from satori_hpc.core.labels import both_classes
+
 SPLIT = int.from_bytes(b"splt", "big")
 TRAIN, VALID, TEST = 0, 1, 2
 
@@ -49,17 +51,27 @@ def random(groups: np.ndarray, *, valid_fraction: float, test_fraction: float, s
     Returns:
         uint8 (examples,), TRAIN, VALID or TEST.
     """
-    sizes = np.bincount(groups)
     room = {TEST: max(1, round(test_fraction * len(groups))), VALID: max(1, round(valid_fraction * len(groups)))}
+    return _fill(groups, room, seed)
+
+
+def hold_out(groups: np.ndarray, *, valid_fraction: float, seed: int) -> np.ndarray:
+    """As `random`, of examples that do not test: uint8 (examples,), TRAIN or VALID."""
+    return _fill(groups, {VALID: max(1, round(valid_fraction * len(groups)))}, seed)
+
+
+def _fill(groups: np.ndarray, room: dict[int, int], seed: int) -> np.ndarray:
+    """Take groups in random order into the first part of `room`, its examples, that they fit into; the others train."""
+    sizes = np.bincount(groups)
     part = np.full(len(sizes), TRAIN, dtype=np.uint8)
     for group in np.random.default_rng([seed, SPLIT]).permutation(len(sizes)).tolist():
-        for name in (TEST, VALID):
+        for name in room:
             if sizes[group] <= room[name]:
                 room[name] -= int(sizes[group])
                 part[group] = name
                 break
         else:
-            if room[TEST] == 0 and room[VALID] == 0:
+            if not any(room.values()):
                 break
     return part[groups]
 
@@ -104,7 +116,7 @@ def complaints(labels: np.ndarray, split: np.ndarray, task: str) -> list[str]:
     """What makes a split useless, in words: an empty part, or one in which no label has both classes.
 
     Args:
-        labels: (examples, targets), 0 or 1.
+        labels: (examples, targets) of 0, 1 and UNKNOWN.
         split: (examples,).
         task: "binary" or "multilabel".
     """
@@ -113,7 +125,7 @@ def complaints(labels: np.ndarray, split: np.ndarray, task: str) -> list[str]:
         chosen = labels[split == part]
         if not len(chosen):
             found.append(f"{name}: no examples")
-        elif not ((chosen.min(axis=0) == 0) & (chosen.max(axis=0) == 1)).any():
+        elif not both_classes(chosen).any():
             what = (
                 f"all {len(chosen)} examples have label {chosen[0, 0]}"
                 if task == "binary"

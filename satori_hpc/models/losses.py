@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 
+from satori_hpc.core.labels import UNKNOWN
 from satori_hpc.models import kernels
 
 
@@ -13,7 +14,8 @@ def classification_loss(
 
     Args:
         logits: (B, C); binary with output "two": C = 2, else one logit per label.
-        labels: (B, T) of 0 and 1.
+        labels: (B, T) of 0 and 1; several labels also of UNKNOWN, which adds nothing to the sum over the labels of
+            all examples; the divisor stays their number.
         task: "binary" or "multilabel".
         output: "one" (binary cross entropy) or "two" (cross entropy over two logits).
         count: examples of the whole batch when these are a part of it: the parts' losses add up to its mean.
@@ -22,7 +24,8 @@ def classification_loss(
     count = len(labels) if count is None else count
     if task == "binary" and output == "two":
         return F.cross_entropy(logits, labels[:, 0].long(), reduction="sum") / count
-    total = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="sum")
+    known = (labels != UNKNOWN).to(logits.dtype)
+    total = F.binary_cross_entropy_with_logits(logits, labels * known, weight=known, reduction="sum")
     return total / (count * labels.shape[1])
 
 

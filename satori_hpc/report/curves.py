@@ -2,8 +2,9 @@
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
-from sklearn import metrics
+from sklearn.metrics import precision_recall_curve, roc_curve
 
+from satori_hpc.core import labels, metrics
 from satori_hpc.report import style
 from satori_hpc.report.data import Predictions, Training
 
@@ -50,36 +51,25 @@ def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def usable_targets(predictions: Predictions) -> list[int]:
     """Targets with both classes among the test examples: the others have no curve."""
-    rates = predictions.labels.mean(axis=0)
-    return [t for t in range(predictions.labels.shape[1]) if 0 < rates[t] < 1]
+    return [int(target) for target in np.flatnonzero(labels.both_classes(predictions.labels))]
 
 
 def auroc(predictions: Predictions) -> np.ndarray:
     """AUROC of every usable target."""
-    return np.array(
-        [
-            metrics.roc_auc_score(predictions.labels[:, t], predictions.probability[:, t])
-            for t in usable_targets(predictions)
-        ]
-    )
+    return metrics.by_label(predictions.labels, predictions.probability)[0][usable_targets(predictions)]
 
 
 def average_precision(predictions: Predictions) -> np.ndarray:
     """AUPR (average precision) of every usable target."""
-    return np.array(
-        [
-            metrics.average_precision_score(predictions.labels[:, t], predictions.probability[:, t])
-            for t in usable_targets(predictions)
-        ]
-    )
+    return metrics.by_label(predictions.labels, predictions.probability)[1][usable_targets(predictions)]
 
 
 def binary(predictions: Predictions) -> str:
     """ROC and precision-recall curve of the test examples; an <svg>."""
-    labels, probability = predictions.labels[:, 0], predictions.probability[:, 0]
-    false, true, _ = metrics.roc_curve(labels, probability)
-    precision, recall, _ = metrics.precision_recall_curve(labels, probability)
-    prior = float(labels.mean())
+    truth, probability = predictions.labels[:, 0], predictions.probability[:, 0]
+    false, true, _ = roc_curve(truth, probability)
+    precision, recall, _ = precision_recall_curve(truth, probability)
+    prior = float(truth.mean())
     with style.look():
         drawing = style.figure(7.0, 3.3)
         left, right = drawing.subplots(1, 2)

@@ -67,7 +67,7 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """Test examples: labels uint8 (E, T), probability float32 (E, T), names of the T targets."""
+    """Test examples: labels uint8 (E, T) of 0, 1 and UNKNOWN, probability float32 (E, T), names of the T targets."""
 
     labels: np.ndarray
     probability: np.ndarray

@@ -7,6 +7,7 @@ import numpy as np
 
 from satori_hpc.core import differential, pairs, rank_test
 from satori_hpc.core.differential import Difference
+from satori_hpc.core.labels import known
 from satori_hpc.errors import InputError
 from satori_hpc.log import progress
 from satori_hpc.run import Run
@@ -66,14 +67,20 @@ def _groups(
         raise InputError("--against needs --labels: which labels are compared with these?")
     if set(labels) & set(against):
         raise InputError(f"{', '.join(sorted(set(labels) & set(against)))} cannot be on both sides")
-    held = data.labels[examples] == 1
+    held, seen = data.labels[examples] == 1, known(data.labels[examples])
     if not labels:
+        if not seen.all():
+            raise InputError(
+                "some labels of this set are not known, so the examples without a label differ from label to label: "
+                "name one with --labels"
+            )
         return np.arange(len(examples)), held, list(data.targets)
     mine, other = (
         held[:, [data.targets.index(name) for name in names]].any(axis=1) if names else np.ones(len(held), dtype=bool)
         for names in (labels, against)
     )
-    chosen = np.flatnonzero(mine ^ other if against else other)
+    columns = [data.targets.index(name) for name in (*labels, *against)]
+    chosen = np.flatnonzero((mine ^ other if against else other) & seen[:, columns].all(axis=1))
     sides = mine[chosen]
     if sides.all() or not sides.any():
         raise InputError(f"of {len(held)} scored examples {sides.sum()} are on the side of {','.join(labels)} and "

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from satori_hpc.core.labels import known
 from satori_hpc.models.satori import Satori
 from satori_hpc.report.inspect_data import Inspected, Site, SiteMap
 from satori_hpc.run import Run
@@ -50,7 +51,9 @@ def _facts(run: Run, data: Labels, arrays: dict[str, Any]) -> list[tuple[str, st
         label = "positive" if data.labels[row, 0] else "negative"
         predicted = f"positive with probability {probability[0]:.3f}"
     else:
-        label = _listed([data.targets[target] for target in np.flatnonzero(data.labels[row])]) or "none"
+        label = _listed([data.targets[target] for target in np.flatnonzero(data.labels[row] == 1)]) or "none"
+        unknown = np.flatnonzero(~known(data.labels[row]))
+        label += f"; not known: {_listed([data.targets[target] for target in unknown])}" if len(unknown) else ""
         likely = np.argsort(-probability, kind="stable")[:LISTED]
         predicted = ", ".join(f"{data.targets[target]} {probability[target]:.3f}" for target in likely)
     return [

@@ -1,11 +1,12 @@
 """Make a run directory with a commented run.toml."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from satori_hpc import config as config_module
 from satori_hpc import options
-from satori_hpc.config import Config, Fasta, Genome, Model, Motifs, Prepare, Score, Simulated, Train
+from satori_hpc.config import Arrays, Config, Fasta, Folds, Genome, Model, Motifs, Prepare, Score, Simulated, Train
 from satori_hpc.errors import ArtefactError
 from satori_hpc.run import Run
 from satori_hpc.stores import atomic
@@ -84,8 +85,21 @@ def _small() -> Config:
     )
 
 
-# Network and training for sets from files: the published sizes, and ours for sets of some thousand sequences.
-FASTA_PRESETS = {"published": Config, "small": _small}
+def _short() -> Config:
+    """For tens of thousands of sequences of about 100 bp: the smaller network, larger batches and fewer epochs.
+
+    Few activations of an exponential filter come near its largest one: the threshold of sites is lower.
+    """
+    return Config(
+        motifs=Motifs(threshold=0.2),
+        model=Model(activation="exp", filters=64, width=15, heads=4, head_size=16, mixing_size=64),
+        train=Train(epochs=8, patience=0, learning_rate=2e-3, schedule="onecycle", batch_size=128),
+    )
+
+
+# Network and training for sets from files: the published sizes, ours for sets of some thousand sequences, and ours for
+# many short sequences.
+FILE_PRESETS = {"published": Config, "small": _small, "short": _short}
 
 
 def new(path: Path, *, config: Config) -> Run:
@@ -115,7 +129,32 @@ def simulated(preset: str, *, seed: int) -> Config:
 def fasta(fasta_file: str, table: str, *, preset: str = "published", seed: int) -> Config:
     """The configuration for sequences and labels in files, with a network of a named size."""
     return dataclasses.replace(
-        FASTA_PRESETS[preset](), seed=seed, prepare=Prepare(source="fasta", fasta=Fasta(fasta=fasta_file, table=table))
+        FILE_PRESETS[preset](), seed=seed, prepare=Prepare(source="fasta", fasta=Fasta(fasta=fasta_file, table=table))
+    )
+
+
+def folds(files: Sequence[tuple[str, str, str]], *, preset: str = "short", seed: int) -> Config:
+    """The configuration for ChIP-seq folds; a label, its training file and its test file each.
+
+    Motifs and scores are made of the validation part: it holds far more bound sequences than the test files do.
+    """
+    labels, train, test = (tuple(column) for column in zip(*files, strict=True))
+    section = Folds(labels=labels, train=train, test=test)
+    config = FILE_PRESETS[preset]()
+    return dataclasses.replace(
+        config,
+        seed=seed,
+        prepare=Prepare(source="folds", split="given", folds=section),
+        motifs=dataclasses.replace(config.motifs, split="valid"),
+        score=dataclasses.replace(config.score, split="valid"),
+    )
+
+
+def arrays(files: Sequence[str], *, preset: str = "published", seed: int) -> Config:
+    """The configuration for one-hot sequences and labels in HDF5 or NPZ files that say what trains and what tests."""
+    section = Arrays(files=tuple(files))
+    return dataclasses.replace(
+        FILE_PRESETS[preset](), seed=seed, prepare=Prepare(source="arrays", split="given", arrays=section)
     )
 
 
@@ -137,7 +176,7 @@ def genome(
         annotation=annotation,
         negatives="composition" if alone else "none",
     )
-    return dataclasses.replace(FASTA_PRESETS[preset](), seed=seed, prepare=Prepare(source="genome", genome=section))
+    return dataclasses.replace(FILE_PRESETS[preset](), seed=seed, prepare=Prepare(source="genome", genome=section))
 
 
 def like(path: Path, *, data: Config | None = None, seed: int | None = None) -> Config:

@@ -1,15 +1,11 @@
-"""prepare: simulated sequences, those of a FASTA file with its labels, or windows of a genome become dataset.zarr."""
+"""prepare: simulated sequences, those of files with their labels, or windows of a genome become dataset.zarr."""
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from satori_hpc import provenance
 from satori_hpc.config import Simulated
 from satori_hpc.core import collection, implant, instances, pool, splits
 from satori_hpc.core.motif import Motif
@@ -17,24 +13,12 @@ from satori_hpc.errors import ConfigError, InputError, Problems
 from satori_hpc.log import logger
 from satori_hpc.run import Run
 from satori_hpc.stages import prepare_genome
+from satori_hpc.stages.prepare_arrays import arrays
+from satori_hpc.stages.prepare_folds import folds
+from satori_hpc.stages.source import Source, check_length, digests
 from satori_hpc.stores import atomic, dataset, labelled_fasta, motif_database, truth
 from satori_hpc.stores.dataset import Coordinates, Dataset
 from satori_hpc.world import Runtime
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Examples that are not split yet.
-
-    Attributes:
-        groups: int64 (examples,), the same number for equal sequences.
-        finish: what is to be done when they are split, before they are written: the truth of simulated sets.
-    """
-
-    whole: Dataset
-    groups: np.ndarray
-    summary: dict[str, Any]
-    finish: Callable[[], None] | None = None
 
 
 def prepare(run: Run, runtime: Runtime) -> dict[str, Any]:
@@ -54,8 +38,7 @@ def prepare(run: Run, runtime: Runtime) -> dict[str, Any]:
         summary = world.lead(lambda: _write(run, _from_genome(run, made)))
         world.lead(lambda: prepare_genome.finish(run))
         return summary
-    read = _simulated if run.config.prepare.source == "simulated" else _from_files
-    return world.lead(lambda: _write(run, read(run)))
+    return world.lead(lambda: _write(run, SOURCES[run.config.prepare.source](run)))
 
 
 def _begin(run: Run) -> None:
@@ -64,7 +47,7 @@ def _begin(run: Run) -> None:
         atomic.remove(path)
 
 
-def _write(run: Run, source: _Source) -> dict[str, Any]:
+def _write(run: Run, source: Source) -> dict[str, Any]:
     split, about_split = _split(run, source)
     whole = dataclasses.replace(source.whole, split=split)
     if source.finish is not None:
@@ -73,13 +56,13 @@ def _write(run: Run, source: _Source) -> dict[str, Any]:
     return {**_counts(whole), **about_split, **source.summary}
 
 
-def _from_genome(run: Run, made: prepare_genome.Made | None) -> _Source:
+def _from_genome(run: Run, made: prepare_genome.Made | None) -> Source:
     assert made is not None  # the leader has it
-    _check_length(run, run.config_file, made.whole.length)
-    return _Source(made.whole, made.groups, made.summary)
+    check_length(run, made.whole.length, path=run.config_file)
+    return Source(made.whole, made.summary, groups=made.groups)
 
 
-def _simulated(run: Run) -> _Source:
+def _simulated(run: Run) -> Source:
     config, seed = run.config.prepare.simulated, run.config.seed
     assert config is not None
     known = motif_database.jaspar(
@@ -121,27 +104,19 @@ def _simulated(run: Run) -> _Source:
         instances=made.instances,
         background=config.base_frequencies,
     )
-    return _Source(whole, splits.group_equal(whole.tokens), summary, write_truth)
+    return Source(whole, summary, finish=write_truth)
 
 
-def _from_files(run: Run) -> _Source:
+def _from_files(run: Run) -> Source:
     config = run.config.prepare.fasta
     assert config is not None
     paths = run.resolve(config.fasta), run.resolve(config.table)
     whole, summary = labelled_fasta.read(*paths, task=config.task, labels=config.labels)
-    _check_length(run, paths[0], whole.length)
-    summary["sources"] = {str(path): provenance.file_digest(path) for path in paths}
-    return _Source(whole, splits.group_equal(whole.tokens), summary)
+    check_length(run, whole.length, path=paths[0])
+    return Source(whole, {**summary, "sources": digests(paths)})
 
 
-def _check_length(run: Run, file: Path, length: int) -> None:
-    needed = max(run.config.model.width, run.config.model.pool)
-    if length < needed:
-        raise InputError(
-            f"{file}: the sequences are {length} bp long; expected at least {needed} bp, the larger of "
-            f"[model] width = {run.config.model.width} and pool = {run.config.model.pool} in {run.config_file}; "
-            "use longer sequences or lower these"
-        )
+SOURCES = {"simulated": _simulated, "fasta": _from_files, "folds": folds, "arrays": arrays}
 
 
 def _pwms(motifs: list[Motif], config: Simulated) -> list[instances.Pwm]:
@@ -164,9 +139,12 @@ def _pwms(motifs: list[Motif], config: Simulated) -> list[instances.Pwm]:
     return made
 
 
-def _split(run: Run, source: _Source) -> tuple[np.ndarray, dict[str, Any]]:
-    config, whole, groups = run.config.prepare, source.whole, source.groups
-    if config.split == "random":
+def _split(run: Run, source: Source) -> tuple[np.ndarray, dict[str, Any]]:
+    config, whole = run.config.prepare, source.whole
+    groups = splits.group_equal(whole.tokens) if source.groups is None else source.groups
+    if config.split == "given":
+        split = whole.split
+    elif config.split == "random":
         split = splits.random(
             groups, valid_fraction=config.valid_fraction, test_fraction=config.test_fraction, seed=run.config.seed
         )
@@ -182,17 +160,17 @@ def _split(run: Run, source: _Source) -> tuple[np.ndarray, dict[str, Any]]:
                 f"{run.config_file}: [prepare] valid_chromosomes, test_chromosomes: {error}; correct the lists"
             ) from None
     problems = Problems(f"{run.config_file}: [prepare] split = {config.split!r} gives parts that cannot be used:")
-    fix = (
-        "raise valid_fraction and test_fraction, give more examples, or change seed"
-        if config.split == "random"
-        else "choose other chromosomes"
-    )
+    fix = {
+        "random": "raise valid_fraction and test_fraction, give more examples, or change seed",
+        "chromosome": "choose other chromosomes",
+        "given": "give files that have them",
+    }[config.split]
     for complaint in splits.complaints(whole.labels, split, whole.task):
         problems.add(f"{complaint}; expected both classes: {fix}")
     problems.raise_any()
     across = splits.shared_groups(groups, split)
     if across:
-        logger.warning("%d sequences occur in more than one part of the split, on several chromosomes", across)
+        logger.warning("%d sequences occur in more than one part of the split", across)
     return split, {
         "distinct_sequences": int(groups.max()) + 1,
         "sequences_in_several_parts": across,
@@ -213,5 +191,5 @@ def _counts(whole: Dataset) -> dict[str, Any]:
         if whole.task == "binary":
             counts[f"{name}_positives"] = int(labels.sum())
         else:
-            counts[f"{name}_labels_per_example"] = round(float(labels.sum(axis=1).mean()), 3)
+            counts[f"{name}_labels_per_example"] = round(float((labels == 1).sum(axis=1).mean()), 3)
     return counts

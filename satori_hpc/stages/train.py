@@ -8,6 +8,7 @@ import torch
 
 from satori_hpc import models
 from satori_hpc.core import metrics
+from satori_hpc.core.labels import both_classes, known
 from satori_hpc.errors import InputError, shared
 from satori_hpc.models.satori import Satori
 from satori_hpc.run import Run
@@ -74,7 +75,7 @@ def _check_splits(data: Dataset) -> None:
     if len(data.rows("train")) < 2:
         raise InputError("fewer than two training examples; change [prepare] and run: satori-hpc prepare")
     for split in ("train", "valid"):
-        if not metrics.both_classes(data.labels[data.rows(split)]).any():
+        if not both_classes(data.labels[data.rows(split)]).any():
             raise InputError(
                 f"the {split} split ({len(data.rows(split))} examples) holds a single class in every label: nothing "
                 "can be learned from it or chosen by it; change the split in [prepare] and prepare again"
@@ -137,12 +138,15 @@ def _metrics(run: Run, model: Satori, data: Dataset, logits: torch.Tensor) -> di
         labels = data.labels[chosen]
         auroc, aupr = metrics.by_label(labels, ranking[chosen])
         for name, values in (("auroc", auroc), ("aupr", aupr)):
-            known = values[~np.isnan(values)]
+            usable = values[~np.isnan(values)]
             # JSON has no NaN: a split whose labels are all of one class has no figure.
-            found[f"{split}_{name}"] = float(known.mean()) if len(known) else None
+            found[f"{split}_{name}"] = float(usable.mean()) if len(usable) else None
         found[f"{split}_labels_skipped"] = int(np.isnan(auroc).sum())
         for column, target in enumerate(data.targets):
-            counts = {"examples": len(labels), "positives": int(labels[:, column].sum())}
+            counts = {
+                "examples": int(known(labels[:, column]).sum()),
+                "positives": int((labels[:, column] == 1).sum()),
+            }
             rows.append({"split": split, "label": target, **counts, "auroc": auroc[column], "aupr": aupr[column]})
     label_metrics.write(run.label_metrics, rows)
     return found

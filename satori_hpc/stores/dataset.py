@@ -4,7 +4,7 @@ One Zarr v3 group. Its attributes: `format_version`, `complete` (true), `task` (
 (names of the labels). Its arrays, all over examples in the order of the input and compressed with zstd:
 
     tokens          uint8  (example, position)  A, C, G, T, N = 0 .. 4; inner chunks of 1,024 examples, shards of 2^17
-    labels          uint8  (example, target)    0 or 1; chunked likewise
+    labels          uint8  (example, target)    0 or 1; of several 255, too: not known; chunked likewise
     split           uint8  (example,)           0 train, 1 valid, 2 test
     start, end      int64  (example,)           0-based, half-open, as the header says
     strand          int8   (example,)           1, -1, or 0 = not told
@@ -25,10 +25,12 @@ import zarr
 from zarr.codecs import ZstdCodec
 
 from satori_hpc.core import splits
+from satori_hpc.core.labels import known
 from satori_hpc.errors import ArtefactError
 from satori_hpc.stores import atomic
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE = (1, 2)  # version 1 knows every label
 TRAIN, VALID, TEST = splits.TRAIN, splits.VALID, splits.TEST
 SPLITS = ("train", "valid", "test")
 TASKS = ("binary", "multilabel")
@@ -61,7 +63,7 @@ class Dataset:
 
     Attributes:
         tokens: uint8 (examples, length).
-        labels: uint8 (examples, targets), 0 or 1.
+        labels: uint8 (examples, targets), 0 or 1; of several labels also UNKNOWN.
         split: uint8 (examples,), TRAIN, VALID or TEST.
         names: one per example, unique.
         coordinates: of the examples.
@@ -160,7 +162,7 @@ def task(path: Path) -> str | None:
     """The task of the data set at `path`, from its attributes alone; None when there is none that could be read."""
     try:
         attributes = zarr.open_group(store=path, mode="r", zarr_format=3).attrs
-        usable = attributes["complete"] is True and attributes["format_version"] == FORMAT_VERSION
+        usable = attributes["complete"] is True and attributes["format_version"] in READABLE
         return str(attributes["task"]) if usable else None
     except (OSError, ValueError, KeyError):
         return None
@@ -268,7 +270,7 @@ def _opened(path: Path, *, background: bool) -> Iterator[zarr.Group]:
     except (OSError, ValueError, KeyError) as error:
         raise ArtefactError(f"{path}: not a data set of this program ({_one_line(error)}); {mend}") from None
     version = attributes.get("format_version")
-    if version is not None and version != FORMAT_VERSION:
+    if version is not None and version not in READABLE:
         raise ArtefactError(f"{path}: format version {version}, this program reads {FORMAT_VERSION}; {mend}")
     if version is None or attributes.get("complete") is not True:
         raise ArtefactError(f"{path}: unfinished, or not a data set of this program; {mend}")
@@ -300,8 +302,10 @@ def _check_task(task: str, *, labels: np.ndarray, split: np.ndarray, targets: li
         raise ValueError(f"{labels.shape[1]} columns of labels for {len(targets)} targets")
     if task not in TASKS or (task == "binary" and len(targets) != 1):
         raise ValueError(f"task {task!r} with {len(targets)} targets")
-    if len(labels) and (labels.max() > 1 or split.max() > 2):
-        raise ValueError("a label above 1 or a split above 2")
+    if len(labels) and split.max() > 2:
+        raise ValueError("a split above 2")
+    if len(labels) and labels.max() > 1 and (task == "binary" or (labels[known(labels)] > 1).any()):
+        raise ValueError("a label that is not 0 or 1")
 
 
 def _check_tokens(tokens: np.ndarray) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import zarr
 
+from satori_hpc.core.labels import UNKNOWN
 from satori_hpc.errors import ArtefactError
 from satori_hpc.stores import dataset
 from satori_hpc.stores.dataset import Coordinates, Dataset
@@ -164,8 +165,8 @@ def test_data_sets_that_cannot_be_used_say_what_to_run(tmp_path):
     refused("unfinished")
     dataset.write(path, make())
     edit_attributes(path, format_version=99)
-    refused("format version 99, this program reads 1")
-    edit_attributes(path, format_version=1, complete=False)
+    refused("format version 99, this program reads 2")
+    edit_attributes(path, format_version=2, complete=False)
     refused("unfinished")
     dataset.write(path, make())
     (path / "zarr.json").write_text("{")
@@ -214,3 +215,23 @@ def test_parts_of_what_is_not_there_are_refused(tmp_path):
     for read in (dataset.read_labels, lambda path: dataset.read_tokens(path, np.arange(2))):
         with pytest.raises(ArtefactError, match=r"no data set.*satori-hpc prepare"):
             read(tmp_path / "dataset.zarr")
+
+
+def test_labels_may_be_unknown_where_there_are_several(tmp_path):
+    whole = make(targets=3)
+    whole.labels[2, 1] = UNKNOWN
+    dataset.write(tmp_path / "d", whole)
+    assert_same(whole, dataset.read(tmp_path / "d"))
+    np.testing.assert_array_equal(dataset.read_labels(tmp_path / "d").labels, whole.labels)
+    lone = make()
+    lone.labels[2] = UNKNOWN
+    with pytest.raises(ValueError, match="not 0 or 1"):
+        dataset.write(tmp_path / "e", lone)
+
+
+def test_version_1_is_read(tmp_path):
+    whole = make()
+    dataset.write(tmp_path / "d", whole)
+    edit_attributes(tmp_path / "d", format_version=1)
+    assert_same(whole, dataset.read(tmp_path / "d"))
+    assert dataset.task(tmp_path / "d") == "binary"

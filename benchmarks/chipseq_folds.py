@@ -1,0 +1,212 @@
+"""Three TFs of ENCODE, a training and a test fold each, as one set: test AUROC per TF, and what the motifs do together.
+
+FOLDER holds, per TF, NAME_AC.seq.gz (training, bound peaks only) and NAME_B.seq.gz (test, as many bound as unbound
+rows); NAME begins with the TF and an underscore. Each TF is judged by the rows of its own test file. The variants
+differ in one setting; the first goes on to the report, and its strongest interactions are listed. Intervals are
+percentiles of 1,000 bootstrap samples of the test rows. A run that was stopped goes on where it was.
+
+    python -m benchmarks.chipseq_folds FOLDER WORK
+"""
+
+import argparse
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+
+from benchmarks import timing
+from satori_hpc import options
+from satori_hpc.config import Config
+from satori_hpc.core.labels import known
+from satori_hpc.core.sequence import reverse_complement
+from satori_hpc.run import Run
+from satori_hpc.stages import execution, new, pipeline
+from satori_hpc.stores import atomic, dataset, predictions, records, tables
+from satori_hpc.world import Runtime
+
+OUT = Path("benchmarks/results/chipseq_folds.md")
+RELU: dict[str, Any] = {"model.activation": "relu", "train.epochs": 10}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "preset": {},
+    "relu": RELU,
+    "relu_blocks": {**RELU, "prepare.folds.negatives": "blocks"},
+}
+WORDS = {
+    "preset": "this package, preset `short`, dinucleotide shuffles",
+    "relu": "the same with relu filters",
+    "relu_blocks": "the same with relu filters, trained on block shuffles, as published",
+}
+# results/evaluation_summary.csv of lab-rasool/TFBS: the 500 + 500 rows, dropout off; and as published, on a set of one
+# quarter positives, most negatives shuffled by blocks, dropout on.
+PUBLISHED = {
+    "mixture of experts, 500 + 500 rows": {"ARID3A": 0.697, "FOXM1": 0.696, "GATA3": 0.713},
+    "mixture of experts, as published (other test set)": {"ARID3A": 0.715, "FOXM1": 0.801, "GATA3": 0.715},
+    "own experts, as published (other test set)": {"ARID3A": 0.780, "FOXM1": 0.805, "GATA3": 0.766},
+}
+SHOWN = 15
+NEAR = 30  # letters in a row that two sequences hardly share by chance
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("work", type=Path, help="folder for the runs")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=OUT)
+    given = parser.parse_args()
+    files = pairs(given.folder)
+    runtime = Runtime(device="cpu", threads=given.threads)
+    runs = {}
+    for place, name in enumerate(given.variants):
+        run = runs[name] = opened(given.work / name, configuration(files, VARIANTS[name]))
+        for stage in pipeline.pending(run) if place == 0 else ("prepare", "train"):
+            execution.execute(run, stage, runtime)
+    text = page(files, runs)
+    atomic.write_text(given.out, text)
+    print(text)
+
+
+def pairs(folder: Path) -> list[tuple[str, str, str]]:
+    """Name, training file and test file of every TF."""
+    found = []
+    for train in sorted(folder.glob("*_AC.seq.gz")):
+        test = train.with_name(train.name.replace("_AC.seq.gz", "_B.seq.gz"))
+        found.append((train.name.split("_")[0], str(train.resolve()), str(test.resolve())))
+    if not found:
+        raise SystemExit(f"{folder}: no file *_AC.seq.gz")
+    return found
+
+
+def configuration(files: list[tuple[str, str, str]], changes: dict[str, Any]) -> Config:
+    config = new.folds(files, seed=1)
+    for key, value in changes.items():
+        config = options.replace(config, key, value)
+    return config
+
+
+def opened(path: Path, config: Config) -> Run:
+    return Run.open(path) if (path / "run.toml").exists() else new.new(path, config=config)
+
+
+def page(files: list[tuple[str, str, str]], runs: dict[str, Run]) -> str:
+    names = [label for label, _, _ in files]
+    lines = [
+        "# ChIP-seq folds of three TFs as one set",
+        "",
+        f"Made by `python -m benchmarks.chipseq_folds FOLDER WORK` on {timing.processor()}, torch {version('torch')}. "
+        "Seed 1. Test: the rows of each TF's own test file, half of them bound, the others "
+        "shuffles of these that keep all dinucleotides. In brackets 95 % bootstrap intervals.",
+        "",
+        "| network | epochs | " + " | ".join(names) + " |",
+        "|---|---|" + "---|" * len(names),
+    ]
+    for name, run in runs.items():
+        record = records.read(run.record("train"))
+        assert record is not None
+        cells = " | ".join(auroc(run, label) for label in names)
+        lines.append(f"| {WORDS[name]} | {record.summary['epochs']} | {cells} |")
+    for name, figures in PUBLISHED.items():
+        cells = " | ".join(f"{figures[label]:.3f}" if label in figures else "" for label in names)
+        lines.append(f"| published: {name} | | {cells} |")
+    first = next(iter(runs.values()))
+    near = like_training(first)
+    counts = ", ".join(f"{label} {int(near[own_rows(first, label)].sum())}" for label in names)
+    cells = ", ".join(f"{label} {auroc(first, label, without=near)}" for label in names)
+    lines += [
+        "",
+        f"Test rows that share {NEAR} letters in a row with a training peak, on either strand: {counts}, all bound. "
+        f"Without them the first network has: {cells}.",
+    ]
+    return "\n".join([*lines, *about_set(first), *about_pairs(first), ""])
+
+
+def own_rows(run: Run, label: str) -> np.ndarray:
+    """Test examples where a label is known: the rows of its own test file."""
+    data = dataset.read_labels(run.dataset)
+    rows = data.rows("test")
+    return rows[known(data.labels[rows, data.targets.index(label)])]
+
+
+def like_training(run: Run) -> np.ndarray:
+    """bool (examples,): test examples that have a stretch of letters in common with a bound training example."""
+    data = dataset.read(run.dataset)
+    test = data.rows("test")
+    trains = np.flatnonzero((data.split != dataset.TEST) & (data.labels == 1).any(axis=1))
+    seen = np.unique(np.concatenate([words(data.tokens[trains]), words(reverse_complement(data.tokens[trains]))]))
+    found = np.zeros(data.examples, dtype=bool)
+    found[test] = np.isin(words(data.tokens[test]), seen).any(axis=1)
+    return found
+
+
+def words(tokens: np.ndarray) -> np.ndarray:
+    """Every stretch of NEAR letters as a number, int64 (examples, places); an N reads as another letter."""
+    windows = np.lib.stride_tricks.sliding_window_view(tokens % 4, NEAR, axis=1)
+    return windows @ 4 ** np.arange(NEAR, dtype=np.int64)
+
+
+def auroc(run: Run, label: str, *, without: np.ndarray | None = None) -> str:
+    """Test AUROC of a label over the rows where it is known, with its interval."""
+    data = dataset.read_labels(run.dataset)
+    column = data.targets.index(label)
+    logits, _ = predictions.read(run.predictions)
+    rows = own_rows(run, label)
+    rows = rows if without is None else rows[~without[rows]]
+    truth, score = data.labels[rows, column], logits[rows, column]
+    rng = np.random.default_rng(1)
+    drawn = [rng.integers(len(rows), size=len(rows)) for _ in range(1000)]
+    low, high = np.percentile([roc_auc_score(truth[each], score[each]) for each in drawn], [2.5, 97.5])
+    return f"{roc_auc_score(truth, score):.3f} ({low:.3f}-{high:.3f})"
+
+
+def about_set(run: Run) -> list[str]:
+    record = records.read(run.record("prepare"))
+    assert record is not None
+    keys = (
+        "rows_train",
+        "rows_test",
+        "rows_train_left_out_as_in_test",
+        "equal_rows_merged",
+        "shuffled_negatives",
+        "labels_unknown",
+        "train",
+        "valid",
+        "test",
+    )
+    return ["", "The set: " + ", ".join(f"{key.replace('_', ' ')} {record.summary[key]:,}" for key in keys) + "."]
+
+
+def about_pairs(run: Run) -> list[str]:
+    """The strongest pairs of TFs by raw attention."""
+    if not run.report.exists():
+        return []
+    path = run.interactions("attention").with_suffix(".tf.parquet")
+    table = pd.read_parquet(path)
+    called = table["called"]
+    ranked = table.sort_values("neg_log10_p", ascending=False)
+    filters = tables.read(run.interactions("attention"))
+    lines = [
+        "",
+        "## Strongest interactions, raw attention",
+        "",
+        f"{int(filters['called'].sum()):,} of {int(filters['tested'].sum()):,} tested filter pairs called, "
+        f"{int(called.sum()):,} of {len(table):,} TF pairs; against shuffled twins of the same sequences. Filters are "
+        "named by Tomtom after their best match in JASPAR (vertebrates), so a name stands for a family.",
+        "",
+        "| TFs | called | -log10 p | AUC | filter pairs called | median distance, bp |",
+        "|---|---|---|---|---|---|",
+    ]
+    for _, row in ranked.head(SHOWN).iterrows():
+        lines.append(
+            f"| {row['tf_a']} - {row['tf_b']} | {'yes' if row['called'] else 'no'} | {row['neg_log10_p']:.1f} "
+            f"| {row['auc']:.3f} | {row['called_filter_pairs']} of {row['filter_pairs']} "
+            f"| {row['median_distance']:.0f} |"
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    main()

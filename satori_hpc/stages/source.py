@@ -1,0 +1,50 @@
+"""What a source of sequences hands to `prepare`."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from satori_hpc import provenance
+from satori_hpc.errors import InputError
+from satori_hpc.run import Run
+from satori_hpc.stores.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class Source:
+    """Examples, and numbers about them for people.
+
+    Attributes:
+        whole: the examples; in their parts when [prepare] split = "given", else all in the training part.
+        summary: the numbers.
+        groups: int64 (examples,), the same number for equal sequences; None: to be told from the tokens.
+        finish: what is to be done when they are split, before they are written: the truth of simulated sets.
+    """
+
+    whole: Dataset
+    summary: dict[str, Any]
+    groups: np.ndarray | None = None
+    finish: Callable[[], None] | None = None
+
+
+def digests(paths: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 of the user's files, for the record of the stage."""
+    return {str(path): provenance.file_digest(path) for path in paths}
+
+
+def check_length(run: Run, length: int, *, path: Path) -> None:
+    """Refuse sequences, of the file `path`, that are shorter than a filter or a cell of the network.
+
+    Raises:
+        InputError: they are.
+    """
+    needed = max(run.config.model.width, run.config.model.pool)
+    if length < needed:
+        raise InputError(
+            f"{path}: the sequences are {length} bp long; expected at least {needed} bp, the larger of "
+            f"[model] width = {run.config.model.width} and pool = {run.config.model.pool} in {run.config_file}; "
+            "use longer sequences or lower these"
+        )
