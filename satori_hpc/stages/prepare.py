@@ -162,9 +162,8 @@ def _split(run: Run, source: Source) -> tuple[np.ndarray, dict[str, Any]]:
     problems = Problems(f"{run.config_file}: [prepare] split = {config.split!r} gives parts that cannot be used:")
     fix = {
         "random": "raise valid_fraction and test_fraction, give more examples, or change seed",
-        "chromosome": "choose other chromosomes",
         "given": "give files that have them",
-    }[config.split]
+    }.get(config.split, "choose other chromosomes")
     for complaint in splits.complaints(whole.labels, split, whole.task):
         problems.add(f"{complaint}; expected both classes: {fix}")
     problems.raise_any()
