@@ -122,9 +122,9 @@ def scores_of(run: Path, method: str = "attention") -> dict[str, bytes]:
     return found
 
 
-def assert_same_tables(run: Path, other: Path) -> None:
+def assert_same_tables(run: Path, other: Path, *, method: str = "attention") -> None:
     """Same rows and columns, numbers within 1e-12."""
-    for name in ("attention.parquet", "attention.tf.parquet"):
+    for name in (f"{method}.parquet", f"{method}.tf.parquet"):
         mine, theirs = (pq.read_table(each / "interactions" / name).to_pandas() for each in (run, other))
         assert list(mine) == list(theirs)
         assert len(mine) == len(theirs)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.cluster.jobs import ENDED, Jobs, alone, scores_of, weights
+from tests.cluster.jobs import ENDED, Jobs, alone, assert_same_tables, scores_of, weights
 from tests.tiny import change, make_run, tiny_config
 
 # What comes in the middle of a job, as an administrator, a preemption and a time limit do it.
@@ -37,6 +37,18 @@ def trained(jobs: Jobs, prepared: Path) -> tuple[Path, str]:
     run = prepared.with_name("undisturbed")
     shutil.copytree(prepared, run)
     return run, jobs.submit("train", run)
+
+
+@pytest.fixture(scope="module")
+def scored(jobs: Jobs, trained: tuple[Path, str]) -> Path:
+    """A copy of the trained run that one process has scored; the trained one has motifs then."""
+    run, trains = trained
+    jobs.wait(trains)
+    alone(run, "motifs")
+    other = run.with_name("alone")
+    shutil.copytree(run, other)
+    alone(other, "score")
+    return other
 
 
 def assert_same_weights(run: Path, other: Path) -> None:
@@ -95,18 +107,38 @@ def test_training_that_is_disturbed_ends_with_the_same_weights(jobs, prepared, t
     assert_same_weights(run, trained[0])
 
 
-def test_scoring_that_is_disturbed_writes_the_same_bytes(jobs, trained):
-    made, trains = trained
-    run, other = made.with_name("scored"), made.with_name("alone")
-    jobs.wait(trains)
-    alone(made, "motifs")
-    shutil.copytree(made, run)
-    shutil.copytree(made, other)
+def test_scoring_that_is_disturbed_writes_the_same_bytes(jobs, trained, scored):
+    run = scored.with_name("scored")
+    shutil.copytree(trained[0], run)
     number = jobs.submit("score", run)
     markers = run / "scores" / "epistasis.zarr" / "markers"
     disturb(jobs, run / "logs" / f"score_{number}.log", number, lambda: sorted(markers.glob("*-*.json")))
-    alone(other, "score")
-    assert scores_of(run, "epistasis") == scores_of(other, "epistasis")
+    assert scores_of(run, "epistasis") == scores_of(scored, "epistasis")
+
+
+def test_a_reduction_by_two_nodes_that_is_put_back_makes_the_same_tables(jobs, scored):
+    """Scheduler and workers of the first start are gone; the second one has its own. Workers are held up until then."""
+    run, other = scored.with_name("reduced"), scored.with_name("reduced-alone")
+    shutil.copytree(scored, run)
+    shutil.copytree(scored, other)
+    number = jobs.submit("reduce", run)
+    log = run / "logs" / f"reduce_{number}.log"
+    for restarts, disturbance in enumerate(DISTURBANCES[:2]):
+        scheduler = run / "logs" / f"dask_{number}_{restarts}.json"
+        jobs.until(scheduler.exists, f"the scheduler of start {restarts}")
+        jobs.until(
+            lambda: jobs.call("squeue", "--steps", "--noheader", "--jobs", number), f"workers of start {restarts}"
+        )
+        jobs.call("scancel", "--signal=STOP", number)
+        # Slurm itself loses a job that is put back in the second in which it starts.
+        jobs.until(lambda: jobs.facts(number)[0]["RunTime"] >= "00:00:05", "the first seconds")
+        jobs.call(*disturbance, number)
+        if disturbance[0] == "scancel":
+            jobs.call("scancel", "--signal=CONT", number)
+        jobs.until(lambda n=restarts: restarted(jobs, number, log) > n, f"{disturbance} of job {number}")
+    assert int(jobs.wait(number)[0]["Restarts"]) == 2
+    alone(other, "reduce")
+    assert_same_tables(run, other, method="epistasis")
 
 
 def test_a_job_that_is_cancelled_does_not_come_back(jobs, prepared):
