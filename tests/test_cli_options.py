@@ -52,7 +52,7 @@ def test_every_command_shows_only_what_it_can_use() -> None:
     assert set(cli_options.USES) >= {stage.name for stage in pipeline.STAGES if not stage.flag_of}
 
 
-@pytest.mark.parametrize("command", ["prepare", "reduce", "all", "status", "verify", "inspect"])
+@pytest.mark.parametrize("command", ["reduce", "all", "status", "verify", "inspect"])
 def test_commands_of_one_process_refuse_a_launcher(run: Run, command: str) -> None:
     more = ["sim0"] if command == "inspect" else []
     said = call(command, run.path, *more, code=1, PMI_SIZE="4").output

@@ -85,10 +85,15 @@ def _shadows(report: Report) -> None:
         leaks.append(("your home", Path(site.getusersitepackages())))
     cures = {"PYTHONPATH": "unset PYTHONPATH (module unload ...)", "your home": "set PYTHONNOUSERSITE=1"}
     for source, folder in leaks:
-        found = [name for name in SHADOWED if _origin(name).is_relative_to(folder.resolve())]
+        found = [name for name in SHADOWED if _origin(name).is_relative_to(folder.resolve()) and not _own(name)]
         # A checkout of this package on PYTHONPATH is how it is developed.
         if found and found != ["satori_hpc"]:
             report.warn(f"{', '.join(found)} of {folder} ({source}) hide those of this environment; {cures[source]}")
+
+
+def _own(name: str) -> bool:
+    """Whether a package is of this environment, which may lie inside a checkout that is on PYTHONPATH."""
+    return _origin(name).is_relative_to(Path(sys.prefix).resolve())
 
 
 def _origin(name: str) -> Path:
