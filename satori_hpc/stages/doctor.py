@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import site
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
