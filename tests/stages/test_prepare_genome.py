@@ -350,7 +350,7 @@ def test_the_human_promoters_of_the_publication(tmp_path):
     assert summary["targets"] == 164
     made = dataset.read(run.dataset)
     assert made.targets == [str(number) for number in range(164)]
-    # With its repeats the table has 16,233, 2,249 and 2,132 rows in the parts (METHODS of SATORI 2.0).
+    # With its repeats the table has 16,233, 2,249 and 2,132 rows in the parts (SATORI 2.0, Methods).
     row_of = {(name.split(":")[0], int(name.split(":")[1].split("-")[0])): row for row, name in enumerate(made.names)}
     of_rows = np.array([row_of[row[0], places[row[0]][int(row[1]), int(row[2])]] for row in rows])
     assert np.bincount(made.split[of_rows]).tolist() == [16_233, 2_249, 2_132]
