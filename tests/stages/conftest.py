@@ -10,6 +10,7 @@ from satori_hpc.stages import motifs, prepare, score, train
 from satori_hpc.stores import atomic
 from satori_hpc.world import Runtime
 from tests import tiny
+from tests.helpers_genome import write_genome, write_peaks
 from tests.helpers_scores import store_digest
 
 RUNTIME = Runtime(device="cpu", threads=1)
@@ -38,3 +39,11 @@ def trained(base: Run, tmp_path: Path) -> Run:
     """A copy of that run, without scores."""
     shutil.copytree(base.path, tmp_path / "run", ignore=shutil.ignore_patterns("scores"))
     return Run(path=tmp_path / "run", config=base.config)
+
+
+@pytest.fixture
+def two(tmp_path):
+    """A genome and two files of peaks, a.bed and b.bed."""
+    letters = write_genome(tmp_path / "genome.fa")
+    rows = {label: write_peaks(tmp_path / f"{label}.bed", seed=seed) for seed, label in enumerate("ab")}
+    return tmp_path, letters, rows

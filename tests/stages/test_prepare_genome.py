@@ -9,62 +9,18 @@ import numpy as np
 import pytest
 from Bio import bgzf
 
-from satori_hpc.config import Config, Genome, Model, Prepare
 from satori_hpc.core import sequence
-from satori_hpc.errors import ConfigError, InputError, SatoriError
+from satori_hpc.errors import InputError
 from satori_hpc.run import Run
 from satori_hpc.stages import prepare as stage
 from satori_hpc.stores import dataset, window_parts
 from satori_hpc.world import Runtime
+from tests.helpers_genome import LENGTHS, OVERLAP, SIZE, make
 from tests.oracles import windows_oracle
 from tests.oracles.windows_oracle import Peak
 from tests.stages.test_prepare import bytes_of
 
 DATA = Path(__file__).parents[1] / "data"
-LENGTHS = {"chr1": 6000, "chr2": 3000, "chrM": 900}
-SIZE, OVERLAP = 100, 30
-
-
-def write_genome(path: Path, *, seed: int = 0) -> dict[str, str]:
-    """A FASTA file with upper and lower case, N and IUPAC letters; its sequences."""
-    rng = np.random.default_rng(seed)
-    letters = {
-        name: "".join(rng.choice(list("ACGTacgtNR"), length, p=[0.12] * 8 + [0.03, 0.01]))
-        for name, length in LENGTHS.items()
-    }
-    lines = []
-    for name, text in letters.items():
-        lines += [f">{name} some words", *(text[first : first + 60] for first in range(0, len(text), 60))]
-    path.write_text("\n".join(lines))  # no newline at the end
-    return letters
-
-
-def write_peaks(path: Path, *, seed: int, count: int = 60) -> list[tuple[str, int, int]]:
-    rng = np.random.default_rng(seed)
-    rows = []
-    for _ in range(count):
-        name = str(rng.choice(list(LENGTHS)[:2]))
-        start = int(rng.integers(0, LENGTHS[name] - 80))
-        rows.append((name, start, start + int(rng.integers(20, 80))))
-    path.write_text("track name=x\n# words\n" + "".join(f"{a}\t{b}\t{c}\tpeak\t0\t.\n" for a, b, c in rows))
-    return rows
-
-
-def make(folder: Path, *, name: str = "run", split: dict | None = None, **options) -> Run:
-    defaults = {"genome": "../genome.fa", "window": SIZE, "overlap": OVERLAP, "unknown_max": 1.0}
-    parts = split or {"valid_fraction": 0.2, "test_fraction": 0.2}
-    section = Genome(**{**defaults, **options})
-    run = Run(folder / name, Config(prepare=Prepare(source="genome", genome=section, **parts), model=Model(width=7)))
-    run.path.mkdir(exist_ok=True)
-    return run
-
-
-@pytest.fixture
-def two(tmp_path):
-    """A genome and two files of peaks, a.bed and b.bed."""
-    letters = write_genome(tmp_path / "genome.fa")
-    rows = {label: write_peaks(tmp_path / f"{label}.bed", seed=seed) for seed, label in enumerate("ab")}
-    return tmp_path, letters, rows
 
 
 def filler(path: Path) -> str:
@@ -359,60 +315,6 @@ def test_the_human_promoters_of_the_publication(tmp_path):
     assert np.median(counts) == 22
 
 
-BAD_PEAKS = {
-    "no length": ("chr1\t30\t30\n", "line 1: chr1:30-30 has no length; expected start < end"),
-    "text": ("chr1\tx\t30\nchr1\t1\n", "line 1: start 'x' and end '30'; expected whole numbers; a header line"),
-    "columns": ("chr1\t1\t9\nchr1\t1\n", "line 2: 2 columns; expected chrom, start, end"),
-    "empty": ("# nothing\n", "no peaks; expected rows of chrom, start, end"),
-    "other names": ("scaffold_9\t1\t30\n", r"none of its chromosomes \(scaffold_9\) is in .*chr1, chr2, chrM"),
-    "another assembly": (
-        "chr1\t9000\t9100\nchr1\t9200\t9300\nchr1\t5\t90\n",
-        "2 of 3 peaks lie beyond the ends .* another assembly",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", BAD_PEAKS)
-def test_peaks_that_cannot_be_used_are_told(two, name):
-    folder, _, _ = two
-    text, message = BAD_PEAKS[name]
-    (folder / "bad.bed").write_text(text)
-    run = make(folder, peaks=("../a.bed", "../bad.bed"))
-    with pytest.raises(InputError, match=message) as caught:
-        stage.prepare(run, Runtime())
-    assert "bad.bed" in str(caught.value)
-    assert not run.dataset.exists()
-
-
-BAD_GENOMES = {
-    "missing": (None, "no such file; correct .prepare.genome. genome"),
-    "empty": (b"", "does not contain a valid sequence"),
-    "text first": (b"ACGT\n>chr1\nACGT\n", "Unexpected text before the first"),
-    "ragged": (b">chr1\nACGTACGT\nACG\nACGTACGT\n>chr2\nACGT\n", "wrap it anew"),
-    "blank line inside": (b">chr1\nACGTACGT\n\nACGTACGT\n", "no blank lines in between"),
-    "twice": (b">chr1\nACGT\n>chr1\nACGT\n", "keep one record of each name"),
-    "empty record": (b">chr1\n>chr2\nACGT\n", "chr1: no sequence below the header"),
-    "cut gzip": (gzip.compress(b">chr1\nACGT\n")[:-6], "damaged or truncated gzip"),
-    "not letters": (
-        b">chr1\n" + b"*" * 6000 + b"\n>chr2\n" + b"A" * 3000 + b"\n",
-        r"'\*' at position 1 is not a letter",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", BAD_GENOMES)
-def test_genomes_that_cannot_be_used_are_told(two, name):
-    folder, _, _ = two
-    content, message = BAD_GENOMES[name]
-    if content is not None:
-        (folder / "bad.fa").write_bytes(content)
-    run = make(folder, genome="../bad.fa", peaks=("../a.bed", "../b.bed"))
-    with pytest.raises(InputError, match=message) as caught:
-        stage.prepare(run, Runtime())
-    assert "bad.fa" in str(caught.value)
-    assert not run.dataset.exists()
-
-
 def test_windows_line_ends_and_spaces_do_not_matter(two):
     folder, _, rows = two
     run = make(folder, peaks=("../a.bed", "../b.bed"))
@@ -426,17 +328,3 @@ def test_windows_line_ends_and_spaces_do_not_matter(two):
     again = make(folder, name="again", peaks=("../a.bed", "../b.bed"))
     stage.prepare(again, Runtime())
     assert bytes_of(run.dataset) == bytes_of(again.dataset)
-
-
-def test_settings_that_cannot_be_used_are_told(two):
-    folder, _, _ = two
-    with pytest.raises(ConfigError, match="chrZ not in"):
-        stage.prepare(make(folder, peaks=("../a.bed", "../b.bed"), chromosomes=("chrZ",)), Runtime())
-    with pytest.raises(InputError, match="are not window = 100 bp long, the first chr"):
-        stage.prepare(make(folder, peaks=("../a.bed",), construction="as_given"), Runtime())
-    with pytest.raises(SatoriError, match="expected both classes"):
-        stage.prepare(make(folder, peaks=("../a.bed",)), Runtime())  # one label and no negatives
-    (folder / "copy").mkdir()
-    shutil.copy(folder / "a.bed", folder / "copy" / "a.bed")
-    with pytest.raises(InputError, match="several files are called a; name their labels"):
-        stage.prepare(make(folder, peaks=("../a.bed", "../copy/a.bed")), Runtime())

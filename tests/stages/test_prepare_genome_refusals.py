@@ -1,0 +1,78 @@
+"""prepare from a genome: files and settings that cannot be used are told, and leave nothing behind."""
+
+import gzip
+import shutil
+
+import pytest
+
+from satori_hpc.errors import ConfigError, InputError, SatoriError
+from satori_hpc.stages import prepare as stage
+from satori_hpc.world import Runtime
+from tests.helpers_genome import make
+
+BAD_PEAKS = {
+    "no length": ("chr1\t30\t30\n", "line 1: chr1:30-30 has no length; expected start < end"),
+    "text": ("chr1\tx\t30\nchr1\t1\n", "line 1: start 'x' and end '30'; expected whole numbers; a header line"),
+    "columns": ("chr1\t1\t9\nchr1\t1\n", "line 2: 2 columns; expected chrom, start, end"),
+    "empty": ("# nothing\n", "no peaks; expected rows of chrom, start, end"),
+    "other names": ("scaffold_9\t1\t30\n", r"none of its chromosomes \(scaffold_9\) is in .*chr1, chr2, chrM"),
+    "another assembly": (
+        "chr1\t9000\t9100\nchr1\t9200\t9300\nchr1\t5\t90\n",
+        "2 of 3 peaks lie beyond the ends .* another assembly",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_PEAKS)
+def test_peaks_that_cannot_be_used_are_told(two, name):
+    folder, _, _ = two
+    text, message = BAD_PEAKS[name]
+    (folder / "bad.bed").write_text(text)
+    run = make(folder, peaks=("../a.bed", "../bad.bed"))
+    with pytest.raises(InputError, match=message) as caught:
+        stage.prepare(run, Runtime())
+    assert "bad.bed" in str(caught.value)
+    assert not run.dataset.exists()
+
+
+BAD_GENOMES = {
+    "missing": (None, "no such file; correct .prepare.genome. genome"),
+    "empty": (b"", "does not contain a valid sequence"),
+    "text first": (b"ACGT\n>chr1\nACGT\n", "Unexpected text before the first"),
+    "ragged": (b">chr1\nACGTACGT\nACG\nACGTACGT\n>chr2\nACGT\n", "wrap it anew"),
+    "blank line inside": (b">chr1\nACGTACGT\n\nACGTACGT\n", "no blank lines in between"),
+    "twice": (b">chr1\nACGT\n>chr1\nACGT\n", "keep one record of each name"),
+    "empty record": (b">chr1\n>chr2\nACGT\n", "chr1: no sequence below the header"),
+    "cut gzip": (gzip.compress(b">chr1\nACGT\n")[:-6], "damaged or truncated gzip"),
+    "not letters": (
+        b">chr1\n" + b"*" * 6000 + b"\n>chr2\n" + b"A" * 3000 + b"\n",
+        r"'\*' at position 1 is not a letter",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_GENOMES)
+def test_genomes_that_cannot_be_used_are_told(two, name):
+    folder, _, _ = two
+    content, message = BAD_GENOMES[name]
+    if content is not None:
+        (folder / "bad.fa").write_bytes(content)
+    run = make(folder, genome="../bad.fa", peaks=("../a.bed", "../b.bed"))
+    with pytest.raises(InputError, match=message) as caught:
+        stage.prepare(run, Runtime())
+    assert "bad.fa" in str(caught.value)
+    assert not run.dataset.exists()
+
+
+def test_settings_that_cannot_be_used_are_told(two):
+    folder, _, _ = two
+    with pytest.raises(ConfigError, match="chrZ not in"):
+        stage.prepare(make(folder, peaks=("../a.bed", "../b.bed"), chromosomes=("chrZ",)), Runtime())
+    with pytest.raises(InputError, match="are not window = 100 bp long, the first chr"):
+        stage.prepare(make(folder, peaks=("../a.bed",), construction="as_given"), Runtime())
+    with pytest.raises(SatoriError, match="expected both classes"):
+        stage.prepare(make(folder, peaks=("../a.bed",)), Runtime())  # one label and no negatives
+    (folder / "copy").mkdir()
+    shutil.copy(folder / "a.bed", folder / "copy" / "a.bed")
+    with pytest.raises(InputError, match="several files are called a; name their labels"):
+        stage.prepare(make(folder, peaks=("../a.bed", "../copy/a.bed")), Runtime())
