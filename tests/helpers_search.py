@@ -1,11 +1,14 @@
 """A run to search, small enough for tests, and its leaderboard as it is compared."""
 
 import dataclasses
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 from satori_hpc.config_search import Choice, Range, Search, Space
 from satori_hpc.run import Run
-from satori_hpc.stages import execution
+from satori_hpc.stages import execution, preemption
 from satori_hpc.world import Runtime
 from tests.tiny import make_run, tiny_config
 
@@ -44,3 +47,14 @@ def table(run: Path) -> list[dict[str, str]]:
     for row in rows:
         del row["seconds"]
     return rows
+
+
+def touch_unseen(stop: Path, process: subprocess.Popen[str]) -> None:
+    """Touch RUN/STOP while a process stands still, for so long that its next look is at once.
+
+    It looks once a second, in which a tiny training may end.
+    """
+    process.send_signal(signal.SIGSTOP)
+    stop.touch()
+    time.sleep(preemption.SECONDS_BETWEEN_LOOKS)
+    process.send_signal(signal.SIGCONT)

@@ -25,6 +25,7 @@ from satori_hpc.stages import ensemble_tables, execution, pipeline
 from satori_hpc.stores import lock, tables, truth
 from tests import tiny
 from tests.helpers_ensemble import RUNTIME, TABLES, ensemble_run, outcome
+from tests.helpers_search import touch_unseen
 
 COMMAND = [sys.executable, "-m", "satori_hpc", "ensemble"]
 
@@ -169,13 +170,13 @@ def test_what_the_others_hold_is_left_to_them_and_the_outcome_is_the_same(
 def test_ended_and_restarted_the_outcome_is_the_same(asked: bool, run: Run) -> None:
     before = outcome(run.path)
     shutil.rmtree(run.ensemble)
-    victim = subprocess.Popen([*COMMAND, str(run.path), "--threads", "1"], stderr=subprocess.DEVNULL)
+    victim = subprocess.Popen([*COMMAND, str(run.path), "--threads", "1"], stderr=subprocess.DEVNULL, text=True)
     deadline = time.monotonic() + 60
     while not run.member(2).joinpath("checkpoints").exists() and time.monotonic() < deadline:
         assert victim.poll() is None
         time.sleep(0.005)
     if asked:
-        run.stop.touch()
+        touch_unseen(run.stop, victim)
     else:
         victim.send_signal(signal.SIGKILL)
     assert victim.wait() == (75 if asked else -signal.SIGKILL)

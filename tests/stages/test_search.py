@@ -23,7 +23,7 @@ from satori_hpc.stages import execution, pipeline, search
 from satori_hpc.stores import dataset, lock
 from tests import tiny
 from tests.helpers_learnable import learnable, small_config
-from tests.helpers_search import DEADLY, RUNTIME, SPACE, searchable, table
+from tests.helpers_search import DEADLY, RUNTIME, SPACE, searchable, table, touch_unseen
 
 SATORI = [sys.executable, "-m", "satori_hpc"]
 
@@ -148,7 +148,7 @@ def test_a_trial_that_somebody_holds_is_left_to_them(prepared: Path, tmp_path: P
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 75)])
 def test_ended_and_gone_on_with_the_leaderboard_is_the_same(number: int, status: int, tmp_path: Path) -> None:
-    run = searchable(tmp_path / "run", trials=3, epochs=12)
+    run = searchable(tmp_path / "run", trials=3, epochs=40)
     shutil.copytree(run.path, tmp_path / "undisturbed")
     command = [*SATORI, "search", str(run.path), "--threads", "1"]
     victim = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -178,14 +178,14 @@ def searching(run: Run, *, until: str) -> subprocess.Popen[str]:
 
 
 def test_asked_to_stop_wherever_it_is_it_ends_with_75(tmp_path: Path) -> None:
-    run = searchable(tmp_path / "run", trials=2, epochs=12)
+    run = searchable(tmp_path / "run", trials=2, epochs=40)
     started = searching(run, until="journal.log")
     started.send_signal(signal.SIGUSR2)
     assert "run the same command again" in started.communicate()[1]
     assert started.returncode == 75
     run.stop.touch()  # was there before: does not ask
     started = searching(run, until="trial_0001/checkpoints/step_*")
-    run.stop.touch()
+    touch_unseen(run.stop, started)
     assert f"for {run.stop}" in started.communicate()[1]
     assert started.returncode == 75
     assert run.stop.exists(), "others may have yet to see it"
