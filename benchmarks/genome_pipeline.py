@@ -71,7 +71,8 @@ def page(run: Run, options: argparse.Namespace) -> str:
         f"{options.megabases} Mb, {options.files} files of {options.peaks:,} peaks, made up: every peak "
         f"holds one of four pairs of words, which every fourth file prefers. SATORI-{model.architecture}, "
         f"{model.filters} filters of {model.width} bp, pool {model.pool}, {model.heads} heads; "
-        f"{run.config.train.epochs} epochs; raw attention, all of the split {run.config.score.split}. All cores of a machine of two."
+        f"{run.config.train.epochs} epochs; raw attention, all of the split {run.config.score.split}. "
+        "All cores of a machine of two."
     )
     lines = ["| stage | seconds | peak memory, GiB | files | MiB |", "|---|---|---|---|---|"]
     total = 0.0
