@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from satori_hpc import config_search, options
+from satori_hpc import config_genome, config_search, options
 from satori_hpc.config_evaluate import Evaluate
 from satori_hpc.config_genome import Genome
 from satori_hpc.config_prepare import Arrays, Fasta, Folds, Prepare, Simulated
@@ -28,7 +28,7 @@ FILES = (
     "prepare.folds.test",
     "prepare.arrays.files",
     "prepare.arrays.targets",
-    *(f"prepare.genome.{key}" for key in ("genome", "peaks", "peak_table", "blacklist", "annotation")),
+    *(f"prepare.genome.{key}" for key in config_genome.FILES),
 )
 __all__ = [
     "Arrays",
