@@ -5,16 +5,35 @@ from typing import Any
 import numpy as np
 
 from satori_hpc.config import Genome as Settings
-from satori_hpc.core import intervals, negatives
+from satori_hpc.core import intervals, negatives, windows
 from satori_hpc.core.windows import Regions
 from satori_hpc.errors import InputError
 from satori_hpc.log import logger, progress
 from satori_hpc.run import Run
 from satori_hpc.stores.annotation import CLASSES, Genes
 from satori_hpc.stores.genome import Genome
+from satori_hpc.stores.spill import Spill
 
 NEGATIVES = int.from_bytes(b"nega", "big")
 SLAB = 2**22
+
+
+def add(
+    run: Run, settings: Settings, genome: Genome, positives: Spill, avoid: Spill, genes: Genes | None, *, out: Spill
+) -> dict[str, Any]:
+    """Choose negatives, and write them to `out` together with the positives, sorted by place; numbers for the summary.
+
+    Arguments and errors: as `choose`; the spills of window_parts.row and of (chrom, start, end).
+    """
+    size = settings.window
+    rows = positives[:]
+    known = Regions(rows["chrom"].astype(np.int64), rows["start"], rows["start"] + size, rows["strand"], rows["labels"])
+    taken = avoid[:]
+    covered = Regions(taken[:, 0], taken[:, 1], taken[:, 2], np.zeros(len(taken), np.int8), rows["labels"][:0])
+    chosen, about = choose(run, settings, genome, known, covered, genes)
+    made = windows.unite(windows.join(known, chosen))
+    out.add(chrom=made.chrom, start=made.start, strand=made.strand, labels=made.labels)
+    return about
 
 
 def choose(

@@ -70,7 +70,7 @@ def arrays(run: Run) -> Source:
         "labels_unknown": int((labels == UNKNOWN).sum()),
         "sources": digests([*paths, *([] if targets is None else [targets])]),
     }
-    return Source(whole, summary)
+    return Source(whole.stream(), summary)
 
 
 def _given(run: Run, found: Arrays) -> np.ndarray | None:
