@@ -15,6 +15,7 @@ from satori_hpc.run import Run
 from satori_hpc.stages import prepare_genome
 from satori_hpc.stages.prepare_arrays import arrays
 from satori_hpc.stages.prepare_folds import folds
+from satori_hpc.stages.room import Room
 from satori_hpc.stages.source import Source, check_length, digests
 from satori_hpc.stores import atomic, dataset, labelled_fasta, motif_database, truth
 from satori_hpc.stores.dataset import Coordinates, Dataset
@@ -37,10 +38,18 @@ def prepare(run: Run, runtime: Runtime) -> dict[str, Any]:
     if run.config.prepare.source == "genome":
         made = prepare_genome.make(run, runtime)
         summary = world.lead(lambda: _write(run, _there(made)))
-    else:
-        summary = world.lead(lambda: _write(run, SOURCES[run.config.prepare.source](run)))
-    world.lead(lambda: prepare_genome.finish(run))
-    return summary
+        world.lead(lambda: prepare_genome.finish(run))
+        return summary
+    try:
+        return world.lead(lambda: _write(run, _read(run, runtime)))
+    finally:
+        prepare_genome.finish(run)
+
+
+def _read(run: Run, runtime: Runtime) -> Source:
+    kind = run.config.prepare.source
+    prepare_genome.finish(run)  # what another kind of source, or a killed command, has left
+    return arrays(run, Room.of(runtime)) if kind == "arrays" else SOURCES[kind](run)
 
 
 def _begin(run: Run) -> None:
@@ -117,7 +126,7 @@ def _from_files(run: Run) -> Source:
     return Source(whole.stream(), {**summary, "sources": digests(paths)})
 
 
-SOURCES = {"simulated": _simulated, "fasta": _from_files, "folds": folds, "arrays": arrays}
+SOURCES = {"simulated": _simulated, "fasta": _from_files, "folds": folds}
 
 
 def _pwms(motifs: list[Motif], config: Simulated) -> list[instances.Pwm]:

@@ -38,13 +38,13 @@ class Room:
         limit = self.limit or min(DEFAULT, memory.limit_bytes() // 2)
         return max(1, int(max(USABLE * (limit - self.program), LEAST)) // each)
 
-    def check(self, examples: int, *, length: int) -> None:
-        """Refuse what cannot be cut and does not fit: what is kept of every example, and a shard of their sequences.
+    def check(self, examples: int, *, length: int, each: int = EXAMPLE) -> None:
+        """Refuse what cannot be cut and does not fit: `each` bytes of every example, and a shard of their sequences.
 
         Raises:
             SatoriError: it does not fit into a limit that was given.
         """
-        kept, shard = EXAMPLE * examples, SHARD_COPIES * min(examples, SHARD_EXAMPLES) * length
+        kept, shard = each * examples, SHARD_COPIES * min(examples, SHARD_EXAMPLES) * length
         needed = self.program + kept + shard
         if self.limit and needed > self.limit:
             raise SatoriError(
