@@ -13,7 +13,7 @@ from satori_hpc.core.windows import Regions
 from satori_hpc.errors import ConfigError, InputError
 from satori_hpc.run import Run
 from satori_hpc.stages import genome_negatives, genome_peaks, genome_windows
-from satori_hpc.stages.room import Room
+from satori_hpc.stages.room import Room, of_examples
 from satori_hpc.stages.source import check_length
 from satori_hpc.stores import annotation, atomic, peaks, window_parts
 from satori_hpc.stores.genome import Genome
@@ -59,7 +59,7 @@ def make(run: Run, settings: Settings, genome: Genome, runtime: Runtime) -> Plan
     found = genome_peaks.read(run, settings, genome, folder=folder, room=room, left_out=left_out, near=near)
     dtype = window_parts.row(found.words)
     made = positives = Spill(path, dtype) if settings.negatives == "none" else Spill(folder / "positives", dtype)
-    avoid = Spill(folder / "avoid", (np.int64, (3,)))
+    avoid = Spill(folder / "avoid", genome_windows.AVOID)
     genome_windows.make(
         found, settings, genome, out=positives, avoid=avoid, room=room, left_out=left_out, blacklist=blacklist
     )
@@ -73,8 +73,8 @@ def make(run: Run, settings: Settings, genome: Genome, runtime: Runtime) -> Plan
     }
     if settings.negatives != "none":
         made = Spill(path, dtype)
-        summary |= genome_negatives.add(run, settings, genome, positives, avoid, genes, out=made)
-    room.check(len(made), length=settings.window)
+        summary |= genome_negatives.add(run, settings, genome, positives, avoid, genes, out=made, room=room)
+    room.check(of_examples(len(made), length=settings.window))
     named = [run.resolve(name) for key, names in settings.files().items() if key != "genome" for name in names]
     sources = {str(path): provenance.file_digest(path) for path in sorted({*named, *found.files})}
     return Plan(made, found.labels, summary, left_out, sources)

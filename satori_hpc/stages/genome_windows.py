@@ -17,6 +17,7 @@ from satori_hpc.stores.spill import Spill
 
 PEAK = 400  # bytes per peak while windows are made, without labels
 LABEL_COPIES = 6
+AVOID = [("chrom", np.int32), ("start", np.int64), ("end", np.int64)]
 IN_BLACKLIST = 2  # first number of a place in left_out.tsv.gz
 Places = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -39,15 +40,15 @@ def make(
         settings: of the section.
         genome: open.
         out: of window_parts.row.
-        avoid: of (chrom, start, end); gets what no negative may touch, where negatives are wanted.
+        avoid: of AVOID; gets what no negative may touch, where negatives are wanted.
         room: how much fits into memory.
         left_out: gets windows that touch the blacklist.
         blacklist: regions.
     """
     for rows in _stretches(peaks, settings, genome, room.rows(PEAK + LABEL_COPIES * 8 * peaks.words)):
         if settings.negatives != "none":
-            covered = intervals.union(rows["chrom"].astype(np.int64), rows["start"], rows["end"])
-            avoid.append(np.stack(covered, axis=1))
+            chrom, start, end = intervals.union(rows["chrom"], rows["start"], rows["end"])
+            avoid.add(chrom=chrom, start=start, end=end)
         made = _windows(rows[rows["taken"]], settings, genome.lengths)
         if blacklist is not None:
             touched = intervals.overlaps_any(made.chrom, made.start, made.end, blacklist)

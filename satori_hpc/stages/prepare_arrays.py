@@ -10,7 +10,7 @@ from satori_hpc.core.labels import UNKNOWN
 from satori_hpc.errors import InputError, Problems
 from satori_hpc.log import progress
 from satori_hpc.run import Run
-from satori_hpc.stages.room import EXAMPLE, Room
+from satori_hpc.stages.room import EXAMPLE, Room, of_examples
 from satori_hpc.stages.source import Source, check_length, digests
 from satori_hpc.stores import arrays as store
 from satori_hpc.stores import dataset, fasta
@@ -39,7 +39,8 @@ def arrays(run: Run, room: Room) -> Source:
         check_length(run, first.length, path=first.path)
         if first.targets == 1 and config.unknown is not None:
             raise InputError(f"{first.path}: one label, so none can be unknown; remove [prepare.arrays] unknown")
-        room.check(sum(part.examples for part in found.parts), length=first.length, each=EXAMPLE + NAME)
+        count = sum(part.examples for part in found.parts)
+        room.check(of_examples(count, length=first.length, each=EXAMPLE + NAME))
         split = _given(run, found)
         names = _names(found)
         tokens = Spill(run.dataset_parts / "tokens", (np.uint8, (first.length,)))

@@ -38,17 +38,22 @@ class Room:
         limit = self.limit or min(DEFAULT, memory.limit_bytes() // 2)
         return max(1, int(max(USABLE * (limit - self.program), LEAST)) // each)
 
-    def check(self, examples: int, *, length: int, each: int = EXAMPLE) -> None:
-        """Refuse what cannot be cut and does not fit: `each` bytes of every example, and a shard of their sequences.
+    def check(self, needed: dict[str, int]) -> None:
+        """Refuse bytes, by what they are for, that cannot be cut and do not fit into a limit that was given.
 
         Raises:
-            SatoriError: it does not fit into a limit that was given.
+            SatoriError: they do not.
         """
-        kept, shard = each * examples, SHARD_COPIES * min(examples, SHARD_EXAMPLES) * length
-        needed = self.program + kept + shard
-        if self.limit and needed > self.limit:
+        total = self.program + sum(needed.values())
+        if self.limit and total > self.limit:
+            parts = ", ".join(f"{what} {memory.show(size)}" for what, size in needed.items())
             raise SatoriError(
-                f"--memory {memory.show(self.limit)} is too little for {examples} sequences of {length} bp: at least "
-                f"{memory.show(needed)} are needed (program {memory.show(self.program)}, what is kept of every "
-                f"sequence {memory.show(kept)}, a shard of the data set {memory.show(shard)}); give more memory"
+                f"--memory {memory.show(self.limit)} is too little: at least {memory.show(total)} are needed (program "
+                f"{memory.show(self.program)}, {parts}); give more memory"
             )
+
+
+def of_examples(count: int, *, length: int, each: int = EXAMPLE) -> dict[str, int]:
+    """Bytes for `count` sequences of `length` bp: `each` of every one, and a shard of the data set."""
+    shard = SHARD_COPIES * min(count, SHARD_EXAMPLES) * length
+    return {f"what is kept of {count} sequences": each * count, f"a shard of the data set, {length} bp each": shard}

@@ -104,7 +104,7 @@ def blocks(part: Part, *, unknown: int | None, room: int = BLOCK_BYTES) -> Itera
     Args:
         part: of an open set.
         unknown: the label that stands for not known.
-        room: bytes that a block of one-hot numbers may take, if BLOCK_BYTES are too many; chunks of the file may take more.
+        room: bytes that a block of one-hot numbers may take if BLOCK_BYTES are too many; chunks may take more.
 
     Yields:
         (first row, tokens uint8 (rows, length), labels uint8 (rows, targets)).

@@ -161,7 +161,7 @@ def test_more_memory_means_more_rows_and_too_little_is_refused(two):
     assert rows[0] == room.LEAST // 500
     assert rows[0] < rows[1] < rows[2] / 3
     run = make(folder, peaks=("../a.bed", "../b.bed"))
-    with pytest.raises(SatoriError, match=r"--memory 1.0 MiB is too little for \d+ sequences of 100 bp: at least .* M"):
+    with pytest.raises(SatoriError, match=r"--memory 1.0 MiB is too little: at least .* kept of \d+ sequences"):
         stage.prepare(run, Runtime(memory=2**20))
     assert not run.dataset.exists()
     stage.prepare(run, Runtime(memory=2**36))
