@@ -80,6 +80,10 @@ def _memory(text: str) -> Decorator:
 
 
 RANK_MEMORY = _memory("Memory that a rank may use, such as 4G; default: what the buffers need (see --plan).")
+PREPARE_MEMORY = _memory(
+    "Of genomes and arrays: memory that a rank may use, such as 4G; default: what is kept of every sequence, and up to "
+    "2G for what can be cut."
+)
 WORKER_MEMORY = _memory(
     "Memory of all workers together, such as 16G; default: most of what the job has. With --scheduler-file: of each "
     "worker."
@@ -120,7 +124,7 @@ VERBOSE = click.option("-v", "--verbose", count=True, help="More messages.")
 
 # What each stage can make use of, besides progress and verbosity.
 USES: dict[str, tuple[Decorator, ...]] = {
-    "prepare": (),
+    "prepare": (PREPARE_MEMORY,),
     "train": (DEVICE, THREADS, BATCH, MICRO_BATCH),
     "motifs": (DEVICE, THREADS, BATCH),
     "score": (METHOD, DEVICE, THREADS, RANK_MEMORY, SCHEDULE),

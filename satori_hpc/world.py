@@ -68,7 +68,8 @@ class Runtime:
         threads: CPU threads of this process; 0 = all that it may run on, divided among those who share them.
         batch_size: sequences per forward pass outside training.
         micro_batch: sequences per forward pass in training; 0 = as many as suit the device.
-        memory: bytes that this process may use; 0 = not bounded for scoring, most of what the job has for reducing.
+        memory: bytes that this process may use; 0 = what scoring and preparing take, most of what the job has for
+            reducing.
         schedule: "static" or "dynamic": how ranks share the partitions of a store.
         cluster: "threads" or "local": where Dask runs; unless there is a scheduler file.
         scheduler_file: of a Dask cluster that is running.

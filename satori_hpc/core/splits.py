@@ -2,13 +2,12 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from satori_hpc.core.labels import both_classes
-
+DIGEST = 16  # bytes that stand for a sequence
 SPLIT = int.from_bytes(b"splt", "big")
 TRAIN, VALID, TEST = 0, 1, 2
 
@@ -29,14 +28,31 @@ PUBLISHED = {
 }
 
 
+def digests(tokens: np.ndarray) -> np.ndarray:
+    """(examples, DIGEST) bytes; equal ones stand for equal sequences."""
+    made = [hashlib.blake2b(row.tobytes(), digest_size=DIGEST).digest() for row in np.ascontiguousarray(tokens)]
+    return np.frombuffer(b"".join(made), dtype=np.uint8).reshape(-1, DIGEST)
+
+
+def group_digests(found: np.ndarray) -> np.ndarray:
+    """Number of the group of equal `digests` that each example is in, int64 (examples,), in their order."""
+    keys = np.ascontiguousarray(found).view(f"V{DIGEST}")[:, 0]
+    groups: np.ndarray = np.unique(keys, return_inverse=True)[1]
+    return groups
+
+
+def by_appearance(groups: np.ndarray) -> np.ndarray:
+    """The same groups, numbered by their first member."""
+    _, first, place = np.unique(groups, return_index=True, return_inverse=True)
+    numbers = np.empty(len(first), dtype=np.int64)
+    numbers[np.argsort(first)] = np.arange(len(first))
+    found: np.ndarray = numbers[place]
+    return found
+
+
 def group_equal(tokens: np.ndarray) -> np.ndarray:
     """Number of the group of equal sequences that each example is in, int64 (examples,), by first appearance."""
-    numbers: dict[bytes, int] = {}
-    groups = np.empty(len(tokens), dtype=np.int64)
-    for example, row in enumerate(np.ascontiguousarray(tokens)):
-        key = hashlib.blake2b(row.tobytes(), digest_size=16).digest()
-        groups[example] = numbers.setdefault(key, len(numbers))
-    return groups
+    return by_appearance(group_digests(digests(tokens)))
 
 
 def random(groups: np.ndarray, *, valid_fraction: float, test_fraction: float, seed: int) -> np.ndarray:
@@ -64,7 +80,7 @@ def _fill(groups: np.ndarray, room: dict[int, int], seed: int) -> np.ndarray:
     """Take groups in random order into the first part of `room`, its examples, that they fit into; the others train."""
     sizes = np.bincount(groups)
     part = np.full(len(sizes), TRAIN, dtype=np.uint8)
-    for group in np.random.default_rng([seed, SPLIT]).permutation(len(sizes)).tolist():
+    for group in np.random.default_rng([seed, SPLIT]).permutation(len(sizes)):
         for name in room:
             if sizes[group] <= room[name]:
                 room[name] -= int(sizes[group])
@@ -112,30 +128,53 @@ def published(chrom: np.ndarray, name: str) -> np.ndarray:
     return split[place]
 
 
-def complaints(labels: np.ndarray, split: np.ndarray, task: str) -> list[str]:
-    """What makes a split useless, in words: an empty part, or one in which no label has both classes.
+@dataclass(frozen=True)
+class Tally:
+    """How often what occurs in the parts of a split.
 
-    Args:
-        labels: (examples, targets) of 0, 1 and UNKNOWN.
-        split: (examples,).
-        task: "binary" or "multilabel".
+    Attributes:
+        examples: int64 (3,).
+        zeros, ones: int64 (3, targets), labels of each kind.
     """
-    found = []
+
+    examples: np.ndarray
+    zeros: np.ndarray
+    ones: np.ndarray
+
+
+def tally(blocks: Iterable[np.ndarray], split: np.ndarray, *, targets: int) -> Tally:
+    """Count labels of 0, 1 and UNKNOWN, (examples, targets), which come in blocks of rows, in the parts of `split`."""
+    zeros, ones = (np.zeros((3, targets), dtype=np.int64) for _ in range(2))
+    done = 0
+    for labels in blocks:
+        parts = split[done : done + len(labels)]
+        done += len(labels)
+        for part in (TRAIN, VALID, TEST):
+            chosen = labels[parts == part]
+            zeros[part] += (chosen == 0).sum(axis=0)
+            ones[part] += (chosen == 1).sum(axis=0)
+    return Tally(np.bincount(split.astype(np.int64), minlength=3), zeros, ones)
+
+
+def complaints(found: Tally, task: str) -> list[str]:
+    """What makes a split useless, in words: an empty part, or one in which no label has both classes."""
+    told = []
     for part, name in ((TRAIN, "train"), (VALID, "valid"), (TEST, "test")):
-        chosen = labels[split == part]
-        if not len(chosen):
-            found.append(f"{name}: no examples")
-        elif not both_classes(chosen).any():
+        count, zeros, ones = int(found.examples[part]), found.zeros[part], found.ones[part]
+        if not count:
+            told.append(f"{name}: no examples")
+        elif not ((zeros > 0) & (ones > 0)).any():
             what = (
-                f"all {len(chosen)} examples have label {chosen[0, 0]}"
+                f"all {count} examples have label {int(ones[0] > 0)}"
                 if task == "binary"
-                else (f"each label is the same in all {len(chosen)} examples")
+                else f"each label is the same in all {count} examples"
             )
-            found.append(f"{name}: {what}")
-    return found
+            told.append(f"{name}: {what}")
+    return told
 
 
 def shared_groups(groups: np.ndarray, split: np.ndarray) -> int:
     """How many groups of equal sequences have members in more than one part."""
-    parts = np.unique(np.stack([groups, split.astype(np.int64)]), axis=1)
-    return int((np.bincount(parts[0]) > 1).sum())
+    present = np.zeros((int(groups.max()) + 1 if len(groups) else 0, 3), dtype=bool)
+    present[groups, split.astype(np.int64)] = True
+    return int((present.sum(axis=1) > 1).sum())

@@ -1,156 +1,241 @@
 """Peaks of all files on one genome, as intervals that lie inside their chromosomes, each with its labels."""
 
-import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from satori_hpc.config import Genome as Settings
-from satori_hpc.core import windows
-from satori_hpc.core.windows import Regions
+from satori_hpc.core import intervals
+from satori_hpc.core.stretches import Cells
 from satori_hpc.errors import InputError
 from satori_hpc.log import logger, progress
 from satori_hpc.run import Run
+from satori_hpc.stages import genome_labels
+from satori_hpc.stages.room import Room
 from satori_hpc.stores import peaks
 from satori_hpc.stores.genome import Genome
 from satori_hpc.stores.left_out import CHANGED, LeftOut
+from satori_hpc.stores.spill import Spill
 
 FOREIGN_MAX = 0.01  # share of a file's rows off the ends of chromosomes above which it is of another genome
-LENGTHS_KEY = "[prepare.genome] peaks"
+LINE = 400  # bytes per line of a peak file while it is read, without its labels
+IN_FILES, AT_PROMOTERS = 0, 1  # first numbers of places in left_out.tsv.gz; genome_windows has more
+Upstream = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-@dataclass(frozen=True)
+def row(words: int) -> list[Any]:
+    """Dtype of a peak: `at` is what peaks are sorted by, the start of its window in `extend_then_merge`, else its own;
+    `taken` is false of those that only keep negatives away."""
+    places = [(name, np.int64) for name in ("at", "start", "end")]
+    return [("chrom", np.int32), *places, ("strand", np.int8), ("taken", np.bool_), ("labels", np.uint64, (words,))]
+
+
+@dataclass
 class Peaks:
     """All peaks that can be used.
 
     Attributes:
-        regions: with their labels.
-        file: int64 (n,), number of the file of each.
-        line: int64 (n,), its line there.
-        middle: int64 (n,), what each is extended about.
+        spill: of `row`, in the order of the files and their lines.
+        cells: how many of them are where.
         labels: names of the labels.
+        files: that hold them.
         renamed: files whose chromosomes are called otherwise in the genome.
         rows: of all files together.
-        files: that hold them.
+        kept: peaks inside the genome.
+        taken: those that windows are made of.
+        odd: how many of these are not as long as a window, and the place of the first.
     """
 
-    regions: Regions
-    file: np.ndarray
-    line: np.ndarray
-    middle: np.ndarray
+    spill: Spill
+    cells: Cells
     labels: list[str]
-    renamed: int
-    rows: int
     files: list[Path]
+    renamed: int = 0
+    rows: int = 0
+    kept: int = 0
+    taken: int = 0
+    odd: int = 0
+    first_odd: str = ""
 
-    def take(self, kept: np.ndarray, *, reason: str, names: list[str], left_out: LeftOut) -> "Peaks":
-        """Some of them, bool (n,); the others are noted with the reason. `names`: of the chromosomes."""
-        for number, path in enumerate(self.files):
-            rows = np.flatnonzero(~kept & (self.file == number))
-            dropped = self.regions.take(rows)
-            chrom = np.array(names, dtype=object)[dropped.chrom]
-            left_out.add(chrom, dropped.start, dropped.end, reason=reason, file=path.name, line=self.line[rows])
-        columns = {name: getattr(self, name)[kept] for name in ("file", "line", "middle")}
-        return dataclasses.replace(self, regions=self.regions.take(kept), **columns)
+    @property
+    def words(self) -> int:
+        """Words of the labels' bits."""
+        return genome_labels.words_of(self.labels)
 
 
-def read(run: Run, settings: Settings, genome: Genome, left_out: LeftOut) -> Peaks:
-    """Read all files.
+def read(
+    run: Run, settings: Settings, genome: Genome, *, folder: Path, room: Room, left_out: LeftOut, near: Upstream | None
+) -> Peaks:
+    """Read all files, some rows at a time.
+
+    Args:
+        run: with the files.
+        settings: of the section.
+        genome: open.
+        folder: for rows that do not all fit into memory.
+        room: what does.
+        left_out: gets what is dropped or changed.
+        near: regions of which a peak must touch one to be taken.
 
     Raises:
         InputError: a file cannot be used, or is of another genome.
     """
-    files, rows = _files(run, settings), []
-    for path, _ in progress(files, what="peaks", total=len(files), unit="file"):
-        key = "[prepare.genome] " + ("peak_table" if settings.peak_table else "peaks")
-        summits = settings.centre == "summit"
-        rows.append(peaks.read(path, key=key, label_column=settings.label_column, summits=summits))
-    labels = _labels(files, rows)
-    numbers = {label: number for number, label in enumerate(labels)}
-    if settings.label_column is not None:
-        spelled = {name for found in rows for names in found.labels or () for name in names}
-        numbers |= {name: numbers[str(int(name))] for name in spelled if name not in numbers}
-    parts, columns, renamed = [], [], 0
-    for number, ((path, label), found) in enumerate(zip(files, rows, strict=True)):
-        place, other_names = places(path, found, genome)
-        renamed += other_names
-        row_labels = [(label,)] * len(found) if found.labels is None else found.labels
-        kept, start, end = _inside(path, found, place, settings, genome, left_out)
-        bits = _bits([row_labels[row] for row in kept.tolist()], numbers)
-        strand = found.strand[kept] if settings.stranded else np.zeros(len(kept), dtype=np.int8)
-        parts.append(Regions(place[found.chrom[kept]], start, end, strand, bits))
-        summit = found.summit[kept]
-        inside = (summit >= start) & (summit < end)
-        middle = np.where(inside, summit, (start + end) // 2)
-        columns.append(np.stack([np.full(len(kept), number), found.line[kept], middle]))
-    regions = windows.join(*parts)
-    if not len(regions):
+    files = genome_labels.files(run, settings)
+    key = "[prepare.genome] " + ("peak_table" if settings.peak_table else "peaks")
+    labels, numbers = genome_labels.numbered(files, settings, key)
+    found = Peaks(
+        Spill(folder / "peaks", row(genome_labels.words_of(labels))),
+        Cells(genome.lengths),
+        labels,
+        [path for path, _ in files],
+    )
+    reader = _Reader(settings, genome, room, left_out, near, found)
+    for number, (path, label) in enumerate(progress(files, what="peaks", unit="file")):
+        reader.file(number, path, key=key, labels=numbers, label=label)
+    if not found.kept:
         raise InputError(
             f"{run.config_file}: [prepare.genome] no peak is left; "
             + (", ".join(f"{count} {what}" for what, count in left_out.counts().items()) or "the files are empty")
         )
-    file, line, middle = np.concatenate(columns, axis=1)
-    count = sum(map(len, rows))
-    return Peaks(regions, file, line, middle, labels, renamed, count, [path for path, _ in files])
+    if settings.construction == "as_given" and found.odd:
+        raise InputError(
+            f"{run.config_file}: [prepare.genome] construction = 'as_given': {found.odd} of {found.taken} peaks are "
+            f"not window = {settings.window} bp long, the first {found.first_odd}; set window, or choose another "
+            "construction"
+        )
+    return found
 
 
-def _files(run: Run, settings: Settings) -> list[tuple[Path, str]]:
-    if settings.peak_table is None:
-        if settings.label_column is not None:
-            return [(run.resolve(name), "") for name in settings.peaks]
-        named = peaks.named(list(settings.peaks), settings.peak_labels, key="[prepare.genome] peaks")
-        return [(run.resolve(name), label) for name, label in named]
-    table = run.resolve(settings.peak_table)
-    # Files in a table are found from where the table lies, so that both can be moved together.
-    found = peaks.read_list(table, key="[prepare.genome] peak_table")
-    return [((table.parent / Path(name).expanduser()).resolve(), label) for name, label in found]
+class _Reader:
+    """Reads files into `found`: first as they are, for only a whole file tells how its chromosomes are called."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        genome: Genome,
+        room: Room,
+        left_out: LeftOut,
+        near: Upstream | None,
+        found: Peaks,
+    ) -> None:
+        self.settings, self.genome, self.left_out, self.near, self.found = settings, genome, left_out, near, found
+        words = found.words
+        self.rows = room.rows(LINE + 4 * 8 * words)
+        columns = [("chrom", np.int32), *((name, np.int64) for name in ("start", "end", "summit", "line"))]
+        dtype = [*columns, ("strand", np.int8), ("labels", np.uint64, (words,))]
+        self.raw = Spill(found.spill.path.with_name("file"), dtype)
+        self.wanted = np.array([_wanted(name, settings) for name in genome.names] + [True])  # the last stands for -1
+
+    def file(self, number: int, path: Path, *, key: str, labels: dict[str, int], label: str) -> None:
+        """Read a file; arguments: its number and path, where it was named, numbers of labels, and its own label."""
+        settings, words = self.settings, self.found.words
+        names: list[str] = []
+        self.raw.remove()
+        summits = settings.centre == "summit"
+        for rows in peaks.pieces(path, key=key, rows=self.rows, label_column=settings.label_column, summits=summits):
+            names = rows.names
+            columns = {name: getattr(rows, name) for name in ("chrom", "start", "end", "summit", "line", "strand")}
+            bits = genome_labels.bits([(label,)] if rows.labels is None else rows.labels, labels, words)
+            self.raw.add(**columns, labels=bits)
+        place, other_names = places(path, names, self.genome)
+        self.found.renamed += other_names
+        self.found.rows += len(self.raw)
+        beyond, first = 0, ""
+        for piece in self.raw.pieces(self.rows):
+            count, told = self._piece(number, path, piece, names, place)
+            beyond, first = beyond + count, first or told
+        if beyond > max(1, FOREIGN_MAX * len(self.raw)):
+            raise InputError(
+                f"{path}: {beyond} of {len(self.raw)} peaks lie beyond the ends of chromosomes, the first in {first}: "
+                "they are of another assembly; use one that fits, or lift them over"
+            )
+        self.raw.remove()
+
+    def _piece(self, number: int, path: Path, rows: np.ndarray, names: list[str], place: np.ndarray) -> tuple[int, str]:
+        """Add what can be used; how many rows lie beyond the ends of chromosomes, and the first of them."""
+        settings, genome = self.settings, self.genome
+        chrom = place[rows["chrom"]]
+        length = np.where(chrom >= 0, genome.lengths[chrom], 0)
+        beyond = (chrom >= 0) & ((rows["start"] >= length) | (rows["end"] <= 0))
+        reasons = {
+            "chromosome not in the genome": chrom < 0,
+            "chromosome left out": ~self.wanted[chrom],
+            "chromosome shorter than a window": (chrom >= 0) & (length < settings.window),
+            "beyond the end of the chromosome": beyond,
+        }
+
+        def note(chosen: np.ndarray, reason: str, at: int, done: str = "dropped") -> None:
+            some = rows[chosen]
+            columns = np.array(names, dtype=object)[some["chrom"]], some["start"], some["end"]
+            where = (IN_FILES, number, at)
+            self.left_out.add(*columns, place=where, reason=reason, file=path.name, line=some["line"], done=done)
+
+        kept = np.ones(len(rows), dtype=bool)
+        for at, (reason, rule) in enumerate(reasons.items()):
+            note(kept & rule, reason, at)
+            kept &= ~rule
+        start, end = np.maximum(rows["start"], 0), np.minimum(rows["end"], length)
+        cut = (start != rows["start"]) | (end != rows["end"])
+        note(kept & cut, "cut at the end of the chromosome", len(reasons), CHANGED)
+        self._add(number, path, rows[kept], chrom[kept], start[kept], end[kept])
+        if not beyond.any():
+            return 0, ""
+        first = int(np.flatnonzero(beyond)[0])
+        one = rows[first]
+        return int(beyond.sum()), (
+            f"line {one['line']} ({names[one['chrom']]}:{one['start']}-{one['end']}; {genome.names[chrom[first]]} has "
+            f"{length[first]} bp in {genome.path})"
+        )
+
+    def _add(
+        self, number: int, path: Path, rows: np.ndarray, chrom: np.ndarray, start: np.ndarray, end: np.ndarray
+    ) -> None:
+        settings, genome, found = self.settings, self.genome, self.found
+        taken = np.ones(len(rows), dtype=bool)
+        if self.near is not None:
+            taken = intervals.overlaps_any(chrom, start, end, self.near)
+            far = np.flatnonzero(~taken)
+            columns = np.array(genome.names, dtype=object)[chrom[far]], start[far], end[far]
+            where, reason = (AT_PROMOTERS, number), "touches no promoter"
+            self.left_out.add(*columns, place=where, reason=reason, file=path.name, line=rows["line"][far])
+        odd = np.flatnonzero(taken & (end - start != settings.window))
+        if len(odd) and not found.odd:
+            found.first_odd = f"{genome.names[chrom[odd[0]]]}:{start[odd[0]]}-{end[odd[0]]}"
+        found.odd += len(odd)
+        found.kept += len(rows)
+        found.taken += int(taken.sum())
+        at = start
+        if settings.construction == "extend_then_merge":
+            inside = (rows["summit"] >= start) & (rows["summit"] < end)
+            middle = np.where(inside, rows["summit"], intervals.midpoint(start, end))
+            at = intervals.around(middle, settings.window, genome.lengths[chrom])
+        strand = rows["strand"] if settings.stranded else np.zeros(len(rows), dtype=np.int8)
+        values = {"chrom": chrom, "at": at, "start": start, "end": end, "strand": strand, "taken": taken}
+        found.spill.add(**values, labels=rows["labels"])
+        found.cells.count(chrom, at)
 
 
-def _labels(files: list[tuple[Path, str]], rows: list[peaks.Rows]) -> list[str]:
-    """Names of all labels: of files in their order; of a column sorted, as numbers when all are.
-
-    Spreadsheets write 0 as 000 where they take a list for a number with thousands: numbers are compared as numbers.
-    """
-    if all(found.labels is None for found in rows):
-        return list(dict.fromkeys(label for _, label in files))
-    names = {name for found in rows for labels in found.labels or () for name in labels}
-    if not names:
-        raise InputError(f"{files[0][0]}: no row has a label; correct [prepare.genome] label_column in run.toml")
-    if all(name.isdigit() for name in names):
-        return [str(number) for number in sorted({int(name) for name in names})]
-    return sorted(names)
-
-
-def _bits(labels: list[tuple[str, ...]], numbers: dict[str, int]) -> np.ndarray:
-    """Bits (n, words) of label names."""
-    bits = np.zeros((len(labels), -(-(max(numbers.values()) + 1) // windows.WORD)), dtype=np.uint64)
-    places = np.array([row for row, names in enumerate(labels) for _ in names], dtype=np.int64)
-    ids = np.array([numbers[name] for names in labels for name in names], dtype=np.int64)
-    single = np.uint64(1) << (ids % windows.WORD).astype(np.uint64)
-    np.bitwise_or.at(bits, (places, ids // windows.WORD), single)
-    return bits
-
-
-def places(path: Path, rows: peaks.Rows, genome: Genome) -> tuple[np.ndarray, bool]:
+def places(path: Path, names: list[str], genome: Genome) -> tuple[np.ndarray, bool]:
     """Number in the genome of each chromosome of a file, -1 = none; and whether they are called otherwise there.
 
     Raises:
         InputError: none of them is there, with or without "chr".
     """
     known = {name: number for number, name in enumerate(genome.names)}
-    place = np.array([known.get(name, -1) for name in rows.names], dtype=np.int64)
+    place = np.array([known.get(name, -1) for name in names], dtype=np.int64)
     if (place >= 0).any():
         return place, False
     short = {_short(name): number for number, name in enumerate(genome.names)}
-    place = np.array([short.get(_short(name), -1) for name in rows.names], dtype=np.int64)
+    place = np.array([short.get(_short(name), -1) for name in names], dtype=np.int64)
     if (place < 0).all():
         raise InputError(
-            f"{path}: none of its chromosomes ({_some(rows.names)}) is in {genome.path} ({_some(genome.names)}); "
+            f"{path}: none of its chromosomes ({_some(names)}) is in {genome.path} ({_some(genome.names)}); "
             "use files of one genome"
         )
-    logger.warning("%s: its chromosomes (%s) are called otherwise in the genome", path, _some(rows.names))
+    logger.warning("%s: its chromosomes (%s) are called otherwise in the genome", path, _some(names))
     return place, True
 
 
@@ -163,50 +248,5 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
-def _inside(
-    path: Path, rows: peaks.Rows, place: np.ndarray, settings: Settings, genome: Genome, left_out: LeftOut
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows that can be used, and their starts and ends, cut at the ends of chromosomes; the others are noted.
-
-    Raises:
-        InputError: too many lie beyond the ends.
-    """
-    chrom = place[rows.chrom]
-    length = np.where(chrom >= 0, genome.lengths[chrom], 0)
-    beyond = (chrom >= 0) & ((rows.start >= length) | (rows.end <= 0))
-    if beyond.sum() > max(1, FOREIGN_MAX * len(rows)):
-        first = int(np.flatnonzero(beyond)[0])
-        name = rows.names[rows.chrom[first]]
-        raise InputError(
-            f"{path}: {int(beyond.sum())} of {len(rows)} peaks lie beyond the ends of chromosomes, the first in line "
-            f"{rows.line[first]} ({name}:{rows.start[first]}-{rows.end[first]}; {genome.names[chrom[first]]} has "
-            f"{length[first]} bp in {genome.path}): they are of another assembly; use one that fits, or lift them over"
-        )
-    wanted = np.array([_wanted(name, settings) for name in genome.names] + [True])  # the last stands for -1
-    reasons = {
-        "chromosome not in the genome": chrom < 0,
-        "chromosome left out": ~wanted[chrom],
-        "chromosome shorter than a window": (chrom >= 0) & (length < settings.window),
-        "beyond the end of the chromosome": beyond,
-    }
-    kept = np.ones(len(rows), dtype=bool)
-    for reason, rule in reasons.items():
-        _note(left_out, path, rows, np.flatnonzero(kept & rule), reason=reason)
-        kept &= ~rule
-    chosen = np.flatnonzero(kept)
-    start, end = np.maximum(rows.start[chosen], 0), np.minimum(rows.end[chosen], length[chosen])
-    cut = (start != rows.start[chosen]) | (end != rows.end[chosen])
-    _note(left_out, path, rows, chosen[cut], reason="cut at the end of the chromosome", done=CHANGED)
-    return chosen, start, end
-
-
 def _wanted(name: str, settings: Settings) -> bool:
     return name not in settings.without_chromosomes and (not settings.chromosomes or name in settings.chromosomes)
-
-
-def _note(
-    left_out: LeftOut, path: Path, rows: peaks.Rows, chosen: np.ndarray, *, reason: str, done: str = "dropped"
-) -> None:
-    names = np.array(rows.names, dtype=object)[rows.chrom[chosen]]
-    columns = (names, rows.start[chosen], rows.end[chosen])
-    left_out.add(*columns, reason=reason, file=path.name, line=rows.line[chosen], done=done)

@@ -15,9 +15,11 @@ from satori_hpc.run import Run
 from satori_hpc.stages import prepare_genome
 from satori_hpc.stages.prepare_arrays import arrays
 from satori_hpc.stages.prepare_folds import folds
+from satori_hpc.stages.room import Room
 from satori_hpc.stages.source import Source, check_length, digests
 from satori_hpc.stores import atomic, dataset, labelled_fasta, motif_database, truth
 from satori_hpc.stores.dataset import Coordinates, Dataset
+from satori_hpc.stores.examples import Examples, blocks
 from satori_hpc.world import Runtime
 
 
@@ -35,10 +37,19 @@ def prepare(run: Run, runtime: Runtime) -> dict[str, Any]:
     world.lead(lambda: _begin(run))
     if run.config.prepare.source == "genome":
         made = prepare_genome.make(run, runtime)
-        summary = world.lead(lambda: _write(run, _from_genome(run, made)))
+        summary = world.lead(lambda: _write(run, _there(made)))
         world.lead(lambda: prepare_genome.finish(run))
         return summary
-    return world.lead(lambda: _write(run, SOURCES[run.config.prepare.source](run)))
+    try:
+        return world.lead(lambda: _write(run, _read(run, runtime)))
+    finally:
+        prepare_genome.finish(run)
+
+
+def _read(run: Run, runtime: Runtime) -> Source:
+    kind = run.config.prepare.source
+    prepare_genome.finish(run)  # what another kind of source, or a killed command, has left
+    return arrays(run, Room.of(runtime)) if kind == "arrays" else SOURCES[kind](run)
 
 
 def _begin(run: Run) -> None:
@@ -48,18 +59,17 @@ def _begin(run: Run) -> None:
 
 
 def _write(run: Run, source: Source) -> dict[str, Any]:
-    split, about_split = _split(run, source)
+    split, about = _split(run, source)
     whole = dataclasses.replace(source.whole, split=split)
     if source.finish is not None:
         source.finish()
     dataset.write(run.dataset, whole)
-    return {**_counts(whole), **about_split, **source.summary}
+    return {**about, **source.summary}
 
 
-def _from_genome(run: Run, made: prepare_genome.Made | None) -> Source:
-    assert made is not None  # the leader has it
-    check_length(run, made.whole.length, path=run.config_file)
-    return Source(made.whole, made.summary, groups=made.groups)
+def _there(source: Source | None) -> Source:
+    assert source is not None  # the leader has it
+    return source
 
 
 def _simulated(run: Run) -> Source:
@@ -104,7 +114,7 @@ def _simulated(run: Run) -> Source:
         instances=made.instances,
         background=config.base_frequencies,
     )
-    return Source(whole, summary, finish=write_truth)
+    return Source(whole.stream(), summary, finish=write_truth)
 
 
 def _from_files(run: Run) -> Source:
@@ -113,10 +123,10 @@ def _from_files(run: Run) -> Source:
     paths = run.resolve(config.fasta), run.resolve(config.table)
     whole, summary = labelled_fasta.read(*paths, task=config.task, labels=config.labels)
     check_length(run, whole.length, path=paths[0])
-    return Source(whole, {**summary, "sources": digests(paths)})
+    return Source(whole.stream(), {**summary, "sources": digests(paths)})
 
 
-SOURCES = {"simulated": _simulated, "fasta": _from_files, "folds": folds, "arrays": arrays}
+SOURCES = {"simulated": _simulated, "fasta": _from_files, "folds": folds}
 
 
 def _pwms(motifs: list[Motif], config: Simulated) -> list[instances.Pwm]:
@@ -140,55 +150,64 @@ def _pwms(motifs: list[Motif], config: Simulated) -> list[instances.Pwm]:
 
 
 def _split(run: Run, source: Source) -> tuple[np.ndarray, dict[str, Any]]:
+    """The part of every example, and how many are in each."""
     config, whole = run.config.prepare, source.whole
-    groups = splits.group_equal(whole.tokens) if source.groups is None else source.groups
+    groups = splits.group_equal(np.asarray(whole.tokens[:])) if source.groups is None else source.groups
     if config.split == "given":
         split = whole.split
     elif config.split == "random":
         split = splits.random(
             groups, valid_fraction=config.valid_fraction, test_fraction=config.test_fraction, seed=run.config.seed
         )
-    elif config.split in splits.PUBLISHED:
-        split = splits.published(whole.coordinates.chrom, config.split)
     else:
-        try:
-            split = splits.by_chromosome(
-                whole.coordinates.chrom, valid=config.valid_chromosomes, test=config.test_chromosomes
-            )
-        except ValueError as error:
-            raise InputError(
-                f"{run.config_file}: [prepare] valid_chromosomes, test_chromosomes: {error}; correct the lists"
-            ) from None
+        split = _by_chromosome(run, whole)
+    tally = splits.tally((whole.labels[rows] for rows in blocks(len(whole))), split, targets=len(whole.targets))
     problems = Problems(f"{run.config_file}: [prepare] split = {config.split!r} gives parts that cannot be used:")
     fix = {
         "random": "raise valid_fraction and test_fraction, give more examples, or change seed",
         "given": "give files that have them",
     }.get(config.split, "choose other chromosomes")
-    for complaint in splits.complaints(whole.labels, split, whole.task):
+    for complaint in splits.complaints(tally, whole.task):
         problems.add(f"{complaint}; expected both classes: {fix}")
     problems.raise_any()
     across = splits.shared_groups(groups, split)
     if across:
         logger.warning("%d sequences occur in more than one part of the split", across)
     return split, {
+        **_counts(whole, tally),
         "distinct_sequences": int(groups.max()) + 1,
         "sequences_in_several_parts": across,
     }
 
 
-def _counts(whole: Dataset) -> dict[str, Any]:
+def _by_chromosome(run: Run, whole: Examples) -> np.ndarray:
+    config = run.config.prepare
+    present, place = np.unique(whole.chrom.codes, return_inverse=True)
+    names = np.array([whole.chrom.names[code] for code in present])
+    if config.split in splits.PUBLISHED:
+        return splits.published(names, config.split)[place]
+    try:
+        parts = splits.by_chromosome(names, valid=config.valid_chromosomes, test=config.test_chromosomes)
+    except ValueError as error:
+        raise InputError(
+            f"{run.config_file}: [prepare] valid_chromosomes, test_chromosomes: {error}; correct the lists"
+        ) from None
+    return parts[place]
+
+
+def _counts(whole: Examples, tally: splits.Tally) -> dict[str, Any]:
     """Examples per part, and per class when there are two."""
     counts: dict[str, Any] = {
-        "examples": whole.examples,
+        "examples": len(whole),
         "length": whole.length,
         "task": whole.task,
         "targets": len(whole.targets),
     }
-    for name in dataset.SPLITS:
-        labels = whole.labels[whole.rows(name)]
-        counts[name] = len(labels)
+    for part, name in enumerate(dataset.SPLITS):
+        counts[name] = int(tally.examples[part])
+        ones = int(tally.ones[part].sum())
         if whole.task == "binary":
-            counts[f"{name}_positives"] = int(labels.sum())
+            counts[f"{name}_positives"] = ones
         else:
-            counts[f"{name}_labels_per_example"] = round(float((labels == 1).sum(axis=1).mean()), 3)
+            counts[f"{name}_labels_per_example"] = round(ones / counts[name], 3)
     return counts

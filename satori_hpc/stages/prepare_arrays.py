@@ -10,20 +10,25 @@ from satori_hpc.core.labels import UNKNOWN
 from satori_hpc.errors import InputError, Problems
 from satori_hpc.log import progress
 from satori_hpc.run import Run
+from satori_hpc.stages.room import EXAMPLE, Room, of_examples
 from satori_hpc.stages.source import Source, check_length, digests
 from satori_hpc.stores import arrays as store
 from satori_hpc.stores import dataset, fasta
 from satori_hpc.stores.arrays import Arrays, Part
-from satori_hpc.stores.dataset import Coordinates, Dataset
+from satori_hpc.stores.examples import Coded, Examples
+from satori_hpc.stores.spill import Spill
 
+NAME = 256  # bytes of a sequence's name and of what it is looked up by
+BLOCK_COPIES = 8  # of a block of one-hot numbers while it is read
 SPLIT_NAMES = {"0": 0, "1": 1, "2": 2, "train": 0, "valid": 1, "val": 1, "test": 2}
 
 
-def arrays(run: Run) -> Source:
-    """Read all parts, block by block; in their own split, or all in one.
+def arrays(run: Run, room: Room) -> Source:
+    """Read all parts, block by block, to disk; in their own split, or all in one.
 
     Raises:
         InputError: the files cannot be used, or have no parts where [prepare] split = "given".
+        SatoriError: what is kept of every sequence does not fit into memory.
     """
     config = run.config.prepare.arrays
     assert config is not None
@@ -34,43 +39,47 @@ def arrays(run: Run) -> Source:
         check_length(run, first.length, path=first.path)
         if first.targets == 1 and config.unknown is not None:
             raise InputError(f"{first.path}: one label, so none can be unknown; remove [prepare.arrays] unknown")
+        count = sum(part.examples for part in found.parts)
+        room.check(of_examples(count, length=first.length, each=EXAMPLE + NAME))
         split = _given(run, found)
         names = _names(found)
-        tokens = np.empty((len(names), first.length), dtype=np.uint8)
-        labels = np.empty((len(names), first.targets), dtype=np.uint8)
-        done = 0
+        tokens = Spill(run.dataset_parts / "tokens", (np.uint8, (first.length,)))
+        labels = Spill(run.dataset_parts / "labels", (np.uint8, (first.targets,)))
+        digest, letters, unknown = [], 0, 0
         for part in found.parts:
-            for _, some_tokens, some_labels in progress(
-                store.blocks(part, unknown=config.unknown), what=part.name or "arrays", unit="block"
-            ):
-                rows = slice(done, done + len(some_tokens))
-                tokens[rows], labels[rows] = some_tokens, some_labels
-                done = rows.stop
+            blocks = store.blocks(part, unknown=config.unknown, room=room.rows(1) // BLOCK_COPIES)
+            for _, some_tokens, some_labels in progress(blocks, what=part.name or "arrays", unit="block"):
+                tokens.append(some_tokens)
+                labels.append(some_labels)
+                digest.append(splits.digests(some_tokens))
+                letters += int((some_tokens == sequence.N).sum())
+                unknown += int((some_labels == UNKNOWN).sum())
         orders = {part.x_name: part.letters for part in found.parts}
+    digests_of = np.concatenate(digest)
     if split is None:
-        split = np.zeros(len(tokens), dtype=np.uint8)
+        split = np.zeros(len(names), dtype=np.uint8)
     elif not (split == splits.VALID).any() and (learns := split == splits.TRAIN).any():
         split[learns] = splits.hold_out(
-            splits.group_equal(tokens[learns]),
+            splits.by_appearance(splits.group_digests(digests_of[learns])),
             valid_fraction=run.config.prepare.valid_fraction,
             seed=run.config.seed,
         )
-    whole = Dataset(
+    whole = Examples(
         tokens=tokens,
         labels=labels,
         split=split,
         names=names,
-        coordinates=_coordinates(names, first.length),
+        **_places(names, first.length),
         targets=found.targets,
         task="binary" if len(found.targets) == 1 else "multilabel",
     )
     summary: dict[str, Any] = {
         "letters": orders,
-        "letters_not_ACGT": int((tokens == sequence.N).sum()),
-        "labels_unknown": int((labels == UNKNOWN).sum()),
+        "letters_not_ACGT": letters,
+        "labels_unknown": unknown,
         "sources": digests([*paths, *([] if targets is None else [targets])]),
     }
-    return Source(whole, summary)
+    return Source(whole, summary, groups=splits.by_appearance(splits.group_digests(digests_of)))
 
 
 def _given(run: Run, found: Arrays) -> np.ndarray | None:
@@ -113,12 +122,13 @@ def _names(found: Arrays) -> list[str]:
     return names
 
 
-def _coordinates(names: list[str], length: int) -> Coordinates:
-    """Those in headers CHROM:START-END(STRAND); other sequences lie on a chromosome of their own name."""
-    places = [fasta.interval(name) or fasta.Interval(name, 0, length, 1) for name in names]
-    return Coordinates(
-        chrom=np.array([place.chrom for place in places], dtype=np.str_),
-        start=np.array([place.start for place in places], dtype=np.int64),
-        end=np.array([place.end for place in places], dtype=np.int64),
-        strand=np.array([place.strand for place in places], dtype=np.int8),
-    )
+def _places(names: list[str], length: int) -> dict[str, Any]:
+    """Coordinates told by headers CHROM:START-END(STRAND); other sequences lie on a chromosome of their own name."""
+    numbers: dict[str, int] = {}
+    chrom, start, end = (np.empty(len(names), dtype=np.int64) for _ in range(3))
+    strand = np.empty(len(names), dtype=np.int8)
+    for row, name in enumerate(names):
+        place = fasta.interval(name) or fasta.Interval(name, 0, length, 1)
+        chrom[row] = numbers.setdefault(place.chrom, len(numbers))
+        start[row], end[row], strand[row] = place.start, place.end, place.strand
+    return {"chrom": Coded(list(numbers), chrom), "start": start, "end": end, "strand": strand}

@@ -82,7 +82,7 @@ def folds(run: Run) -> Source:
         "letters_not_ACGT": int((whole.tokens == sequence.N).sum()),
         "sources": digests(path for part in paths for path in part),
     }
-    return Source(whole, summary)
+    return Source(whole.stream(), summary)
 
 
 def own_coordinates(names: list[str], length: int) -> Coordinates:

@@ -10,7 +10,7 @@ import numpy as np
 from satori_hpc import provenance
 from satori_hpc.errors import InputError
 from satori_hpc.run import Run
-from satori_hpc.stores.dataset import Dataset
+from satori_hpc.stores.examples import Examples
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Source:
         finish: what is to be done when they are split, before they are written: the truth of simulated sets.
     """
 
-    whole: Dataset
+    whole: Examples
     summary: dict[str, Any]
     groups: np.ndarray | None = None
     finish: Callable[[], None] | None = None

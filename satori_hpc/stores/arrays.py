@@ -98,12 +98,13 @@ def opened(paths: Sequence[Path], *, letters: str | None, targets: Path | None) 
         yield Arrays(parts, names)
 
 
-def blocks(part: Part, *, unknown: int | None) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def blocks(part: Part, *, unknown: int | None, room: int = BLOCK_BYTES) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Read a part in order, some sequences at a time.
 
     Args:
         part: of an open set.
         unknown: the label that stands for not known.
+        room: bytes that a block of one-hot numbers may take if BLOCK_BYTES are too many; chunks may take more.
 
     Yields:
         (first row, tokens uint8 (rows, length), labels uint8 (rows, targets)).
@@ -112,7 +113,7 @@ def blocks(part: Part, *, unknown: int | None) -> Iterator[tuple[int, np.ndarray
         InputError: a column is not one-hot, or a label is not 0 or 1: all of the block, with rows and positions.
     """
     size = max(1, 4 * part.length * part.x.dtype.itemsize)
-    rows = max(1, BLOCK_BYTES // size)
+    rows = max(1, min(BLOCK_BYTES, room) // size)
     # Whole stored chunks, so that none is unpacked twice, unless one of them is much larger than a block should be.
     if part.x.together * size <= 8 * BLOCK_BYTES:
         rows = max(part.x.together, rows // part.x.together * part.x.together)

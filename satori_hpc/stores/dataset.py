@@ -15,30 +15,25 @@ There are no timestamps: the same input gives the same bytes.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import zarr
-from zarr.codecs import ZstdCodec
 
 from satori_hpc.core import splits
 from satori_hpc.core.labels import known
 from satori_hpc.errors import ArtefactError
-from satori_hpc.stores import atomic
+from satori_hpc.stores import atomic, dataset_arrays
+from satori_hpc.stores.examples import Coded, Examples
 
 FORMAT_VERSION = 2
 READABLE = (1, 2)  # version 1 knows every label
 TRAIN, VALID, TEST = splits.TRAIN, splits.VALID, splits.TEST
 SPLITS = ("train", "valid", "test")
 TASKS = ("binary", "multilabel")
-
-CHUNK_EXAMPLES = 1024
-SHARD_EXAMPLES = 2**17
-CHUNK_ITEMS = 2**20
-ZSTD_LEVEL = 3
 
 
 @dataclass(frozen=True)
@@ -91,6 +86,22 @@ class Dataset:
         """Row numbers, int64 ascending, of "train", "valid", "test" or "all"."""
         return _rows(self.split, split_name)
 
+    def stream(self) -> Examples:
+        """The same, to be written."""
+        at = self.coordinates
+        return Examples(
+            tokens=self.tokens,
+            labels=self.labels,
+            split=self.split,
+            names=self.names,
+            chrom=Coded.of(at.chrom),
+            start=at.start,
+            end=at.end,
+            strand=at.strand,
+            targets=self.targets,
+            task=self.task,
+        )
+
     def take(self, rows: np.ndarray, *, tokens: np.ndarray) -> "Dataset":
         """Some examples, in the order of `rows`, with other sequences, uint8 (rows, length)."""
         return Dataset(
@@ -128,31 +139,29 @@ class Labels:
         return _rows(self.split, split_name)
 
 
-def write(path: Path, dataset: Dataset) -> None:
-    """Write `dataset` to `path`, a folder that appears whole or not at all.
-
-    Its tokens are asked for a shard at a time, so they may be anything of that shape that gives rows for a slice.
+def write(path: Path, dataset: Dataset | Examples) -> None:
+    """Write `dataset` to `path`, a folder that appears whole or not at all; examples are asked for a shard at a time.
 
     Raises:
         ValueError: its arrays do not fit together.
     """
-    _check(dataset)
-    coordinates = dataset.coordinates
+    examples = dataset.stream() if isinstance(dataset, Dataset) else dataset
+    _check_shapes(examples, (examples.chrom, examples.start, examples.end, examples.strand))
     with atomic.atomic_folder(path) as partial:
         group = zarr.create_group(store=partial, zarr_format=3)
-        _write_rows(group, "tokens", dataset.tokens)
-        _write_rows(group, "labels", dataset.labels)
-        _write_vector(group, "split", dataset.split.astype(np.uint8, copy=False))
-        _write_vector(group, "start", coordinates.start.astype(np.int64, copy=False))
-        _write_vector(group, "end", coordinates.end.astype(np.int64, copy=False))
-        _write_vector(group, "strand", coordinates.strand.astype(np.int8, copy=False))
-        _write_strings(group, "name", dataset.names)
-        _write_strings(group, "chrom", coordinates.chrom.tolist())
+        dataset_arrays.write_rows(group, "tokens", examples.tokens, _check_tokens)
+        dataset_arrays.write_rows(group, "labels", examples.labels, functools.partial(_check_labels, examples.task))
+        dataset_arrays.write_vector(group, "split", examples.split.astype(np.uint8, copy=False))
+        dataset_arrays.write_vector(group, "start", examples.start.astype(np.int64, copy=False))
+        dataset_arrays.write_vector(group, "end", examples.end.astype(np.int64, copy=False))
+        dataset_arrays.write_vector(group, "strand", examples.strand.astype(np.int8, copy=False))
+        dataset_arrays.write_strings(group, "name", examples.names)
+        dataset_arrays.write_strings(group, "chrom", examples.chrom)
         group.attrs.update(
             {
                 "format_version": FORMAT_VERSION,
-                "task": dataset.task,
-                "targets": list(dataset.targets),
+                "task": examples.task,
+                "targets": list(examples.targets),
                 "complete": True,
             }
         )
@@ -193,7 +202,8 @@ def read(path: Path, *, background: bool = False) -> Dataset:
             targets=_targets(group),
             task=str(group.attrs["task"]),
         )
-        _check(dataset)
+        _check_shapes(dataset, vars(dataset.coordinates).values())
+        _check_labels(dataset.task, dataset.labels)
         _check_tokens(dataset.tokens)
     return dataset
 
@@ -211,7 +221,8 @@ def read_labels(path: Path, *, background: bool = False) -> Labels:
         )
         if found.labels.ndim != 2 or not len(found.labels) == len(found.split) == shape[0]:
             raise ValueError("the arrays hold different numbers of examples")
-        _check_task(found.task, labels=found.labels, split=found.split, targets=found.targets)
+        _check_task(found.task, targets=found.targets, columns=found.labels.shape[1], split=found.split)
+        _check_labels(found.task, found.labels)
     return found
 
 
@@ -286,25 +297,27 @@ def _rows(split: np.ndarray, split_name: str) -> np.ndarray:
     return np.flatnonzero(split == SPLITS.index(split_name)).astype(np.int64)
 
 
-def _check(dataset: Dataset) -> None:
-    """Raise ValueError unless all parts have the same examples and plausible values."""
-    if dataset.tokens.ndim != 2 or dataset.labels.ndim != 2:
+def _check_shapes(examples: Dataset | Examples, columns: Iterable[Sized]) -> None:
+    """Raise ValueError unless all parts, `columns` among them, have the same examples, and fit to the task."""
+    tokens, labels = examples.tokens.shape, examples.labels.shape
+    if len(tokens) != 2 or len(labels) != 2:
         raise ValueError("tokens and labels must have two dimensions")
-    coordinates = dataset.coordinates
-    columns = (dataset.labels, dataset.split, dataset.names, *vars(coordinates).values())
-    if any(len(column) != dataset.examples for column in columns):
+    if {labels[0], len(examples.split), len(examples.names), *map(len, columns)} != {tokens[0]}:
         raise ValueError("the arrays hold different numbers of examples")
-    _check_task(dataset.task, labels=dataset.labels, split=dataset.split, targets=dataset.targets)
+    _check_task(examples.task, targets=examples.targets, columns=labels[1], split=examples.split)
 
 
-def _check_task(task: str, *, labels: np.ndarray, split: np.ndarray, targets: list[str]) -> None:
-    if labels.shape[1] != len(targets):
-        raise ValueError(f"{labels.shape[1]} columns of labels for {len(targets)} targets")
+def _check_task(task: str, *, targets: list[str], columns: int, split: np.ndarray) -> None:
+    if columns != len(targets):
+        raise ValueError(f"{columns} columns of labels for {len(targets)} targets")
     if task not in TASKS or (task == "binary" and len(targets) != 1):
         raise ValueError(f"task {task!r} with {len(targets)} targets")
-    if len(labels) and split.max() > 2:
+    if len(split) and split.max() > 2:
         raise ValueError("a split above 2")
-    if len(labels) and labels.max() > 1 and (task == "binary" or (labels[known(labels)] > 1).any()):
+
+
+def _check_labels(task: str, labels: np.ndarray) -> None:
+    if labels.size and labels.max() > 1 and (task == "binary" or (labels[known(labels)] > 1).any()):
         raise ValueError("a label that is not 0 or 1")
 
 
@@ -332,29 +345,6 @@ def _targets(group: zarr.Group) -> list[str]:
     return [str(target) for target in group.attrs["targets"]]  # type: ignore[union-attr]
 
 
-def _write_rows(group: zarr.Group, name: str, rows: np.ndarray) -> None:
-    """An (example, ...) array in shards, so that two million examples make tens of files."""
-    chunk = max(1, min(CHUNK_EXAMPLES, len(rows)))
-    shard = chunk * max(1, min(SHARD_EXAMPLES // chunk, -(-len(rows) // chunk)))
-    array = _create(group, name, rows.shape, np.uint8, (chunk, rows.shape[1]), (shard, rows.shape[1]))
-    for first in range(0, len(rows), shard):
-        block = np.asarray(rows[first : first + shard], dtype=np.uint8)
-        if name == "tokens":
-            _check_tokens(block)
-        array[first : first + shard] = block
-
-
-def _write_vector(group: zarr.Group, name: str, values: np.ndarray) -> None:
-    array = _create(group, name, values.shape, values.dtype, (max(1, min(CHUNK_ITEMS, len(values))),), None)
-    array[...] = values
-
-
-def _write_strings(group: zarr.Group, name: str, strings: Sequence[str]) -> None:
-    encoded = [text.encode("utf-8") for text in strings]
-    _write_vector(group, name, np.frombuffer(b"".join(encoded), dtype=np.uint8))
-    _write_vector(group, f"{name}_ends", np.cumsum([len(text) for text in encoded], dtype=np.int64))
-
-
 def _strings(group: zarr.Group, name: str, rows: np.ndarray | None = None) -> Iterator[str]:
     """Those of `rows`, or all."""
     raw, ends = _array(group, name).tobytes(), _array(group, f"{name}_ends")
@@ -362,9 +352,3 @@ def _strings(group: zarr.Group, name: str, rows: np.ndarray | None = None) -> It
         raise ValueError(f"{name} and {name}_ends do not fit")
     for row in range(len(ends)) if rows is None else rows.tolist():
         yield raw[ends[row - 1] if row else 0 : ends[row]].decode("utf-8")
-
-
-def _create(group: zarr.Group, name: str, shape: Any, dtype: Any, chunks: Any, shards: Any) -> zarr.Array:
-    return group.create_array(
-        name=name, shape=shape, dtype=dtype, chunks=chunks, shards=shards, compressors=[ZstdCodec(level=ZSTD_LEVEL)]
-    )

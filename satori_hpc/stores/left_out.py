@@ -2,8 +2,6 @@
 
 import gzip
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +20,16 @@ COLUMNS: dict[str, str] = {
 DROPPED, CHANGED = "dropped", "changed"
 
 
-@dataclass
 class LeftOut:
-    """Collects rows by reason; `counts` tells how many of each."""
+    """Collects rows on disk, in a folder of its own; `counts` tells how many of each reason.
 
-    rows: list[tuple[str, np.ndarray | None, np.ndarray, np.ndarray, np.ndarray, str, str]] = field(
-        default_factory=list
-    )
+    Rows are added as they are met, a piece of a file at a time. In the table they stand by `place`, so that it does
+    not depend on the pieces.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._counts: dict[tuple[int, ...], tuple[str, int]] = {}
 
     def add(
         self,
@@ -36,20 +37,28 @@ class LeftOut:
         start: np.ndarray,
         end: np.ndarray,
         *,
+        place: tuple[int, ...],
         reason: str,
         file: str = "",
         line: np.ndarray | None = None,
         done: str = DROPPED,
     ) -> None:
-        """Rows that share a reason: str and int64 (n,)."""
-        if len(start):
-            self.rows.append((file, line, chrom, start, end, done, reason))
+        """Rows that share a reason, str and int64 (n,); those of one place share all but the three columns."""
+        if not len(start):
+            return
+        lines = [""] * len(start) if line is None else line.tolist()
+        name, path = tsv.escape(file), self._path(place)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a", encoding="utf-8", newline="\n") as out:
+            for row in zip(lines, chrom.tolist(), start.tolist(), end.tolist(), strict=True):
+                out.write(f"{name}\t{row[0]}\t{tsv.escape(str(row[1]))}\t{row[2]}\t{row[3]}\t{done}\t{reason}\n")
+        before = self._counts.get(place, ("", 0))[1]
+        self._counts[place] = (f"{done}, {reason}", before + len(start))
 
     def counts(self) -> dict[str, int]:
         found: dict[str, int] = {}
-        for _, _, _, start, _, done, reason in self.rows:
-            key = f"{done}, {reason}"
-            found[key] = found.get(key, 0) + len(start)
+        for _, (key, count) in sorted(self._counts.items()):
+            found[key] = found.get(key, 0) + count
         return found
 
     def write(self, path: Path) -> None:
@@ -58,11 +67,9 @@ class LeftOut:
             zipped = gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0)
             with zipped, io.TextIOWrapper(zipped, encoding="utf-8", newline="\n") as text:
                 text.write("#" + "\t".join(COLUMNS) + "\n")
-                text.writelines(self._lines())
+                for place in sorted(self._counts):
+                    with open(self._path(place), encoding="utf-8", newline="\n") as lines:
+                        text.writelines(lines)
 
-    def _lines(self) -> Iterator[str]:
-        for file, line, chrom, start, end, done, reason in self.rows:
-            lines = [""] * len(start) if line is None else line.tolist()
-            name = tsv.escape(file)
-            for row in zip(lines, chrom.tolist(), start.tolist(), end.tolist(), strict=True):
-                yield f"{name}\t{row[0]}\t{tsv.escape(str(row[1]))}\t{row[2]}\t{row[3]}\t{done}\t{reason}\n"
+    def _path(self, place: tuple[int, ...]) -> Path:
+        return self.folder / "-".join(map(str, place))

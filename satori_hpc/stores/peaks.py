@@ -1,7 +1,9 @@
 """Peak files: BED of 3 to 6 columns, narrowPeak, broadPeak, or any table that begins with chrom, start, end."""
 
 import re
+import sys
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +17,15 @@ ENDINGS = re.compile(r"(\.(gz|bgz|bed\d?|narrowpeak|broadpeak|txt|tsv|peaks))+$"
 STRANDS = {"+": 1, "-": -1}
 SUMMIT_COLUMN = 10  # of narrowPeak, counted from 1: summit minus start, or -1
 NO_LABEL = (".", "")
+LABELS_LIKE_A_ROW = 16  # labels that take as much memory as the rest of a row, while a file is read
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a peak file, in its order; nothing is checked against a genome.
+    """Rows of a peak file, in its order; nothing is checked against a genome.
 
     Attributes:
-        names: of the chromosomes, in order of appearance.
+        names: of the chromosomes of the file so far, in order of appearance.
         chrom: int64 (n,), places in `names`.
         start, end: int64 (n,), start < end; both may lie outside the chromosome.
         summit: int64 (n,), or -1 where the file tells none.
@@ -44,54 +47,91 @@ class Rows:
         return len(self.start)
 
 
-def read(path: Path, *, key: str, label_column: int | None = None, summits: bool = False) -> Rows:
+def read(path: Path, *, key: str) -> Rows:
+    """All rows of a file without labels, together; arguments and errors as `pieces`."""
+    (rows,) = pieces(path, key=key, rows=sys.maxsize)
+    return rows
+
+
+def pieces(
+    path: Path, *, key: str, rows: int, label_column: int | None = None, summits: bool = False
+) -> Iterator[Rows]:
     """Read a file, plain or gzip; tabs or spaces, CRLF, blank lines, comments, track and browser lines are fine.
 
     Args:
         path: the file.
         key: where the user named it, for messages.
+        rows: at a time; with many labels fewer.
         label_column: place, from 1, of a column with labels: names between commas, quoted or not, "." for none.
         summits: take column 10 for the place of the summit in the peak, as narrowPeak has it.
 
     Raises:
-        InputError: the file cannot be read or holds no peak, or rows are not intervals; all of these, with their lines.
+        InputError: the file cannot be read or holds no peak, or rows are not intervals; all of these, with their lines,
+            at the end.
     """
     problems = Problems(f"{path}: not a file of peaks that can be used:")
     numbers: dict[str, int] = {}
-    chrom, start, end, summit, strand, at = (array("q") for _ in range(6))
-    labels: list[tuple[str, ...]] = []
+    piece, found = _Piece(), 0
     for number, line in text_input.lines(path, key=key):
         if not line.strip() or line.startswith(SKIPPED):
             continue
         cells = line.rstrip().split("\t") if "\t" in line else line.split()
         complaint = _complaint(cells, label_column)
         if complaint:
-            problems.add(f"line {number}: {complaint}" + ("" if len(at) else _header_hint(cells)))
+            problems.add(f"line {number}: {complaint}" + ("" if found else _header_hint(cells)))
             continue
         if label_column is not None:
-            labels.append(_labels(cells[label_column - 1]))
+            piece.add_labels(_labels(cells[label_column - 1]))
         first = int(cells[1])
-        chrom.append(numbers.setdefault(cells[0].strip(), len(numbers)))
-        start.append(first)
-        end.append(int(cells[2]))
         offset = cells[SUMMIT_COLUMN - 1].strip() if summits and len(cells) >= SUMMIT_COLUMN else ""
-        summit.append(first + int(offset) if offset.isdigit() else -1)
-        strand.append(STRANDS.get(cells[5].strip(), 0) if len(cells) > 5 else 0)
-        at.append(number)
-    if not at and not problems:
+        piece.chrom.append(numbers.setdefault(cells[0].strip(), len(numbers)))
+        piece.start.append(first)
+        piece.end.append(int(cells[2]))
+        piece.summit.append(first + int(offset) if offset.isdigit() else -1)
+        piece.strand.append(STRANDS.get(cells[5].strip(), 0) if len(cells) > 5 else 0)
+        piece.line.append(number)
+        found += 1
+        if piece.size >= rows:
+            yield piece.rows(list(numbers))
+            piece = _Piece()
+    if not found and not problems:
         problems.add(f"no peaks; expected rows of chrom, start, end; correct {key} in run.toml")
     problems.raise_any()
-    columns = [np.frombuffer(values, dtype=np.int64) for values in (chrom, start, end, summit, strand, at)]
-    return Rows(
-        names=list(numbers),
-        chrom=columns[0],
-        start=columns[1],
-        end=columns[2],
-        summit=columns[3],
-        strand=columns[4].astype(np.int8),
-        line=columns[5],
-        labels=None if label_column is None else labels,
-    )
+    if piece.size:
+        yield piece.rows(list(numbers))
+
+
+def label_names(path: Path, *, key: str, label_column: int) -> set[str]:
+    """All names in a column of labels; rows that have no such column are passed over."""
+    names: set[str] = set()
+    for _, line in text_input.lines(path, key=key):
+        cells = line.rstrip().split("\t") if "\t" in line else line.split()
+        if len(cells) >= label_column and not line.startswith(SKIPPED):
+            names.update(_labels(cells[label_column - 1]))
+    return names
+
+
+class _Piece:
+    """Rows that are being read."""
+
+    def __init__(self) -> None:
+        self.chrom, self.start, self.end, self.summit, self.strand, self.line = (array("q") for _ in range(6))
+        self.labels: list[tuple[str, ...]] = []
+        self._named = 0
+
+    def add_labels(self, names: tuple[str, ...]) -> None:
+        self.labels.append(tuple(map(sys.intern, names)))
+        self._named += len(names)
+
+    @property
+    def size(self) -> int:
+        """Rows, and what their labels take as much memory as."""
+        return len(self.line) + self._named // LABELS_LIKE_A_ROW
+
+    def rows(self, names: list[str]) -> Rows:
+        columns = (self.chrom, self.start, self.end, self.summit, self.strand, self.line)
+        chrom, start, end, summit, strand, line = (np.frombuffer(values, dtype=np.int64) for values in columns)
+        return Rows(names, chrom, start, end, summit, strand.astype(np.int8), line, self.labels or None)
 
 
 def read_list(path: Path, *, key: str) -> list[tuple[str, str]]:

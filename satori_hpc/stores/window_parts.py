@@ -1,24 +1,28 @@
 """dataset.parts/: the sequences of a genome's windows as far as they have been read, a Parquet file per block of rows.
 
-`windows.npz` holds the plan: which windows, in which order. Parts carry its digest (stores.parts), so several processes
-may make them, and one that was killed is no loss.
+`plan/windows` holds which windows there are, in which order, and is made anew by every command. Parts carry its digest,
+so several processes may make them, and one that was killed is no loss.
 """
 
 import dataclasses
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from satori_hpc.core.windows import Regions
+from satori_hpc.core.splits import DIGEST
+from satori_hpc.core.windows import Regions, matrix
 from satori_hpc.errors import ArtefactError
 from satori_hpc.stores import atomic
+from satori_hpc.stores.spill import Spill
 
-BLOCK = 2**14
-DIGEST = 16  # bytes that stand for a sequence
+HEAD, WINDOWS = "parts.json", Path("plan", "windows")
+BLOCK = 2**14  # windows in a part, unless they are long:
+BLOCK_LETTERS = 2**24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,43 +40,60 @@ class Part:
     digest: np.ndarray
 
 
-class Parts:
-    """The folder of the parts of a plan.
+def row(words: int) -> list[Any]:
+    """Dtype of a window in the plan, with a bit per label in so many words."""
+    return [("chrom", np.int32), ("start", np.int64), ("strand", np.int8), ("labels", np.uint64, (words,))]
+
+
+def begin(folder: Path, windows: Spill, *, length: int, key: str) -> list[int]:
+    """Tell all processes the plan; the blocks that are to be done.
 
     Args:
-        folder: it.
-        regions: the windows, all of one length.
+        folder: of the parts.
+        windows: the plan, in `folder`.
+        length: bp of a window.
         key: what else shapes their sequences: a digest of the genome.
     """
+    content = hashlib.sha256(f"{key} {length}".encode())
+    for piece in windows.pieces(BLOCK):
+        content.update(piece.tobytes())
+    head = {"plan": content.hexdigest(), "length": length, "words": windows.dtype["labels"].shape[0]}
+    atomic.write_text(folder / HEAD, json.dumps(head) + "\n")
+    atomic.sweep_partials(folder)
+    return Parts(folder).missing()
 
-    def __init__(self, folder: Path, regions: Regions, *, key: str) -> None:
+
+class Parts:
+    """The folder of the parts of a plan that has begun.
+
+    Attributes:
+        folder: it.
+        windows: the plan.
+        length: bp of a window.
+    """
+
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.regions = regions
-        self.length = int(regions.end[0] - regions.start[0])
-        content = hashlib.sha256(key.encode())
-        for values in vars(regions).values():
-            content.update(np.ascontiguousarray(values).tobytes())
-        self.key = content.hexdigest()
+        head = json.loads((folder / HEAD).read_text(encoding="utf-8"))
+        self._key, self.length = head["plan"], head["length"]
+        self.windows = Spill(folder / WINDOWS, row(head["words"]))
+        self._rows = max(1, min(BLOCK, BLOCK_LETTERS // self.length))
 
     @property
     def blocks(self) -> list[slice]:
         """Rows of every part."""
-        count = len(self.regions)
-        return [slice(first, min(first + BLOCK, count)) for first in range(0, count, BLOCK)]
+        count = len(self.windows)
+        return [slice(first, min(first + self._rows, count)) for first in range(0, count, self._rows)]
 
-    def take(self, block: int) -> Regions:
-        """Its windows."""
-        rows = self.blocks[block]
-        return Regions(**{name: values[rows] for name, values in vars(self.regions).items()})
+    def take(self, rows: slice) -> Regions:
+        """Some windows."""
+        found = self.windows[rows]
+        start = found["start"].copy()
+        labels = np.ascontiguousarray(found["labels"])
+        return Regions(found["chrom"].astype(np.int64), start, start + self.length, found["strand"].copy(), labels)
 
-    def begin(self) -> list[int]:
-        """Make the folder, or keep what is in it if it is of this plan; the blocks that are to be done."""
-        head = {"plan": self.key, "length": self.length}
-        if self._head() != head:
-            with atomic.atomic_folder(self.folder) as partial:
-                np.savez(partial / "windows.npz", **vars(self.regions))
-                atomic.write_text(partial / "parts.json", json.dumps(head) + "\n")
-        atomic.sweep_partials(self.folder)
+    def missing(self) -> list[int]:
+        """The blocks that are to be done."""
         return [block for block, rows in enumerate(self.blocks) if not self._whole(block, rows.stop - rows.start)]
 
     def write(self, block: int, part: Part) -> None:
@@ -82,7 +103,7 @@ class Parts:
             "unknown": pa.array(part.unknown.astype(np.int32)),
             "digest": _bytes(part.digest),
         }
-        table = pa.table(columns).replace_schema_metadata({"plan": self.key})
+        table = pa.table(columns).replace_schema_metadata({"plan": self._key})
         with atomic.atomic_file(self._path(block)) as partial:
             pq.write_table(table, partial, compression="zstd", use_dictionary=False)
 
@@ -111,44 +132,60 @@ class Parts:
             found = pq.read_metadata(self._path(block))
         except (OSError, pa.ArrowException):
             return False
-        return bool(found.num_rows == rows and (found.metadata or {}).get(b"plan") == self.key.encode())
-
-    def _head(self) -> object:
-        try:
-            return json.loads((self.folder / "parts.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
+        return bool(found.num_rows == rows and (found.metadata or {}).get(b"plan") == self._key.encode())
 
     def _path(self, block: int) -> Path:
         return self.folder / f"block-{block:05d}.parquet"
 
 
-def read_regions(folder: Path) -> Regions:
-    """The plan that another process has written."""
-    with np.load(folder / "windows.npz", allow_pickle=False) as found:
-        return Regions(**{name: found[name] for name in found.files})
+class Kept:
+    """Some windows of a plan whose parts are all there, as rows that are read as they are asked for.
+
+    Args:
+        parts: them.
+        keep: which, bool (windows,).
+    """
+
+    def __init__(self, parts: Parts, keep: np.ndarray) -> None:
+        self.parts = parts
+        self.rows = np.flatnonzero(keep)
+
+    def regions(self, rows: slice) -> Regions:
+        chosen = self.rows[rows]
+        if not len(chosen):
+            return self.parts.take(slice(0, 0))
+        first, last = int(chosen[0]), int(chosen[-1]) + 1
+        return self.parts.take(slice(first, last)).take(chosen - first)
 
 
 class Tokens:
-    """Rows of all parts, in order, read as they are asked for; `keep` tells which, bool (windows,)."""
+    """Sequences of the windows that are kept, (windows, length)."""
 
-    def __init__(self, parts: Parts, keep: np.ndarray) -> None:
-        self._parts = parts
-        self._rows = np.flatnonzero(keep)
-        self.shape = (len(self._rows), parts.length)
-        self.ndim = 2
-
-    def __len__(self) -> int:
-        return len(self._rows)
+    def __init__(self, kept: Kept) -> None:
+        self._kept = kept
+        self.shape = (len(kept.rows), kept.parts.length)
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         """uint8 (rows, L)."""
-        chosen = self._rows[rows]
+        parts, chosen = self._kept.parts, self._kept.rows[rows]
         found = np.empty((len(chosen), self.shape[1]), dtype=np.uint8)
-        for block in np.unique(chosen // BLOCK).tolist():
-            here = chosen // BLOCK == block
-            found[here] = self._parts.read(block).tokens[chosen[here] - block * BLOCK]
+        for block, edges in enumerate(parts.blocks):
+            first, last = np.searchsorted(chosen, [edges.start, edges.stop])
+            if first < last:
+                found[first:last] = parts.read(block).tokens[chosen[first:last] - edges.start]
         return found
+
+
+class Labels:
+    """Labels of the windows that are kept, (windows, labels)."""
+
+    def __init__(self, kept: Kept, count: int) -> None:
+        self._kept = kept
+        self.shape = (len(kept.rows), count)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        """uint8 (rows, labels), 0 or 1."""
+        return matrix(self._kept.regions(rows).labels, self.shape[1])
 
 
 def _bytes(rows: np.ndarray) -> pa.Array:

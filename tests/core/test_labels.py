@@ -56,7 +56,8 @@ def test_an_unknown_label_adds_nothing_to_the_loss_and_its_gradient(labels, seed
 def test_a_part_without_known_labels_of_both_classes_is_told():
     labels = np.array([[0, UNKNOWN], [1, UNKNOWN]] * 2 + [[1, UNKNOWN], [UNKNOWN, 0]], dtype=np.uint8)
     split = np.array([0, 0, 1, 1, 2, 2], dtype=np.uint8)
-    assert splits.complaints(labels, split, "multilabel") == ["test: each label is the same in all 2 examples"]
+    tally = splits.tally([labels], split, targets=2)
+    assert splits.complaints(tally, "multilabel") == ["test: each label is the same in all 2 examples"]
 
 
 @given(st.lists(st.integers(0, 12), min_size=2, max_size=60), st.integers(0, 99))

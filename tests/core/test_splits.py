@@ -8,6 +8,16 @@ from hypothesis import strategies as st
 from satori_hpc.core import splits
 
 
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=40))
+def test_groups_of_digests_are_numbered_by_digest_or_by_appearance(numbers):
+    tokens = np.array(numbers, dtype=np.uint8)[:, None]
+    digests = splits.digests(tokens)
+    keys = [row.tobytes() for row in digests]
+    assert splits.group_digests(digests).tolist() == [sorted(set(keys)).index(key) for key in keys]
+    seen = list(dict.fromkeys(numbers))
+    assert splits.group_equal(tokens).tolist() == [seen.index(number) for number in numbers]
+
+
 def test_groups_are_equal_sequences_by_first_appearance():
     tokens = np.array([[0, 1], [2, 2], [0, 1], [1, 0], [2, 2]], dtype=np.uint8)
     assert splits.group_equal(tokens).tolist() == [0, 1, 0, 2, 1]
@@ -56,11 +66,20 @@ def test_equal_sequences_on_several_chromosomes_are_counted():
     assert splits.shared_groups(groups, np.array([0, 1, 2, 0, 1], dtype=np.uint8)) == 1
 
 
+def complaints(labels: np.ndarray, split: np.ndarray, task: str) -> list[str]:
+    """Of labels that come in two blocks."""
+    tally = splits.tally((labels[:4], labels[4:]), split, targets=labels.shape[1])
+    assert tally.examples.tolist() == [(split == part).sum() for part in range(3)]
+    for part in range(3):
+        np.testing.assert_array_equal(tally.ones[part], (labels[split == part] == 1).sum(axis=0))
+    return splits.complaints(tally, task)
+
+
 def test_complaints():
     split = np.array([0, 0, 1, 1, 2, 2])
     good = np.array([0, 1, 0, 1, 1, 0])[:, None]
-    assert splits.complaints(good, split, "binary") == []
-    assert splits.complaints(np.ones((6, 1), int), split, "binary")[1] == "valid: all 2 examples have label 1"
-    assert splits.complaints(good, np.zeros(6), "binary") == ["valid: no examples", "test: no examples"]
+    assert complaints(good, split, "binary") == []
+    assert complaints(np.ones((6, 1), int), split, "binary")[1] == "valid: all 2 examples have label 1"
+    assert complaints(good, np.zeros(6), "binary") == ["valid: no examples", "test: no examples"]
     many = np.array([[0, 1], [1, 1], [0, 0], [0, 1], [1, 1], [1, 1]])
-    assert splits.complaints(many, split, "multilabel") == ["test: each label is the same in all 2 examples"]
+    assert complaints(many, split, "multilabel") == ["test: each label is the same in all 2 examples"]

@@ -10,7 +10,7 @@ import zarr
 
 from satori_hpc.core.labels import UNKNOWN
 from satori_hpc.errors import ArtefactError
-from satori_hpc.stores import dataset
+from satori_hpc.stores import dataset, dataset_arrays
 from satori_hpc.stores.dataset import Coordinates, Dataset
 
 
@@ -52,9 +52,9 @@ def test_what_is_written_is_read(tmp_path, examples, targets):
 
 
 def test_several_shards(tmp_path, monkeypatch):
-    monkeypatch.setattr(dataset, "CHUNK_EXAMPLES", 8)
-    monkeypatch.setattr(dataset, "SHARD_EXAMPLES", 32)
-    monkeypatch.setattr(dataset, "CHUNK_ITEMS", 50)
+    monkeypatch.setattr(dataset_arrays, "CHUNK_EXAMPLES", 8)
+    monkeypatch.setattr(dataset_arrays, "SHARD_EXAMPLES", 32)
+    monkeypatch.setattr(dataset_arrays, "CHUNK_ITEMS", 50)
     whole = make(100)
     dataset.write(tmp_path / "d", whole)
     assert_same(whole, dataset.read(tmp_path / "d"))
@@ -135,7 +135,7 @@ def test_an_old_data_set_survives_a_failed_write(tmp_path, monkeypatch):
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(dataset, "_write_strings", fail)
+    monkeypatch.setattr(dataset_arrays, "write_strings", fail)
     with pytest.raises(OSError, match="disk full"):
         dataset.write(tmp_path / "d", make(9))
     assert_same(whole, dataset.read(tmp_path / "d"))
@@ -186,8 +186,8 @@ def test_data_sets_that_cannot_be_used_say_what_to_run(tmp_path):
 
 
 def test_parts_are_read_without_the_rest(tmp_path, monkeypatch):
-    monkeypatch.setattr(dataset, "CHUNK_EXAMPLES", 8)
-    monkeypatch.setattr(dataset, "SHARD_EXAMPLES", 32)
+    monkeypatch.setattr(dataset_arrays, "CHUNK_EXAMPLES", 8)
+    monkeypatch.setattr(dataset_arrays, "SHARD_EXAMPLES", 32)
     whole = make(100, targets=3)
     path = tmp_path / "dataset.zarr"
     dataset.write(path, whole)
