@@ -10,7 +10,7 @@ from satori_hpc.core.windows import Regions
 from satori_hpc.errors import InputError
 from satori_hpc.log import logger, progress
 from satori_hpc.run import Run
-from satori_hpc.stores.annotation import CLASSES, Genes
+from satori_hpc.stores.annotation import CLASSES, Genes, Intervals
 from satori_hpc.stores.genome import Genome
 
 NEGATIVES = int.from_bytes(b"nega", "big")
@@ -28,18 +28,22 @@ def choose(
         genome: open.
         positives: the windows with labels.
         avoid: what no negative may touch, besides those.
-        genes: where negatives = "annotation".
+        genes: where negatives = "annotation" or "intergenic".
 
     Raises:
         InputError: there is no window to choose from.
     """
     rng = np.random.default_rng([run.config.seed, NEGATIVES])
     size = settings.window
-    if settings.negatives == "composition":
-        chrom, start, kinds, wanted = _by_composition(settings, genome, positives, avoid)
-    else:
+    taken = [(each.chrom, each.start, each.end) for each in (positives, avoid)]
+    if settings.negatives == "intergenic":
         assert genes is not None
-        chrom, start, kinds, wanted = _by_annotation(genome, positives, avoid, genes, size=size, rng=rng)
+        taken.append(genes.transcripts)
+    if settings.negatives == "annotation":
+        assert genes is not None
+        chrom, start, kinds, wanted = _by_annotation(genome, positives, taken, genes, size=size, rng=rng)
+    else:
+        chrom, start, kinds, wanted = _by_composition(settings, genome, positives, taken)
     free = np.ones(len(start), dtype=bool)
     chosen = np.zeros(0, dtype=np.int64)
     asked = round(settings.negatives_per_positive * len(positives))
@@ -67,7 +71,7 @@ def choose(
         np.zeros((len(chosen), positives.labels.shape[1]), dtype=np.uint64),
     )
     about: dict[str, Any] = {"negatives": len(chosen), "negatives_asked_for": asked}
-    if settings.negatives == "composition":
+    if settings.negatives != "annotation":
         about["negatives_in_coarser_bins"] = sum(matched[1:])
     else:
         about |= {
@@ -77,16 +81,14 @@ def choose(
     return made, about
 
 
-def _away(chrom: np.ndarray, start: np.ndarray, size: int, positives: Regions, avoid: Regions) -> np.ndarray:
-    """Windows that touch neither positives nor what else is to be avoided, bool (m,)."""
-    taken = tuple(
-        np.concatenate([getattr(positives, name), getattr(avoid, name)]) for name in ("chrom", "start", "end")
-    )
-    return ~intervals.overlaps_any(chrom, start, start + size, taken)  # type: ignore[arg-type]
+def _away(chrom: np.ndarray, start: np.ndarray, size: int, taken: list[Intervals]) -> np.ndarray:
+    """Windows that touch nothing of what is taken, bool (m,)."""
+    columns = tuple(np.concatenate(each) for each in zip(*taken, strict=True))
+    return ~intervals.overlaps_any(chrom, start, start + size, columns)  # type: ignore[arg-type]
 
 
 def _by_composition(
-    settings: Settings, genome: Genome, positives: Regions, avoid: Regions
+    settings: Settings, genome: Genome, positives: Regions, taken: list[Intervals]
 ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], list[np.ndarray]]:
     """Windows on a grid of half windows, on the positives' chromosomes; bins of them and of the positives."""
     size = settings.window
@@ -97,7 +99,7 @@ def _by_composition(
         start = np.arange(len(counts) - 1, dtype=np.int64) * step
         parts.append((np.full(len(start), number, dtype=np.int64), start, (counts[:-1] + counts[1:]) / (2 * step)))
     chrom, start, shares = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    usable = _away(chrom, start, size, positives, avoid) & (shares[:, 2] <= settings.unknown_max)
+    usable = _away(chrom, start, size, taken) & (shares[:, 2] <= settings.unknown_max)
     usable &= start + size <= genome.lengths[chrom]
     chrom, start, shares = chrom[usable], start[usable], shares[usable]
     own = _composition(genome, positives)
@@ -137,7 +139,7 @@ def _composition(genome: Genome, regions: Regions) -> np.ndarray:
 
 
 def _by_annotation(
-    genome: Genome, positives: Regions, avoid: Regions, genes: Genes, *, size: int, rng: np.random.Generator
+    genome: Genome, positives: Regions, taken: list[Intervals], genes: Genes, *, size: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], list[np.ndarray]]:
     """A window about the middle of every feature, and about every `size` bp of what is distal; classes by middles."""
     places = []
@@ -153,7 +155,7 @@ def _by_annotation(
     start = middle - size // 2
     whole = (start >= 0) & (start + size <= genome.lengths[chrom])  # those that run off a chromosome are dropped
     chrom, start = np.unique(np.stack([chrom[whole], start[whole]]), axis=1)
-    free = _away(chrom, start, size, positives, avoid) & np.isin(chrom, np.unique(positives.chrom))
+    free = _away(chrom, start, size, taken) & np.isin(chrom, np.unique(positives.chrom))
     chrom, start = chrom[free], start[free]
     kept = negatives.apart(chrom, start, size=size, rng=rng)
     chrom, start = chrom[kept], start[kept]

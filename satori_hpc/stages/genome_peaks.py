@@ -13,7 +13,8 @@ from satori_hpc.core.windows import Regions
 from satori_hpc.errors import InputError
 from satori_hpc.log import logger, progress
 from satori_hpc.run import Run
-from satori_hpc.stores import peaks
+from satori_hpc.stages import genome_promoters
+from satori_hpc.stores import annotation, peaks
 from satori_hpc.stores.genome import Genome
 from satori_hpc.stores.left_out import CHANGED, LeftOut
 
@@ -56,8 +57,10 @@ class Peaks:
         return dataclasses.replace(self, regions=self.regions.take(kept), **columns)
 
 
-def read(run: Run, settings: Settings, genome: Genome, left_out: LeftOut) -> Peaks:
-    """Read all files.
+def read(
+    run: Run, settings: Settings, genome: Genome, left_out: LeftOut, genes: annotation.Genes | None = None
+) -> Peaks:
+    """Read all files; where there are none, the promoters of `genes` stand for peaks.
 
     Raises:
         InputError: a file cannot be used, or is of another genome.
@@ -67,6 +70,11 @@ def read(run: Run, settings: Settings, genome: Genome, left_out: LeftOut) -> Pea
         key = "[prepare.genome] " + ("peak_table" if settings.peak_table else "peaks")
         summits = settings.centre == "summit"
         rows.append(peaks.read(path, key=key, label_column=settings.label_column, summits=summits))
+    if not files:
+        assert settings.annotation is not None
+        assert genes is not None
+        files = [(run.resolve(settings.annotation), genome_promoters.LABEL)]
+        rows = [genome_promoters.rows(files[0][0], genes, genome, size=settings.promoters, left_out=left_out)]
     labels = _labels(files, rows)
     numbers = {label: number for number, label in enumerate(labels)}
     if settings.label_column is not None:

@@ -90,11 +90,11 @@ def finish(run: Run) -> None:
 def _plan(run: Run, settings: Settings, genome: Genome) -> Plan:
     _check_names(run, settings, genome)
     left_out = LeftOut()
-    found = genome_peaks.read(run, settings, genome, left_out)
-    everything = regions = found.regions
     genes = None
     if settings.annotation is not None:
         genes = annotation.read(run.resolve(settings.annotation), genome.names)
+    found = genome_peaks.read(run, settings, genome, left_out, genes)
+    everything = regions = found.regions
     if settings.promoters:
         assert genes is not None
         upstream = genes.promoters(settings.promoters, genome.lengths)
