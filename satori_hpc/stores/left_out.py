@@ -12,8 +12,8 @@ from satori_hpc.stores import atomic, tsv
 
 COLUMNS: dict[str, str] = {
     "file": "file of the row; empty: a window made of several rows",
-    "line": "its line, from 1; empty for windows",
-    "chrom": "as the file has it",
+    "line": "its line, from 1, of a FASTA record that of its header; empty for windows",
+    "chrom": "as the file has it; the name of a row whose file tells no place",
     "start": "0-based",
     "end": "half-open",
     "done": "dropped or changed",
