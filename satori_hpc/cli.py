@@ -93,7 +93,7 @@ def prepare(run: Path, part: str, expect_ranks: int | None, force: bool, **optio
     """Make dataset.zarr: simulate sequences, read files of them, or take windows of a genome; split them.
 
     Of a genome, several processes under mpiexec or srun read the sequences together, with the same bytes from any
-    number; a killed one goes on. left_out.tsv.gz lists the rows that were dropped or changed, and why.
+    number; a killed one goes on. left_out.tsv.gz lists the rows of files that were dropped or changed, and why.
     """
     with launch.session(expect_ranks=expect_ranks) as world:
         runtime = cli_options.runtime(world=world, **options)

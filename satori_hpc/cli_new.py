@@ -33,6 +33,13 @@ DEFAULT_PRESETS = {"simulated": "data-40", "folds": "short"}  # published of the
 @click.option("--chrom-sizes", help="Table of chromosome names and lengths: only these are taken (template genome).")
 @click.option("--annotation", help="GFF3 or GTF file, for promoters and negatives by annotation (template genome).")
 @click.option(
+    "--promoters",
+    type=click.IntRange(min=1),
+    metavar="BP",
+    help="With --annotation: peaks must touch so many bp upstream of a transcription start; without peaks, these "
+    "stretches stand for them, against intergenic windows (template genome).",
+)
+@click.option(
     "--fold",
     "fold_files",
     multiple=True,
@@ -64,6 +71,7 @@ def new(
     peak_table: str | None,
     chrom_sizes: str | None,
     annotation: str | None,
+    promoters: int | None,
     fold_files: tuple[str, ...],
     array_files: tuple[str, ...],
     like: Path | None,
@@ -76,6 +84,7 @@ def new(
       satori-hpc new RUN                                                      a simulated set
       satori-hpc new RUN --template fasta --fasta X.fa --table X.txt          sequences and their labels
       satori-hpc new RUN --template genome --genome hg38.fa --peaks A.bed.gz --peaks B.narrowPeak
+      satori-hpc new RUN --template genome --genome tair10.fa --annotation genes.gff3 --promoters 500
       satori-hpc new RUN --template folds --fold GATA3=train.seq.gz,test.seq.gz
       satori-hpc new RUN --template arrays --arrays train.h5 --arrays test.h5
 
@@ -93,14 +102,19 @@ def new(
     if named == "fasta":
         config = stage.fasta(_here(fasta), _here(table), preset=name, seed=number)
     elif named == "genome":
-        if bool(peaks) == (peak_table is not None):
-            raise click.UsageError("template genome needs --peaks or --peak-table, one of them")
+        if (bool(peaks) + (peak_table is not None) or bool(annotation and promoters)) != 1:
+            raise click.UsageError(
+                "template genome needs --peaks or --peak-table, one of them, or --annotation with --promoters"
+            )
+        if promoters and annotation is None:
+            raise click.UsageError("--promoters needs --annotation, which tells where transcripts start")
         config = stage.genome(
             _here(genome),
             peaks=tuple(map(_here, peaks)),
             peak_table=None if peak_table is None else _here(peak_table),
             chrom_sizes=None if chrom_sizes is None else _here(chrom_sizes),
             annotation=None if annotation is None else _here(annotation),
+            promoters=promoters or 0,
             preset=name,
             seed=number,
         )

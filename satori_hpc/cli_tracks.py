@@ -77,4 +77,7 @@ def differential(run: Path, labels: tuple[str, ...], against: tuple[str, ...], *
     from satori_hpc.stages import differential as differential_stage  # here: zarr is slow to load
 
     cli_options.runtime(**options)
-    cli_options.show("differential", differential_stage.compare(Run.open(run), labels=labels, against=against))
+    opened = Run.open(run)
+    cli_options.show("differential", differential_stage.compare(opened, labels=labels, against=against))
+    if opened.report.exists():
+        click.echo(f"next, for a report that shows it: satori-hpc report {run} --force")

@@ -8,7 +8,7 @@ from satori_hpc.options import option
 CONSTRUCTIONS = ("extend_then_merge", "merge_then_extend", "as_given")
 CENTRES = ("middle", "summit")
 FILES = ("genome", "peaks", "peak_table", "chrom_sizes", "blacklist", "annotation")
-NEGATIVES = ("none", "composition", "annotation")
+NEGATIVES = ("none", "composition", "intergenic", "annotation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,18 +47,29 @@ class Genome:
         None, "table of names and lengths of chromosomes: only these are taken, and the genome must have these lengths"
     )
     blacklist: str | None = option(None, "BED file: windows that touch one of its regions are left out")
-    annotation: str | None = option(None, "GFF3 or GTF file of genes, for promoters and for negatives by annotation")
+    annotation: str | None = option(
+        None, "GFF3 or GTF file of genes, for promoters and for negatives that are intergenic or by annotation"
+    )
     promoters: int = option(
-        0, "take only peaks that touch this many bp upstream of a transcription start; 0: all peaks", low=0
+        0,
+        "take only peaks that touch this many bp upstream of a transcription start, 0: all peaks; where no peaks are "
+        "given, these stretches stand for them, with the label promoter",
+        low=0,
     )
     unknown_max: float = option(0.1, "leave out windows with a larger share of letters other than ACGT", low=0, high=1)
     negatives: str = option(
         "none",
         "windows without a label: none; composition: as many G, C and lower-case (repeat) letters as the positives, on "
-        "the same chromosomes; annotation: the same mix of promoters, exons, introns, ...",
+        "the same chromosomes; intergenic: these, of windows that touch no transcript either; annotation: the same mix "
+        "of promoters, exons, introns, ...",
         choices=NEGATIVES,
     )
     negatives_per_positive: float = option(1.0, "how many", low=0.01, high=100)
+
+    @property
+    def has_peaks(self) -> bool:
+        """Whether files of peaks are named; else promoters stand for them."""
+        return bool(self.peaks) or self.peak_table is not None
 
     def files(self) -> dict[str, tuple[str, ...]]:
         """The files that it names, by key."""
@@ -66,16 +77,20 @@ class Genome:
         return {key: (name,) if isinstance(name, str) else tuple(name) for key, name in named.items() if name}
 
     def problems(self) -> Iterator[str]:
-        if bool(self.peaks) == (self.peak_table is not None):
+        if self.peaks and self.peak_table is not None:
             yield "give peaks or peak_table, one of them: the files of peaks"
+        if not (self.has_peaks or self.promoters):
+            yield "give peaks or peak_table, the files of peaks; or promoters, with an annotation, to stand for them"
+        if not self.has_peaks and (self.peak_labels or self.label_column is not None or self.centre == "summit"):
+            yield "peak_labels, label_column and centre = 'summit' are told of peaks: give these, or leave them away"
         if self.peak_labels and len(self.peak_labels) != len(self.peaks):
             yield f"{len(self.peaks)} files of peaks, {len(self.peak_labels)} peak_labels: give one each, or none"
         if self.label_column is not None and (self.peak_labels or self.peak_table):
             yield "label_column tells the labels: leave peak_labels and peak_table away"
         if self.overlap > self.window:
             yield f"overlap = {self.overlap} is above window = {self.window}"
-        if self.annotation is None and (self.promoters or self.negatives == "annotation"):
-            yield "promoters and negatives = 'annotation' need an annotation file"
+        if self.annotation is None and (self.promoters or self.negatives in ("annotation", "intergenic")):
+            yield "promoters and negatives = 'annotation' or 'intergenic' need an annotation file"
         both = sorted(set(self.chromosomes) & set(self.without_chromosomes))
         if both:
             yield f"in both chromosomes and without_chromosomes: {', '.join(both)}"

@@ -51,7 +51,7 @@ class Run:
 
     @property
     def left_out(self) -> Path:
-        """Rows of the user's files that prepare dropped or changed; of sets made from a genome."""
+        """Rows of the user's files that prepare dropped or changed; of a genome, FASTA files or folds."""
         return self.path / "left_out.tsv.gz"
 
     @property

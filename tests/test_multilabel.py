@@ -205,7 +205,12 @@ def test_labels_that_carry_an_interaction(run: Run) -> None:
     run = change(run, reduce={"alpha": 1.0, "cutoff": "-1.0"})
     call("reduce", run.path, "--threads", 1)
     before = run.interactions("attention").with_name("attention.tsv").read_bytes()
-    call("differential", run.path)
+    call("evaluate", run.path)
+    call("report", run.path, "--threads", 1)
+    assert "Which labels carry them" not in run.report.read_text()
+    assert f"satori-hpc report {run.path} --force" in call("differential", run.path).output
+    call("report", run.path, "--threads", 1, "--force")
+    assert "interactions/attention.differential.tsv" in run.report.read_text()
     found = differential.read(run.interactions("attention"))
     table = tables.read(run.interactions("attention")).query("called")
     store = scores.open_complete(run.scores("attention"))

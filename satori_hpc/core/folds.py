@@ -38,6 +38,7 @@ class Joined:
         test: bool (examples,).
         first: int64 (examples,), each one's row among those of all training files, then of all test files.
         in_test: int64 (rows,), training rows that were left out because their sequence is in a test file.
+        repeats: int64 (rows,), rows of all files that are one example with an earlier row of the same sequence.
     """
 
     tokens: np.ndarray
@@ -45,6 +46,7 @@ class Joined:
     test: np.ndarray
     first: np.ndarray
     in_test: np.ndarray
+    repeats: np.ndarray
 
 
 def join(train: Sequence[Fold], test: Sequence[Fold], *, elsewhere: str) -> Joined:
@@ -79,6 +81,7 @@ def join(train: Sequence[Fold], test: Sequence[Fold], *, elsewhere: str) -> Join
         test=in_test[groups],
         first=first,
         in_test=np.flatnonzero(~counts),
+        repeats=np.setdiff1d(np.flatnonzero(counts), first),
     )
 
 

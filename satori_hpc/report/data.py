@@ -144,6 +144,7 @@ class Method:
         spacings: of the called interactions whose spacing stands out most against the background.
         ensemble: TF pairs of several networks together, and how many networks these are; None without an ensemble.
         known: called pairs that tables of known interactions list, with the rows that do; None without such tables.
+        differential: which labels carry the called filter pairs; None where that was not asked.
     """
 
     name: str
@@ -159,6 +160,7 @@ class Method:
     spacings: list[Spacing] = field(default_factory=list)
     ensemble: tuple[pd.DataFrame, int] | None = None
     known: pd.DataFrame | None = None
+    differential: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from satori_hpc import __version__
-from satori_hpc.report import attention, curves, known, logos, methods, network, pairs, spacings, tables, words
+from satori_hpc.report import attention, curves, known, labels, logos, methods, network, pairs, spacings, tables, words
 from satori_hpc.report.data import FilterMotif, Method, ReportData
 
 TEMPLATES = resources.files("satori_hpc.report") / "templates"
@@ -52,6 +52,8 @@ class MethodPart:
     spacings: Drawing | None
     filter_table: Table
     support: Table | None
+    differential: Table | None
+    by_label: Drawing | None
 
 
 def render(data: ReportData) -> str:
@@ -147,6 +149,29 @@ def _method(data: ReportData, number: int, method: Method) -> MethodPart:
         else None,
         filter_table=Table(Markup(tables.embed(filter_rows)), f"Filter pairs, {method.name}", len(filter_rows["rows"])),
         support=_support(data, method),
+        differential=_differential(data, method),
+        by_label=_by_label(method, number),
+    )
+
+
+def _differential(data: ReportData, method: Method) -> Table | None:
+    if method.differential is None:
+        return None
+    rows = tables.differential_table(method.differential, max_rows=data.max_rows)
+    return Table(Markup(tables.embed(rows)), f"Interactions by label, {method.name}", len(rows["rows"]))
+
+
+def _by_label(method: Method, number: int) -> Drawing | None:
+    """The picture of several labels; of one the table says it all."""
+    if method.differential is None:
+        return None
+    tested = method.differential[method.differential["tested"].astype(bool)]
+    if tested["label"].nunique() < 2:
+        return None
+    differ = int(tested["differs"].sum())
+    return _drawing(
+        labels.heat_map(method.differential, name=f"labels-{number}"),
+        f"Heat map of {tested['label'].nunique()} labels; in {differ} of {len(tested)} tests with and without differ.",
     )
 
 

@@ -12,7 +12,7 @@ TESTS = {"preferred": "spacing", "helical": "turn of the helix", "order": "order
 
 def told(found: Spacing, alpha: float) -> str:
     """What the tests say of an interaction, in words."""
-    said = [f"{word} q = {found.q[name]:.2g}" for name, word in TESTS.items() if found.q.get(name, 1.0) <= alpha]
+    said = [f"{TESTS[name]} q = {q:.2g}" for name, q in found.q.items() if q <= alpha]
     return ", ".join(said) or "like the background"
 
 

@@ -69,6 +69,21 @@ SUPPORT_COLUMNS = (
     ("evidence", "evidence", "text", "as the table has it"),
     ("reference", "reference", "text", "such as PubMed numbers"),
 )
+DIFFERENTIAL_COLUMNS = (
+    ("label", "label", "text", ""),
+    ("against", "against", "text", "empty: all examples without the label"),
+    ("filter_a", "filter A", "int", ""),
+    ("tf_a", "TF A", "text", "best database match of filter A, where there is one"),
+    ("filter_b", "filter B", "int", ""),
+    ("tf_b", "TF B", "text", "best database match of filter B, where there is one"),
+    ("q", "q", "exp", "two-sided; Benjamini-Hochberg over all tested labels and filter pairs"),
+    ("auc", "AUC", "fixed", "how often a score with the label is above one without; below 0.5: the label lacks it"),
+    ("n_with", "n with", "int", "foreground examples with the label and a score"),
+    ("n_without", "n without", "int", "foreground examples that it is compared with, likewise"),
+    ("median_with", "median with", "exp", "median score of the first"),
+    ("median_without", "median without", "exp", "median score of the second"),
+    ("differs", "differs", "flag", "q at or below the level of the call"),
+)
 KNOWN = ("known", "implanted", "flag", "whether the simulation implanted this pair")
 
 
@@ -90,6 +105,12 @@ def ensemble_table(table: pd.DataFrame, known: set[tuple[str, str]] | None, *, m
 def support_table(table: pd.DataFrame, *, max_rows: int) -> dict[str, Any]:
     """The rows that support called pairs, likewise, in their order."""
     return _content(table.assign(called=True), SUPPORT_COLUMNS, max_rows)
+
+
+def differential_table(table: pd.DataFrame, *, max_rows: int) -> dict[str, Any]:
+    """The tests of called filter pairs by label, likewise, in their order."""
+    tested = table[table["tested"].astype(bool)]
+    return _content(tested.assign(called=tested["differs"]), DIFFERENTIAL_COLUMNS, max_rows)
 
 
 def _with_known(

@@ -59,7 +59,10 @@ def _groups(
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Rows of the foreground to compare, bool (rows, groups) which are in each group, and the names of the groups."""
     if data.task != "multilabel":
-        raise InputError("this set has one label, so labels cannot be compared; reduce compares it with the background")
+        raise InputError(
+            f"differential compares labels with each other, and this set has one only, {data.targets[0]!r}: its "
+            "interactions against the background are what reduce has written; use a set with several labels"
+        )
     unknown = [name for name in (*labels, *against) if name not in data.targets]
     if unknown:
         raise InputError(f"no label is named {', '.join(unknown)}; there are {', '.join(data.targets)}")

@@ -40,7 +40,7 @@ def add(
         genome: open.
         positives: windows with labels, of window_parts.row.
         avoid: what no negative may touch besides those, of genome_windows.AVOID.
-        genes: where negatives = "annotation".
+        genes: where negatives = "annotation" or "intergenic".
         out: of window_parts.row.
         room: what fits into memory.
 
@@ -52,9 +52,13 @@ def add(
         SatoriError: what there is to choose from does not fit into memory.
     """
     rng = np.random.default_rng([run.config.seed, NEGATIVES])
-    places = Places(positives, avoid, size=settings.window)
+    also = None
+    if settings.negatives == "intergenic":
+        assert genes is not None
+        also = genes.transcripts
+    places = Places(positives, avoid, size=settings.window, also=also)
     about: dict[str, Any] = {}
-    if settings.negatives == "composition":
+    if settings.negatives != "annotation":
         candidates = Spill(out.path.with_name("candidates"), genome_composition.CANDIDATE)
         chosen, counts = genome_composition.choose(settings, genome, places, candidates=candidates, room=room, rng=rng)
         candidates.remove()

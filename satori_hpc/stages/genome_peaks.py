@@ -13,9 +13,10 @@ from satori_hpc.core.stretches import Cells
 from satori_hpc.errors import InputError
 from satori_hpc.log import logger, progress
 from satori_hpc.run import Run
-from satori_hpc.stages import genome_labels
+from satori_hpc.stages import genome_labels, genome_promoters
 from satori_hpc.stages.room import Room
 from satori_hpc.stores import peaks
+from satori_hpc.stores.annotation import Genes
 from satori_hpc.stores.genome import Genome
 from satori_hpc.stores.left_out import CHANGED, LeftOut
 from satori_hpc.stores.spill import Spill
@@ -67,9 +68,9 @@ class Peaks:
 
 
 def read(
-    run: Run, settings: Settings, genome: Genome, *, folder: Path, room: Room, left_out: LeftOut, near: Upstream | None
+    run: Run, settings: Settings, genome: Genome, *, folder: Path, room: Room, left_out: LeftOut, genes: Genes | None
 ) -> Peaks:
-    """Read all files, some rows at a time.
+    """Read all files, some rows at a time; where there are none, the promoters of `genes` stand for peaks.
 
     Args:
         run: with the files.
@@ -78,12 +79,20 @@ def read(
         folder: for rows that do not all fit into memory.
         room: what does.
         left_out: gets what is dropped or changed.
-        near: regions of which a peak must touch one to be taken.
+        genes: of the annotation, where there is one; with settings.promoters, a peak must touch one of theirs.
 
     Raises:
         InputError: a file cannot be used, or is of another genome.
     """
-    files = genome_labels.files(run, settings)
+    files, promoters, near = genome_labels.files(run, settings), None, None
+    if settings.promoters:
+        assert settings.annotation is not None
+        assert genes is not None
+        near = genes.promoters(settings.promoters, genome.lengths)
+    if not settings.has_peaks:
+        files = [(run.resolve(settings.annotation or ""), genome_promoters.LABEL)]
+        assert genes is not None
+        promoters = genome_promoters.rows(files[0][0], genes, genome, size=settings.promoters, left_out=left_out)
     key = "[prepare.genome] " + ("peak_table" if settings.peak_table else "peaks")
     labels, numbers = genome_labels.numbered(files, settings, key)
     found = Peaks(
@@ -94,7 +103,7 @@ def read(
     )
     reader = _Reader(settings, genome, room, left_out, near, found)
     for number, (path, label) in enumerate(progress(files, what="peaks", unit="file")):
-        reader.file(number, path, key=key, labels=numbers, label=label)
+        reader.file(number, path, key=key, labels=numbers, label=label, promoters=promoters)
     if not found.kept:
         raise InputError(
             f"{run.config_file}: [prepare.genome] no peak is left; "
@@ -129,13 +138,32 @@ class _Reader:
         self.raw = Spill(found.spill.path.with_name("file"), dtype)
         self.wanted = np.array([_wanted(name, settings) for name in genome.names] + [True])  # the last stands for -1
 
-    def file(self, number: int, path: Path, *, key: str, labels: dict[str, int], label: str) -> None:
-        """Read a file; arguments: its number and path, where it was named, numbers of labels, and its own label."""
+    def file(
+        self,
+        number: int,
+        path: Path,
+        *,
+        key: str,
+        labels: dict[str, int],
+        label: str,
+        promoters: peaks.Rows | None,
+    ) -> None:
+        """Read a file.
+
+        Args:
+            number: of the file.
+            path: its path.
+            key: where it was named.
+            labels: numbers of all labels.
+            label: its own.
+            promoters: what stands for the rows of the file, which is an annotation then.
+        """
         settings, words = self.settings, self.found.words
         names: list[str] = []
         self.raw.remove()
         summits = settings.centre == "summit"
-        for rows in peaks.pieces(path, key=key, rows=self.rows, label_column=settings.label_column, summits=summits):
+        pieces = peaks.pieces(path, key=key, rows=self.rows, label_column=settings.label_column, summits=summits)
+        for rows in pieces if promoters is None else [promoters]:
             names = rows.names
             columns = {name: getattr(rows, name) for name in ("chrom", "start", "end", "summit", "line", "strand")}
             bits = genome_labels.bits([(label,)] if rows.labels is None else rows.labels, labels, words)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from satori_hpc.stores.annotation import Intervals
 from satori_hpc.stores.spill import Spill
 
 PIECE = 2**18  # rows read at a time, to find chromosomes
@@ -14,13 +15,14 @@ class Places:
         positives: windows, of window_parts.row.
         avoid: intervals, of genome_windows.AVOID.
         size: bp of a window.
+        also: other intervals to keep away from, in any order.
 
     Attributes:
         chromosomes: numbers of those that have positives, rising.
     """
 
-    def __init__(self, positives: Spill, avoid: Spill, *, size: int) -> None:
-        self._positives, self._avoid, self.size = positives, avoid, size
+    def __init__(self, positives: Spill, avoid: Spill, *, size: int, also: Intervals | None = None) -> None:
+        self._positives, self._avoid, self._also, self.size = positives, avoid, also, size
         self._rows, self._others = _by_chromosome(positives), _by_chromosome(avoid)
         self.chromosomes = sorted(self._rows)
 
@@ -37,6 +39,11 @@ class Places:
         own, other = self.positives(chrom), self._avoid[self._others.get(chrom, slice(0, 0))]
         start = np.concatenate([own, other["start"]])
         end = np.concatenate([own + self.size, other["end"]])
+        if self._also is not None:
+            here = self._also[0] == chrom
+            start, end = (
+                np.concatenate([each, more[here]]) for each, more in zip((start, end), self._also[1:], strict=True)
+            )
         return np.full(len(start), chrom, dtype=np.int64), start, end
 
 

@@ -53,11 +53,10 @@ def make(run: Run, settings: Settings, genome: Genome, runtime: Runtime) -> Plan
     genes = None
     if settings.annotation is not None:
         genes = annotation.read(run.resolve(settings.annotation), genome.names)
-    near = None if genes is None or not settings.promoters else genes.promoters(settings.promoters, genome.lengths)
     blacklist = None if settings.blacklist is None else _blacklist(run.resolve(settings.blacklist), genome)
     _load_compiled(genome)
     room = Room.of(runtime)
-    found = genome_peaks.read(run, settings, genome, folder=folder, room=room, left_out=left_out, near=near)
+    found = genome_peaks.read(run, settings, genome, folder=folder, room=room, left_out=left_out, genes=genes)
     dtype = window_parts.row(found.words)
     made = positives = Spill(path, dtype) if settings.negatives == "none" else Spill(folder / "positives", dtype)
     avoid = Spill(folder / "avoid", genome_windows.AVOID)

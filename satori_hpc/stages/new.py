@@ -165,18 +165,24 @@ def genome(
     peak_table: str | None = None,
     chrom_sizes: str | None = None,
     annotation: str | None = None,
+    promoters: int = 0,
     preset: str = "published",
     seed: int,
 ) -> Config:
-    """The configuration for windows of a genome around peaks: multi-label, or with one label against negatives."""
-    alone = peak_table is None and len(peaks) == 1
+    """The configuration for windows of a genome: around peaks, multi-label or with one label against negatives; or,
+    without peaks, around the promoters of an annotation, in their direction, against intergenic windows.
+    """
+    annotated = not peaks and peak_table is None
+    alone = "composition" if peak_table is None and len(peaks) == 1 else "none"
     section = Genome(
         genome=genome_file,
         peaks=peaks,
         peak_table=peak_table,
         chrom_sizes=chrom_sizes,
         annotation=annotation,
-        negatives="composition" if alone else "none",
+        promoters=promoters,
+        stranded=annotated,
+        negatives="intergenic" if annotated else alone,
     )
     return dataclasses.replace(FILE_PRESETS[preset](), seed=seed, prepare=Prepare(source="genome", genome=section))
 

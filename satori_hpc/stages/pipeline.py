@@ -84,8 +84,8 @@ def _several_labels(run: Run) -> bool | None:
 
 
 def _prepare_outputs(run: Run) -> list[Path]:
-    listed = [run.left_out, run.chrom_sizes] if run.config.prepare.source == "genome" else []
-    return [run.dataset, run.truth, *listed]
+    listed = {"genome": [run.left_out, run.chrom_sizes], "fasta": [run.left_out], "folds": [run.left_out]}
+    return [run.dataset, run.truth, *listed.get(run.config.prepare.source, [])]
 
 
 STAGES: tuple[Stage, ...] = (

@@ -63,6 +63,8 @@ def _write(run: Run, source: Source) -> dict[str, Any]:
     whole = dataclasses.replace(source.whole, split=split)
     if source.finish is not None:
         source.finish()
+    if source.left_out is not None:
+        source.left_out.write(run.left_out)
     dataset.write(run.dataset, whole)
     return {**about, **source.summary}
 
@@ -121,9 +123,9 @@ def _from_files(run: Run) -> Source:
     config = run.config.prepare.fasta
     assert config is not None
     paths = run.resolve(config.fasta), run.resolve(config.table)
-    whole, summary = labelled_fasta.read(*paths, task=config.task, labels=config.labels)
+    whole, summary, left_out = labelled_fasta.read(*paths, task=config.task, labels=config.labels)
     check_length(run, whole.length, path=paths[0])
-    return Source(whole.stream(), {**summary, "sources": digests(paths)})
+    return Source(whole.stream(), {**summary, "sources": digests(paths)}, left_out=left_out)
 
 
 SOURCES = {"simulated": _simulated, "fasta": _from_files, "folds": folds}

@@ -15,6 +15,7 @@ from satori_hpc.stages.source import Source, check_length, digests
 from satori_hpc.stores import folds as store
 from satori_hpc.stores.dataset import Coordinates, Dataset
 from satori_hpc.stores.folds import Rows
+from satori_hpc.stores.left_out import CHANGED, DROPPED, LeftOut
 
 
 def folds(run: Run) -> Source:
@@ -43,7 +44,10 @@ def folds(run: Run) -> Source:
     if len(joined.in_test):
         shown = ", ".join(names[row] for row in joined.in_test[:5].tolist())
         logger.warning(
-            "%d training rows hold a sequence of a test file and are left out: %s", len(joined.in_test), shown
+            "%d training rows hold a sequence of a test file and are left out (%s lists them): %s",
+            len(joined.in_test),
+            run.left_out.name,
+            shown,
         )
     shuffles, parents, repeats = np.empty((0, joined.tokens.shape[1]), np.uint8), np.empty(0, np.int64), 0
     if config.negatives != "none":
@@ -75,14 +79,35 @@ def folds(run: Run) -> Source:
         "rows_train": rows[0],
         "rows_test": rows[1],
         "rows_train_left_out_as_in_test": len(joined.in_test),
-        "equal_rows_merged": sum(rows) - len(joined.in_test) - len(joined.first),
+        "equal_rows_merged": len(joined.repeats),
         "shuffled_negatives": len(shuffles),
         "shuffled_negatives_left_out_as_repeats": repeats,
         "labels_unknown": int((labels == UNKNOWN).sum()),
         "letters_not_ACGT": int((whole.tokens == sequence.N).sum()),
         "sources": digests(path for part in paths for path in part),
     }
-    return Source(whole.stream(), summary)
+    read = list(zip([*paths[0], *paths[1]], [*files[0], *files[1]], strict=True))
+    return Source(whole.stream(), summary, left_out=_left_out(joined, names, read))
+
+
+def _left_out(joined: core.Joined, names: list[str], files: list[tuple[Path, Rows]]) -> LeftOut:
+    """The rows that make no example of their own; `names` and `files` are those of all training, then test files."""
+    left_out, begin = LeftOut(), 0
+    chrom = np.array(names, dtype=object)
+    for number, (path, rows) in enumerate(files):
+        end = begin + len(rows.events)
+        for at, chosen, done, reason in (
+            (0, joined.in_test, DROPPED, "its sequence is in a test file"),
+            (1, joined.repeats, CHANGED, "one example with an earlier row of the same sequence"),
+        ):
+            mine = chosen[(chosen >= begin) & (chosen < end)]
+            start = np.zeros(len(mine), dtype=np.int64)
+            line = rows.lines[mine - begin]
+            length = rows.tokens.shape[1]
+            columns = chrom[mine], start, start + length
+            left_out.add(*columns, place=(number, at), reason=reason, file=path.name, line=line, done=done)
+        begin = end
+    return left_out
 
 
 def own_coordinates(names: list[str], length: int) -> Coordinates:

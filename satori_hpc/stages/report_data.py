@@ -23,7 +23,18 @@ from satori_hpc.report.data import (
 )
 from satori_hpc.run import Run
 from satori_hpc.stages import ensemble_tables, pipeline, statistic
-from satori_hpc.stores import checkpoint, dataset, known_table, motifs, predictions, records, scores, tables, truth
+from satori_hpc.stores import (
+    checkpoint,
+    dataset,
+    differential,
+    known_table,
+    motifs,
+    predictions,
+    records,
+    scores,
+    tables,
+    truth,
+)
 from satori_hpc.stores import spacing as spacing_store
 from satori_hpc.stores.checkpoint import CheckpointInfo
 from satori_hpc.stores.dataset import Dataset
@@ -153,6 +164,7 @@ def _method(run: Run, name: str, store: ScoreStore) -> Method:
         estimate=store.estimate,
         ensemble=None if together is None else (together, run.config.ensemble.seeds),
         known=known_table.read_pairs(run.known_pairs(name)) if run.config.evaluate.known else None,
+        differential=differential.read(run.interactions(name)) if differential.exists(run.interactions(name)) else None,
     )
 
 

@@ -11,6 +11,7 @@ from satori_hpc import provenance
 from satori_hpc.errors import InputError
 from satori_hpc.run import Run
 from satori_hpc.stores.examples import Examples
+from satori_hpc.stores.left_out import LeftOut
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,15 @@ class Source:
         summary: the numbers.
         groups: int64 (examples,), the same number for equal sequences; None: to be told from the tokens.
         finish: what is to be done when they are split, before they are written: the truth of simulated sets.
+        left_out: rows of the user's files that were dropped or changed; None: the source leaves none out, or has
+            listed them itself.
     """
 
     whole: Examples
     summary: dict[str, Any]
     groups: np.ndarray | None = None
     finish: Callable[[], None] | None = None
+    left_out: LeftOut | None = None
 
 
 def digests(paths: Iterable[Path]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from satori_hpc.scoring import Batch
 from satori_hpc.scoring.dfim import DfimScorer
 from satori_hpc.stages import score_plans
 from satori_hpc.stages.places import Places
-from satori_hpc.stores import dataset, tracks
+from satori_hpc.stores import atomic, dataset, tracks
 
 AT_ONCE = 64  # examples between two looks at the disk
 
@@ -25,14 +25,14 @@ def compute(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Attributions of examples, (N, L) float32, and their hypothetical contributions, (N, 4, L) float32.
 
-    Both lie on disk, in `folder`, and are only mapped into memory.
+    Both lie on disk, in `folder`, and are only mapped into memory. What a killed command has finished there is kept.
 
     Args:
         run: trained, with motifs.
         model: in evaluation mode, on the device to compute on.
         rows: int64 (N,), the examples; random baselines are those of `inspect` and of foreground scores.
         targets: uint8 (N, T), the labels whose logits are explained; None of binary sets.
-        folder: to write to.
+        folder: to write to; what is in it is of the same network and examples.
     """
     scorer = DfimScorer(
         model,
@@ -41,9 +41,11 @@ def compute(
         seed=run.config.seed,
         composition=score_plans.composition(run, dataset.read_labels(run.dataset)),
     )
-    letters = tracks.mapped(folder / "letters.npy", (len(rows), model.length))
-    hypothetical = tracks.mapped(folder / "hypothetical.npy", (len(rows), 4, model.length))
-    for begin in progress(range(0, len(rows), AT_ONCE), what="attributions", unit=f"{AT_ONCE} examples"):
+    marker = folder / "attributed"
+    done = int(marker.read_text(encoding="utf-8")) if marker.exists() else 0
+    letters = tracks.mapped(folder / "letters.npy", (len(rows), model.length), goes_on=done > 0)
+    hypothetical = tracks.mapped(folder / "hypothetical.npy", (len(rows), 4, model.length), goes_on=done > 0)
+    for begin in progress(range(done, len(rows), AT_ONCE), what="attributions", unit=f"{AT_ONCE} examples"):
         piece = slice(begin, min(begin + AT_ONCE, len(rows)))
         keys = np.stack([np.full(piece.stop - begin, selection.FOREGROUND), rows[piece]], axis=1)
         found = scorer.contributions(
@@ -54,6 +56,9 @@ def compute(
             )
         )
         letters[piece], hypothetical[piece] = (each.cpu().numpy() for each in found)
+        letters.flush()
+        hypothetical.flush()
+        atomic.write_text(marker, f"{piece.stop}\n")  # these are on disk, and are not computed again
     return letters, hypothetical
 
 

@@ -1,11 +1,14 @@
 """tracks: sites, interactions and attributions as files that genome browsers and TF-MoDISco take up."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from satori_hpc import __version__
 from satori_hpc.config_score import METHODS
 from satori_hpc.core import selection
 from satori_hpc.errors import InputError
@@ -25,6 +28,7 @@ from satori_hpc.stores import (
     lock,
     predictions,
     scores,
+    track_set,
     tracks,
 )
 from satori_hpc.stores.browsers import Track
@@ -70,7 +74,7 @@ def make(
     genome: str = "",
     out: Path | None = None,
 ) -> dict[str, Any]:
-    """Write the track set of a run.
+    """Write the track set of a run; one that was made of the same inputs and settings stays, or is gone on with.
 
     Args:
         run: scored and reduced.
@@ -79,11 +83,11 @@ def make(
         attribute: examples whose letters are attributed, those that the network is surest of.
         sizes_file: of the chromosomes; default: those of the genome of prepare, else as far as the examples reach.
         genome: name of the assembly, for browsers; with it a track hub is written.
-        out: folder to write to, replaced as a whole; default: tracks/ of the run.
+        out: folder to write to, a track set there is replaced as a whole; default: tracks/ of the run.
 
     Raises:
         ArtefactError: a stage is missing or stale; says what to run.
-        InputError: there is no such label, or the chromosome sizes do not fit.
+        InputError: there is no such label, the chromosome sizes do not fit, or `out` holds other things.
         SatoriError: pybigtools is not installed.
     """
     big.library()
@@ -94,28 +98,40 @@ def make(
         chosen, ends = _choose(run, label)
         known = sizes_file or (run.chrom_sizes if run.chrom_sizes.exists() else None)
         sizes = dict(sorted(ends.items())) if known is None else chrom_sizes.read(known, needed=ends)
+        title = run.config.report.title or run.path.resolve().name
+        key = {
+            "version": __version__,
+            "inputs": digests,
+            "label": label or None,
+            "attribute": attribute,
+            "genome": genome or None,
+            "title": title,
+            "chromosomes": hashlib.sha256(json.dumps(sizes).encode()).hexdigest(),
+        }
+        done = track_set.whole(folder, key)
+        if done is not None:
+            return {**done, "folder": str(folder)}
         model, _ = checkpoint.load_model(run.best, runtime.torch_device())
-        with atomic.atomic_folder(folder) as partial:
-            chrom_sizes.write(partial / "genome.chrom.sizes", sizes)
-            shown, locus, summary = _interactions(run, partial, sizes)
-            found, count = _sites(run, model, partial, chosen, sizes, batch_size=runtime.batch_size)
-            surest = np.sort(np.argsort(-chosen.probability, kind="stable")[:attribute])
-            wig = _attributions(run, model, partial, chosen.take(surest), sizes) if len(surest) else []
-            every = [*found, *shown, *wig]
-            first = chosen.at.take(np.arange(1))
-            locus = locus or f"{first.chrom[0]}:{first.start[0] + 1}-{first.end[0]}"
-            browsers.write_igv(partial / "igv.xml", every, genome=genome or "genome.chrom.sizes", locus=locus)
-            title = run.config.report.title or run.path.resolve().name
-            if genome:
-                browsers.write_hub(partial / "hub.txt", every, genome=genome, title=title)
-            summary = {
-                "examples": len(chosen.rows),
-                "sites": count,
-                "attributed examples": len(surest),
-                "chromosomes": len(sizes),
-                **summary,
-            }
-            tracks.write_record(partial / "tracks.json", label=label, inputs=digests, summary=summary)
+        parts = track_set.begin(folder, key)
+        chrom_sizes.write(parts / "genome.chrom.sizes", sizes)
+        shown, locus, summary = _interactions(run, parts, sizes)
+        found, count = _sites(run, model, parts, chosen, sizes, batch_size=runtime.batch_size)
+        surest = np.sort(np.argsort(-chosen.probability, kind="stable")[:attribute])
+        wig = _attributions(run, model, parts, chosen.take(surest), sizes) if len(surest) else []
+        every = [*found, *shown, *wig]
+        first = chosen.at.take(np.arange(1))
+        locus = locus or f"{first.chrom[0]}:{first.start[0] + 1}-{first.end[0]}"
+        browsers.write_igv(parts / "igv.xml", every, genome=genome or "genome.chrom.sizes", locus=locus)
+        if genome:
+            browsers.write_hub(parts / "hub.txt", every, genome=genome, title=title)
+        summary = {
+            "examples": len(chosen.rows),
+            "sites": count,
+            "attributed examples": len(surest),
+            "chromosomes": len(sizes),
+            **summary,
+        }
+        track_set.publish(parts, folder, key, summary=summary)
     return {**summary, "folder": str(folder)}
 
 
@@ -156,12 +172,15 @@ def _choose(run: Run, label: str) -> tuple[_Chosen, dict[str, int]]:
 def _sites(
     run: Run, model: Satori, folder: Path, chosen: _Chosen, sizes: dict[str, int], *, batch_size: int
 ) -> tuple[list[Track], int]:
-    path = folder / "sites.bed"
-    with open(path, "w", encoding="utf-8", newline="\n") as handle:
-        count = track_sites.write(handle, run, model, rows=chosen.rows, at=chosen.at, batch_size=batch_size)
+    path, big_bed = folder / "sites.bed", folder / "sites.bb"
+    if not path.exists():
+        with atomic.atomic_file(path) as partial, open(partial, "w", encoding="utf-8", newline="\n") as handle:
+            track_sites.write(handle, run, model, rows=chosen.rows, at=chosen.at, batch_size=batch_size)
+    count = sum(1 for _ in tracks.lines(path))
     if not count:
         return [], 0
-    tracks.write_big(folder / "sites.bb", path, sizes, tracks.SITES)
+    if not big_bed.exists():
+        tracks.write_big(big_bed, path, sizes, tracks.SITES)
     kind = f"bigBed 6 + {len(tracks.SITES) - 6}"
     return [Track("sites", "sites.bb", kind, "motif sites", ("visibility pack",))], count
 
@@ -175,7 +194,7 @@ def _interactions(run: Run, folder: Path, sizes: dict[str, int]) -> tuple[list[T
         columns = _interact(table, method)
         order = np.lexsort((columns["end"], columns["start"], columns["chrom"].astype(str)))
         path = folder / f"{method}.interact"
-        with open(path, "w", encoding="utf-8", newline="\n") as handle:
+        with atomic.atomic_file(path) as partial, open(partial, "w", encoding="utf-8", newline="\n") as handle:
             tracks.Rows(handle, list(tracks.INTERACT)).add({name: each[order] for name, each in columns.items()})
         if not len(table):
             continue
@@ -220,15 +239,19 @@ def _interact(table: Any, method: str) -> dict[str, np.ndarray]:
 
 
 def _attributions(run: Run, model: Satori, folder: Path, chosen: _Chosen, sizes: dict[str, int]) -> list[Track]:
-    with atomic.scratch_folder(folder) as scratch:
+    wig, hypotheticals, one_hot = (folder / name for name in ("attribution.bw", "attributions.npz", "one_hot.npz"))
+    scratch = folder / track_set.SCRATCH
+    scratch.mkdir(exist_ok=True)
+    if not (wig.exists() and hypotheticals.exists()):
         letters, hypothetical = track_attributions.compute(
             run, model, rows=chosen.rows, targets=chosen.targets, folder=scratch
         )
-        big.write_wig(folder / "attribution.bw", sizes, track_attributions.along_genome(letters, chosen.at))
-        tracks.write_arrays(folder / "attributions.npz", hypothetical)
-        track_attributions.one_hot(folder / "one_hot.npz", run, chosen.rows, scratch / "one_hot.npy")
-    at = chosen.at
-    with open(folder / "attributed.bed", "w", encoding="utf-8", newline="\n") as handle:
+        big.write_wig(wig, sizes, track_attributions.along_genome(letters, chosen.at))
+        tracks.write_arrays(hypotheticals, hypothetical)
+    if not one_hot.exists():
+        track_attributions.one_hot(one_hot, run, chosen.rows, scratch / "one_hot.npy")
+    at, path = chosen.at, folder / "attributed.bed"
+    with atomic.atomic_file(path) as partial, open(partial, "w", encoding="utf-8", newline="\n") as handle:
         tracks.Rows(handle, list(tracks.ATTRIBUTED)).add(
             {
                 "chrom": at.chrom,

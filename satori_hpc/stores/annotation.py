@@ -35,10 +35,17 @@ Intervals = tuple[np.ndarray, np.ndarray, np.ndarray]  # chrom, start, end
 
 @dataclass(frozen=True)
 class Genes:
-    """Intervals on numbered chromosomes, 0-based, half-open; `strand` of the transcripts, 1 or -1 (0 counts as 1)."""
+    """Intervals on numbered chromosomes, 0-based, half-open.
+
+    Attributes:
+        transcripts, exons, utrs: in the order of the file.
+        strand: of the transcripts, 1 or -1 (0 counts as 1).
+        line: int64, of the transcripts: the lines that tell them, from 1.
+    """
 
     transcripts: Intervals
     strand: np.ndarray
+    line: np.ndarray
     exons: Intervals
     utrs: Intervals
 
@@ -111,9 +118,9 @@ def read(path: Path, names: list[str]) -> Genes:
             continue
         kind = kinds.get(cells[2].lower())
         if kind is not None:
-            found[kind].extend((chrom, int(cells[3]) - 1, int(cells[4]), STRANDS.get(cells[6], 0)))
+            found[kind].extend((chrom, int(cells[3]) - 1, int(cells[4]), STRANDS.get(cells[6], 0), number))
     problems.raise_any()
-    columns = {kind: np.frombuffer(values, dtype=np.int64).reshape(-1, 4).T for kind, values in found.items()}
+    columns = {kind: np.frombuffer(values, dtype=np.int64).reshape(-1, 5).T for kind, values in found.items()}
     transcripts = columns["transcripts"] if columns["transcripts"].size else columns["genes"]
     if not transcripts.size:
         there = f"; it has features on {', '.join(sorted(elsewhere)[:5])}" if elsewhere else ""
@@ -121,7 +128,7 @@ def read(path: Path, names: list[str]) -> Genes:
             f"{path}: no transcript or gene on a chromosome of the genome ({', '.join(names[:5])}){there}; "
             f"correct {KEY} in run.toml"
         )
-    return Genes(_three(transcripts), transcripts[3], _three(columns["exons"]), _three(columns["utrs"]))
+    return Genes(_three(transcripts), transcripts[3], transcripts[4], _three(columns["exons"]), _three(columns["utrs"]))
 
 
 def _complaint(cells: list[str]) -> str:

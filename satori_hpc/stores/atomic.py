@@ -1,6 +1,7 @@
 """Files and folders that are whole or absent: write beside, flush, rename."""
 
 import contextlib
+import glob
 import os
 import shutil
 import uuid
@@ -58,17 +59,6 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def scratch_folder(parent: Path) -> Iterator[Path]:
-    """Yield an empty folder in `parent` that is gone when the block ends."""
-    folder = sibling(parent / "scratch")
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` atomically."""
     with atomic_file(path) as partial:
@@ -95,9 +85,10 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def sweep_partials(folder: Path) -> int:
-    """Remove what killed writers left in `folder` (not below it); returns how many."""
-    left = list(folder.glob(".*.partial")) if folder.exists() else []
+def sweep_partials(folder: Path, *, of: str = "") -> int:
+    """Remove what killed writers left in `folder` (not below it), of names that begin with `of`; returns how many."""
+    pattern = f".{glob.escape(of)}*.partial*"  # behind it, the ending that the writer of a bigWig wants
+    left = list(folder.glob(pattern)) if folder.exists() else []
     for path in left:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -20,11 +20,13 @@ class Rows:
         events: their EventIDs, unique. They number the peaks of the file and hold no place in a genome.
         tokens: uint8 (rows, length).
         bound: uint8 (rows,), 0 or 1; the same for equal sequences.
+        lines: int64 (rows,), from 1.
     """
 
     events: list[str]
     tokens: np.ndarray
     bound: np.ndarray
+    lines: np.ndarray
 
 
 def read(path: Path, *, key: str) -> Rows:
@@ -38,8 +40,8 @@ def read(path: Path, *, key: str) -> Rows:
         InputError: it is missing, unreadable, empty or has no such columns, or rows cannot be used: all of them, with
             their lines.
     """
-    lines = ((number, line) for number, line in text_input.lines(path, key=key) if line.strip())
-    number, header = next(lines, (0, ""))
+    numbered = ((number, line) for number, line in text_input.lines(path, key=key) if line.strip())
+    number, header = next(numbered, (0, ""))
     names = [cell.strip() for cell in header.split("\t")]
     missing = [name for name in COLUMNS if names.count(name) != 1]
     if missing:
@@ -54,7 +56,7 @@ def read(path: Path, *, key: str) -> Rows:
     seen: dict[bytes, tuple[str, int]] = {}
     tokens: list[np.ndarray] = []
     bound: list[int] = []
-    for number, line in lines:
+    for number, line in numbered:
         cells = [cell.strip() for cell in line.split("\t")]
         if len(cells) != len(names):
             problems.add(f"line {number}: {len(cells)} columns; expected {len(names)}, as in the first line")
@@ -79,7 +81,8 @@ def read(path: Path, *, key: str) -> Rows:
     if not tokens and not problems:
         problems.add(f"no rows behind the first line; correct the file, or {key} in run.toml")
     problems.raise_any()
-    return Rows(list(events), np.stack(tokens), np.array(bound, dtype=np.uint8))
+    lines = np.array(list(events.values()), dtype=np.int64)
+    return Rows(list(events), np.stack(tokens), np.array(bound, dtype=np.uint8), lines)
 
 
 def _complaint(event: str, letters: str, label: str, length: int) -> str:

@@ -14,20 +14,23 @@ from satori_hpc.stores import fasta, label_table
 from satori_hpc.stores.dataset import Coordinates, Dataset
 from satori_hpc.stores.fasta import Interval, Records
 from satori_hpc.stores.label_table import Labels, Rows
+from satori_hpc.stores.left_out import LeftOut
 
 
 @dataclass(frozen=True)
 class _Join:
-    """Row numbers that belong together: record `records[i]` has the label of row `rows[i]`."""
+    """Row numbers that belong together: record `records[i]` has the label of row `rows[i]`; and what came again."""
 
     records: list[int]
     rows: list[int]
-    merged_records: int
-    merged_rows: int
+    repeated_records: list[int]
+    repeated_rows: list[int]
     by_order: bool
 
 
-def read(fasta_path: Path, table_path: Path, *, task: str, labels: int | None) -> tuple[Dataset, dict[str, Any]]:
+def read(
+    fasta_path: Path, table_path: Path, *, task: str, labels: int | None
+) -> tuple[Dataset, dict[str, Any], LeftOut]:
     """Read both files; examples are in the order of the FASTA file, all in the training part.
 
     A header `CHROM:START-END(STRAND)` (strand optional, not compared) belongs to the row with that chrom, start and
@@ -41,7 +44,7 @@ def read(fasta_path: Path, table_path: Path, *, task: str, labels: int | None) -
         labels: number of labels of a multi-label set; None = the largest id + 1.
 
     Returns:
-        (data set, numbers for the summary).
+        (data set, numbers for the summary, the repeats).
 
     Raises:
         InputError: anything about the files that cannot be used.
@@ -71,14 +74,44 @@ def read(fasta_path: Path, table_path: Path, *, task: str, labels: int | None) -
         targets=meaning.targets,
         task=meaning.task,
     )
-    return whole, {
+    summary = {
         "records": len(records.names),
         "rows": len(rows.lines),
-        "repeated_records_merged": joined.merged_records,
-        "repeated_rows_merged": joined.merged_rows,
+        "repeated_records_merged": len(joined.repeated_records),
+        "repeated_rows_merged": len(joined.repeated_rows),
         "joined_by": "row order" if joined.by_order else "name",
         "letters_not_ACGT": unknown,
     }
+    return whole, summary, _left_out(fasta_path, table_path, records, intervals, rows, joined)
+
+
+def _left_out(
+    fasta_path: Path, table_path: Path, records: Records, intervals: list[Interval | None], rows: Rows, joined: _Join
+) -> LeftOut:
+    """Records and rows that repeat earlier ones in full."""
+    left_out = LeftOut()
+    own = [Interval(name, 0, len(tokens), 0) for name, tokens in zip(records.names, records.tokens, strict=True)]
+    at = [intervals[record] or own[record] for record in joined.repeated_records]
+    left_out.add(
+        np.array([place.chrom for place in at], dtype=object),
+        np.array([place.start for place in at], dtype=np.int64),
+        np.array([place.end for place in at], dtype=np.int64),
+        place=(0,),
+        reason="repeats an earlier record",
+        file=fasta_path.name,
+        line=np.array([records.lines[record] for record in joined.repeated_records], dtype=np.int64),
+    )
+    chrom, start, end, line = (
+        np.array([column[row] for row in joined.repeated_rows], dtype=dtype)
+        for column, dtype in (
+            (rows.chrom, object),
+            (rows.start, np.int64),
+            (rows.end, np.int64),
+            (rows.lines, np.int64),
+        )
+    )
+    left_out.add(chrom, start, end, place=(1,), reason="repeats an earlier row", file=table_path.name, line=line)
+    return left_out
 
 
 def _join(records: Records, intervals: list[Interval | None], rows: Rows, meaning: Labels, problems: Problems) -> _Join:
@@ -128,8 +161,8 @@ def _join(records: Records, intervals: list[Interval | None], rows: Rows, meanin
     return _Join(
         records=[kept_records[name] for name in both],
         rows=[kept_rows[name] for name in both],
-        merged_records=len(record_names) - len(kept_records),
-        merged_rows=len(row_names) - len(kept_rows),
+        repeated_records=sorted(set(range(len(record_names))) - set(kept_records.values())),
+        repeated_rows=sorted(set(range(len(row_names))) - set(kept_rows.values())),
         by_order=by_order,
     )
 

@@ -1,8 +1,11 @@
 """left_out.tsv.gz: every row of the user's files that was dropped or changed, and why."""
 
+import contextlib
 import gzip
 import io
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -10,8 +13,8 @@ from satori_hpc.stores import atomic, tsv
 
 COLUMNS: dict[str, str] = {
     "file": "file of the row; empty: a window made of several rows",
-    "line": "its line, from 1; empty for windows",
-    "chrom": "as the file has it",
+    "line": "its line, from 1, of a FASTA record that of its header; empty for windows",
+    "chrom": "as the file has it; the name of a row whose file tells no place",
     "start": "0-based",
     "end": "half-open",
     "done": "dropped or changed",
@@ -21,14 +24,18 @@ DROPPED, CHANGED = "dropped", "changed"
 
 
 class LeftOut:
-    """Collects rows on disk, in a folder of its own; `counts` tells how many of each reason.
+    """Collects rows; `counts` tells how many of each reason.
 
     Rows are added as they are met, a piece of a file at a time. In the table they stand by `place`, so that it does
     not depend on the pieces.
+
+    Args:
+        folder: of its own, for rows that may be too many for memory; None: they are held there.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
+        self._texts: dict[tuple[int, ...], io.StringIO] = {}
         self._counts: dict[tuple[int, ...], tuple[str, int]] = {}
 
     def add(
@@ -37,7 +44,7 @@ class LeftOut:
         start: np.ndarray,
         end: np.ndarray,
         *,
-        place: tuple[int, ...],
+        place: tuple[int, ...] = (),
         reason: str,
         file: str = "",
         line: np.ndarray | None = None,
@@ -47,9 +54,8 @@ class LeftOut:
         if not len(start):
             return
         lines = [""] * len(start) if line is None else line.tolist()
-        name, path = tsv.escape(file), self._path(place)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a", encoding="utf-8", newline="\n") as out:
+        name = tsv.escape(file)
+        with self._opened(place, "a") as out:
             for row in zip(lines, chrom.tolist(), start.tolist(), end.tolist(), strict=True):
                 out.write(f"{name}\t{row[0]}\t{tsv.escape(str(row[1]))}\t{row[2]}\t{row[3]}\t{done}\t{reason}\n")
         before = self._counts.get(place, ("", 0))[1]
@@ -68,8 +74,17 @@ class LeftOut:
             with zipped, io.TextIOWrapper(zipped, encoding="utf-8", newline="\n") as text:
                 text.write("#" + "\t".join(COLUMNS) + "\n")
                 for place in sorted(self._counts):
-                    with open(self._path(place), encoding="utf-8", newline="\n") as lines:
+                    with self._opened(place, "r") as lines:
                         text.writelines(lines)
 
-    def _path(self, place: tuple[int, ...]) -> Path:
-        return self.folder / "-".join(map(str, place))
+    @contextlib.contextmanager
+    def _opened(self, place: tuple[int, ...], mode: str) -> Iterator[IO[str]]:
+        """The rows of a place, to be read or added to."""
+        if self.folder is None:
+            text = self._texts.setdefault(place, io.StringIO(newline="\n"))
+            text.seek(0, io.SEEK_END if mode == "a" else io.SEEK_SET)
+            yield text
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / "-".join(map(str, place)), mode, encoding="utf-8", newline="\n") as file:
+            yield file

@@ -4,7 +4,6 @@ Sites are BED6 with further columns, interactions UCSC's `interact` (BED5 with t
 bigBed, which track hubs ask for. Rows are sorted by chromosome and start.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -59,9 +58,6 @@ ATTRIBUTED: dict[str, str] = {
     "strand": "strand of the example: + or -, . = not told",
     "row": "its row in dataset.zarr",
 }
-
-
-FORMAT_VERSION = 1
 
 
 class Rows:
@@ -120,25 +116,13 @@ def write_arrays(path: Path, array: np.ndarray) -> None:
         np.savez_compressed(handle, array)
 
 
-def mapped(path: Path, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
-    """An array of zeros in a file, mapped into memory: it may be larger than that."""
-    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-
-
-def write_record(path: Path, *, label: str, inputs: Mapping[str, str], summary: Mapping[str, Any]) -> None:
-    """tracks.json: what the files of a set show.
+def mapped(path: Path, shape: tuple[int, ...], dtype: Any = np.float32, *, goes_on: bool = False) -> np.memmap:
+    """An array in a file, mapped into memory: it may be larger than that.
 
     Args:
-        path: of the record.
-        label: the only one that they show; "" = all.
-        inputs: digests of the stages that they were made from.
-        summary: numbers.
+        path: of the file.
+        shape: of the array.
+        dtype: of the array.
+        goes_on: take what is in the file; else all are zeros.
     """
-    content = {
-        "format_version": FORMAT_VERSION,
-        "coordinates": "0-based, half-open",
-        "label": label or None,
-        "inputs": dict(inputs),
-        "summary": dict(summary),
-    }
-    atomic.write_text(path, json.dumps(content, indent=1) + "\n")
+    return np.lib.format.open_memmap(path, mode="r+" if goes_on else "w+", dtype=dtype, shape=shape)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from satori_hpc.config import Simulated
-from satori_hpc.report import attention, logos, methods, network, pairs, render, tables, words
+from satori_hpc.report import attention, logos, methods, network, pairs, render, spacings, tables, words
 from satori_hpc.report.attention import thin_marks
 from satori_hpc.report.data import Predictions, ReportData
 from satori_hpc.stages import report_data
@@ -339,5 +339,8 @@ def test_spacings_are_drawn_with_what_the_tests_say():
     page = render.render(data)
     assert page.count("Spacing against the background") == 1
     assert "ARNT – GATA3, spacing q = 0.0005, turn of the helix q = 0.03" in page
+    untested = dataclasses.replace(data.methods[0].spacings[0], q={"order": 0.4})
+    assert spacings.told(untested, 1.0) == "order q = 0.4"
+    assert spacings.told(untested, 0.05) == "like the background"
     nothing = dataclasses.replace(data, methods=[dataclasses.replace(data.methods[0], spacings=[])])
     assert "Spacing against the background" not in render.render(nothing)

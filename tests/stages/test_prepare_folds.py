@@ -1,6 +1,7 @@
 """prepare from ChIP-seq folds: real files, parts, unknown labels, and what leaves nothing behind."""
 
 import dataclasses
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,14 @@ def test_equal_sequences_are_one_example_and_those_of_a_test_file_do_not_train(t
     assert "1 training rows" in caplog.text
     assert "A.train.seq_20" in caplog.text
     assert summary["equal_rows_merged"] == 5 + 1
+    with gzip.open(run.left_out, "rt") as handle:
+        listed = [line.rstrip("\n").split("\t") for line in handle][1:]
+    assert sorted(row[:6] for row in listed) == sorted(
+        [["A_AC.seq.gz", "22", "A.train.seq_20", "0", "20", "dropped"]]
+        + [["B_AC.seq.gz", str(k + 2), f"B.train.seq_{k}", "0", "20", "changed"] for k in range(5)]
+        + [["B_B.seq.gz", "2", "B.test.seq_0", "0", "20", "changed"]]
+    )
+    assert {row[6] for row in listed if row[5] == "dropped"} == {"its sequence is in a test file"}
     whole = dataset.read(run.dataset)
     rows = {sequence.decode(tokens): row for row, tokens in enumerate(whole.tokens)}
     assert whole.labels[rows[texts[16]]].tolist() == [1, 1]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -19,7 +20,7 @@ from satori_hpc.core import sequence
 from satori_hpc.errors import InputError, SatoriError
 from satori_hpc.run import Run
 from satori_hpc.scoring import Batch
-from satori_hpc.stages import execution, pipeline, score_plans, track_sites, tracks
+from satori_hpc.stages import differential, execution, pipeline, score_plans, track_sites, tracks
 from satori_hpc.stages.places import places
 from satori_hpc.stores import bedpe, checkpoint, dataset, motifs, scores
 from satori_hpc.stores import tracks as store
@@ -320,6 +321,66 @@ def test_what_does_not_fit_is_told_and_leaves_the_old_set(made: tuple[Run, dict[
     assert summary["attributed examples"] == 0
     assert not (tmp_path / "elsewhere" / "attribution.bw").exists()
     assert set(pyBigWig.open(str(tmp_path / "elsewhere" / "sites.bb")).chroms().values()) == {10**6}
+
+
+def test_killed_at_every_rename_it_goes_on_to_the_same_bytes(made: tuple[Run, dict[str, str]], tmp_path: Path) -> None:
+    run, _ = made
+    command = [sys.executable, "-m", "tests.stages.worker_tracks", run.path, tmp_path / "out", tmp_path / "log"]
+    found = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    contents = [
+        {path.name: path.read_bytes() for path in folder.iterdir()} for folder in (run.tracks, tmp_path / "out")
+    ]
+    assert contents[0] == contents[1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "out"]
+    log = (tmp_path / "log").read_text().split()
+    assert log.count("begin") > 5
+    rows = read_bed(run.tracks / "attributed.bed")["row"].astype(str).tolist()
+    assert set(log) == {"begin", *rows}
+    # A block is made twice only if its process died before it was noted.
+    assert all(1 <= log.count(row) <= 2 for row in rows)
+
+
+def test_a_set_of_the_same_stays_and_one_of_other_settings_is_made(
+    made: tuple[Run, dict[str, str]], tmp_path: Path
+) -> None:
+    run, _ = made
+    out = tmp_path / "out"
+    tracks.make(run, RUNTIME, attribute=2, out=out)
+    before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+
+    def again() -> bool:
+        """Whether the same command leaves the set as it is."""
+        summary = tracks.make(run, RUNTIME, attribute=2, out=out)
+        assert summary["attributed examples"] == 2
+        return {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
+
+    assert again()
+    damaged = bytearray((out / "sites.bb").read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (out / "sites.bb").write_bytes(damaged)
+    assert not again()
+    assert (out / "sites.bb").read_bytes() != damaged
+    assert tracks.make(run, RUNTIME, attribute=3, out=out)["attributed examples"] == 3
+    other = tmp_path / "notes"
+    other.mkdir()
+    (other / "mine.txt").write_text("words")
+    with pytest.raises(InputError, match="holds other things than tracks"):
+        tracks.make(run, RUNTIME, attribute=2, out=other)
+    assert [path.name for path in other.iterdir()] == ["mine.txt"]
+    # Parts of other settings are of no use.
+    parts = tmp_path / "new.parts"
+    parts.mkdir()
+    (parts / "sites.bed").write_text("nonsense")
+    (parts / "tracks.json").write_text(json.dumps({"format_version": 2, "attribute": 2}))
+    tracks.make(run, RUNTIME, attribute=2, out=tmp_path / "new")
+    assert (tmp_path / "new" / "sites.bed").read_bytes() == (run.tracks / "sites.bed").read_bytes()
+    assert not parts.exists()
+
+
+def test_differential_says_that_there_is_one_label_only(made: tuple[Run, dict[str, str]]) -> None:
+    with pytest.raises(InputError, match=r"this set has one only, 'label': .* use a set with several labels"):
+        differential.compare(made[0])
 
 
 def test_without_the_library_it_says_what_to_install(

@@ -33,7 +33,7 @@ def put(folder: Path, sequences: str | bytes = FASTA, table: str | bytes = TABLE
 
 
 def read(paths, *, task="auto", labels=None):
-    return labelled_fasta.read(*paths, task=task, labels=labels)
+    return labelled_fasta.read(*paths, task=task, labels=labels)[:2]
 
 
 def test_the_plain_case(tmp_path):
@@ -102,10 +102,20 @@ def test_the_interval_need_not_be_as_long_as_the_sequence(tmp_path):
 
 
 def test_repeats_in_full_are_taken_once(tmp_path):
-    whole, summary = read(put(tmp_path, FASTA + FASTA[:26].lower(), TABLE + "chr2\t5\t15\t0\n" * 2))
+    paths = put(tmp_path, FASTA + FASTA[:26].lower(), TABLE + "chr2\t5\t15\t0\n" * 2)
+    whole, summary, left_out = labelled_fasta.read(*paths, task="auto", labels=None)
     assert whole.examples == 3
     assert summary["repeated_records_merged"] == 1
     assert summary["repeated_rows_merged"] == 2
+    left_out.write(tmp_path / "left_out.tsv.gz")
+    listed = gzip.decompress((tmp_path / "left_out.tsv.gz").read_bytes()).decode().splitlines()
+    at = whole.coordinates
+    last = FASTA.count("\n") + 1, TABLE.count("\n") + 1
+    assert listed[1:] == [
+        f"s.fa\t{last[0]}\t{at.chrom[0]}\t{at.start[0]}\t{at.end[0]}\tdropped\trepeats an earlier record",
+        f"l.txt\t{last[1]}\tchr2\t5\t15\tdropped\trepeats an earlier row",
+        f"l.txt\t{last[1] + 1}\tchr2\t5\t15\tdropped\trepeats an earlier row",
+    ]
 
 
 def test_plain_headers_match_the_first_column(tmp_path):
