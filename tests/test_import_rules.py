@@ -43,7 +43,7 @@ OWNERS = {
     "zarr": {"stores"},
     "h5py": {"stores"},
     "pyarrow": {"stores"},
-    "pyfaidx": {"stores"},
+    "Bio": {"stores"},
     "pyjaspar": {"stores"},
     "matplotlib": {"report"},
     "jinja2": {"report"},

@@ -1,6 +1,7 @@
 """Peaks of all files on one genome, as intervals that lie inside their chromosomes, each with its labels."""
 
 import dataclasses
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from satori_hpc.config import Genome as Settings
 from satori_hpc.core import windows
 from satori_hpc.core.windows import Regions
-from satori_hpc.errors import InputError
+from satori_hpc.errors import InputError, Problems
 from satori_hpc.log import logger, progress
 from satori_hpc.run import Run
 from satori_hpc.stores import peaks
@@ -63,10 +64,13 @@ def read(run: Run, settings: Settings, genome: Genome, left_out: LeftOut) -> Pea
         InputError: a file cannot be used, or is of another genome.
     """
     files, rows = _files(run, settings), []
+    key = "[prepare.genome] " + ("peak_table" if settings.peak_table else "peaks")
+    _all_there(files, where=f"{run.config_file}: {key}")
+    summits = settings.centre == "summit"
     for path, _ in progress(files, what="peaks", total=len(files), unit="file"):
-        key = "[prepare.genome] " + ("peak_table" if settings.peak_table else "peaks")
-        summits = settings.centre == "summit"
         rows.append(peaks.read(path, key=key, label_column=settings.label_column, summits=summits))
+        if summits and (rows[-1].summit < 0).all():
+            logger.warning("%s: column 10 tells no summit: the middles of its peaks are taken", path)
     labels = _labels(files, rows)
     numbers = {label: number for number, label in enumerate(labels)}
     if settings.label_column is not None:
@@ -83,6 +87,8 @@ def read(run: Run, settings: Settings, genome: Genome, left_out: LeftOut) -> Pea
         parts.append(Regions(place[found.chrom[kept]], start, end, strand, bits))
         summit = found.summit[kept]
         inside = (summit >= start) & (summit < end)
+        outside = kept[(summit >= 0) & ~inside]
+        _note(left_out, path, found, outside, reason="summit outside the peak: its middle taken", done=CHANGED)
         middle = np.where(inside, summit, (start + end) // 2)
         columns.append(np.stack([np.full(len(kept), number), found.line[kept], middle]))
     regions = windows.join(*parts)
@@ -108,6 +114,15 @@ def _files(run: Run, settings: Settings) -> list[tuple[Path, str]]:
     return [((table.parent / Path(name).expanduser()).resolve(), label) for name, label in found]
 
 
+def _all_there(files: list[tuple[Path, str]], *, where: str) -> None:
+    """Raises: InputError with all files that are missing."""
+    problems = Problems(f"{where} names files that are not there; correct it:")
+    for path, _ in files:
+        if not os.path.exists(path):
+            problems.add(str(path))
+    problems.raise_any()
+
+
 def _labels(files: list[tuple[Path, str]], rows: list[peaks.Rows]) -> list[str]:
     """Names of all labels: of files in their order; of a column sorted, as numbers when all are.
 
@@ -118,7 +133,7 @@ def _labels(files: list[tuple[Path, str]], rows: list[peaks.Rows]) -> list[str]:
     names = {name for found in rows for labels in found.labels or () for name in labels}
     if not names:
         raise InputError(f"{files[0][0]}: no row has a label; correct [prepare.genome] label_column in run.toml")
-    if all(name.isdigit() for name in names):
+    if all(name.isdecimal() for name in names):
         return [str(number) for number in sorted({int(name) for name in names})]
     return sorted(names)
 

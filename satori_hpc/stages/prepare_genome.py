@@ -14,7 +14,7 @@ from satori_hpc import provenance
 from satori_hpc.config import Genome as Settings
 from satori_hpc.core import intervals, sequence, windows
 from satori_hpc.core.windows import Regions
-from satori_hpc.errors import ConfigError, InputError
+from satori_hpc.errors import ConfigError, InputError, SatoriError
 from satori_hpc.log import progress
 from satori_hpc.run import Run
 from satori_hpc.stages import genome_negatives, genome_peaks
@@ -68,7 +68,11 @@ def make(run: Run, runtime: Runtime) -> Made | None:
 
         def begin() -> list[int]:
             nonlocal plan
-            plan = _plan(run, settings, genome)
+            try:
+                plan = _plan(run, settings, genome)
+            except SatoriError:
+                atomic.remove(indexes)
+                raise
             return Parts(folder, plan.regions, key=digest).begin()
 
         todo = world.lead(begin)
@@ -94,7 +98,7 @@ def _plan(run: Run, settings: Settings, genome: Genome) -> Plan:
     everything = regions = found.regions
     genes = None
     if settings.annotation is not None:
-        genes = annotation.read(run.resolve(settings.annotation), genome.names)
+        genes = annotation.read(run.resolve(settings.annotation), genome.names, genome.lengths)
     if settings.promoters:
         assert genes is not None
         upstream = genes.promoters(settings.promoters, genome.lengths)
