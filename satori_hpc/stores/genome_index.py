@@ -11,7 +11,6 @@ from pathlib import Path
 
 from satori_hpc.core import sequence
 from satori_hpc.errors import InputError, Problems
-from satori_hpc.stores import atomic
 
 REWRAP = "wrap it anew: seqkit seq -w 60"
 _LETTERS = string.ascii_letters.encode()
@@ -167,9 +166,9 @@ def _no_letters(text: bytes) -> str:
 
 
 def write(path: Path, records: list[Record]) -> None:
-    """Write them as a `.fai` file, atomically."""
+    """Write them as a `.fai` file."""
     rows = ((record.name, record.letters, record.first, record.per_line, record.width) for record in records)
-    atomic.write_text(path, "".join("\t".join(map(str, row)) + "\n" for row in rows))
+    path.write_text("".join("\t".join(map(str, row)) + "\n" for row in rows), encoding="utf-8", newline="\n")
 
 
 def read(path: Path) -> list[Record]:

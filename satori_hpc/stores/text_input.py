@@ -29,7 +29,7 @@ def lines(path: Path, *, key: str) -> Iterator[tuple[int, str]]:
 
     Args:
         path: the file.
-        key: where the user named it, for the message, such as "[prepare.fasta] table".
+        key: where the user named it, for the message, such as "[prepare.fasta] table" or "--chrom-sizes".
 
     Raises:
         InputError: it is missing, unreadable, truncated or not text.
@@ -76,4 +76,4 @@ def refuse_foreign(path: Path, head: bytes, *, key: str) -> None:
 
 
 def _fix(key: str) -> str:
-    return f"correct {key} in run.toml"
+    return f"correct {key}" + ("" if key.startswith("--") else " in run.toml")
