@@ -163,6 +163,7 @@ def genome(
     *,
     peaks: tuple[str, ...] = (),
     peak_table: str | None = None,
+    chrom_sizes: str | None = None,
     annotation: str | None = None,
     preset: str = "published",
     seed: int,
@@ -173,6 +174,7 @@ def genome(
         genome=genome_file,
         peaks=peaks,
         peak_table=peak_table,
+        chrom_sizes=chrom_sizes,
         annotation=annotation,
         negatives="composition" if alone else "none",
     )

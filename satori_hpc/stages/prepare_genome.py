@@ -5,6 +5,7 @@ puts the blocks together. What is read stays until the data set is whole, so a k
 """
 
 import hashlib
+import shutil
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from satori_hpc.core.windows import Regions
 from satori_hpc.errors import ConfigError, InputError, SatoriError
 from satori_hpc.log import progress
 from satori_hpc.run import Run
-from satori_hpc.stages import genome_negatives, genome_peaks
+from satori_hpc.stages import genome_negatives, genome_peaks, genome_sizes
 from satori_hpc.stores import annotation, atomic, chrom_sizes, peaks, window_parts
 from satori_hpc.stores.dataset import Coordinates, Dataset
 from satori_hpc.stores.genome import Genome, index
@@ -71,7 +72,7 @@ def make(run: Run, runtime: Runtime) -> Made | None:
             try:
                 plan = _plan(run, settings, genome)
             except SatoriError:
-                atomic.remove(indexes)
+                shutil.rmtree(indexes, ignore_errors=True)  # files that another process has open may stay
                 raise
             return Parts(folder, plan.regions, key=digest).begin()
 
@@ -93,6 +94,7 @@ def finish(run: Run) -> None:
 
 def _plan(run: Run, settings: Settings, genome: Genome) -> Plan:
     _check_names(run, settings, genome)
+    settings = genome_sizes.narrowed(run, settings, genome)
     left_out = LeftOut()
     found = genome_peaks.read(run, settings, genome, left_out)
     everything = regions = found.regions

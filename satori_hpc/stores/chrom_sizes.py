@@ -7,16 +7,16 @@ from pathlib import Path
 from satori_hpc.errors import Problems
 from satori_hpc.stores import atomic, text_input
 
-KEY = "--chrom-sizes"
 _LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 
 
-def read(path: Path, *, needed: Mapping[str, int]) -> dict[str, int]:
+def read(path: Path, *, needed: Mapping[str, int] | None = None, key: str = "--chrom-sizes") -> dict[str, int]:
     """Sizes of the chromosomes, bp, by name.
 
     Args:
         path: of a table without header whose first two columns are name and length, split by tabs.
         needed: largest end on each chromosome that must be in it.
+        key: where the user named the file, for messages.
 
     Raises:
         InputError: the file cannot be read, lines are no such rows, chromosomes come twice or are missing, or examples
@@ -24,7 +24,7 @@ def read(path: Path, *, needed: Mapping[str, int]) -> dict[str, int]:
     """
     problems = Problems(f"{path}: not usable as chromosome sizes")
     sizes: dict[str, int] = {}
-    for number, line in text_input.lines(path, key=KEY):
+    for number, line in text_input.lines(path, key=key):
         cells = line.split("\t")
         if not line.strip():
             continue
@@ -34,11 +34,13 @@ def read(path: Path, *, needed: Mapping[str, int]) -> dict[str, int]:
             problems.add(f"line {number}: {cells[0]!r} comes twice")
         else:
             sizes[cells[0]] = int(cells[1])
-    for chrom, end in needed.items():
+    for chrom, end in (needed or {}).items():
         if chrom not in sizes:
             problems.add(f"no chromosome {chrom!r}, on which examples lie; is it the genome they come from?")
         elif end > sizes[chrom]:
             problems.add(f"{chrom!r} has {sizes[chrom]} bp, but an example ends at {end}; is it another assembly?")
+    if not sizes and not problems:
+        problems.add(f"empty; expected rows of name, tab, length in bp; correct {key}")
     problems.raise_any()
     return sizes
 

@@ -5,6 +5,7 @@ cannot be read by place, so it is unpacked into that folder.
 """
 
 import gzip
+import io
 import shutil
 import struct
 import zlib
@@ -119,7 +120,9 @@ def index(path: Path, folder: Path) -> None:
                     shutil.copyfileobj(packed, target, 2**22)
             if found == BGZIP:
                 np.save(partial / BLOCKS, _blocks(path))
-            with gzip.open(path, "rb") if found == BGZIP else open(source, "rb") as lines:
+            with open(source, "rb") as raw:
+                # gzip hands out lines slowly, one call each; a buffer around it does not.
+                lines = io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=raw))) if found == BGZIP else raw
                 records = genome_index.scan(path, lines, fix=FIX)
         except DAMAGED as error:
             if found == PLAIN:
