@@ -14,6 +14,7 @@ from satori_hpc.core.windows import Regions
 from satori_hpc.errors import InputError, Problems
 from satori_hpc.log import logger, progress
 from satori_hpc.run import Run
+from satori_hpc.stages.source import check_names
 from satori_hpc.stores import peaks
 from satori_hpc.stores.genome import Genome
 from satori_hpc.stores.left_out import CHANGED, LeftOut
@@ -72,6 +73,7 @@ def read(run: Run, settings: Settings, genome: Genome, left_out: LeftOut) -> Pea
         if summits and (rows[-1].summit < 0).all():
             logger.warning("%s: column 10 tells no summit: the middles of its peaks are taken", path)
     labels = _labels(files, rows)
+    check_names(run, label=labels)
     numbers = {label: number for number, label in enumerate(labels)}
     if settings.label_column is not None:
         spelled = {name for found in rows for names in found.labels or () for name in names}

@@ -15,7 +15,7 @@ from satori_hpc.run import Run
 from satori_hpc.stages import prepare_genome
 from satori_hpc.stages.prepare_arrays import arrays
 from satori_hpc.stages.prepare_folds import folds
-from satori_hpc.stages.source import Source, check_length, digests
+from satori_hpc.stages.source import Source, check_length, check_names, digests
 from satori_hpc.stores import atomic, dataset, labelled_fasta, motif_database, truth
 from satori_hpc.stores.dataset import Coordinates, Dataset
 from satori_hpc.world import Runtime
@@ -48,6 +48,8 @@ def _begin(run: Run) -> None:
 
 
 def _write(run: Run, source: Source) -> dict[str, Any]:
+    if run.config.prepare.source != "genome":  # whose names were checked before the sequences were read
+        check_names(run, label=source.whole.targets, sequence=source.whole.names)
     split, about_split = _split(run, source)
     whole = dataclasses.replace(source.whole, split=split)
     if source.finish is not None:

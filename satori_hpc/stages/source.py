@@ -1,5 +1,6 @@
 """What a source of sequences hands to `prepare`."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from satori_hpc import provenance
-from satori_hpc.errors import InputError
+from satori_hpc.errors import InputError, Problems
 from satori_hpc.run import Run
 from satori_hpc.stores.dataset import Dataset
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,19 @@ class Source:
 def digests(paths: Iterable[Path]) -> dict[str, str]:
     """SHA-256 of the user's files, for the record of the stage."""
     return {str(path): provenance.file_digest(path) for path in paths}
+
+
+def check_names(run: Run, **found: Iterable[str]) -> None:
+    """Refuse names that would tear tables apart or act on a terminal; `found`: names by what they are of.
+
+    Raises:
+        InputError: some hold control characters.
+    """
+    problems = Problems(f"{run.config_file}: names hold line ends, tabs or other control characters; change them:")
+    for what, names in found.items():
+        for name in filter(CONTROL.search, names):
+            problems.add(f"{what} {name[:60]!r}")
+    problems.raise_any()
 
 
 def check_length(run: Run, length: int, *, path: Path) -> None:
