@@ -1,4 +1,4 @@
-"""Annotations and blacklists as users have them: what they say of a place is where it should be, or they are refused."""
+"""Annotations and blacklists as users have them: what they say is where it should be, or they are refused."""
 
 import contextlib
 import gzip

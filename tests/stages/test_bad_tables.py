@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from satori_hpc.cli import cli
 from satori_hpc.config import Arrays, Config, Model, Prepare
 from satori_hpc.errors import InputError, SatoriError
 from satori_hpc.run import Run
@@ -93,6 +95,7 @@ def test_names_of_arrays_without_control_characters_only(tmp_path, what, name):
     assert [path.name for path in tmp_path.iterdir()] == ["set.npz"]
 
 
+FILES = (("genome", "genome.fa"), ("peaks", "a.bed"), ("peaks", "b.bed"), ("annotation", "genes.gff"))
 SIZES = {
     "byte order mark": "\ufeffchr1\t900\nchr2\t80\n",
     "CRLF": "chr1\t900\r\nchr2\t80\r\n",
@@ -160,3 +163,27 @@ def test_a_full_disk_is_told_with_the_file(two, size, name):
 def test_a_disk_that_is_full_when_the_data_set_is_written(tmp_path):
     write_pair(tmp_path, *example_set(count=600))
     leaves_nothing_and_goes_on(files_run(tmp_path, fasta="s.fa", table="l.txt"), 2000, r"dataset\.zarr")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("genome.fa", b">chr1\nAC\n\nACGT\n"), ("a.bed", b"chr1\t1\t1e5\n"), ("genes.gff", b"chr1\tx\n"), ("b.bed", None)],
+)
+def test_the_command_says_it_in_one_message(two, name, content):
+    """As a user meets it: exit status 1, no traceback, the file named, nothing that looks made."""
+    folder, _, _ = two
+    (folder / "genes.gff").write_text("chr1\tx\tmRNA\t1\t9\t.\t+\t.\t\n")
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+    run = str(folder / "run")
+    files = [f"--{option}={folder / file}" for option, file in FILES]
+    made = CliRunner().invoke(cli, ["new", run, "--template", "genome", "--set", "prepare.genome.promoters=9", *files])
+    assert made.exit_code == 0, made.output
+    told = CliRunner().invoke(cli, ["prepare", run])
+    assert told.exit_code == 1
+    assert isinstance(told.exception, SystemExit)
+    assert told.output.count("Error: ") == 1
+    assert str(folder / name) in told.output
+    assert [path.name for path in (folder / "run").iterdir()] == ["run.toml"]
+    assert "missing" in CliRunner().invoke(cli, ["status", run]).output.splitlines()[0]
