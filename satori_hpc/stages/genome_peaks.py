@@ -1,7 +1,6 @@
 """Peaks of all files on one genome, as intervals that lie inside their chromosomes, each with its labels."""
 
 import dataclasses
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,10 @@ import numpy as np
 from satori_hpc.config import Genome as Settings
 from satori_hpc.core import windows
 from satori_hpc.core.windows import Regions
-from satori_hpc.errors import InputError, Problems
+from satori_hpc.errors import InputError
 from satori_hpc.log import logger, progress
 from satori_hpc.run import Run
-from satori_hpc.stages.source import check_names
+from satori_hpc.stages.source import check_names, check_there
 from satori_hpc.stores import peaks
 from satori_hpc.stores.genome import Genome
 from satori_hpc.stores.left_out import CHANGED, LeftOut
@@ -66,7 +65,7 @@ def read(run: Run, settings: Settings, genome: Genome, left_out: LeftOut) -> Pea
     """
     files, rows = _files(run, settings), []
     key = "[prepare.genome] " + ("peak_table" if settings.peak_table else "peaks")
-    _all_there(files, where=f"{run.config_file}: {key}")
+    check_there({"prepare.genome.peak_table": [path for path, _ in files]})
     summits = settings.centre == "summit"
     for path, _ in progress(files, what="peaks", total=len(files), unit="file"):
         rows.append(peaks.read(path, key=key, label_column=settings.label_column, summits=summits))
@@ -114,15 +113,6 @@ def _files(run: Run, settings: Settings) -> list[tuple[Path, str]]:
     # Files in a table are found from where the table lies, so that both can be moved together.
     found = peaks.read_list(table, key="[prepare.genome] peak_table")
     return [((table.parent / Path(name).expanduser()).resolve(), label) for name, label in found]
-
-
-def _all_there(files: list[tuple[Path, str]], *, where: str) -> None:
-    """Raises: InputError with all files that are missing."""
-    problems = Problems(f"{where} names files that are not there; correct it:")
-    for path, _ in files:
-        if not os.path.exists(path):
-            problems.add(str(path))
-    problems.raise_any()
 
 
 def _labels(files: list[tuple[Path, str]], rows: list[peaks.Rows]) -> list[str]:

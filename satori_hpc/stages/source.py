@@ -1,7 +1,8 @@
 """What a source of sequences hands to `prepare`."""
 
+import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,21 @@ class Source:
 def digests(paths: Iterable[Path]) -> dict[str, str]:
     """SHA-256 of the user's files, for the record of the stage."""
     return {str(path): provenance.file_digest(path) for path in paths}
+
+
+def check_there(files: Mapping[str, Iterable[Path]]) -> None:
+    """Tell all files that are missing before the first is read; `files`: by the key of run.toml that names them.
+
+    Raises:
+        InputError: some are.
+    """
+    problems = Problems("files that are named for this run are not there:")
+    for key, paths in files.items():
+        section, _, name = key.rpartition(".")
+        for path in paths:
+            if not os.path.exists(path):  # unlike Path.exists, also of names that no file can have
+                problems.add(f"{path}: no such file; correct [{section}] {name} in run.toml")
+    problems.raise_any()
 
 
 def check_names(run: Run, **found: Iterable[str]) -> None:

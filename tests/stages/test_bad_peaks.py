@@ -130,7 +130,7 @@ REFUSED: dict[str, tuple[str | bytes | None, str]] = {
     "empty gzip": (gzip.compress(b""), "no peaks; expected rows"),
     "cut gzip": (gzip.compress(GOOD.encode())[:-9], "after line 60: damaged or truncated gzip"),
     "changed gzip": (gzip.compress(GOOD.encode())[:-8] + bytes(8), "damaged or truncated gzip"),
-    "missing": (None, "names files that are not there"),
+    "missing": (None, "no such file; correct .prepare.genome. peaks"),
 }
 
 
