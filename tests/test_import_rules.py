@@ -43,6 +43,7 @@ OWNERS = {
     "zarr": {"stores"},
     "h5py": {"stores"},
     "pyarrow": {"stores"},
+    "Bio": {"stores"},
     "pyfaidx": {"stores"},
     "pyjaspar": {"stores"},
     "matplotlib": {"report"},

@@ -38,7 +38,7 @@ def numbered(files: list[tuple[Path, str]], settings: Settings, key: str) -> tup
         names |= peaks.label_names(path, key=key, label_column=settings.label_column)
     if not names:
         raise InputError(f"{files[0][0]}: no row has a label; correct [prepare.genome] label_column in run.toml")
-    if not all(name.isdigit() for name in names):
+    if not all(name.isdecimal() for name in names):
         labels = sorted(names)
         return labels, {label: number for number, label in enumerate(labels)}
     places = {value: number for number, value in enumerate(sorted({int(name) for name in names}))}

@@ -15,6 +15,7 @@ from satori_hpc.log import logger, progress
 from satori_hpc.run import Run
 from satori_hpc.stages import genome_labels, genome_promoters
 from satori_hpc.stages.room import Room
+from satori_hpc.stages.source import check_names, check_there
 from satori_hpc.stores import peaks
 from satori_hpc.stores.annotation import Genes
 from satori_hpc.stores.genome import Genome
@@ -94,7 +95,9 @@ def read(
         assert genes is not None
         promoters = genome_promoters.rows(files[0][0], genes, genome, size=settings.promoters, left_out=left_out)
     key = "[prepare.genome] " + ("peak_table" if settings.peak_table else "peaks")
+    check_there({"prepare.genome.peak_table": [path for path, _ in files]})
     labels, numbers = genome_labels.numbered(files, settings, key)
+    check_names(run, label=labels)
     found = Peaks(
         Spill(folder / "peaks", row(genome_labels.words_of(labels))),
         Cells(genome.lengths),
@@ -161,20 +164,23 @@ class _Reader:
         settings, words = self.settings, self.found.words
         names: list[str] = []
         self.raw.remove()
-        summits = settings.centre == "summit"
+        summits, told = settings.centre == "summit", False
         pieces = peaks.pieces(path, key=key, rows=self.rows, label_column=settings.label_column, summits=summits)
         for rows in pieces if promoters is None else [promoters]:
             names = rows.names
+            told |= bool((rows.summit >= 0).any())
             columns = {name: getattr(rows, name) for name in ("chrom", "start", "end", "summit", "line", "strand")}
             bits = genome_labels.bits([(label,)] if rows.labels is None else rows.labels, labels, words)
             self.raw.add(**columns, labels=bits)
+        if summits and not told:
+            logger.warning("%s: column 10 tells no summit: the middles of its peaks are taken", path)
         place, other_names = places(path, names, self.genome)
         self.found.renamed += other_names
         self.found.rows += len(self.raw)
         beyond, first = 0, ""
         for piece in self.raw.pieces(self.rows):
-            count, told = self._piece(number, path, piece, names, place)
-            beyond, first = beyond + count, first or told
+            count, place_of_one = self._piece(number, path, piece, names, place)
+            beyond, first = beyond + count, first or place_of_one
         if beyond > max(1, FOREIGN_MAX * len(self.raw)):
             raise InputError(
                 f"{path}: {beyond} of {len(self.raw)} peaks lie beyond the ends of chromosomes, the first in {first}: "
@@ -208,6 +214,8 @@ class _Reader:
         start, end = np.maximum(rows["start"], 0), np.minimum(rows["end"], length)
         cut = (start != rows["start"]) | (end != rows["end"])
         note(kept & cut, "cut at the end of the chromosome", len(reasons), CHANGED)
+        outside = (rows["summit"] >= 0) & ~((rows["summit"] >= start) & (rows["summit"] < end))
+        note(kept & outside, "summit outside the peak: its middle taken", len(reasons) + 1, CHANGED)
         self._add(number, path, rows[kept], chrom[kept], start[kept], end[kept])
         if not beyond.any():
             return 0, ""

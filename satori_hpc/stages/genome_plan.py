@@ -52,7 +52,7 @@ def make(run: Run, settings: Settings, genome: Genome, runtime: Runtime) -> Plan
     left_out = LeftOut(folder / "left_out")
     genes = None
     if settings.annotation is not None:
-        genes = annotation.read(run.resolve(settings.annotation), genome.names)
+        genes = annotation.read(run.resolve(settings.annotation), genome.names, genome.lengths)
     blacklist = None if settings.blacklist is None else _blacklist(run.resolve(settings.blacklist), genome)
     _load_compiled(genome)
     room = Room.of(runtime)

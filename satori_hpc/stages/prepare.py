@@ -2,11 +2,13 @@
 
 import dataclasses
 import functools
+import operator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from satori_hpc.config import Simulated
+from satori_hpc.config import FILES, Simulated
 from satori_hpc.core import collection, implant, instances, pool, splits
 from satori_hpc.core.motif import Motif
 from satori_hpc.errors import ConfigError, InputError, Problems
@@ -16,7 +18,7 @@ from satori_hpc.stages import prepare_genome
 from satori_hpc.stages.prepare_arrays import arrays
 from satori_hpc.stages.prepare_folds import folds
 from satori_hpc.stages.room import Room
-from satori_hpc.stages.source import Source, check_length, digests
+from satori_hpc.stages.source import Source, check_length, check_names, check_there, digests
 from satori_hpc.stores import atomic, dataset, labelled_fasta, motif_database, truth
 from satori_hpc.stores.dataset import Coordinates, Dataset
 from satori_hpc.stores.examples import Examples, blocks
@@ -56,9 +58,22 @@ def _begin(run: Run) -> None:
     atomic.sweep_partials(run.path)
     for path in (run.dataset, run.truth, run.left_out, run.chrom_sizes):
         atomic.remove(path)
+    check_there(_named(run))
+
+
+def _named(run: Run) -> dict[str, list[Path]]:
+    """The files that run.toml names for the source of this run, by key."""
+    found = {}
+    for key in FILES:
+        if key.startswith(f"prepare.{run.config.prepare.source}."):
+            names = operator.attrgetter(key)(run.config) or ()
+            found[key] = [run.resolve(name) for name in ((names,) if isinstance(names, str) else names)]
+    return found
 
 
 def _write(run: Run, source: Source) -> dict[str, Any]:
+    if run.config.prepare.source != "genome":  # whose names were checked before the sequences were read
+        check_names(run, label=source.whole.targets, sequence=source.whole.names)
     split, about = _split(run, source)
     whole = dataclasses.replace(source.whole, split=split)
     if source.finish is not None:

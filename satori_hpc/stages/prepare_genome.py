@@ -4,12 +4,16 @@ The leader makes the plan, which windows in which order; all processes read bloc
 puts the blocks together. What is read stays until the data set is whole, so a killed command goes on.
 """
 
+import contextlib
+import shutil
+
 import numpy as np
 
 from satori_hpc import provenance
 from satori_hpc.config import Genome as Settings
 from satori_hpc.core import sequence, splits
 from satori_hpc.core.windows import Regions
+from satori_hpc.errors import SatoriError
 from satori_hpc.log import progress
 from satori_hpc.run import Run
 from satori_hpc.stages import genome_plan
@@ -46,7 +50,15 @@ def make(run: Run, runtime: Runtime) -> Source | None:
 
         def begin() -> list[int]:
             nonlocal plan
-            plan = genome_plan.make(run, settings, genome, runtime)
+            try:
+                plan = genome_plan.make(run, settings, genome, runtime)
+            except SatoriError:
+                # Files that another process has open may stay; parts that were read before do.
+                for made in (indexes, (folder / window_parts.WINDOWS).parent):
+                    shutil.rmtree(made, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+                raise
             return window_parts.begin(folder, plan.windows, length=settings.window, key=digest)
 
         todo = world.lead(begin)

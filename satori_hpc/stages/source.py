@@ -1,6 +1,8 @@
 """What a source of sequences hands to `prepare`."""
 
-from collections.abc import Callable, Iterable
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from satori_hpc import provenance
-from satori_hpc.errors import InputError
+from satori_hpc.errors import InputError, Problems
 from satori_hpc.run import Run
 from satori_hpc.stores.examples import Examples
 from satori_hpc.stores.left_out import LeftOut
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,34 @@ class Source:
 def digests(paths: Iterable[Path]) -> dict[str, str]:
     """SHA-256 of the user's files, for the record of the stage."""
     return {str(path): provenance.file_digest(path) for path in paths}
+
+
+def check_there(files: Mapping[str, Iterable[Path]]) -> None:
+    """Tell all files that are missing before the first is read; `files`: by the key of run.toml that names them.
+
+    Raises:
+        InputError: some are.
+    """
+    problems = Problems("files that are named for this run are not there:")
+    for key, paths in files.items():
+        section, _, name = key.rpartition(".")
+        for path in paths:
+            if not os.path.exists(path):  # unlike Path.exists, also of names that no file can have
+                problems.add(f"{path}: no such file; correct [{section}] {name} in run.toml")
+    problems.raise_any()
+
+
+def check_names(run: Run, **found: Iterable[str]) -> None:
+    """Refuse names that would tear tables apart or act on a terminal; `found`: names by what they are of.
+
+    Raises:
+        InputError: some hold control characters.
+    """
+    problems = Problems(f"{run.config_file}: names hold line ends, tabs or other control characters; change them:")
+    for what, names in found.items():
+        for name in filter(CONTROL.search, names):
+            problems.add(f"{what} {name[:60]!r}")
+    problems.raise_any()
 
 
 def check_length(run: Run, length: int, *, path: Path) -> None:

@@ -1,5 +1,6 @@
 """Genes of a GFF3 or GTF file: where transcripts, exons and untranslated regions lie."""
 
+import re
 from array import array
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ UTRS = ("utr", "five_prime_utr", "three_prime_utr", "5utr", "3utr")
 EXONS = ("exon",)
 STRANDS = {"+": 1, "-": -1}
 CLASSES = ("promoter", "utr", "exon", "intron", "downstream", "distal")  # a place is of the first that holds it
+BEYOND_MAX = 0.01  # share of transcripts behind the ends of chromosomes above which they are of another genome
+_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 FLANK = 1000  # bp that count as promoter before and as downstream behind a transcript
 
 Intervals = tuple[np.ndarray, np.ndarray, np.ndarray]  # chrom, start, end
@@ -86,11 +89,17 @@ class Genes:
         return found
 
 
-def read(path: Path, names: list[str]) -> Genes:
+def read(path: Path, names: list[str], lengths: np.ndarray) -> Genes:
     """Read the genes on chromosomes of these names; features elsewhere are passed over.
 
+    Args:
+        path: of the file.
+        names: of the chromosomes.
+        lengths: int64 (chromosomes,), bp.
+
     Raises:
-        InputError: the file cannot be read, rows are not features, or none lies on a named chromosome.
+        InputError: the file cannot be read, rows are not features, none lies on a named chromosome, or too many behind
+            the ends of these.
     """
     problems = Problems(f"{path}: not a GFF3 or GTF file that can be used:")
     numbers = {name: number for number, name in enumerate(names)}
@@ -103,11 +112,11 @@ def read(path: Path, names: list[str]) -> Genes:
     }
     elsewhere: set[str] = set()
     for number, line in text_input.lines(path, key=KEY):
-        if line.startswith("##FASTA"):
+        if line.startswith(("##FASTA", ">")):
             break
         if not line.strip() or line.startswith("#"):
             continue
-        cells = line.rstrip("\r").split("\t")
+        cells = line.split("\t")
         complaint = _complaint(cells)
         if complaint:
             problems.add(f"line {number}: {complaint}")
@@ -128,14 +137,22 @@ def read(path: Path, names: list[str]) -> Genes:
             f"{path}: no transcript or gene on a chromosome of the genome ({', '.join(names[:5])}){there}; "
             f"correct {KEY} in run.toml"
         )
+    beyond = transcripts[1] >= lengths[transcripts[0]]
+    if beyond.sum() > max(1, BEYOND_MAX * beyond.size):
+        chrom, start, end, *_ = transcripts[:, beyond.argmax()]
+        raise InputError(
+            f"{path}: {int(beyond.sum())} of {beyond.size} transcripts lie behind the ends of chromosomes, the first "
+            f"at {names[chrom]}:{start + 1}-{end} ({lengths[chrom]} bp): they are of another assembly; correct {KEY} "
+            "in run.toml"
+        )
     return Genes(_three(transcripts), transcripts[3], transcripts[4], _three(columns["exons"]), _three(columns["utrs"]))
 
 
 def _complaint(cells: list[str]) -> str:
     if len(cells) < 8:
         return f"{len(cells)} columns; expected nine, with tabs in between"
-    if not (cells[3].isdigit() and cells[4].isdigit()):
-        return f"start {cells[3]!r} and end {cells[4]!r}; expected whole numbers from 1"
+    if not (_NUMBER.fullmatch(cells[3]) and _NUMBER.fullmatch(cells[4])):
+        return f"start {cells[3][:30]!r} and end {cells[4][:30]!r}; expected whole numbers from 1"
     if int(cells[3]) < 1 or int(cells[3]) > int(cells[4]):
         return f"{cells[0]}:{cells[3]}-{cells[4]}; expected 1 <= start <= end"
     return ""

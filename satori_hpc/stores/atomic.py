@@ -1,12 +1,17 @@
 """Files and folders that are whole or absent: write beside, flush, rename."""
 
 import contextlib
+import errno
 import glob
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+from satori_hpc.errors import SatoriError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def sibling(path: Path) -> Path:
@@ -25,13 +30,32 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
+def room(path: Path, needs: str = "") -> Iterator[None]:
+    """Say which file met a full disk, and what to do; `needs` says how much room it takes.
+
+    Raises:
+        SatoriError: the disk or a quota is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise SatoriError(
+            f"{path}: {os.strerror(error.errno)}{needs}; make room and run the same command again, it goes on with "
+            "what is missing"
+        ) from None
+
+
+@contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a path beside `path`; when the block ends well it becomes `path` in one step, else it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = sibling(path)
     try:
-        yield partial
-        publish(partial, path)
+        with room(path):
+            yield partial
+            publish(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -51,10 +75,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     partial = sibling(path)
     partial.mkdir()
     try:
-        yield partial
-        remove_folder(path)
-        os.replace(partial, path)
-        sync_folder(path.parent)
+        with room(path):
+            yield partial
+            remove_folder(path)
+            os.replace(partial, path)
+            sync_folder(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -1,10 +1,13 @@
 """Chromosome sizes: the table of name and length that genome tools share (chrom.sizes; the index of a FASTA file)."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from satori_hpc.errors import Problems
 from satori_hpc.stores import atomic, text_input
+
+_LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 
 
 def read(path: Path, *, needed: Mapping[str, int] | None = None, key: str = "--chrom-sizes") -> dict[str, int]:
@@ -16,7 +19,8 @@ def read(path: Path, *, needed: Mapping[str, int] | None = None, key: str = "--c
         key: where the user named the file, for messages.
 
     Raises:
-        InputError: lines that are no such rows, chromosomes named twice or missing, or ends behind the end.
+        InputError: the file cannot be read, lines are no such rows, chromosomes come twice or are missing, or examples
+            end behind the end.
     """
     problems = Problems(f"{path}: not usable as chromosome sizes")
     sizes: dict[str, int] = {}
@@ -24,7 +28,7 @@ def read(path: Path, *, needed: Mapping[str, int] | None = None, key: str = "--c
         cells = line.split("\t")
         if not line.strip():
             continue
-        if len(cells) < 2 or not cells[1].strip().isdecimal():
+        if len(cells) < 2 or not _LENGTH.fullmatch(cells[1].strip()):
             problems.add(f"line {number}: expected name, tab, length in bp; found {line[:80]!r}")
         elif cells[0] in sizes:
             problems.add(f"line {number}: {cells[0]!r} comes twice")

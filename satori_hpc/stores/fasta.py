@@ -1,7 +1,6 @@
 """FASTA files, plain or gzip, as tokens.
 
-A streaming reader: every record is wanted once and in order, so an index (pyfaidx) would only add a file beside the
-user's data, and pyfaidx does not read plain gzip.
+A streaming reader: every record is wanted once and in order, so there is no need of an index.
 """
 
 import re

@@ -1,27 +1,35 @@
-"""A genome in a FASTA file, read by place through pyfaidx: plain, gzip or bgzip, of any size.
+"""A genome in a FASTA file, read by place: plain, gzip or bgzip, of any size.
 
-Indexes are kept in a folder of ours, never beside the user's file, which may lie where nobody may write; one that is
-there and newer than the file is copied. Plain gzip cannot be read by place, so it is unpacked into that folder.
+The index lies in a folder of ours, never beside the user's file, which may lie where nobody may write. Plain gzip
+cannot be read by place, so it is unpacked into that folder. pyfaidx reads what is not compressed; of bgzip it cannot
+read what begins where a full block ends (0.9.2), so blocks are looked up here, and read by Biopython as it does.
 """
 
 import gzip
+import io
 import shutil
+import struct
 import zlib
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyfaidx
+from Bio import bgzf
 
 from satori_hpc.core import sequence
 from satori_hpc.errors import InputError
 from satori_hpc.log import logger
-from satori_hpc.stores import atomic
+from satori_hpc.stores import atomic, genome_index, text_input
+from satori_hpc.stores.genome_index import Record
 
 KEY = "[prepare.genome] genome"
 PLAIN, GZIP, BGZIP = "plain", "gzip", "bgzip"
 FIX = f"correct the file, or {KEY} in run.toml"
+INDEX, BLOCKS, UNPACKED = "genome.fa.fai", "blocks.npy", "genome.fa"
+DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, ValueError, RuntimeError, struct.error)  # all that bgzf may raise
+UNREADABLE = (OSError, pyfaidx.FetchError, *DAMAGED)
 
 
 class Genome:
@@ -29,24 +37,32 @@ class Genome:
 
     Args:
         path: the FASTA file.
-        folder: for indexes; made if needed. Several processes may use one that has been made by `index`.
+        folder: with what `index` made of it; made now where there is none.
 
     Attributes:
         names: of the chromosomes (first words of headers), in the order of the file.
         lengths: int64 (chromosomes,), bp.
 
     Raises:
-        InputError: the file is missing, damaged, or not a FASTA file that can be read by place.
+        InputError: as `index`.
     """
 
     def __init__(self, path: Path, folder: Path) -> None:
+        if not (folder / INDEX).exists():
+            index(path, folder)
         self.path = path
-        self._faidx = _opened(path, folder)
-        self.names: list[str] = list(self._faidx.index)
-        self.lengths = np.array([self._faidx.index[name].rlen for name in self.names], dtype=np.int64)
-        empty = [name for name, length in zip(self.names, self.lengths.tolist(), strict=True) if not length]
-        if empty:
-            raise InputError(f"{path}: {', '.join(empty[:20])}: no sequence below the header; {FIX}")
+        self._records = genome_index.read(folder / INDEX)
+        self.names = [record.name for record in self._records]
+        self.lengths = np.array([record.letters for record in self._records], dtype=np.int64)
+        self._file: Any
+        if (folder / BLOCKS).exists():
+            self._blocks = np.load(folder / BLOCKS)
+            self._file = bgzf.BgzfReader(path, "rb")
+            self._read = self._by_block
+        else:
+            # The name is ours, for pyfaidx tells by it what is compressed; the index is there, and is not made anew.
+            self._file = pyfaidx.Faidx(str(folder / UNPACKED), build_index=False)
+            self._read = self._by_index
 
     def text(self, chrom: int, start: int, end: int) -> bytes:
         """Letters of an interval, in the case of the file: lower case marks repeats.
@@ -54,17 +70,16 @@ class Genome:
         Raises:
             InputError: the file ends too soon, or has changed since it was indexed.
         """
-        name = self.names[chrom]
+        where = f"{self.path}: {self.names[chrom]}:{start}-{end}"
         try:
-            found: str = self._faidx.from_file(name, start + 1, end)
-        except (OSError, ValueError, zlib.error, pyfaidx.FetchError) as error:
-            raise InputError(f"{self.path}: {name}:{start}-{end} cannot be read ({_line(error)}); {FIX}") from None
+            found = self._read(self._records[chrom], start, end)
+        except UNREADABLE as error:
+            raise InputError(f"{where} cannot be read ({_line(error)}); {FIX}") from None
         if len(found) != end - start:
             raise InputError(
-                f"{self.path}: {name}:{start}-{end} gave {len(found)} letters; the file is cut short, or has changed "
-                f"since it was indexed; {FIX}"
+                f"{where} gave {len(found)} letters; the file has changed since it was indexed: run the command again"
             )
-        return found.encode("utf-8", "surrogateescape")
+        return found
 
     def tokens(self, chrom: int, start: int, end: int) -> np.ndarray:
         """uint8 (end - start,). Raises: as `text`; also for a character that is no letter."""
@@ -73,8 +88,19 @@ class Genome:
         except ValueError as error:
             raise InputError(f"{self.path}: {self.names[chrom]}, from position {start + 1}: {error}; {FIX}") from None
 
+    def _by_index(self, record: Record, start: int, end: int) -> bytes:
+        text: str = self._file.from_file(record.name, start + 1, end)
+        return text.encode()
+
+    def _by_block(self, record: Record, start: int, end: int) -> bytes:
+        first, last = record.byte(start), record.byte(end - 1)
+        block = int(np.searchsorted(self._blocks[1], first, side="right")) - 1
+        self._file.seek(bgzf.make_virtual_offset(int(self._blocks[0, block]), first - int(self._blocks[1, block])))
+        found: bytes = self._file.read(last + 1 - first)
+        return found.translate(None, b"\r\n")
+
     def close(self) -> None:
-        self._faidx.close()
+        self._file.close()
 
     def __enter__(self) -> "Genome":
         return self
@@ -86,15 +112,44 @@ class Genome:
 
 
 def index(path: Path, folder: Path) -> None:
-    """Make what `Genome` needs in `folder`, once, before several processes open it. Raises: as Genome."""
-    Genome(path, folder).close()
+    """Make what `Genome` needs in `folder`, before several processes open it; what is there may be of another file.
+
+    Raises:
+        InputError: the file is missing, damaged, or not a FASTA file that can be read by place.
+    """
+    found = kind(path)
+    logger.info("indexing %s", path)
+    with atomic.atomic_folder(folder) as partial:
+        source = path
+        if found == GZIP:
+            logger.info("unpacking %s, for plain gzip cannot be read by place (bgzip can)", path)
+            source = partial / UNPACKED
+        elif found == PLAIN:
+            (partial / UNPACKED).symlink_to(path.resolve())
+        try:
+            if found == GZIP:
+                with gzip.open(path, "rb") as packed, open(source, "wb") as target:
+                    shutil.copyfileobj(packed, target, 2**22)
+            if found == BGZIP:
+                np.save(partial / BLOCKS, _blocks(path))
+            with open(source, "rb") as raw:
+                # gzip hands out lines slowly, one call each; a buffer around it does not.
+                lines = io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=raw))) if found == BGZIP else raw
+                records = genome_index.scan(path, lines, fix=FIX)
+        except DAMAGED as error:
+            if found == PLAIN:
+                raise
+            raise InputError(
+                f"{path}: damaged or truncated gzip ({_line(error)}); compress or copy the file again"
+            ) from None
+        genome_index.write(partial / INDEX, records)
 
 
 def kind(path: Path) -> str:
     """PLAIN, GZIP or BGZIP, by content.
 
     Raises:
-        InputError: there is no such file, or it cannot be read.
+        InputError: there is no such file, or it cannot be read, or is of another kind.
     """
     try:
         with open(path, "rb") as handle:
@@ -103,51 +158,24 @@ def kind(path: Path) -> str:
         raise InputError(f"{path}: no such file; correct {KEY} in run.toml") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); correct {KEY} in run.toml") from None
-    if head[:2] != b"\x1f\x8b":
+    text_input.refuse_foreign(path, head, key=KEY)
+    if head[:2] != text_input.GZIP_MAGIC:
         return PLAIN
     # A block of bgzip is a gzip member with an extra field whose first subfield is "BC".
     return BGZIP if len(head) == 18 and head[3] & 4 and head[12:14] == b"BC" else GZIP
 
 
-def _opened(path: Path, folder: Path) -> Any:
-    folder.mkdir(parents=True, exist_ok=True)
-    found = kind(path)
-    # pyfaidx tells bgzip by the name, and puts indexes beside it: give it a name of ours.
-    place = folder / ("genome.fa.gz" if found == BGZIP else "genome.fa")
-    if found == GZIP:
-        _unpack(path, place)
-    elif not place.is_symlink() or place.resolve() != path.resolve():
-        atomic.remove(place)
-        place.symlink_to(path.resolve())
-    for ending in (".fai", ".gzi"):
-        theirs, ours = path.with_name(path.name + ending), place.with_name(place.name + ending)
-        if found != GZIP and not ours.exists() and theirs.exists() and theirs.stat().st_mtime >= path.stat().st_mtime:
-            shutil.copy2(theirs, ours)
-    try:
-        if not place.with_name(place.name + ".fai").exists():
-            logger.info("indexing %s", path)
-        return pyfaidx.Faidx(str(place))
-    except pyfaidx.FastaIndexingError as error:
-        said = _line(error).replace(str(place), str(path))
-        raise InputError(
-            f"{path}: cannot be read by place: {said} Expected records of lines of one length, the last one excepted, "
-            f"and no blank lines in between; wrap it anew (samtools faidx, seqkit seq -w 60), or {FIX}"
-        ) from None
-    except (ValueError, OSError, zlib.error, IndexError, EOFError) as error:
-        said = _line(error).replace(str(place), str(path))
-        fix = "keep one record of each name" if "uplicate" in said else "compress or copy the file again"
-        raise InputError(f"{path}: not a FASTA file that can be used ({said}); {fix}, or {FIX}") from None
+def _blocks(path: Path) -> np.ndarray:
+    """Where blocks begin in a bgzip file and in its text, int64 (2, blocks).
 
-
-def _unpack(path: Path, place: Path) -> None:
-    if place.exists() and place.stat().st_mtime >= path.stat().st_mtime:
-        return
-    logger.info("unpacking %s, for plain gzip cannot be read by place (bgzip can)", path)
-    try:
-        with atomic.atomic_file(place) as partial, gzip.open(path, "rb") as source, open(partial, "wb") as target:
-            shutil.copyfileobj(source, target, 2**22)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f"{path}: damaged or truncated gzip ({error}); compress or copy the file again") from None
+    Raises:
+        ValueError: the empty block that ends such files is missing.
+    """
+    with open(path, "rb") as handle:
+        found = np.array([(at, text, size) for at, _, text, size in bgzf.BgzfBlocks(handle)], dtype=np.int64)
+    if found[-1, 2]:
+        raise ValueError("the last block is missing")
+    return found[found[:, 2] > 0, :2].T
 
 
 def _line(error: Exception) -> str:

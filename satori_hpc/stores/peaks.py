@@ -12,12 +12,14 @@ import numpy as np
 from satori_hpc.errors import InputError, Problems
 from satori_hpc.stores import text_input
 
-SKIPPED = ("#", "track", "browser")
+SKIPPED = re.compile(r"\s*$|#|(track|browser)(\s|$)")
 ENDINGS = re.compile(r"(\.(gz|bgz|bed\d?|narrowpeak|broadpeak|txt|tsv|peaks))+$", re.IGNORECASE)
 STRANDS = {"+": 1, "-": -1}
 SUMMIT_COLUMN = 10  # of narrowPeak, counted from 1: summit minus start, or -1
 NO_LABEL = (".", "")
 LABELS_LIKE_A_ROW = 16  # labels that take as much memory as the rest of a row, while a file is read
+_NUMBER = re.compile(r"-?\d{1,18}", re.ASCII)  # int takes 1_000 and other digits, too, and more than 64 bits hold
+_OFFSET = re.compile(r"-1|\d{1,18}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -73,21 +75,21 @@ def pieces(
     numbers: dict[str, int] = {}
     piece, found = _Piece(), 0
     for number, line in text_input.lines(path, key=key):
-        if not line.strip() or line.startswith(SKIPPED):
+        if SKIPPED.match(line):
             continue
         cells = line.rstrip().split("\t") if "\t" in line else line.split()
-        complaint = _complaint(cells, label_column)
+        complaint = _complaint(cells, label_column, summits=summits)
         if complaint:
             problems.add(f"line {number}: {complaint}" + ("" if found else _header_hint(cells)))
             continue
         if label_column is not None:
             piece.add_labels(_labels(cells[label_column - 1]))
         first = int(cells[1])
-        offset = cells[SUMMIT_COLUMN - 1].strip() if summits and len(cells) >= SUMMIT_COLUMN else ""
+        offset = int(cells[SUMMIT_COLUMN - 1]) if summits and len(cells) >= SUMMIT_COLUMN else -1
         piece.chrom.append(numbers.setdefault(cells[0].strip(), len(numbers)))
         piece.start.append(first)
         piece.end.append(int(cells[2]))
-        piece.summit.append(first + int(offset) if offset.isdigit() else -1)
+        piece.summit.append(first + offset if offset >= 0 else -1)
         piece.strand.append(STRANDS.get(cells[5].strip(), 0) if len(cells) > 5 else 0)
         piece.line.append(number)
         found += 1
@@ -106,7 +108,7 @@ def label_names(path: Path, *, key: str, label_column: int) -> set[str]:
     names: set[str] = set()
     for _, line in text_input.lines(path, key=key):
         cells = line.rstrip().split("\t") if "\t" in line else line.split()
-        if len(cells) >= label_column and not line.startswith(SKIPPED):
+        if len(cells) >= label_column and not SKIPPED.match(line):
             names.update(_labels(cells[label_column - 1]))
     return names
 
@@ -162,20 +164,21 @@ def label_of(path: str) -> str:
     return ENDINGS.sub("", name) or name
 
 
-def _complaint(cells: list[str], label_column: int | None) -> str:
+def _complaint(cells: list[str], label_column: int | None, *, summits: bool) -> str:
     """What is wrong with a row, or nothing."""
     if len(cells) < 3:
         return f"{len(cells)} columns; expected chrom, start, end and maybe more, with tabs in between"
-    try:
-        start, end = int(cells[1]), int(cells[2])
-    except ValueError:
-        return f"start {cells[1]!r} and end {cells[2]!r}; expected whole numbers"
+    if not (_NUMBER.fullmatch(cells[1].strip()) and _NUMBER.fullmatch(cells[2].strip())):
+        return f"start {cells[1][:30]!r} and end {cells[2][:30]!r}; expected whole numbers"
+    start, end = int(cells[1]), int(cells[2])
     if start >= end:
         return f"{cells[0]}:{start}-{end} has no length; expected start < end (0-based, half-open)"
     if not cells[0].strip():
         return "no chromosome; expected its name in the first column"
     if label_column is not None and len(cells) < label_column:
         return f"{len(cells)} columns; expected labels in column {label_column}"
+    if summits and len(cells) >= SUMMIT_COLUMN and not _OFFSET.fullmatch(cells[SUMMIT_COLUMN - 1].strip()):
+        return f"summit {cells[SUMMIT_COLUMN - 1][:30]!r} in column {SUMMIT_COLUMN}; expected bp from start, or -1"
     return ""
 
 

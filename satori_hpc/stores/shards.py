@@ -5,8 +5,6 @@ The bytes are those of Zarr v3's sharding codec: the encoded inner chunks, one a
 an error on reading. What is written here opens in any Zarr v3 reader, and the other way round (tests hold both).
 """
 
-import contextlib
-import errno
 import functools
 import hashlib
 import os
@@ -24,7 +22,7 @@ import numpy as np
 from numcodecs import Blosc, blosc
 
 from satori_hpc import memory
-from satori_hpc.errors import ArtefactError, SatoriError
+from satori_hpc.errors import ArtefactError
 from satori_hpc.stores import atomic
 
 blosc.use_threads = False  # many processes may share a node; each works on chunks of its own
@@ -64,7 +62,7 @@ class Written:
         Raises:
             SatoriError: the disk is full.
         """
-        with _room(self.path, self.bytes):
+        with atomic.room(self.path, _needs(self.bytes)):
             atomic.publish(self.partial, self.path)
 
 
@@ -85,7 +83,7 @@ def write(path: Path, block: np.ndarray, *, chunk_pairs: int, rows: int | None =
     partial = atomic.sibling(path)
     digest, position, index = hashlib.sha256(), 0, []
     try:
-        with _room(path, block.nbytes), open(partial, "wb") as handle:
+        with atomic.room(path, _needs(block.nbytes)), open(partial, "wb") as handle:
             for encoded in _encoded(block, chunk_pairs, rows or len(block), threads):
                 index.append((position, len(encoded)))
                 position += len(encoded)
@@ -101,18 +99,8 @@ def write(path: Path, block: np.ndarray, *, chunk_pairs: int, rows: int | None =
     return Written(path, partial, position + len(tail), digest.hexdigest())
 
 
-@contextlib.contextmanager
-def _room(path: Path, needed: int) -> Iterator[None]:
-    """Say what to do where the disk is full."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise SatoriError(
-                f"{path}: {os.strerror(error.errno)}: this file needs up to {memory.show(needed)}; make room and run "
-                "the same command again, it goes on with what is missing"
-            ) from None
-        raise
+def _needs(size: int) -> str:
+    return f": this file needs up to {memory.show(size)}"
 
 
 def _encoded(block: np.ndarray, chunk_pairs: int, rows: int, threads: int) -> Iterator[bytes]:

@@ -3,15 +3,13 @@
 A file of this kind is of a running command: the same machine writes and reads it, and it has neither head nor version.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from satori_hpc import memory
-from satori_hpc.errors import SatoriError
+from satori_hpc.stores import atomic
 
 
 class Spill:
@@ -39,19 +37,13 @@ class Spill:
         """Write rows behind those that are there.
 
         Raises:
-            SatoriError: the disk is full; or anything else that keeps the file from being written.
+            SatoriError: the disk is full.
         """
         if not len(rows):
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(self.path, "ab") as handle:
-                handle.write(np.ascontiguousarray(rows).view(np.uint8).data)
-        except OSError as error:
-            raise SatoriError(
-                f"{self.path}: {os.strerror(error.errno or 0)}: {memory.show(rows.nbytes)} more are needed; make room "
-                "and run the same command again"
-            ) from None
+        with atomic.room(self.path), open(self.path, "ab") as handle:
+            handle.write(np.ascontiguousarray(rows).view(np.uint8).data)
 
     def add(self, **columns: Any) -> None:
         """Write rows by their columns, arrays or one value for all; at least one is an array."""

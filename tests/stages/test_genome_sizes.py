@@ -56,7 +56,8 @@ def test_an_index_of_a_fasta_file_will_do_and_more_chromosomes_than_the_genome_h
         ("chr1 6000\n", "line 1: expected name, tab, length in bp"),
         ("chr1\t6000\nchr1\t6000\n", "line 2: 'chr1' comes twice"),
         ("", "empty; expected rows of name, tab, length"),
-        (b"\xff\xfe\x00", "not UTF-8|binary data"),
+        (b"\xff\xfe\x00", "UTF-16 text; save it as UTF-8"),
+        (b"chr1\t6000\n\xff\xff", "line 2: not UTF-8 text"),
     ],
 )
 def test_what_cannot_be_used_is_refused(folder: Path, sizes: str | bytes, said: str) -> None:

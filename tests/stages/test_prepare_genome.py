@@ -1,7 +1,6 @@
 """prepare from a genome: windows as the slow rules have them, letters from their places, nothing lost in silence."""
 
 import gzip
-import os
 import shutil
 from pathlib import Path
 
@@ -89,17 +88,6 @@ def test_any_compression_gives_the_same_bytes_and_nothing_beside_the_genome(two)
         assert [path.name for path in (folder / kind).iterdir()] == ["genome.fa"]
         found.append(bytes_of(run.dataset))
     assert found[0] == found[1] == found[2]
-
-
-def test_an_index_that_is_there_is_taken_unless_it_is_older(two):
-    folder, _, _ = two
-    run = make(folder, peaks=("../a.bed", "../b.bed"))
-    stage.prepare(run, Runtime())
-    first = bytes_of(run.dataset)
-    (folder / "genome.fa.fai").write_text("chr1\t10\t3\t60\t61\n")  # of another file
-    os.utime(folder / "genome.fa.fai", (1, 1))
-    stage.prepare(run, Runtime())
-    assert bytes_of(run.dataset) == first
 
 
 def test_stopped_half_way_it_goes_on(two, monkeypatch):
@@ -238,8 +226,8 @@ def test_negatives_have_the_positives_mix_of_classes(tmp_path):
     from satori_hpc.stores.genome import Genome as Open
 
     with Open(tmp_path / "genome.fa", tmp_path / "index") as genome:
-        genes = annotation.read(DATA / "arabidopsis.gff3.gz", genome.names)
         lengths = genome.lengths
+        genes = annotation.read(DATA / "arabidopsis.gff3.gz", genome.names, lengths)
     rng = np.random.default_rng(0)
     middles = np.sort(rng.choice(int(lengths[0]) - 4000, 40, replace=False)) + 2000
     (tmp_path / "p.bed").write_text("".join(f"Chr1\t{at - 10}\t{at + 10}\n" for at in middles))

@@ -1,6 +1,5 @@
 """prepare from a genome: files and settings that cannot be used are told, and leave nothing behind."""
 
-import gzip
 import shutil
 
 import pytest
@@ -32,35 +31,6 @@ def test_peaks_that_cannot_be_used_are_told(two, name):
     with pytest.raises(InputError, match=message) as caught:
         stage.prepare(run, Runtime())
     assert "bad.bed" in str(caught.value)
-    assert not run.dataset.exists()
-
-
-BAD_GENOMES = {
-    "missing": (None, "no such file; correct .prepare.genome. genome"),
-    "empty": (b"", "does not contain a valid sequence"),
-    "text first": (b"ACGT\n>chr1\nACGT\n", "Unexpected text before the first"),
-    "ragged": (b">chr1\nACGTACGT\nACG\nACGTACGT\n>chr2\nACGT\n", "wrap it anew"),
-    "blank line inside": (b">chr1\nACGTACGT\n\nACGTACGT\n", "no blank lines in between"),
-    "twice": (b">chr1\nACGT\n>chr1\nACGT\n", "keep one record of each name"),
-    "empty record": (b">chr1\n>chr2\nACGT\n", "chr1: no sequence below the header"),
-    "cut gzip": (gzip.compress(b">chr1\nACGT\n")[:-6], "damaged or truncated gzip"),
-    "not letters": (
-        b">chr1\n" + b"*" * 6000 + b"\n>chr2\n" + b"A" * 3000 + b"\n",
-        r"'\*' at position 1 is not a letter",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", BAD_GENOMES)
-def test_genomes_that_cannot_be_used_are_told(two, name):
-    folder, _, _ = two
-    content, message = BAD_GENOMES[name]
-    if content is not None:
-        (folder / "bad.fa").write_bytes(content)
-    run = make(folder, genome="../bad.fa", peaks=("../a.bed", "../b.bed"))
-    with pytest.raises(InputError, match=message) as caught:
-        stage.prepare(run, Runtime())
-    assert "bad.fa" in str(caught.value)
     assert not run.dataset.exists()
 
 

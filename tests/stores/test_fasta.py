@@ -1,5 +1,6 @@
 """Sequences and labels from files: every accepted form, and every complaint with its file, its line and its fix."""
 
+import bz2
 import gzip
 import random
 from pathlib import Path
@@ -148,7 +149,9 @@ BAD_FASTA = {
         r"s\.fa, after line \d+: damaged or truncated gzip",
     ),
     "binary": (b"\x00\x01\x02" * 40, r"s\.fa, line 1: binary data"),
-    "not UTF-8": (b">chr1:1-2\n\xff\xfe\xfa\n", r"s\.fa, after line 0: not UTF-8"),
+    "not UTF-8": (b">chr1:1-2\n\xff\xfe\xfa\n", r"s\.fa, line 2: not UTF-8"),
+    "UTF-16": (FASTA.encode("utf-16"), r"s\.fa: UTF-16 text; save it as UTF-8"),
+    "packed otherwise": (bz2.compress(FASTA.encode()), r"s\.fa: packed by bzip2; unpack it"),
     "other sequence": (
         FASTA + ">chr1:10-20(+)\nTTTTTTTTTT\n",
         r"lines 1 and 7: chr1:10-20 occurs twice with different seq",
@@ -199,11 +202,12 @@ BAD_TABLE = {
     "no label": (TABLE.replace("\t0\n", "\t\n"), r"row 2: no label"),
     "other label": (TABLE + "chr2\t5\t15\t1\n", r"table rows 2 and 4: chr2:5-15 occurs twice with different labels"),
     "no record": (TABLE + "chr7\t5\t15\t1\n", r"table row 4: chr7:5-15 has no record in the FASTA file; add"),
-    "not UTF-8": (TABLE.encode() + b"\xe9t\xe9\t1\t2\t1\n", r"not UTF-8"),
+    "not UTF-8": (TABLE.encode() + b"\xe9t\xe9\t1\t2\t1\n", r"line 4: not UTF-8"),
+    "a spreadsheet": (b"PK\x03\x04" + bytes(50), r"l\.txt: a spreadsheet \(\.xlsx\).*save it as text with tabs"),
     "binary": (TABLE.encode() + b"\x00\x00\n", r"line 4: binary data"),
     "truncated gzip": (
-        gzip.compress(random.Random(1).randbytes(500) + TABLE.encode())[:-4],
-        r"truncated gzip|not UTF-8",
+        gzip.compress(random.Random(1).randbytes(500).hex().encode() + TABLE.encode())[:-4],
+        r"truncated gzip",
     ),
 }
 
