@@ -92,6 +92,16 @@ def test_the_last_base_of_a_chromosome_is_read(two):
     assert left_out(run) == []
 
 
+def test_of_two_chromosomes_that_could_be_meant_none_is_taken(two):
+    folder, _, _ = two
+    with open(folder / "genome.fa", "a") as handle:
+        handle.write(f"\n>chrMT\n{'ACGTA' * 180}\n")
+    (folder / "c.bed").write_text(GOOD.replace("chr1", "1") + "MT\t100\t190\n")
+    run = make(folder, peaks=("../a.bed", "../c.bed"))
+    stage.prepare(run, Runtime())
+    assert left_out(run) == [["c.bed", "61", "MT", "100", "190", "dropped", "chromosome not in the genome"]]
+
+
 def test_equal_rows_of_several_files_are_one_window_with_all_labels(two):
     folder, _, _ = two
     row = f"chr2\t1000\t{1000 + SIZE}\n"
