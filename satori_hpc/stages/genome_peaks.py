@@ -264,7 +264,10 @@ def places(path: Path, names: list[str], genome: Genome) -> tuple[np.ndarray, bo
     place = np.array([known.get(name, -1) for name in names], dtype=np.int64)
     if (place >= 0).any():
         return place, False
-    short = {_short(name): number for number, name in enumerate(genome.names)}
+    short: dict[str, int] = {}
+    for number, name in enumerate(genome.names):
+        # hg19 has chrM and chrMT: neither is taken for MT.
+        short[_short(name)] = -1 if _short(name) in short else number
     place = np.array([short.get(_short(name), -1) for name in names], dtype=np.int64)
     if (place < 0).all():
         raise InputError(

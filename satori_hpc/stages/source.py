@@ -53,8 +53,11 @@ def check_there(files: Mapping[str, Iterable[Path]]) -> None:
     for key, paths in files.items():
         section, _, name = key.rpartition(".")
         for path in paths:
-            if not os.path.exists(path):  # unlike Path.exists, also of names that no file can have
-                problems.add(f"{path}: no such file; correct [{section}] {name} in run.toml")
+            try:
+                os.stat(path)
+            except (OSError, ValueError) as error:  # ValueError: NUL in a name
+                told = "no such file" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", error)
+                problems.add(f"{path}: {told}; correct [{section}] {name} in run.toml")
     problems.raise_any()
 
 

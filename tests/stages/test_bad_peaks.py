@@ -12,7 +12,7 @@ from satori_hpc.errors import InputError
 from satori_hpc.stages import prepare as stage
 from satori_hpc.stores import dataset
 from satori_hpc.world import Runtime
-from tests.helpers_genome import SIZE, make
+from tests.helpers_genome import LENGTHS, SIZE, make
 from tests.stages.test_prepare import bytes_of
 from tests.stages.test_prepare_genome import filler, left_out, of_label
 
@@ -90,6 +90,16 @@ def test_the_last_base_of_a_chromosome_is_read(two):
         assert name in of_label(made, "c")
         np.testing.assert_array_equal(made.tokens[made.names.index(name)], sequence.encode(text))
     assert left_out(run) == []
+
+
+def test_of_two_chromosomes_that_could_be_meant_none_is_taken(two):
+    folder, _, _ = two
+    with open(folder / "genome.fa", "a") as handle:
+        handle.write(f"\n>chrMT\n{'ACGTA' * 180}\n")
+    (folder / "c.bed").write_text(GOOD.replace("chr1", "1") + "MT\t100\t190\n")
+    run = make(folder, peaks=("../a.bed", "../c.bed"))
+    stage.prepare(run, Runtime())
+    assert left_out(run) == [["c.bed", "61", "MT", "100", "190", "dropped", "chromosome not in the genome"]]
 
 
 def test_equal_rows_of_several_files_are_one_window_with_all_labels(two):
@@ -177,3 +187,40 @@ def test_all_rows_that_cannot_be_used_are_told_at_once(two):
     (folder / "c.bed").write_text("chr1\t9\t1\nchr1\t1\nchr1\t1\tx\n" + "chr1\t1e5\t2\n" * 30)
     with pytest.raises(InputError, match="line 1: (.|\n)*line 2: (.|\n)*line 3: (.|\n)*and 13 more"):
         stage.prepare(make(folder, peaks=("../a.bed", "../c.bed")), Runtime())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_row_is_counted_as_a_peak_or_listed_with_its_line(two, seed):
+    """Rows at random, told one by one what has to become of them."""
+    folder, _, _ = two
+    rng = np.random.default_rng(seed)
+    rows = []
+    for _ in range(400):
+        chrom = str(rng.choice(["chr1", "chr2", "chrM", "chr9"], p=[0.6, 0.3, 0.05, 0.05]))
+        start = int(rng.integers(-20, LENGTHS.get(chrom, 3000) - 10))
+        rows.append((chrom, start, start + int(rng.integers(1, 70))))
+    rows += [("chr1", 6000, 6010), ("chr2", -30, 0)]  # nothing of them lies inside: under 1 %
+    (folder / "c.bed").write_text("# words\n" + "".join("\t".join(map(str, row)) + "\n" for row in rows))
+    run = make(
+        folder,
+        peaks=("../c.bed", "../a.bed"),
+        without_chromosomes=("chrM",),
+        construction="merge_then_extend",
+        window=400,
+    )
+    summary = stage.prepare(run, Runtime())
+    expected = {}
+    for line, (chrom, start, end) in enumerate(rows, start=2):
+        if chrom == "chr9":
+            expected[line] = ("dropped", "chromosome not in the genome")
+        elif chrom == "chrM":
+            expected[line] = ("dropped", "chromosome left out")
+        elif start >= LENGTHS[chrom] or end <= 0:
+            expected[line] = ("dropped", "beyond the end of the chromosome")
+        elif start < 0 or end > LENGTHS[chrom]:
+            expected[line] = ("changed", "cut at the end of the chromosome")
+    assert {int(row[1]): (row[5], row[6]) for row in left_out(run)} == expected
+    for done, reason in set(expected.values()):
+        assert summary[f"rows {done}, {reason}"] == list(expected.values()).count((done, reason))
+    gone = [line for line, (done, _) in expected.items() if done == "dropped"]
+    assert summary["peak_rows"] == summary["peaks"] + len(gone) == len(rows) + 60

@@ -32,7 +32,7 @@ BAD_LISTS = {
     "NUL": ("a.bed\tA\0\nb.bed\tB\n", "line 1: binary data"),
     "a folder": (".\tA\nb.bed\tB\n", "cannot be read .Is a directory"),
     "a label with control characters": ("a.bed\tA\x1b[31m\nb.bed\tB\n", r"(?s)control characters.*label 'A\\x1b\[31m'"),
-    "a name too long": ("a" * 5000 + "\tA\nb.bed\tB\n", "no such file"),
+    "a name too long": ("a" * 5000 + "\tA\nb.bed\tB\n", "File name too long; correct"),
 }
 
 
