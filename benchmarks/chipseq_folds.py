@@ -210,7 +210,8 @@ def about_tracks(run: Run, summary: dict[str, Any]) -> list[str]:
         "",
         "The folds tell no place in a genome: every sequence is a chromosome of its own, by its name, and "
         "`genome.chrom.sizes` lists them. IGV shows such a set with that file for a genome; beside hg19 it has no "
-        f"place. TF-MoDISco takes the arrays as those of any set. {counts}.",
+        "place. TF-MoDISco takes the arrays as those of any set. `differential` has nothing to compare in this set: "
+        f"what a TF does with the peaks of another is not known. {counts}.",
         "",
         *whole_run.track_files(run.tracks),
     ]
