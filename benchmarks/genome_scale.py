@@ -1,7 +1,8 @@
 """Prepare a genome of Arabidopsis' size: time, peak memory and what is written, by one process and by two ranks.
 
 A generated genome of 120 Mb in five chromosomes and 36 files of 30,000 peaks each, at places that several
-samples share, as open chromatin is shared.
+samples share, as open chromatin is shared. Every place is of one of four kinds; it holds two words of that kind, a few
+letters apart, and is taken more often by every fourth sample: something to learn.
 
     python -m benchmarks.genome_scale
 """
@@ -23,6 +24,15 @@ from satori_hpc.stores import atomic
 OUT = Path("benchmarks/results/genome_scale.md")
 MPIEXEC = str(Path(sys.executable).with_name("mpiexec"))
 LETTERS = np.frombuffer(b"ACGTacgtN", dtype=np.uint8)
+SHARES = (0.25, 0.165, 0.195, 0.155, 0.235)  # of the genome, by chromosome
+# What the places hold, in pairs: consensus words of JASPAR's CTCF, GATA1, SPI1, CEBPA, FOXA1, NRF1, TP53 and YY1.
+WORDS = (
+    (b"CCACTAGGGGGCA", b"AGATAAGA"),
+    (b"AAAGAGGAAGTG", b"ATTGCACAATA"),
+    (b"TGTTTACTTAG", b"GCGCATGCGCG"),
+    (b"GGACATGTCCGGACA", b"CAAGATGGCGGC"),
+)
+PREFERENCE = 8.0
 
 
 def main() -> None:
@@ -56,28 +66,43 @@ def main() -> None:
 def generate(folder: Path, options: argparse.Namespace) -> None:
     """genome.fa and peaks.tsv with its files."""
     rng = np.random.default_rng(0)
-    lengths = [int(options.megabases * 1e6 * share) for share in (0.25, 0.165, 0.195, 0.155, 0.235)]
+    lengths = np.array([int(options.megabases * 1e6 * share) for share in SHARES])
+    chrom = rng.choice(5, options.places, p=lengths / lengths.sum())
+    middle = (rng.random(options.places) * (lengths[chrom] - 2000)).astype(np.int64) + 1000
+    kind = rng.integers(0, len(WORDS), options.places)
     with open(folder / "genome.fa", "wb") as out:
-        for number, length in enumerate(lengths, start=1):
-            codes = rng.choice(len(LETTERS), length, p=[0.27, 0.155, 0.155, 0.27, 0.05, 0.0245, 0.0245, 0.05, 0.001])
+        for number, length in enumerate(lengths.tolist()):
+            here = np.flatnonzero(chrom == number)
+            letters = chromosome(length, middle[here], kind[here], rng)
+            out.write(b">Chr%d\n" % (number + 1))
             lines = np.full((-(-length // 60), 61), ord("\n"), dtype=np.uint8)
-            padded = np.full(len(lines) * 60, ord("A"), dtype=np.uint8)
-            padded[:length] = LETTERS[codes]
-            lines[:, :60] = padded.reshape(-1, 60)
-            out.write(f">Chr{number}\n".encode())
+            lines[:, :60] = np.concatenate([letters, np.full(-length % 60, ord("A"), dtype=np.uint8)]).reshape(-1, 60)
             out.write(lines.tobytes())
-    chrom = rng.choice(5, options.places, p=np.array(lengths) / sum(lengths))
-    middle = (rng.random(options.places) * (np.array(lengths)[chrom] - 2000)).astype(np.int64) + 1000
     share = rng.beta(0.5, 1.5, options.places)
     rows = []
     for number in range(options.files):
-        chosen = rng.choice(options.places, options.peaks, replace=False, p=share / share.sum())
+        weight = np.where(kind == number % len(WORDS), PREFERENCE * share, share)
+        chosen = rng.choice(options.places, options.peaks, replace=False, p=weight / weight.sum())
         at = middle[chosen] + rng.integers(-60, 60, options.peaks)
         size = rng.integers(150, 600, options.peaks)
         text = [f"Chr{c + 1}\t{a - s // 2}\t{a + s // 2}\n" for c, a, s in zip(chrom[chosen], at, size, strict=True)]
         (folder / f"sample_{number:02d}.bed").write_text("".join(text))
         rows.append(f"sample_{number:02d}.bed\tsample {number}\n")
     (folder / "peaks.tsv").write_text("".join(rows))
+
+
+def chromosome(length: int, middle: np.ndarray, kind: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Letters of a chromosome, uint8 (length,), with the words of each place about its middle."""
+    shares = [0.27, 0.155, 0.155, 0.27, 0.05, 0.0245, 0.0245, 0.05, 0.001]
+    letters = LETTERS[rng.choice(len(LETTERS), length, p=shares)]
+    gaps = rng.integers(5, 30, len(middle))
+    for at, which, gap in zip(middle.tolist(), kind.tolist(), gaps.tolist(), strict=True):
+        first, second = WORDS[which]
+        text = np.frombuffer(first + second, dtype=np.uint8)
+        begin = at + len(first)
+        letters[at:begin] = text[: len(first)]
+        letters[begin + gap : begin + gap + len(second)] = text[len(first) :]
+    return letters
 
 
 def measure(run: Path, folder: Path, *, ranks: int) -> dict[str, str]:

@@ -30,6 +30,7 @@ DEFAULT_PRESETS = {"simulated": "data-40", "folds": "short"}  # published of the
     "--peaks", multiple=True, help="BED, narrowPeak or broadPeak file, a label each; repeat it (template genome)."
 )
 @click.option("--peak-table", help="Instead of --peaks: a table of two columns, file and label.")
+@click.option("--chrom-sizes", help="Table of chromosome names and lengths: only these are taken (template genome).")
 @click.option("--annotation", help="GFF3 or GTF file, for promoters and negatives by annotation (template genome).")
 @click.option(
     "--promoters",
@@ -68,6 +69,7 @@ def new(
     genome: str,
     peaks: tuple[str, ...],
     peak_table: str | None,
+    chrom_sizes: str | None,
     annotation: str | None,
     promoters: int | None,
     fold_files: tuple[str, ...],
@@ -110,6 +112,7 @@ def new(
             _here(genome),
             peaks=tuple(map(_here, peaks)),
             peak_table=None if peak_table is None else _here(peak_table),
+            chrom_sizes=None if chrom_sizes is None else _here(chrom_sizes),
             annotation=None if annotation is None else _here(annotation),
             promoters=promoters or 0,
             preset=name,

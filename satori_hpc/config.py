@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from satori_hpc import config_search, options
+from satori_hpc import config_genome, config_search, options
 from satori_hpc.config_evaluate import Evaluate
 from satori_hpc.config_genome import Genome
 from satori_hpc.config_prepare import Arrays, Fasta, Folds, Prepare, Simulated
@@ -28,7 +28,7 @@ FILES = (
     "prepare.folds.test",
     "prepare.arrays.files",
     "prepare.arrays.targets",
-    *(f"prepare.genome.{key}" for key in ("genome", "peaks", "peak_table", "blacklist", "annotation")),
+    *(f"prepare.genome.{key}" for key in config_genome.FILES),
 )
 __all__ = [
     "Arrays",
@@ -117,6 +117,12 @@ class Train:
     patience: int = option(6, "stop after so many epochs without a better validation metric; 0 = never", low=0)
     select: str = option("auroc", "validation metric that chooses the model", choices=("auroc", "aupr"))
     batch_size: int = option(256, "examples per step", low=2)
+    strands: str = option(
+        "given",
+        "strands that training shows: given: examples as they are; random: each one in each epoch as it is or as its "
+        "reverse complement, by a coin; both: each one both ways in every epoch, which then takes twice as long",
+        choices=("given", "random", "both"),
+    )
     optimiser: str = option("adam", "optimiser", choices=("adam", "adamw", "sgd"))
     learning_rate: float = option(1e-3, "largest learning rate", low=1e-8)
     schedule: str = option(

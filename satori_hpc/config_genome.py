@@ -7,6 +7,7 @@ from satori_hpc.options import option
 
 CONSTRUCTIONS = ("extend_then_merge", "merge_then_extend", "as_given")
 CENTRES = ("middle", "summit")
+FILES = ("genome", "peaks", "peak_table", "chrom_sizes", "blacklist", "annotation")
 NEGATIVES = ("none", "composition", "intergenic", "annotation")
 
 
@@ -42,6 +43,9 @@ class Genome:
     )
     chromosomes: tuple[str, ...] = option((), "take only these; default: all")
     without_chromosomes: tuple[str, ...] = option((), "leave these out, such as chrM")
+    chrom_sizes: str | None = option(
+        None, "table of names and lengths of chromosomes: only these are taken, and the genome must have these lengths"
+    )
     blacklist: str | None = option(None, "BED file: windows that touch one of its regions are left out")
     annotation: str | None = option(
         None, "GFF3 or GTF file of genes, for promoters and for negatives that are intergenic or by annotation"
@@ -69,7 +73,7 @@ class Genome:
 
     def files(self) -> dict[str, tuple[str, ...]]:
         """The files that it names, by key."""
-        named = {key: getattr(self, key) for key in ("genome", "peaks", "peak_table", "blacklist", "annotation")}
+        named = {key: getattr(self, key) for key in FILES}
         return {key: (name,) if isinstance(name, str) else tuple(name) for key, name in named.items() if name}
 
     def problems(self) -> Iterator[str]:

@@ -162,7 +162,7 @@ def report_data(
             examples=30000, length=300, targets=1, filters=filters, width=13, pool=4, heads=8, positives=15000,
             per_split={"training": 24000, "validation": 3000, "test": 3000}, task="binary",
             source="simulated" if truth else "fasta", design="hard" if truth else None, architecture="deep",
-            entropy=1e-4, seed=1, scored=dict.fromkeys(methods, (1210, 1180)), alpha=0.05,
+            entropy=1e-4, strands="both", seed=1, scored=dict.fromkeys(methods, (1210, 1180)), alpha=0.05,
         ),
         training=Training(
             epochs=epochs,

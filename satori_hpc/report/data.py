@@ -23,6 +23,7 @@ class Facts:
         design: of the negatives of a simulated set: published, hard (uniform) or hard (matched).
         architecture: "basic" or "deep".
         entropy: weight of the attention entropy.
+        strands: that training showed: "given", "random" or "both".
         seed: of the network.
         scored: {method: (foreground, background) examples scored}.
         alpha: q-value at which an interaction is called.
@@ -42,6 +43,7 @@ class Facts:
     design: str | None
     architecture: str
     entropy: float
+    strands: str
     seed: int
     scored: dict[str, tuple[int, int]]
     alpha: float

@@ -19,6 +19,11 @@ class Tile:
 
 
 # What tells the classes of a simulated set apart, by its design.
+STRANDS = {
+    "given": "",
+    "random": ", shown on either strand at random",
+    "both": ", shown on both strands",
+}
 NEGATIVES = {
     "hard (uniform)": (
         " The negatives hold as many motifs as the positives, as close together, in other pairs; how common each TF is "
@@ -100,7 +105,8 @@ def _network_sentence(facts: Facts) -> str:
     )
     return (
         f"The network is SATORI-{facts.architecture}: {facts.filters} filters of {facts.width} bp, "
-        f"{_count(facts.heads, 'attention head')} over positions of {facts.pool} bp{entropy}; seed {facts.seed}."
+        f"{_count(facts.heads, 'attention head')} over positions of {facts.pool} bp{entropy}{STRANDS[facts.strands]}; "
+        f"seed {facts.seed}."
     )
 
 

@@ -17,7 +17,7 @@ from satori_hpc.core.windows import Regions
 from satori_hpc.errors import ConfigError, InputError
 from satori_hpc.log import progress
 from satori_hpc.run import Run
-from satori_hpc.stages import genome_negatives, genome_peaks
+from satori_hpc.stages import genome_negatives, genome_peaks, genome_sizes
 from satori_hpc.stores import annotation, atomic, chrom_sizes, peaks, window_parts
 from satori_hpc.stores.dataset import Coordinates, Dataset
 from satori_hpc.stores.genome import Genome, index
@@ -89,6 +89,7 @@ def finish(run: Run) -> None:
 
 def _plan(run: Run, settings: Settings, genome: Genome) -> Plan:
     _check_names(run, settings, genome)
+    settings = genome_sizes.narrowed(run, settings, genome)
     left_out = LeftOut()
     genes = None
     if settings.annotation is not None:

@@ -103,6 +103,7 @@ def _facts(run: Run, data: Dataset, stores: dict[str, ScoreStore]) -> Facts:
         design=design_of(simulated) if simulated is not None else None,
         architecture=config.model.architecture,
         entropy=config.train.entropy,
+        strands=config.train.strands,
         seed=config.network_seed,
         scored={n: (len(s.examples("foreground")), len(s.examples("background"))) for n, s in stores.items()},
         alpha=config.reduce.alpha,

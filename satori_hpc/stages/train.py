@@ -124,7 +124,7 @@ def _finish(run: Run, runtime: Runtime, data: Dataset, trainer: Trainer) -> dict
     if mass is not None:
         summary["attention_column_mass"] = mass
     seconds = sum(row["seconds"] for row in done.history)
-    summary["examples_per_s"] = round(len(data.rows("train")) * done.epoch / max(seconds, 1e-9), 1)
+    summary["examples_per_s"] = round(trainer.rows_per_epoch * done.epoch / max(seconds, 1e-9), 1)
     return summary
 
 

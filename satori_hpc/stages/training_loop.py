@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from satori_hpc.config import Train
-from satori_hpc.core import metrics
+from satori_hpc.core import metrics, sequence, strands
 from satori_hpc.errors import ConfigError, Requeue, SatoriError, shared
 from satori_hpc.log import logger, progress
 from satori_hpc.models.readout import LegacyBatchReadout
@@ -19,7 +19,6 @@ from satori_hpc.stages.training_state import Examples, Progress
 from satori_hpc.stages.training_step import Stepper
 from satori_hpc.world import World
 
-ORDER = 12
 STEPS_BETWEEN_CHECKS = 20
 
 
@@ -74,7 +73,9 @@ class Trainer:
         self.device = next(model.parameters()).device
         self.tokens = torch.from_numpy(train.tokens).to(self.device)
         self.labels = torch.from_numpy(train.labels).to(self.device)
-        self.steps_per_epoch = -(-len(train.tokens) // config.batch_size)
+        self.complement = torch.from_numpy(sequence.COMPLEMENT).to(self.device)
+        self.rows_per_epoch = strands.per_epoch(len(train.tokens), config.strands)
+        self.steps_per_epoch = -(-self.rows_per_epoch // config.batch_size)
         self.stepper = Stepper(
             model,
             config,
@@ -85,7 +86,7 @@ class Trainer:
         )
         self.progress = Progress()
         self.best_weights: dict[str, torch.Tensor] = {}
-        smallest = len(train.tokens) // self.steps_per_epoch
+        smallest = self.rows_per_epoch // self.steps_per_epoch
         if isinstance(model.readout, LegacyBatchReadout) and smallest < self.world.size:
             raise ConfigError(
                 f"model.readout = 'legacy_batchnorm' needs an example per process in every batch: the smallest batch "
@@ -162,22 +163,29 @@ class Trainer:
         )
 
     def batches(self, epoch: int) -> list[np.ndarray]:
-        """Row numbers of every batch of an epoch.
+        """Rows of every batch of an epoch, as `strands.shown` numbers them.
 
-        The order is a permutation keyed by (seed, epoch). It is cut into batches whose sizes differ by at most one, so
-        that no example is lost and none makes a batch of its own.
+        They are cut into batches whose sizes differ by at most one, so that no example is lost and none makes a batch
+        of its own.
         """
-        order = np.random.default_rng([self.seed, ORDER, epoch]).permutation(len(self.tokens))
-        return np.array_split(order, self.steps_per_epoch)
+        rows = strands.shown(len(self.tokens), self.config.strands, seed=self.seed, epoch=epoch)
+        return np.array_split(rows, self.steps_per_epoch)
+
+    def _examples(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens (rows, L) and labels (rows, T); rows beyond the examples are their reverse complements."""
+        chosen = torch.from_numpy(rows % len(self.tokens)).to(self.device)
+        tokens = self.tokens[chosen]
+        other = torch.from_numpy(np.flatnonzero(rows >= len(self.tokens))).to(self.device)
+        if len(other):
+            tokens[other] = self.complement[tokens[other].flip(1).int()]
+        return tokens, self.labels[chosen]
 
     def _step(self, rows: np.ndarray, stop: StopWish) -> torch.Tensor:
         """One step on the rows of a global batch, of which this process takes its slice; see Stepper.step."""
         now = self.progress
         mine = validation.share(len(rows), self.world)
-        chosen = torch.from_numpy(rows[mine]).to(self.device)
         return self.stepper.step(
-            self.tokens[chosen],
-            self.labels[chosen],
+            *self._examples(rows[mine]),
             count=len(rows),
             first=mine.start,
             key=(now.epoch, now.step),
@@ -204,7 +212,7 @@ class Trainer:
             self.progress.entropy += entropy
 
     def _end_epoch(self, keeper: Keeper) -> None:
-        now, config, count = self.progress, self.config, len(self.tokens)
+        now, config, count = self.progress, self.config, self.rows_per_epoch
         row = {
             "epoch": now.epoch + 1,
             "train_loss": now.loss / count,

@@ -4,22 +4,23 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from satori_hpc.errors import Problems
-from satori_hpc.stores import atomic
+from satori_hpc.stores import atomic, text_input
 
 
-def read(path: Path, *, needed: Mapping[str, int]) -> dict[str, int]:
+def read(path: Path, *, needed: Mapping[str, int] | None = None, key: str = "--chrom-sizes") -> dict[str, int]:
     """Sizes of the chromosomes, bp, by name.
 
     Args:
         path: of a table without header whose first two columns are name and length, split by tabs.
         needed: largest end on each chromosome that must be in it.
+        key: where the user named the file, for messages.
 
     Raises:
         InputError: lines that are no such rows, chromosomes named twice or missing, or ends behind the end.
     """
     problems = Problems(f"{path}: not usable as chromosome sizes")
     sizes: dict[str, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in text_input.lines(path, key=key):
         cells = line.split("\t")
         if not line.strip():
             continue
@@ -29,11 +30,13 @@ def read(path: Path, *, needed: Mapping[str, int]) -> dict[str, int]:
             problems.add(f"line {number}: {cells[0]!r} comes twice")
         else:
             sizes[cells[0]] = int(cells[1])
-    for chrom, end in needed.items():
+    for chrom, end in (needed or {}).items():
         if chrom not in sizes:
             problems.add(f"no chromosome {chrom!r}, on which examples lie; is it the genome they come from?")
         elif end > sizes[chrom]:
             problems.add(f"{chrom!r} has {sizes[chrom]} bp, but an example ends at {end}; is it another assembly?")
+    if not sizes and not problems:
+        problems.add(f"empty; expected rows of name, tab, length in bp; correct {key}")
     problems.raise_any()
     return sizes
 

@@ -51,4 +51,4 @@ def lines(path: Path, *, key: str) -> Iterator[tuple[int, str]]:
 
 
 def _fix(key: str) -> str:
-    return f"correct {key} in run.toml"
+    return f"correct {key}" + ("" if key.startswith("--") else " in run.toml")

@@ -41,6 +41,8 @@ CASES = {
     "micro": {"micro_batch": 5, "steps": 8},
     "micro_deep": {"micro_batch": 5, "model": DEEP, "steps": 8},
     "labels": {"targets": 3, "other": 2, "steps": 8},
+    "random strands": {"settings": {"strands": "random"}, "steps": 8},
+    "both strands": {"settings": {"strands": "both"}, "steps": 8},
     "few": {"settings": {"batch_size": 2}, "train": 11, "steps": 8},
     "float32": {"dtype": "float32"},
     "float32_deep": {"dtype": "float32", "model": DEEP, "settings": SGD},
