@@ -37,7 +37,8 @@ def tracks(
 ) -> None:
     """Write sites, interactions and attributions as genome tracks, and arrays for TF-MoDISco.
 
-    Shows the foreground examples, those that were scored. RUN/tracks/igv.xml has IGV load all tracks.
+    Shows the foreground examples, those that were scored. RUN/tracks/igv.xml has IGV load all tracks. A killed command
+    goes on where it was; a set that was made of the same, with the same options, stays.
     """
     from satori_hpc.stages import tracks as tracks_stage  # here: torch and zarr are slow to load
 

@@ -77,6 +77,14 @@ def test_scores_know_no_unknown_label_as_true(run: Run) -> None:
     assert not true[data.labels[store.examples("foreground")] == UNKNOWN].any()
 
 
+def test_differential_says_that_labels_are_not_known(run: Run) -> None:
+    assert "some labels of this set are not known" in call("differential", run.path, code=1).output
+    told = call("differential", run.path, "--labels", "GATA3", "--against", "FOXM1", code=1).output
+    count = len(scores.open_complete(run.scores("attention")).examples("foreground"))
+    assert f"of {count} scored examples 0 are on the side of GATA3 and 0 on the other" in told
+    assert f"({count} do not count, for these labels are not known of them): nothing to compare" in told
+
+
 def test_inspect_says_what_is_not_known(run: Run) -> None:
     call("inspect", run.path, "ARID3A.test.seq_00002_peak", "--threads", 1)
     row = dataset.read(run.dataset).names.index("ARID3A.test.seq_00002_peak")

@@ -52,7 +52,7 @@ def heat_map(table: pd.DataFrame, *, name: str) -> str:
         axis.set_xticks(range(len(columns)), columns, rotation=90, fontsize=7)
         axis.set_yticks(range(len(names)), names, fontsize=7)
         axis.tick_params(length=0)
-        drawing.colorbar(image, ax=axis, label="AUC, with against without", shrink=0.9, aspect=30)
+        drawing.colorbar(image, ax=axis, label="AUC", shrink=0.9, aspect=30)
         return style.to_svg(drawing, name)
 
 

@@ -83,11 +83,17 @@ def _groups(
         for names in (labels, against)
     )
     columns = [data.targets.index(name) for name in (*labels, *against)]
-    chosen = np.flatnonzero((mine ^ other if against else other) & seen[:, columns].all(axis=1))
+    told = seen[:, columns].all(axis=1)
+    chosen = np.flatnonzero((mine ^ other if against else other) & told)
     sides = mine[chosen]
     if sides.all() or not sides.any():
-        raise InputError(f"of {len(held)} scored examples {sides.sum()} are on the side of {','.join(labels)} and "
-                         f"{np.sum(~sides)} on the other: nothing to compare")  # fmt: skip
+        unknown_too = (
+            f" ({np.sum(~told)} do not count, for these labels are not known of them)" if not told.all() else ""
+        )
+        raise InputError(
+            f"of {len(held)} scored examples {sides.sum()} are on the side of {','.join(labels)} and {np.sum(~sides)} "
+            f"on the other{unknown_too}: nothing to compare; name labels that some examples have and others have not"
+        )
     return chosen, sides[:, None], [",".join(labels)]
 
 

@@ -57,6 +57,8 @@ def test_the_page_has_every_test_and_names_stay_text():
     assert "in 2 of 8 tests with and without differ" in page
     assert "<script>window" not in page
     assert "&lt;script&gt;window" in page  # in the picture
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
 
 
 def test_the_picture_has_a_row_per_pair_of_filters_and_labels_in_order():

@@ -72,6 +72,23 @@ def test_every_promoter_is_a_window_that_reads_towards_its_gene(tmp_path):
     assert [row[:5] for row in cut] == [["g.gff", "14", "chr2", "-50", "10"]]
 
 
+def test_as_given_every_promoter_is_a_window_of_its_own(tmp_path):
+    write_genome(tmp_path / "genome.fa")
+    genes = [("chr1", 400 * k + 300, 400 * k + 340, "+-"[k % 2]) for k in range(14)]
+    genes += [("chr1", 310, 390, "+")]  # shares 50 bp with the first
+    write_genes(tmp_path / "g.gff", genes)
+    options = {"annotation": "../g.gff", "promoters": 60, "window": 60, "construction": "as_given"}
+    run = make(tmp_path, **options, negatives="composition")
+    stage.prepare(run, Runtime())
+    made = dataset.read(run.dataset)
+    found = {made.names[row] for row in np.flatnonzero(made.labels[:, 0] == 1)}
+    starts = [start - 60 if strand == "+" else end for _, start, end, strand in genes]
+    assert found == {f"chr1:{start}-{start + 60}(.)" for start in starts}
+    write_genes(tmp_path / "g.gff", [*genes, ("chr2", 20, 90, "+")])
+    with pytest.raises(InputError, match=r"1 of 16 peaks are not window = 60 bp long, the first chr2:0-20"):
+        stage.prepare(run, Runtime())
+
+
 def test_genes_of_another_assembly_are_told(tmp_path):
     write_genome(tmp_path / "genome.fa")
     write_genes(tmp_path / "g.gff", [("chr1", LENGTHS["chr1"] + 500 * k, 9000 + 500 * k, "+") for k in range(1, 5)])

@@ -326,7 +326,8 @@ def test_what_does_not_fit_is_told_and_leaves_the_old_set(made: tuple[Run, dict[
 def test_killed_at_every_rename_it_goes_on_to_the_same_bytes(made: tuple[Run, dict[str, str]], tmp_path: Path) -> None:
     run, _ = made
     command = [sys.executable, "-m", "tests.stages.worker_tracks", run.path, tmp_path / "out", tmp_path / "log"]
-    found = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    root = Path(__file__).parents[2]
+    found = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, cwd=root)
     assert found.returncode == 0, found.stderr
     contents = [
         {path.name: path.read_bytes() for path in folder.iterdir()} for folder in (run.tracks, tmp_path / "out")
