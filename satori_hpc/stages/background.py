@@ -6,10 +6,10 @@ import numpy as np
 
 from satori_hpc.core import background as core
 from satori_hpc.core.motif import Motif
-from satori_hpc.log import logger, progress
+from satori_hpc.log import logger
 from satori_hpc.run import Run
 from satori_hpc.stores import atomic, dataset, motifs
-from satori_hpc.stores.examples import Coded, Examples, blocks
+from satori_hpc.stores.examples import Coded, Examples
 from satori_hpc.world import Runtime
 
 
@@ -74,17 +74,13 @@ class Twins:
     def __getitem__(self, rows: slice) -> np.ndarray:
         """uint8 (rows, length)."""
         chosen = self._rows[rows]
-        tokens = np.empty((len(chosen), self.shape[1]), dtype=np.uint8)
-        for block in progress(list(blocks(len(chosen))), what="twins", unit="block"):
-            examples = chosen[block]
-            made = core.twins(
-                dataset.read_tokens(self._run.dataset, examples),
-                examples,
-                ppms=self._ppms,
-                sites=self._sites,
-                counted=self._counted,
-                seed=self._run.config.seed,
-            )
-            tokens[block] = made.tokens
-            self.implants += made.implants
-        return tokens
+        made = core.twins(
+            dataset.read_tokens(self._run.dataset, chosen),
+            chosen,
+            ppms=self._ppms,
+            sites=self._sites,
+            counted=self._counted,
+            seed=self._run.config.seed,
+        )
+        self.implants += made.implants
+        return made.tokens
