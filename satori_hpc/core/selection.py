@@ -10,6 +10,7 @@ from satori_hpc.core.labels import known
 from satori_hpc.errors import SatoriError
 
 PURPOSE = 0x5E1EC7  # keys the generators of this module
+BLOCK = 2**14  # examples
 FOREGROUND, BACKGROUND = 0, 1
 
 
@@ -69,7 +70,10 @@ def multilabel(
     """
     chosen = rows
     if not settings.use_all:
-        chosen = rows[precision(labels[rows], probability[rows], settings.label_probability) >= settings.min_precision]
+        right = np.concatenate(
+            [precision(labels[some], probability[some], settings.label_probability) for some in _blocks(rows)]
+        )
+        chosen = rows[right >= settings.min_precision]
     if not len(chosen):
         raise SatoriError(
             f"nothing to score: of {len(rows)} examples in the {settings.split} split none has predicted labels that "
@@ -89,7 +93,7 @@ def precision(labels: np.ndarray, probability: np.ndarray, label_probability: fl
 
 def true_positives(labels: np.ndarray, probability: np.ndarray, label_probability: float) -> np.ndarray:
     """uint8 (E,T): 1 = the label is predicted, and it is true."""
-    return ((probability >= label_probability) & (labels == 1)).astype(np.uint8)
+    return ((probability >= label_probability) & (labels == 1)).view(np.uint8)
 
 
 def record(settings: Score, *, task: str, seed: int) -> dict[str, Any]:
@@ -100,6 +104,20 @@ def record(settings: Score, *, task: str, seed: int) -> dict[str, Any]:
     elif not settings.use_all:
         keys += ["positive_probability", "negative_probability"]
     return {"task": task, **{key: getattr(settings, key) for key in keys}, "seed": seed}
+
+
+def true_positives_of(
+    rows: np.ndarray, labels: np.ndarray, probability: np.ndarray, label_probability: float
+) -> np.ndarray:
+    """As `true_positives`, of some rows."""
+    return np.concatenate(
+        [true_positives(labels[some], probability[some], label_probability) for some in _blocks(rows)]
+    )
+
+
+def _blocks(rows: np.ndarray) -> list[np.ndarray]:
+    """The rows, so many at a time that what is made of them is small beside the labels of all; at least one block."""
+    return np.array_split(rows, -(-len(rows) // BLOCK) or 1)
 
 
 def _draw(rows: np.ndarray, most: int, *, seed: int, side: int) -> np.ndarray:

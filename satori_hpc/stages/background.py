@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 
 from satori_hpc.core import background as core
-from satori_hpc.log import logger, progress
+from satori_hpc.core.motif import Motif
+from satori_hpc.log import logger
 from satori_hpc.run import Run
 from satori_hpc.stores import atomic, dataset, motifs
+from satori_hpc.stores.examples import Coded, Examples
 from satori_hpc.world import Runtime
-
-BLOCK = 1024  # examples between two looks at the progress
 
 
 def background(run: Run, runtime: Runtime) -> dict[str, Any]:
@@ -22,27 +22,32 @@ def background(run: Run, runtime: Runtime) -> dict[str, Any]:
     Raises:
         ArtefactError: the data set or the motifs cannot be used.
     """
-    data = dataset.read(run.dataset)
+    data = dataset.read_labels(run.dataset)
     found = list(motifs.read_motifs(run.motifs).values())
     rows = data.rows(run.config.score.split)
     counted = len(data.rows(run.config.motifs.split))  # with several labels, sites are counted in the whole split
-    ppms = np.array([motif.ppm for motif in found]).reshape(-1, run.config.model.width, 4)
-    sites = np.array([motif.sites for motif in found], dtype=np.int64)
     atomic.sweep_partials(run.path)
     atomic.remove(run.background)
     if not found:
         logger.warning("no filter has a motif: the background is shuffled only")
-
-    tokens = np.empty((len(rows), data.length), dtype=np.uint8)
-    implants = np.zeros(len(found), dtype=np.int64)
-    for first in progress(range(0, len(rows), BLOCK), what="twins", unit="block"):
-        examples = rows[first : first + BLOCK]
-        made = core.twins(
-            data.tokens[examples], examples, ppms=ppms, sites=sites, counted=counted, seed=run.config.seed
-        )
-        tokens[first : first + BLOCK] = made.tokens
-        implants += made.implants
-    dataset.write(run.background, data.take(rows, tokens=tokens))
+    twins = Twins(run, rows, found, length=data.length, counted=counted)
+    at = dataset.read_coordinates(run.dataset, rows)
+    dataset.write(
+        run.background,
+        Examples(
+            tokens=twins,
+            labels=data.labels if len(rows) == data.examples else data.labels[rows],
+            split=data.split[rows],
+            names=list(dataset.read_names(run.dataset, rows)),
+            chrom=Coded.of(at.chrom),
+            start=at.start,
+            end=at.end,
+            strand=at.strand,
+            targets=data.targets,
+            task=data.task,
+        ),
+    )
+    implants = twins.implants
     return {
         "examples": len(rows),
         "implanted filters": len(found),
@@ -50,3 +55,32 @@ def background(run: Run, runtime: Runtime) -> dict[str, Any]:
         "implants per example": round(float(implants.sum()) / len(rows), 3),
         "mean implants per filter": round(float(implants.mean()), 1) if len(found) else 0.0,
     }
+
+
+class Twins:
+    """Sequences of the twins of `rows` of the data set, made as they are asked for, once each.
+
+    Attributes:
+        implants: int64 (motifs,), instances placed so far.
+    """
+
+    def __init__(self, run: Run, rows: np.ndarray, found: list[Motif], *, length: int, counted: int) -> None:
+        self._run, self._rows, self._counted = run, rows, counted
+        self._ppms = np.array([motif.ppm for motif in found]).reshape(-1, run.config.model.width, 4)
+        self._sites = np.array([motif.sites for motif in found], dtype=np.int64)
+        self.implants = np.zeros(len(found), dtype=np.int64)
+        self.shape = (len(rows), length)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        """uint8 (rows, length)."""
+        chosen = self._rows[rows]
+        made = core.twins(
+            dataset.read_tokens(self._run.dataset, chosen),
+            chosen,
+            ppms=self._ppms,
+            sites=self._sites,
+            counted=self._counted,
+            seed=self._run.config.seed,
+        )
+        self.implants += made.implants
+        return made.tokens

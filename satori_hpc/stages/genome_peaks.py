@@ -1,6 +1,5 @@
 """Peaks of all files on one genome, as intervals that lie inside their chromosomes, each with its labels."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from satori_hpc.core.stretches import Cells
 from satori_hpc.errors import InputError
 from satori_hpc.log import logger, progress
 from satori_hpc.run import Run
-from satori_hpc.stages import genome_labels, genome_promoters
+from satori_hpc.stages import genome_labels, genome_names, genome_promoters
 from satori_hpc.stages.room import Room
 from satori_hpc.stages.source import check_names, check_there
 from satori_hpc.stores import peaks
@@ -29,8 +28,11 @@ Upstream = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def row(words: int) -> list[Any]:
-    """Dtype of a peak: `at` is what peaks are sorted by, the start of its window in `extend_then_merge`, else its own;
-    `taken` is false of those that only keep negatives away."""
+    """Dtype of a peak.
+
+    `at` is what peaks are sorted by, the start of its window in `extend_then_merge`, else its own; `taken` is false of
+    those that only keep negatives away.
+    """
     places = [(name, np.int64) for name in ("at", "start", "end")]
     return [("chrom", np.int32), *places, ("strand", np.int8), ("taken", np.bool_), ("labels", np.uint64, (words,))]
 
@@ -48,7 +50,7 @@ class Peaks:
         rows: of all files together.
         kept: peaks inside the genome.
         taken: those that windows are made of.
-        odd: how many of these are not as long as a window, and the place of the first.
+        odd, first_odd: how many of these are not as long as a window, and the place of the first.
     """
 
     spill: Spill
@@ -174,7 +176,7 @@ class _Reader:
             self.raw.add(**columns, labels=bits)
         if summits and not told:
             logger.warning("%s: column 10 tells no summit: the middles of its peaks are taken", path)
-        place, other_names = places(path, names, self.genome)
+        place, other_names = genome_names.places(path, names, self.genome)
         self.found.renamed += other_names
         self.found.rows += len(self.raw)
         beyond, first = 0, ""
@@ -252,39 +254,6 @@ class _Reader:
         values = {"chrom": chrom, "at": at, "start": start, "end": end, "strand": strand, "taken": taken}
         found.spill.add(**values, labels=rows["labels"])
         found.cells.count(chrom, at)
-
-
-def places(path: Path, names: list[str], genome: Genome) -> tuple[np.ndarray, bool]:
-    """Number in the genome of each chromosome of a file, -1 = none; and whether they are called otherwise there.
-
-    Raises:
-        InputError: none of them is there, with or without "chr".
-    """
-    known = {name: number for number, name in enumerate(genome.names)}
-    place = np.array([known.get(name, -1) for name in names], dtype=np.int64)
-    if (place >= 0).any():
-        return place, False
-    short: dict[str, int] = {}
-    for number, name in enumerate(genome.names):
-        # hg19 has chrM and chrMT: neither is taken for MT.
-        short[_short(name)] = -1 if _short(name) in short else number
-    place = np.array([short.get(_short(name), -1) for name in names], dtype=np.int64)
-    if (place < 0).all():
-        raise InputError(
-            f"{path}: none of its chromosomes ({_some(names)}) is in {genome.path} ({_some(genome.names)}); "
-            "use files of one genome"
-        )
-    logger.warning("%s: its chromosomes (%s) are called otherwise in the genome", path, _some(names))
-    return place, True
-
-
-def _short(name: str) -> str:
-    name = re.sub("^chr", "", name, flags=re.IGNORECASE)
-    return "M" if name in ("MT", "Mt", "mt") else name
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _wanted(name: str, settings: Settings) -> bool:

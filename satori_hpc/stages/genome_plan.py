@@ -12,7 +12,7 @@ from satori_hpc.core import windows
 from satori_hpc.core.windows import Regions
 from satori_hpc.errors import ConfigError, InputError
 from satori_hpc.run import Run
-from satori_hpc.stages import genome_negatives, genome_peaks, genome_sizes, genome_windows
+from satori_hpc.stages import genome_names, genome_negatives, genome_peaks, genome_sizes, genome_windows
 from satori_hpc.stages.room import Room, of_examples
 from satori_hpc.stages.source import check_length
 from satori_hpc.stores import annotation, atomic, peaks, window_parts
@@ -99,5 +99,5 @@ def _check_names(run: Run, settings: Settings, genome: Genome) -> None:
 
 def _blacklist(path: Path, genome: Genome) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rows = peaks.read(path, key="[prepare.genome] blacklist")
-    place, _ = genome_peaks.places(path, rows.names, genome)
+    place, _ = genome_names.places(path, rows.names, genome)
     return place[rows.chrom], rows.start, rows.end

@@ -128,7 +128,7 @@ def _rows(run: Run, data: Dataset) -> np.ndarray:
         if not len(rows):
             raise SatoriError(f"the {config.split} split is empty; change [motifs] split in {run.config_file}")
         return rows
-    _, probability = predictions.read(run.predictions)
+    probability = predictions.read_probability(run.predictions)
     positive = data.labels[rows, 0] == 1
     confident = probability[rows, 0] > config.min_probability
     if not (positive & confident).any():

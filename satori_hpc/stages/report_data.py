@@ -52,7 +52,7 @@ TOP_EXAMPLES = 32
 def gather(run: Run, runtime: Runtime) -> ReportData:
     """Read the run; the network runs once more on a few examples, because attention itself is stored nowhere."""
     data = dataset.read(run.dataset)
-    probability = predictions.read(run.predictions)[1]
+    probability = predictions.read_probability(run.predictions)
     model, info = checkpoint.load_model(run.best, runtime.torch_device())
     test = data.rows("test")
     stores = {name: scores.open_complete(run.scores(name)) for name in run.config.score.methods}

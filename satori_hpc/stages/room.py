@@ -6,14 +6,14 @@ import psutil
 
 from satori_hpc import memory
 from satori_hpc.errors import SatoriError
-from satori_hpc.stores.dataset_arrays import SHARD_EXAMPLES
+from satori_hpc.stores.dataset_arrays import BLOCK_BYTES, CHUNK_EXAMPLES
 from satori_hpc.world import Runtime
 
 DEFAULT = 2 * 2**30
 LEAST = 2**24  # bytes for rows: with less, files and calls would take all the time
 USABLE = 0.6  # of what is free; the rest goes to holes between arrays and to the buffers of libraries
 EXAMPLE = 128  # bytes that the leader keeps of every example: place, digest, group, part, and their sorting
-SHARD_COPIES = 3  # of a shard of the data set while it is written: letters, code, file
+BLOCK_COPIES = 6  # of a block of sequences while it is made or written
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,6 @@ class Room:
 
 
 def of_examples(count: int, *, length: int, each: int = EXAMPLE) -> dict[str, int]:
-    """Bytes for `count` sequences of `length` bp: `each` of every one, and a shard of the data set."""
-    shard = SHARD_COPIES * min(count, SHARD_EXAMPLES) * length
-    return {f"what is kept of {count} sequences": each * count, f"a shard of the data set, {length} bp each": shard}
+    """Bytes for `count` sequences of `length` bp: `each` of every one, and a block of them on its way to disk."""
+    block = BLOCK_COPIES * max(BLOCK_BYTES, min(count, CHUNK_EXAMPLES) * length)
+    return {f"what is kept of {count} sequences": each * count, f"a block of sequences of {length} bp": block}

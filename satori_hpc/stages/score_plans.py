@@ -139,7 +139,7 @@ def thresholds(run: Run, model: Satori) -> np.ndarray:
 
 def _select(run: Run, data: Labels) -> _Examples:
     settings, seed = run.config.score, run.config.seed
-    _, probability = predictions.read(run.predictions)
+    probability = predictions.read_probability(run.predictions)
     if len(probability) != data.examples:
         raise ArtefactError(
             f"{run.predictions}: predictions of {len(probability)} examples, but {run.dataset} holds {data.examples}; "
@@ -150,9 +150,7 @@ def _select(run: Run, data: Labels) -> _Examples:
         chosen = selection.binary(data.labels[:, 0], probability[:, 0], rows=rows, settings=settings, seed=seed)
         return _Examples(chosen.foreground, chosen.background, "dataset", None)
     foreground = selection.multilabel(data.labels, probability, rows=rows, settings=settings, seed=seed)
-    true_positive = selection.true_positives(
-        data.labels[foreground], probability[foreground], settings.label_probability
-    )
+    true_positive = selection.true_positives_of(foreground, data.labels, probability, settings.label_probability)
     return _Examples(foreground, _twins(run, data, foreground), "background", true_positive)
 
 

@@ -140,7 +140,7 @@ class Labels:
 
 
 def write(path: Path, dataset: Dataset | Examples) -> None:
-    """Write `dataset` to `path`, a folder that appears whole or not at all; examples are asked for a shard at a time.
+    """Write `dataset` to `path`, a folder that appears whole or not at all; examples are asked for a block at a time.
 
     Raises:
         ValueError: its arrays do not fit together.
@@ -149,8 +149,9 @@ def write(path: Path, dataset: Dataset | Examples) -> None:
     _check_shapes(examples, (examples.chrom, examples.start, examples.end, examples.strand))
     with atomic.atomic_folder(path) as partial:
         group = zarr.create_group(store=partial, zarr_format=3)
-        dataset_arrays.write_rows(group, "tokens", examples.tokens, _check_tokens)
-        dataset_arrays.write_rows(group, "labels", examples.labels, functools.partial(_check_labels, examples.task))
+        dataset_arrays.write_rows(partial, group, "tokens", examples.tokens, _check_tokens)
+        check_labels = functools.partial(_check_labels, examples.task)
+        dataset_arrays.write_rows(partial, group, "labels", examples.labels, check_labels)
         dataset_arrays.write_vector(group, "split", examples.split.astype(np.uint8, copy=False))
         dataset_arrays.write_vector(group, "start", examples.start.astype(np.int64, copy=False))
         dataset_arrays.write_vector(group, "end", examples.end.astype(np.int64, copy=False))

@@ -1,10 +1,14 @@
 """The arrays of dataset.zarr, written some rows at a time; `dataset` tells what they are."""
 
+import struct
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
+import google_crc32c
 import numpy as np
 import zarr
+from numcodecs import Zstd
 from zarr.codecs import ZstdCodec
 
 from satori_hpc.log import progress
@@ -14,18 +18,77 @@ CHUNK_EXAMPLES = 1024
 SHARD_EXAMPLES = 2**17
 CHUNK_ITEMS = 2**20
 ZSTD_LEVEL = 3
+BLOCK_BYTES = 2**24  # of rows that are asked for together, unless one chunk has more
+ABSENT = 2**64 - 1  # what Zarr has for place and bytes of a chunk that is left out
 
 
-def write_rows(group: zarr.Group, name: str, rows: Rows, check: Callable[[np.ndarray], None]) -> None:
-    """An (example, ...) array in shards, so that two million examples make tens of files."""
+def write_rows(folder: Path, group: zarr.Group, name: str, rows: Rows, check: Callable[[np.ndarray], None]) -> None:
+    """An (example, ...) array in shards, so that two million examples make tens of files.
+
+    Zarr would hold a whole shard, with its code. Here its inner chunks are encoded and written one after the other; the
+    bytes are Zarr's: chunks of nothing but zeros are left out, and so are shards of none but such.
+
+    Args:
+        folder: of the group.
+        group: of the array.
+        name: of the array.
+        rows: what it is to hold; asked for a block at a time, in order.
+        check: raises ValueError where a block holds what it must not.
+    """
     count, width = rows.shape
     chunk = max(1, min(CHUNK_EXAMPLES, count))
-    shard = chunk * max(1, min(SHARD_EXAMPLES // chunk, -(-count // chunk)))
-    array = _create(group, name, rows.shape, np.uint8, (chunk, width), (shard, width))
-    for first in progress(range(0, count, shard), what=name, unit="shard"):
-        block = np.asarray(rows[first : min(first + shard, count)], dtype=np.uint8)
-        check(block)
-        array[first : first + shard] = block
+    chunks = max(1, min(SHARD_EXAMPLES // chunk, -(-count // chunk)))
+    _create(group, name, rows.shape, np.uint8, (chunk, width), (chunk * chunks, width))
+    step = chunk * max(1, BLOCK_BYTES // (chunk * max(1, width)))
+    shard = _Shard(folder / name, 0, chunks)
+    try:
+        for first in progress(range(0, count, step), what=name, unit="block"):
+            block = np.asarray(rows[first : min(first + step, count)], dtype=np.uint8)
+            check(block)
+            for start in range(0, len(block), chunk):
+                number, place = divmod((first + start) // chunk, chunks)
+                if number != shard.number:
+                    shard.close()
+                    shard = _Shard(folder / name, number, chunks)
+                shard.add(place, block[start : start + chunk], rows=chunk)
+    finally:
+        shard.close()
+
+
+class _Shard:
+    """A shard that is being written: encoded chunks, one after the other, then where each begins and its bytes.
+
+    Args:
+        array: folder of the array.
+        number: of the shard.
+        chunks: inner chunks that it has room for.
+    """
+
+    def __init__(self, array: Path, number: int, chunks: int) -> None:
+        self.number = number
+        self._path = array / "c" / str(number) / "0"
+        self._codec = Zstd(level=ZSTD_LEVEL)
+        self._index = np.full((chunks, 2), ABSENT, dtype="<u8")
+        self._handle: BinaryIO | None = None
+
+    def add(self, place: int, values: np.ndarray, *, rows: int) -> None:
+        """Append a chunk, filled up with zeros to `rows`."""
+        if not values.any():
+            return
+        if len(values) < rows:
+            values = np.concatenate([values, np.zeros((rows - len(values), values.shape[1]), dtype=np.uint8)])
+        if self._handle is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._handle = open(self._path, "wb")  # noqa: SIM115  closed by `close`
+        code = self._codec.encode(np.ascontiguousarray(values))
+        self._index[place] = self._handle.tell(), len(code)
+        self._handle.write(code)
+
+    def close(self) -> None:
+        if self._handle is not None:
+            tail = self._index.tobytes()
+            self._handle.write(tail + struct.pack("<I", google_crc32c.value(tail)))
+            self._handle.close()
 
 
 def write_vector(group: zarr.Group, name: str, values: np.ndarray) -> None:

@@ -32,21 +32,32 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ArtefactError: missing, damaged or of another format version.
     """
+    logits, probability = _read(path, "logits", "probability")
+    return logits, probability
+
+
+def read_probability(path: Path) -> np.ndarray:
+    """As `read`, of the probabilities alone."""
+    return _read(path, "probability")[0]
+
+
+def _read(path: Path, *names: str) -> list[np.ndarray]:
     mend = f"make it again: satori-hpc train {path.parent} --force"
     if not path.exists():
         raise ArtefactError(f"{path}: no predictions; make them: satori-hpc train {path.parent}")
     try:
         group = zarr.open_group(path, mode="r", zarr_format=3)
-        found = group.attrs.get("format_version")
-        if group.attrs.get("artefact") != "satori_hpc predictions" or found != FORMAT_VERSION:
+        version = group.attrs.get("format_version")
+        if group.attrs.get("artefact") != "satori_hpc predictions" or version != FORMAT_VERSION:
             raise ArtefactError(
-                f"{path}: expected predictions of format version {FORMAT_VERSION}, found {found}; {mend}"
+                f"{path}: expected predictions of format version {FORMAT_VERSION}, found {version}; {mend}"
             )
-        logits, probability = np.asarray(group["logits"][:]), np.asarray(group["probability"][:])  # type: ignore[index]
+        shapes = [group[name].shape for name in ("logits", "probability")]  # type: ignore[union-attr]
+        found = [np.asarray(group[name][:]) for name in names]  # type: ignore[index]
     except ArtefactError:
         raise
     except Exception as error:
         raise ArtefactError(f"{path}: cannot be read ({error}); {mend}") from None
-    if logits.ndim != 2 or probability.ndim != 2 or len(logits) != len(probability):
-        raise ArtefactError(f"{path}: logits {logits.shape} and probability {probability.shape} do not match; {mend}")
-    return logits, probability
+    if any(len(shape) != 2 for shape in shapes) or shapes[0][0] != shapes[1][0]:
+        raise ArtefactError(f"{path}: logits {shapes[0]} and probability {shapes[1]} do not match; {mend}")
+    return found

@@ -51,12 +51,21 @@ def test_an_empty_side_says_what_to_change() -> None:
         selection.binary(LABEL, PROBABILITY, rows=ROWS, settings=Score(positive_probability=1.0), seed=1)
 
 
-def test_precision_counts_right_predictions_among_all_predictions() -> None:
+def test_precision_counts_right_predictions_among_all_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
     labels = np.array([[1, 0, 1], [1, 1, 1], [0, 0, 1], [0, 0, 0]], np.uint8)
     probability = np.array([[0.9, 0.9, 0.1], [0.5, 0.4, 0.9], [0.6, 0.6, 0.2], [0.1, 0.1, 0.1]], np.float32)
     np.testing.assert_allclose(selection.precision(labels, probability, 0.5), [0.5, 1.0, 0.0, 0.0])
     chosen = selection.multilabel(labels, probability, rows=np.arange(4), settings=Score(), seed=1)
     assert chosen.tolist() == [0, 1]
+    rows = np.array([3, 1, 0])
+    np.testing.assert_array_equal(
+        selection.true_positives_of(rows, labels, probability, 0.5), [[0, 0, 0], [1, 0, 1], [1, 0, 0]]
+    )
+    monkeypatch.setattr(selection, "BLOCK", 2)
+    np.testing.assert_array_equal(
+        selection.true_positives_of(rows, labels, probability, 0.5), [[0, 0, 0], [1, 0, 1], [1, 0, 0]]
+    )
+    assert selection.multilabel(labels, probability, rows=np.arange(4), settings=Score(), seed=1).tolist() == [0, 1]
     every = selection.multilabel(labels, probability, rows=np.arange(4), settings=Score(use_all=True), seed=1)
     assert every.tolist() == [0, 1, 2, 3]
     with pytest.raises(SatoriError, match="min_precision"):

@@ -40,7 +40,7 @@ def test_two_ranks_write_the_bytes_of_one(mpi: Any, fresh: Path) -> None:
     for path in (alone, run):
         shutil.copytree(fresh, path)
     execution.execute(Run.open(alone), "prepare", Runtime(device="cpu", threads=1))
-    done = mpi.run(2, ["prepare", run, "--expect-ranks", 2], timeout=120)
+    done = mpi.run(2, ["prepare", run, "--expect-ranks", 2, "--memory", "1GiB"], timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("windows of peaks") == 1
     assert bytes_of(run / "dataset.zarr") == bytes_of(alone / "dataset.zarr")

@@ -7,12 +7,14 @@ import pytest
 
 from satori_hpc.config import Arrays, Config, Model, Prepare
 from satori_hpc.core.labels import UNKNOWN
-from satori_hpc.errors import ConfigError, InputError
+from satori_hpc.errors import ConfigError, InputError, SatoriError
 from satori_hpc.run import Run
-from satori_hpc.stages import new
+from satori_hpc.stages import new, room
 from satori_hpc.stages import prepare as stage
 from satori_hpc.stores import dataset
+from satori_hpc.stores.spill import Spill
 from satori_hpc.world import Runtime
+from tests.stages.test_prepare import bytes_of
 
 LENGTH = 24
 
@@ -104,6 +106,34 @@ def test_unknown_labels(tmp_path):
     save(tmp_path, x=x, y=y[:, 0])
     with pytest.raises(InputError, match="one label, so none can be unknown"):
         stage.prepare(run, Runtime())
+
+
+@pytest.mark.parametrize("split", ["given", "random"])
+def test_the_bytes_do_not_depend_on_how_many_rows_are_held(tmp_path, monkeypatch, split):
+    members = {}
+    for seed, part in enumerate(("train", "test")):
+        members[f"x_{part}"], members[f"y_{part}"] = some(40, targets=70, seed=seed)
+    members["x_train"][30:] = members["x_train"][:10]
+    headers = np.array([f"chr{row % 3}:{row}-{row + LENGTH}(+)" for row in range(40)])
+    save(tmp_path, **members, train_headers=headers)
+    run = run_of(tmp_path, split=split)
+    summary = stage.prepare(run, Runtime())
+    expected = bytes_of(run.dataset)
+    appended, append = [], Spill.append
+    monkeypatch.setattr(room.Room, "rows", lambda self, each: 8 * 5 * 4 * LENGTH)
+    monkeypatch.setattr(Spill, "append", lambda self, rows: (appended.append(len(rows)), append(self, rows)))
+    assert stage.prepare(run, Runtime()) == summary
+    assert bytes_of(run.dataset) == expected
+    assert appended == [5] * 32  # tokens and labels of 16 blocks
+    assert not run.dataset_parts.exists()
+
+
+def test_too_little_memory_is_refused(tmp_path):
+    x, y = some(30)
+    save(tmp_path, x=x, y=y, split=np.repeat([0, 1, 2], 10))
+    with pytest.raises(SatoriError, match=r"--memory 1.0 MiB is too little: .* what is kept of 30 sequences"):
+        stage.prepare(run_of(tmp_path), Runtime(memory=2**20))
+    assert [path.name for path in tmp_path.iterdir()] == ["set.npz"]
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,44 @@ def test_several_shards(tmp_path, monkeypatch):
     assert len(list((tmp_path / "d" / "tokens" / "c").rglob("*"))) == 2 * 4
 
 
+def test_shards_have_the_bytes_of_zarr(tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset_arrays, "CHUNK_EXAMPLES", 8)
+    monkeypatch.setattr(dataset_arrays, "SHARD_EXAMPLES", 32)
+    monkeypatch.setattr(dataset_arrays, "BLOCK_BYTES", 400)
+    whole = make(203, targets=3)
+    whole.labels[8:17] = 0  # a chunk without a 1
+    whole.labels[64:96] = 0  # a shard without one
+    asked = []
+
+    class Some:
+        shape = whole.tokens.shape
+
+        def __getitem__(self, rows: slice) -> np.ndarray:
+            asked.append(rows.stop - rows.start)
+            return whole.tokens[rows]
+
+    dataset.write(tmp_path / "d", dataclasses.replace(whole.stream(), tokens=Some()))
+    assert asked == [16] * 12 + [11]
+    group = zarr.create_group(store=tmp_path / "zarr", zarr_format=3)
+    for name, values in (("tokens", whole.tokens), ("labels", whole.labels)):
+        width = values.shape[1]
+        array = group.create_array(
+            name=name,
+            shape=values.shape,
+            dtype=np.uint8,
+            chunks=(8, width),
+            shards=(32, width),
+            compressors=[zarr.codecs.ZstdCodec(level=dataset_arrays.ZSTD_LEVEL)],
+        )
+        array[...] = values
+        ours, theirs = (
+            {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+            for folder in (tmp_path / "d" / name, tmp_path / "zarr" / name)
+        )
+        assert ours == theirs
+    assert len(list((tmp_path / "d" / "labels" / "c").iterdir())) == 6
+
+
 def test_files_stay_few(tmp_path):
     dataset.write(tmp_path / "d", make(200_000, length=10))
     assert len([path for path in (tmp_path / "d").rglob("*") if path.is_file()]) < 30
