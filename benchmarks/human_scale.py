@@ -175,6 +175,7 @@ def page(options: argparse.Namespace, figures: dict[str, dict[str, Any]]) -> lis
         f"{figures['inputs']['letters'] / 1e9:.2f} Gb, {options.files} files with {summary['peak_rows']:,} peaks, "
         f"{summary['windows']:,} windows of 600 bp with {summary['test_labels_per_example']} labels each. "
         f"The data sets made with different bounds have {'the same bytes' if len(digests) == 1 else 'OTHER BYTES'}.",
+        "Other work may share the machine: CPU seconds tell more than seconds.",
         *network(options, figures),
         "",
         "| command | seconds | CPU seconds | peak memory, GiB | files | MiB |",

@@ -39,9 +39,9 @@ def predict(model: Satori, tokens: np.ndarray, *, batch_size: int, what: str = "
     batch_size = at_once(model, batch_size)
     starts = range(0, len(tokens), batch_size)
     batches = progress(starts, what=what, unit="batch") if what else iter(starts)
-    found = [
-        model(torch.from_numpy(np.ascontiguousarray(tokens[start : start + batch_size])).to(device)).logits.cpu()
-        for start in batches
-    ]
+    found = torch.empty(len(tokens), model.output.out_features)
+    for start in batches:
+        some = torch.from_numpy(np.ascontiguousarray(tokens[start : start + batch_size])).to(device)
+        found[start : start + batch_size] = model(some).logits
     model.train(training)
-    return torch.cat(found) if found else torch.empty(0, model.output.out_features)
+    return found

@@ -12,6 +12,8 @@ from satori_hpc.stores import atomic, dataset, motifs
 from satori_hpc.stores.examples import Coded, Examples
 from satori_hpc.world import Runtime
 
+BLOCK = 1024  # examples that are shuffled together
+
 
 def background(run: Run, runtime: Runtime) -> dict[str, Any]:
     """Write background.zarr: a twin of every example of the split that [score] names, with its name and labels.
@@ -74,13 +76,17 @@ class Twins:
     def __getitem__(self, rows: slice) -> np.ndarray:
         """uint8 (rows, length)."""
         chosen = self._rows[rows]
-        made = core.twins(
-            dataset.read_tokens(self._run.dataset, chosen),
-            chosen,
-            ppms=self._ppms,
-            sites=self._sites,
-            counted=self._counted,
-            seed=self._run.config.seed,
-        )
-        self.implants += made.implants
-        return made.tokens
+        tokens = np.empty((len(chosen), self.shape[1]), dtype=np.uint8)
+        for first in range(0, len(chosen), BLOCK):
+            examples = chosen[first : first + BLOCK]
+            made = core.twins(
+                dataset.read_tokens(self._run.dataset, examples),
+                examples,
+                ppms=self._ppms,
+                sites=self._sites,
+                counted=self._counted,
+                seed=self._run.config.seed,
+            )
+            tokens[first : first + BLOCK] = made.tokens
+            self.implants += made.implants
+        return tokens
