@@ -39,7 +39,8 @@ def predict(model: Satori, tokens: np.ndarray, *, batch_size: int, what: str = "
     batch_size = at_once(model, batch_size)
     starts = range(0, len(tokens), batch_size)
     batches = progress(starts, what=what, unit="batch") if what else iter(starts)
-    found = torch.empty(len(tokens), model.output.out_features)
+    # In one piece: small arrays that stay, between large ones that go, would keep the memory of these.
+    found = torch.empty(len(tokens), model.output.out_features, dtype=next(model.parameters()).dtype)
     for start in batches:
         some = torch.from_numpy(np.ascontiguousarray(tokens[start : start + batch_size])).to(device)
         found[start : start + batch_size] = model(some).logits

@@ -52,5 +52,5 @@ def test_rows_of_a_plain_type(tmp_path):
 
 def test_a_full_disk_is_told():
     full = Spill(Path("/dev/full"), DTYPE)
-    with pytest.raises(SatoriError, match="/dev/full: No space left on device: .* more are needed; make room"):
+    with pytest.raises(SatoriError, match="/dev/full: No space left on device; make room"):
         full.append(rows(1))
