@@ -1,7 +1,7 @@
 """Which examples are scored: foreground that the network got right, and a background to compare it with."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,6 +12,12 @@ from satori_hpc.errors import SatoriError
 PURPOSE = 0x5E1EC7  # keys the generators of this module
 BLOCK = 2**14  # examples
 FOREGROUND, BACKGROUND = 0, 1
+
+
+class Rows(Protocol):
+    """An array, or what reads one, that gives the rows of rising numbers."""
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -53,16 +59,14 @@ def binary(label: np.ndarray, probability: np.ndarray, *, rows: np.ndarray, sett
     )
 
 
-def multilabel(
-    labels: np.ndarray, probability: np.ndarray, *, rows: np.ndarray, settings: Score, seed: int
-) -> np.ndarray:
+def multilabel(labels: np.ndarray, probability: Rows, *, rows: np.ndarray, settings: Score, seed: int) -> np.ndarray:
     """Foreground rows: examples whose predicted labels are right to a share of at least `min_precision`.
 
     The background is their shuffled twins, which lie in a dataset of their own.
 
     Args:
         labels: uint8 (E,T) of 0, 1 and UNKNOWN, which counts neither as right nor as wrong.
-        probability: float32 (E,T).
+        probability: float32 (E,T); some rows are asked for at a time.
         rows, settings, seed: as in `binary`.
 
     Raises:
@@ -106,9 +110,7 @@ def record(settings: Score, *, task: str, seed: int) -> dict[str, Any]:
     return {"task": task, **{key: getattr(settings, key) for key in keys}, "seed": seed}
 
 
-def true_positives_of(
-    rows: np.ndarray, labels: np.ndarray, probability: np.ndarray, label_probability: float
-) -> np.ndarray:
+def true_positives_of(rows: np.ndarray, labels: np.ndarray, probability: Rows, label_probability: float) -> np.ndarray:
     """As `true_positives`, of some rows."""
     return np.concatenate(
         [true_positives(labels[some], probability[some], label_probability) for some in _blocks(rows)]

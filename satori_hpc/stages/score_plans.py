@@ -139,7 +139,7 @@ def thresholds(run: Run, model: Satori) -> np.ndarray:
 
 def _select(run: Run, data: Labels) -> _Examples:
     settings, seed = run.config.score, run.config.seed
-    probability = predictions.read_probability(run.predictions)
+    probability = predictions.Probability(run.predictions)
     if len(probability) != data.examples:
         raise ArtefactError(
             f"{run.predictions}: predictions of {len(probability)} examples, but {run.dataset} holds {data.examples}; "
@@ -147,7 +147,8 @@ def _select(run: Run, data: Labels) -> _Examples:
         )
     rows = data.rows(settings.split)
     if data.task == "binary":
-        chosen = selection.binary(data.labels[:, 0], probability[:, 0], rows=rows, settings=settings, seed=seed)
+        positive = probability[np.arange(len(probability))][:, 0]
+        chosen = selection.binary(data.labels[:, 0], positive, rows=rows, settings=settings, seed=seed)
         return _Examples(chosen.foreground, chosen.background, "dataset", None)
     foreground = selection.multilabel(data.labels, probability, rows=rows, settings=settings, seed=seed)
     true_positive = selection.true_positives_of(foreground, data.labels, probability, settings.label_probability)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from satori_hpc import provenance
 from satori_hpc.run import Run
 from satori_hpc.stages.score_memory import Need
 from satori_hpc.stores.score_plan import GROUPS
@@ -25,6 +26,8 @@ def needed(store: ScoreStore, need: Need) -> dict[str, Any]:
         "workers": need.workers,
         "slice": need.slice,
         "memory_per_rank": need.as_dict(),
+        # Of the leader, and of every task of a job array: they choose the examples first.
+        "memory_while_planning": provenance.process_peak_rss_bytes(),
     }
 
 

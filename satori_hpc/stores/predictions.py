@@ -1,6 +1,9 @@
 """predictions.zarr: logits and probabilities of every example by the best checkpoint."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
@@ -32,16 +35,40 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ArtefactError: missing, damaged or of another format version.
     """
-    logits, probability = _read(path, "logits", "probability")
-    return logits, probability
+    with _opened(path) as (logits, probability):
+        return np.asarray(logits[:]), np.asarray(probability[:])
 
 
 def read_probability(path: Path) -> np.ndarray:
     """As `read`, of the probabilities alone."""
-    return _read(path, "probability")[0]
+    with _opened(path) as (_, probability):
+        return np.asarray(probability[:])
 
 
-def _read(path: Path, *names: str) -> list[np.ndarray]:
+class Probability:
+    """The probabilities, read as they are asked for: of many labels they are larger than all else that scoring holds.
+
+    Raises:
+        ArtefactError: as `read`; also when they are asked for.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with _opened(path) as (_, probability):
+            self._count = int(probability.shape[0])
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """float32 (rows, T); `rows` int64, rising."""
+        with _opened(self._path) as (_, probability):
+            return np.asarray(probability.oindex[rows])
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    """Logits and probability, not yet read; what goes wrong in the block is told."""
     mend = f"make it again: satori-hpc train {path.parent} --force"
     if not path.exists():
         raise ArtefactError(f"{path}: no predictions; make them: satori-hpc train {path.parent}")
@@ -52,12 +79,12 @@ def _read(path: Path, *names: str) -> list[np.ndarray]:
             raise ArtefactError(
                 f"{path}: expected predictions of format version {FORMAT_VERSION}, found {version}; {mend}"
             )
-        shapes = [group[name].shape for name in ("logits", "probability")]  # type: ignore[union-attr]
-        found = [np.asarray(group[name][:]) for name in names]  # type: ignore[index]
+        arrays: tuple[Any, Any] = (group["logits"], group["probability"])
+        shapes = [array.shape for array in arrays]
+        if any(len(shape) != 2 for shape in shapes) or shapes[0][0] != shapes[1][0]:
+            raise ArtefactError(f"{path}: logits {shapes[0]} and probability {shapes[1]} do not match; {mend}")
+        yield arrays
     except ArtefactError:
         raise
     except Exception as error:
         raise ArtefactError(f"{path}: cannot be read ({error}); {mend}") from None
-    if any(len(shape) != 2 for shape in shapes) or shapes[0][0] != shapes[1][0]:
-        raise ArtefactError(f"{path}: logits {shapes[0]} and probability {shapes[1]} do not match; {mend}")
-    return found

@@ -95,3 +95,26 @@ def test_the_record_holds_what_the_selection_followed_from() -> None:
     several = selection.record(Score(), task="multilabel", seed=3)
     assert (several["label_probability"], several["min_precision"]) == (0.5, 0.5)
     assert "min_precision" not in selection.record(Score(use_all=True), task="multilabel", seed=3)
+
+
+def test_labels_of_many_examples_are_looked_at_some_at_a_time() -> None:
+    rng = np.random.default_rng(0)
+    count = 3 * selection.BLOCK
+    labels = rng.integers(0, 2, (count, 4), dtype=np.uint8)
+    probability = rng.random((count, 4), dtype=np.float32)
+    asked: list[int] = []
+
+    class Reader:
+        def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
+            asked.append(len(rows))
+            assert (np.diff(rows) > 0).all()
+            return probability[rows]
+
+    rows = np.flatnonzero(rng.random(count) < 0.9)
+    settings = Score(max_examples=0)
+    found = selection.multilabel(labels, Reader(), rows=rows, settings=settings, seed=1)
+    assert found.tolist() == selection.multilabel(labels, probability, rows=rows, settings=settings, seed=1).tolist()
+    true = selection.true_positives_of(found, labels, Reader(), 0.5)
+    assert (true == selection.true_positives(labels[found], probability[found], 0.5)).all()
+    assert max(asked) <= selection.BLOCK
+    assert len(asked) > 4

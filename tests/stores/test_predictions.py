@@ -32,3 +32,17 @@ def test_missing_foreign_damaged_and_other_versions_are_refused(tmp_path):
     predictions.write(path, np.zeros((3, 1)), np.zeros((2, 1)))
     with pytest.raises(ArtefactError, match="do not match"):
         predictions.read(path)
+
+
+def test_some_rows_are_read_as_they_are_asked_for(tmp_path):
+    path = tmp_path / "predictions.zarr"
+    probability = np.random.default_rng(0).random((500, 3)).astype(np.float32)
+    predictions.write(path, probability, probability)
+    some = predictions.Probability(path)
+    assert len(some) == 500
+    for rows in ([0], [3, 4, 5], [1, 250, 499], []):
+        np.testing.assert_array_equal(some[np.array(rows, dtype=np.int64)], probability[rows])
+    np.testing.assert_array_equal(predictions.read_probability(path), probability)
+    (path / "probability" / "zarr.json").unlink()
+    with pytest.raises(ArtefactError, match="satori-hpc train"):
+        some[np.array([1])]
