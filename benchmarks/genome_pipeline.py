@@ -120,9 +120,9 @@ def strongest(run: Run) -> list[str]:
         "",
         f"{int(found['called'].sum()):,} of {int(found['tested'].sum()):,} tested filter pairs are called, "
         f"{int(pairs['called'].sum()):,} of {len(pairs):,} TF pairs. Filters are named by Tomtom; the words are those "
-        "of CTCF with GATA1, SPI1 with CEBPA, FOXA1 with NRF1, TP53 with YY1. A word alone tells as much of the labels as "
-        "its pair, and raw attention is compared with shuffled twins, which differ from windows in more than pairs: this "
-        "is a record of cost, not of who works together.",
+        "of CTCF with GATA1, SPI1 with CEBPA, FOXA1 with NRF1, TP53 with YY1. A word alone tells as much of the labels "
+        "as its pair, and raw attention is compared with shuffled twins, which differ from windows in more than pairs: "
+        "this is a record of cost, not of who works together.",
         "",
         "| TFs | called | -log10 p | AUC | median distance, bp |",
         "|---|---|---|---|---|",
