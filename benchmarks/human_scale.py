@@ -203,7 +203,7 @@ def network(options: argparse.Namespace, figures: dict[str, dict[str, Any]]) -> 
     changed = f" ({', '.join(options.network)})" if options.network else ""
     return [
         "",
-        f"The network is the published basic one{changed}, trained on {TRAIN} ({part['train']:,} windows) for an "
+        f"The network is SATORI-basic{changed}, trained on {TRAIN} ({part['train']:,} windows) for an "
         f"epoch; lines of a part are of the {part['windows']:,} windows of {TRAIN}, {VALID} and {TEST}. Scoring takes "
         "all windows, with made-up predictions, which choose nothing, and the windows themselves for shuffled twins.",
     ]
