@@ -3,12 +3,13 @@
 import numpy as np
 import pandas as pd
 
+from satori_hpc.core import metrics
 from satori_hpc.report.data import (
     AttentionMap,
     Facts,
     FilterMotif,
     Method,
-    Predictions,
+    Performance,
     ReportData,
     Spacing,
     Training,
@@ -169,7 +170,11 @@ def report_data(
             losses={"training": 0.7 * np.exp(-epochs / 9) + 0.1, "validation": 0.6 * np.exp(-epochs / 7) + 0.18},
             metric="AUROC", values=0.95 - 0.4 * np.exp(-epochs / 5) - 0.002 * np.maximum(epochs - 13, 0), best=12,
         ),
-        predictions=Predictions(labels=labels, probability=1 / (1 + np.exp(-logit)), targets=["bound"]),
+        performance=Performance(
+            targets=["bound"],
+            **dict(zip(("auroc", "aupr"), metrics.by_label(labels, logit), strict=True)),
+            curves=(labels[:, 0], 1 / (1 + np.exp(-logit[:, 0]))),
+        ),
         motifs=motifs,
         attention_map=attention_map(random),
         attention_sample=np.stack([attention_map(random).values for _ in range(8)]),

@@ -4,9 +4,8 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from satori_hpc.core import labels, metrics
 from satori_hpc.report import style
-from satori_hpc.report.data import Predictions, Training
+from satori_hpc.report.data import Performance, Training
 
 MAX_POINTS = 400
 
@@ -49,24 +48,8 @@ def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x[kept], y[kept]
 
 
-def usable_targets(predictions: Predictions) -> list[int]:
-    """Targets with both classes among the test examples: the others have no curve."""
-    return [int(target) for target in np.flatnonzero(labels.both_classes(predictions.labels))]
-
-
-def auroc(predictions: Predictions) -> np.ndarray:
-    """AUROC of every usable target."""
-    return metrics.by_label(predictions.labels, predictions.probability)[0][usable_targets(predictions)]
-
-
-def average_precision(predictions: Predictions) -> np.ndarray:
-    """AUPR (average precision) of every usable target."""
-    return metrics.by_label(predictions.labels, predictions.probability)[1][usable_targets(predictions)]
-
-
-def binary(predictions: Predictions) -> str:
-    """ROC and precision-recall curve of the test examples; an <svg>."""
-    truth, probability = predictions.labels[:, 0], predictions.probability[:, 0]
+def binary(truth: np.ndarray, probability: np.ndarray, *, auroc: float, aupr: float) -> str:
+    """ROC and precision-recall curve of one label, both (E,); an <svg>."""
     false, true, _ = roc_curve(truth, probability)
     precision, recall, _ = precision_recall_curve(truth, probability)
     prior = float(truth.mean())
@@ -75,24 +58,24 @@ def binary(predictions: Predictions) -> str:
         left, right = drawing.subplots(1, 2)
         left.plot([0, 1], [0, 1], ":", color=style.QUIET, linewidth=1)
         left.plot(*_thin(false, true), color=style.ACCENT)
-        left.set(title=f"ROC: AUROC {auroc(predictions)[0]:.3f}", xlabel="false positive rate")
+        left.set(title=f"ROC: AUROC {auroc:.3f}", xlabel="false positive rate")
         left.set_ylabel("true positive rate")
         right.axhline(prior, linestyle=":", color=style.QUIET, linewidth=1)
         right.annotate(
             f"share of positives {prior:.2f}", (0.02, prior), xytext=(0, 3), textcoords="offset points", fontsize=7.5
         )
         right.plot(*_thin(recall[::-1], precision[::-1]), color=style.ACCENT)
-        right.set(title=f"Precision-recall: AUPR {average_precision(predictions)[0]:.3f}", xlabel="recall")
+        right.set(title=f"Precision-recall: AUPR {aupr:.3f}", xlabel="recall")
         right.set_ylabel("precision")
         for axis in (left, right):
             axis.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), aspect="equal")
         return style.to_svg(drawing, "performance")
 
 
-def multilabel(predictions: Predictions) -> str:
-    """AUROC of every label: bars with names when few, a histogram when many; an <svg>."""
-    usable = usable_targets(predictions)
-    values = auroc(predictions)
+def multilabel(performance: Performance) -> str:
+    """AUROC of every usable label: bars with names when few, a histogram when many; an <svg>."""
+    usable = performance.usable
+    values = performance.auroc[usable]
     with style.look():
         if len(usable) > 24:
             drawing = style.figure(6.4, 2.7)
@@ -104,7 +87,7 @@ def multilabel(predictions: Predictions) -> str:
             drawing = style.figure(6.4, 0.8 + 0.22 * len(usable))
             axis = drawing.subplots()
             order = np.argsort(values)
-            names = [_short(predictions.targets[usable[i]]) for i in order]
+            names = [_short(performance.targets[usable[i]]) for i in order]
             axis.barh(range(len(order)), values[order], color=style.ACCENT, height=0.7)
             axis.set_yticks(range(len(order)), names)
             axis.set(xlim=(0, 1), xlabel="test AUROC", title=f"Mean {values.mean():.3f}")

@@ -68,12 +68,24 @@ class Training:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predictions:
-    """Test examples: labels uint8 (E, T) of 0, 1 and UNKNOWN, probability float32 (E, T), names of the T targets."""
+class Performance:
+    """How well the labels of the test examples are predicted.
 
-    labels: np.ndarray
-    probability: np.ndarray
+    Attributes:
+        targets: names of the T labels.
+        auroc, aupr: float (T,); NaN of a label that has one class only.
+        curves: where there is one label, it, uint8 (E,), and its probability, float32 (E,), of every example.
+    """
+
     targets: list[str]
+    auroc: np.ndarray
+    aupr: np.ndarray
+    curves: tuple[np.ndarray, np.ndarray] | None = None
+
+    @property
+    def usable(self) -> np.ndarray:
+        """int64: labels of two classes; the others have no figure."""
+        return np.flatnonzero(~np.isnan(self.auroc))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +193,7 @@ class ReportData:
     title: str
     facts: Facts | None = None
     training: Training | None = None
-    predictions: Predictions | None = None
+    performance: Performance | None = None
     motifs: list[FilterMotif] = field(default_factory=list)
     attention_map: AttentionMap | None = None
     attention_sample: np.ndarray | None = None

@@ -207,14 +207,14 @@ def _training(data: ReportData) -> Drawing | None:
 
 
 def _performance(data: ReportData) -> Drawing | None:
-    if data.predictions is None or not len(curves.usable_targets(data.predictions)):
+    found = data.performance
+    if found is None or not len(found.usable):
         return None
-    auroc, aupr = curves.auroc(data.predictions).mean(), curves.average_precision(data.predictions).mean()
-    if len(data.predictions.targets) == 1:
-        return _drawing(curves.binary(data.predictions), f"ROC curve, area {auroc:.3f}; precision-recall, {aupr:.3f}.")
-    return _drawing(
-        curves.multilabel(data.predictions), f"AUROC of every label; mean {auroc:.3f}, mean AUPR {aupr:.3f}."
-    )
+    auroc, aupr = (float(values[found.usable].mean()) for values in (found.auroc, found.aupr))
+    if found.curves is not None:
+        drawing = curves.binary(*found.curves, auroc=auroc, aupr=aupr)
+        return _drawing(drawing, f"ROC curve, area {auroc:.3f}; precision-recall, {aupr:.3f}.")
+    return _drawing(curves.multilabel(found), f"AUROC of every label; mean {auroc:.3f}, mean AUPR {aupr:.3f}.")
 
 
 def _distribution(data: ReportData) -> Drawing | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from satori_hpc.report import curves, known
+from satori_hpc.report import known
 from satori_hpc.report.data import Facts, Method, ReportData
 
 
@@ -43,9 +43,9 @@ def _count(number: int, what: str, plural: str = "") -> str:
 def tiles(data: ReportData) -> list[Tile]:
     """The key figures, those first that the page is about."""
     found = [tile for method in data.methods for tile in _method_tiles(data, method)]
-    if data.predictions is not None and len(curves.usable_targets(data.predictions)):
-        values = curves.auroc(data.predictions)
-        what = "test AUROC" if len(data.predictions.targets) == 1 else f"mean test AUROC of {len(values)} labels"
+    if data.performance is not None and len(data.performance.usable):
+        values = data.performance.auroc[data.performance.usable]
+        what = "test AUROC" if len(data.performance.targets) == 1 else f"mean test AUROC of {len(values)} labels"
         found.append(Tile(f"{values.mean():.3f}", what, "0.5 is a coin, 1 is perfect"))
     if data.motifs:
         named = [motif for motif in data.motifs if motif.named]

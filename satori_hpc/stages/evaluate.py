@@ -110,9 +110,9 @@ def _scored(
 
 def _cooccurrence(run: Run, pool: list[Motif], gold: list[tuple[str, str]]) -> dict[str, Any]:
     """The baseline, on all positives of the scored split; it is given the motifs of the pool, the methods are not."""
-    data = dataset.read(run.dataset)
+    data = dataset.read_labels(run.dataset)
     rows = data.rows(run.config.score.split)
-    tokens = data.tokens[rows[data.labels[rows, 0] == 1]]
+    tokens = dataset.read_tokens(run.dataset, rows[data.labels[rows, 0] == 1])
     options = run.config.evaluate
     width = np.array([motif.width for motif in pool], dtype=np.int64)
     # Of a short motif not even the best word is as rare as asked for: its best word then is its hit.

@@ -25,7 +25,7 @@ from satori_hpc.models.satori import Satori
 from satori_hpc.run import Run
 from satori_hpc.stores import atomic, checkpoint, dataset, motif_database, predictions
 from satori_hpc.stores import motifs as motif_store
-from satori_hpc.stores.dataset import Dataset
+from satori_hpc.stores.dataset import Labels, Tokens
 from satori_hpc.world import Runtime
 
 
@@ -40,19 +40,20 @@ def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
     database = _database(run)
     known = collection.thin(database.motifs, run.config.motifs.database_similarity_max)
     database = dataclasses.replace(database, motifs=known)
-    data = dataset.read(run.dataset)
+    data = dataset.read_labels(run.dataset)
     device = runtime.torch_device()
     model, _ = checkpoint.load_model(run.best, device)
-    tokens = data.tokens[_rows(run, data)]
+    tokens, rows = Tokens(run.dataset), _rows(run, data)
     atomic.remove_folder(run.motifs)
 
-    extremes = Extremes(model.filters)
-    for _, activations in _activations(model, tokens, runtime, what="thresholds"):
+    extremes, letters = Extremes(model.filters), np.zeros(5, dtype=np.int64)
+    for batch, activations in _activations(model, tokens, rows, runtime, what="thresholds"):
         extremes.add(activations)
+        letters += np.bincount(batch.ravel(), minlength=5)
     threshold = sites.thresholds(extremes.maximum, extremes.mean, share=config.threshold, rule=config.threshold_rule)
     counts = SiteCounts.empty(model.filters, model.width)
     threshold_there = torch.from_numpy(threshold).to(device)
-    for batch, activations in _activations(model, tokens, runtime, what="sites"):
+    for batch, activations in _activations(model, tokens, rows, runtime, what="sites"):
         counts.add(batch, activations, threshold_there, padding=model.padding)
 
     written = np.flatnonzero(counts.sites >= config.min_sites)
@@ -68,7 +69,8 @@ def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
     motif_store.write(
         run.motifs,
         motifs=found,
-        background=_letter_frequencies(tokens),
+        # A letter that never occurs would make the background useless for others: one count is added to each.
+        background=motif.probabilities(letters[:4], 1.0),
         filters=_filter_columns(extremes.maximum, threshold, counts, written, found),
         tf=tf,
     )
@@ -76,7 +78,7 @@ def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
     if not named.any():
         logger.warning("no filter could be named after a known motif; no TF pair will come out of this run")
     return {
-        "sequences": len(tokens),
+        "sequences": len(rows),
         "filters": model.filters,
         "filters with sites": int((counts.sites > 0).sum()),
         "filters with a motif": len(found),
@@ -120,7 +122,7 @@ def _database(run: Run) -> _Database:
     return _Database(known, Path(config.database).name, digest, {str(path): digest})
 
 
-def _rows(run: Run, data: Dataset) -> np.ndarray:
+def _rows(run: Run, data: Labels) -> np.ndarray:
     """Examples whose sites make the motifs: of the split, and for binary sets positives found with confidence."""
     config = run.config.motifs
     rows = data.rows(config.split)
@@ -128,11 +130,11 @@ def _rows(run: Run, data: Dataset) -> np.ndarray:
         if not len(rows):
             raise SatoriError(f"the {config.split} split is empty; change [motifs] split in {run.config_file}")
         return rows
-    probability = predictions.read_probability(run.predictions)
+    probability = predictions.Probability(run.predictions)[rows][:, 0]
     positive = data.labels[rows, 0] == 1
-    confident = probability[rows, 0] > config.min_probability
+    confident = probability > config.min_probability
     if not (positive & confident).any():
-        best = probability[rows, 0][positive].max(initial=0.0)
+        best = probability[positive].max(initial=0.0)
         raise SatoriError(
             f"no sequence to make motifs from: of {len(rows)} examples in the {config.split} split {positive.sum()} "
             f"are positive, and none of these is predicted above {config.min_probability} (largest: {best:.3f}); train "
@@ -143,23 +145,16 @@ def _rows(run: Run, data: Dataset) -> np.ndarray:
 
 
 def _activations(
-    model: Satori, tokens: np.ndarray, runtime: Runtime, *, what: str
+    model: Satori, tokens: Tokens, rows: np.ndarray, runtime: Runtime, *, what: str
 ) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
     """(tokens (B, L), first-layer activations (B, F, L)) batch by batch; nothing behind the first layer is computed."""
     device = runtime.torch_device()
-    begins = range(0, len(tokens), runtime.batch_size)
+    begins = range(0, len(rows), runtime.batch_size)
     for begin in progress(begins, what=what, unit="batch"):
-        batch = np.ascontiguousarray(tokens[begin : begin + runtime.batch_size])
+        batch = tokens[rows[begin : begin + runtime.batch_size]]
         with torch.inference_mode():
             activations = model.stem.activations(torch.from_numpy(batch).to(device))
         yield batch, activations
-
-
-def _letter_frequencies(tokens: np.ndarray) -> np.ndarray:
-    """Frequencies of A, C, G, T among the known letters."""
-    counts = np.bincount(tokens.ravel(), minlength=5)[:4]
-    # A letter that never occurs would make the background useless for others: one count is added to each.
-    return motif.probabilities(counts, 1.0)
 
 
 def _filter_columns(

@@ -16,7 +16,7 @@ from satori_hpc.report.data import (
     Facts,
     FilterMotif,
     Method,
-    Predictions,
+    Performance,
     ReportData,
     Spacing,
     Training,
@@ -27,7 +27,9 @@ from satori_hpc.stores import (
     checkpoint,
     dataset,
     differential,
+    examples,
     known_table,
+    label_metrics,
     motifs,
     predictions,
     records,
@@ -37,7 +39,7 @@ from satori_hpc.stores import (
 )
 from satori_hpc.stores import spacing as spacing_store
 from satori_hpc.stores.checkpoint import CheckpointInfo
-from satori_hpc.stores.dataset import Dataset
+from satori_hpc.stores.dataset import Labels
 from satori_hpc.stores.scores import ScoreStore
 from satori_hpc.world import Runtime
 
@@ -51,23 +53,23 @@ TOP_EXAMPLES = 32
 
 def gather(run: Run, runtime: Runtime) -> ReportData:
     """Read the run; the network runs once more on a few examples, because attention itself is stored nowhere."""
-    data = dataset.read(run.dataset)
-    probability = predictions.read_probability(run.predictions)
+    data = dataset.read_labels(run.dataset)
+    probability = predictions.Probability(run.predictions)
     model, info = checkpoint.load_model(run.best, runtime.torch_device())
-    test = data.rows("test")
     stores = {name: scores.open_complete(run.scores(name)) for name in run.config.score.methods}
     methods = [_method(run, name, store) for name, store in stores.items()]
     first = next(iter(stores.values()))
     foreground = first.examples("foreground")
-    best_first = foreground[np.argsort(-probability[foreground].max(axis=1), kind="stable")]
+    largest = [probability[foreground[rows]].max(axis=1) for rows in examples.blocks(len(foreground))]
+    best_first = foreground[np.argsort(-np.concatenate(largest), kind="stable")]
     return ReportData(
         title=run.config.report.title or run.path.resolve().name,
         facts=_facts(run, data, stores),
         training=_training(run, info),
-        predictions=Predictions(labels=data.labels[test], probability=probability[test], targets=data.targets),
+        performance=_performance(run, data, probability),
         motifs=_motifs(run),
-        attention_map=_attention_map(run, data, model, first, methods[0], int(best_first[0])),
-        attention_sample=_attention_sample(data, model, best_first),
+        attention_map=_attention_map(run, model, first, methods[0], int(best_first[0])),
+        attention_sample=_attention_sample(run, model, best_first),
         positions=model.cells,
         methods=methods,
         known_pairs=evaluation.keys(truth.read_pairs(run.truth)) if run.truth.exists() else None,
@@ -84,7 +86,15 @@ def design_of(simulated: Simulated) -> str:
     return f"hard ({simulated.negative_tfs})" if simulated.design == "hard" else simulated.design
 
 
-def _facts(run: Run, data: Dataset, stores: dict[str, ScoreStore]) -> Facts:
+def _performance(run: Run, data: Labels, probability: predictions.Probability) -> Performance:
+    """What training found of every label; the examples themselves only where their curves are drawn."""
+    figures = label_metrics.read(run.label_metrics, split="test", labels=len(data.targets))
+    rows = data.rows("test")
+    one = (data.labels[rows, 0], probability[rows][:, 0]) if len(data.targets) == 1 else None
+    return Performance(targets=data.targets, auroc=figures["auroc"], aupr=figures["aupr"], curves=one)
+
+
+def _facts(run: Run, data: Labels, stores: dict[str, ScoreStore]) -> Facts:
     config = run.config
     simulated = config.prepare.simulated
     names = {"training": "train", "validation": "valid", "test": "test"}
@@ -226,9 +236,7 @@ def _spacings(run: Run, name: str) -> list[Spacing]:
     return found
 
 
-def _attention_map(
-    run: Run, data: Dataset, model: Satori, store: ScoreStore, method: Method, fallback: int
-) -> AttentionMap:
+def _attention_map(run: Run, model: Satori, store: ScoreStore, method: Method, fallback: int) -> AttentionMap:
     """Attention of the example in which the strongest named interaction scores highest."""
     named = _named(method.filter_pairs)
     example, why, first = fallback, "The foreground example that the network is surest of.", []
@@ -239,7 +247,7 @@ def _attention_map(
         example = int(store.examples("foreground")[int(np.nanargmax(score))])
         why = f"The foreground example in which the strongest interaction, {_words(row)}, scores highest."
         first = [int(row["filter_a"]), int(row["filter_b"])]
-    tokens = _tokens(data, model, [example])
+    tokens = _tokens(run, model, np.array([example]))
     with torch.inference_mode():
         attention = model(tokens, attention=True).attention
         pooled = model.pooled(tokens)[0].float().cpu().numpy()
@@ -248,7 +256,7 @@ def _attention_map(
         values=attention[0].amax(dim=0).float().cpu().numpy(),
         marks=_marks(run, pooled, apart=max(1, round(model.width / 2 / model.pool)), first=first),
         pool=model.pool,
-        example=data.names[example],
+        example=next(dataset.read_names(run.dataset, np.array([example]))),
         why=why,
     )
 
@@ -277,19 +285,19 @@ def _marks(run: Run, pooled: np.ndarray, *, apart: int, first: list[int]) -> lis
     return sorted(marks)
 
 
-def _attention_sample(data: Dataset, model: Satori, best_first: np.ndarray) -> np.ndarray:
+def _attention_sample(run: Run, model: Satori, best_first: np.ndarray) -> np.ndarray:
     """Attention values, all heads, of the foreground examples that the network is surest of."""
     each = model.config.heads * model.cells**2
     count = int(np.clip(SAMPLE_ATTENTION // each, 1, TOP_EXAMPLES))
     with torch.inference_mode():
-        attention = model(_tokens(data, model, best_first[:count]), attention=True).attention
+        attention = model(_tokens(run, model, best_first[:count]), attention=True).attention
     assert attention is not None
     return np.asarray(attention.float().cpu().numpy())
 
 
-def _tokens(data: Dataset, model: Satori, rows: Any) -> torch.Tensor:
+def _tokens(run: Run, model: Satori, rows: np.ndarray) -> torch.Tensor:
     device = next(model.parameters()).device
-    return torch.from_numpy(np.ascontiguousarray(data.tokens[np.asarray(rows)])).to(device)
+    return torch.from_numpy(dataset.read_tokens(run.dataset, rows)).to(device)
 
 
 def _records(run: Run) -> list[dict[str, Any]]:

@@ -146,7 +146,7 @@ def _choose(run: Run, label: str) -> tuple[_Chosen, dict[str, int]]:
     ends: dict[str, int] = {}
     for chrom, end in zip(at.chrom.tolist(), at.end.tolist(), strict=True):
         ends[chrom] = max(end, ends.get(chrom, 0))
-    probability = predictions.read_probability(run.predictions)[rows]
+    probability = predictions.Probability(run.predictions)[rows]
     if data.task == "binary":
         if label:
             raise InputError(f"--label {label}: this set has one label only; leave it out")

@@ -1,5 +1,6 @@
 """train: fit the network, choose it by validation, predict every example."""
 
+import functools
 import socket
 from typing import Any
 
@@ -10,6 +11,7 @@ from satori_hpc import models
 from satori_hpc.core import metrics
 from satori_hpc.core.labels import both_classes, known
 from satori_hpc.errors import InputError, shared
+from satori_hpc.log import progress
 from satori_hpc.models.satori import Satori
 from satori_hpc.run import Run
 from satori_hpc.stages import preemption, validation
@@ -17,11 +19,12 @@ from satori_hpc.stages.training_files import TrainingFiles
 from satori_hpc.stages.training_loop import Trainer
 from satori_hpc.stages.training_state import Examples
 from satori_hpc.stages.training_step import torch_seeds
-from satori_hpc.stores import atomic, dataset, label_metrics, predictions
-from satori_hpc.stores.dataset import Dataset
+from satori_hpc.stores import atomic, dataset, examples, label_metrics, predictions
+from satori_hpc.stores.dataset import Labels, Tokens
 from satori_hpc.world import Runtime
 
 WEIGHTS = 11
+RANKED_AT_ONCE = 2**24  # predictions that are in memory together while the figures of labels are worked out
 
 
 def train(run: Run, runtime: Runtime) -> dict[str, Any]:
@@ -37,16 +40,16 @@ def train(run: Run, runtime: Runtime) -> dict[str, Any]:
     world = runtime.world
     _one_device_each(runtime)
     with preemption.listen(run.stop, world) as stop:
-        data = dataset.read(run.dataset)
+        data, tokens = dataset.read_labels(run.dataset), dataset.Tokens(run.dataset)
         _check_splits(data)
         torch.set_num_threads(runtime.cpu_threads())
-        trainer = _trainer(run, runtime, data)
-        keeper = TrainingFiles(run, data)
+        trainer = _trainer(run, runtime, data, tokens)
+        keeper = TrainingFiles(run, data, tokens)
         world.lead(lambda: _tidy(run))
         if not keeper.resume(trainer):
             world.lead(lambda: atomic.remove_folder(run.checkpoints))
         trainer.fit(keeper, stop)
-    return _finish(run, runtime, data, trainer)
+    return _finish(run, runtime, data, tokens, trainer)
 
 
 def _one_device_each(runtime: Runtime) -> None:
@@ -71,7 +74,7 @@ def _tidy(run: Run) -> None:
     atomic.remove_folder(run.predictions)
 
 
-def _check_splits(data: Dataset) -> None:
+def _check_splits(data: Labels) -> None:
     if len(data.rows("train")) < 2:
         raise InputError("fewer than two training examples; change [prepare] and run: satori-hpc prepare")
     for split in ("train", "valid"):
@@ -82,7 +85,7 @@ def _check_splits(data: Dataset) -> None:
             )
 
 
-def _trainer(run: Run, runtime: Runtime, data: Dataset) -> Trainer:
+def _trainer(run: Run, runtime: Runtime, data: Labels, tokens: Tokens) -> Trainer:
     config = run.config
     torch.manual_seed(torch_seeds((config.network_seed, WEIGHTS), 1)[0])
     model = models.build(
@@ -97,29 +100,29 @@ def _trainer(run: Run, runtime: Runtime, data: Dataset) -> Trainer:
         model,
         config.train,
         seed=config.network_seed,
-        train=Examples(data.tokens[train_rows], data.labels[train_rows]),
-        valid=Examples(data.tokens[valid_rows], data.labels[valid_rows]),
+        train=Examples(tokens[train_rows], data.labels[train_rows]),
+        valid=Examples(tokens[valid_rows], data.labels[valid_rows]),
         batch_size=runtime.batch_size,
         world=runtime.world,
         micro_batch=runtime.micro_batch,
     )
 
 
-def _finish(run: Run, runtime: Runtime, data: Dataset, trainer: Trainer) -> dict[str, Any]:
+def _finish(run: Run, runtime: Runtime, data: Labels, tokens: Tokens, trainer: Trainer) -> dict[str, Any]:
     """Predict every example with the best checkpoint; the summary."""
     world, done = runtime.world, trainer.progress
     model = trainer.model.eval()
     world.doing("predicting")
     model.load_state_dict(trainer.best_weights)
-    logits = validation.predict(model, data.tokens, batch_size=runtime.batch_size, world=world, what="predictions")
-    world.lead(lambda: predictions.write(run.predictions, logits.numpy(), model.score(logits).numpy()))
+    _predict(run, runtime, model, tokens, targets=len(data.targets))
     summary: dict[str, Any] = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "epochs": done.epoch,
         "best_epoch": done.best_epoch,
         "stopped_early": done.epoch < run.config.train.epochs,
     }
-    summary.update(world.lead(lambda: _metrics(run, model, data, logits)))
+    world.doing("measuring")
+    summary.update(world.lead(lambda: _metrics(run, model, data)))
     mass = done.history[done.best_epoch - 1]["column_mass"]
     if mass is not None:
         summary["attention_column_mass"] = mass
@@ -128,15 +131,46 @@ def _finish(run: Run, runtime: Runtime, data: Dataset, trainer: Trainer) -> dict
     return summary
 
 
-def _metrics(run: Run, model: Satori, data: Dataset, logits: torch.Tensor) -> dict[str, Any]:
+def _predict(run: Run, runtime: Runtime, model: Satori, tokens: Tokens, *, targets: int) -> None:
+    """Write the predictions of all examples, made and written a block at a time."""
+    world = runtime.world
+    outputs = model.output.out_features
+    with predictions.Writer(run.predictions, examples=len(tokens), outputs=outputs, targets=targets) as written:
+        for rows in progress(list(examples.blocks(len(tokens))), what="predictions", unit="block"):
+            logits = validation.predict(model, tokens, rows=rows, batch_size=runtime.batch_size, world=world)
+            world.lead(functools.partial(written.add, rows, logits.numpy(), model.score(logits).numpy()))
+        world.lead(written.publish)
+
+
+def _by_label(run: Run, model: Satori, labels: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """AUROC and AUPR of every label over some examples, whose predictions are read some labels at a time.
+
+    Args:
+        labels: uint8 (rows, T).
+        rows: int64, of the data set.
+    """
+    if model.config.output == "two":
+        both = torch.from_numpy(predictions.read_logits(run.predictions, rows))
+        return metrics.by_label(labels, model.margin(both).numpy())
+    found = []
+    step = max(1, RANKED_AT_ONCE // max(1, len(rows)))
+    columns = range(0, labels.shape[1], step)
+    for first in progress(columns, what="figures of labels", unit="block"):
+        some = slice(first, min(first + step, labels.shape[1]))
+        logits = torch.from_numpy(predictions.read_logits(run.predictions, rows, some))
+        found.append(metrics.by_label(labels[:, some], model.margin(logits).numpy()))
+    auroc, aupr = (np.concatenate(values) for values in zip(*found, strict=True))
+    return auroc, aupr
+
+
+def _metrics(run: Run, model: Satori, data: Labels) -> dict[str, Any]:
     """Write the figures of every label; their means."""
     found: dict[str, Any] = {}
     rows = []
-    ranking = model.margin(logits).numpy()
     for split in ("valid", "test"):
         chosen = data.rows(split)
         labels = data.labels[chosen]
-        auroc, aupr = metrics.by_label(labels, ranking[chosen])
+        auroc, aupr = _by_label(run, model, labels, chosen)
         for name, values in (("auroc", auroc), ("aupr", aupr)):
             usable = values[~np.isnan(values)]
             # JSON has no NaN: a split whose labels are all of one class has no figure.

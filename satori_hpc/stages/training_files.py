@@ -15,18 +15,19 @@ from satori_hpc.stages.training_loop import Trainer
 from satori_hpc.stages.training_state import Progress
 from satori_hpc.stores import checkpoint, history
 from satori_hpc.stores.checkpoint import CheckpointInfo
-from satori_hpc.stores.dataset import Dataset
+from satori_hpc.stores.dataset import Labels
+from satori_hpc.stores.examples import Rows, blocks
 
 
 class TrainingFiles:
     """The keeper of a run: best.pt, history.tsv and the step checkpoints."""
 
-    def __init__(self, run: Run, data: Dataset) -> None:
+    def __init__(self, run: Run, data: Labels, tokens: Rows) -> None:
         self.run = run
         self.data = data
         self.digests = {
             "config": options.digest(config_module.sections(run.config, ("model", "train"))),
-            "dataset": _digest(data),
+            "dataset": _digest(data, tokens),
         }
 
     def best(self, trainer: Trainer) -> None:
@@ -105,9 +106,11 @@ class TrainingFiles:
         return None
 
 
-def _digest(data: Dataset) -> str:
+def _digest(data: Labels, tokens: Rows) -> str:
     """What of the dataset shapes training."""
-    total = hashlib.sha256(f"{data.tokens.shape} {data.labels.shape} {data.task}".encode())
-    for values in (data.tokens, data.labels, data.split):
-        total.update(np.ascontiguousarray(values).tobytes())
+    total = hashlib.sha256(f"{tokens.shape} {data.labels.shape} {data.task}".encode())
+    for rows in blocks(data.examples):
+        total.update(np.ascontiguousarray(tokens[rows]).data)
+    for values in (data.labels, data.split):
+        total.update(np.ascontiguousarray(values).data)
     return total.hexdigest()

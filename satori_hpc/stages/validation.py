@@ -5,6 +5,7 @@ import torch
 
 from satori_hpc.models import inference, losses
 from satori_hpc.models.satori import Satori
+from satori_hpc.stores.examples import Rows
 from satori_hpc.world import World
 
 
@@ -13,10 +14,15 @@ def share(count: int, world: World) -> slice:
     return slice(count * world.rank // world.size, count * (world.rank + 1) // world.size)
 
 
-def predict(model: Satori, tokens: np.ndarray, *, batch_size: int, world: World, what: str = "") -> torch.Tensor:
-    """`inference.predict` by all processes together, each its share of the rows; all of them get all logits."""
-    mine = inference.predict(model, tokens[share(len(tokens), world)], batch_size=batch_size, what=what)
-    return torch.cat(world.gather(mine))
+def predict(model: Satori, tokens: Rows, *, batch_size: int, world: World, rows: slice | None = None) -> torch.Tensor:
+    """`inference.predict` of some rows, or of all, by all processes together; all of them get all logits.
+
+    Each reads and computes its share of the rows.
+    """
+    first, last = (0, tokens.shape[0]) if rows is None else (rows.start, rows.stop)
+    mine = share(last - first, world)
+    found = inference.predict(model, tokens[first + mine.start : first + mine.stop], batch_size=batch_size)
+    return torch.cat(world.gather(found))
 
 
 @torch.inference_mode()

@@ -77,11 +77,16 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         with room(path):
             yield partial
-            remove_folder(path)
-            os.replace(partial, path)
-            sync_folder(path.parent)
+            publish_folder(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def publish_folder(partial: Path, path: Path) -> None:
+    """Put a folder that was made beside `path` there, in place of what was there."""
+    remove_folder(path)
+    os.replace(partial, path)
+    sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:

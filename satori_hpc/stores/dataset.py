@@ -139,6 +139,31 @@ class Labels:
         return _rows(self.split, split_name)
 
 
+class Tokens:
+    """Sequences, uint8 (examples, length), read as they are asked for: of slices or of rows in any order.
+
+    Raises:
+        ArtefactError: as `read`; also when they are asked for.
+    """
+
+    def __init__(self, path: Path, *, background: bool = False) -> None:
+        self._path, self._background = path, background
+        with _opened(path, background=background) as group:
+            count, length = _member(group, "tokens").shape
+        self.shape: tuple[int, ...] = (count, length)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        if not isinstance(rows, slice):
+            return read_tokens(self._path, rows, background=self._background)
+        with _opened(self._path, background=self._background) as group:
+            tokens = np.asarray(_member(group, "tokens")[rows])
+            _check_tokens(tokens)
+        return tokens
+
+
 def write(path: Path, dataset: Dataset | Examples) -> None:
     """Write `dataset` to `path`, a folder that appears whole or not at all; examples are asked for a block at a time.
 
@@ -239,11 +264,8 @@ def read_tokens(path: Path, rows: np.ndarray, *, background: bool = False) -> np
     Raises: as `read`; also when there is no such row.
     """
     with _opened(path, background=background) as group:
-        order = np.argsort(rows, kind="stable")
-        tokens = np.empty((len(rows), _member(group, "tokens").shape[1]), dtype=np.uint8)
-        if len(rows):
-            tokens[order] = _member(group, "tokens").oindex[rows[order]]
-            _check_tokens(tokens)
+        tokens = dataset_arrays.take(_member(group, "tokens"), rows)
+        _check_tokens(tokens)
     return tokens
 
 

@@ -91,6 +91,19 @@ class _Shard:
             self._handle.close()
 
 
+def take(array: zarr.Array, rows: np.ndarray, columns: slice = slice(None)) -> np.ndarray:
+    """Some rows of an (example, ...) array, in the order of `rows`, int64; the others are not held in memory."""
+    shape = (len(rows), len(range(*columns.indices(array.shape[1]))))
+    if not len(rows):
+        return np.empty(shape, dtype=array.dtype)
+    if (rows[1:] >= rows[:-1]).all():
+        return np.asarray(array.oindex[rows, columns])
+    order = np.argsort(rows, kind="stable")
+    found = np.empty(shape, dtype=array.dtype)
+    found[order] = array.oindex[rows[order], columns]
+    return found
+
+
 def write_vector(group: zarr.Group, name: str, values: np.ndarray) -> None:
     array = _create(group, name, values.shape, values.dtype, (max(1, min(CHUNK_ITEMS, len(values))),), None)
     array[...] = values

@@ -1,6 +1,7 @@
 """predictions.zarr: logits and probabilities of every example by the best checkpoint."""
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,24 +10,66 @@ import numpy as np
 import zarr
 
 from satori_hpc.errors import ArtefactError
-from satori_hpc.stores import atomic
+from satori_hpc.stores import atomic, dataset_arrays
+from satori_hpc.stores.examples import BLOCK
 
 FORMAT_VERSION = 1
 
 
-def write(path: Path, logits: np.ndarray, probability: np.ndarray) -> None:
-    """Write the predictions atomically.
+class Writer:
+    """Predictions, written some examples at a time; they appear whole when they are published, or not at all.
+
+    Nothing is made before the first `add`: of several processes all may have a writer, and one write.
 
     Args:
         path: the store.
-        logits: (E, C) float32, in the order of the dataset.
-        probability: (E, T) float32.
+        examples: E, of the data set.
+        outputs, targets: C and T.
     """
-    with atomic.atomic_folder(path) as partial:
-        group = zarr.open_group(partial, mode="w", zarr_format=3)
-        group.create_array("logits", data=np.ascontiguousarray(logits, dtype=np.float32))
-        group.create_array("probability", data=np.ascontiguousarray(probability, dtype=np.float32))
+
+    def __init__(self, path: Path, *, examples: int, outputs: int, targets: int) -> None:
+        self._path = path
+        self._partial = atomic.sibling(path)
+        self._shapes = {"logits": (examples, outputs), "probability": (examples, targets)}
+        self._group: zarr.Group | None = None
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        shutil.rmtree(self._partial, ignore_errors=True)
+
+    def add(self, rows: slice, logits: np.ndarray, probability: np.ndarray) -> None:
+        """Write (rows, C) and (rows, T) float32, in the order of the data set.
+
+        Raises:
+            SatoriError: the disk is full.
+        """
+        with atomic.room(self._path):
+            if self._group is None:
+                self._group = self._begun()
+            for name, values in (("logits", logits), ("probability", probability)):
+                self._group[name][rows] = values  # type: ignore[index]
+
+    def _begun(self) -> zarr.Group:
+        group = zarr.open_group(self._partial, mode="w", zarr_format=3)
+        for name, (examples, width) in self._shapes.items():
+            chunks = (max(1, min(BLOCK, examples)), width)
+            group.create_array(name, shape=(examples, width), dtype=np.float32, chunks=chunks)
         group.attrs.update({"artefact": "satori_hpc predictions", "format_version": FORMAT_VERSION})
+        return group
+
+    def publish(self) -> None:
+        with atomic.room(self._path):
+            atomic.publish_folder(self._partial, self._path)
+
+
+def write(path: Path, logits: np.ndarray, probability: np.ndarray) -> None:
+    """Write predictions that are in memory: (E, C) and (E, T) float32."""
+    shape = {"examples": len(logits), "outputs": logits.shape[1], "targets": probability.shape[1]}
+    with Writer(path, **shape) as written:
+        written.add(slice(0, len(logits)), logits, probability)
+        written.publish()
 
 
 def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -39,10 +82,10 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
         return np.asarray(logits[:]), np.asarray(probability[:])
 
 
-def read_probability(path: Path) -> np.ndarray:
-    """As `read`, of the probabilities alone."""
-    with _opened(path) as (_, probability):
-        return np.asarray(probability[:])
+def read_logits(path: Path, rows: np.ndarray, columns: slice = slice(None)) -> np.ndarray:
+    """Logits of some examples, float32 (rows, columns), in the order of `rows`. Raises: as `read`."""
+    with _opened(path) as (logits, _):
+        return dataset_arrays.take(logits, rows, columns)
 
 
 class Probability:
@@ -61,9 +104,9 @@ class Probability:
         return self._count
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """float32 (rows, T); `rows` int64, rising."""
+        """float32 (rows, T), in the order of `rows`."""
         with _opened(self._path) as (_, probability):
-            return np.asarray(probability.oindex[rows])
+            return dataset_arrays.take(probability, rows)
 
 
 @contextlib.contextmanager

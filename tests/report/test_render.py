@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 from satori_hpc.config import Simulated
+from satori_hpc.core import metrics
 from satori_hpc.report import attention, logos, methods, network, pairs, render, spacings, tables, words
 from satori_hpc.report.attention import thin_marks
-from satori_hpc.report.data import Predictions, ReportData
+from satori_hpc.report.data import Performance, ReportData
 from satori_hpc.stages import report_data
 from tests import helpers_report
 
@@ -195,7 +196,7 @@ def test_absent_parts_leave_no_trace():
     [
         ("interactions-0", ["methods"]),
         ("evaluation", ["evaluation"]),
-        ("model", ["predictions"]),
+        ("model", ["performance"]),
         ("model", ["training"]),
         ("motifs", ["motifs"]),
         ("attention", ["attention_map"]),
@@ -315,10 +316,9 @@ def test_many_labels_have_one_figure_and_single_class_labels_none(targets):
     labels = random.integers(0, 2, (200, targets)).astype(np.uint8)
     labels[:, 0] = 0  # has no AUROC
     probability = (labels * 0.3 + random.random((200, targets)) * 0.7).astype(np.float32)
-    names = [f"tissue <{i}>" for i in range(targets)]
-    page = render.render(
-        ReportData(title="Labels", predictions=Predictions(labels=labels, probability=probability, targets=names))
-    )
+    auroc, aupr = metrics.by_label(labels, probability)
+    performance = Performance(targets=[f"tissue <{i}>" for i in range(targets)], auroc=auroc, aupr=aupr)
+    page = render.render(ReportData(title="Labels", performance=performance))
     assert f"mean test AUROC of {targets - 1} labels" in page
     assert "tissue <" not in page
     assert ("tissue &lt;1&gt;" in page) == (targets == 5)  # bars have names, a histogram has not

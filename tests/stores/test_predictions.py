@@ -1,8 +1,10 @@
+import errno
+
 import numpy as np
 import pytest
 import zarr
 
-from satori_hpc.errors import ArtefactError
+from satori_hpc.errors import ArtefactError, SatoriError
 from satori_hpc.stores import predictions
 
 
@@ -29,7 +31,8 @@ def test_missing_foreign_damaged_and_other_versions_are_refused(tmp_path):
     group.attrs["format_version"] = 99
     with pytest.raises(ArtefactError, match="99"):
         predictions.read(path)
-    predictions.write(path, np.zeros((3, 1)), np.zeros((2, 1)))
+    predictions.write(path, np.zeros((3, 1)), np.zeros((3, 1)))
+    zarr.open_group(path, mode="r+").create_array("probability", data=np.zeros((2, 1)), overwrite=True)
     with pytest.raises(ArtefactError, match="do not match"):
         predictions.read(path)
 
@@ -40,9 +43,44 @@ def test_some_rows_are_read_as_they_are_asked_for(tmp_path):
     predictions.write(path, probability, probability)
     some = predictions.Probability(path)
     assert len(some) == 500
-    for rows in ([0], [3, 4, 5], [1, 250, 499], []):
+    for rows in ([0], [3, 4, 5], [1, 250, 499], [499, 2, 2, 80], []):
         np.testing.assert_array_equal(some[np.array(rows, dtype=np.int64)], probability[rows])
-    np.testing.assert_array_equal(predictions.read_probability(path), probability)
+    np.testing.assert_array_equal(predictions.read_logits(path, np.array([7, 3]), slice(1, 3)), probability[[7, 3], 1:])
     (path / "probability" / "zarr.json").unlink()
     with pytest.raises(ArtefactError, match="satori-hpc train"):
         some[np.array([1])]
+
+
+def test_written_some_at_a_time_they_are_the_same_and_appear_whole_or_not_at_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(predictions, "BLOCK", 100)
+    values = np.random.default_rng(1).normal(size=(250, 3)).astype(np.float32)
+    predictions.write(tmp_path / "whole", values, values[:, 1:])
+    path = tmp_path / "parts"
+    with predictions.Writer(path, examples=250, outputs=3, targets=2) as written:
+        for first in range(0, 250, 40):
+            rows = slice(first, min(first + 40, 250))
+            written.add(rows, values[rows], values[rows, 1:])
+            assert not path.exists()
+        written.publish()
+    files = [sorted(file.relative_to(top) for file in top.rglob("*")) for top in (tmp_path / "whole", path)]
+    assert files[0] == files[1]
+    for name in files[0]:
+        assert (path / name).is_dir() or (path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    with predictions.Writer(path, examples=2, outputs=1, targets=1) as written:
+        written.add(slice(0, 1), values[:1, :1], values[:1, :1])  # and something fails before all is there
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["parts", "whole"]
+    np.testing.assert_array_equal(predictions.read(path)[0], values)
+
+
+def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "predictions.zarr"
+    predictions.write(path, np.ones((2, 1)), np.ones((2, 1)))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(zarr.Array, "__setitem__", full)
+    with pytest.raises(SatoriError, match="predictions.zarr: No space left on device; make room"):
+        predictions.write(path, np.zeros((2, 1)), np.zeros((2, 1)))
+    assert [file.name for file in tmp_path.iterdir()] == ["predictions.zarr"]
+    np.testing.assert_array_equal(predictions.read(path)[0], 1)
