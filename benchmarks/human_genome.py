@@ -74,13 +74,3 @@ def write_peaks(folder: Path, sizes: dict[str, int], *, files: int, peaks: int, 
         (folder / f"sample_{number:03d}.bed").write_text("".join(lines))
         rows.append(f"sample_{number:03d}.bed\tsample {number}\n")
     (folder / "peaks.tsv").write_text("".join(rows))
-
-
-def part(folder: Path, chromosomes: tuple[str, ...]) -> None:
-    """part/: peaks.tsv and its files again, of some chromosomes alone."""
-    (folder / "part").mkdir()
-    wanted = {f"{name}\t" for name in chromosomes}
-    for path in sorted(folder.glob("sample_*.bed")):
-        with open(path) as rows, open(folder / "part" / path.name, "w") as out:
-            out.writelines(row for row in rows if row[: row.index("\t") + 1] in wanted)
-    (folder / "part" / "peaks.tsv").write_text((folder / "peaks.tsv").read_text())
