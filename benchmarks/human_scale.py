@@ -193,9 +193,9 @@ def network(options: argparse.Namespace, figures: dict[str, dict[str, Any]]) -> 
     return [
         "",
         f"The network is that of the template{changed}, trained on {TRAIN} ({summary['train']:,} windows) for an epoch "
-        f"({trained['examples_per_s']:.0f} windows/s). `train` predicts all windows and measures them by label (mean test "
-        f"AUROC {trained['test_auroc']:.3f}: letters and peaks are random). Scoring takes all windows (score.use_all) and "
-        "their shuffled twins.",
+        f"({trained['examples_per_s']:.0f} windows/s). `train` predicts all windows and measures them by label (mean "
+        f"test AUROC {trained['test_auroc']:.3f}: letters and peaks are random). Scoring takes all windows "
+        "(score.use_all) and their shuffled twins.",
     ]
 
 
