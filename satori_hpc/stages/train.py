@@ -158,7 +158,8 @@ def _by_label(run: Run, model: Satori, labels: np.ndarray, rows: np.ndarray) -> 
     for first in progress(columns, what="figures of labels", unit="block"):
         some = slice(first, min(first + step, labels.shape[1]))
         logits = torch.from_numpy(predictions.read_logits(run.predictions, rows, some))
-        found.append(metrics.by_label(labels[:, some], model.margin(logits).numpy()))
+        threads = torch.get_num_threads()
+        found.append(metrics.by_label(labels[:, some], model.margin(logits).numpy(), threads=threads))
     auroc, aupr = (np.concatenate(values) for values in zip(*found, strict=True))
     return auroc, aupr
 

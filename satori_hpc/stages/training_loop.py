@@ -260,7 +260,8 @@ class Trainer:
                     f"(now {self.config.learning_rate:g})"
                 )
             )
-        scores = self.world.lead(lambda: metrics.classification(self.valid.labels, self.model.margin(logits).numpy()))
+        ranking, threads = self.model.margin(logits).numpy(), torch.get_num_threads()
+        scores = self.world.lead(lambda: metrics.classification(self.valid.labels, ranking, threads=threads))
         mass = None
         if self.config.entropy > 0:
             first = self.valid.tokens[: self.batch_size]

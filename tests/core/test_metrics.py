@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from satori_hpc.core import metrics, schedule
+from satori_hpc.core.labels import UNKNOWN
 
 
 def test_auroc_is_the_share_of_pairs_in_order():
@@ -30,6 +31,15 @@ def test_labels_of_one_class_are_skipped_and_counted():
     assert math.isnan(nothing.auroc)
     assert math.isnan(nothing.aupr)
     assert (nothing.labels, nothing.skipped) == (0, 2)
+
+
+def test_threads_change_nothing():
+    rng = np.random.default_rng(3)
+    labels, scores = rng.choice([0, 1, 1, UNKNOWN], (300, 9)).astype(np.uint8), rng.normal(size=(300, 9))
+    labels[:, 4] = 1
+    one, many = metrics.by_label(labels, scores), metrics.by_label(labels, scores, threads=3)
+    assert np.isnan(one[0]).tolist() == [column == 4 for column in range(9)]
+    np.testing.assert_array_equal(one, many)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 100])
