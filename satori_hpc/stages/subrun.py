@@ -93,6 +93,11 @@ def work_together(run: Run, world: World, body: Callable[[], None]) -> list[str]
             stopped = str(error)
         # Together: whoever left first would end the others, which may have work of their own to finish or to keep.
         with preemption.hearing(wish):
+            world.barrier()
+            try:
+                preemption.between_parts()  # it may have been asked while it waited
+            except Requeue as error:
+                stopped = stopped or str(error)
             return [why for why in world.gather(stopped) if why]
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from satori_hpc.config import Config
 from satori_hpc.errors import SatoriError
-from satori_hpc.stages import launch, preemption, rendezvous
+from satori_hpc.run import Run
+from satori_hpc.stages import launch, preemption, rendezvous, subrun
 from satori_hpc.stages.preemption import StopWish
 from satori_hpc.world import World
 from tests.parallel.ranks import LAUNCHERS
@@ -110,3 +112,17 @@ def test_launchers_that_do_not_suit_are_told_what_does(alone: pytest.MonkeyPatch
         launch.refuse_torchrun("score")
     with pytest.raises(SatoriError, match="started 2 processes"):
         launch.refuse_many("reduce")
+
+
+def test_who_is_asked_while_waiting_for_the_others_says_so(tmp_path: Path) -> None:
+    """A signal that comes after the own share is done, while others still work, ends the parts that would follow."""
+    run = Run(path=tmp_path, config=Config())
+
+    class Asked(World):
+        def barrier(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert subrun.work_together(run, World(), lambda: None) == []
+    (why,) = subrun.work_together(run, Asked(), lambda: None)
+    assert "SIGTERM" in why
+    assert "run the same command again" in why
