@@ -86,6 +86,11 @@ class Run:
         return self.path / "predictions.zarr"
 
     @property
+    def predictions_parts(self) -> Path:
+        """Predictions as far as they are made."""
+        return self.path / "predictions.parts"
+
+    @property
     def motifs(self) -> Path:
         return self.path / "motifs"
 

@@ -103,7 +103,7 @@ STAGES: tuple[Stage, ...] = (
         ("model", "train"),
         lambda run: [run.best, run.history, run.label_metrics, run.predictions],
         "the network, its history and its predictions",
-        scratch=lambda run: [run.checkpoints],
+        scratch=lambda run: [run.checkpoints, run.predictions_parts],
     ),
     Stage("motifs", ("prepare", "train"), ("motifs",), lambda run: [run.motifs], "motifs of the filters and TF names"),
     Stage(

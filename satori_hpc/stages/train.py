@@ -1,30 +1,24 @@
 """train: fit the network, choose it by validation, predict every example."""
 
-import functools
 import socket
 from typing import Any
 
-import numpy as np
 import torch
 
 from satori_hpc import models
-from satori_hpc.core import metrics
-from satori_hpc.core.labels import both_classes, known
+from satori_hpc.core.labels import both_classes
 from satori_hpc.errors import InputError, shared
-from satori_hpc.log import progress
-from satori_hpc.models.satori import Satori
 from satori_hpc.run import Run
-from satori_hpc.stages import preemption, validation
+from satori_hpc.stages import preemption, training_predictions
 from satori_hpc.stages.training_files import TrainingFiles
 from satori_hpc.stages.training_loop import Trainer
 from satori_hpc.stages.training_state import Examples
 from satori_hpc.stages.training_step import torch_seeds
-from satori_hpc.stores import atomic, dataset, examples, label_metrics, predictions
+from satori_hpc.stores import atomic, dataset
 from satori_hpc.stores.dataset import Labels, Tokens
 from satori_hpc.world import Runtime
 
 WEIGHTS = 11
-RANKED_AT_ONCE = 2**24  # predictions that are in memory together while the figures of labels are worked out
 
 
 def train(run: Run, runtime: Runtime) -> dict[str, Any]:
@@ -49,7 +43,7 @@ def train(run: Run, runtime: Runtime) -> dict[str, Any]:
         if not keeper.resume(trainer):
             world.lead(lambda: atomic.remove_folder(run.checkpoints))
         trainer.fit(keeper, stop)
-    return _finish(run, runtime, data, tokens, trainer)
+    return _finish(run, runtime, data, tokens, trainer, keeper.digests)
 
 
 def _one_device_each(runtime: Runtime) -> None:
@@ -108,13 +102,16 @@ def _trainer(run: Run, runtime: Runtime, data: Labels, tokens: Tokens) -> Traine
     )
 
 
-def _finish(run: Run, runtime: Runtime, data: Labels, tokens: Tokens, trainer: Trainer) -> dict[str, Any]:
+def _finish(
+    run: Run, runtime: Runtime, data: Labels, tokens: Tokens, trainer: Trainer, digests: dict[str, str]
+) -> dict[str, Any]:
     """Predict every example with the best checkpoint; the summary."""
     world, done = runtime.world, trainer.progress
     model = trainer.model.eval()
     world.doing("predicting")
     model.load_state_dict(trainer.best_weights)
-    _predict(run, runtime, model, tokens, targets=len(data.targets))
+    key = world.lead(lambda: training_predictions.digest(trainer.best_weights, digests))
+    training_predictions.predict(run, runtime, model, tokens, targets=len(data.targets), key=key)
     summary: dict[str, Any] = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "epochs": done.epoch,
@@ -122,66 +119,10 @@ def _finish(run: Run, runtime: Runtime, data: Labels, tokens: Tokens, trainer: T
         "stopped_early": done.epoch < run.config.train.epochs,
     }
     world.doing("measuring")
-    summary.update(world.lead(lambda: _metrics(run, model, data)))
+    summary.update(world.lead(lambda: training_predictions.measure(run, model, data)))
     mass = done.history[done.best_epoch - 1]["column_mass"]
     if mass is not None:
         summary["attention_column_mass"] = mass
     seconds = sum(row["seconds"] for row in done.history)
     summary["examples_per_s"] = round(trainer.rows_per_epoch * done.epoch / max(seconds, 1e-9), 1)
     return summary
-
-
-def _predict(run: Run, runtime: Runtime, model: Satori, tokens: Tokens, *, targets: int) -> None:
-    """Write the predictions of all examples, made and written a block at a time."""
-    world = runtime.world
-    outputs = model.output.out_features
-    with predictions.Writer(run.predictions, examples=len(tokens), outputs=outputs, targets=targets) as written:
-        for rows in progress(list(examples.blocks(len(tokens))), what="predictions", unit="block"):
-            logits = validation.predict(model, tokens, rows=rows, batch_size=runtime.batch_size, world=world)
-            world.lead(functools.partial(written.add, rows, logits.numpy(), model.score(logits).numpy()))
-        world.lead(written.publish)
-
-
-def _by_label(run: Run, model: Satori, labels: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """AUROC and AUPR of every label over some examples, whose predictions are read some labels at a time.
-
-    Args:
-        labels: uint8 (rows, T).
-        rows: int64, of the data set.
-    """
-    if model.config.output == "two":
-        both = torch.from_numpy(predictions.read_logits(run.predictions, rows))
-        return metrics.by_label(labels, model.margin(both).numpy())
-    found = []
-    step = max(1, RANKED_AT_ONCE // max(1, len(rows)))
-    columns = range(0, labels.shape[1], step)
-    for first in progress(columns, what="figures of labels", unit="block"):
-        some = slice(first, min(first + step, labels.shape[1]))
-        logits = torch.from_numpy(predictions.read_logits(run.predictions, rows, some))
-        threads = torch.get_num_threads()
-        found.append(metrics.by_label(labels[:, some], model.margin(logits).numpy(), threads=threads))
-    auroc, aupr = (np.concatenate(values) for values in zip(*found, strict=True))
-    return auroc, aupr
-
-
-def _metrics(run: Run, model: Satori, data: Labels) -> dict[str, Any]:
-    """Write the figures of every label; their means."""
-    found: dict[str, Any] = {}
-    rows = []
-    for split in ("valid", "test"):
-        chosen = data.rows(split)
-        labels = data.labels[chosen]
-        auroc, aupr = _by_label(run, model, labels, chosen)
-        for name, values in (("auroc", auroc), ("aupr", aupr)):
-            usable = values[~np.isnan(values)]
-            # JSON has no NaN: a split whose labels are all of one class has no figure.
-            found[f"{split}_{name}"] = float(usable.mean()) if len(usable) else None
-        found[f"{split}_labels_skipped"] = int(np.isnan(auroc).sum())
-        for column, target in enumerate(data.targets):
-            counts = {
-                "examples": int(known(labels[:, column]).sum()),
-                "positives": int((labels[:, column] == 1).sum()),
-            }
-            rows.append({"split": split, "label": target, **counts, "auroc": auroc[column], "aupr": aupr[column]})
-    label_metrics.write(run.label_metrics, rows)
-    return found

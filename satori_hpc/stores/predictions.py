@@ -1,7 +1,6 @@
 """predictions.zarr: logits and probabilities of every example by the best checkpoint."""
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,59 +16,72 @@ FORMAT_VERSION = 1
 
 
 class Writer:
-    """Predictions, written some examples at a time; they appear whole when they are published, or not at all.
+    """Predictions, written some examples at a time, in order; they appear when they are whole.
 
-    Nothing is made before the first `add`: of several processes all may have a writer, and one write.
+    Until then they are in a folder beside it. Killed, whoever comes next with the same key goes on there.
 
     Args:
         path: the store.
+        parts: the folder beside it.
+        key: digest of what the predictions follow from.
         examples: E, of the data set.
         outputs, targets: C and T.
     """
 
-    def __init__(self, path: Path, *, examples: int, outputs: int, targets: int) -> None:
-        self._path = path
-        self._partial = atomic.sibling(path)
+    def __init__(self, path: Path, parts: Path, *, key: str, examples: int, outputs: int, targets: int) -> None:
+        self._path, self._parts, self._key = path, parts, key
         self._shapes = {"logits": (examples, outputs), "probability": (examples, targets)}
-        self._group: zarr.Group | None = None
 
-    def __enter__(self) -> "Writer":
-        return self
+    def begin(self) -> int:
+        """How many examples are there already; what is there of another key goes.
 
-    def __exit__(self, *error: object) -> None:
-        shutil.rmtree(self._partial, ignore_errors=True)
+        Raises:
+            SatoriError: the disk is full.
+        """
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            attributes = self._opened().attrs
+            if attributes["key"] == self._key:
+                for left in self._parts.rglob("*.partial"):
+                    left.unlink()
+                return int(str(attributes["done"]))
+        with atomic.room(self._path):
+            atomic.remove_folder(self._parts)
+            group = zarr.open_group(self._parts, mode="w", zarr_format=3)
+            for name, (examples, width) in self._shapes.items():
+                chunks = (max(1, min(BLOCK, examples)), width)
+                group.create_array(name, shape=(examples, width), dtype=np.float32, chunks=chunks)
+            group.attrs.update({"key": self._key, "done": 0})
+        return 0
 
     def add(self, rows: slice, logits: np.ndarray, probability: np.ndarray) -> None:
-        """Write (rows, C) and (rows, T) float32, in the order of the data set.
+        """Write the next examples: (rows, C) and (rows, T) float32.
 
         Raises:
             SatoriError: the disk is full.
         """
         with atomic.room(self._path):
-            if self._group is None:
-                self._group = self._begun()
+            group = self._opened()
             for name, values in (("logits", logits), ("probability", probability)):
-                self._group[name][rows] = values  # type: ignore[index]
-
-    def _begun(self) -> zarr.Group:
-        group = zarr.open_group(self._partial, mode="w", zarr_format=3)
-        for name, (examples, width) in self._shapes.items():
-            chunks = (max(1, min(BLOCK, examples)), width)
-            group.create_array(name, shape=(examples, width), dtype=np.float32, chunks=chunks)
-        group.attrs.update({"artefact": "satori_hpc predictions", "format_version": FORMAT_VERSION})
-        return group
+                group[name][rows] = values  # type: ignore[index]
+            group.attrs["done"] = rows.stop
 
     def publish(self) -> None:
+        """Put what is whole now in its place."""
         with atomic.room(self._path):
-            atomic.publish_folder(self._partial, self._path)
+            self._opened().attrs.put({"artefact": "satori_hpc predictions", "format_version": FORMAT_VERSION})
+            atomic.publish_folder(self._parts, self._path)
+
+    def _opened(self) -> zarr.Group:
+        return zarr.open_group(self._parts, mode="r+", zarr_format=3)
 
 
 def write(path: Path, logits: np.ndarray, probability: np.ndarray) -> None:
     """Write predictions that are in memory: (E, C) and (E, T) float32."""
     shape = {"examples": len(logits), "outputs": logits.shape[1], "targets": probability.shape[1]}
-    with Writer(path, **shape) as written:
-        written.add(slice(0, len(logits)), logits, probability)
-        written.publish()
+    written = Writer(path, atomic.sibling(path), key="", **shape)
+    written.begin()
+    written.add(slice(0, len(logits)), logits, probability)
+    written.publish()
 
 
 def read(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ from satori_hpc.run import Run
 from satori_hpc.stages.train import train
 from satori_hpc.stages.training_loop import Trainer
 from satori_hpc.stages.training_state import Examples
-from satori_hpc.stores import checkpoint, dataset, label_metrics, predictions
+from satori_hpc.stores import checkpoint, dataset, predictions
 from satori_hpc.stores.dataset import Dataset
 from satori_hpc.world import Runtime, World
 from tests.helpers_learnable import learnable, small_config
@@ -291,36 +291,6 @@ def test_multilabel_with_a_label_of_one_class(tmp_path):
         else:
             assert float(row["auroc"]) == pytest.approx(roc_auc_score(labels[test, column], logits[test, column]))
     assert summary["test_auroc"] == pytest.approx(np.mean([float(rows[n]["auroc"]) for n in (3, 5)]))
-
-
-@pytest.mark.parametrize("targets", [1, 3])
-def test_predictions_and_figures_are_made_some_at_a_time(tmp_path, monkeypatch, targets):
-    data, config = learnable(targets=targets), small_config(epochs=1)
-    whole, parts = run_at(tmp_path / "whole", data, config), run_at(tmp_path / "parts", data, config)
-    expected = train(whole, RUNTIME)
-    asked = []
-    read = dataset.Tokens.__getitem__
-
-    def spy(self: dataset.Tokens, rows: slice | np.ndarray) -> np.ndarray:
-        found = read(self, rows)
-        asked.append(len(found))
-        return found
-
-    monkeypatch.setattr(dataset.Tokens, "__getitem__", spy)
-    monkeypatch.setattr("satori_hpc.stores.examples.BLOCK", 128)
-    monkeypatch.setattr("satori_hpc.stages.train.RANKED_AT_ONCE", 200)  # one label at a time
-    found = train(parts, RUNTIME)
-    # Never all of them: the two splits that training holds, then blocks.
-    assert sorted(asked)[-2:] == sorted(len(data.rows(split)) for split in ("train", "valid"))
-    assert max(sorted(asked)[:-2]) == 128
-    for left, right in zip(predictions.read(parts.predictions), predictions.read(whole.predictions), strict=True):
-        np.testing.assert_allclose(left, right, atol=1e-5)
-    for key, value in expected.items():
-        assert found[key] == pytest.approx(value, abs=1e-6) or key == "examples_per_s"
-    assert parts.label_metrics.read_text().count("\n") == 1 + 2 * targets
-    figures = label_metrics.read(parts.label_metrics, split="test", labels=targets)
-    assert found["test_auroc"] == pytest.approx(figures["auroc"].mean())
-    assert found["test_aupr"] == pytest.approx(figures["aupr"].mean())
 
 
 @pytest.mark.parametrize(

@@ -51,25 +51,51 @@ def test_some_rows_are_read_as_they_are_asked_for(tmp_path):
         some[np.array([1])]
 
 
-def test_written_some_at_a_time_they_are_the_same_and_appear_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_written_some_at_a_time_they_are_the_same_and_a_killed_writer_is_gone_on_with(tmp_path, monkeypatch):
     monkeypatch.setattr(predictions, "BLOCK", 100)
     values = np.random.default_rng(1).normal(size=(250, 3)).astype(np.float32)
     predictions.write(tmp_path / "whole", values, values[:, 1:])
-    path = tmp_path / "parts"
-    with predictions.Writer(path, examples=250, outputs=3, targets=2) as written:
-        for first in range(0, 250, 40):
-            rows = slice(first, min(first + 40, 250))
-            written.add(rows, values[rows], values[rows, 1:])
-            assert not path.exists()
-        written.publish()
+    path, parts = tmp_path / "predictions.zarr", tmp_path / "predictions.parts"
+
+    def writer(key: str) -> predictions.Writer:
+        return predictions.Writer(path, parts, key=key, examples=250, outputs=3, targets=2)
+
+    def add(written: predictions.Writer, first: int, last: int, shown: np.ndarray) -> None:
+        for start in range(first, last, 50):
+            rows = slice(start, start + 50)
+            written.add(rows, shown[rows], shown[rows, 1:])
+
+    assert writer("other").begin() == 0
+    add(writer("other"), 0, 100, -values)
+    assert writer("other").begin() == 100
+    written = writer("this")
+    assert written.begin() == 0
+    add(written, 0, 150, values)
+    (parts / "logits" / "c.1234.partial").touch()  # as a killed write leaves it
+    again = writer("this")
+    assert again.begin() == 150
+    add(again, 150, 250, values)
+    assert not path.exists()
+    again.publish()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["predictions.zarr", "whole"]
     files = [sorted(file.relative_to(top) for file in top.rglob("*")) for top in (tmp_path / "whole", path)]
     assert files[0] == files[1]
     for name in files[0]:
         assert (path / name).is_dir() or (path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    with predictions.Writer(path, examples=2, outputs=1, targets=1) as written:
-        written.add(slice(0, 1), values[:1, :1], values[:1, :1])  # and something fails before all is there
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["parts", "whole"]
-    np.testing.assert_array_equal(predictions.read(path)[0], values)
+
+
+@pytest.mark.parametrize(
+    "left", ["not JSON", '{"zarr_format": 3, "node_type": "group", "attributes": {"key": "this"}}']
+)
+def test_damaged_parts_are_made_anew(tmp_path, left):
+    parts = tmp_path / "predictions.parts"
+    parts.mkdir()
+    (parts / "zarr.json").write_text(left)
+    written = predictions.Writer(tmp_path / "p", parts, key="this", examples=2, outputs=1, targets=1)
+    assert written.begin() == 0
+    written.add(slice(0, 2), np.ones((2, 1)), np.ones((2, 1)))
+    written.publish()
+    np.testing.assert_array_equal(predictions.read(tmp_path / "p")[0], 1)
 
 
 def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path, monkeypatch):
@@ -82,5 +108,4 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path, monkeypatch):
     monkeypatch.setattr(zarr.Array, "__setitem__", full)
     with pytest.raises(SatoriError, match="predictions.zarr: No space left on device; make room"):
         predictions.write(path, np.zeros((2, 1)), np.zeros((2, 1)))
-    assert [file.name for file in tmp_path.iterdir()] == ["predictions.zarr"]
     np.testing.assert_array_equal(predictions.read(path)[0], 1)
