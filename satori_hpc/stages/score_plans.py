@@ -166,20 +166,26 @@ def _twins(run: Run, data: Labels, foreground: np.ndarray) -> np.ndarray:
     length = dataset.read_length(run.background, background=True)
     if length != data.length:
         raise ArtefactError(f"{run.background}: sequences of {length} bp, the dataset has {data.length} bp; {again}")
-    names = list(dataset.read_names(run.dataset, foreground))
-    wanted = {name: place for place, name in enumerate(names)}
-    found = np.full(len(foreground), -1, dtype=np.int64)
-    for row, name in enumerate(dataset.read_names(run.background, background=True)):
-        place = wanted.get(name)
-        if place is not None:
-            found[place] = row
-    missing = np.flatnonzero(found < 0)
-    if len(missing):
-        raise ArtefactError(
-            f"{run.background}: no shuffled twin of {len(missing)} examples "
-            f"({', '.join(names[place] for place in missing[:5])}, ...); {again}"
-        )
+    # Both are in the order of the data set as a rule: then no name need be kept.
+    found = np.empty(len(foreground), dtype=np.int64)
+    twins = enumerate(dataset.read_names(run.background, background=True))
+    for place, name in enumerate(dataset.read_names(run.dataset, foreground)):
+        row = next((row for row, twin in twins if twin == name), None)
+        if row is None:
+            return _twins_by_name(run, foreground, again)
+        found[place] = row
     return found
+
+
+def _twins_by_name(run: Run, foreground: np.ndarray, again: str) -> np.ndarray:
+    rows = {name: row for row, name in enumerate(dataset.read_names(run.background, background=True))}
+    names = list(dataset.read_names(run.dataset, foreground))
+    missing = [name for name in names if name not in rows]
+    if missing:
+        raise ArtefactError(
+            f"{run.background}: no shuffled twin of {len(missing)} examples ({', '.join(missing[:5])}, ...); {again}"
+        )
+    return np.array([rows[name] for name in names], dtype=np.int64)
 
 
 def _digests(run: Run, examples: _Examples, threshold: np.ndarray) -> dict[str, str]:
