@@ -167,11 +167,11 @@ class _Work:
         rows = store.examples(group)[places]
         tokens = dataset.read_tokens(self.sequences["background" if twins else "dataset"], rows, background=twins)
         keys = np.stack([np.full(len(rows), GROUPS.index(group)), rows], axis=1)
-        targets = store.true_positive()  # a twin has the labels of its source, which is at the same place
+        targets = store.true_positive(places)  # a twin has the labels of its source, which is at the same place
         return Batch(
             torch.from_numpy(tokens),
             torch.from_numpy(keys),
-            None if targets is None else torch.from_numpy(targets[places]),
+            None if targets is None else torch.from_numpy(targets),
         )
 
 

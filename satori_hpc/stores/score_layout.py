@@ -10,6 +10,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from satori_hpc.core import pairs
 from satori_hpc.stores import atomic, shards
+from satori_hpc.stores.examples import BLOCK
 from satori_hpc.stores.score_plan import GROUPS, Plan
 
 SHUFFLES: dict[str, Literal["noshuffle", "bitshuffle"]] = {"float32": "noshuffle", "int16": "bitshuffle"}
@@ -34,11 +35,12 @@ def create(path: Path, plan: Plan) -> None:
         for name in GROUPS:
             group = root.create_group(name)
             rows = plan.rows(name)
-            _write_whole(group, "example", rows.astype(np.int64), ("example",))
+            _write_whole(group, "example", rows.astype(np.int64, copy=False), ("example",))
             for array, dtype in plan.arrays.items():
                 _create_matrix(group, array, dtype, (len(rows), plan.pairs), plan)
             if name == "foreground" and plan.true_positive is not None:
-                _write_whole(group, "true_positive", plan.true_positive.astype(np.uint8), ("example", "target"))
+                right = plan.true_positive.astype(np.uint8, copy=False)
+                _write_whole(group, "true_positive", right, ("example", "target"))
         (partial / "markers").mkdir()
 
 
@@ -62,11 +64,13 @@ def _create_matrix(group: zarr.Group, name: str, dtype: str, shape: tuple[int, i
 
 
 def _write_whole(group: zarr.Group, name: str, values: np.ndarray, dimensions: tuple[str, ...]) -> None:
+    """An array in one chunk, or, of two dimensions, in several that are small beside it."""
+    sizes = (min(len(values), BLOCK), *values.shape[1:]) if values.ndim > 1 else values.shape
     array = group.create_array(
         name,
         shape=values.shape,
         dtype=values.dtype,
-        chunks=tuple(max(size, 1) for size in values.shape),
+        chunks=tuple(max(size, 1) for size in sizes),
         compressors=[ZstdCodec(level=1, checksum=True)],
         dimension_names=dimensions,
     )

@@ -32,7 +32,8 @@ import zarr
 from satori_hpc import provenance
 from satori_hpc.core import pairs
 from satori_hpc.errors import ArtefactError
-from satori_hpc.stores import atomic, score_layout, score_plan, shards
+from satori_hpc.stores import atomic, dataset_arrays, score_layout, score_plan, shards
+from satori_hpc.stores.examples import blocks
 from satori_hpc.stores.score_geometry import Geometry
 from satori_hpc.stores.score_plan import ARTEFACT, FORMAT_VERSION, GROUPS, Marker, Plan
 
@@ -62,9 +63,14 @@ class ScoreStore(Geometry):
         """uint8 (dataset example,): 0 no, 1 foreground, 2 background."""
         return self._vector("selected")
 
-    def true_positive(self) -> np.ndarray | None:
-        """uint8 (foreground example, target), 1 = predicted and true; None of sets with one label."""
-        return self._vector("foreground/true_positive") if "foreground/true_positive" in self._root else None
+    def true_positive(self, places: np.ndarray | None = None) -> np.ndarray | None:
+        """uint8 (foreground example, target), 1 = predicted and true; None of sets with one label.
+
+        Args:
+            places: int64, of the examples in the foreground; default: all.
+        """
+        name = "foreground/true_positive"
+        return self._vector(name, places) if name in self._root else None
 
     def write_partition(self, group: str, partition: int, **content: Any) -> None:
         """Write a whole partition, then its marker; arguments as of `stage_partition`."""
@@ -252,9 +258,10 @@ class ScoreStore(Geometry):
                     ]
         return out
 
-    def _vector(self, name: str) -> np.ndarray:
+    def _vector(self, name: str, rows: np.ndarray | None = None) -> np.ndarray:
         try:
-            return np.asarray(self._root[name][...])  # type: ignore[index]
+            array: Any = self._root[name]
+            return np.asarray(array[...]) if rows is None else dataset_arrays.take(array, rows)
         except Exception as error:
             raise ArtefactError(f"{self.path}: {name} cannot be read ({error}); {_mend(self.path)} --force") from None
 
@@ -357,10 +364,14 @@ def _same(store: ScoreStore, plan: Plan) -> bool:
         return False
     if not all(np.array_equal(store.examples(group), plan.rows(group)) for group in GROUPS):
         return False
-    found, wanted = store.true_positive(), plan.true_positive
-    return (found is None and wanted is None) or (
-        found is not None and wanted is not None and np.array_equal(found, wanted)
-    )
+    wanted = plan.true_positive
+    for rows in blocks(len(plan.foreground)):
+        found = store.true_positive(np.arange(rows.start, rows.stop))
+        if (found is None) != (wanted is None):
+            return False
+        if found is not None and wanted is not None and not np.array_equal(found, wanted[rows]):
+            return False
+    return True
 
 
 def _mend(path: Path) -> str:

@@ -169,10 +169,9 @@ def test_a_job_array_ends_in_the_same_bytes(trained: Run, expected: str) -> None
     with pytest.raises(ArtefactError, match=r"4 partitions are not done(.|\n)*foreground partition 0"):
         score.finalise(trained, RUNTIME)
     assert score.partitions(trained, RUNTIME, [2, 3]) == {"scored": 2, "kept": 0, "partitions": 4}
-    assert score.plan(trained, RUNTIME, replace=False)["attention"] == {
-        **told,
-        "memory_per_rank": score.plan(trained, RUNTIME, replace=False)["attention"]["memory_per_rank"],
-    }
+    again = score.plan(trained, RUNTIME, replace=False)["attention"]
+    seen = {key for key in told if key.startswith("memory_")}  # read off this process, which has grown
+    assert {**again, **dict.fromkeys(seen)} == {**told, **dict.fromkeys(seen)}
     store = ScoreStore(trained.scores("attention"))
     other = store.shard_path("foreground", "score", 0).parent / ".0.abcdef01.partial"  # another task is writing it
     other.parent.mkdir(parents=True)
