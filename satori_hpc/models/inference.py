@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 
-from satori_hpc.log import progress
 from satori_hpc.models.satori import Satori
 
 # The C library keeps arrays of up to 32 MiB for the next one (memory.keep_freed). Larger ones go back to the system,
@@ -24,24 +23,21 @@ def at_once(model: Satori, rows: int) -> int:
 
 
 @torch.inference_mode()
-def predict(model: Satori, tokens: np.ndarray, *, batch_size: int, what: str = "") -> torch.Tensor:
+def predict(model: Satori, tokens: np.ndarray, *, batch_size: int) -> torch.Tensor:
     """Logits (E, C) float32 on the CPU, by the model in evaluation mode on its own device.
 
     Args:
         model: the network; its mode is restored afterwards.
         tokens: (E, L) uint8.
         batch_size: sequences per forward pass at most; it does not shape the result.
-        what: name of the work; shows progress when given.
     """
     device = next(model.parameters()).device
     training = model.training
     model.eval()
     batch_size = at_once(model, batch_size)
-    starts = range(0, len(tokens), batch_size)
-    batches = progress(starts, what=what, unit="batch") if what else iter(starts)
     # In one piece: small arrays that stay, between large ones that go, would keep the memory of these.
     found = torch.empty(len(tokens), model.output.out_features, dtype=next(model.parameters()).dtype)
-    for start in batches:
+    for start in range(0, len(tokens), batch_size):
         some = torch.from_numpy(np.ascontiguousarray(tokens[start : start + batch_size])).to(device)
         found[start : start + batch_size] = model(some).logits
     model.train(training)

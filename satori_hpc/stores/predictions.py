@@ -39,8 +39,9 @@ class Writer:
             SatoriError: the disk is full.
         """
         with contextlib.suppress(OSError, ValueError, KeyError):
-            attributes = self._opened().attrs
-            if attributes["key"] == self._key:
+            group = self._opened()
+            attributes, shapes = group.attrs, {name: array.shape for name, array in group.arrays()}
+            if attributes["key"] == self._key and shapes == self._shapes:
                 for left in self._parts.rglob("*.partial"):
                     left.unlink()
                 return int(str(attributes["done"]))

@@ -98,6 +98,15 @@ def test_damaged_parts_are_made_anew(tmp_path, left):
     np.testing.assert_array_equal(predictions.read(tmp_path / "p")[0], 1)
 
 
+def test_parts_without_their_arrays_are_made_anew(tmp_path):
+    written = predictions.Writer(tmp_path / "p", tmp_path / "parts", key="this", examples=2, outputs=1, targets=1)
+    written.begin()
+    written.add(slice(0, 1), np.ones((1, 1)), np.ones((1, 1)))
+    assert written.begin() == 1
+    (tmp_path / "parts" / "logits" / "zarr.json").unlink()
+    assert written.begin() == 0
+
+
 def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path, monkeypatch):
     path = tmp_path / "predictions.zarr"
     predictions.write(path, np.ones((2, 1)), np.ones((2, 1)))
