@@ -98,6 +98,7 @@ def test_damaged_parts_are_made_anew(tmp_path, left):
     np.testing.assert_array_equal(predictions.read(tmp_path / "p")[0], 1)
 
 
+@pytest.mark.filterwarnings("ignore:Object at logits:zarr.errors.ZarrUserWarning")
 def test_parts_without_their_arrays_are_made_anew(tmp_path):
     written = predictions.Writer(tmp_path / "p", tmp_path / "parts", key="this", examples=2, outputs=1, targets=1)
     written.begin()
