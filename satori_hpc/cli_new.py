@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from satori_hpc import options as run_options
-from satori_hpc.cli_options import RUN
+from satori_hpc.cli_options import RUN, say
+from satori_hpc.errors import quoted
 from satori_hpc.stages import new as stage
 
 TEMPLATES = ("simulated", "fasta", "genome", "folds", "arrays")
@@ -129,7 +130,7 @@ def new(
     for assignment in assignments:
         config = run_options.override(config, assignment)
     made = stage.new(run, config=config)
-    click.echo(f"wrote {made.config_file}\nedit it, then run: satori-hpc all {run}")
+    say(f"wrote {made.config_file}\nedit it, then run: satori-hpc all {quoted(run)}")
 
 
 def _fold(text: str) -> tuple[str, str, str]:
