@@ -31,5 +31,6 @@ def doctor(run: Path | None, as_json: bool, strict: bool) -> None:
     else:
         for warning in report.warnings:
             say(f"warning: {warning}")
+        told("verdict", report.verdict())
     if strict and report.warnings:
         sys.exit(1)

@@ -184,7 +184,8 @@ def genome(
         stranded=annotated,
         negatives="intergenic" if annotated else alone,
     )
-    return dataclasses.replace(FILE_PRESETS[preset](), seed=seed, prepare=Prepare(source="genome", genome=section))
+    prepare = Prepare(source="genome", split="chromosome", genome=section)
+    return dataclasses.replace(FILE_PRESETS[preset](), seed=seed, prepare=prepare)
 
 
 def like(path: Path, *, data: Config | None = None, seed: int | None = None) -> Config:
