@@ -193,9 +193,11 @@ def _sample(store: ScoreStore, group: str) -> np.ndarray:
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:
     """Tested filter pairs of two different named TFs, the best one of each TF pair, strongest first."""
-    rows = table[table["tested"] & (table["tf_a"] != "") & (table["tf_b"] != "") & (table["tf_a"] != table["tf_b"])]
-    key = [" ".join(sorted(pair)) for pair in zip(rows["tf_a"], rows["tf_b"], strict=True)]
-    return rows[~pd.Series(key, index=rows.index, dtype=object).duplicated()]
+    rows = table[table["tested"] & (table["tf_a"] != "") & (table["tf_b"] != "")]
+    key = pd.Series(
+        [evaluation.key(*pair) for pair in zip(rows["tf_a"], rows["tf_b"], strict=True)], index=rows.index, dtype=object
+    )
+    return rows[[a != b for a, b in key] & ~key.duplicated()]
 
 
 def _pair_number(store: ScoreStore, row: pd.Series) -> int:

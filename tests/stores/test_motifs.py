@@ -12,7 +12,7 @@ from satori_hpc.core import motif
 from satori_hpc.core.motif import Motif
 from satori_hpc.errors import ArtefactError, InputError
 from satori_hpc.stores import motif_database, motifs
-from satori_hpc.stores.meme import read_meme, write_meme
+from satori_hpc.stores.motif_files import read_meme, write_meme
 
 PLAIN = """MEME version 4
 
