@@ -138,7 +138,7 @@ def _tell_names(database: _Database, without_tf: list[Motif]) -> None:
     if 2 * len(entries) > len(names):
         logger.warning(
             "%s: names of UniProt's entries (%s) are compared by what stands before the underscore, which is not "
-            "always the symbol of the gene (P53_HUMAN is TP53); evaluate --known-names takes a file of entry and symbol",
+            "always the symbol of the gene (P53_HUMAN is TP53); a file of entry and symbol: evaluate --known-names",
             database.title, _some(entries),
         )  # fmt: skip
 

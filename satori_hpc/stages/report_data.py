@@ -194,10 +194,9 @@ def _sample(store: ScoreStore, group: str) -> np.ndarray:
 def _named(table: pd.DataFrame) -> pd.DataFrame:
     """Tested filter pairs of two different named TFs, the best one of each TF pair, strongest first."""
     rows = table[table["tested"] & (table["tf_a"] != "") & (table["tf_b"] != "")]
-    key = pd.Series(
-        [evaluation.key(*pair) for pair in zip(rows["tf_a"], rows["tf_b"], strict=True)], index=rows.index, dtype=object
-    )
-    return rows[[a != b for a, b in key] & ~key.duplicated()]
+    keys = [evaluation.key(*pair) for pair in zip(rows["tf_a"], rows["tf_b"], strict=True)]
+    two = np.array([a != b for a, b in keys], dtype=bool)
+    return rows[two & ~pd.Series(keys, dtype=object).duplicated().to_numpy()]
 
 
 def _pair_number(store: ScoreStore, row: pd.Series) -> int:

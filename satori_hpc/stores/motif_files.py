@@ -26,10 +26,11 @@ KEY = "[motifs] database"
 DEFAULT_SITES = 20  # what MEME assumes when a file does not tell
 SUM_TOLERANCE = 0.02  # rows rounded to two digits are still accepted, and then scaled to 1
 # So that no file takes much memory: collections have some thousand motifs of at most a hundred positions.
-MAX_LINE, MAX_LINES, MAX_TEXT = 1 << 20, 1 << 22, 1 << 26
+MAX_LINE, MAX_LINES, MAX_TEXT = 1 << 20, 1 << 20, 1 << 26
 MAX_MOTIFS, MAX_WIDTH, MAX_NAME, MAX_PROBLEMS = 100_000, 1000, 1000, 1000
 HEAD = 100  # lines in which the format shows
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?i:nan|inf(?:inity)?)"
+_SEPARATORS = re.compile(r"[\v\f\x1c-\x1e\x85\u2028\u2029]")  # where str.split would split, too
 _ROW = re.compile(rf"\s*\[?\s*(?:{_NUMBER})(?=[\s\]]|$)")
 
 
@@ -185,7 +186,7 @@ def _text(path: Path) -> Iterator[str]:
                         raise InputError(
                             f"{path}, line {number}: {what}: too large for a file of motifs; correct {KEY} in run.toml"
                         )
-                    yield re.sub(r"[\v\f\x1c-\x1e\x85\u2028\u2029]", " ", line.rstrip("\n"))
+                    yield _SEPARATORS.sub(" ", line.rstrip("\n"))
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(f"{path}: damaged gzip file ({error})") from None
     except OSError as error:

@@ -97,6 +97,7 @@ def test_figures_stand_side_by_side(restored):
         "base_rate": 4 / 15,
         "named_tfs": 6,
         "recall_ceiling": 1.0,
+        "unmet": None,
     }
     scores = content["methods"]["attention"]
     assert (scores["called"], scores["correct"], scores["outside_pool"]) == (4, 2, 1)
