@@ -388,7 +388,7 @@ def _background(lines: _Lines) -> np.ndarray:
 def _heading(line: str, lines: _Lines) -> tuple[str, str]:
     """(identifier or '', name) of a MOTIF line; the full format goes on with 'width = 12 sites = 9'."""
     text = re.split(r"\s+width\s*=\s*\d+\s+sites\s*=", line[len("MOTIF") :], maxsplit=1)[0]
-    words = [_name(word, lines) for word in text.split(maxsplit=2)]
+    words = [_name(word, lines) for word in text.split(maxsplit=2)[:2]]
     if len(words) < 2:
         return "", words[0] if words else ""
     return words[0], words[1] or words[0]
