@@ -4,8 +4,8 @@
     python containers/locked.py pick REPORT          print what pip's --report names, as requirements with hashes
 
 Versions are those of constraints.txt; the CUDA libraries of torch, which it does not name, are as pip resolves them.
-Hashes are those of all Linux wheels for Python 3.11 to 3.13 on the package index, and of wheels in the FOLDERs, such as a torch
-without CUDA.
+Hashes are those of all Linux wheels for Python 3.11 to 3.13 on the package index, and of wheels in the FOLDERs, such
+as a torch without CUDA.
 """
 
 import hashlib
