@@ -54,7 +54,7 @@ LISTED = {
     "far outside": ("chr1\t-99999999999999999\t40\n", "", "changed", "cut at the end of the chromosome"),
     "far behind": ("chr1\t5950\t999999999999999999\n", "", "changed", "cut at the end of the chromosome"),
     "begins at the end": ("chr1\t6000\t6001\n", "", "dropped", "beyond the end of the chromosome"),
-    "a name among others without chr": ("1\t10\t90\n", "", "dropped", "chromosome not in the genome"),
+    "another style among others": ("NC_000001.11:1\t10\t90\n", "", "dropped", "chromosome not in the genome"),
     "a chromosome called track1": ("track1\t10\t90\n", "", "dropped", "chromosome not in the genome"),
     "a short chromosome": ("chrM\t10\t90\n", "window", "dropped", "chromosome shorter than a window"),
     "summit behind the peak": (
