@@ -23,7 +23,10 @@ _KINDS = {
     CDS: re.compile(r"cds|start_codon|stop_codon"),
     UTR: re.compile(r"([53]'?[_-]?|(five|three)_prime_)?utr"),
 }
-_ATTRIBUTE = re.compile(r"""(?:^|[;\s])(ID|Parent|gene_id|transcript_id)(?:\s*=\s*|\s+)("[^"]*"|[^;]*)""")
+_ID, _PARENT, _GENE_ID, _TRANSCRIPT_ID = (
+    re.compile(rf"""(?:^|[;\s]){name}(?:\s*=\s*|\s+)("[^"]*"|[^;]*)""")
+    for name in ("ID", "Parent", "gene_id", "transcript_id")
+)
 _BARE = re.compile(r"[^\s;=\"]+")  # column 9 of AUGUSTUS and GFF2: a name alone
 STRANDS = {"+": 1, "-": -1}
 CLASSES = ("promoter", "utr", "exon", "intron", "downstream", "distal")  # a place is of the first that holds it
@@ -174,20 +177,23 @@ class _Features:
             kind = self.kinds[cells[2]] = next(kinds, -1)
         if kind < 0:
             return
-        found = {key: text.strip().strip('"') for key, text in _ATTRIBUTE.findall(cells[8])} if len(cells) > 8 else {}
-        own = found.get("ID", "")
-        parents = [name.strip() for name in found.get("Parent", "").split(",")]
-        if not ("ID" in found or "Parent" in found):
-            bare = cells[8].strip() if len(cells) > 8 and _BARE.fullmatch(cells[8].strip()) else ""
-            gene, transcript = found.get("gene_id", bare if kind == GENE else ""), found.get("transcript_id", bare)
-            own, parents = (gene, []) if kind == GENE else (transcript, [gene if kind == TRANSCRIPT else transcript])
-            if gene and transcript and kind > TRANSCRIPT:
+        text = cells[8].strip() if len(cells) > 8 else ""
+        own, part_of = _attribute(_ID, text) if kind <= TRANSCRIPT or kind == CDS else "", _attribute(_PARENT, text)
+        if own or part_of:  # GFF3
+            if kind == GENE and part_of:
+                kind = TRANSCRIPT  # such as a processed_pseudogene of a gene
+            elif kind == CDS:
+                part_of = part_of or own  # of bacteria: lines of one ID are one coding part
+            parents = part_of.split(",")
+        else:
+            bare = text if _BARE.fullmatch(text) else ""
+            gene, transcript = _attribute(_GENE_ID, text), _attribute(_TRANSCRIPT_ID, text) or bare
+            own, parents = (gene or bare, []) if kind == GENE else (transcript, [transcript])
+            if kind == TRANSCRIPT:
+                parents = [gene]
+            elif kind > TRANSCRIPT and gene and transcript:
                 self.gene_of.setdefault(self._id(transcript), self._id(gene))
-        elif kind == CDS and not any(parents):
-            parents = [own]  # of bacteria: lines of one ID are one coding part
-        elif kind == GENE and any(parents):
-            kind = TRANSCRIPT  # such as a processed_pseudogene of a gene
-        for name in filter(None, parents):
+        for name in filter(None, map(str.strip, parents)):
             self.child.append(len(self.kind))
             self.parent.append(self._id(name))
         self.kind.append(kind)
@@ -252,6 +258,12 @@ class _Features:
             utrs=three(kind == UTR),
             spans=intervals.union(*_joined(three(kind >= 0), (chrom_of, begin, stop))),
         )
+
+
+def _attribute(rule: re.Pattern[str], text: str) -> str:
+    """The value of an attribute in column 9, empty where there is none."""
+    found = rule.search(text)
+    return found[1].strip().strip('"') if found else ""
 
 
 def _in(rows: np.ndarray, chosen: np.ndarray, size: int) -> np.ndarray:

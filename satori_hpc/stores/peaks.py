@@ -23,7 +23,6 @@ NO_LABEL = (".", "")
 LABELS_LIKE_A_ROW = 16  # labels that take as much memory as the rest of a row, while a file is read
 _NUMBER = re.compile(r"-?\d{1,18}", re.ASCII)  # int takes 1_000 and other digits, too, and more than 64 bits hold
 _OFFSET = re.compile(r"-1|\d{1,18}", re.ASCII)
-_REAL = re.compile(r"-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|-?inf|nan|na", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -116,12 +115,12 @@ def pieces(
             continue
         if label_column is not None:
             piece.add_labels(_labels(cells[label_column - 1]))
-        first = int(cells[layout.start]) - layout.first
+        first = int(cells[layout.start].strip()) - layout.first  # strip takes more away than int does
         strand = cells[layout.strand].strip() if 0 <= layout.strand < len(cells) else ""
         piece.chrom.append(numbers.setdefault(cells[layout.chrom].strip(), len(numbers)))
         piece.start.append(first)
-        piece.end.append(int(cells[layout.end]))
-        piece.summit.append(-1 if summit < 0 else _summit(int(cells[summit]), first, layout))
+        piece.end.append(int(cells[layout.end].strip()))
+        piece.summit.append(-1 if summit < 0 else _summit(int(cells[summit].strip()), first, layout))
         piece.strand.append(_strand(strand, layout))
         piece.line.append(number)
         found += 1
@@ -157,6 +156,12 @@ def _table(path: Path, *, key: str) -> Iterator[tuple[int, list[str], Layout]]:
             layout = _by_names(cells)
             if layout is not None:
                 continue
+            if named is None and _is_bed_or_homer(cells):
+                raise InputError(
+                    f"{path}, line {number}: a BED file of chrom, start, end, name, strand, or one of HOMER: PeakID, "
+                    "chr, start, end, strand? For HOMER, give it its line of column names (#PeakID, chr, start, end, "
+                    "strand with tabs in between); for BED, put a score into column 5 and the strand into column 6"
+                )
             layout = named or _by_row(cells)
         yield number, cells, layout
 
@@ -255,7 +260,7 @@ def _complaint(cells: list[str], layout: Layout, label_column: int | None, summi
     if len(cells) <= max(layout.end, layout.length):
         what = "PeakID, chr, start, end, strand" if layout is HOMER else "chrom, start, end"
         return f"{len(cells)} columns; expected {what} and maybe more, with tabs in between"
-    chrom, first, last = (cells[column].strip() for column in (layout.chrom, layout.start, layout.end))
+    chrom, first, last = cells[layout.chrom].strip(), cells[layout.start].strip(), cells[layout.end].strip()
     if not (_NUMBER.fullmatch(first) and _NUMBER.fullmatch(last)):
         return f"start {first[:30]!r} and end {last[:30]!r}; expected whole numbers"
     start, end = int(first) - layout.first, int(last)
@@ -278,6 +283,14 @@ def _complaint(cells: list[str], layout: Layout, label_column: int | None, summi
     return ""
 
 
+def _is_bed_or_homer(cells: list[str]) -> bool:
+    """Whether columns 2 to 4 are numbers that make sense either way and a strand follows, which BED has in column 6."""
+    texts = [cell.strip() for cell in cells[:5]]
+    if len(texts) < 5 or texts[4] not in STRANDS or not all(map(_NUMBER.fullmatch, texts[1:4])):
+        return False
+    return int(texts[1]) < int(texts[2]) <= int(texts[3])
+
+
 def _summit_column(cells: list[str], layout: Layout, *, called_narrow: bool) -> int:
     """Column of the summit in this row, -1: it has none.
 
@@ -288,8 +301,15 @@ def _summit_column(cells: list[str], layout: Layout, *, called_narrow: bool) -> 
         return layout.summit if layout.summit < len(cells) else -1
     if called_narrow:
         return SUMMIT_COLUMN - 1 if len(cells) >= SUMMIT_COLUMN and not _has_blocks(cells) else -1
-    is_narrow = len(cells) == SUMMIT_COLUMN and all(_REAL.fullmatch(cell.strip()) for cell in cells[6:9])
-    return SUMMIT_COLUMN - 1 if is_narrow else -1
+    return SUMMIT_COLUMN - 1 if len(cells) == SUMMIT_COLUMN and all(map(_is_real, cells[6:9])) else -1
+
+
+def _is_real(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _has_blocks(cells: list[str]) -> bool:
@@ -297,7 +317,7 @@ def _has_blocks(cells: list[str]) -> bool:
     if len(cells) < 12 or not _NUMBER.fullmatch(cells[9].strip()):
         return False
     lists = [[text for text in cell.strip().split(",") if text] for cell in cells[10:12]]
-    return all(len(texts) == int(cells[9]) and all(map(_NUMBER.fullmatch, texts)) for texts in lists)
+    return all(len(texts) == int(cells[9].strip()) and all(map(_NUMBER.fullmatch, texts)) for texts in lists)
 
 
 def _summit(told: int, start: int, layout: Layout) -> int:
