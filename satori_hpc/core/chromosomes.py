@@ -115,8 +115,9 @@ def candidates(names: Sequence[str], known: Sequence[str]) -> Iterator[list[int]
     """
     places = {name: place for place, name in enumerate(known)}
     by_chromosome: dict[str, list[int]] = {}
-    for place, name in enumerate(known):
-        by_chromosome.setdefault(meaning(name).chromosome, []).append(place)
+    if not all(name in places for name in names):
+        for place, name in enumerate(known):
+            by_chromosome.setdefault(meaning(name).chromosome, []).append(place)
     told: dict[str, list[frozenset[str]]] = {}
     for name in names:
         if meaning(name).assemblies:

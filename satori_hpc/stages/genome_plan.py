@@ -106,7 +106,9 @@ def _by_names_of_genome(run: Run, settings: Settings, genome: Genome) -> Setting
                 f"has {genome_names.shown(genome.names)}"
             )
         found[key] = tuple(there)
-    return dataclasses.replace(settings, **found)
+    return dataclasses.replace(
+        settings, chromosomes=found["chromosomes"], without_chromosomes=found["without_chromosomes"]
+    )
 
 
 def _blacklist(path: Path, settings: Settings, genome: Genome) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
