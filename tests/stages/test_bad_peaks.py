@@ -6,7 +6,6 @@ import logging
 import numpy as np
 import pytest
 
-from satori_hpc import log
 from satori_hpc.core import sequence
 from satori_hpc.errors import InputError
 from satori_hpc.stages import prepare as stage
@@ -174,8 +173,7 @@ def test_summits_that_are_none_are_refused(two, summit):
         stage.prepare(run, Runtime())
 
 
-def test_files_without_summits_are_remarked_on(two, caplog, monkeypatch):
-    monkeypatch.setattr(log.logger, "propagate", True)
+def test_files_without_summits_are_remarked_on(two, caplog):
     folder, _, _ = two
     with caplog.at_level(logging.WARNING):
         stage.prepare(make(folder, peaks=("../a.bed", "../b.bed"), centre="summit"), Runtime())
