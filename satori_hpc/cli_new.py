@@ -41,6 +41,11 @@ DEFAULT_PRESETS = {"simulated": "data-40", "folds": "short"}  # published of the
     "stretches stand for them, against intergenic windows (template genome).",
 )
 @click.option(
+    "--allow-missing-chromosomes",
+    is_flag=True,
+    help="Go on where more than half of a file is on chromosomes that the genome does not have (template genome).",
+)
+@click.option(
     "--fold",
     "fold_files",
     multiple=True,
@@ -73,6 +78,7 @@ def new(
     chrom_sizes: str | None,
     annotation: str | None,
     promoters: int | None,
+    allow_missing_chromosomes: bool,
     fold_files: tuple[str, ...],
     array_files: tuple[str, ...],
     like: Path | None,
@@ -116,6 +122,7 @@ def new(
             chrom_sizes=None if chrom_sizes is None else _here(chrom_sizes),
             annotation=None if annotation is None else _here(annotation),
             promoters=promoters or 0,
+            allow_missing_chromosomes=allow_missing_chromosomes,
             preset=name,
             seed=number,
         )

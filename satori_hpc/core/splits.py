@@ -1,7 +1,6 @@
 """Which examples train, which choose the model (valid) and which are kept for interpretation (test)."""
 
 import hashlib
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +8,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from satori_hpc.core import intervals
+from satori_hpc.core import chromosomes, intervals
 
 DIGEST = 16  # bytes that stand for a sequence
 SPLIT = int.from_bytes(b"splt", "big")
@@ -135,22 +134,28 @@ def _fill(groups: np.ndarray, room: dict[int, int], seed: int) -> np.ndarray:
 
 
 def by_chromosome(chrom: np.ndarray, *, valid: Sequence[str], test: Sequence[str]) -> np.ndarray:
-    """Split by chromosome: the named ones are valid and test, all others train.
+    """Split by chromosome: the named ones, in any style (core.chromosomes), are valid and test, all others train.
 
     Returns:
         uint8 (examples,), TRAIN, VALID or TEST.
 
     Raises:
-        ValueError: a named chromosome does not occur.
+        ValueError: a named chromosome does not occur, may be several, or is in both lists.
     """
-    unknown = [name for name in (*valid, *test) if name not in set(chrom.tolist())]
+    known = sorted(set(chrom.tolist()))
+    names = list(dict.fromkeys((*valid, *test)))
+    meant = dict(zip(names, chromosomes.candidates(names, known), strict=True))
+    unknown = [name for name in names if len(meant[name]) != 1]
     if unknown:
-        known = sorted(set(chrom.tolist()))
-        shown = ", ".join(known[:30]) + (f", ... ({len(known)} in all)" if len(known) > 30 else "")
-        raise ValueError(f"no example is on {', '.join(unknown)}; there are: {shown}")
+        raise ValueError(f"no example is on {', '.join(unknown)}; there are: {_listed(known)}")
+    parts = {
+        part: {known[meant[name][0]] for name in part_names} for part, part_names in ((VALID, valid), (TEST, test))
+    }
+    if both := sorted(parts[VALID] & parts[TEST]):
+        raise ValueError(f"{', '.join(both)} in both")
     split = np.full(len(chrom), TRAIN, dtype=np.uint8)
-    split[np.isin(chrom, list(valid))] = VALID
-    split[np.isin(chrom, list(test))] = TEST
+    for part, found in parts.items():
+        split[np.isin(chrom, list(found))] = part
     return split
 
 
@@ -184,25 +189,39 @@ def draw_chromosomes(chrom: np.ndarray, *, valid_fraction: float, test_fraction:
 
 def known_genome(names: Iterable[str]) -> str | None:
     """Name of the published split whose nuclear chromosomes are those of a genome; None for another genome."""
-    short = {re.sub("^chr", "", str(name), flags=re.IGNORECASE).upper() for name in names}
+    short = {chromosomes.meaning(name).chromosome for name in names}
     nuclear = {name for name in short if name.isdigit() or name in ("X", "Z", "W")}  # neither organelles nor scaffolds
     return next((name for name, karyotype in KARYOTYPES.items() if nuclear == karyotype), None)
 
 
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:30]) + (f", ... ({len(names)} in all)" if len(names) > 30 else "")
+
+
 def published(chrom: np.ndarray, name: str) -> np.ndarray:
-    """Split by the chromosomes of PUBLISHED[name], with or without "chr" before their names.
+    """Split by the chromosomes of PUBLISHED[name], whatever style their names are of (core.chromosomes).
 
     Returns:
         uint8 (examples,), TRAIN, VALID or TEST.
     """
     parts = PUBLISHED[name]
     names, place = np.unique(chrom, return_inverse=True)
-    short = [re.sub("^chr", "", str(each), flags=re.IGNORECASE) for each in names]
+    short = [chromosomes.meaning(str(each)).chromosome for each in names]
     rest = TRAIN if parts.train is None else TEST
     split = np.full(len(names), rest, dtype=np.uint8)
     for part, members in ((TRAIN, parts.train), (VALID, parts.valid), (TEST, parts.test)):
         split[[each in (members or ()) for each in short]] = part
     return split[place]
+
+
+def published_rule(name: str, present: Iterable[str]) -> str:
+    """Tell which chromosomes PUBLISHED[name] wants for each part, and which are `present`."""
+    parts = PUBLISHED[name]
+    wanted = [
+        f"{', '.join(members) if members is not None else 'all others'} for {part}"
+        for part, members in (("train", parts.train), ("valid", parts.valid), ("test", parts.test))
+    ]
+    return f"{name!r} wants chromosomes {'; '.join(wanted)}; examples are on {_listed(sorted(present))}"
 
 
 @dataclass(frozen=True)

@@ -166,6 +166,7 @@ def genome(
     chrom_sizes: str | None = None,
     annotation: str | None = None,
     promoters: int = 0,
+    allow_missing_chromosomes: bool = False,
     preset: str = "published",
     seed: int,
 ) -> Config:
@@ -181,6 +182,7 @@ def genome(
         chrom_sizes=chrom_sizes,
         annotation=annotation,
         promoters=promoters,
+        allow_missing_chromosomes=allow_missing_chromosomes,
         stranded=annotated,
         negatives="intergenic" if annotated else alone,
     )

@@ -206,9 +206,11 @@ def _split(run: Run, source: Source) -> tuple[np.ndarray, dict[str, Any]]:
     fix = {
         "random": "raise valid_fraction and test_fraction, give more examples, or change seed",
         "given": "give files that have them",
-    }.get(config.split, "choose other chromosomes")
+    }.get(config.split, "choose other chromosomes (split = 'chromosome', valid_chromosomes, test_chromosomes)")
     for complaint in splits.complaints(tally, whole.task):
         problems.add(f"{complaint}; expected both classes: {fix}")
+    if problems and config.split in splits.PUBLISHED:
+        problems.add(splits.published_rule(config.split, _chromosomes(whole)[0].tolist()))
     problems.raise_any()
     across = splits.shared_groups(groups, split)
     if across:
@@ -261,8 +263,7 @@ def _whole_chromosomes(
 
 def _by_chromosome(run: Run, whole: Examples) -> np.ndarray:
     config = run.config.prepare
-    present, place = np.unique(whole.chrom.codes, return_inverse=True)
-    names = np.array([whole.chrom.names[code] for code in present])
+    names, place = _chromosomes(whole)
     if config.split in splits.PUBLISHED:
         return splits.published(names, config.split)[place]
     try:
@@ -272,6 +273,12 @@ def _by_chromosome(run: Run, whole: Examples) -> np.ndarray:
             f"{run.config_file}: [prepare] valid_chromosomes, test_chromosomes: {error}; correct the lists"
         ) from None
     return parts[place]
+
+
+def _chromosomes(whole: Examples) -> tuple[np.ndarray, np.ndarray]:
+    """Names of the chromosomes that examples are on, and the place among them of each example."""
+    present, place = np.unique(whole.chrom.codes, return_inverse=True)
+    return np.array([whole.chrom.names[code] for code in present]), place
 
 
 def _counts(whole: Examples, tally: splits.Tally) -> dict[str, Any]:

@@ -57,8 +57,21 @@ def test_chromosomes():
     chrom = np.array(["chr1", "chr2", "chr10", "chr1", "chr3"])
     split = splits.by_chromosome(chrom, valid=("chr2", "chr3"), test=("chr10",))
     assert split.tolist() == [0, 1, 2, 0, 1]
-    with pytest.raises(ValueError, match="no example is on chrX, 2; there are: chr1, chr10, chr2, chr3"):
-        splits.by_chromosome(chrom, valid=("chrX",), test=("2",))
+    with pytest.raises(ValueError, match="no example is on chrX, 7; there are: chr1, chr10, chr2, chr3"):
+        splits.by_chromosome(chrom, valid=("chrX",), test=("7",))
+
+
+def test_chromosomes_of_a_split_are_told_in_any_style():
+    chrom = np.array(["NC_000001.11", "NC_000017.11", "NC_000021.9", "NC_000009.12", "NC_012920.1", "KI270728.1"])
+    split = splits.by_chromosome(chrom, valid=("chr17", "chrM"), test=("21", "chrUn_KI270728v1"))
+    assert split.tolist() == [0, 1, 2, 0, 1, 2]
+    with pytest.raises(ValueError, match=r"NC_000017.11 in both"):
+        splits.by_chromosome(chrom, valid=("chr17",), test=("17",))
+    assert splits.published(chrom, "human").tolist() == [0, 1, 1, 0, 2, 2]
+    plant = np.array(["NC_003070.9", "Chr2", "chr02", "NC_003075.7", "ChrC"])
+    assert splits.published(plant, "arabidopsis").tolist() == [0, 1, 1, 2, 0]
+    told = splits.published_rule("human", ["NC_000001.11"])
+    assert "17, 20, 21 for valid; all others for test; examples are on NC_000001.11" in told
 
 
 def test_equal_sequences_on_several_chromosomes_are_counted():

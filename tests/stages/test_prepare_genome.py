@@ -230,7 +230,7 @@ def test_negatives_have_the_positives_mix_of_classes(tmp_path):
 
     with Open(tmp_path / "genome.fa", tmp_path / "index") as genome:
         lengths = genome.lengths
-        genes = annotation.read(DATA / "arabidopsis.gff3.gz", genome.names, lengths)
+        genes = annotation.read(DATA / "arabidopsis.gff3.gz", genome)
     rng = np.random.default_rng(0)
     middles = np.sort(rng.choice(int(lengths[0]) - 4000, 40, replace=False)) + 2000
     (tmp_path / "p.bed").write_text("".join(f"Chr1\t{at - 10}\t{at + 10}\n" for at in middles))
