@@ -38,6 +38,10 @@ class Room:
         limit = self.limit or min(DEFAULT, memory.limit_bytes() // 2)
         return max(1, int(max(USABLE * (limit - self.program), LEAST)) // each)
 
+    def check_file(self, taken: int) -> None:
+        """Refuse a file that is held as a whole and takes so many bytes; errors as `check`."""
+        self.check({"what is kept of a file": taken})
+
     def check(self, needed: dict[str, int]) -> None:
         """Refuse bytes, by what they are for, that cannot be cut and do not fit into a limit that was given.
 

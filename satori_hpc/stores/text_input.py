@@ -1,5 +1,6 @@
 """Lines of the text files users give: plain or gzip, any line ends, every way of being unreadable told in words."""
 
+import functools
 import gzip
 import io
 import re
@@ -21,6 +22,10 @@ FOREIGN = {
     b"\xfd7zXZ": "packed by xz; unpack it, or pack it with gzip",
     b"\x28\xb5\x2f\xfd": "packed by zstd; unpack it, or pack it with gzip",
 }
+LONGEST_LINE = 2**24  # characters: more are neither a row of a table nor a sequence that a network reads
+# Text packs 4 (sequences) to 50 times (tables of zeros); what packs better than this is refused once it is large.
+MOST_PACKED = 200
+LARGE = 2**24  # bytes
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -32,9 +37,11 @@ def lines(path: Path, *, key: str) -> Iterator[tuple[int, str]]:
         key: where the user named it, for the message, such as "[prepare.fasta] table" or "--chrom-sizes".
 
     Raises:
-        InputError: it is missing, unreadable, truncated or not text.
+        InputError: it is missing, unreadable, truncated or not text; a line is longer than LONGEST_LINE; or it unpacks
+            to far more than text does.
     """
-    number = 0
+    number = size = 0
+    look_at = LARGE
     try:
         with open(path, "rb") as raw:
             head = raw.read(8)
@@ -43,8 +50,18 @@ def lines(path: Path, *, key: str) -> Iterator[tuple[int, str]]:
             stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if head.startswith(GZIP_MAGIC) else raw
             # Text is decoded in blocks: what is no UTF-8 is let through, to be told with its line.
             with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline=None) as text:
-                for line in text:
+                # One character more than allowed: the line's end, or what is too much.
+                for line in iter(functools.partial(text.readline, LONGEST_LINE + 1), ""):
                     number += 1
+                    size += len(line)
+                    if len(line) > LONGEST_LINE and not line.endswith("\n"):
+                        raise InputError(
+                            f"{path}, line {number}: longer than {LONGEST_LINE:,} characters; expected lines of text; "
+                            f"wrap it, or {_fix(key)}"
+                        )
+                    if stream is not raw and size > look_at:
+                        check_packing(path, packed=raw.tell(), unpacked=size)
+                        look_at = size + LARGE
                     if "\0" in line:
                         raise InputError(
                             f"{path}, line {number}: binary data; expected text, plain or gzip; {_fix(key)}"
@@ -62,6 +79,19 @@ def lines(path: Path, *, key: str) -> Iterator[tuple[int, str]]:
         ) from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); {_fix(key)}") from None
+
+
+def check_packing(path: Path, *, packed: int, unpacked: int) -> None:
+    """Refuse what unpacks to more than MOST_PACKED times its size: such gzip files are made to fill memory or disks.
+
+    Raises:
+        InputError: it does.
+    """
+    if unpacked > MOST_PACKED * packed:
+        raise InputError(
+            f"{path}: unpacks to more than {MOST_PACKED} times its size ({unpacked:,} bytes of the first {packed:,}); "
+            "text does not. If that is right, unpack it first (gunzip)"
+        )
 
 
 def refuse_foreign(path: Path, head: bytes, *, key: str) -> None:

@@ -162,7 +162,8 @@ def test_sets_that_cannot_be_used_leave_nothing(tmp_path, members, what):
     ("section", "what"),
     [
         (Arrays(files=()), "files is empty"),
-        (Arrays(letters="ACGU"), "letters = 'ACGU': expected A, C, G and T once each"),
+        (Arrays(letters="ACGX"), "letters = 'ACGX': expected A, C, G and T once each"),
+        (Arrays(letters="ACGU"), "letters = 'ACGU' hold U, which is RNA: set alphabet = 'rna'"),
         (Arrays(unknown=1), "unknown = 1 is a label"),
     ],
 )
