@@ -5,7 +5,7 @@ A streaming reader: every record is wanted once and in order, so there is no nee
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,15 +42,18 @@ _STRANDS = {"+": 1, "1": 1, "-": -1, "-1": -1, "/rc": -1, "c": -1}
 
 @dataclass(frozen=True)
 class Interval:
-    """A place that a header tells; strand is 1, -1, or 0 when it is left out or a dot.
+    """A place that a header tells.
 
-    `start` counts from 0 where the form of the header tells what it counts from, else as the header has it.
+    Attributes:
+        start: from 0 where `sure`, by the form of the header; else as the header has it.
+        strand: 1, -1, or 0 when it is left out or a dot.
     """
 
     chrom: str
     start: int
     end: int
     strand: int
+    sure: bool = field(default=False, compare=False)
 
 
 @dataclass
@@ -110,7 +113,8 @@ def _interval(match: re.Match[str], *, counts_from: int = 0) -> Interval | None:
         return None
     start, end = int(numbers[0]) - counts_from, int(numbers[1])
     mark = next((found[key] for key in "abcd" if found.get(key)), "")
-    return Interval(found["chrom"], start, end, _STRANDS.get(mark, 0)) if 0 <= start <= end else None
+    at = Interval(found["chrom"], start, end, _STRANDS.get(mark, 0), sure=bool(counts_from))
+    return at if 0 <= start <= end else None
 
 
 def _stranded(found: Interval, words: Sequence[str]) -> Interval:
@@ -118,7 +122,7 @@ def _stranded(found: Interval, words: Sequence[str]) -> Interval:
     if not found.strand:
         for word in words:
             if mark := re.fullmatch(r"(?:strand=|\()?([-+])\)?", word):
-                return Interval(found.chrom, found.start, found.end, _STRANDS[mark[1]])
+                return replace(found, strand=_STRANDS[mark[1]])
     return found
 
 

@@ -1,7 +1,7 @@
 """A FASTA file and its label table, joined by what headers and rows tell: places, else names; order when asked for."""
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +190,7 @@ def _ways(records: Records, rows: Rows, join: str) -> list[_Way]:
     if join == "auto" and any(places):
         for shift in ("", "headers", "table"):
             lower, row_lower = int(shift == "headers"), int(shift == "table")
-            keys = [at and (at.chrom, at.start - lower, at.end) for at in places]
+            keys = [at and (at.chrom, at.start - (lower and not at.sure), at.end) for at in places]
             row_keys = [
                 (*at, end) for *at, end in zip(rows.chrom, (s - row_lower for s in rows.start), rows.end, strict=True)
             ]
@@ -208,18 +208,14 @@ def _ways(records: Records, rows: Rows, join: str) -> list[_Way]:
 
 
 def _known_chromosomes(places: list[Interval | None], rows: Rows) -> list[Interval | None]:
-    """Places whose chromosomes are called as in the table where headers have the assembly before them: hg38_chr1."""
+    """Places with their chromosomes as the table calls them, where headers have the assembly before them: hg38_chr1."""
     known = set(rows.chrom)
-    found = []
-    for at in places:
-        if at is not None and at.chrom not in known:
-            for sign in "_:":
-                rest = at.chrom.partition(sign)[2]
-                if rest in known:
-                    at = Interval(rest, at.start, at.end, at.strand)  # noqa: PLW2901
-                    break
-        found.append(at)
-    return found
+
+    def as_known(at: Interval) -> Interval:
+        shorter = [at.chrom.partition(sign)[2] for sign in "_:"]
+        return next((replace(at, chrom=each) for each in shorter if at.chrom not in known and each in known), at)
+
+    return [at and as_known(at) for at in places]
 
 
 def _by_key(records: Records, rows: Rows, meaning: Labels, problems: Problems, *, join: str, drop: bool) -> _Join:
@@ -313,6 +309,7 @@ def _pair(
     for (key, strand), row in kept_rows.items():
         at.setdefault(key, {})[strand] = row
     taken: dict[int, int] = {}
+    clashes: list[tuple[int, int]] = []
     repeated = set(joined.repeated_records)
     told = sum(place is not None for place in records.places)
     for record, key in enumerate(joined.way.records):
@@ -330,22 +327,25 @@ def _pair(
             listed = " and ".join(str(rows.lines[each]) for each in found.values())
             problems.add(
                 f"{where} is on strand {'+' if strand > 0 else '-'}, table row {listed} of that place or name on the "
-                "other; correct one of them"
+                "other; correct one of them, or take the column of strands out where it is not about the sequences"
                 if strand
                 else f"{where} tells no strand, and rows {listed} of the table do; write the strand into the header "
                 "(bedtools getfasta -s)"
             )
         elif row in taken:
-            problems.add(
-                f"FASTA lines {records.lines[taken[row]]} and {records.lines[record]}: {_key_name(key)} occurs twice, "
-                f"on both strands or with and without one, and table row {rows.lines[row]} cannot tell strands; give "
-                f"the table a column of + and - (column {label_table.STRAND_COLUMN}, as in BED) and a row for each "
-                "strand, or keep one of the records"
-            )
+            clashes.append((taken[row], record))
         else:
             taken[row] = record
             joined.records.append(record)
             joined.rows.append(row)
+    for first, second in clashes[:1]:
+        more = f" ({len(clashes) - 1} more places likewise)" if len(clashes) > 1 else ""
+        problems.add(
+            f"FASTA lines {records.lines[first]} and {records.lines[second]}: {_key_name(joined.way.records[first])} "
+            f"occurs twice, on both strands or with and without one{more}, and rows of the table cannot tell strands; "
+            f"give the table a column of + and - (column {label_table.STRAND_COLUMN}, as in BED) and a row for each "
+            "strand, or keep one of the records"
+        )
 
 
 def _no_row(records: Records, record: int, told: int) -> str:

@@ -23,9 +23,9 @@ FOREIGN = {
     b"\x28\xb5\x2f\xfd": "packed by zstd; unpack it, or pack it with gzip",
 }
 LONGEST_LINE = 2**24  # characters: more are neither a row of a table nor a sequence that a network reads
-# Text packs 4 (sequences) to 50 times (tables of zeros); what packs better than this is refused once it is large.
-MOST_PACKED = 200
-LARGE = 2**24  # bytes
+# Sequences pack 4 times, annotations and tables 10 to 40; what packs better than this is refused once it is large.
+MOST_PACKED = 100
+LARGE = 2**22  # bytes
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
