@@ -62,7 +62,6 @@ def test_parts_names_and_coordinates(tmp_path):
     assert whole.coordinates.strand[40:43].tolist() == [1, -1, 0]
 
 
-@pytest.mark.parametrize("kind", ["numbers", "names"])
 def test_headers_whose_intervals_do_not_lie_as_the_sequences_do(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(log.logger, "propagate", True)
     x, y = some(30)
@@ -88,6 +87,7 @@ def test_letters_of_rna(tmp_path):
     np.testing.assert_array_equal(dataset.read(run.dataset).tokens, np.array([3, 0, 1, 2])[x.argmax(axis=1)])
 
 
+@pytest.mark.parametrize("kind", ["numbers", "names"])
 def test_one_array_with_a_split(tmp_path, kind):
     x, y = some(30, targets=1)
     split = np.repeat([0, 2, 1], 10)
