@@ -1,6 +1,6 @@
 """A FASTA file and its label table, joined by what headers and rows tell: places, else names; order when asked for."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -184,27 +184,29 @@ def _own(records: Records, record: int) -> Interval:
 
 
 def _ways(records: Records, rows: Rows, join: str) -> list[_Way]:
-    """All ways to join, the one to prefer among equals first."""
-    found: list[tuple[str, list[Any], list[Any], str, int]] = []
+    """All ways to join, the one to prefer among equals first. Starts are shifted where not all places are met."""
+    ways: list[_Way] = []
     places = _known_chromosomes(records.places, rows)
     if join == "auto" and any(places):
         for shift in ("", "headers", "table"):
-            lower, row_lower = int(shift == "headers"), int(shift == "table")
-            keys = [at and (at.chrom, at.start - (lower and not at.sure), at.end) for at in places]
-            row_keys = [
-                (*at, end) for *at, end in zip(rows.chrom, (s - row_lower for s in rows.start), rows.end, strict=True)
-            ]
-            found.append((f"place, starts of {shift} count from 1" if shift else "place", keys, row_keys, shift, 0))
+            name = f"place, starts of {shift} count from 1" if shift else "place"
+            down, row_down = int(shift == "headers"), int(shift == "table")
+            keys = [at and (at.chrom, at.start - (0 if at.sure else down), at.end) for at in places]
+            row_places = zip(rows.chrom, rows.start, rows.end, strict=True)
+            ways.append(_way(name, keys, [(chrom, start - row_down, end) for chrom, start, end in row_places], shift))
+            if None not in ways[0].records:
+                break
     aliases = [fasta.aliases(name) for name in records.names]
     for column, cells in rows.names().items():
         known = set(cells)
-        keys = [next((name for name in names if name in known), None) for names in aliases]
-        found.append(("name" if column == 1 else f"name in column {column}", keys, cells, "", column))
-    ways = []
-    for name, keys, row_keys, shift, column in found:
-        known = set(row_keys)
-        ways.append(_Way(name, [key if key in known else None for key in keys], list(row_keys), shift, column))
+        named = [next((name for name in names if name in known), None) for names in aliases]
+        ways.append(_way("name" if column == 1 else f"name in column {column}", named, cells, column=column))
     return ways
+
+
+def _way(name: str, records: Sequence[Any], rows: Sequence[Any], shift: str = "", column: int = 0) -> _Way:
+    known = set(rows)
+    return _Way(name, [key if key in known else None for key in records], list(rows), shift, column)
 
 
 def _known_chromosomes(places: list[Interval | None], rows: Rows) -> list[Interval | None]:
@@ -306,8 +308,8 @@ def _pair(
     """Find the row of every record, by its strand where both tell one."""
     assert joined.way is not None
     at: dict[Hashable, dict[int, int]] = {}
-    for (key, strand), row in kept_rows.items():
-        at.setdefault(key, {})[strand] = row
+    for (key, strand), kept in kept_rows.items():
+        at.setdefault(key, {})[strand] = kept
     taken: dict[int, int] = {}
     clashes: list[tuple[int, int]] = []
     repeated = set(joined.repeated_records)
@@ -322,7 +324,7 @@ def _pair(
             continue
         where = f"FASTA line {records.lines[record]}: {records.names[record][:80]}"
         strand, found = records.strands[record], at[key]
-        row = found.get(strand, found.get(0))
+        row = found[strand] if strand in found else found.get(0)
         if row is None:
             listed = " and ".join(str(rows.lines[each]) for each in found.values())
             problems.add(
@@ -367,21 +369,12 @@ def _by_order(records: Records, rows: Rows, meaning: Labels, problems: Problems)
             f"{problems.heading}\n  - join = 'order' in [prepare.fasta] needs as many records as rows; the numbers "
             f"differ: {len(records.names)} records, {len(rows.lines)} rows"
         )
-    ways = _ways(records, rows, "auto")
-    matched = [way.matched() for way in ways]
-    best = ways[matched.index(max(matched))]
-    if 2 * max(matched) >= len(records.names):
-        row_of: dict[Hashable, set[int]] = {}
-        for row, row_key in enumerate(best.rows):
-            row_of.setdefault(row_key, set()).add(row)
-        for record, key in enumerate(best.records):
-            if key in row_of and record not in row_of[key]:
-                problems.add(
-                    f"join = 'order', yet FASTA line {records.lines[record]}: {records.names[record][:80]} is by its "
-                    f"{best.name} that of row {rows.lines[min(row_of[key])]}, not of row {rows.lines[record]}; leave "
-                    "join = 'order' in [prepare.fasta] away"
-                )
-        problems.raise_any()
+    order: list[Hashable] = list(range(len(rows.lines)))
+    for way in _ways(records, rows, "auto"):
+        # A few names may be met by chance, places are not.
+        if not way.column or 2 * way.matched() >= len(records.names):
+            _contradictions(way, _Way("order", order, order), records, rows, problems)
+    problems.raise_any()
     logger.warning("record k takes the label of row k, as join = 'order' in [prepare.fasta] says")
     same_record, same_row = _same_record(records), _same_row(rows, meaning)
     keys: list[Hashable] = [(name, place) for name, place in zip(records.names, records.places, strict=True)]
@@ -434,7 +427,7 @@ def _contradictions(way: _Way, other: _Way, records: Records, rows: Rows, proble
             problems.add(
                 f"FASTA line {records.lines[record]}: {records.names[record][:80]} is by its {way.name} that of row "
                 f"{rows.lines[min(here)]}, by its {other.name} that of row {rows.lines[min(there)]}; correct the table "
-                "or the header"
+                "or the header, or join in [prepare.fasta]"
             )
 
 

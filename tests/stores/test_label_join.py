@@ -262,8 +262,21 @@ def test_order_only_when_asked_for(tmp_path, told):
 
 @pytest.mark.parametrize("header", [PLACES["dashes"], NAMES["bedtools -nameOnly -s"]], ids=["places", "names"])
 def test_order_is_refused_where_headers_tell_another(tmp_path, header):
-    with pytest.raises(InputError, match=r"join = 'order', yet FASTA line \d+: .* that of row \d+, not of row"):
+    with pytest.raises(
+        InputError, match=r"is by its (place|name in column 4) that of row \d+, by its order that of row"
+    ):
         read(write(tmp_path, header, bed6), join="order")
+
+
+def test_order_is_refused_where_a_few_places_tell_another(tmp_path):
+    def header(each: Example) -> str:
+        return bed(each).replace("\t", "_") if each.number < 3 else f"seq{each.number}"
+
+    known = sorted(examples(), key=lambda each: each.label)
+    turned = known[::-1]
+    with pytest.raises(InputError, match=r"by its place that of row \d+, by its order that of row"):
+        read(write(tmp_path, header, bed, records=turned), join="order")
+    check(read(write(tmp_path, header, bed, records=known), join="order")[0])
 
 
 def test_order_needs_as_many_rows(tmp_path):
