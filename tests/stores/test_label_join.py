@@ -11,8 +11,12 @@ from click.testing import CliRunner
 
 from satori_hpc import log
 from satori_hpc.cli import cli
+from satori_hpc.config import Config
 from satori_hpc.core import sequence
 from satori_hpc.errors import InputError, SatoriError
+from satori_hpc.run import Run
+from satori_hpc.stages import inspect_view
+from satori_hpc.stages.places import places
 from satori_hpc.stages.room import Room
 from satori_hpc.stores import dataset, fasta, label_table, labelled_fasta, left_out, text_input
 
@@ -371,10 +375,16 @@ def test_dropping_does_not_excuse_rows_without_records_or_nothing_in_common(tmp_
 
 def test_intervals_that_are_not_as_long_as_their_sequences_are_counted(tmp_path, told):
     wide = [each._replace(letters=each.letters[:30]) for each in examples()]
-    _, summary, _ = read(write(tmp_path, PLACES["bedtools"], bed, records=wide))
+    whole, summary, _ = read(write(tmp_path, PLACES["bedtools"], bed, records=wide))
     assert summary["intervals_not_as_long_as_sequences"] == COUNT
     assert "24 of 24 intervals are not as long as their sequences of 30 bp" in told.text
     assert "FASTA line 1: chr1:100-160 holds 60 bp" in told.text
+    run = Run(tmp_path, Config())
+    dataset.write(run.dataset, whole.stream())
+    assert places(run.dataset, np.array([0])).chrom.tolist() == ["chr1:100-160"]  # letters lie in the sequence alone
+    arrays = {"row": 0, "probability": np.array([0.5])}
+    facts = dict(inspect_view._facts(run, dataset.read_labels(run.dataset), arrays))
+    assert facts["place"] == "chr1:100–160 (not as long as the sequence, 30 bp)"
 
 
 @pytest.mark.parametrize(
