@@ -3,16 +3,19 @@
 What a failure names is made again by `damaged(PARSERS[name].content(folder), f"{name} {seed}")`.
 """
 
+import faulthandler
 import functools
 import gzip
 import io
+import itertools
 import json
 import multiprocessing
+import os
 import random
 import re
 import resource
-import signal
 import struct
+import time
 import traceback
 import zipfile
 import zlib
@@ -384,16 +387,9 @@ PARSERS = {
         ),
         meme.read_meme,
     ),
-    "known interactions": Parser(
-        _text("TF A,TF B", "GATA3,FOXA1", '"SPI1","GATA3"', "FOXA1,SPI1"),
-        lambda path: known_table.read(path, frozenset, {"GATA3", "FOXA1", "SPI1"}, columns="TF A,TF B"),
-    ),
     "known interactions, HIPPIE": Parser(
         _table(*(f"GATA3_HUMAN {row} SPI1_HUMAN {row + 9} 0.{row} experiments:x;pmids:1" for row in range(6))),
         _read_known,
-    ),
-    "known interactions, TRRUST": Parser(
-        _table("GATA3 FOXA1 Activation 123", "SPI1 GATA3 Unknown 4;5", "FOXA1 SPI1 Repression 6"), _read_known
     ),
     "names of genes": Parser(
         _table("P12345 GATA3", "Q1 FOXA1", "Q2 SPI1 PU.1"), lambda path: known_table.read_names(path, str.upper)
@@ -403,60 +399,85 @@ PARSERS = {
     "NPZ, headers": Parser(_npy("headers"), functools.partial(_read_arrays, member="headers")),
     "HDF5": Parser(_hdf5, _read_arrays),
     "HDF5, latest": Parser(functools.partial(_hdf5, libver="latest"), _read_arrays),
-    "run.toml": Parser(lambda folder: options.render(tiny_config()).encode(), config.load),
+    "run.toml": Parser(lambda folder: re.sub("#.*", "", options.render(tiny_config())).encode(), config.load),
     "record": Parser(_record, records.read),
 }
 
 
-def _read_all(parser: Parser, name: str, folder: Path, sender: Any) -> None:
-    """In a process of its own: what is wrong of every input, by its number."""
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the end of this process, also in the middle of a library
+def _read_all(parser: Parser, name: str, first: int, folder: Path, sender: Any) -> None:
+    """In a process of its own: tells every input by its number, and what is wrong of it."""
     content = parser.content(folder)
     size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for seed in range(INPUTS):
-        (folder / "input").write_bytes(damaged(content, f"{name} {seed}"))
-        sender.send_bytes(json.dumps([seed, ""]).encode())
-        signal.setitimer(signal.ITIMER_REAL, SECONDS)
-        told = ""
-        try:
-            parser.read(folder / "input")
-        except SatoriError:
-            pass
-        except BaseException:
-            told = traceback.format_exc(limit=-4)
-        grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - size)
-        if not told and grown > GROWTH:
-            told = f"takes {grown / 2**20:.0f} MiB"
-        if told:
-            sender.send_bytes(json.dumps([seed, told]).encode())
+    with open(folder / "stack", "w") as stack:
+        for seed in range(first, INPUTS):
+            _written(folder / "input", damaged(content, f"{name} {seed}"))
+            sender.send_bytes(json.dumps([seed, ""]).encode())
+            faulthandler.dump_traceback_later(SECONDS, exit=True, file=stack)  # also in the middle of a library
+            told = ""
+            try:
+                parser.read(folder / "input")
+            except SatoriError:
+                pass
+            except BaseException:
+                told = traceback.format_exc(limit=-4)
+            faulthandler.cancel_dump_traceback_later()
+            grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - size)
             if grown > GROWTH:
-                break
-    sender.send_bytes(b'[-1, ""]')
+                told += f"took {grown / 2**20:.0f} MiB"
+                size += grown // 1024
+            if told:
+                sender.send_bytes(json.dumps([seed, told]).encode())
+        sender.send_bytes(json.dumps([INPUTS, ""]).encode())
+
+
+def _problems(parser: Parser, name: str, folder: Path) -> dict[int, str]:
+    """What is wrong of inputs, by their numbers; of the first three."""
+    context = multiprocessing.get_context("fork")
+    seed, problems = -1, {}
+    while seed < INPUTS and len(problems) < 3:
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=_read_all, args=(parser, name, seed + 1, folder, sender))
+        process.start()
+        sender.close()
+        told = ""
+        while seed < INPUTS and not told.startswith("ended"):
+            try:
+                seed, told = json.loads(receiver.recv_bytes())
+            except EOFError:
+                told = f"ended the process: {(folder / 'stack').read_text()}"
+            if told:
+                problems[seed] = told
+        process.join()
+    return problems
 
 
 @pytest.mark.parametrize("name", PARSERS)
 def test_damaged_inputs_give_a_result_or_one_error(tmp_path, name):
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    PARSERS[name].read(_written(folder / "input", PARSERS[name].content(folder)))  # without damage
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_read_all, args=(PARSERS[name], name, folder, sender))
-    process.start()
-    sender.close()
-    last, problems = -1, {}
-    while True:
-        try:
-            last, told = json.loads(receiver.recv_bytes())
-        except EOFError:
-            problems[last] = "ends the process, or takes too long"
-            break
-        if last == -1:
-            break
-        if told:
-            problems[last] = told
-    process.join()
-    assert not problems, "".join(f"\ninput {seed} of {name!r}: {told}" for seed, told in list(problems.items())[:5])
+    PARSERS[name].read(_written(tmp_path / "input", PARSERS[name].content(tmp_path)))  # without damage
+    problems = _problems(PARSERS[name], name, tmp_path)
+    assert not problems, "".join(f"\ninput {seed} of {name!r}: {told}" for seed, told in problems.items())
+
+
+def _fails_at(number: int, how: Callable[[], object]) -> Parser:
+    """A reader that does something at the input of a number."""
+    count = itertools.count()
+    return Parser(FASTA, lambda path: how() if next(count) == number else None)
+
+
+def test_readers_that_do_otherwise_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.SECONDS", 2.0)
+    monkeypatch.setattr(f"{__name__}.INPUTS", 9)
+    monkeypatch.setattr(f"{__name__}.GROWTH", 2**25)
+    assert _problems(_fails_at(9, int), "", tmp_path) == {}
+    for how, what in (
+        (lambda: int("x"), "ValueError: invalid literal"),
+        (lambda: time.sleep(20), "ended the process: Timeout"),
+        (lambda: os._exit(3), "ended the process: "),
+        (lambda: np.ones(2**26, np.uint8).sum(), "took 6. MiB"),
+    ):
+        problems = _problems(_fails_at(3, how), "", tmp_path)
+        assert list(problems)[0] == 3
+        assert re.search(what, problems[3])
 
 
 def _written(path: Path, content: bytes) -> Path:

@@ -59,7 +59,6 @@ _FOREIGN = {
     b"version https://git-lfs": "a pointer of Git LFS in place of the file; fetch the file (git lfs pull)",
     b"<": "a web page or XML, perhaps what a server said in place of the file; download the file again",
     text_input.GZIP_MAGIC: "packed by gzip; unpack it",
-    **text_input.FOREIGN,
 }
 # Likewise by the end of the name, where the content does not say it.
 _SUFFIXES = {
@@ -214,7 +213,7 @@ def _kind(path: Path) -> str:
             if raw.read(len(HDF5)) == HDF5:
                 return "HDF5"
             at = max(512, 2 * at)  # where HDF5 looks behind what programs such as MATLAB put before it
-    for magic, what in _FOREIGN.items():
+    for magic, what in (*_FOREIGN.items(), *text_input.FOREIGN.items()):
         if head.startswith(magic):
             raise InputError(f"{path}: {what}, or correct {KEY} in run.toml")
     what = _SUFFIXES.get(path.suffix.lower(), f"begins with {head[:16]!r}" if head else "empty")
