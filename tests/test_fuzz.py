@@ -444,7 +444,7 @@ def _problems(parser: Parser, name: str, folder: Path) -> dict[int, str]:
             try:
                 seed, told = json.loads(receiver.recv_bytes())
             except EOFError:
-                told = f"ended the process: {(folder / 'stack').read_text()}"
+                told = f"ended the process: {(folder / 'stack').read_text()[:1000]}"
             if told:
                 problems[seed] = told
         process.join()
