@@ -66,7 +66,7 @@ DEFAULT_PRESETS = {"simulated": "data-40", "folds": "short"}  # published of the
     "array_files",
     multiple=True,
     metavar="FILE",
-    help="HDF5, MATLAB or NPZ file of one-hot sequences and labels (template arrays); may be repeated.",
+    help="HDF5 (MATLAB 7.3, too) or NPZ file of one-hot sequences and labels (template arrays); may be repeated.",
 )
 @click.option(
     "--like",

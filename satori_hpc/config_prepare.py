@@ -172,7 +172,8 @@ class Arrays:
     """[prepare.arrays]: one-hot sequences and labels in HDF5 or NPZ files."""
 
     files: tuple[str, ...] = option(
-        ("arrays.h5",), "HDF5, MATLAB or NPZ files; several when train, valid and test have files of their own"
+        ("arrays.h5",),
+        "HDF5 (MATLAB 7.3, too) or NPZ files; several when train, valid and test have files of their own",
     )
     letters: str | None = option(
         None, "order of the letters in the one-hot axis; default: ACGT, of DeepSEA's arrays (trainxdata, ...) AGCT"

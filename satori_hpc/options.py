@@ -21,6 +21,8 @@ from typing import Any, TypeVar
 from satori_hpc.errors import ConfigError, Problems
 
 Section = TypeVar("Section")
+# So many keys within keys that reading them takes for ever; sections are three deep.
+DEEP = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){64}""")
 
 
 def option(
@@ -71,12 +73,14 @@ def read(path: Path, schema: type[Section]) -> Section:
 
 def parse(text: str, schema: type[Section], *, name: str) -> Section:
     """As `read`, from text; `name` is what the messages call it."""
+    if DEEP.search(text):
+        raise ConfigError(f"{name}: keys within keys, deeper than any section; expected [section] and key = value")
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of numbers of thousands of digits, and of brackets in brackets
         raise ConfigError(f"{name}: not valid TOML: {error}") from None
     problems = Problems(f"{name}: the configuration cannot be used:", ConfigError)
-    value: Section = _parse_section(content, schema, "", text, problems)
+    value: Section = _parse_section(content, schema, "", _lines(text), problems)
     problems.raise_any()
     return value
 
@@ -95,7 +99,7 @@ def override(value: Section, assignment: str) -> Section:
         raise ConfigError(f"--set {assignment!r}: expected section.key=value, for instance train.epochs=10")
     try:
         item = tomllib.loads(f"value = {text.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         item = text.strip()
     return _with(value, dotted.strip().split("."), item, assignment)
 
@@ -125,47 +129,47 @@ def _unchecked(value: Any, key: str, item: Any) -> Any:
     return changed
 
 
-def _line_of(text: str, section: str, key: str) -> str:
-    """Where `key` of `section` stands, as 'line N: ', or nothing when it cannot be found."""
+def _lines(text: str) -> dict[str, int]:
+    """The lines on which [section] and keys, as section.key, stand first."""
+    found: dict[str, int] = {}
     current = ""
     for number, line in enumerate(text.splitlines(), start=1):
-        header = re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line)
-        if header:
-            current = header.group(1)
-            if f"{section}.{key}".strip(".") == current:
-                return f"line {number}: "
-        elif current == section and re.match(rf"\s*\"?{re.escape(key)}\"?\s*=", line):
-            return f"line {number}: "
-    return ""
+        if header := re.match(r"\s*\[([^\[\]]+)\]", line):
+            current = header[1].strip()
+            found.setdefault(current, number)
+        elif key := re.match(r"\s*\"?([^\"=\s]+)\"?\s*=", line):
+            found.setdefault(f"{current}.{key[1]}".strip("."), number)
+    return found
 
 
-def _parse_section(content: dict[str, Any], schema: type, name: str, text: str, problems: Problems) -> Any:
+def _parse_section(content: dict[str, Any], schema: type, name: str, lines: dict[str, int], problems: Problems) -> Any:
     fields = {field.name: field for field in dataclasses.fields(schema)}
     hints = typing.get_type_hints(schema)
     before = len(problems.found)
     where = f"[{name}] " if name else ""
     values: dict[str, Any] = {}
     for key, value in content.items():
-        line = _line_of(text, name, key)
+        place = f"{name}.{key}".strip(".")
+        line = f"line {lines[place]}: " if place in lines else ""
         field = fields.get(key)
         if field is None:
             near = difflib.get_close_matches(key, fields, n=1)
             hint = f"did you mean {near[0]!r}?" if near else "known here: " + ", ".join(fields)
-            problems.add(f"{line}{where}{key}: unknown key; {hint}")
+            problems.add(f"{line}{where}{key[:80]}: unknown key; {hint}")
         elif field.metadata.get("table"):
             inner = _without_none(hints[key])
             if isinstance(value, dict) and hasattr(inner, "from_toml"):
                 values[key], complaints = inner.from_toml(value)
                 for complaint in complaints:
-                    problems.add(f"[{f'{name}.{key}'.strip('.')}] {complaint}")
+                    problems.add(f"[{place}] {complaint}")
             elif isinstance(value, dict):
-                values[key] = _parse_section(value, inner, f"{name}.{key}".strip("."), text, problems)
+                values[key] = _parse_section(value, inner, place, lines, problems)
             else:
-                problems.add(f"{line}{where}{key}: expected a table [{key}], found {value!r}")
+                problems.add(f"{line}{where}{key}: expected a table [{key}], found {_shown(value)}")
         else:
             complaint, parsed = _parse_value(value, _without_none(hints[key]), field.metadata)
             if complaint:
-                problems.add(f"{line}{where}{key} = {value!r}: {complaint}")
+                problems.add(f"{line}{where}{key} = {_shown(value)}: {complaint}")
             values[key] = parsed
     if len(problems.found) > before:
         return None
@@ -235,6 +239,8 @@ def _parse_value(value: Any, hint: Any, limits: Any) -> tuple[str, Any]:
         parsed = [_parse_value(item, item_hint, limits) for item in value]
         complaint = next((what for what, _ in parsed if what), "")
         return complaint, tuple(item for _, item in parsed)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return "expected a number of at most 64 bits", None
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if isinstance(hint, type) and (not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool)):
@@ -249,6 +255,15 @@ def _parse_value(value: Any, hint: Any, limits: Any) -> tuple[str, Any]:
     if high is not None and value > high:
         return f"expected at most {high}", None
     return "", value
+
+
+def _shown(value: Any) -> str:
+    """A value for messages, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # of thousands of digits
+        text = "a long number"
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _in_words(hint: type) -> str:

@@ -1,6 +1,7 @@
 """run.toml: everything wrong with it is said at once, and what is rendered reads back."""
 
 import dataclasses
+import time
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,28 @@ def test_not_toml(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"run\.toml"):
         config.load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("seed = " + "9" * 5000, "not valid TOML"),
+        ("seed = 0x" + "F" * 5000, "seed = a long number: expected a number of at most 64 bits"),
+        ("[train]\nlearning_rate = 1" + "0" * 400, "learning_rate = 1000.*: expected a number of at most 64 bits"),
+        ("seed = " + "[" * 50_000, "not valid TOML"),
+        ("a." * 50_000 + "b = 1", "keys within keys"),
+        ("['a'" + " . 'a'" * 50_000 + "]", "keys within keys"),
+        ("A" * 200_000 + " = 1", "unknown key"),
+        ("".join(f"a{number} = 1\n" for number in range(20_000)), "line 1: a0: unknown key"),
+        ("[" + " " * 50_000, "not valid TOML"),
+    ],
+)
+def test_hostile_text_is_refused_soon_and_in_few_words(tmp_path: Path, text: str, expected: str) -> None:
+    began = time.process_time()
+    with pytest.raises(ConfigError, match=expected) as caught:
+        config.load(write(tmp_path, text))
+    assert len(str(caught.value)) < 20_000
+    assert time.process_time() - began < 10
 
 
 def test_missing_file_names_the_command(tmp_path: Path) -> None:

@@ -19,7 +19,9 @@ def decode(columns: np.ndarray, *, letters: str = "ACGT") -> tuple[np.ndarray, n
     one = columns == 1
     zeros = (columns == 0).sum(axis=1, dtype=np.uint8)
     letter = (one.sum(axis=1, dtype=np.uint8) == 1) & (zeros == 3)
-    unknown = (zeros == 4) | (columns == 0.25).all(axis=1)
+    unknown = zeros == 4
+    if columns.dtype.kind == "f":
+        unknown |= (columns == 0.25).all(axis=1)
     code = np.array([sequence.LETTERS.index(each) for each in letters], dtype=np.uint8)
     tokens = np.where(letter, code[one.argmax(axis=1)], np.uint8(sequence.N))
     return tokens, np.argwhere(~letter & ~unknown)

@@ -84,7 +84,7 @@ def arrays(run: Run, room: Room) -> Source:
         "letters": orders,
         "letters_not_ACGT": no_letters,
         "labels_unknown": unknown,
-        "sources": digests([*paths, *([] if targets is None else [targets])]),
+        "sources": digests(found.files),
     }
     return Source(whole, summary, groups=splits.by_appearance(splits.group_digests(digests_of)))
 
@@ -109,18 +109,22 @@ def _named(run: Run, part: Part) -> list[int]:
             f"sequence); add it, or set split = 'random' in [prepare] of {run.config_file}"
         )
     problems = Problems(f"{part.path}: the array split cannot be used:")
-    for row, name in enumerate(part.split):
+    names = part.texts(part.split)
+    for row, name in enumerate(names):
         if name.lower() not in SPLIT_NAMES:
             problems.add(f"row {row}: {name[:40]!r}; expected 0, 1, 2 or train, valid, test")
     problems.raise_any()
-    return [SPLIT_NAMES[name.lower()] for name in part.split]
+    return [SPLIT_NAMES[name.lower()] for name in names]
 
 
 def _names(found: Arrays) -> list[str]:
     """Headers where the files have them, else part and row."""
     names: list[str] = []
     for part in found.parts:
-        names += part.headers or [f"{part.name or 'row'}_{row}" for row in range(part.examples)]
+        if part.headers is not None:
+            names += part.texts(part.headers)
+        else:
+            names += [f"{part.name or 'row'}_{row}" for row in range(part.examples)]
     repeated = [name for name, count in collections.Counter(names).items() if count > 1]
     problems = Problems(f"{found.parts[0].path}: headers name several sequences each; give every one its own:")
     for name in repeated:

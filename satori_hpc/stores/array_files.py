@@ -1,36 +1,74 @@
-"""HDF5, MATLAB and NPZ files as named arrays, some rows of which are read at a time. Nothing in them is executed."""
+"""HDF5 and NPZ files as named arrays, some rows of which are read at a time.
+
+Nothing in a file is executed; no link leads out of it, and virtual datasets not out of its folder. What a file says of
+its sizes is compared with what is there before memory is taken, and arrays that nobody asks for are not read.
+"""
 
 import contextlib
-import dataclasses
 import functools
+import io
+import json
+import math
+import multiprocessing
+import os
+import resource
+import signal
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
+import psutil
 
-from satori_hpc.errors import InputError
+from satori_hpc import memory
+from satori_hpc.errors import InputError, SatoriError
+from satori_hpc.stores import text_input
 
 KEY = "[prepare.arrays] files"
-ZIP = b"PK\x03\x04"
-MATLAB_5 = b"MATLAB 5.0 MAT-file"
+SAVEZ = "numpy.savez('set.npz', x=..., y=...)"
+NPZ = (b"PK\x03\x04", b"PK\x05\x06")
+HDF5 = b"\x89HDF\r\n\x1a\n"
+CHUNK_BYTES = 2**28  # of HDF5 that must be unpacked together, whatever part of them is wanted
+PACKED = 1100  # Deflate makes nothing smaller than by this factor
+HEADER_BYTES = 2**16  # of a description in NPZ; numpy writes a hundred
+MANY = 2**16  # arrays and groups of a file
+LINKS = 32  # that lead to each other
+APART_BYTES, APART_SECONDS = 2**28, 15.0
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-_DAMAGE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    RuntimeError,
-    NotImplementedError,
-    MatReadError,
-    zipfile.BadZipFile,
-    zlib.error,
+_PICKLE = f"a pickle of Python, which could execute anything and is not read; save its arrays with {SAVEZ}"
+_TORCH = f"a PyTorch file; save its tensors with {SAVEZ}"
+_MATLAB = (
+    "a MATLAB file before version 7.3, which is not read; save it in MATLAB as version 7.3, which is HDF5: "
+    "save('set.mat', ..., '-v7.3'); or in Python as NPZ: numpy.savez('set.npz', **{name: values for name, values in "
+    "scipy.io.loadmat('set.mat').items() if name[0] != '_'})"
 )
+# What people take for HDF5 or NPZ, by its first bytes, and what to do.
+_FOREIGN = {
+    b"\x93NUMPY": f"a single array (.npy); save sequences and labels together with {SAVEZ}",
+    b"MATLAB 5.0": _MATLAB,
+    b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19": _TORCH,
+    **{b"\x80" + bytes([protocol]): _PICKLE for protocol in range(2, 6)},
+    b"PAR1": f"a Parquet table; save one-hot sequences and labels with {SAVEZ}",
+    b"ARROW1": f"a table of Arrow (Feather); save one-hot sequences and labels with {SAVEZ}",
+    b"CDF": "NetCDF of version 3; save it as version 4, which is HDF5 (nccopy -k nc4)",
+    b"\x0e\x03\x13\x01": "HDF4; make HDF5 of it (h4toh5)",
+    b">": "FASTA; give it to satori-hpc new --template fasta",
+    b"version https://git-lfs": "a pointer of Git LFS in place of the file; fetch the file (git lfs pull)",
+    b"<": "a web page or XML, perhaps what a server said in place of the file; download the file again",
+    text_input.GZIP_MAGIC: "packed by gzip; unpack it",
+}
+# Likewise by the end of the name, where the content does not say it.
+_SUFFIXES = {
+    **dict.fromkeys((".pt", ".pth", ".ckpt"), _TORCH),
+    **dict.fromkeys((".pkl", ".pickle", ".joblib"), _PICKLE),
+    ".mat": _MATLAB,
+    ".safetensors": f"a safetensors file; save its tensors with {SAVEZ}",
+    ".tfrecord": f"TFRecords; save one-hot sequences and labels with {SAVEZ}",
+    ".zarr": f"a Zarr store; save its arrays with {SAVEZ}",
+}
 
 
 @dataclass(frozen=True)
@@ -38,140 +76,463 @@ class Member:
     """An array of a file; its first axis is that of the examples.
 
     Attributes:
-        shape, dtype: of the array.
+        shape, dtype: of the array; a scalar has the shape (1,).
         read: (start, stop) of rows -> array (stop - start, ...).
         together: rows that are stored together, so that reading one costs as much as reading all.
-        attributes: small things that were stored with it.
+        attribute: name -> a small array that was stored with it, or None.
+        name: in the file.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     read: Callable[[int, int], np.ndarray]
     together: int = 1
-    attributes: Mapping[str, Any] = field(default_factory=dict)
+    attribute: Callable[[str], "Member | None"] = lambda name: None
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Members:
+    """The arrays of a file, looked at when they are asked for.
+
+    Attributes:
+        path: of the file.
+        found: (name, how to look at the array); of those in a group of HDF5 group_name.
+        attribute: name -> a small array that was stored with the whole file, or None.
+        files: others that arrays looked at so far are put together from.
+    """
+
+    path: Path
+    found: list[tuple[str, Callable[[], Member]]]
+    attribute: Callable[[str], "Member | None"] = lambda name: None
+    files: list[Path] = field(default_factory=list)
+
+    def get(self, name: str) -> Member | None:
+        """The array of a name (in small letters; any case in the file); None: there is none.
+
+        Raises:
+            InputError: it cannot be used, or several have the name; also when rows of it are read.
+        """
+        found = [(stored, look) for stored, look in self.found if stored.lower() == name]
+        if len(found) > 1:
+            raise InputError(
+                f"{self.path}: {len(found)} arrays are called {name}: {', '.join(stored for stored, _ in found)} "
+                "(capital letters do not count, a group stands before its arrays with _); rename all but one"
+            )
+        for stored, look in found:
+            with told(self.path, stored):
+                member = look()
+            return replace(
+                member,
+                name=stored,
+                read=_careful(self.path, stored, member.read),
+                attribute=_careful(self.path, stored, member.attribute),
+            )
+        return None
+
+    def __str__(self) -> str:
+        """Names and shapes of the first, for messages."""
+        shown = []
+        for name, look in self.found[:20]:
+            try:
+                shown.append(f"{name[:80]} {look().shape}")
+            except Exception:  # of whatever kind: get() tells it when the array is needed
+                shown.append(f"{name[:80]} (cannot be read)")
+        more = len(self.found) - len(shown)
+        return ", ".join(shown) + (f" and {more} more" if more else "") or "nothing"
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[tuple[dict[str, Member], Mapping[str, Any]]]:
-    """The arrays of a file by name, those in a group of HDF5 as group_name, and what was stored with the whole file.
+def opened(path: Path) -> Iterator[Members]:
+    """The arrays of a file.
 
     Raises:
-        InputError: it is missing, damaged, or of none of these formats; `read` of its members raises it, too.
+        InputError: it is missing, damaged, locked, or of another format.
     """
     with contextlib.ExitStack() as stack:
-        attributes: Mapping[str, Any] = {}
-        with _told(path):
-            with open(path, "rb") as raw:
-                magic = raw.read(len(MATLAB_5))
-            if magic.startswith(ZIP):
-                members = _npz(path, stack)
-            elif magic == MATLAB_5:
-                members = _matlab(path)
-            else:
-                members, attributes = _hdf5(path, stack)
-        careful = {name: dataclasses.replace(each, read=_careful(path, each.read)) for name, each in members.items()}
-        yield careful, attributes
+        with told(path):
+            kind = _kind(path)
+            members = _npz(path, stack) if kind == "NPZ" else _hdf5(path, stack)
+        yield replace(members, attribute=_careful(path, "", members.attribute))
 
 
-def _careful(path: Path, read: Callable[[int, int], np.ndarray]) -> Callable[[int, int], np.ndarray]:
-    def careful(start: int, stop: int) -> np.ndarray:
-        with _told(path):
-            return read(start, stop)
+def _careful(path: Path, name: str, read: Callable[..., Any]) -> Callable[..., Any]:
+    def careful(*args: Any) -> Any:
+        with told(path, name):
+            return read(*args)
 
     return careful
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """What goes wrong in a file becomes an InputError."""
+def told(path: Path, name: str = "") -> Iterator[None]:
+    """Make what goes wrong in a file, or in an array of it, an InputError."""
+    where = f"{path}: {name[:80]}" if name else str(path)
     try:
         yield
+    except SatoriError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; correct {KEY} in run.toml") from None
-    except _DAMAGE as error:
+    except Exception as error:  # the libraries raise what their own code runs into
         told = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(
-            f"{path}: cannot be read ({told}); expected HDF5, MATLAB or NPZ: make or copy the file again, or correct "
-            f"{KEY} in run.toml"
-        ) from None
-
-
-def _npz(path: Path, stack: contextlib.ExitStack) -> dict[str, Member]:
-    archive = stack.enter_context(zipfile.ZipFile(path))
-    found = {}
-    for entry in archive.namelist():
-        if not entry.endswith(".npy"):
-            continue
-        name = entry.removesuffix(".npy")
-        stream = stack.enter_context(archive.open(entry))
-        version = np.lib.format.read_magic(stream)
-        if version not in _HEADERS:
-            raise ValueError(f"{name} is an array of NPY version {version}")
-        shape, fortran, dtype = _HEADERS[version](stream)
-        if dtype.hasobject:
-            # Refused when it is read: another array of the file may be all that is wanted.
-            found[name] = Member(shape, dtype, functools.partial(_refuse_pickle, path, name))
-        elif fortran or not shape:
-            with np.load(path, allow_pickle=False) as arrays:
-                found[name] = _in_memory(arrays[name])
+        if "lock file" in told:
+            fix = (
+                "it is locked: wait until the process that has it open for writing ends; where none has, or the file "
+                "system cannot lock, set HDF5_USE_FILE_LOCKING=FALSE in the environment"
+            )
+        elif "h5clear" in told:
+            fix = (
+                "its writer is at work still, or was killed: wait, or write it again; h5clear -s clears the mark if "
+                "all was written"
+            )
         else:
-            found[name] = Member(shape, dtype, functools.partial(_stream, stream, stream.tell(), shape, dtype))
-    return found
+            fix = "expected HDF5 or NPZ, whole: make or copy the file again"
+        raise InputError(f"{where}: cannot be read ({told}); {fix}, or correct {KEY} in run.toml") from error
 
 
-def _refuse_pickle(path: Path, name: str, start: int, stop: int) -> np.ndarray:
-    raise InputError(
-        f"{path}: {name} holds Python objects (a pickle), which could execute anything and are not read; save it as "
-        "numbers, or as strings of a fixed width"
-    )
+def _kind(path: Path) -> str:
+    """ "NPZ" or "HDF5", by content.
+
+    Raises:
+        InputError: neither.
+    """
+    if path.is_dir():
+        zarr = any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray"))
+        what = _SUFFIXES[".zarr"] if zarr or path.suffix == ".zarr" else "a folder; expected a file"
+        raise InputError(f"{path}: {what}, or correct {KEY} in run.toml")
+    if path.exists() and not path.is_file():  # reading a pipe could wait for ever
+        raise InputError(f"{path}: not a regular file; correct {KEY} in run.toml")
+    with open(path, "rb") as raw:
+        head = raw.read(64)
+        if head.startswith(NPZ):
+            return "NPZ"
+        at, size = 0, os.fstat(raw.fileno()).st_size
+        while at < size:
+            raw.seek(at)
+            if raw.read(len(HDF5)) == HDF5:
+                return "HDF5"
+            at = max(512, 2 * at)  # where HDF5 looks behind what programs such as MATLAB put before it
+    for magic, what in (*_FOREIGN.items(), *text_input.FOREIGN.items()):
+        if head.startswith(magic):
+            raise InputError(f"{path}: {what}, or correct {KEY} in run.toml")
+    what = _SUFFIXES.get(path.suffix.lower(), f"begins with {head[:16]!r}" if head else "empty")
+    raise InputError(f"{path}: {what}; expected HDF5 (MATLAB 7.3, too) or NPZ, or correct {KEY} in run.toml")
 
 
-def _stream(stream: Any, begin: int, shape: tuple[int, ...], dtype: np.dtype[Any], start: int, stop: int) -> np.ndarray:
+def _npz(path: Path, stack: contextlib.ExitStack) -> Members:
+    archive = stack.enter_context(zipfile.ZipFile(path))
+    names = archive.namelist()
+    found: list[tuple[str, Callable[[], Member]]] = [
+        (name.removesuffix(".npy"), functools.partial(_npy, path, archive.getinfo(name), archive, stack))
+        for name in dict.fromkeys(names)
+        if name.endswith(".npy")
+    ]
+    if not found:
+        ends = {name.rpartition("/")[2] for name in names}
+        if "data.pkl" in ends:
+            what = _TORCH
+        elif "[Content_Types].xml" in ends:
+            what = f"a spreadsheet (.xlsx) or another document; save one-hot sequences and labels with {SAVEZ}"
+        elif ends & {"zarr.json", ".zgroup", ".zarray"}:
+            what = _SUFFIXES[".zarr"]
+        else:
+            what = f"a zip archive without an array (.npy); save sequences and labels with {SAVEZ}"
+        raise InputError(f"{path}: {what}, or correct {KEY} in run.toml")
+    return Members(path, found)
+
+
+def _npy(path: Path, entry: zipfile.ZipInfo, archive: zipfile.ZipFile, stack: contextlib.ExitStack) -> Member:
+    name = entry.filename.removesuffix(".npy")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError("an array packed in a way that numpy does not use")
+    packed = 1 if entry.compress_type == zipfile.ZIP_STORED else PACKED
+    if entry.header_offset + entry.compress_size > path.stat().st_size or entry.file_size > packed * (
+        entry.compress_size + 1
+    ):
+        raise ValueError(f"an array of {entry.file_size} bytes, by the archive, in a file too small for it")
+    stream = stack.enter_context(archive.open(entry))
+    shape, fortran, dtype = _npy_header(stream)
+    if dtype.hasobject:
+        raise InputError(
+            f"{path}: {name} holds Python objects (a pickle), which could execute anything and are not read; save it "
+            "as numbers, or as strings of a fixed width"
+        )
+    begin, size = stream.tell(), dtype.itemsize * math.prod(shape)
+    if min(shape, default=0) < 0 or begin + size != entry.file_size:
+        raise ValueError(f"shape {shape} of {dtype} takes {size} bytes, there are {entry.file_size - begin}")
+    shape = shape or (1,)
+    if fortran and len(shape) > 1:  # every row is all over the array
+        return Member(shape, dtype, functools.partial(_fortran_rows, stream, begin, shape, dtype), together=shape[0])
+    return Member(shape, dtype, functools.partial(_rows, stream, begin, shape, dtype))
+
+
+def _npy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(stream)
+    if version not in _HEADERS:
+        raise ValueError(f"an array of NPY version {version}")
+    raw = stream.read(2 if version == (1, 0) else 4)
+    size = int.from_bytes(raw, "little")
+    if size > HEADER_BYTES:
+        raise ValueError(f"a description of {size} bytes")
+    shape, fortran, dtype = _HEADERS[version](io.BytesIO(raw + stream.read(size)))
+    return shape, fortran, dtype
+
+
+def _rows(stream: Any, begin: int, shape: tuple[int, ...], dtype: np.dtype[Any], start: int, stop: int) -> np.ndarray:
     """Rows of an array in a zip file: what lies between is unpacked and thrown away, so rows are best read in order."""
-    size = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
+    size = dtype.itemsize * math.prod(shape[1:])
     stream.seek(begin + start * size)
     raw = stream.read((stop - start) * size)
     if len(raw) < (stop - start) * size:
         raise EOFError("an array ends early")
-    return np.frombuffer(raw, dtype=dtype).reshape(stop - start, *shape[1:])
+    return np.ndarray((stop - start, *shape[1:]), dtype, raw)
 
 
-def _matlab(path: Path) -> dict[str, Member]:
-    """Of version 5 (to 7.2): read as a whole, the format has no parts."""
-    return {name: _in_memory(values) for name, values in loadmat(path).items() if isinstance(values, np.ndarray)}
+def _fortran_rows(
+    stream: Any, begin: int, shape: tuple[int, ...], dtype: np.dtype[Any], start: int, stop: int
+) -> np.ndarray:
+    """Likewise where the first axis is the fastest: the array is passed over once, whatever rows are wanted."""
+    columns = [
+        _rows(stream, begin + column * shape[0] * dtype.itemsize, shape[:1], dtype, start, stop)
+        for column in range(math.prod(shape[1:]))
+    ]
+    return np.array(columns, dtype).T.reshape(stop - start, *shape[1:], order="F")
 
 
-def _in_memory(values: np.ndarray) -> Member:
-    return Member(values.shape, values.dtype, lambda start, stop: values[start:stop])
-
-
-def _hdf5(path: Path, stack: contextlib.ExitStack) -> tuple[dict[str, Member], Mapping[str, Any]]:
+def _hdf5(path: Path, stack: contextlib.ExitStack) -> Members:
     try:
         import h5py
     except ImportError:
         raise InputError(
-            f"{path}: not NPZ; HDF5 needs h5py: pip install 'satori-hpc[arrays]', or save the arrays as NPZ"
+            f"{path}: HDF5 needs h5py: pip install 'satori-hpc[arrays]', or save the arrays as NPZ"
         ) from None
     file = stack.enter_context(h5py.File(path, "r"))
-    found: dict[str, Member] = {}
+    found: list[tuple[str, Callable[[], Member]]] = []
+    files: list[Path] = []
+    groups: list[tuple[str, Any, set[int]]] = [("", file, set())]
+    for above, group, around in groups:
+        address = h5py.h5o.get_info(group.id).addr
+        for name in group if address not in around else ():
+            if len(found) + len(groups) > MANY:
+                raise InputError(f"{path}: more than {MANY} arrays and groups; keep those that are needed in a file")
+            try:
+                item = _follow(path, group, name, LINKS)
+            except Exception as error:  # told if it is asked for
+                found.append((above + name, functools.partial(_raise, error)))
+                continue
+            if isinstance(item, h5py.Group):
+                groups.append((f"{above}{name}_", item, around | {address}))
+            elif isinstance(item, h5py.Dataset) and item.shape is not None:
+                found.append((above + name, functools.partial(_dataset, path, item, stack, files)))
+    return Members(path, found, functools.partial(_attribute, file), files)
 
-    def add(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and item.shape is not None:
-            found[name.replace("/", "_")] = _dataset(item)
 
-    file.visititems(add)
-    return found, dict(file.attrs)
+def _raise(error: Exception) -> Member:
+    raise error
 
 
-def _dataset(item: Any) -> Member:
-    attributes = dict(item.attrs)
-    shape, chunks = tuple(item.shape), item.chunks or (1,) * len(item.shape)
-    if "MATLAB_class" in attributes:  # MATLAB counts axes from the other end, so all of them stand in reverse order
-        return Member(
-            shape[::-1],
-            item.dtype,
-            lambda start, stop: item[..., start:stop].T,
-            max(chunks[-1:], default=1),
-            attributes,
+def _follow(path: Path, group: Any, name: str, links: int) -> Any:
+    """What a name in a group of HDF5 stands for, soft links followed within the file."""
+    import h5py
+
+    link = group.get(name, getlink=True)
+    if isinstance(link, h5py.ExternalLink):
+        raise InputError(
+            f"{path}: {name} is a link to another file ({link.filename[:80]}), which is not followed; give that file "
+            f"in {KEY}, or copy the array (h5copy)"
         )
-    return Member(shape, item.dtype, lambda start, stop: item[start:stop], max(chunks[:1], default=1), attributes)
+    if not isinstance(link, h5py.SoftLink):
+        return group[name]
+    item = None if not links else _reach(path, group, link.path, links - 1)
+    if item is None:
+        raise InputError(f"{path}: {name} is a link to {link.path[:80]}, which is not there; correct it")
+    return item
+
+
+def _reach(path: Path, group: Any, place: str, links: int) -> Any:
+    """What stands at a place such as /a/b or b; None: nothing."""
+    import h5py
+
+    item = group.file if place.startswith("/") else group
+    for step in place.split("/"):
+        if step not in ("", "."):
+            if not isinstance(item, h5py.Group) or item.get(step, getlink=True) is None:
+                return None
+            item = _follow(path, item, step, links)
+    return item
+
+
+def _attribute(item: Any, name: str) -> Member | None:
+    if name not in item.attrs:
+        return None
+    kind = item.attrs.get_id(name)
+    values = _numbers_or_texts(kind.dtype, lambda: item.attrs[name])
+    return Member(tuple(kind.shape) or (1,), kind.dtype, lambda start, stop: values()[start:stop], name=name)
+
+
+def _dataset(path: Path, item: Any, stack: contextlib.ExitStack, files: list[Path]) -> Member:
+    shape, chunks = tuple(item.shape), item.chunks or (1,) * len(item.shape)
+    attribute = functools.partial(_attribute, item)
+    turned = "MATLAB_class" in item.attrs  # MATLAB counts axes from the other end: all of them stand in reverse order
+    if item.is_virtual:
+        files += _check_virtual(path, item, stack)
+    else:
+        _check_stored(path, item, axis=-1 if turned else 0)
+
+    def rows(start: int, stop: int) -> np.ndarray:
+        if not shape:
+            return _numbers_or_texts(item.dtype, lambda: item[()])()
+        if turned:
+            return _numbers_or_texts(item.dtype, lambda: item[..., start:stop].T)()
+        return _numbers_or_texts(item.dtype, lambda: item[start:stop])()
+
+    whole, together = (shape[::-1], chunks[-1]) if turned and shape else (shape or (1,), max(chunks[:1], default=1))
+    return Member(whole, item.dtype, rows, together, attribute)
+
+
+def _numbers_or_texts(dtype: np.dtype[Any], read: Callable[[], Any]) -> Callable[[], np.ndarray]:
+    """What reads an array of HDF5: strings of variable length in a process of their own.
+
+    HDF5 keeps those in heaps, and where one is damaged, its library goes round in it for ever.
+    """
+    import h5py
+
+    if not dtype.hasobject:
+        return lambda: np.atleast_1d(read())
+    if h5py.check_string_dtype(dtype) is None:
+        raise ValueError(f"it holds {h5py.check_dtype(vlen=dtype) or 'references'}, not numbers or names")
+    return lambda: np.array(_apart(lambda: [_text(each) for each in np.ravel(read()).tolist()]), dtype=object)
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _apart(read: Callable[[], list[str]]) -> list[str]:
+    """Run a function in a process of its own, which may take APART_BYTES and APART_SECONDS."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(read, sender), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        if not receiver.poll(APART_SECONDS):
+            raise ValueError("strings of variable length that are damaged: reading them does not come to an end")
+        told, texts = json.loads(receiver.recv_bytes(APART_BYTES))
+    except EOFError:
+        raise ValueError("strings of variable length that are damaged: reading them ended the process") from None
+    finally:
+        process.kill()
+        process.join()
+        receiver.close()
+    if told:
+        raise ValueError(told)
+    return list(texts)
+
+
+def _send(read: Callable[[], list[str]], sender: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is told to the parent, too
+    most = psutil.Process().memory_info().vms + APART_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    try:
+        answer = ["", read()]
+    except Exception as error:
+        answer = [str(error) or type(error).__name__, []]
+    sender.send_bytes(json.dumps(answer).encode())
+
+
+def _check_stored(path: Path, item: Any, *, axis: int = 0) -> None:
+    """Refuse a dataset whose numbers are elsewhere, incomplete, or fewer than it says; `axis`: that of the examples."""
+    import h5py
+
+    where, shape = f"{path}: {item.name[:80]}", tuple(item.shape)
+    properties = item.id.get_create_plist()
+    if properties.get_external_count():
+        raise InputError(
+            f"{where} keeps its numbers in another file ({os.fsdecode(properties.get_external(0)[0])[:80]}), which is "
+            "not read; copy it into the file (h5repack)"
+        )
+    for number in range(properties.get_nfilters()):
+        code, _, _, label = properties.get_filter(number)
+        if not h5py.h5z.filter_avail(code):
+            raise InputError(
+                f"{where} is packed by filter {code} ({os.fsdecode(label)[:40]}), which this HDF5 does not have; pack "
+                "it with gzip (h5repack -f GZIP=4), or install the filter (pip install hdf5plugin) and set "
+                "HDF5_PLUGIN_PATH"
+            )
+    count, stored = math.prod(shape), item.id.get_storage_size()
+    if not count:
+        return
+    if properties.get_layout() == h5py.h5d.CHUNKED:
+        _check_chunks(where, item, axis)
+    elif not stored:
+        raise InputError(f"{where} was never written (by a writer that was killed?); write the file again")
+    elif stored < count * item.id.get_type().get_size():
+        raise ValueError(f"shape {shape} of {item.dtype} takes more than the {stored} bytes that are there")
+
+
+def _check_chunks(where: str, item: Any, axis: int) -> None:
+    shape, chunks = tuple(item.shape), tuple(item.chunks)
+    size = math.prod(chunks) * item.id.get_type().get_size()
+    if size > CHUNK_BYTES:
+        raise InputError(
+            f"{where} is stored in chunks of {chunks}, {memory.show(size)} that must be unpacked together; expected at "
+            f"most {memory.show(CHUNK_BYTES)}: store it in smaller ones, such as h5repack -l "
+            f"{item.name.strip('/')}:CHUNK={'x'.join(str(min(n, 1000)) for n in chunks)}"
+        )
+    along = [-(-length // chunk) for length, chunk in zip(shape, chunks, strict=True)]
+    expected, there = math.prod(along), item.id.get_num_chunks()
+    if there >= expected:
+        packed = item.id.get_chunk_info(0).size
+        if size > packed * (PACKED if item.id.get_create_plist().get_nfilters() else 1):
+            raise ValueError(f"chunks of {size} bytes in {packed}")
+        return
+    written: Counter[int] = Counter()
+    item.id.chunk_iter(lambda chunk: written.update([chunk.chunk_offset[axis] // chunks[axis]]))
+    first = next(row for row in range(there + 1) if written[row] < expected // along[axis])
+    raise InputError(
+        f"{where}: {expected - there} of its {expected} chunks were never written (by a writer that was killed?), the "
+        f"first at row {first * chunks[axis]}; write the file again"
+    )
+
+
+def _check_virtual(path: Path, item: Any, stack: contextlib.ExitStack) -> list[Path]:
+    """Open the files that a virtual dataset is put together from; HDF5 reads zeros where one is missing.
+
+    Raises:
+        InputError: one is missing, incomplete or not in the folder of the file, or parts of the dataset have none.
+    """
+    import h5py
+
+    where, files, mapped = f"{path}: the virtual dataset {item.name[:80]}", set(), 0
+    for source in item.virtual_sources():
+        shown, other = source.file_name[:80], path.parent / source.file_name
+        if source.file_name in (".", path.name):
+            file = item.file
+        elif path.parent.resolve() not in other.resolve().parents:
+            raise InputError(
+                f"{where} has sources outside of its folder ({shown}), which are not read; copy them there"
+            )
+        elif not other.is_file():
+            raise InputError(f"{where} has sources that are not there ({shown}); copy them into {path.parent}")
+        else:
+            with told(other):
+                file = stack.enter_context(h5py.File(other, "r"))
+            files.add(other)
+        name, found = source.dset_name, _reach(other, file, f"/{source.dset_name}", LINKS)
+        count = source.vspace.get_select_npoints()
+        mapped += count
+        if not isinstance(found, h5py.Dataset) or found.is_virtual or found.shape is None:
+            raise InputError(f"{where} has a source that is no dataset of its own ({name[:80]} of {shown}); correct it")
+        _check_stored(other, found)
+        if source.src_space.get_select_type() == h5py.h5s.SEL_ALL:
+            inside = math.prod(found.shape) == count
+        else:
+            last = source.src_space.get_select_bounds()[1]
+            inside = len(last) == len(found.shape) and all(a < b for a, b in zip(last, found.shape, strict=True))
+        if not inside:
+            raise InputError(f"{where} is larger than its source {name[:80]} of {shown}; correct it")
+    if mapped < math.prod(item.shape):
+        raise InputError(f"{where} has parts without a source; correct it")
+    return sorted(files)

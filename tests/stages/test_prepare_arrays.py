@@ -173,7 +173,15 @@ def test_too_little_memory_is_refused(tmp_path):
         ({"split": np.repeat([0, 1], 15)}, "test: no examples"),
         ({"split": np.repeat([0, 1, 2], 10), "headers": np.array(["a"] * 30)}, "headers name several sequences.*\n.*a"),
         ({"x": np.full((30, 4, LENGTH), 0.5)}, r"x, row 0, position 0: \[0.5, 0.5, 0.5, 0.5\]"),
-        ({"x": np.zeros((30, 4, 8))}, "8 bp long; expected at least 9 bp"),
+        ({"x": np.eye(4)[np.zeros((30, 8), int)]}, "8 bp long; expected at least 9 bp"),
+        ({"x": np.zeros((30, 4, LENGTH))}, "x: no letter in any sequence"),
+        (
+            {
+                "x": np.eye(4)[np.repeat([[0], [3]], 15, axis=0).repeat(LENGTH, axis=1)]
+                * (np.arange(30) < 15)[:, None, None]
+            },
+            "15 of 30 sequences hold no letter at all: rows 15-29",
+        ),
     ],
 )
 def test_sets_that_cannot_be_used_leave_nothing(tmp_path, members, what):
