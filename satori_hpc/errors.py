@@ -9,6 +9,17 @@ def quoted(name: str | Path) -> str:
     return shlex.quote(str(name))
 
 
+LINE_MAX = 2000  # characters of a line of a message
+
+
+def shortened(line: str) -> str:
+    """Cut the middle out of a line over LINE_MAX characters, for what a message quotes may be of any length."""
+    if len(line) <= LINE_MAX:
+        return line
+    head, tail = 3 * LINE_MAX // 4, LINE_MAX // 4
+    return f"{line[:head]} ... [{len(line) - head - tail:,} characters left out] ... {line[-tail:]}"
+
+
 class SatoriError(Exception):
     """Base of every error that the command line prints without a traceback.
 
@@ -69,7 +80,7 @@ class Problems:
         Raises:
             `error`: these are MOST, so that a file full of them does not fill memory.
         """
-        self.found.append(problem)
+        self.found.append(shortened(problem))
         if len(self.found) >= self.MOST:
             self.raise_any()
 

@@ -13,31 +13,25 @@ from typing import TypeVar
 import psutil
 from tqdm import tqdm
 
+from satori_hpc.errors import shortened
+
 Item = TypeVar("Item")
 logger = logging.getLogger("satori_hpc")
 
 SECONDS_BETWEEN_LINES = 30.0
 _show_bars: bool | None = None
 
-LINE_MAX = 2000  # characters of a line that a terminal gets
 # What a terminal or a reader of text may take for a command: control characters but tab and newline, those that reorder
 # text, line separators, and halves of surrogate pairs.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
-    r"""Escape control characters (ESC becomes \x1b) and cut the middle out of lines over LINE_MAX characters.
+    r"""Escape control characters (ESC becomes \x1b) and shorten lines, see `errors.shortened`.
 
     Everything that goes to a terminal or a log passes here, for names in messages come from files.
     """
-    return "\n".join(_UNSAFE.sub(_escaped, _shortened(line)) for line in text.split("\n"))
-
-
-def _shortened(line: str) -> str:
-    if len(line) <= LINE_MAX:
-        return line
-    head, tail = 3 * LINE_MAX // 4, LINE_MAX // 4
-    return f"{line[:head]} ... [{len(line) - head - tail:,} characters left out] ... {line[-tail:]}"
+    return "\n".join(_UNSAFE.sub(_escaped, shortened(line)) for line in text.split("\n"))
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from satori_hpc import log
+from satori_hpc import errors, log
 from satori_hpc.cli import cli
 
 
@@ -31,7 +31,7 @@ def test_a_long_line_keeps_both_ends() -> None:
     assert shown.startswith("first line\naaa")
     assert shown.endswith("aEND")
     assert "998,003 characters left out" in shown
-    assert len(shown) < 1.1 * log.LINE_MAX
+    assert len(shown) < 1.1 * errors.LINE_MAX
 
 
 def test_the_log_prints_what_is_printable(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,7 +39,7 @@ def test_the_log_prints_what_is_printable(capsys: pytest.CaptureFixture[str]) ->
     log.logger.warning("header %s", "\x1b[2J" + "n" * 10**6)
     told = capsys.readouterr().err
     assert "header \\x1b[2Jnnn" in told
-    assert len(told) < 2 * log.LINE_MAX
+    assert len(told) < 2 * errors.LINE_MAX
     assert isinstance(log.logger.handlers[0], logging.StreamHandler)
     assert not isinstance(log.logger.handlers[0].stream, io.BytesIO)
 
@@ -54,7 +54,7 @@ def test_errors_of_commands_are_printable(tmp_path: Path) -> None:
     refused = CliRunner().invoke(cli, ["prepare", run])
     assert refused.exit_code == 1
     assert "\x1b" not in refused.output
-    assert len(refused.output) < 10 * log.LINE_MAX
+    assert len(refused.output) < 10 * errors.LINE_MAX
 
 
 def test_a_bad_option_is_printable() -> None:
