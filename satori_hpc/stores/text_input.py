@@ -24,15 +24,16 @@ FOREIGN = {
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def lines(path: Path, *, key: str) -> Iterator[tuple[int, str]]:
+def lines(path: Path, *, key: str, longest: int = -1) -> Iterator[tuple[int, str]]:
     """Yield (line number from 1, line without its end) of a UTF-8 text file; gzip is told by content, not by name.
 
     Args:
         path: the file.
         key: where the user named it, for the message, such as "[prepare.fasta] table" or "--chrom-sizes".
+        longest: characters of a line, at most; -1 = any number.
 
     Raises:
-        InputError: it is missing, unreadable, truncated or not text.
+        InputError: it is missing, unreadable, truncated or not text, or a line is too long.
     """
     number = 0
     try:
@@ -43,8 +44,13 @@ def lines(path: Path, *, key: str) -> Iterator[tuple[int, str]]:
             stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if head.startswith(GZIP_MAGIC) else raw
             # Text is decoded in blocks: what is no UTF-8 is let through, to be told with its line.
             with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline=None) as text:
-                for line in text:
+                while line := text.readline(longest):
                     number += 1
+                    if len(line) == longest and not line.endswith("\n"):
+                        raise InputError(
+                            f"{path}, line {number}: longer than {longest:,} characters; expected a row on each line; "
+                            f"{_fix(key)}"
+                        )
                     if "\0" in line:
                         raise InputError(
                             f"{path}, line {number}: binary data; expected text, plain or gzip; {_fix(key)}"
