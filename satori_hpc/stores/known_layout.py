@@ -34,11 +34,18 @@ MEMBERS = {"subunits gene name": ("CORUM", ";"), "components genesymbols": ("Omn
 SIDES = ({"a": 0, "b": 1}, {"1": 0, "2": 1}, {"x": 0, "y": 1}, {"first": 0, "second": 1}, {"left": 0, "right": 1})
 ENTITIES = ("tf", "tfs", "factor", "gene", "protein", "interactor", "partner", "node", "entity", "participant",
             "symbol", "name", "genesymbol", "component", "subunit", "hgnc", "official", "approved",
-            "transcription", "regulator")  # fmt: skip
+            "preferredname", "preferred", "genename", "transcription", "regulator")  # fmt: skip
 IDENTIFIERS = ("id", "ids", "identifier", "uniprot", "uniprotid", "uniprotkb", "entrez", "entrezid", "geneid",
                "ensembl", "ensg", "ensp", "accession", "ncbi", "refseq", "systematic", "locus", "orf",
                "string")  # fmt: skip
-SYMBOLS = ("symbol", "name", "genesymbol")
+SYMBOLS = ("symbol", "name", "genesymbol", "genename", "preferredname")
+# Words of headings that tell no side, and of those of no names.
+MORE_WORDS = ("regulated", "regulating", "interacting", "binding", "upstream", "downstream", "query", "human", "mouse")
+NO_NAMES = {
+    "family", "class", "domain", "tissue", "cell", "species", "organism", "description", "pathway", "disease", "drug",
+    "chr", "chrom", "chromosome", "start", "end", "strand", "motif", "matrix", "filter", "example", "cluster", "module",
+    "term", "location", "type", "method", "database",
+}  # fmt: skip
 ROLES = (
     (("tf", "tfs", "regulator", "transcription factor"), ("target", "targets", "gene"), True),
     (("source",), ("target",), False),
@@ -55,7 +62,7 @@ TYPES = re.compile(
     r"(activat|repress|inhibit|stimulat|regulat|unknown|bind|interact|associat|physical|genetic|direct|indirect|"
     r"(up|down)-regulat|controls-|in-complex|consumption-|catalysis-|used-to-|reacts-|chemical-|neighbor-|"
     r"protein|gene$|complex$|chem|smallmolecule|phenotype|mrna|mirna|uniprot$|ensembl$|entrez|signor|human$|mouse$|"
-    r"positive|negative|true$|false$|yes$|no$|pp$|pd$|pr$|rc$|cr$|pm$|mp$|gl$|pprel$|gerel$|pcrel$).*",
+    r"positive|negative|chr(?:\d+|[xymwz]|mt|un.*)$|true$|false$|yes$|no$|pp$|pd$|pr$|rc$|cr$|pm$|mp$|gl$|pprel$|gerel$|pcrel$).*",
     re.IGNORECASE,
 )
 _SYMBOL = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-.@/:][A-Za-z0-9]+){0,4}(?:\([^()]{1,12}\))?")
@@ -242,7 +249,9 @@ def _separator(lines: list[str]) -> str:
         cut = [cells_of(line, mark) for line in lines]
         widths = [len(cells) for cells in cut]
         width = max(widths, key=widths.count)
-        if widths.count(width) >= 0.9 * len(lines) and width > best[1] and not all(" " in cells[0] for cells in cut):
+        if all(" " in cells[0] and '"' not in line for cells, line in zip(cut, lines, strict=True)):
+            continue  # a comma behind what blanks separate
+        if widths.count(width) >= 0.9 * len(lines) and width > best[1]:
             best = (mark, width)
     return best[0] or next((mark for mark in ",;" if mark in lines[0] and " " not in lines[0].strip()), "")
 
@@ -256,8 +265,9 @@ def _is_header(first: list[str], rest: list[list[str]], named: Named) -> bool:
     known = (*SCORES, *REFERENCES, *EVIDENCE, *ORGANISMS, *MEMBERS, CALLED, ADJUSTED_P, PAIR_IN_A_CELL)
     if any(head in known and cell not in values for head, cell, values in zip(heads, first, below, strict=True)):
         return True
-    words = {*ENTITIES, *IDENTIFIERS, *OTHER}
-    if _pairs(first) or sum(bool(head) and words.issuperset(head.split()) for head in heads) > 1:
+    words = {*ENTITIES, *IDENTIFIERS, *OTHER, *MORE_WORDS, "target", "of"}
+    told_by_words = [len(head.split()) for head in heads if head and words.issuperset(head.split())]
+    if _pairs(first) or sum(told_by_words) > 1:
         return True
     if not rest:
         return False
@@ -354,7 +364,7 @@ def _plain(table: _Table, first: tuple[int, ...], second: tuple[int, ...], **mor
         organisms=tuple(place for place, head in enumerate(organisms) if head in ORGANISMS),
         called=_column(heads, (CALLED,)),
         adjusted_p=_column(heads, (ADJUSTED_P,)),
-        confidence=score is not None,
+        confidence=score is not None and any(map(_FLOAT.fullmatch, table.column(score))),
         needed=max(*first, *second) + 1,
     )
     return replace(layout, **more)  # type: ignore[arg-type]
@@ -372,12 +382,14 @@ def _headed(table: _Table) -> Layout | None:
     found = [pair for pair in _pairs(table.cells) if _of_one_kind(table, pair[1], pair[2])]
     if not found:
         return None
-    rank, first, second, directed = found[0]
-    more = [pair for pair in found[1:] if pair[0] == 2 and rank < 2 or pair[0] == 1 and rank == 0]
-    layout = _plain(
-        table, (first, *(pair[1] for pair in more)), (second, *(pair[2] for pair in more)), directed=directed
-    )
-    return _labelled(table, layout)
+    _, first, second, directed = min(found, key=lambda pair: (not _as_the_run(table, pair[1]), pair[0]))
+    return _labelled(table, _plain(table, (first,), (second,), directed=directed))
+
+
+def _as_the_run(table: _Table, place: int) -> bool:
+    """Whether a column has names such as motifs have: those of the run, or symbols."""
+    profile = _profile(table, place)
+    return profile is None or profile.named >= 0.5 or profile.kind in ("symbols", "text")
 
 
 def _of_one_kind(table: _Table, first: int, second: int) -> bool:
@@ -511,7 +523,7 @@ def _regnetwork(table: _Table) -> Layout | None:
     kinds = [profile.kind if (profile := _profile(table, place)) else "" for place in range(4)]
     if kinds != ["symbols", "integers"] * 2 or any(_is_counter(table.column(place)) for place in (1, 3)):
         return None
-    return _plain(table, (0, 1), (2, 3), format="RegNetwork", directed=True)
+    return _plain(table, (0,), (2,), format="RegNetwork", directed=True)
 
 
 def _sif(table: _Table) -> Layout | None:
@@ -571,7 +583,7 @@ class _Profile:
         kind: "symbols", a key of NAMESPACES, "integers", "numbers" or "text".
         named: share that are names of the run's TFs.
         strong: share of those that no common word looks like: with digits, or in capitals.
-        varied: not a few values again and again.
+        varied: most values are different.
         types: all say how or what.
     """
 
@@ -589,6 +601,11 @@ class _Profile:
         if self.types or self.kind in ("numbers", "text", "integers"):
             return 0
         return 1 + self.varied if self.strong >= 0.3 else int(self.varied)
+
+    @property
+    def repeated(self) -> bool:
+        """A few values again and again, which may be categories."""
+        return self.tier < 3 and not self.varied
 
     @property
     def may_be_name(self) -> bool:
@@ -614,7 +631,7 @@ def _profile(table: _Table, place: int) -> _Profile | None:
         kind=kind if counts[kind] > total / 2 else "text",
         named=sum(map(table.named, values)) / total,
         strong=sum(bool(_STRONG.fullmatch(value)) for value in values) / total,
-        varied=total == 1 or different > 1 and (different > total / 10 or different > 20),
+        varied=total == 1 or different > total / 2,
         types=all(TYPES.fullmatch(value) for value in values),
     )
 
@@ -645,7 +662,12 @@ def _is_counter(values: list[str]) -> bool:
 
 
 def _together(a: _Profile, b: _Profile) -> bool:
-    """Whether two columns hold names of one namespace."""
+    """Whether two columns hold names of one namespace.
+
+    A TF stands again and again before its targets; what stands again and again behind names is a category.
+    """
+    if b.repeated or (a.repeated and b.tier == 3):
+        return False
     if a.kind != b.kind and not (a.tier == 3 and a.kind == "text") and not (b.tier == 3 and b.kind == "text"):
         return False
     return a.kind != "symbols" or a.tier == b.tier == 3 or abs(a.strong - b.strong) <= 0.5
@@ -657,13 +679,13 @@ def _proven(table: _Table) -> tuple[int, int] | None:
     Names of the run's TFs prove more than names like those of genes; words alone, or numbers of genes, prove enough
     where no other column could be meant.
     """
-    skipped = (*SCORES, *REFERENCES, *EVIDENCE, *ORGANISMS)
+    skipped = {*SCORES, *REFERENCES, *EVIDENCE, *ORGANISMS}
     profiles = {
         place: profile
         for place in range(min(table.width, MOST_COLUMNS))
         if (profile := _profile(table, place)) is not None
         and not _is_counter(table.column(place))
-        and (place >= len(table.heads) or table.heads[place] not in skipped)
+        and (place >= len(table.heads) or not (skipped | NO_NAMES) & {table.heads[place], *table.heads[place].split()})
     }
     text = [place for place, profile in profiles.items() if profile.kind not in ("integers", "numbers")]
     integers = [place for place, profile in profiles.items() if profile.kind == "integers"]
