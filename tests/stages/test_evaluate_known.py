@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from satori_hpc import cli
+from satori_hpc import cli, cli_changes
 from satori_hpc.core import evaluation
 from satori_hpc.errors import ConfigError, InputError
 from satori_hpc.run import Run
@@ -274,12 +274,18 @@ def test_one_choice_of_columns_serves_all_tables_given_with_it(run, tmp_path):
     files = [tmp_path / "a.tsv", tmp_path / "b.tsv"]
     for file in files:
         file.write_text("1\tLMO2\tSTAT3\n")
-    changed = execution.add_known(run, tuple(map(str, files)), ("2,3",), None)
+
+    def change(run: Run, *asked) -> Run:
+        with execution.changing(run, cli_changes.with_known(run.config.evaluate, *asked)) as changed:
+            return changed
+
+    changed = change(run, tuple(map(str, files)), ("2,3",), None)
     assert changed.config.evaluate.known_columns == ("2,3", "2,3")
-    again = execution.add_known(changed, (str(files[0]),), ("3,2",), None)
+    again = change(changed, (str(files[0]),), ("3,2",), None)
     assert again.config.evaluate.known == changed.config.evaluate.known
     assert again.config.evaluate.columns == ("3,2", "2,3")
-    assert execution.add_known(again, (str(files[1]),), (), None) is again
+    assert Run.open(run.path) == again
+    assert cli_changes.with_known(again.config.evaluate, (str(files[1]),), (), None) == {}
 
 
 @pytest.mark.parametrize(
