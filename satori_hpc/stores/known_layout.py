@@ -80,7 +80,7 @@ NAMESPACES = {
     "loci": re.compile(r"AT[1-5MC]G\d{5}|Y[A-P][LR]\d{3}[WC](?:-[A-Z])?", re.IGNORECASE),
 }
 _HEADING = re.compile(r"[A-Za-z][A-Za-z_ ./()%-]*\d?")
-_INTEGER, _FLOAT = re.compile(r"[-+]?\d+"), re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?inf", re.I)
+_INTEGER, _FLOAT = re.compile(r"[-+]?\d{1,18}"), re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?inf", re.I)
 # What stands between two names of a cell.
 MARKS = (ARROW, "\\longleftrightarrow", "<-->", "<->", "<=>", "↔", "⟷", "-->", "->", "→", "::", "|", ";", ",", " - ",
          "--", "+", "&", "/", ":", "__", "_", "-", " ")  # fmt: skip
@@ -157,7 +157,7 @@ class _Table:
 def cells_of(line: str, separator: str) -> list[str]:
     """The cells of a line, without blanks and quotes around them."""
     if separator == "":
-        return _quoted(line, " ") if '"' in line else line.split()
+        return _quoted(line, " ") if '"' in line else line.split() or [""]
     if separator != "\t" and '"' in line:
         return _quoted(line, separator)
     return [_unquoted(cell.strip()) for cell in line.split(separator)]
@@ -166,7 +166,7 @@ def cells_of(line: str, separator: str) -> list[str]:
 def _quoted(line: str, separator: str) -> list[str]:
     csv.field_size_limit(LONGEST_LINE)
     cells = next(csv.reader([line.strip() if separator == " " else line], delimiter=separator, skipinitialspace=True))
-    return [_unquoted(cell.strip()) for cell in cells if cell or separator != " "]
+    return [_unquoted(cell.strip()) for cell in cells if cell or separator != " "] or [""]
 
 
 def _unquoted(cell: str) -> str:

@@ -364,3 +364,31 @@ def test_memory_is_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(known_table, "MOST_PROBLEMS", 30)
     with pytest.raises(InputError, match="and 10 more of the same kind"):
         read(path, "ZBTB33\tIRF1\n" * 250 + "x\n" * 500)
+
+
+def test_damaged_tables_are_read_or_refused_with_one_error(tmp_path):
+    """300 tables with bytes, cells and lines changed, lost, doubled or moved."""
+    rng = np.random.default_rng(14)
+    sources = [content.encode() for *_, content in KNOWN.values()] + [content.encode() for content in PLAIN.values()]
+    wanted = set().union(*(WHO((tf,)) for tf in TFS))
+    path, refused = tmp_path / "table.txt", []
+    for _ in range(300):
+        data = bytearray(sources[rng.integers(len(sources))])
+        for _ in range(rng.integers(1, 6)):
+            at, to = sorted(rng.integers(0, len(data) + 1, size=2).tolist())
+            at = to if rng.random() < 0.5 else at
+            data[at:to] = [
+                bytes(rng.integers(0, 256, size=3, dtype=np.uint8)), b"\t", b"\n", b'"', b"", b"#", b",", b"\\", b"'",
+                bytes(data[at:to]) * 2, "\u2028\u00e9\x1b".encode(), b"$\\longleftrightarrow$", b"\r",
+            ][rng.integers(13)]  # fmt: skip
+        path.write_bytes(data)
+        columns = ["", "", "1,2", "1", "TF1,TF2", "TF_Interaction"][rng.integers(6)]
+        least = [0.0, 0.7][rng.integers(2)]
+        try:
+            known_table.read(
+                path, WHO, wanted, columns=columns, organism=["", "9606"][rng.integers(2)], min_score=least
+            )
+        except InputError as error:
+            refused.append(str(error))
+    assert all(str(path) in said for said in refused)
+    assert 30 < len(refused) < 270
