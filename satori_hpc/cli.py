@@ -20,9 +20,10 @@ from satori_hpc import (
     cli_options,
     cli_search,
     cli_tracks,
+    log,
 )
-from satori_hpc.cli_options import RUN, show
-from satori_hpc.errors import SatoriError
+from satori_hpc.cli_options import RUN, say, show
+from satori_hpc.errors import SatoriError, quoted
 from satori_hpc.run import Run
 from satori_hpc.stages import execution, launch, pipeline, process_group
 from satori_hpc.stages import new as new_stage
@@ -53,11 +54,14 @@ class Commands(click.Group):
         try:
             return super().invoke(context)
         except SatoriError as error:
-            raise _Told(str(error), error.status) from error
+            raise _Told(log.printable(str(error)), error.status) from error
         except OSError as error:
             if error.filename is None:
                 raise
-            raise click.ClickException(f"{error.filename}: {error.strerror}") from error
+            raise click.ClickException(log.printable(f"{error.filename}: {error.strerror}")) from error
+        except click.ClickException as error:
+            error.message = log.printable(error.message)
+            raise
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -246,10 +250,10 @@ def all_stages(run: Path, **options: Any) -> None:
 
 def _run_all(run: Run, runtime: Runtime) -> None:
     if not pipeline.remaining(run):
-        click.echo(f"nothing to do: every artefact of {run.path} is complete and up to date")
+        say(f"nothing to do: every artefact of {run.path} is complete and up to date")
     for name in pipeline.pending(run):
         _execute(run, name, runtime)
-    click.echo(f"report: {run.report.resolve()}")
+    say(f"report: {run.report.resolve()}")
 
 
 cli.add_command(cli_search.search)
@@ -291,9 +295,9 @@ def status(run: Path, as_json: bool) -> None:
         click.echo(json.dumps({"stages": stages, "next": following}, indent=1))
         return
     for name, state in found.items():
-        names = ", ".join(path.relative_to(run).as_posix() for path in pipeline.BY_NAME[name].outputs(opened))
-        click.echo(f"{name:<10} {state.state:<11} {names}" + (f"\n           {state.reason}" if state.reason else ""))
-    click.echo(f"next: {following}   (or all that is left: satori-hpc all {run})" if todo else "nothing to do")
+        names = ", ".join(path.relative_to(opened.path).as_posix() for path in pipeline.BY_NAME[name].outputs(opened))
+        say(f"{name:<10} {state.state:<11} {names}" + (f"\n           {state.reason}" if state.reason else ""))
+    say(f"next: {following}   (or all that is left: satori-hpc all {quoted(run)})" if todo else "nothing to do")
 
 
 @cli.command()
@@ -309,7 +313,7 @@ def verify(run: Path, as_json: bool, **options: Any) -> None:
     from satori_hpc.stages import verify as verify_stage  # here: zarr is slow to load
 
     found = verify_stage.verify(Run.open(run), cli_options.runtime(**options))
-    click.echo(json.dumps(found.as_dict(), indent=1) if as_json else "\n".join(found.lines()))
+    click.echo(json.dumps(found.as_dict(), indent=1)) if as_json else say("\n".join(found.lines()))
     if found.findings:
         sys.exit(1)
 
@@ -317,9 +321,7 @@ def verify(run: Path, as_json: bool, **options: Any) -> None:
 @cli.command()
 @RUN
 @click.argument("example")
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to write to; default: RUN/inspect."
-)
+@click.option("--out", type=cli_options.FilePath(file_okay=False), help="Folder to write to; default: RUN/inspect.")
 @cli_options.runtime_options("inspect")
 def inspect(run: Path, example: str, out: Path | None, **options: Any) -> None:
     """Show what the network makes of one sequence: a page of pictures, and its arrays.

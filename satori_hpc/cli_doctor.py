@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from satori_hpc.cli_options import FilePath, say
 from satori_hpc.stages import doctor as doctor_stage
 
 
 @click.command()
-@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.argument("run", required=False, type=FilePath())
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--strict", is_flag=True, help="Exit status 1 when there is any warning.")
 def doctor(run: Path | None, as_json: bool, strict: bool) -> None:
@@ -23,12 +24,13 @@ def doctor(run: Path | None, as_json: bool, strict: bool) -> None:
       srun --mpi=pmi2 satori-hpc doctor RUN
       srun --mpi=pmi2 apptainer run IMAGE.sif doctor RUN
     """
-    told = (lambda name, value: None) if as_json else (lambda name, value: click.echo(f"{name:<23}  {value}"))
+    told = (lambda name, value: None) if as_json else (lambda name, value: say(f"{name:<23}  {value}"))
     report = doctor_stage.doctor(doctor_stage.Report(told), run)
     if as_json:
         click.echo(json.dumps(report.as_dict(), indent=1))
     else:
         for warning in report.warnings:
-            click.echo(f"warning: {warning}")
+            say(f"warning: {warning}")
+        told("verdict", report.verdict())
     if strict and report.warnings:
         sys.exit(1)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from satori_hpc import cli_options
-from satori_hpc.cli_options import RUN
+from satori_hpc.cli_options import RUN, say
 from satori_hpc.run import Run
 from satori_hpc.stages import execution, launch, pipeline
 
@@ -52,4 +52,4 @@ def ensemble(
                 opened = world.lead(lambda: kept.enter_context(changing))
             found = ensemble_stage.ensemble(opened, runtime, most=at_most or 0)
         if world.rank == 0:
-            click.echo(json.dumps(found.as_dict(), indent=1) if as_json else "\n".join(found.lines()))
+            click.echo(json.dumps(found.as_dict(), indent=1)) if as_json else say("\n".join(found.lines()))

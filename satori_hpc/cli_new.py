@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from satori_hpc import options as run_options
-from satori_hpc.cli_options import RUN
+from satori_hpc.cli_options import RUN, say
+from satori_hpc.errors import quoted
 from satori_hpc.stages import new as stage
 
 TEMPLATES = ("simulated", "fasta", "genome", "folds", "arrays")
@@ -40,6 +41,11 @@ DEFAULT_PRESETS = {"simulated": "data-40", "folds": "short"}  # published of the
     "stretches stand for them, against intergenic windows (template genome).",
 )
 @click.option(
+    "--allow-missing-chromosomes",
+    is_flag=True,
+    help="Go on where more than half of a file is on chromosomes that the genome does not have (template genome).",
+)
+@click.option(
     "--fold",
     "fold_files",
     multiple=True,
@@ -72,6 +78,7 @@ def new(
     chrom_sizes: str | None,
     annotation: str | None,
     promoters: int | None,
+    allow_missing_chromosomes: bool,
     fold_files: tuple[str, ...],
     array_files: tuple[str, ...],
     like: Path | None,
@@ -115,6 +122,7 @@ def new(
             chrom_sizes=None if chrom_sizes is None else _here(chrom_sizes),
             annotation=None if annotation is None else _here(annotation),
             promoters=promoters or 0,
+            allow_missing_chromosomes=allow_missing_chromosomes,
             preset=name,
             seed=number,
         )
@@ -129,7 +137,7 @@ def new(
     for assignment in assignments:
         config = run_options.override(config, assignment)
     made = stage.new(run, config=config)
-    click.echo(f"wrote {made.config_file}\nedit it, then run: satori-hpc all {run}")
+    say(f"wrote {made.config_file}\nedit it, then run: satori-hpc all {quoted(run)}")
 
 
 def _fold(text: str) -> tuple[str, str, str]:

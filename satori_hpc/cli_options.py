@@ -16,7 +16,18 @@ from satori_hpc.config_score import METHODS
 from satori_hpc.errors import SatoriError
 from satori_hpc.world import Runtime, World
 
-RUN = click.argument("run", type=click.Path(path_type=Path))
+
+class FilePath(click.Path):
+    """A path, made absolute: a relative one such as `s3:run` or `-x` means something else to libraries and shells."""
+
+    def __init__(self, **checks: bool) -> None:
+        super().__init__(path_type=Path, **checks)  # type: ignore[arg-type]
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return Path(super().convert(value, param, ctx)).absolute()
+
+
+RUN = click.argument("run", type=FilePath())
 STATISTICS = next(field.metadata["choices"] for field in dataclasses.fields(Reduce) if field.name == "statistic")
 Command = Callable[..., None]
 Decorator = Callable[[Command], Command]
@@ -104,7 +115,7 @@ CLUSTER = click.option(
 )
 SCHEDULER_FILE = click.option(
     "--scheduler-file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FilePath(dir_okay=False),
     help="Of a Dask cluster that is running; used instead of --cluster.",
 )
 METHOD = click.option(
@@ -167,11 +178,16 @@ def show(name: str, summary: dict[str, Any] | None, *, as_json: bool = False) ->
         click.echo(json.dumps(summary, indent=1))
         return
     if summary is None:
-        click.echo(f"{name}: complete and up to date (--force makes it anew)")
+        say(f"{name}: complete and up to date (--force makes it anew)")
         return
-    click.echo(f"{name}:")
+    say(f"{name}:")
     for line in _lines(summary):
-        click.echo("  " + line)
+        say("  " + line)
+
+
+def say(text: str) -> None:
+    """Print text for people; names in it may come from files."""
+    click.echo(log.printable(text))
 
 
 def _lines(summary: dict[str, Any], indent: str = "", *, sizes: bool = False) -> list[str]:

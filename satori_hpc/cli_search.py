@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from satori_hpc import cli_options
-from satori_hpc.cli_options import RUN
+from satori_hpc.cli_options import RUN, say
 from satori_hpc.errors import SatoriError
 from satori_hpc.run import Run
 from satori_hpc.stages import execution, launch, pipeline
@@ -56,6 +56,6 @@ def search(
                 opened = world.lead(lambda: kept.enter_context(changing))
             board = search_stage.search(opened, runtime, most=at_most or 0)
         if world.rank == 0:
-            click.echo(json.dumps(board.as_dict(), indent=1) if as_json else "\n".join(board.lines()))
+            click.echo(json.dumps(board.as_dict(), indent=1)) if as_json else say("\n".join(board.lines()))
             if board.complete and board.best is None:
                 raise SatoriError(f"{run}: no trial ended well; {board.rows[0].reason}")

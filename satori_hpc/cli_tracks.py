@@ -6,10 +6,11 @@ from typing import Any
 import click
 
 from satori_hpc import cli_options
-from satori_hpc.cli_options import RUN
+from satori_hpc.cli_options import RUN, FilePath, say
+from satori_hpc.errors import quoted
 from satori_hpc.run import Run
 
-FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+FILE = FilePath(exists=True, dir_okay=False)
 
 
 @click.command()
@@ -24,7 +25,7 @@ FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 )
 @click.option("--chrom-sizes", type=FILE, help="Names and lengths of the chromosomes; default: how far examples reach.")
 @click.option("--genome", default="", help="Name of the assembly, such as hg19: for IGV, and a UCSC track hub.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to write; default: RUN/tracks.")
+@click.option("--out", type=FilePath(file_okay=False), help="Folder to write; default: RUN/tracks.")
 @cli_options.runtime_options("tracks")
 def tracks(
     run: Path,
@@ -81,4 +82,4 @@ def differential(run: Path, labels: tuple[str, ...], against: tuple[str, ...], *
     opened = Run.open(run)
     cli_options.show("differential", differential_stage.compare(opened, labels=labels, against=against))
     if opened.report.exists():
-        click.echo(f"next, for a report that shows it: satori-hpc report {run} --force")
+        say(f"next, for a report that shows it: satori-hpc report {quoted(run)} --force")

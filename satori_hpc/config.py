@@ -181,7 +181,9 @@ class Motifs:
         6.0, "a filter is named only if the known motif's columns under it hold so much information, bits", low=0
     )
     database: str = option(
-        "jaspar", "jaspar, or a MEME file of known motifs (relative paths start at the run directory)"
+        "jaspar",
+        "jaspar, or a file of known motifs: MEME, JASPAR, TRANSFAC, HOMER or CIS-BP (relative paths start at the run "
+        "directory)",
     )
     jaspar_release: str = option("JASPAR2026", "release of JASPAR, as pyjaspar names it")
     jaspar_collection: str = option("CORE", "collection of JASPAR")

@@ -16,7 +16,9 @@ class Genome:
     """[prepare.genome]: windows of a genome around peaks, labelled by the files they come from."""
 
     genome: str = option("genome.fa", "FASTA file, plain, gzip or bgzip; a relative path starts at the run directory")
-    peaks: tuple[str, ...] = option((), "files of peaks: BED of 3 to 6 columns, narrowPeak, broadPeak; gzip or not")
+    peaks: tuple[str, ...] = option(
+        (), "files of peaks: BED, narrowPeak, broadPeak, gappedPeak, tables of MACS (.xls) or HOMER; gzip or not"
+    )
     peak_labels: tuple[str, ...] = option((), "label of each file; default: its name without endings")
     peak_table: str | None = option(
         None, "instead of peaks: a table of two columns, file and label; files of one label are taken together"
@@ -36,7 +38,9 @@ class Genome:
     window: int = option(600, "length of a window, bp", low=10)
     overlap: int = option(200, "overlap from which windows (above which peaks) become one, bp", low=1)
     centre: str = option(
-        "middle", "what a peak is extended about: its middle, or the summit that narrowPeak tells", choices=CENTRES
+        "middle",
+        "what a peak is extended about: its middle, or the summit that narrowPeak and MACS tell",
+        choices=CENTRES,
     )
     stranded: bool = option(
         False, "keep strands apart: peaks of column 6 = - become windows of the other strand, read 5' to 3' there"
@@ -55,6 +59,11 @@ class Genome:
         "take only peaks that touch this many bp upstream of a transcription start, 0: all peaks; where no peaks are "
         "given, these stretches stand for them, with the label promoter",
         low=0,
+    )
+    allow_missing_chromosomes: bool = option(
+        False,
+        "go on where more than half of a file of peaks, a blacklist, an annotation or a table of sizes is on "
+        "chromosomes that are not in the genome; they are left out",
     )
     unknown_max: float = option(0.1, "leave out windows with a larger share of letters other than ACGT", low=0, high=1)
     negatives: str = option(

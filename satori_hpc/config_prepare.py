@@ -189,15 +189,15 @@ class Prepare:
     source: str = option("simulated", "where the sequences come from", choices=SOURCES)
     split: str = option(
         "random",
-        "random: seeded, equal sequences stay together; chromosome: by the lists below; given: the parts that folds or "
-        "arrays come in, validation drawn from training by valid_fraction where they have none; human, arabidopsis: "
+        "random: seeded, equal and overlapping sequences stay together; chromosome: by the lists below; without them, "
+        "the published chromosomes of human and Arabidopsis, of other genomes whole chromosomes drawn by the "
+        "fractions; given: the parts that folds or arrays come in, "
+        "validation drawn from training by valid_fraction where they have none; human, arabidopsis: "
         "the chromosomes of SATORI 2.0",
         choices=SPLITS,
     )
-    valid_fraction: float = option(0.1, "random split: share of examples that choose the model", low=0.001, high=0.9)
-    test_fraction: float = option(
-        0.1, "random split: share of examples that are interpreted and evaluated", low=0.001, high=0.9
-    )
+    valid_fraction: float = option(0.1, "share of examples that choose the model", low=0.001, high=0.9)
+    test_fraction: float = option(0.1, "share of examples that are interpreted and evaluated", low=0.001, high=0.9)
     valid_chromosomes: tuple[str, ...] = option((), "chromosome split: names for validation")
     test_chromosomes: tuple[str, ...] = option((), "chromosome split: names for test; all others train")
     simulated: Simulated | None = table(None, "The simulated set.")
@@ -217,11 +217,11 @@ class Prepare:
             yield f"source = 'folds' needs split = 'given', found {self.split!r}"
         if self.source in ("simulated", "fasta") and self.split == "given":
             yield f"source = {self.source!r} has no parts of its own: set split = 'random' or 'chromosome'"
-        if self.split == "random" and self.valid_fraction + self.test_fraction >= 1:
+        if self.split in ("random", "chromosome") and self.valid_fraction + self.test_fraction >= 1:
             yield "valid_fraction + test_fraction leave nothing to train on"
         if self.split == "chromosome":
-            if not self.valid_chromosomes or not self.test_chromosomes:
-                yield "split = 'chromosome' needs valid_chromosomes and test_chromosomes"
+            if bool(self.valid_chromosomes) != bool(self.test_chromosomes):
+                yield "split = 'chromosome' needs valid_chromosomes and test_chromosomes, both or neither"
             both = sorted(set(self.valid_chromosomes) & set(self.test_chromosomes))
             if both:
                 yield f"in both valid_chromosomes and test_chromosomes: {', '.join(both)}"

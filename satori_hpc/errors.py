@@ -1,5 +1,13 @@
 """What can go wrong, in words the user can act on. Anything else that is raised is a bug of ours."""
 
+import shlex
+from pathlib import Path
+
+
+def quoted(name: str | Path) -> str:
+    """Quote a path for a command that a message tells users to type."""
+    return shlex.quote(str(name))
+
 
 class SatoriError(Exception):
     """Base of every error that the command line prints without a traceback.

@@ -4,6 +4,7 @@ A library must not configure handlers: only the command line calls `setup`.
 """
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -18,6 +19,38 @@ logger = logging.getLogger("satori_hpc")
 SECONDS_BETWEEN_LINES = 30.0
 _show_bars: bool | None = None
 
+LINE_MAX = 2000  # characters of a line that a terminal gets
+# What a terminal or a reader of text may take for a command: control characters but tab and newline, those that reorder
+# text, line separators, and halves of surrogate pairs.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    r"""Escape control characters (ESC becomes \x1b) and cut the middle out of lines over LINE_MAX characters.
+
+    Everything that goes to a terminal or a log passes here, for names in messages come from files.
+    """
+    return "\n".join(_UNSAFE.sub(_escaped, _shortened(line)) for line in text.split("\n"))
+
+
+def _shortened(line: str) -> str:
+    if len(line) <= LINE_MAX:
+        return line
+    head, tail = 3 * LINE_MAX // 4, LINE_MAX // 4
+    return f"{line[:head]} ... [{len(line) - head - tail:,} characters left out] ... {line[-tail:]}"
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+class _PrintableFormatter(logging.Formatter):
+    """Log lines whose messages and tracebacks are safe to print."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
 
 def setup(*, verbose: int = 0, progress: bool | None = None, rank: int = 0, size: int = 1) -> None:
     """Send our log to stderr; `progress` None means a bar on a terminal and log lines elsewhere.
@@ -28,7 +61,7 @@ def setup(*, verbose: int = 0, progress: bool | None = None, rank: int = 0, size
     _show_bars = progress if rank == 0 else False
     handler = logging.StreamHandler(sys.stderr)
     who = f" rank {rank}/{size}" if size > 1 else ""
-    handler.setFormatter(logging.Formatter(f"%(asctime)s{who} %(levelname)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(_PrintableFormatter(f"%(asctime)s{who} %(levelname)s %(message)s", "%H:%M:%S"))
     logger.handlers[:] = [handler]
     quiet = rank > 0 and not verbose
     logger.setLevel(logging.DEBUG if verbose > 1 else logging.WARNING if quiet else logging.INFO)

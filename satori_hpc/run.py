@@ -16,10 +16,18 @@ INTERACTION_ENDINGS = TABLE_ENDINGS + OUTPUT_ENDINGS + SPACING_ENDINGS
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory and its configuration."""
+    """A run directory and its configuration.
+
+    Attributes:
+        path: of the directory, absolute: libraries take a relative one such as `s3:run` or `~` for something else.
+        config: what its run.toml says.
+    """
 
     path: Path
     config: Config
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", self.path.absolute())
 
     @staticmethod
     def open(path: Path | str) -> "Run":

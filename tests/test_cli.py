@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -215,3 +216,19 @@ def test_demo_goes_on_where_it_stopped(run: Run) -> None:
     assert "report:" in output
     assert "train:" not in output
     assert run.report.exists()
+
+
+@pytest.mark.parametrize("name", ["run-10:30", "~", "-f $(touch planted) it's"])
+def test_a_run_may_be_called_anything(run: Run, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.path.parent)
+    run.evaluation.unlink()
+    run.path.rename(run.path.parent / name)
+    call("reduce", "--force", "--threads", 1, "--", name)
+    told = call("status", "--", name).output
+    assert "next: satori-hpc evaluate " in told
+    words = shlex.split(told[told.index("next: ") + 6 : told.index("   (or")])
+    assert words[1:] == ["evaluate", str(run.path.parent / name)]
+    call("all", "--threads", 1, "--", name)
+    call("tracks", "--attribute", 1, "--threads", 1, "--", name)
+    assert (run.path.parent / name / "tracks" / "attribution.bw").stat().st_size
+    assert [path.name for path in run.path.parent.iterdir()] == [name]

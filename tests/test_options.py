@@ -75,7 +75,7 @@ methods = ["attention", "magic"]
         ("[prepare.simulated]\ntfs = 5\npairs = 2\npairs_per_positive_min = 1\npairs_per_positive_max = 2", "too few"),
         ("[prepare.simulated]\nbase_frequencies = [0.5, 0.5, 0.5, 0.5]\n", "sum to 1"),
         ("[prepare.simulated]\nlength = 20\n[model]\nwidth = 21\n", "shorter than"),
-        ("[prepare]\nsplit = 'chromosome'\n[prepare.simulated]\n", "needs valid_chromosomes"),
+        ("[prepare]\nsplit = 'chromosome'\nvalid_chromosomes = ['1']\n[prepare.simulated]\n", "both or neither"),
         ("[prepare.simulated]\n[model]\npadding = 13\n", "expected less than width"),
         ("[prepare.simulated]\n[reduce]\ncutoff = 'median'\n", "expected 'mean' or a number"),
     ],

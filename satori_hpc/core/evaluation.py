@@ -5,30 +5,19 @@ share interacts by design (20 % in Data-60), so that calling every pair already 
 call-all and recall ceiling therefore belong beside every figure, and the ranking is judged on its own (AUPR).
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from satori_hpc.core.tf_names import compared
+
 Pair = tuple[str, str]
-
-_ACCESSION = re.compile(r"\b(ma\d{4})\.\d+\b", re.IGNORECASE)
-_VARIANT = re.compile(r"\(var\.\d+\)", re.IGNORECASE)
-
-
-def normalise(name: str, *, case: bool = False) -> str:
-    """A TF name as it is compared: lower case (unless `case`), without the version of a JASPAR accession or variant.
-
-    "MA0139.2" becomes "ma0139", "FOXP1(var.2)" becomes "foxp1"; composites ("GATA1::TAL1") are taken literally.
-    """
-    name = _VARIANT.sub("", name.strip() if case else name.strip().lower())
-    return _ACCESSION.sub(r"\1", name).strip()
 
 
 def key(first: str, second: str) -> Pair:
     """The unordered pair of two TF names, normalised."""
-    a, b = sorted((normalise(first), normalise(second)))
+    a, b = sorted((compared(first), compared(second)))
     return a, b
 
 
@@ -39,7 +28,7 @@ def keys(pairs: Iterable[tuple[str, str]]) -> set[Pair]:
 
 def pairs_of(pool: Iterable[str]) -> list[Pair]:
     """All unordered pairs of the TFs of a pool, normalised and sorted."""
-    names = sorted({normalise(name) for name in pool})
+    names = sorted({compared(name) for name in pool})
     return [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
 
 
@@ -83,7 +72,7 @@ def calls(called: Iterable[tuple[str, str]], gold: Iterable[tuple[str, str]], *,
     found, wanted = keys(called), keys(gold)
     if not wanted:
         raise ValueError("no gold pair: precision and recall are not defined")
-    inside = {normalise(name) for name in pool}
+    inside = {compared(name) for name in pool}
     correct = len(found & wanted)
     precision = correct / len(found) if found else 0.0
     recall = correct / len(wanted)
@@ -106,7 +95,7 @@ def call_all(gold: Iterable[tuple[str, str]], *, pool: Sequence[str]) -> Calls:
 def recall_ceiling(gold: Iterable[tuple[str, str]], *, named: Iterable[str]) -> float:
     """Share of gold pairs whose two TFs both name at least one filter: motif failure, apart from pair failure."""
     wanted = keys(gold)
-    found = {normalise(name) for name in named}
+    found = {compared(name) for name in named}
     return sum(found.issuperset(pair) for pair in wanted) / len(wanted) if wanted else 0.0
 
 

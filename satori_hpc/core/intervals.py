@@ -40,8 +40,15 @@ def overlaps_any(
     return found
 
 
-def union(chrom: np.ndarray, start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The letters in any of the intervals, as intervals that neither overlap nor touch, sorted; int64 each."""
+def union(
+    chrom: np.ndarray, start: np.ndarray, end: np.ndarray, *, touching: bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The letters in any of the intervals, as intervals that do not overlap, sorted; int64 each.
+
+    Args:
+        chrom, start, end: int64 (n,).
+        touching: whether those that touch are merged, too.
+    """
     order = np.lexsort((start, chrom))
     chrom, start, end = (values[order] for values in (chrom, start, end))
     full = end > start
@@ -51,7 +58,8 @@ def union(chrom: np.ndarray, start: np.ndarray, end: np.ndarray) -> tuple[np.nda
     # How far one sees from the left, chromosome by chromosome: shifted apart so that none reaches into the next.
     shift = np.cumsum(np.concatenate([[0], chrom[1:] != chrom[:-1]])) * (int(end.max()) + 1)
     reach = np.maximum.accumulate(end + shift)
-    first = np.flatnonzero(np.concatenate([[True], start[1:] + shift[1:] > reach[:-1]]))
+    apart = start[1:] + shift[1:] - reach[:-1] >= touching
+    first = np.flatnonzero(np.concatenate([[True], apart]))
     last = np.append(first[1:], len(start)) - 1
     return chrom[first], start[first], reach[last] - shift[last]
 

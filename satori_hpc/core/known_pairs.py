@@ -5,39 +5,33 @@ SATORI 2.0 (lqaf209) compares with HIPPIE, SATORI 1 with TRRUST as well; there a
 have a partner or target in common. Both readings are offered here: listed as partners, and a partner in common.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse, stats
 
-from satori_hpc.core import evaluation
+from satori_hpc.core import tf_names
+from satori_hpc.core.tf_names import COMPOSITE
 
 NAMES = 0x4E414D  # key of the random permutations
-COMPOSITE = "::"  # JASPAR: GATA1::TAL1 is a motif that both bind together
 TOLERANCE = 1e-12  # two shares that differ by less are equal
-# HOCOMOCO: GATA1_HUMAN.H11MO.0.A; UniProt: GATA1_HUMAN
-_HOCOMOCO = re.compile(r"\.H\d+[A-Z]+\.[\w.]+$", re.IGNORECASE)
-_MNEMONIC = re.compile(r"([A-Z0-9]{1,10})_[A-Z0-9]{3,5}", re.IGNORECASE)
 
 
 def names_of(identifiers: Iterable[str], renamed: Mapping[str, frozenset[str]], *, case: bool) -> frozenset[str]:
     """Everything that a gene with these identifiers may be called, as it is compared.
 
-    Without the versions of motifs ("FOXM1(var.2)", "MA0148.5"), and in lower case unless `case`. Where `renamed` knows
-    none of the identifiers, an entry name of UniProt ("GATA1_HUMAN") stands for what is before the underscore, too.
+    Names of motifs stand for their TFs (`tf_names.entry`), in lower case unless `case`. Where `renamed` knows none of
+    the identifiers, an entry name of UniProt ("GATA1_HUMAN") stands for what is before the underscore, too.
 
     Args:
         identifiers: such as an Entrez number and a symbol.
         renamed: {identifier, as compared: names, as compared}.
         case: upper and lower case differ.
     """
-    found = {evaluation.normalise(_HOCOMOCO.sub("", text.strip()), case=case) for text in identifiers} - {""}
+    found = {tf_names.entry(text, case=case) for text in identifiers} - {""}
     more = set().union(*(renamed.get(name, frozenset()) for name in found))
-    if not more:
-        more = {entry[1] for name in found if (entry := _MNEMONIC.fullmatch(name))}
-    return frozenset(found | more)
+    return frozenset(found | (more or {tf_names.compared(name, case=case) for name in found}))
 
 
 def parts(name: str, *, composites: str) -> list[str]:

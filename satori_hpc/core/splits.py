@@ -1,11 +1,14 @@
 """Which examples train, which choose the model (valid) and which are kept for interpretation (test)."""
 
 import hashlib
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from satori_hpc.core import chromosomes, intervals
 
 DIGEST = 16  # bytes that stand for a sequence
 SPLIT = int.from_bytes(b"splt", "big")
@@ -25,6 +28,12 @@ class Published:
 PUBLISHED = {
     "human": Published(train=(*map(str, range(1, 15)), "18", "19"), valid=("17", "20", "21"), test=None),
     "arabidopsis": Published(train=None, valid=("2",), test=("4",)),
+}
+
+
+KARYOTYPES = {
+    "human": {*map(str, range(1, 23)), "X"},
+    "arabidopsis": {*map(str, range(1, 6))},
 }
 
 
@@ -53,6 +62,38 @@ def by_appearance(groups: np.ndarray) -> np.ndarray:
 def group_equal(tokens: np.ndarray) -> np.ndarray:
     """Number of the group of equal sequences that each example is in, int64 (examples,), by first appearance."""
     return by_appearance(group_digests(digests(tokens)))
+
+
+def group_overlapping(chrom: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Number of the connected component of overlapping intervals that each example is in, int64 (examples,).
+
+    Args:
+        chrom, start, end: int (examples,); 0-based, half-open; strands do not matter.
+    """
+    end = np.maximum(end, start + 1)  # an empty interval stands for its place
+    pieces = intervals.union(chrom, start, end, touching=False)
+    # Chromosome and place as one number, so that one search finds the piece of each interval.
+    scale = int(end.max(initial=0)) + 1
+    found: np.ndarray = np.searchsorted(
+        pieces[0].astype(np.int64) * scale + pieces[1], chrom.astype(np.int64) * scale + start, side="right"
+    )
+    return found - 1
+
+
+def join_groups(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Number of the group of examples that share a group in `one` or in `other`, or through others; by appearance."""
+    count = int(one.max(initial=-1)) + 1
+    links = (np.ones(len(one), dtype=bool), (one, other + count))
+    size = count + int(other.max(initial=-1)) + 1
+    _, found = connected_components(coo_array(links, shape=(size, size)), directed=False)
+    return by_appearance(found[one])
+
+
+def count_overlapping_test(chrom: np.ndarray, start: np.ndarray, end: np.ndarray, split: np.ndarray) -> int:
+    """How many test intervals share a base with a training interval; arguments as `group_overlapping`."""
+    test, train = split == TEST, split == TRAIN
+    found = intervals.overlaps_any(chrom[test], start[test], end[test], (chrom[train], start[train], end[train]))
+    return int(found.sum())
 
 
 def random(groups: np.ndarray, *, valid_fraction: float, test_fraction: float, seed: int) -> np.ndarray:
@@ -93,39 +134,94 @@ def _fill(groups: np.ndarray, room: dict[int, int], seed: int) -> np.ndarray:
 
 
 def by_chromosome(chrom: np.ndarray, *, valid: Sequence[str], test: Sequence[str]) -> np.ndarray:
-    """Split by chromosome: the named ones are valid and test, all others train.
+    """Split by chromosome: the named ones, in any style (core.chromosomes), are valid and test, all others train.
 
     Returns:
         uint8 (examples,), TRAIN, VALID or TEST.
 
     Raises:
-        ValueError: a named chromosome does not occur.
+        ValueError: a named chromosome does not occur, may be several, or is in both lists.
     """
-    unknown = [name for name in (*valid, *test) if name not in set(chrom.tolist())]
+    known = sorted(set(chrom.tolist()))
+    names = list(dict.fromkeys((*valid, *test)))
+    meant = dict(zip(names, chromosomes.candidates(names, known), strict=True))
+    unknown = [name for name in names if len(meant[name]) != 1]
     if unknown:
-        known = sorted(set(chrom.tolist()))
-        shown = ", ".join(known[:30]) + (f", ... ({len(known)} in all)" if len(known) > 30 else "")
-        raise ValueError(f"no example is on {', '.join(unknown)}; there are: {shown}")
+        raise ValueError(f"no example is on {', '.join(unknown)}; there are: {_listed(known)}")
+    parts = {
+        part: {known[meant[name][0]] for name in part_names} for part, part_names in ((VALID, valid), (TEST, test))
+    }
+    if both := sorted(parts[VALID] & parts[TEST]):
+        raise ValueError(f"{', '.join(both)} in both")
     split = np.full(len(chrom), TRAIN, dtype=np.uint8)
-    split[np.isin(chrom, list(valid))] = VALID
-    split[np.isin(chrom, list(test))] = TEST
+    for part, found in parts.items():
+        split[np.isin(chrom, list(found))] = part
     return split
 
 
+def draw_chromosomes(chrom: np.ndarray, *, valid_fraction: float, test_fraction: float, seed: int) -> np.ndarray:
+    """Split by whole chromosomes, drawn at random until test and then valid hold their shares of the examples.
+
+    A part takes chromosomes in random order while they fit; where none fits, the smallest of those that are left.
+
+    Args:
+        chrom: int (examples,), number of each one's chromosome.
+        valid_fraction, test_fraction: shares of the examples.
+
+    Returns:
+        uint8 (examples,), TRAIN, VALID or TEST; with fewer than three chromosomes not all parts have any.
+    """
+    names, place, sizes = np.unique(chrom, return_inverse=True, return_counts=True)
+    order = np.random.default_rng([seed, SPLIT]).permutation(len(names))
+    part = np.full(len(names), TRAIN, dtype=np.uint8)
+    for name, fraction in ((TEST, test_fraction), (VALID, valid_fraction)):
+        room = max(1, round(fraction * len(chrom)))
+        for number in order[part[order] == TRAIN]:
+            if sizes[number] <= room:
+                room -= int(sizes[number])
+                part[number] = name
+        left = order[part[order] == TRAIN]
+        if not (part == name).any() and len(left) > 1:
+            part[left[sizes[left].argmin()]] = name
+    found: np.ndarray = part[place]
+    return found
+
+
+def known_genome(names: Iterable[str]) -> str | None:
+    """Name of the published split whose nuclear chromosomes are those of a genome; None for another genome."""
+    short = {chromosomes.meaning(name).chromosome for name in names}
+    nuclear = {name for name in short if name.isdigit() or name in ("X", "Z", "W")}  # neither organelles nor scaffolds
+    return next((name for name, karyotype in KARYOTYPES.items() if nuclear == karyotype), None)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:30]) + (f", ... ({len(names)} in all)" if len(names) > 30 else "")
+
+
 def published(chrom: np.ndarray, name: str) -> np.ndarray:
-    """Split by the chromosomes of PUBLISHED[name], with or without "chr" before their names.
+    """Split by the chromosomes of PUBLISHED[name], whatever style their names are of (core.chromosomes).
 
     Returns:
         uint8 (examples,), TRAIN, VALID or TEST.
     """
     parts = PUBLISHED[name]
     names, place = np.unique(chrom, return_inverse=True)
-    short = [re.sub("^chr", "", str(each), flags=re.IGNORECASE) for each in names]
+    short = [chromosomes.meaning(str(each)).chromosome for each in names]
     rest = TRAIN if parts.train is None else TEST
     split = np.full(len(names), rest, dtype=np.uint8)
     for part, members in ((TRAIN, parts.train), (VALID, parts.valid), (TEST, parts.test)):
         split[[each in (members or ()) for each in short]] = part
     return split[place]
+
+
+def published_rule(name: str, present: Iterable[str]) -> str:
+    """Tell which chromosomes PUBLISHED[name] wants for each part, and which are `present`."""
+    parts = PUBLISHED[name]
+    wanted = [
+        f"{', '.join(members) if members is not None else 'all others'} for {part}"
+        for part, members in (("train", parts.train), ("valid", parts.valid), ("test", parts.test))
+    ]
+    return f"{name!r} wants chromosomes {'; '.join(wanted)}; examples are on {_listed(sorted(present))}"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from satori_hpc.core import rank_test
+from satori_hpc.core import rank_test, tf_names
 
 COLUMNS = ("q", "p", "neg_log10_p", "auc", "effect", "n_fg", "median_distance", "called")
 
@@ -12,8 +12,9 @@ def combine(
 ) -> dict[str, np.ndarray]:
     """Gather the tested filter pairs of each pair of two different TFs.
 
-    The two names of a pair are sorted: (A, B) and (B, A) are one. A TF pair carries the numbers of its best filter pair
-    (smallest q, then smallest p, then largest AUC). As published it is called when any of its filter pairs is, so that
+    Names that are compared as one (`tf_names.compared`) are one TF, which is no pair with itself. The two names of a
+    pair are sorted: (A, B) and (B, A) are one. A TF pair carries the numbers of its best filter pair (smallest q, then
+    smallest p, then largest AUC). As published it is called when any of its filter pairs is, so that
     with many filters per TF false calls add up. Pooled, its p-value is that of all its filter pairs together (Simes),
     its q-value is Benjamini-Hochberg's over the TF pairs, and that decides.
 
@@ -26,9 +27,10 @@ def combine(
         tf_a, tf_b, q, p, neg_log10_p, auc, effect, filter_pairs, called_filter_pairs, n_fg (sum over the filter pairs),
         median_distance, called; one row per TF pair, sorted by q, then p, then AUC falling, then names.
     """
+    tf = {name: tf_names.compared(name) for name in {*tf_a.tolist(), *tf_b.tolist()}}
     groups: dict[tuple[str, str], list[int]] = {}
     for row, (first, second) in enumerate(zip(tf_a.tolist(), tf_b.tolist(), strict=True)):
-        if first and second and first != second:
+        if first and second and tf[first] != tf[second]:
             groups.setdefault((min(first, second), max(first, second)), []).append(row)
     order = np.lexsort((-columns["auc"], -columns["neg_log10_p"], columns["q"]))
     rank = np.empty(len(order), dtype=np.int64)

@@ -84,6 +84,8 @@ def lead(data: ReportData) -> list[str]:
         else:
             said += [verdict(data.evaluation, name) for name in data.evaluation["methods"]]
         said.append(_baseline_sentence(data.evaluation))
+        if unmet := data.evaluation["truth"].get("unmet"):
+            said.append(unmet)
     return said + known.sentences(data)
 
 

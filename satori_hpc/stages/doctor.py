@@ -6,6 +6,7 @@ import site
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,14 @@ from satori_hpc.stages import doctor_devices, doctor_places, launch
 
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 SHADOWED = ("torch", "numpy", "scipy", "zarr", "dask", "mpi4py", "pandas", "numba", "satori_hpc")
+# Package -> (extra that installs it, what needs it); everything else is a dependency.
+OPTIONAL = {
+    "mpi4py": ("mpi", "prepare, score, search and ensemble by several processes"),
+    "h5py": ("arrays", "HDF5 files of arrays"),
+    "optuna": ("search", "search"),
+    "pybigtools": ("tracks", "tracks"),
+    "snakemake": ("workflow", "the Snakemake workflow of jobs/"),
+}
 
 
 @dataclass
@@ -38,7 +47,12 @@ class Report:
         self.warnings.append(text)
 
     def as_dict(self) -> dict[str, Any]:
-        return {"facts": self.facts, "warnings": self.warnings}
+        return {"facts": self.facts, "warnings": self.warnings, "verdict": self.verdict()}
+
+    def verdict(self) -> str:
+        """Sum up the warnings in one line."""
+        count = len(self.warnings)
+        return f"{count} warning{'s' * (count > 1)}: see above" if count else "ready: no known trap found"
 
 
 def doctor(report: Report, run: Path | None = None) -> Report:
@@ -50,6 +64,8 @@ def doctor(report: Report, run: Path | None = None) -> Report:
     """
     for name, version in provenance.versions().items():
         report.fact(name, version)
+    for name, (extra, use) in OPTIONAL.items():
+        report.fact(f"optional {name}", _optional(name, extra, use))
     doctor_places.container(report)
     _shadows(report)
     _processors(report)
@@ -90,6 +106,14 @@ def _shadows(report: Report) -> None:
         # A checkout of this package on PYTHONPATH is how it is developed.
         if found and found != ["satori_hpc"]:
             report.warn(f"{', '.join(found)} of {folder} ({source}) hide those of this environment; {cures[source]}")
+
+
+def _optional(name: str, extra: str, use: str) -> str:
+    """Version of an optional package, or how to install it and what for."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return f"not installed, needed for {use}: pip install 'satori-hpc[{extra}]'"
 
 
 def _own(name: str) -> bool:

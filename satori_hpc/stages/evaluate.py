@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from satori_hpc.core import cooccurrence, evaluation
+from satori_hpc.core import cooccurrence, evaluation, tf_names
 from satori_hpc.core import hits as motif_hits
 from satori_hpc.core.cooccurrence import Hits
 from satori_hpc.core.motif import Motif
+from satori_hpc.log import logger
 from satori_hpc.run import Run
 from satori_hpc.stages import evaluate_known
 from satori_hpc.stages.evaluate_known import KnownTables
@@ -75,7 +76,11 @@ def _compare(run: Run) -> dict[str, Any]:
     tf = motifs.read_tf(run.motifs)
     named = sorted(set(tf.loc[tf["named"], "tf"]))
     everything = evaluation.call_all(gold, pool=names)
-    inside = {evaluation.normalise(name) for name in names}
+    inside = {tf_names.compared(name) for name in names}
+    found = inside & {tf_names.compared(name) for name in named}
+    unmet = _unmet(named, names) if named and not found else None
+    if unmet:
+        logger.warning("%s", unmet)
     return {
         "format_version": FORMAT_VERSION,
         "truth": {
@@ -83,8 +88,9 @@ def _compare(run: Run) -> dict[str, Any]:
             "pairs": len(evaluation.keys(gold)),
             "possible_pairs": everything.called,
             "base_rate": everything.precision,
-            "named_tfs": len(inside & {evaluation.normalise(name) for name in named}),
+            "named_tfs": len(found),
             "recall_ceiling": evaluation.recall_ceiling(gold, named=named),
+            "unmet": unmet,
         },
         "call_all": dataclasses.asdict(everything),
         "methods": {
@@ -96,6 +102,16 @@ def _compare(run: Run) -> dict[str, Any]:
         },
         "cooccurrence": _cooccurrence(run, pool, gold),
     }
+
+
+def _unmet(named: list[str], pool: list[str]) -> str:
+    """Why nothing can be found: no filter bears the name of a TF of the pool."""
+    ours, theirs = (", ".join(repr(name[:60]) for name in sorted(names)[:3]) for names in (named, pool))
+    return (
+        f"No filter is named after an implanted TF, so no implanted pair can be found (recall ceiling 0). Filters are "
+        f"named {ours}, implanted are {theirs}: either the motifs of [motifs] database have names of another kind, or "
+        f"the network has not learned the implanted motifs."
+    )
 
 
 def _method(table: pd.DataFrame, gold: list[tuple[str, str]], pool: list[str]) -> dict[str, Any]:
@@ -163,6 +179,7 @@ def _summary(content: dict[str, Any]) -> dict[str, Any]:
         "implanted": f"{known['pairs']} of {known['possible_pairs']} pairs of {known['tfs']} TFs",
         "base rate": round(known["base_rate"], 3),
         "recall ceiling": round(known["recall_ceiling"], 3),
+        **({"names": known["unmet"]} if known["unmet"] else {}),
     }
     for name, scores in {**content["methods"], "co-occurrence": content["cooccurrence"]}.items():
         lines[name] = f"{figures(scores)}, AUPR {scores['aupr']:.3f}"

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from satori_hpc import provenance
-from satori_hpc.core import evaluation, known_pairs
+from satori_hpc.core import known_pairs, tf_names
 from satori_hpc.core.known_pairs import Pairs
 from satori_hpc.errors import Problems
 from satori_hpc.log import logger, progress
@@ -71,9 +71,7 @@ def read(run: Run) -> KnownTables:
     missing.raise_any()
     sources = {str(path): provenance.file_digest(path) for path in (*paths.values(), *renaming)}
     case = settings.known_case
-    renamed = (
-        known_table.read_names(renaming[0], functools.partial(evaluation.normalise, case=case)) if renaming else {}
-    )
+    renamed = known_table.read_names(renaming[0], functools.partial(tf_names.entry, case=case)) if renaming else {}
     who = functools.partial(known_pairs.names_of, renamed=renamed, case=case)
     tfs = _tfs(run, who)
     wanted = set().union(*tfs.names)

@@ -13,6 +13,7 @@ from satori_hpc.run import Run
 from satori_hpc.stages import genome_composition
 from satori_hpc.stages.genome_places import Places
 from satori_hpc.stages.room import Room
+from satori_hpc.stores import genome_names
 from satori_hpc.stores.annotation import CLASSES, Genes
 from satori_hpc.stores.genome import Genome
 from satori_hpc.stores.spill import Spill
@@ -55,8 +56,10 @@ def add(
     also = None
     if settings.negatives == "intergenic":
         assert genes is not None
-        also = genes.transcripts
+        also = genes.spans
     places = Places(positives, avoid, size=settings.window, also=also)
+    if genes is not None and settings.negatives != "composition":
+        _check_genes(run, settings, genome, places, genes)
     about: dict[str, Any] = {}
     if settings.negatives != "annotation":
         candidates = Spill(out.path.with_name("candidates"), genome_composition.CANDIDATE)
@@ -75,6 +78,25 @@ def add(
         made = windows.unite(windows.join(*_regions(places, chrom, chosen[chrom])))
         out.add(chrom=made.chrom, start=made.start, strand=made.strand, labels=made.labels)
     return {"negatives": count, "negatives_asked_for": asked, **about}
+
+
+def _check_genes(run: Run, settings: Settings, genome: Genome, places: Places, genes: Genes) -> None:
+    """Tell where the annotation has no gene: what is taken for intergenic or distal there may lie in one.
+
+    Raises:
+        InputError: more than half of the positives are on such chromosomes.
+    """
+    positives = {chrom: len(places.rows(chrom)) for chrom in places.chromosomes}
+    bare = {chrom: count for chrom, count in positives.items() if chrom not in set(genes.spans[0].tolist())}
+    count, total = sum(bare.values()), sum(positives.values())
+    if count > genome_names.TOLD * total:
+        names = genome_names.shown([genome.names[chrom] for chrom in bare])
+        genome_names.too_many(
+            f"{run.resolve(settings.annotation or '')}: no gene on {names}, where {count:,} of {total:,} windows of "
+            f"peaks are: negatives = {settings.negatives!r} would lie in genes there",
+            count > genome_names.REFUSED * total,
+            allow=settings.allow_missing_chromosomes,
+        )
 
 
 def _regions(places: Places, chrom: int, start: np.ndarray) -> tuple[Regions, Regions]:

@@ -1,5 +1,6 @@
 """Peaks of all files on one genome, as intervals that lie inside their chromosomes, each with its labels."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ from satori_hpc.core.stretches import Cells
 from satori_hpc.errors import InputError
 from satori_hpc.log import logger, progress
 from satori_hpc.run import Run
-from satori_hpc.stages import genome_labels, genome_names, genome_promoters
+from satori_hpc.stages import genome_labels, genome_promoters
 from satori_hpc.stages.room import Room
 from satori_hpc.stages.source import check_names, check_there
-from satori_hpc.stores import peaks
+from satori_hpc.stores import genome_names, peaks
 from satori_hpc.stores.annotation import Genes
 from satori_hpc.stores.genome import Genome
 from satori_hpc.stores.left_out import CHANGED, LeftOut
@@ -165,18 +166,29 @@ class _Reader:
         """
         settings, words = self.settings, self.found.words
         names: list[str] = []
+        on_each: Counter[int] = Counter()  # rows of each chromosome of the file
         self.raw.remove()
         summits, told = settings.centre == "summit", False
         pieces = peaks.pieces(path, key=key, rows=self.rows, label_column=settings.label_column, summits=summits)
         for rows in pieces if promoters is None else [promoters]:
             names = rows.names
+            on_each.update(
+                dict(zip(*(found.tolist() for found in np.unique(rows.chrom, return_counts=True)), strict=True))
+            )
             told |= bool((rows.summit >= 0).any())
             columns = {name: getattr(rows, name) for name in ("chrom", "start", "end", "summit", "line", "strand")}
             bits = genome_labels.bits([(label,)] if rows.labels is None else rows.labels, labels, words)
             self.raw.add(**columns, labels=bits)
         if summits and not told:
-            logger.warning("%s: column 10 tells no summit: the middles of its peaks are taken", path)
-        place, other_names = genome_names.places(path, names, self.genome)
+            logger.warning(
+                "%s: column 10 tells no summit: the middles of its peaks are taken (narrowPeak, of 10 columns, and the "
+                ".xls of MACS have summits)",
+                path,
+            )
+        counts = {name: on_each[number] for number, name in enumerate(names)}
+        place, other_names = genome_names.places(
+            path, counts, self.genome, allow_missing=settings.allow_missing_chromosomes, unit="peaks"
+        )
         self.found.renamed += other_names
         self.found.rows += len(self.raw)
         beyond, first = 0, ""

@@ -1,5 +1,6 @@
 """Which windows a data set of a genome is to have, in which order: on disk, for they may be more than memory holds."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ from satori_hpc.core import windows
 from satori_hpc.core.windows import Regions
 from satori_hpc.errors import ConfigError, InputError
 from satori_hpc.run import Run
-from satori_hpc.stages import genome_names, genome_negatives, genome_peaks, genome_sizes, genome_windows
+from satori_hpc.stages import genome_negatives, genome_peaks, genome_sizes, genome_windows
 from satori_hpc.stages.room import Room, of_examples
 from satori_hpc.stages.source import check_length
-from satori_hpc.stores import annotation, atomic, peaks, window_parts
+from satori_hpc.stores import annotation, atomic, genome_names, peaks, window_parts
 from satori_hpc.stores.genome import Genome
 from satori_hpc.stores.left_out import LeftOut
 from satori_hpc.stores.spill import Spill
@@ -43,7 +44,7 @@ class Plan:
 
 def make(run: Run, settings: Settings, genome: Genome, runtime: Runtime) -> Plan:
     """Read peaks, make windows of them, and look for negatives. Raises: as `prepare_genome.make`."""
-    _check_names(run, settings, genome)
+    settings = _by_names_of_genome(run, settings, genome)
     settings = genome_sizes.narrowed(run, settings, genome)
     check_length(run, settings.window, path=run.config_file)
     path = run.dataset_parts / window_parts.WINDOWS
@@ -52,8 +53,10 @@ def make(run: Run, settings: Settings, genome: Genome, runtime: Runtime) -> Plan
     left_out = LeftOut(folder / "left_out")
     genes = None
     if settings.annotation is not None:
-        genes = annotation.read(run.resolve(settings.annotation), genome.names, genome.lengths)
-    blacklist = None if settings.blacklist is None else _blacklist(run.resolve(settings.blacklist), genome)
+        genes = annotation.read(
+            run.resolve(settings.annotation), genome, allow_missing=settings.allow_missing_chromosomes
+        )
+    blacklist = None if settings.blacklist is None else _blacklist(run.resolve(settings.blacklist), settings, genome)
     _load_compiled(genome)
     room = Room.of(runtime)
     found = genome_peaks.read(run, settings, genome, folder=folder, room=room, left_out=left_out, genes=genes)
@@ -88,16 +91,34 @@ def _load_compiled(genome: Genome) -> None:
         windows.make(empty, lengths=genome.lengths, size=1, overlap=1, order=order)
 
 
-def _check_names(run: Run, settings: Settings, genome: Genome) -> None:
-    unknown = sorted({*settings.chromosomes, *settings.without_chromosomes} - set(genome.names))
-    if unknown:
-        raise ConfigError(
-            f"{run.config_file}: [prepare.genome] chromosomes, without_chromosomes: {', '.join(unknown)} not in "
-            f"{genome.path}, which has {', '.join(genome.names[:30])}{' ...' if len(genome.names) > 30 else ''}"
-        )
+def _by_names_of_genome(run: Run, settings: Settings, genome: Genome) -> Settings:
+    """The settings with chromosomes as the genome calls them.
+
+    Raises:
+        ConfigError: some are not there.
+    """
+    found = {}
+    for key in ("chromosomes", "without_chromosomes"):
+        there, unknown = genome_names.among(getattr(settings, key), genome.names)
+        if unknown:
+            raise ConfigError(
+                f"{run.config_file}: [prepare.genome] {key}: {genome_names.shown(unknown)} not in {genome.path}, which "
+                f"has {genome_names.shown(genome.names)}"
+            )
+        found[key] = tuple(there)
+    return dataclasses.replace(
+        settings, chromosomes=found["chromosomes"], without_chromosomes=found["without_chromosomes"]
+    )
 
 
-def _blacklist(path: Path, genome: Genome) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _blacklist(path: Path, settings: Settings, genome: Genome) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rows = peaks.read(path, key="[prepare.genome] blacklist")
-    place, _ = genome_names.places(path, rows.names, genome)
+    counts = np.bincount(rows.chrom, minlength=len(rows.names)).tolist()
+    place, _ = genome_names.places(
+        path,
+        dict(zip(rows.names, counts, strict=True)),
+        genome,
+        allow_missing=settings.allow_missing_chromosomes,
+        unit="regions",
+    )
     return place[rows.chrom], rows.start, rows.end

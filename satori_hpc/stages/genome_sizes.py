@@ -4,9 +4,8 @@ import dataclasses
 
 from satori_hpc.config import Genome as Settings
 from satori_hpc.errors import InputError, Problems
-from satori_hpc.log import logger
 from satori_hpc.run import Run
-from satori_hpc.stores import chrom_sizes
+from satori_hpc.stores import chrom_sizes, genome_names
 from satori_hpc.stores.genome import Genome
 
 KEY = "[prepare.genome] chrom_sizes"
@@ -23,18 +22,19 @@ def narrowed(run: Run, settings: Settings, genome: Genome) -> Settings:
     path = run.resolve(settings.chrom_sizes)
     sizes = chrom_sizes.read(path, key=KEY)
     problems = Problems(f"{path}: not the sizes of {genome.path}; use tables of one assembly, or leave {KEY} away:")
-    lengths = dict(zip(genome.names, genome.lengths.tolist(), strict=True))
-    for name, size in sizes.items():
-        if name in lengths and size != lengths[name]:
-            problems.add(f"{name} has {size:,} bp in the table, {lengths[name]:,} in the genome")
+    # Counted by length: most names of such a table are of small scaffolds, which many genomes leave out.
+    place, _ = genome_names.places(
+        path, sizes, genome, allow_missing=settings.allow_missing_chromosomes, unit="bp", told=0
+    )
+    for (name, size), number in zip(sizes.items(), place.tolist(), strict=True):
+        if number >= 0 and size != genome.lengths[number]:
+            problems.add(f"{name} has {size:,} bp in the table, {genome.lengths[number]:,} in the genome")
     problems.raise_any()
-    missing = [name for name in sizes if name not in lengths]
-    if missing:
-        logger.warning("%s: %d of %d chromosomes are not in the genome", path, len(missing), len(sizes))
+    named = {genome.names[number] for number in place.tolist() if number >= 0}
     kept = tuple(
         name
         for name in genome.names
-        if name in sizes
+        if name in named
         and name not in settings.without_chromosomes
         and (not settings.chromosomes or name in settings.chromosomes)
     )

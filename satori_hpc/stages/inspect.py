@@ -22,7 +22,6 @@ from satori_hpc.scoring import Batch
 from satori_hpc.scoring.sites import Sites
 from satori_hpc.stages import inspect_view, pipeline, score_plans
 from satori_hpc.stages.pipeline import Stage
-from satori_hpc.stages.report import drawing_room
 from satori_hpc.stores import atomic, checkpoint, dataset, maps, motifs
 from satori_hpc.stores.dataset import Labels
 from satori_hpc.world import Runtime
@@ -44,9 +43,9 @@ def inspect(run: Run, runtime: Runtime, example: str, *, out: Path | None = None
     Raises:
         ArtefactError: data set, model or motifs are missing or stale; says what to run.
         InputError: there is no such sequence.
-        SatoriError: the libraries that draw are not installed.
     """
-    page = drawing_room("inspect_page")
+    from satori_hpc.report import inspect_page  # here: matplotlib is slow to load
+
     pipeline.require(run, NEEDS)
     row, name = find(run.dataset, example)
     data = dataset.read_labels(run.dataset)
@@ -54,7 +53,7 @@ def inspect(run: Run, runtime: Runtime, example: str, *, out: Path | None = None
     model, _ = checkpoint.load_model(run.best, device)
     arrays = {"row": row, "name": name, "labels": data.labels[row], **_maps(run, model, data, row)}
     folder = run.inspections if out is None else out
-    text = page.page(inspect_view.view(run, model, data, arrays))
+    text = inspect_page.page(inspect_view.view(run, model, data, arrays))
     maps.write(folder / f"{row}.npz", **arrays)
     atomic.write_text(folder / f"{row}.html", text)
     return {

@@ -16,14 +16,14 @@ import torch
 
 from satori_hpc import config as config_module
 from satori_hpc import provenance
-from satori_hpc.core import collection, motif, sites, tomtom
+from satori_hpc.core import collection, motif, sites, tf_names, tomtom
 from satori_hpc.core.motif import Motif
 from satori_hpc.core.sites import Extremes, SiteCounts
 from satori_hpc.errors import InputError, SatoriError
 from satori_hpc.log import logger, progress
 from satori_hpc.models.satori import Satori
 from satori_hpc.run import Run
-from satori_hpc.stores import atomic, checkpoint, dataset, motif_database, predictions
+from satori_hpc.stores import atomic, checkpoint, dataset, motif_database, motif_files, predictions
 from satori_hpc.stores import motifs as motif_store
 from satori_hpc.stores.dataset import Labels, Tokens
 from satori_hpc.world import Runtime
@@ -40,6 +40,8 @@ def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
     database = _database(run)
     known = collection.thin(database.motifs, run.config.motifs.database_similarity_max)
     database = dataclasses.replace(database, motifs=known)
+    without_tf = [item for item in known if not tf_names.tf_name(item.name, item.identifier)]
+    _tell_names(database, without_tf)
     data = dataset.read_labels(run.dataset)
     device = runtime.torch_device()
     model, _ = checkpoint.load_model(run.best, device)
@@ -86,6 +88,7 @@ def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
         "TFs": len(set(np.asarray(tf["tf"], dtype=object)[named])),
         "database": database.title,
         "database motifs": len(database.motifs),
+        "database motifs without a TF name": len(without_tf),
         "database digest": database.digest,
         "sources": database.sources,
     }
@@ -117,9 +120,31 @@ def _database(run: Run) -> _Database:
     path = run.resolve(config.database)
     if not path.is_file():
         raise InputError(f"{run.config_file}: [motifs] database = {config.database!r}: no file {path}")
-    known, _ = motif_store.read_meme(path)
+    known = motif_files.read(path)
     digest = provenance.file_digest(path)
     return _Database(known, Path(config.database).name, digest, {str(path): digest})
+
+
+def _tell_names(database: _Database, without_tf: list[Motif]) -> None:
+    """Warn of names that cannot be compared with those of TFs."""
+    if 2 * len(without_tf) > len(database.motifs):
+        logger.warning(
+            "%s: %d of %d motifs have names that tell no TF (%s); they stay what they are, so pairs are of motifs, and "
+            "with TFs they are compared only by a file of motif and TF name (evaluate --known-names)",
+            database.title, len(without_tf), len(database.motifs), _some([item.name for item in without_tf]),
+        )  # fmt: skip
+    names = [tf_names.tf_name(item.name, item.identifier) for item in database.motifs]
+    entries = [name for name in names if tf_names.is_entry(name)]
+    if 2 * len(entries) > len(names):
+        logger.warning(
+            "%s: names of UniProt's entries (%s) are compared by what stands before the underscore, which is not "
+            "always the symbol of the gene (P53_HUMAN is TP53); a file of entry and symbol: evaluate --known-names",
+            database.title, _some(entries),
+        )  # fmt: skip
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(repr(name[:60]) for name in names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _rows(run: Run, data: Labels) -> np.ndarray:
@@ -185,10 +210,11 @@ def _tf_columns(
     best = tomtom.best(
         [item.ppm for item in found], database.motifs, trim_bits=config.trim_bits, threads=runtime.cpu_threads()
     )
+    names = tf_names.of_motifs(database.motifs)
     known = [database.motifs[match.target] for match in best]
     return {
         "filter": written.astype(np.int32),
-        "tf": [item.name for item in known],
+        "tf": [names[match.target] for match in best],
         "motif_id": [item.identifier or item.name for item in known],
         "p": [match.p for match in best],
         "q": [match.q for match in best],

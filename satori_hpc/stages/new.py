@@ -166,6 +166,7 @@ def genome(
     chrom_sizes: str | None = None,
     annotation: str | None = None,
     promoters: int = 0,
+    allow_missing_chromosomes: bool = False,
     preset: str = "published",
     seed: int,
 ) -> Config:
@@ -181,10 +182,12 @@ def genome(
         chrom_sizes=chrom_sizes,
         annotation=annotation,
         promoters=promoters,
+        allow_missing_chromosomes=allow_missing_chromosomes,
         stranded=annotated,
         negatives="intergenic" if annotated else alone,
     )
-    return dataclasses.replace(FILE_PRESETS[preset](), seed=seed, prepare=Prepare(source="genome", genome=section))
+    prepare = Prepare(source="genome", split="chromosome", genome=section)
+    return dataclasses.replace(FILE_PRESETS[preset](), seed=seed, prepare=prepare)
 
 
 def like(path: Path, *, data: Config | None = None, seed: int | None = None) -> Config:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import operator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -170,37 +171,99 @@ def _split(run: Run, source: Source) -> tuple[np.ndarray, dict[str, Any]]:
     """The part of every example, and how many are in each."""
     config, whole = run.config.prepare, source.whole
     groups = splits.group_equal(np.asarray(whole.tokens[:])) if source.groups is None else source.groups
+    place = whole.chrom.codes, whole.start, whole.end
+    about: dict[str, Any] = {}
+
+    def tally_of(split: np.ndarray) -> splits.Tally:
+        return splits.tally((whole.labels[rows] for rows in blocks(len(whole))), split, targets=len(whole.targets))
+
+    def usable(split: np.ndarray) -> bool:
+        return not splits.complaints(tally_of(split), whole.task)
+
+    def random() -> np.ndarray:
+        fractions = {"valid_fraction": config.valid_fraction, "test_fraction": config.test_fraction}
+        together = splits.join_groups(groups, splits.group_overlapping(*place))
+        split = splits.random(together, **fractions, seed=run.config.seed)
+        # Where nearly all overlap there are no such parts; then their number is told below.
+        return split if usable(split) else splits.random(groups, **fractions, seed=run.config.seed)
+
     if config.split == "given":
         split = whole.split
     elif config.split == "random":
-        split = splits.random(
-            groups, valid_fraction=config.valid_fraction, test_fraction=config.test_fraction, seed=run.config.seed
-        )
+        split = random()
+    elif config.split == "chromosome" and not config.valid_chromosomes:
+        split, about = _whole_chromosomes(run, whole, usable)
+        if split is None:
+            logger.warning(
+                "[prepare] split = 'chromosome': no parts of whole chromosomes have examples of both classes; split at "
+                "random instead, with overlapping and with equal sequences kept together"
+            )
+            split = random()
     else:
         split = _by_chromosome(run, whole)
-    tally = splits.tally((whole.labels[rows] for rows in blocks(len(whole))), split, targets=len(whole.targets))
+    tally = tally_of(split)
     problems = Problems(f"{run.config_file}: [prepare] split = {config.split!r} gives parts that cannot be used:")
     fix = {
         "random": "raise valid_fraction and test_fraction, give more examples, or change seed",
         "given": "give files that have them",
-    }.get(config.split, "choose other chromosomes")
+    }.get(config.split, "choose other chromosomes (split = 'chromosome', valid_chromosomes, test_chromosomes)")
     for complaint in splits.complaints(tally, whole.task):
         problems.add(f"{complaint}; expected both classes: {fix}")
+    if problems and config.split in splits.PUBLISHED:
+        problems.add(splits.published_rule(config.split, _chromosomes(whole)[0].tolist()))
     problems.raise_any()
     across = splits.shared_groups(groups, split)
     if across:
         logger.warning("%d sequences occur in more than one part of the split", across)
+    overlapping = splits.count_overlapping_test(*place, split)
+    if overlapping:
+        logger.warning(
+            "%d of %d test sequences overlap training sequences, so what the test part says is too good",
+            overlapping,
+            tally.examples[splits.TEST],
+        )
     return split, {
         **_counts(whole, tally),
+        **about,
+        "test_overlapping_training": overlapping,
         "distinct_sequences": int(groups.max()) + 1,
         "sequences_in_several_parts": across,
     }
 
 
+def _whole_chromosomes(
+    run: Run, whole: Examples, usable: Callable[[np.ndarray], bool]
+) -> tuple[np.ndarray | None, dict[str, Any]]:
+    """A usable split by whole chromosomes, and which those are; None where there is none.
+
+    That of the literature for a genome that has one, else chromosomes are drawn.
+    """
+    config, codes = run.config.prepare, whole.chrom.codes
+    known = splits.known_genome(whole.chrom.names)
+    split = splits.published(np.array(whole.chrom.names), known)[codes] if known else None
+    if split is None or not usable(split):
+        known, split = (
+            None,
+            splits.draw_chromosomes(
+                codes,
+                valid_fraction=config.valid_fraction,
+                test_fraction=config.test_fraction,
+                seed=run.config.seed,
+            ),
+        )
+        if not usable(split):
+            return None, {"split_by": "random"}
+    about = {"split_by": f"chromosome, as published for {known}" if known else "chromosome"}
+    for part, name in ((splits.VALID, "valid"), (splits.TEST, "test")):
+        chosen = np.unique(codes[split == part])
+        more = f" and {len(chosen) - 10} more" if len(chosen) > 10 else ""
+        about[f"{name}_chromosomes"] = ", ".join(whole.chrom.names[code] for code in chosen[:10]) + more
+    return split, about
+
+
 def _by_chromosome(run: Run, whole: Examples) -> np.ndarray:
     config = run.config.prepare
-    present, place = np.unique(whole.chrom.codes, return_inverse=True)
-    names = np.array([whole.chrom.names[code] for code in present])
+    names, place = _chromosomes(whole)
     if config.split in splits.PUBLISHED:
         return splits.published(names, config.split)[place]
     try:
@@ -210,6 +273,12 @@ def _by_chromosome(run: Run, whole: Examples) -> np.ndarray:
             f"{run.config_file}: [prepare] valid_chromosomes, test_chromosomes: {error}; correct the lists"
         ) from None
     return parts[place]
+
+
+def _chromosomes(whole: Examples) -> tuple[np.ndarray, np.ndarray]:
+    """Names of the chromosomes that examples are on, and the place among them of each example."""
+    present, place = np.unique(whole.chrom.codes, return_inverse=True)
+    return np.array([whole.chrom.names[code] for code in present]), place
 
 
 def _counts(whole: Examples, tally: splits.Tally) -> dict[str, Any]:

@@ -56,20 +56,26 @@ def arrays(run: Run, room: Room) -> Source:
                 unknown += int((some_labels == UNKNOWN).sum())
         orders = {part.x_name: part.letters for part in found.parts}
     digests_of = np.concatenate(digest)
+    places = _places(names, first.length)
     if split is None:
         split = np.zeros(len(names), dtype=np.uint8)
     elif not (split == splits.VALID).any() and (learns := split == splits.TRAIN).any():
-        split[learns] = splits.hold_out(
-            splits.by_appearance(splits.group_digests(digests_of[learns])),
-            valid_fraction=run.config.prepare.valid_fraction,
-            seed=run.config.seed,
+        equal = splits.by_appearance(splits.group_digests(digests_of[learns]))
+        overlapping = splits.group_overlapping(
+            *(each[learns] for each in (places["chrom"].codes, places["start"], places["end"]))
         )
+        for groups in (splits.join_groups(equal, overlapping), equal):  # where nearly all overlap, equal ones alone
+            split[learns] = splits.hold_out(
+                groups, valid_fraction=run.config.prepare.valid_fraction, seed=run.config.seed
+            )
+            if (split == splits.VALID).any():
+                break
     whole = Examples(
         tokens=tokens,
         labels=labels,
         split=split,
         names=names,
-        **_places(names, first.length),
+        **places,
         targets=found.targets,
         task="binary" if len(found.targets) == 1 else "multilabel",
     )

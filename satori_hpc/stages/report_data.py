@@ -193,9 +193,10 @@ def _sample(store: ScoreStore, group: str) -> np.ndarray:
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:
     """Tested filter pairs of two different named TFs, the best one of each TF pair, strongest first."""
-    rows = table[table["tested"] & (table["tf_a"] != "") & (table["tf_b"] != "") & (table["tf_a"] != table["tf_b"])]
-    key = [" ".join(sorted(pair)) for pair in zip(rows["tf_a"], rows["tf_b"], strict=True)]
-    return rows[~pd.Series(key, index=rows.index, dtype=object).duplicated()]
+    rows = table[table["tested"] & (table["tf_a"] != "") & (table["tf_b"] != "")]
+    keys = [evaluation.key(*pair) for pair in zip(rows["tf_a"], rows["tf_b"], strict=True)]
+    two = np.array([a != b for a, b in keys], dtype=bool)
+    return rows[two & ~pd.Series(keys, dtype=object).duplicated().to_numpy()]
 
 
 def _pair_number(store: ScoreStore, row: pd.Series) -> int:

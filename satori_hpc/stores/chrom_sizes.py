@@ -33,7 +33,7 @@ def read(path: Path, *, needed: Mapping[str, int] | None = None, key: str = "--c
         elif cells[0] in sizes:
             problems.add(f"line {number}: {cells[0]!r} comes twice")
         else:
-            sizes[cells[0]] = int(cells[1])
+            sizes[cells[0]] = int(cells[1].strip())
     for chrom, end in (needed or {}).items():
         if chrom not in sizes:
             problems.add(f"no chromosome {chrom!r}, on which examples lie; is it the genome they come from?")

@@ -5,6 +5,7 @@ cannot be read by place, so it is unpacked into that folder. pyfaidx reads what 
 read what begins where a full block ends (0.9.2), so blocks are looked up here, and read by Biopython as it does.
 """
 
+import contextlib
 import gzip
 import io
 import shutil
@@ -149,11 +150,11 @@ def kind(path: Path) -> str:
     """PLAIN, GZIP or BGZIP, by content.
 
     Raises:
-        InputError: there is no such file, or it cannot be read, or is of another kind.
+        InputError: there is no such file, or it cannot be read, or is no text (text_input.FOREIGN).
     """
     try:
         with open(path, "rb") as handle:
-            head = handle.read(18)
+            head = handle.read(text_input.HEAD)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; correct {KEY} in run.toml") from None
     except OSError as error:
@@ -161,8 +162,11 @@ def kind(path: Path) -> str:
     text_input.refuse_foreign(path, head, key=KEY)
     if head[:2] != text_input.GZIP_MAGIC:
         return PLAIN
+    # What is damaged is told by the pass over the whole file.
+    with contextlib.suppress(*DAMAGED, OSError), gzip.open(path, "rb") as packed:
+        text_input.refuse_foreign(path, packed.read(text_input.HEAD), key=KEY, unpacked=True)
     # A block of bgzip is a gzip member with an extra field whose first subfield is "BC".
-    return BGZIP if len(head) == 18 and head[3] & 4 and head[12:14] == b"BC" else GZIP
+    return BGZIP if len(head) >= 18 and head[3] & 4 and head[12:14] == b"BC" else GZIP
 
 
 def _blocks(path: Path) -> np.ndarray:
@@ -173,7 +177,7 @@ def _blocks(path: Path) -> np.ndarray:
     """
     with open(path, "rb") as handle:
         found = np.array([(at, text, size) for at, _, text, size in bgzf.BgzfBlocks(handle)], dtype=np.int64)
-    if found[-1, 2]:
+    if not found.size or found[-1, 2]:
         raise ValueError("the last block is missing")
     return found[found[:, 2] > 0, :2].T
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from satori_hpc.core.motif import Motif
 from satori_hpc.errors import ArtefactError
 from satori_hpc.stores import atomic
-from satori_hpc.stores.meme import read_meme, write_meme
+from satori_hpc.stores.motif_files import read_meme, write_meme
 
 __all__ = ["Motif", "read_filters", "read_meme", "read_motifs", "read_tf", "write", "write_meme"]
 

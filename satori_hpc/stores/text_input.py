@@ -11,7 +11,8 @@ from typing import BinaryIO, cast
 from satori_hpc.errors import InputError
 
 GZIP_MAGIC = b"\x1f\x8b"
-# What people take for text, by its first bytes, and what to do.
+HEAD = 512  # bytes that tell the kind of a file
+# What people take for text, by its first bytes (packed by gzip or not), and what to do.
 FOREIGN = {
     b"PK\x03\x04": "a spreadsheet (.xlsx) or another zip archive; save it as text with tabs, or unpack it",
     b"\xd0\xcf\x11\xe0": "a spreadsheet (.xls); save it as text with tabs",
@@ -20,7 +21,31 @@ FOREIGN = {
     b"BZh": "packed by bzip2; unpack it, or pack it with gzip",
     b"\xfd7zXZ": "packed by xz; unpack it, or pack it with gzip",
     b"\x28\xb5\x2f\xfd": "packed by zstd; unpack it, or pack it with gzip",
+    b"\x04\x22\x4d\x18": "packed by lz4; unpack it, or pack it with gzip",
+    b"\x1f\x9d": "packed by compress (.Z); unpack it, or pack it with gzip",
+    b"LZIP\1": "packed by lzip; unpack it, or pack it with gzip",
+    b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive; unpack it",
+    b"Rar!\x1a": "a RAR archive; unpack it",
+    **dict.fromkeys((b"\x43\x27\x41\x1a", b"\x1a\x41\x27\x43"), "a .2bit genome; make FASTA of it with twoBitToFa"),
+    **dict.fromkeys((b"\xeb\xf2\x89\x87", b"\x87\x89\xf2\xeb"), "a bigBed file; make BED of it with bigBedToBed"),
+    **dict.fromkeys(
+        (b"\x26\xfc\x8f\x88", b"\x88\x8f\xfc\x26"),
+        "a bigWig file, which holds a signal along the genome; give peaks (BED, narrowPeak) that were called on it",
+    ),
+    b"BAM\1": "a BAM file of aligned reads; call peaks on them and give those",
+    **dict.fromkeys((b"CRAM\2", b"CRAM\3"), "a CRAM file of aligned reads; call peaks on them and give those"),
+    **dict.fromkeys((b"@HD\tVN:", b"@SQ\tSN:"), "a SAM file of aligned reads; call peaks on them and give those"),
+    b"##fileformat=VCF": "a VCF file of variants; give sequences, peaks (BED) or genes (GFF3, GTF), as the key asks",
+    b"BCF\2": "a BCF file of variants; give sequences, peaks (BED) or genes (GFF3, GTF), as the key asks",
+    b"LOCUS   ": "a GenBank file; make FASTA of its sequences, GFF3 of its features",
+    **dict.fromkeys((b"TBI\1", b"CSI\1", b"BAI\1"), "an index (.tbi, .csi, .bai); give the file that it is of"),
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file; give text (one-hot arrays go with: new --template arrays)",
+    b"\x93NUMPY": "a NumPy file (.npy); give text (one-hot arrays go with: new --template arrays)",
+    b"PAR1\x15": "a Parquet file; save it as text with tabs",
+    b"SQLite format 3\0": "an SQLite database; export text with tabs",
+    b"%PDF-": "a PDF file; give text",
 }
+TAR_AT, TAR = 257, b"ustar"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -38,10 +63,13 @@ def lines(path: Path, *, key: str, longest: int = -1) -> Iterator[tuple[int, str
     number = 0
     try:
         with open(path, "rb") as raw:
-            head = raw.read(8)
+            stream: BinaryIO = raw
+            head = raw.peek(HEAD)
             refuse_foreign(path, head, key=key)
-            raw.seek(0)
-            stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if head.startswith(GZIP_MAGIC) else raw
+            if head.startswith(GZIP_MAGIC):
+                packed = gzip.GzipFile(fileobj=raw)
+                refuse_foreign(path, packed.peek(HEAD), key=key, unpacked=True)
+                stream = cast(BinaryIO, packed)
             # Text is decoded in blocks: what is no UTF-8 is let through, to be told with its line.
             with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline=None) as text:
                 while line := text.readline(longest):
@@ -70,15 +98,19 @@ def lines(path: Path, *, key: str, longest: int = -1) -> Iterator[tuple[int, str
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); {_fix(key)}") from None
 
 
-def refuse_foreign(path: Path, head: bytes, *, key: str) -> None:
-    """Tell files of other kinds by their first bytes.
+def refuse_foreign(path: Path, head: bytes, *, key: str, unpacked: bool = False) -> None:
+    """Tell files of other kinds by their first bytes, HEAD if there are so many; `unpacked`: what gzip holds.
 
     Raises:
-        InputError: it is one of FOREIGN.
+        InputError: it is one of FOREIGN, an archive of tar, or packed twice.
     """
     for magic, what in FOREIGN.items():
         if head.startswith(magic):
             raise InputError(f"{path}: {what}, or {_fix(key)}")
+    if head[TAR_AT:].startswith(TAR):
+        raise InputError(f"{path}: a tar archive; unpack it (tar -xf), or {_fix(key)}")
+    if unpacked and head.startswith(GZIP_MAGIC):
+        raise InputError(f"{path}: packed twice by gzip; unpack it once, or {_fix(key)}")
 
 
 def _fix(key: str) -> str:

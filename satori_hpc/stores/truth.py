@@ -17,7 +17,7 @@ from satori_hpc.core import sequence
 from satori_hpc.core.implant import Instances
 from satori_hpc.core.motif import Motif
 from satori_hpc.errors import ArtefactError
-from satori_hpc.stores import atomic, meme
+from satori_hpc.stores import atomic, motif_files
 
 INSTANCE_COLUMNS = ("seq_id", "tf", "start", "end", "strand", "site", "pair_id")
 
@@ -61,7 +61,7 @@ def write(
             partial / "seqs.fa",
             [f">{header(example, length)}\n{sequence.decode(row)}" for example, row in enumerate(tokens)],
         )
-        meme.write_meme(partial / "motifs.meme", list(pool), np.asarray(background, dtype=np.float64))
+        motif_files.write_meme(partial / "motifs.meme", list(pool), np.asarray(background, dtype=np.float64))
 
 
 def _instance_rows(names: list[str], tokens: np.ndarray, instances: Instances) -> list[str]:
@@ -96,7 +96,7 @@ def read_pool(folder: Path) -> list[Motif]:
     path = folder / "motifs.meme"
     if not path.exists():
         raise _missing(path)
-    return meme.read_meme(path)[0]
+    return motif_files.read_meme(path)[0]
 
 
 def read_instances(folder: Path) -> pd.DataFrame:

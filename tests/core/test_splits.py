@@ -57,8 +57,21 @@ def test_chromosomes():
     chrom = np.array(["chr1", "chr2", "chr10", "chr1", "chr3"])
     split = splits.by_chromosome(chrom, valid=("chr2", "chr3"), test=("chr10",))
     assert split.tolist() == [0, 1, 2, 0, 1]
-    with pytest.raises(ValueError, match="no example is on chrX, 2; there are: chr1, chr10, chr2, chr3"):
-        splits.by_chromosome(chrom, valid=("chrX",), test=("2",))
+    with pytest.raises(ValueError, match="no example is on chrX, 7; there are: chr1, chr10, chr2, chr3"):
+        splits.by_chromosome(chrom, valid=("chrX",), test=("7",))
+
+
+def test_chromosomes_of_a_split_are_told_in_any_style():
+    chrom = np.array(["NC_000001.11", "NC_000017.11", "NC_000021.9", "NC_000009.12", "NC_012920.1", "KI270728.1"])
+    split = splits.by_chromosome(chrom, valid=("chr17", "chrM"), test=("21", "chrUn_KI270728v1"))
+    assert split.tolist() == [0, 1, 2, 0, 1, 2]
+    with pytest.raises(ValueError, match=r"NC_000017.11 in both"):
+        splits.by_chromosome(chrom, valid=("chr17",), test=("17",))
+    assert splits.published(chrom, "human").tolist() == [0, 1, 1, 0, 2, 2]
+    plant = np.array(["NC_003070.9", "Chr2", "chr02", "NC_003075.7", "ChrC"])
+    assert splits.published(plant, "arabidopsis").tolist() == [0, 1, 1, 2, 0]
+    told = splits.published_rule("human", ["NC_000001.11"])
+    assert "17, 20, 21 for valid; all others for test; examples are on NC_000001.11" in told
 
 
 def test_equal_sequences_on_several_chromosomes_are_counted():
@@ -83,3 +96,84 @@ def test_complaints():
     assert complaints(good, np.zeros(6), "binary") == ["valid: no examples", "test: no examples"]
     many = np.array([[0, 1], [1, 1], [0, 0], [0, 1], [1, 1], [1, 1]])
     assert complaints(many, split, "multilabel") == ["test: each label is the same in all 2 examples"]
+
+
+def components_by_hand(chrom: np.ndarray, start: np.ndarray, end: np.ndarray) -> list[set[int]]:
+    """Grow groups of overlapping intervals one by one."""
+    groups: list[set[int]] = []
+    for k in range(len(start)):
+        meets = [
+            group
+            for group in groups
+            if any(chrom[k] == chrom[j] and start[k] < end[j] and start[j] < end[k] for j in group)
+        ]
+        groups = [group for group in groups if group not in meets] + [set().union({k}, *meets)]
+    return groups
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_overlapping_intervals_are_in_one_group_with_all_that_they_reach(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    chrom, start = rng.integers(0, 3, 60), rng.integers(0, 400, 60)
+    end = start + rng.integers(1, 12, 60)
+    found = splits.group_overlapping(chrom, start, end)
+    expected = components_by_hand(chrom, start, end)
+    assert {frozenset(np.flatnonzero(found == number).tolist()) for number in set(found.tolist())} == set(
+        map(frozenset, expected)
+    )
+
+
+def test_intervals_that_touch_do_not_overlap() -> None:
+    found = splits.group_overlapping(np.zeros(3, dtype=int), np.array([0, 10, 19]), np.array([10, 20, 30]))
+    assert found[0] != found[1]
+    assert found[1] == found[2]
+
+
+def test_groups_join_through_others() -> None:
+    assert splits.join_groups(np.array([0, 0, 1, 2, 3]), np.array([5, 1, 1, 2, 2])).tolist() == [0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_test_interval_overlaps_a_training_interval_after_a_random_split(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    place = rng.integers(0, 4, 900), (start := rng.integers(0, 60_000, 900)), start + 100
+    split = splits.random(splits.group_overlapping(*place), valid_fraction=0.1, test_fraction=0.1, seed=seed)
+    assert splits.count_overlapping_test(*place, split) == 0
+    assert min(np.bincount(split, minlength=3)[1:]) > 45
+    alone = splits.random(np.arange(900), valid_fraction=0.1, test_fraction=0.1, seed=seed)
+    assert splits.count_overlapping_test(*place, alone) > 20
+
+
+def test_whole_chromosomes_are_drawn_to_their_shares() -> None:
+    rng = np.random.default_rng(0)
+    chrom = rng.choice(30, size=20_000)
+    parts = []
+    for seed in range(3):
+        split = splits.draw_chromosomes(chrom, valid_fraction=0.1, test_fraction=0.2, seed=seed)
+        shares = np.bincount(split, minlength=3) / len(split)
+        assert shares == pytest.approx([0.7, 0.1, 0.2], abs=0.05)
+        assert all(len(set(split[chrom == name])) == 1 for name in range(30))
+        parts.append(tuple(np.unique(chrom[split == splits.TEST])))
+    assert len(set(parts)) == 3
+
+
+@pytest.mark.parametrize(("count", "parts"), [(5, {0: 3, 1: 1, 2: 1}), (3, {0: 1, 1: 1, 2: 1}), (1, {0: 1})])
+def test_large_chromosomes_make_parts_too(count: int, parts: dict[int, int]) -> None:
+    chrom = np.repeat(np.arange(count), 100)
+    split = splits.draw_chromosomes(chrom, valid_fraction=0.1, test_fraction=0.1, seed=1)
+    assert {part: len(set(chrom[split == part])) for part in set(split.tolist())} == parts
+
+
+@pytest.mark.parametrize(
+    ("names", "known"),
+    [
+        ([f"chr{k}" for k in (*range(1, 23), "X", "Y", "M")] + ["chrUn_KI270742v1"], "human"),
+        ([str(k) for k in (*range(1, 23), "X", "MT")] + ["KI270728.1"], "human"),
+        ([f"Chr{k}" for k in (1, 2, 3, 4, 5, "C", "M")], "arabidopsis"),
+        ([f"chr{k}" for k in (*range(1, 20), "X", "Y")], None),  # mouse
+        (["chr2L", "chr2R", "chr3L", "chr3R", "chr4", "chrX", "chrY"], None),
+        ([f"chr{k}" for k in (1, 2, 3, 4, 5, "X")], None),
+    ],
+)
+def test_genomes_with_a_published_split_are_known_by_their_chromosomes(names: list[str], known: str | None) -> None:
+    assert splits.known_genome(names) == known

@@ -37,6 +37,14 @@ def test_both_orders_are_one_pair_and_the_best_filter_pair_speaks_for_it() -> No
     assert found["called"].tolist() == [True, True]
 
 
+def test_names_of_one_tf_are_no_pair() -> None:
+    found = combine(
+        ["JUN", "ZBTB33.H12CORE.0.P.B", "RORA", "FOS::JUN", "MA0527.2.ZBTB33"],
+        ["Jun", "ZBTB33.H12CORE.1.SM.B", "RORA(var.2)", "JUN", "Zbtb33"],
+    )
+    assert list(zip(found["tf_a"], found["tf_b"], strict=True)) == [("FOS::JUN", "JUN")]
+
+
 def test_equal_q_values_are_decided_by_p_and_then_by_auc() -> None:
     names = ["A", "A", "A", "", ""], ["B", "B", "C", "", ""]
     found = combine(*names, q=[0.04, 0.04, 0.04, 1, 1])

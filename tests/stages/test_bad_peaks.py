@@ -6,7 +6,6 @@ import logging
 import numpy as np
 import pytest
 
-from satori_hpc import log
 from satori_hpc.core import sequence
 from satori_hpc.errors import InputError
 from satori_hpc.stages import prepare as stage
@@ -54,7 +53,7 @@ LISTED = {
     "far outside": ("chr1\t-99999999999999999\t40\n", "", "changed", "cut at the end of the chromosome"),
     "far behind": ("chr1\t5950\t999999999999999999\n", "", "changed", "cut at the end of the chromosome"),
     "begins at the end": ("chr1\t6000\t6001\n", "", "dropped", "beyond the end of the chromosome"),
-    "a name among others without chr": ("1\t10\t90\n", "", "dropped", "chromosome not in the genome"),
+    "another style among others": ("NC_000001.11:1\t10\t90\n", "", "dropped", "chromosome not in the genome"),
     "a chromosome called track1": ("track1\t10\t90\n", "", "dropped", "chromosome not in the genome"),
     "a short chromosome": ("chrM\t10\t90\n", "window", "dropped", "chromosome shorter than a window"),
     "summit behind the peak": (
@@ -174,8 +173,7 @@ def test_summits_that_are_none_are_refused(two, summit):
         stage.prepare(run, Runtime())
 
 
-def test_files_without_summits_are_remarked_on(two, caplog, monkeypatch):
-    monkeypatch.setattr(log.logger, "propagate", True)
+def test_files_without_summits_are_remarked_on(two, caplog):
     folder, _, _ = two
     with caplog.at_level(logging.WARNING):
         stage.prepare(make(folder, peaks=("../a.bed", "../b.bed"), centre="summit"), Runtime())

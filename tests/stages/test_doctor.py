@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from satori_hpc.stages import doctor as doctor_module
 from satori_hpc.stages import doctor_devices, doctor_places
 from satori_hpc.stages.doctor import Report
 
@@ -37,6 +39,9 @@ def test_a_sound_machine_gets_facts_and_no_warning(tmp_path: Path) -> None:
     for name in ("torch", "processors", "memory", "devices", "MPI library file", "temporary folder", "home", "run  "):
         assert any(line.startswith(name) for line in done.stdout.splitlines()), name
     assert "warning" not in done.stdout
+    assert done.stdout.splitlines()[-1].split(maxsplit=1) == ["verdict", "ready: no known trap found"]
+    for name in ("mpi4py", "h5py", "optuna", "pybigtools", "snakemake"):
+        assert f"optional {name}" in done.stdout
     assert str(tmp_path) in done.stdout
 
 
@@ -115,3 +120,34 @@ def test_whether_a_gpu_was_asked_for(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(doctor_devices, "NODES", tmp_path)
     assert bool(doctor_devices.asked_for()) == asked
+
+
+def test_every_extra_is_listed_with_what_it_is_for() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as handle:
+        extras = tomllib.load(handle)["project"]["optional-dependencies"]
+    assert {extra for extra, _ in doctor_module.OPTIONAL.values()} == extras.keys() - {"test"}
+    for name, (extra, _) in doctor_module.OPTIONAL.items():
+        assert any(requirement.startswith(name) for requirement in extras[extra])
+
+
+def test_an_optional_package_that_is_missing_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(doctor_module.OPTIONAL, "no-such-package", ("tracks", "tracks"))
+    monkeypatch.setattr(doctor_module, "_mpi", lambda report: None)
+    told = doctor_module.doctor(Report()).facts["optional no-such-package"]
+    assert told == "not installed, needed for tracks: pip install 'satori-hpc[tracks]'"
+
+
+def test_what_the_main_command_shows_needs_no_extra() -> None:
+    """In a process that finds none of the optional packages, all of a run's stages can be imported."""
+    code = (
+        "import sys\n"
+        f"for name in {sorted(doctor_module.OPTIONAL)}: sys.modules[name] = None\n"
+        "from satori_hpc.stages import pipeline\n"
+        "[stage.function() for stage in pipeline.STAGES]\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    with (ROOT / "pyproject.toml").open("rb") as handle:
+        needed = " ".join(tomllib.load(handle)["project"]["dependencies"])
+    assert "matplotlib" in needed
+    assert "jinja2" in needed

@@ -4,19 +4,22 @@ import builtins
 import dataclasses
 import json
 import re
+import shutil
 import sys
 
 import numpy as np
 import pytest
 
-from satori_hpc.core import evaluation
+from satori_hpc.core import evaluation, motif
+from satori_hpc.core.motif import Motif
 from satori_hpc.errors import ArtefactError, SatoriError
 from satori_hpc.run import Run
 from satori_hpc.stages import execution, pipeline, report_data
 from satori_hpc.stages.evaluate import evaluate
+from satori_hpc.stages.motifs import motifs as motifs_stage
 from satori_hpc.stages.reduce import reduce
 from satori_hpc.stages.report import report
-from satori_hpc.stores import motifs, tables, truth
+from satori_hpc.stores import motif_files, motifs, tables, truth
 from satori_hpc.world import Runtime
 from tests import tiny
 
@@ -97,6 +100,7 @@ def test_figures_stand_side_by_side(restored):
         "base_rate": 4 / 15,
         "named_tfs": 6,
         "recall_ceiling": 1.0,
+        "unmet": None,
     }
     scores = content["methods"]["attention"]
     assert (scores["called"], scores["correct"], scores["outside_pool"]) == (4, 2, 1)
@@ -225,3 +229,63 @@ def test_title_and_limits_come_from_run_toml(run):
     rows = json.loads(re.search(r'id="data-filter-0">(.*?)</script>', page).group(1))
     assert len(rows["rows"]) == 3
     assert rows["total"] > 3
+
+
+def of_collection(run, path, *names) -> Run:
+    """A copy of the run whose filters are named after the pool's motifs, by these names, several of each TF."""
+    shutil.copytree(run.path, path)
+    known = [
+        Motif(name.format(tf=item.name.upper(), id=item.identifier), item.ppm[skip:], sites=500)
+        for item in truth.read_pool(run.truth)
+        for skip, name in enumerate(names)
+    ]
+    motif_files.write_meme(path / "known.meme", known, motif.UNIFORM)
+    copy = tiny.change(Run.open(path), motifs={"database": "known.meme", "max_q": 1.0, "min_match_bits": 0.0})
+    motifs_stage(copy, RUNTIME)
+    reduce(copy, RUNTIME)
+    return copy
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("{tf}.H12CORE.0.P.B", "{tf}.H12CORE.1.SM.B", "{tf}.H12CORE.2.S.C"),  # HOCOMOCO
+        ("{id}.{tf}", "{tf}(var.2)", "{tf}_full"),
+    ],
+)
+def test_subtypes_are_one_tf_and_are_compared_with_the_implanted_ones(run, tmp_path, names):
+    copy = of_collection(run, tmp_path / "copy", *names)
+    pool = {item.name.upper() for item in truth.read_pool(run.truth)}
+    tf = motifs.read_tf(copy.motifs)
+    assert set(tf["tf"]) <= pool
+    assert not set(tf["motif_id"]) & pool  # the motif keeps its own name
+    pairs = tables.read_tf(copy.interactions("attention"))
+    assert len(pairs)
+    assert {*pairs["tf_a"], *pairs["tf_b"]} <= pool
+    assert (pairs["tf_a"] != pairs["tf_b"]).all()
+    evaluate(copy, RUNTIME)
+    known = json.loads(copy.evaluation.read_text())["truth"]
+    assert known["named_tfs"] == len(set(tf["tf"]))
+    assert known["recall_ceiling"] == evaluation.recall_ceiling(truth.read_pairs(copy.truth), named=set(tf["tf"])) > 0
+    assert known["unmet"] is None
+
+
+def test_names_that_tell_no_tf_are_said_where_the_user_looks(run, tmp_path, caplog):
+    copy = of_collection(run, tmp_path / "copy", "GM.5.0.Mixed.{id}")
+    assert "6 of 6 motifs have names that tell no TF ('GM.5.0.Mixed." in caplog.text
+    summary = evaluate(copy, RUNTIME)
+    known = json.loads(copy.evaluation.read_text())["truth"]
+    assert (known["recall_ceiling"], known["named_tfs"]) == (0, 0)
+    assert "No filter is named after an implanted TF" in known["unmet"]
+    assert known["unmet"] == summary["names"]
+    assert known["unmet"] in caplog.text
+    report(copy, RUNTIME)
+    assert "No filter is named after an implanted TF" in copy.report.read_text()
+
+
+def test_names_of_uniprot_are_compared_without_the_species_and_said(run, tmp_path, caplog):
+    copy = of_collection(run, tmp_path / "copy", "{tf}_HUMAN.H11MO.0.A", "{tf}_MOUSE.H11MO.0.A")
+    assert "names of UniProt's entries (" in caplog.text
+    assert all(name.endswith("_HUMAN") for name in motifs.read_tf(copy.motifs)["tf"])
+    evaluate(copy, RUNTIME)
+    assert json.loads(copy.evaluation.read_text())["truth"]["recall_ceiling"] > 0

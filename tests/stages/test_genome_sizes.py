@@ -45,14 +45,14 @@ def test_an_index_of_a_fasta_file_will_do_and_more_chromosomes_than_the_genome_h
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert prepared(folder, "chr1\t6000\t22\t60\t61\nchrUn_1\t50\t0\t60\t61\n") == {"chr1"}
-    assert "1 of 2 chromosomes are not in the genome" in caplog.text
+    assert "50 of 6,050 bp are on chromosomes that are not in" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("sizes", "said"),
     [
         ("chr1\t6000\nchr2\t2999\n", "chr2 has 2,999 bp in the table, 3,000 in the genome"),
-        ("1\t6000\n", "none of its chromosomes .1. is taken of"),
+        ("LG1\t6000\n", "none of its chromosomes .LG1. is in"),
         ("chr1 6000\n", "line 1: expected name, tab, length in bp"),
         ("chr1\t6000\nchr1\t6000\n", "line 2: 'chr1' comes twice"),
         ("", "empty; expected rows of name, tab, length"),

@@ -1,5 +1,6 @@
 """prepare from a genome: windows as the slow rules have them, letters from their places, nothing lost in silence."""
 
+import dataclasses
 import gzip
 import shutil
 from pathlib import Path
@@ -8,9 +9,11 @@ import numpy as np
 import pytest
 from Bio import bgzf
 
+from satori_hpc.config import Config
 from satori_hpc.core import sequence
 from satori_hpc.errors import InputError
 from satori_hpc.run import Run
+from satori_hpc.stages import new
 from satori_hpc.stages import prepare as stage
 from satori_hpc.stores import dataset, window_parts
 from satori_hpc.world import Runtime
@@ -227,7 +230,7 @@ def test_negatives_have_the_positives_mix_of_classes(tmp_path):
 
     with Open(tmp_path / "genome.fa", tmp_path / "index") as genome:
         lengths = genome.lengths
-        genes = annotation.read(DATA / "arabidopsis.gff3.gz", genome.names, lengths)
+        genes = annotation.read(DATA / "arabidopsis.gff3.gz", genome)
     rng = np.random.default_rng(0)
     middles = np.sort(rng.choice(int(lengths[0]) - 4000, 40, replace=False)) + 2000
     (tmp_path / "p.bed").write_text("".join(f"Chr1\t{at - 10}\t{at + 10}\n" for at in middles))
@@ -317,3 +320,46 @@ def test_windows_line_ends_and_spaces_do_not_matter(two):
     again = make(folder, name="again", peaks=("../a.bed", "../b.bed"))
     stage.prepare(again, Runtime())
     assert bytes_of(run.dataset) == bytes_of(again.dataset)
+
+
+@pytest.mark.parametrize("split", [None, "random"])
+def test_no_test_window_overlaps_a_training_window(tmp_path, split):
+    """By default whole chromosomes are drawn; at random what overlaps stays together."""
+    rng = np.random.default_rng(7)
+    names = [f"scaffold_{k}" for k in range(9)]
+    (tmp_path / "g.fa").write_text("".join(f">{name}\n{''.join(rng.choice(list('ACGT'), 3000))}\n" for name in names))
+    for label in "ab":
+        starts = rng.integers(0, 2900, (9, 10))
+        lines = [f"{name}\t{at}\t{at + 50}\n" for name, row in zip(names, starts, strict=True) for at in row]
+        (tmp_path / f"{label}.bed").write_text("".join(lines))
+    peaks = str(tmp_path / "a.bed"), str(tmp_path / "b.bed")
+    prepare = new.genome(str(tmp_path / "g.fa"), peaks=peaks, seed=1).prepare
+    section = dataclasses.replace(prepare.genome, window=SIZE, overlap=90)
+    prepare = dataclasses.replace(prepare, genome=section, split=split or prepare.split)
+    run = new.new(tmp_path / "run", config=Config(prepare=prepare))
+    summary = stage.prepare(run, Runtime())
+    data = dataset.read(run.dataset)
+    place, train = data.coordinates, data.split == dataset.TRAIN
+    for row in data.rows("test"):
+        near = (place.start < place.end[row]) & (place.end > place.start[row]) & (place.chrom == place.chrom[row])
+        assert not (near & train).any()
+    assert summary["test_overlapping_training"] == 0
+    assert 0.05 < summary["test"] / summary["examples"] < 0.2
+    if split is None:
+        parts = {name: set(place.chrom[data.rows(name)]) for name in dataset.SPLITS}
+        assert not parts["test"] & (parts["train"] | parts["valid"])
+        assert summary["test_chromosomes"] == ", ".join(sorted(parts["test"]))
+
+
+def test_test_windows_that_overlap_training_windows_are_counted(tmp_path, caplog):
+    """One block of windows that all hang together: no random split keeps them apart, and the user hears of it."""
+    rng = np.random.default_rng(3)
+    (tmp_path / "g.fa").write_text(f">one\n{''.join(rng.choice(list('ACGT'), 4000))}\n")
+    for label in "ab":
+        (tmp_path / f"{label}.bed").write_text(
+            "".join(f"one\t{at}\t{at + 20}\n" for at in range(10, 3900, 40) if rng.random() < 0.8)
+        )
+    run = make(tmp_path, genome="../g.fa", peaks=("../a.bed", "../b.bed"), overlap=90)
+    summary = stage.prepare(run, Runtime())
+    assert summary["test_overlapping_training"] > 5
+    assert f"{summary['test_overlapping_training']} of {summary['test']} test sequences overlap training" in caplog.text

@@ -124,12 +124,13 @@ def test_promoters_of_arabidopsis_by_the_command_line(tmp_path):
         [
             "new", str(tmp_path / "run"), "--template", "genome", "--genome", str(tmp_path / "arabidopsis.fa.gz"),
             "--annotation", str(tmp_path / "arabidopsis.gff3.gz"), "--promoters", "500",
-            "--set", 'prepare.split="arabidopsis"',
         ],
     )  # fmt: skip
     assert told.exit_code == 0, told.output
     run = Run.open(tmp_path / "run")
-    stage.prepare(run, Runtime())
+    summary = stage.prepare(run, Runtime())
+    assert summary["split_by"] == "chromosome, as published for arabidopsis"
+    assert summary["test_overlapping_training"] == 0
     made = dataset.read(run.dataset)
     positive = made.labels[:, 0] == 1
     with gzip.open(DATA / "arabidopsis.gff3.gz", "rt") as handle:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from satori_hpc.core import known_pairs
+from satori_hpc.core import known_pairs, tf_names
 from satori_hpc.errors import ArtefactError, InputError
 from satori_hpc.stores import known_layout, known_table
 
@@ -240,3 +240,15 @@ def test_supported_pairs_come_back(tmp_path):
     path.write_text("x\n1\n")
     with pytest.raises(ArtefactError, match="satori-hpc evaluate"):
         known_table.read_pairs(path)
+
+
+def test_the_factors_of_families_of_motifs_come_from_the_file_of_gimmemotifs(tmp_path):
+    path = tmp_path / "gimme.vertebrate.v5.0.motif2factors.txt"
+    path.write_text(
+        "Motif\tFactor\tEvidence\tCurated\nGM.5.0.Sox.0001\tSRY\tJASPAR\tY\nGM.5.0.Sox.0001\tSox9\tPBM\tN\n"
+    )
+    renamed = known_table.read_names(path, tf_names.entry)
+    assert known_pairs.names_of(["GM.5.0.Sox.0001"], renamed, case=False) == {"gm.5.0.sox.0001", "sry", "sox9"}
+    path.write_text("P53_HUMAN.H11MO.0.A\tTP53\n")
+    renamed = known_table.read_names(path, tf_names.entry)
+    assert known_pairs.names_of(["P53_HUMAN"], renamed, case=False) == {"p53_human", "tp53"}

@@ -12,7 +12,7 @@ from satori_hpc.core import motif
 from satori_hpc.core.motif import Motif
 from satori_hpc.errors import ArtefactError, InputError
 from satori_hpc.stores import motif_database, motifs
-from satori_hpc.stores.meme import read_meme, write_meme
+from satori_hpc.stores.motif_files import read_meme, write_meme
 
 PLAIN = """MEME version 4
 
@@ -95,12 +95,12 @@ def test_reads_gzip_whatever_its_name(tmp_path: Path) -> None:
         (("w= 2", "w= x"), "line 11: w= x is not a count"),
         (("alength= 4", "alength= 20"), "line 11: alength= 20, expected 4"),
         (("ALPHABET= ACGT", "ALPHABET= ACDEFGHIKLMNPQRSTVWY"), "line 3: alphabet 'ACDEFGHIKLMNPQRSTVWY'"),
-        (("MOTIF solo", "MOTIF MA0001.1 other"), "line 16: motif 'MA0001.1' is already on line 10"),
+        (("MOTIF solo", "MOTIF MA0001.1 AGL3"), "line 16: motif 'MA0001.1' is already on line 10"),
         (("MOTIF solo", "MOTIF"), "line 16: MOTIF without a name"),
         (("MOTIF solo", ""), "line 17: a matrix without a MOTIF"),
         (("A 0.3 C 0.2", "A 0.9 C 0.2"), "line 7: background frequencies"),
         (("A 0.3 C 0.2", "A 0.3"), "line 7: background frequencies"),
-        (("MEME version 4", "MEME version 3"), "line 1: MEME version 3; 4 or later is read"),
+        (("MEME version 4", "MEME version 2"), "line 1: MEME version 2; 3 or later is read"),
         (("MEME version 4", ">seq1"), "not a MEME motif file"),
         ((PLAIN[PLAIN.index("MOTIF MA") :], ""), "no motif in it"),
     ],
