@@ -26,6 +26,15 @@ DEFAULT_PRESETS = {"simulated": "data-40", "folds": "short"}  # published of the
 )
 @click.option("--fasta", default="sequences.fa", show_default=True, help="FASTA file (template fasta).")
 @click.option("--table", default="labels.txt", show_default=True, help="Label table (template fasta).")
+@click.option(
+    "--join",
+    type=click.Choice(["auto", "name", "order"]),
+    default="auto",
+    show_default=True,
+    help="Which row of the table a record belongs to: that of its place, else of its name; name: of its name; order: "
+    "record k to row k (template fasta).",
+)
+@click.option("--drop-unlabelled", is_flag=True, help="Leave records out that have no row (template fasta).")
 @click.option("--genome", default="genome.fa", show_default=True, help="FASTA file of the genome (template genome).")
 @click.option(
     "--peaks", multiple=True, help="BED, narrowPeak or broadPeak file, a label each; repeat it (template genome)."
@@ -72,6 +81,8 @@ def new(
     preset: str | None,
     fasta: str,
     table: str,
+    join: str,
+    drop_unlabelled: bool,
     genome: str,
     peaks: tuple[str, ...],
     peak_table: str | None,
@@ -99,6 +110,8 @@ def new(
     the run directory.
     """
     named = template or "simulated"
+    if named != "fasta" and (join != "auto" or drop_unlabelled):
+        raise click.UsageError("--join and --drop-unlabelled go with --template fasta")
     for option, given, wanted in (("--fold", fold_files, "folds"), ("--arrays", array_files, "arrays")):
         if bool(given) != (named == wanted):
             raise click.UsageError(f"{option} goes with --template {wanted}, which needs it")
@@ -107,7 +120,9 @@ def new(
         raise click.BadParameter(f"{preset!r}; template {named} has {', '.join(presets)}", param_hint="--preset")
     name, number = preset or DEFAULT_PRESETS.get(named, "published"), 1 if seed is None else seed
     if named == "fasta":
-        config = stage.fasta(_here(fasta), _here(table), preset=name, seed=number)
+        config = stage.fasta(
+            _here(fasta), _here(table), join=join, drop_unlabelled=drop_unlabelled, preset=name, seed=number
+        )
     elif named == "genome":
         if (bool(peaks) + (peak_table is not None) or bool(annotation and promoters)) != 1:
             raise click.UsageError(

@@ -92,8 +92,8 @@ def _memory(text: str) -> Decorator:
 
 RANK_MEMORY = _memory("Memory that a rank may use, such as 4G; default: what the buffers need (see --plan).")
 PREPARE_MEMORY = _memory(
-    "Of genomes and arrays: memory that a rank may use, such as 4G; default: what is kept of every sequence, and up to "
-    "2G for what can be cut."
+    "Memory that a rank may use, such as 4G, simulated sets aside; default: what is kept of every sequence, and up to "
+    "2G for what can be cut. FASTA files and folds are held as a whole."
 )
 WORKER_MEMORY = _memory(
     "Memory of all workers together, such as 16G; default: most of what the job has. With --scheduler-file: of each "

@@ -109,11 +109,20 @@ class Simulated:
 
 @dataclass(frozen=True, kw_only=True)
 class Fasta:
-    """[prepare.fasta]: sequences from a FASTA file and labels from a table, joined by header."""
+    """[prepare.fasta]: sequences from a FASTA file and labels from a table, joined by headers."""
 
     fasta: str = option("sequences.fa", "FASTA file, plain or gzip; a relative path starts at the run directory")
     table: str = option(
         "labels.txt", "label table: tab-separated, no header line, name (or chrom), start, end, ..., label last"
+    )
+    join: str = option(
+        "auto",
+        "which row a record belongs to: auto = that of its place, or of its name; name = of its name, in the first "
+        "column or another one of text; order = record k to row k, refused where headers tell otherwise",
+        choices=("auto", "name", "order"),
+    )
+    unlabelled: str = option(
+        "refuse", "records without a row: refuse = an error; drop = left out and counted", choices=("refuse", "drop")
     )
     task: str = option(
         "auto",
@@ -176,7 +185,7 @@ class Arrays:
     def problems(self) -> Iterator[str]:
         if not self.files:
             yield "files is empty: name at least one"
-        if self.letters is not None and sorted(self.letters) != list("ACGT"):
+        if self.letters is not None and sorted(self.letters.replace("U", "T")) != list("ACGT"):
             yield f"letters = {self.letters!r}: expected A, C, G and T once each, in the order of the arrays"
         if self.unknown in (0, 1):
             yield f"unknown = {self.unknown} is a label"
@@ -187,6 +196,9 @@ class Prepare:
     """[prepare]: where the sequences come from and how they are split."""
 
     source: str = option("simulated", "where the sequences come from", choices=SOURCES)
+    alphabet: str = option(
+        "dna", "letters of all files of sequences: rna = U is read as T; dna = U is refused", choices=("dna", "rna")
+    )
     split: str = option(
         "random",
         "random: seeded, equal and overlapping sequences stay together; chromosome: by the lists below; without them, "
@@ -213,6 +225,8 @@ class Prepare:
                 yield f"source = {self.source!r}, yet there is a section [prepare.{source}]: remove one of them"
             if not present and source == self.source:
                 yield f"source = {self.source!r} needs a section [prepare.{source}]"
+        if self.alphabet == "dna" and self.arrays is not None and "U" in (self.arrays.letters or ""):
+            yield f"letters = {self.arrays.letters!r} hold U, which is RNA: set alphabet = 'rna', or write T"
         if self.source == "folds" and self.split != "given":
             yield f"source = 'folds' needs split = 'given', found {self.split!r}"
         if self.source in ("simulated", "fasta") and self.split == "given":

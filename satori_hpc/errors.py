@@ -52,8 +52,10 @@ class Requeue(SatoriError):
 class Problems:
     """Collects every problem of a kind, so that the user meets all of them at once.
 
-    At most `shown` are spelled out in the message; the rest are counted.
+    At most `shown` are spelled out in the message; the rest are counted. Of MOST nothing more is looked for.
     """
+
+    MOST = 100_000
 
     def __init__(self, heading: str, error: type[SatoriError] = InputError, *, shown: int = 20) -> None:
         self.heading = heading
@@ -62,7 +64,14 @@ class Problems:
         self.found: list[str] = []
 
     def add(self, problem: str) -> None:
+        """Note a problem.
+
+        Raises:
+            `error`: these are MOST, so that a file full of them does not fill memory.
+        """
         self.found.append(problem)
+        if len(self.found) >= self.MOST:
+            self.raise_any()
 
     def __bool__(self) -> bool:
         return bool(self.found)

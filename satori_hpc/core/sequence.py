@@ -1,4 +1,6 @@
-"""DNA as small integers: A, C, G, T, N = 0 .. 4, one uint8 per position."""
+"""DNA as small integers: A, C, G, T, N = 0 .. 4, one uint8 per position. RNA is read as DNA, its U as T."""
+
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -6,28 +8,34 @@ A, C, G, T, N = range(5)
 LETTERS = "ACGTN"
 COMPLEMENT = np.array([T, G, C, A, N], dtype=np.uint8)
 NOT_A_LETTER = 255
+ALPHABETS = ("dna", "rna")
+NO_NUCLEOTIDES = "EFIJLOPQZ"  # letters that stand for amino acids and for no nucleotide
+TRACE = 1e-3  # share of letters of another alphabet above which sequences are not of this one
 SHUFFLE = int.from_bytes(b"shuf", "big")
 
 _LETTER_BYTES = np.frombuffer(LETTERS.encode(), dtype=np.uint8)
 
 
-def _codes() -> np.ndarray:
-    """Token of every byte: any letter that is not one of ACGT means an unknown base."""
+def _codes(alphabet: str) -> np.ndarray:
+    """Token of every byte: any letter that is not one of ACGT (ACGU of RNA) means an unknown base."""
     codes = np.full(256, NOT_A_LETTER, dtype=np.uint8)
     for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ":
         token = max(LETTERS.find(letter), -1)
         codes[[ord(letter), ord(letter.lower())]] = N if token < 0 else token
+    if alphabet == "rna":
+        codes[[ord("U"), ord("u")]] = T
     return codes
 
 
-_CODES = _codes()
+_CODES = {alphabet: _codes(alphabet) for alphabet in ALPHABETS}
 
 
-def encode(text: str | bytes) -> np.ndarray:
+def encode(text: str | bytes, alphabet: str = "dna") -> np.ndarray:
     """Tokens of one sequence.
 
     Args:
         text: letters in any case; each letter other than A, C, G, T becomes N.
+        alphabet: "dna", or "rna": U is read as T.
 
     Returns:
         uint8, shape (length,).
@@ -36,13 +44,73 @@ def encode(text: str | bytes) -> np.ndarray:
         ValueError: a character is not a letter; the message names it and its place, counted from 1.
     """
     raw = text.encode("utf-8") if isinstance(text, str) else text
-    tokens = _CODES[np.frombuffer(raw, dtype=np.uint8)]
+    tokens = _CODES[alphabet][np.frombuffer(raw, dtype=np.uint8)]
     wrong = np.flatnonzero(tokens == NOT_A_LETTER)
     if wrong.size:
         place = int(wrong[0])
         found = raw[place : place + 1].decode("latin-1") if raw[place] < 128 else raw[place : place + 4]
         raise ValueError(f"{found!r} at position {place + 1} is not a letter")
     return tokens
+
+
+class Letters:
+    """Reads the sequences of one source, and counts their letters.
+
+    Args:
+        alphabet: "dna" or "rna".
+    """
+
+    def __init__(self, alphabet: str = "dna") -> None:
+        self.alphabet = alphabet
+        self._counts = np.zeros(256, dtype=np.int64)
+
+    def encode(self, text: str | bytes) -> np.ndarray:
+        """As the function `encode`."""
+        raw = text.encode("utf-8") if isinstance(text, str) else text
+        self._counts += np.bincount(np.frombuffer(raw, dtype=np.uint8), minlength=256)
+        return encode(raw, self.alphabet)
+
+    def counts(self) -> dict[str, int]:
+        """How often each letter occurs, in upper case, the most frequent first."""
+        found = {chr(code): int(self._counts[code] + self._counts[code + 32]) for code in range(ord("A"), ord("Z") + 1)}
+        return {letter: count for letter, count in sorted(found.items(), key=lambda item: -item[1]) if count}
+
+    def complaint(self) -> tuple[str, bool]:
+        """As the function `complaint`."""
+        counts = self.counts()
+        return complaint(counts, letters=sum(counts.values()), alphabet=self.alphabet, none_is_t=not counts.get("T"))
+
+
+def complaint(counts: Mapping[str, int], *, letters: int, alphabet: str, none_is_t: bool = False) -> tuple[str, bool]:
+    """What letters say of an alphabet that is not the one expected.
+
+    Args:
+        counts: of letters, in upper case.
+        letters: all letters.
+        alphabet: "dna" or "rna", what is expected.
+        none_is_t: no letter is T, so that any U tells RNA.
+
+    Returns:
+        (words for the user, "" where there is nothing to say; whether so many are of another alphabet that the
+        sequences cannot be used).
+    """
+    told, grave = [], False
+    uracil = counts.get("U", 0) if alphabet == "dna" else 0
+    if uracil:
+        told.append(
+            f"{uracil:,} of {letters:,} letters are U, which is RNA; have U read as T by alphabet = 'rna' in [prepare] "
+            "of run.toml (satori-hpc new: --set prepare.alphabet=rna), or write T"
+        )
+        grave = none_is_t or uracil > TRACE * letters
+    others = {letter: counts[letter] for letter in NO_NUCLEOTIDES if counts.get(letter)}
+    if others:
+        listed = ", ".join(f"{count:,} {letter}" for letter, count in others.items())
+        told.append(
+            f"letters that stand for no nucleotide ({listed}, of {letters:,} letters): is it protein? expected A, C, "
+            "G, T, N or another IUPAC letter of nucleotides"
+        )
+        grave |= sum(others.values()) > TRACE * letters
+    return "; ".join(told), grave
 
 
 def decode(tokens: np.ndarray) -> str:

@@ -46,6 +46,7 @@ def _facts(run: Run, data: Labels, arrays: dict[str, Any]) -> list[tuple[str, st
     row = arrays["row"]
     place = dataset.read_coordinates(run.dataset, np.array([row]))
     strand = {1: " (+)", -1: " (−)"}.get(int(place.strand[0]), "")
+    start, end, other = int(place.start[0]), int(place.end[0]), f" (not as long as the sequence, {data.length:,} bp)"
     probability = arrays["probability"]
     if data.task == "binary":
         label = "positive" if data.labels[row, 0] else "negative"
@@ -58,7 +59,7 @@ def _facts(run: Run, data: Labels, arrays: dict[str, Any]) -> list[tuple[str, st
         predicted = ", ".join(f"{data.targets[target]} {probability[target]:.3f}" for target in likely)
     return [
         ("row", f"{row} of {data.examples:,}, {dataset.SPLITS[int(data.split[row])]} split"),
-        ("place", f"{place.chrom[0]}:{int(place.start[0]):,}–{int(place.end[0]):,}{strand}"),
+        ("place", f"{place.chrom[0]}:{start:,}–{end:,}{strand}" + ("" if end - start == data.length else other)),
         ("label" if data.task == "binary" else "labels", label),
         ("predicted", predicted),
     ]

@@ -126,11 +126,18 @@ def simulated(preset: str, *, seed: int) -> Config:
     return dataclasses.replace(PRESETS[preset](), seed=seed)
 
 
-def fasta(fasta_file: str, table: str, *, preset: str = "published", seed: int) -> Config:
+def fasta(
+    fasta_file: str,
+    table: str,
+    *,
+    join: str = "auto",
+    drop_unlabelled: bool = False,
+    preset: str = "published",
+    seed: int,
+) -> Config:
     """The configuration for sequences and labels in files, with a network of a named size."""
-    return dataclasses.replace(
-        FILE_PRESETS[preset](), seed=seed, prepare=Prepare(source="fasta", fasta=Fasta(fasta=fasta_file, table=table))
-    )
+    section = Fasta(fasta=fasta_file, table=table, join=join, unlabelled="drop" if drop_unlabelled else "refuse")
+    return dataclasses.replace(FILE_PRESETS[preset](), seed=seed, prepare=Prepare(source="fasta", fasta=section))
 
 
 def folds(files: Sequence[tuple[str, str, str]], *, preset: str = "short", seed: int) -> Config:

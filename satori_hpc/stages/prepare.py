@@ -52,7 +52,7 @@ def prepare(run: Run, runtime: Runtime) -> dict[str, Any]:
 def _read(run: Run, runtime: Runtime) -> Source:
     kind = run.config.prepare.source
     prepare_genome.finish(run)  # what another kind of source, or a killed command, has left
-    return arrays(run, Room.of(runtime)) if kind == "arrays" else SOURCES[kind](run)
+    return SOURCES[kind](run, Room.of(runtime))
 
 
 def _begin(run: Run) -> None:
@@ -90,7 +90,7 @@ def _there(source: Source | None) -> Source:
     return source
 
 
-def _simulated(run: Run) -> Source:
+def _simulated(run: Run, _: Room) -> Source:
     config, seed = run.config.prepare.simulated, run.config.seed
     assert config is not None
     known = motif_database.jaspar(
@@ -135,16 +135,24 @@ def _simulated(run: Run) -> Source:
     return Source(whole.stream(), summary, finish=write_truth)
 
 
-def _from_files(run: Run) -> Source:
+def _from_files(run: Run, room: Room) -> Source:
     config = run.config.prepare.fasta
     assert config is not None
     paths = run.resolve(config.fasta), run.resolve(config.table)
-    whole, summary, left_out = labelled_fasta.read(*paths, task=config.task, labels=config.labels)
+    whole, summary, left_out = labelled_fasta.read(
+        *paths,
+        task=config.task,
+        labels=config.labels,
+        join=config.join,
+        unlabelled=config.unlabelled,
+        alphabet=run.config.prepare.alphabet,
+        check=room.check_file,
+    )
     check_length(run, whole.length, path=paths[0])
     return Source(whole.stream(), {**summary, "sources": digests(paths)}, left_out=left_out)
 
 
-SOURCES = {"simulated": _simulated, "fasta": _from_files, "folds": folds}
+SOURCES = {"simulated": _simulated, "fasta": _from_files, "folds": folds, "arrays": arrays}
 
 
 def _pwms(motifs: list[Motif], config: Simulated) -> list[instances.Pwm]:

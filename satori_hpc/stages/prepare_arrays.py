@@ -34,7 +34,8 @@ def arrays(run: Run, room: Room) -> Source:
     assert config is not None
     paths = [run.resolve(name) for name in config.files]
     targets = None if config.targets is None else run.resolve(config.targets)
-    with store.opened(paths, letters=config.letters, targets=targets) as found:
+    letters = config.letters and config.letters.replace("U", "T")  # of RNA
+    with store.opened(paths, letters=letters, targets=targets) as found:
         first = found.parts[0]
         check_length(run, first.length, path=first.path)
         if first.targets == 1 and config.unknown is not None:
@@ -45,14 +46,14 @@ def arrays(run: Run, room: Room) -> Source:
         names = _names(found)
         tokens = Spill(run.dataset_parts / "tokens", (np.uint8, (first.length,)))
         labels = Spill(run.dataset_parts / "labels", (np.uint8, (first.targets,)))
-        digest, letters, unknown = [], 0, 0
+        digest, no_letters, unknown = [], 0, 0
         for part in found.parts:
             blocks = store.blocks(part, unknown=config.unknown, room=room.rows(1) // BLOCK_COPIES)
             for _, some_tokens, some_labels in progress(blocks, what=part.name or "arrays", unit="block"):
                 tokens.append(some_tokens)
                 labels.append(some_labels)
                 digest.append(splits.digests(some_tokens))
-                letters += int((some_tokens == sequence.N).sum())
+                no_letters += int((some_tokens == sequence.N).sum())
                 unknown += int((some_labels == UNKNOWN).sum())
         orders = {part.x_name: part.letters for part in found.parts}
     digests_of = np.concatenate(digest)
@@ -81,7 +82,7 @@ def arrays(run: Run, room: Room) -> Source:
     )
     summary: dict[str, Any] = {
         "letters": orders,
-        "letters_not_ACGT": letters,
+        "letters_not_ACGT": no_letters,
         "labels_unknown": unknown,
         "sources": digests([*paths, *([] if targets is None else [targets])]),
     }
@@ -132,9 +133,13 @@ def _places(names: list[str], length: int) -> dict[str, Any]:
     """Coordinates told by headers CHROM:START-END(STRAND); other sequences lie on a chromosome of their own name."""
     numbers: dict[str, int] = {}
     chrom, start, end = (np.empty(len(names), dtype=np.int64) for _ in range(3))
-    strand = np.empty(len(names), dtype=np.int8)
+    strand, told = np.empty(len(names), dtype=np.int8), np.empty(len(names), dtype=bool)
     for row, name in enumerate(names):
-        place = fasta.interval(name) or fasta.Interval(name, 0, length, 1)
+        found = fasta.interval(name)
+        place = found or fasta.Interval(name, 0, length, 1)
+        told[row] = found is not None
         chrom[row] = numbers.setdefault(place.chrom, len(numbers))
         start[row], end[row], strand[row] = place.start, place.end, place.strand
+    rows = np.flatnonzero(told)
+    start[rows], _ = fasta.from_zero(start[rows], end[rows], length=length, shown=lambda place: names[rows[place]][:80])
     return {"chrom": Coded(list(numbers), chrom), "start": start, "end": end, "strand": strand}

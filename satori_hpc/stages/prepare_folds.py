@@ -11,6 +11,7 @@ from satori_hpc.core.labels import UNKNOWN
 from satori_hpc.errors import InputError, Problems
 from satori_hpc.log import logger
 from satori_hpc.run import Run
+from satori_hpc.stages.room import Room
 from satori_hpc.stages.source import Source, check_length, digests
 from satori_hpc.stores import folds as store
 from satori_hpc.stores.dataset import Coordinates, Dataset
@@ -18,17 +19,21 @@ from satori_hpc.stores.folds import Rows
 from satori_hpc.stores.left_out import CHANGED, DROPPED, LeftOut
 
 
-def folds(run: Run) -> Source:
+def folds(run: Run, room: Room) -> Source:
     """Training files, with shuffled negatives, train and validate; test files test.
 
     Raises:
         InputError: a file cannot be used, or they do not go together.
+        SatoriError: they do not fit into memory.
     """
     config, seed = run.config.prepare.folds, run.config.seed
     assert config is not None
     paths = [[run.resolve(name) for name in names] for names in (config.train, config.test)]
     files = [
-        [store.read(path, key=f"[prepare.folds] {part}") for path in named]
+        [
+            store.read(path, key=f"[prepare.folds] {part}", alphabet=run.config.prepare.alphabet, check=room.check_file)
+            for path in named
+        ]
         for part, named in zip(("train", "test"), paths, strict=True)
     ]
     _check_lengths(paths, files)

@@ -43,8 +43,9 @@ def make(run: Run, runtime: Runtime) -> Source | None:
     assert settings is not None
     path, folder = run.resolve(settings.genome), run.dataset_parts
     indexes = run.path / "dataset.index"
-    world.lead(lambda: index(path, indexes))
-    with Genome(path, indexes) as genome:
+    alphabet = run.config.prepare.alphabet
+    world.lead(lambda: index(path, indexes, alphabet))
+    with Genome(path, indexes, alphabet) as genome:
         plan: Plan | None = None
         digest = world.lead(lambda: provenance.file_digest(path))
 

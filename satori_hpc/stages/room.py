@@ -38,6 +38,21 @@ class Room:
         limit = self.limit or min(DEFAULT, memory.limit_bytes() // 2)
         return max(1, int(max(USABLE * (limit - self.program), LEAST)) // each)
 
+    def check_file(self, taken: int) -> None:
+        """Refuse a file that is held as a whole and takes so many bytes, also where no limit was given.
+
+        Raises:
+            SatoriError: it does not fit into memory.
+        """
+        limit = self.limit or memory.limit_bytes()
+        if self.program + taken > limit:
+            what = "--memory" if self.limit else "the memory of this job,"
+            raise SatoriError(
+                f"{what} {memory.show(limit)} is too little: a file of sequences or labels is held as a whole, and "
+                f"takes more than {memory.show(taken)} beside {memory.show(self.program)} of the program; give more "
+                "memory, or fewer sequences"
+            )
+
     def check(self, needed: dict[str, int]) -> None:
         """Refuse bytes, by what they are for, that cannot be cut and do not fit into a limit that was given.
 

@@ -1,15 +1,20 @@
 """ChIP-seq folds as DeepBind's supplement has them: tab-separated `FoldID EventID seq Bound`, plain or gzip."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from satori_hpc.core import sequence
+from satori_hpc.core.sequence import Letters
 from satori_hpc.errors import InputError, Problems
+from satori_hpc.log import logger
 from satori_hpc.stores import text_input
 
 COLUMNS = ("EventID", "seq", "Bound")
+ROW = 1000  # bytes for what is kept of a row besides its sequence
+COPIES = 4  # of a sequence, while all are joined
+CHECKED = 2**12  # rows between two looks at the memory
 
 
 @dataclass(frozen=True)
@@ -29,16 +34,18 @@ class Rows:
     lines: np.ndarray
 
 
-def read(path: Path, *, key: str) -> Rows:
+def read(path: Path, *, key: str, alphabet: str = "dna", check: Callable[[int], None] | None = None) -> Rows:
     """Read a file; columns are found by their names, others (FoldID) are not read.
 
     Args:
         path: of the file.
         key: where the user named it, for messages.
+        alphabet: "dna", or "rna": U is read as T.
+        check: told from time to time how many bytes are taken; raises when these are too many.
 
     Raises:
-        InputError: it is missing, unreadable, empty or has no such columns, or rows cannot be used: all of them, with
-            their lines.
+        InputError: it is missing, unreadable, empty or has no such columns, or rows cannot be used, or hold letters of
+            another alphabet: all of them, with their lines.
     """
     numbered = ((number, line) for number, line in text_input.lines(path, key=key) if line.strip())
     number, header = next(numbered, (0, ""))
@@ -56,6 +63,7 @@ def read(path: Path, *, key: str) -> Rows:
     seen: dict[bytes, tuple[str, int]] = {}
     tokens: list[np.ndarray] = []
     bound: list[int] = []
+    alphabet_letters, taken = Letters(alphabet), 0
     for number, line in numbered:
         cells = [cell.strip() for cell in line.split("\t")]
         if len(cells) != len(names):
@@ -66,7 +74,7 @@ def read(path: Path, *, key: str) -> Rows:
         if not complaint and events.setdefault(event, number) != number:
             complaint = f"EventID {event} stands in line {events[event]}, too; give each row its own"
         try:
-            row = sequence.encode(letters)
+            row = alphabet_letters.encode(letters)
         except ValueError as error:
             complaint = f"{error}; expected A, C, G, T, N or another IUPAC letter; correct it"
         if not complaint:
@@ -78,8 +86,16 @@ def read(path: Path, *, key: str) -> Rows:
             continue
         tokens.append(row)
         bound.append(int(label))
+        taken += ROW + COPIES * len(row)
+        if check is not None and len(tokens) % CHECKED == 0:
+            check(taken)
     if not tokens and not problems:
         problems.add(f"no rows behind the first line; correct the file, or {key} in run.toml")
+    told, grave = alphabet_letters.complaint()
+    if grave:
+        problems.add(told)
+    elif told:
+        logger.warning("%s: %s", path, told)
     problems.raise_any()
     lines = np.array(list(events.values()), dtype=np.int64)
     return Rows(list(events), np.stack(tokens), np.array(bound, dtype=np.uint8), lines)

@@ -8,7 +8,6 @@ read what begins where a full block ends (0.9.2), so blocks are looked up here, 
 import contextlib
 import gzip
 import io
-import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -28,8 +27,10 @@ from satori_hpc.stores.genome_index import Record
 KEY = "[prepare.genome] genome"
 PLAIN, GZIP, BGZIP = "plain", "gzip", "bgzip"
 FIX = f"correct the file, or {KEY} in run.toml"
+UNPACKED_UNSEEN = 2**30  # bytes
 INDEX, BLOCKS, UNPACKED = "genome.fa.fai", "blocks.npy", "genome.fa"
 DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, ValueError, RuntimeError, struct.error)  # all that bgzf may raise
+_TO_DNA = bytes.maketrans(b"Uu", b"Tt")
 UNREADABLE = (OSError, pyfaidx.FetchError, *DAMAGED)
 
 
@@ -39,6 +40,7 @@ class Genome:
     Args:
         path: the FASTA file.
         folder: with what `index` made of it; made now where there is none.
+        alphabet: "dna", or "rna": U is read as T.
 
     Attributes:
         names: of the chromosomes (first words of headers), in the order of the file.
@@ -48,10 +50,11 @@ class Genome:
         InputError: as `index`.
     """
 
-    def __init__(self, path: Path, folder: Path) -> None:
+    def __init__(self, path: Path, folder: Path, alphabet: str = "dna") -> None:
         if not (folder / INDEX).exists():
-            index(path, folder)
+            index(path, folder, alphabet)
         self.path = path
+        self._alphabet = alphabet
         self._records = genome_index.read(folder / INDEX)
         self.names = [record.name for record in self._records]
         self.lengths = np.array([record.letters for record in self._records], dtype=np.int64)
@@ -66,7 +69,7 @@ class Genome:
             self._read = self._by_index
 
     def text(self, chrom: int, start: int, end: int) -> bytes:
-        """Letters of an interval, in the case of the file: lower case marks repeats.
+        """Letters of an interval, in the case of the file: lower case marks repeats. Those of RNA are made DNA.
 
         Raises:
             InputError: the file ends too soon, or has changed since it was indexed.
@@ -80,7 +83,7 @@ class Genome:
             raise InputError(
                 f"{where} gave {len(found)} letters; the file has changed since it was indexed: run the command again"
             )
-        return found
+        return found.translate(_TO_DNA) if self._alphabet == "rna" else found
 
     def tokens(self, chrom: int, start: int, end: int) -> np.ndarray:
         """uint8 (end - start,). Raises: as `text`; also for a character that is no letter."""
@@ -112,7 +115,7 @@ class Genome:
         self.close()
 
 
-def index(path: Path, folder: Path) -> None:
+def index(path: Path, folder: Path, alphabet: str = "dna") -> None:
     """Make what `Genome` needs in `folder`, before several processes open it; what is there may be of another file.
 
     Raises:
@@ -129,14 +132,13 @@ def index(path: Path, folder: Path) -> None:
             (partial / UNPACKED).symlink_to(path.resolve())
         try:
             if found == GZIP:
-                with gzip.open(path, "rb") as packed, open(source, "wb") as target:
-                    shutil.copyfileobj(packed, target, 2**22)
+                _unpack(path, source)
             if found == BGZIP:
                 np.save(partial / BLOCKS, _blocks(path))
             with open(source, "rb") as raw:
                 # gzip hands out lines slowly, one call each; a buffer around it does not.
-                lines = io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=raw))) if found == BGZIP else raw
-                records = genome_index.scan(path, lines, fix=FIX)
+                file = io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=raw))) if found == BGZIP else raw
+                records = genome_index.scan(path, file, fix=FIX, alphabet=alphabet)
         except DAMAGED as error:
             if found == PLAIN:
                 raise
@@ -144,6 +146,15 @@ def index(path: Path, folder: Path) -> None:
                 f"{path}: damaged or truncated gzip ({_line(error)}); compress or copy the file again"
             ) from None
         genome_index.write(partial / INDEX, records)
+
+
+def _unpack(path: Path, target: Path) -> None:
+    """Unpack gzip, unless it is a bomb; long stretches of N pack well, so that little of a file says nothing."""
+    with open(path, "rb") as raw, gzip.open(raw, "rb") as packed, open(target, "wb") as file:
+        while block := packed.read(2**22):
+            file.write(block)
+            if file.tell() > UNPACKED_UNSEEN:
+                text_input.check_packing(path, packed=raw.tell(), unpacked=file.tell())
 
 
 def kind(path: Path) -> str:

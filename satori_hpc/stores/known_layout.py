@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from satori_hpc.errors import InputError
+from satori_hpc.stores import text_input
 
 SAMPLE = 200  # rows that decide
 MOST_COLUMNS = 100  # that are looked at
-LONGEST_LINE = 2**24
 MITAB_COLUMNS = 15
 ABSENT = ("", "-", ".", "na", "n/a", "none", "null")
 ARROW = "$\\longleftrightarrow$"  # SATORI 1 writes pairs so
@@ -164,7 +164,7 @@ def cells_of(line: str, separator: str) -> list[str]:
 
 
 def _quoted(line: str, separator: str) -> list[str]:
-    csv.field_size_limit(LONGEST_LINE)
+    csv.field_size_limit(text_input.LONGEST_LINE)
     cells = next(csv.reader([line.strip() if separator == " " else line], delimiter=separator, skipinitialspace=True))
     return [_unquoted(cell.strip()) for cell in cells if cell or separator != " "] or [""]
 

@@ -111,11 +111,7 @@ def read(
             scale than `min_score`, or rows have too few columns; all of these with their lines.
     """
     problems = Problems(f"{path}: not a table of interactions that can be used ({KEY}):")
-    lines = (
-        (number, line)
-        for number, line in text_input.lines(path, key=KEY, longest=known_layout.LONGEST_LINE)
-        if line.strip()
-    )
+    lines = ((number, line) for number, line in text_input.lines(path, key=KEY) if line.strip())
     first = _sample(lines)
     if not first:
         raise InputError(f"{path}: empty; expected rows with the names of two interactors; correct {KEY} in run.toml")
@@ -345,7 +341,7 @@ def read_names(path: Path, normalise: Callable[[str], str]) -> dict[str, frozens
     problems = Problems(f"{path}: not a file of identifiers and names ({NAMES_KEY}):")
     found: dict[str, set[str]] = {}
     separator: str | None = None
-    for number, line in text_input.lines(path, key=NAMES_KEY, longest=known_layout.LONGEST_LINE):
+    for number, line in text_input.lines(path, key=NAMES_KEY):
         if not line.strip():
             continue
         if separator is None:

@@ -1,6 +1,8 @@
 """Label tables in SATORI's format: tab-separated, no header line, chrom, start, end first and the label last."""
 
 import re
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,8 +13,14 @@ from satori_hpc.stores import text_input
 
 KEY = "[prepare.fasta] table"
 MIN_COLUMNS = 4
+MOST_COLUMNS = 1000
+STRAND_COLUMN = 6  # of BED, counted from 1
+STRANDS = {"+": 1, "-": -1, ".": 0}
+ROW = 500  # bytes for what is kept of a row besides its text
+CHECKED = 2**12  # rows between two looks at the memory
 MOST_LABELS = 65_536
 _NUMBER = re.compile(r"\d{1,18}")
+_VALUE = re.compile(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?")
 _SIGNED = re.compile(r"[-+]?\d+")
 EMPTY_SET = "."
 
@@ -23,6 +31,7 @@ class Rows:
 
     Attributes:
         chrom, start, end: the first three columns.
+        more: the columns between these and the last, by their number from 1.
         labels: the last column, without quotes.
         lines: line numbers.
     """
@@ -32,6 +41,18 @@ class Rows:
     end: list[int] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
+    more: dict[int, list[str]] = field(default_factory=dict)
+
+    def strands(self) -> list[int]:
+        """1, -1, or 0 = not told, by the column of +, - and dots, that of BED before others; all 0 without one."""
+        told = [number for number, cells in self.more.items() if set(cells) <= set(STRANDS) and not set(cells) <= {"."}]
+        column = min(told, key=lambda number: (number != STRAND_COLUMN, number), default=None)
+        return [0] * len(self.lines) if column is None else [STRANDS[cell] for cell in self.more[column]]
+
+    def names(self) -> dict[int, list[str]]:
+        """Columns that may hold names, by their number from 1: the first, and those between that hold text."""
+        texts = {number: cells for number, cells in self.more.items() if not all(map(_is_value, set(cells)))}
+        return {1: self.chrom, **texts}
 
 
 @dataclass(frozen=True)
@@ -56,8 +77,17 @@ class Labels:
         return dense
 
 
-def read(path: Path) -> Rows:
+def _is_value(cell: str) -> bool:
+    """Whether a cell is a number or a strand, or empty: nothing that a record is called."""
+    return not cell or cell in STRANDS or _VALUE.fullmatch(cell) is not None
+
+
+def read(path: Path, *, check: Callable[[int], None] | None = None) -> Rows:
     """Read the table; CRLF, blank lines, quotes around labels and a missing final newline are fine.
+
+    Args:
+        path: of the table.
+        check: told from time to time how many bytes are taken; raises when these are too many.
 
     Raises:
         InputError: it is missing, empty or not text, or rows have the wrong number of columns or no whole numbers
@@ -65,9 +95,15 @@ def read(path: Path) -> Rows:
     """
     problems = Problems(f"{path}: not a label table that can be used:")
     rows = Rows()
-    columns = 0
+    columns = taken = 0
     for number, line in text_input.lines(path, key=KEY):
         if not line.strip():
+            continue
+        taken += ROW + len(line)
+        if check is not None and len(rows.lines) % CHECKED == 0:
+            check(taken)
+        if line.count("\t") >= MOST_COLUMNS:
+            problems.add(f"row {number}: more than {MOST_COLUMNS} columns")
             continue
         cells = [cell.strip() for cell in line.split("\t")]
         if len(cells) != (columns or len(cells)) or len(cells) < MIN_COLUMNS:
@@ -79,10 +115,12 @@ def read(path: Path) -> Rows:
             hint = "; a header line must be removed" if not rows.lines else ""
             problems.add(f"row {number}: {complaint}{hint}")
             continue
-        rows.chrom.append(cells[0])
+        rows.chrom.append(sys.intern(cells[0]))
         rows.start.append(int(cells[1]))
         rows.end.append(int(cells[2]))
-        rows.labels.append(_unquoted(cells[-1]))
+        for column, cell in enumerate(cells[3:-1], start=4):
+            rows.more.setdefault(column, []).append(sys.intern(cell))
+        rows.labels.append(sys.intern(_unquoted(cells[-1])))
         rows.lines.append(number)
     if not rows.lines and not problems:
         problems.add(f"empty; expected rows of chrom, start, end, ..., label; correct {KEY} in run.toml")

@@ -1,7 +1,7 @@
-"""A FASTA file and its label table, joined by name."""
+"""A FASTA file and its label table, joined by what headers and rows tell: places, else names; order when asked for."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,61 +16,113 @@ from satori_hpc.stores.fasta import Interval, Records
 from satori_hpc.stores.label_table import Labels, Rows
 from satori_hpc.stores.left_out import LeftOut
 
+BY_ORDER = "row order"
+SIGNS = {1: "(+)", -1: "(-)", 0: ""}
+
 
 @dataclass(frozen=True)
-class _Join:
-    """Row numbers that belong together: record `records[i]` has the label of row `rows[i]`; and what came again."""
+class _Way:
+    """One way to say which row a record belongs to: both have the same key.
 
-    records: list[int]
-    rows: list[int]
-    repeated_records: list[int]
-    repeated_rows: list[int]
-    by_order: bool
+    Attributes:
+        name: "place", or "name" in a column.
+        records: key of each record; None: no row has it.
+        rows: key of each row.
+        shift: "headers" or "table", whose starts count from 1 and are lowered by one in the keys; "": neither.
+        column: of the names, from 1; 0: places.
+    """
+
+    name: str
+    records: list[Hashable]
+    rows: list[Hashable]
+    shift: str = ""
+    column: int = 0
+
+    def matched(self) -> int:
+        """How many keys are those of a record and of a row."""
+        return len(set(self.records) - {None})
+
+
+@dataclass
+class _Join:
+    """Row numbers that belong together: record `records[i]` has the label of row `rows[i]`; and what is left.
+
+    Attributes:
+        repeated_records, repeated_rows: they repeat earlier ones in full.
+        unlabelled: records without a row.
+        way: by what they were joined; None: by row order.
+    """
+
+    way: _Way | None
+    records: list[int] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    repeated_records: list[int] = field(default_factory=list)
+    repeated_rows: list[int] = field(default_factory=list)
+    unlabelled: list[int] = field(default_factory=list)
 
 
 def read(
-    fasta_path: Path, table_path: Path, *, task: str, labels: int | None
+    fasta_path: Path,
+    table_path: Path,
+    *,
+    task: str,
+    labels: int | None,
+    join: str = "auto",
+    unlabelled: str = "refuse",
+    alphabet: str = "dna",
+    check: Callable[[int], None] | None = None,
 ) -> tuple[Dataset, dict[str, Any], LeftOut]:
     """Read both files; examples are in the order of the FASTA file, all in the training part.
 
-    A header `CHROM:START-END(STRAND)` (strand optional, not compared) belongs to the row with that chrom, start and
-    end; the interval need not be as long as the sequence. When no header has that form, it belongs to the row with
-    that first column; when none of those matches either and there are as many rows as records, to the row at the
-    same place, with a warning. What is repeated in full (name, label, sequence) is taken once.
+    A record belongs to the row of its place (`fasta.interval` tells what headers are understood), or, where more
+    records find a row by their names, to the row that has its name in the first column or in another one of text. What
+    contradicts this is refused. Strands are compared where both tell one. What is repeated in full (name, label,
+    sequence) is taken once.
 
     Args:
         fasta_path, table_path: the files.
         task: "auto", "binary" or "multilabel".
         labels: number of labels of a multi-label set; None = the largest id + 1.
+        join: "auto"; "name": never by place; "order": record k belongs to row k, whatever it is called.
+        unlabelled: "refuse" or "drop" records without a row.
+        alphabet: "dna" or "rna".
+        check: told how many bytes are taken while files are read; raises when these are too many.
 
     Returns:
-        (data set, numbers for the summary, the repeats).
+        (data set, numbers for the summary, the repeats and what was dropped).
 
     Raises:
         InputError: anything about the files that cannot be used.
     """
-    records = fasta.read(fasta_path)
-    rows = label_table.read(table_path)
+    records = fasta.read(fasta_path, alphabet=alphabet, check=check)
+    rows = label_table.read(table_path, check=check)
     meaning = label_table.parse_labels(table_path, rows, task=task, labels=labels)
     problems = Problems(f"{fasta_path} and {table_path} do not make a data set:")
-    intervals = [fasta.interval(name) for name in records.names]
-    joined = _join(records, intervals, rows, meaning, problems)
-    _check_lengths(
-        [records.tokens[record] for record in joined.records],
-        [f"FASTA line {records.lines[record]}: {records.names[record]}" for record in joined.records],
-        problems,
-    )
+    if join == "order":
+        joined = _by_order(records, rows, meaning, problems)
+    else:
+        joined = _by_key(records, rows, meaning, problems, join=join, drop=unlabelled == "drop")
+    _check_lengths(records, joined, problems)
     problems.raise_any()
     tokens = np.stack([records.tokens[record] for record in joined.records])
     unknown = int((tokens == sequence.N).sum())
     if unknown > 0.1 * tokens.size:
-        logger.warning("%s: %.0f %% of all letters are not A, C, G or T", fasta_path, 100 * unknown / tokens.size)
+        logger.warning(
+            "%s: %.0f %% of all letters are not A, C, G or T: %s",
+            fasta_path, 100 * unknown / tokens.size, _other_letters(records.letters),
+        )  # fmt: skip
+    if joined.unlabelled:
+        logger.warning(
+            "%d of %d records have no row in the table and are left out, the first is %s (FASTA line %d)",
+            len(joined.unlabelled), len(records.names), *_first(records, joined.unlabelled),
+        )  # fmt: skip
+    coordinates, other = _coordinates(records, rows, joined, tokens.shape[1])
     whole = Dataset(
         tokens=tokens,
         labels=meaning.matrix(joined.rows),
         split=np.zeros(len(tokens), dtype=np.uint8),
-        names=[records.names[record] for record in joined.records],
-        coordinates=_coordinates(intervals, rows, joined),
+        names=_names(records, joined),
+        coordinates=coordinates,
         targets=meaning.targets,
         task=meaning.task,
     )
@@ -79,28 +131,40 @@ def read(
         "rows": len(rows.lines),
         "repeated_records_merged": len(joined.repeated_records),
         "repeated_rows_merged": len(joined.repeated_rows),
-        "joined_by": "row order" if joined.by_order else "name",
+        "records_without_label_dropped": len(joined.unlabelled),
+        "joined_by": joined.way.name if joined.way else BY_ORDER,
+        "intervals_not_as_long_as_sequences": other,
         "letters_not_ACGT": unknown,
     }
-    return whole, summary, _left_out(fasta_path, table_path, records, intervals, rows, joined)
+    return whole, summary, _left_out(fasta_path, table_path, records, rows, joined)
 
 
-def _left_out(
-    fasta_path: Path, table_path: Path, records: Records, intervals: list[Interval | None], rows: Rows, joined: _Join
-) -> LeftOut:
-    """Records and rows that repeat earlier ones in full."""
+def _first(records: Records, chosen: list[int]) -> tuple[str, int]:
+    return records.names[chosen[0]][:80], records.lines[chosen[0]]
+
+
+def _other_letters(counts: dict[str, int]) -> str:
+    others = [f"{letter} {count:,}" for letter, count in counts.items() if letter not in "ACGT"]
+    return ", ".join(others[:6])
+
+
+def _left_out(fasta_path: Path, table_path: Path, records: Records, rows: Rows, joined: _Join) -> LeftOut:
+    """Records and rows that repeat earlier ones in full, and records without a row."""
     left_out = LeftOut()
-    own = [Interval(name, 0, len(tokens), 0) for name, tokens in zip(records.names, records.tokens, strict=True)]
-    at = [intervals[record] or own[record] for record in joined.repeated_records]
-    left_out.add(
-        np.array([place.chrom for place in at], dtype=object),
-        np.array([place.start for place in at], dtype=np.int64),
-        np.array([place.end for place in at], dtype=np.int64),
-        place=(0,),
-        reason="repeats an earlier record",
-        file=fasta_path.name,
-        line=np.array([records.lines[record] for record in joined.repeated_records], dtype=np.int64),
-    )
+    for place, reason, chosen in (
+        (0, "repeats an earlier record", joined.repeated_records),
+        (2, "has no row in the table", joined.unlabelled),
+    ):
+        at = [records.places[record] or _own(records, record) for record in chosen]
+        left_out.add(
+            np.array([each.chrom for each in at], dtype=object),
+            np.array([each.start for each in at], dtype=np.int64),
+            np.array([each.end for each in at], dtype=np.int64),
+            place=(place,),
+            reason=reason,
+            file=fasta_path.name,
+            line=np.array([records.lines[record] for record in chosen], dtype=np.int64),
+        )
     chrom, start, end, line = (
         np.array([column[row] for row in joined.repeated_rows], dtype=dtype)
         for column, dtype in (
@@ -114,111 +178,356 @@ def _left_out(
     return left_out
 
 
-def _join(records: Records, intervals: list[Interval | None], rows: Rows, meaning: Labels, problems: Problems) -> _Join:
-    """Pair records with rows; what cannot be paired is added to `problems`."""
-    by_order = False
-    row_names: list[Any] = list(zip(rows.chrom, rows.start, rows.end, strict=True))
-    record_names: list[Any] = [
-        (at.chrom, at.start, at.end) if at else name for at, name in zip(intervals, records.names, strict=True)
-    ]
-    if all(at is None for at in intervals):
-        record_names, row_names = list(records.names), list(rows.chrom)
-        if not set(record_names) & set(row_names):
-            if len(record_names) != len(row_names):
-                raise InputError(
-                    _nothing_matches(problems.heading, records, rows) + "; the numbers differ as well: "
-                    f"{len(record_names)} records, {len(row_names)} rows"
-                )
-            by_order = True
-            row_names = record_names
-            logger.warning("no header holds a name of the table: record k takes the label of row k")
-    elif not set(record_names) & set(row_names):
+def _own(records: Records, record: int) -> Interval:
+    """A record without a place lies on a chromosome of its own name."""
+    return Interval(records.names[record], 0, len(records.tokens[record]), 0)
+
+
+def _ways(records: Records, rows: Rows, join: str) -> list[_Way]:
+    """All ways to join, the one to prefer among equals first. Starts are shifted where not all places are met."""
+    ways: list[_Way] = []
+    places = _known_chromosomes(records.places, rows)
+    if join == "auto" and any(places):
+        for shift in ("", "headers", "table"):
+            name = f"place, starts of {shift} count from 1" if shift else "place"
+            down, row_down = int(shift == "headers"), int(shift == "table")
+            keys = [at and (at.chrom, at.start - (0 if at.sure else down), at.end) for at in places]
+            row_places = zip(rows.chrom, rows.start, rows.end, strict=True)
+            ways.append(_way(name, keys, [(chrom, start - row_down, end) for chrom, start, end in row_places], shift))
+            if None not in ways[0].records:
+                break
+    aliases = [fasta.aliases(name) for name in records.names]
+    for column, cells in rows.names().items():
+        known = set(cells)
+        named = [next((name for name in names if name in known), None) for names in aliases]
+        ways.append(_way("name" if column == 1 else f"name in column {column}", named, cells, column=column))
+    return ways
+
+
+def _way(name: str, records: Sequence[Any], rows: Sequence[Any], shift: str = "", column: int = 0) -> _Way:
+    known = set(rows)
+    return _Way(name, [key if key in known else None for key in records], list(rows), shift, column)
+
+
+def _known_chromosomes(places: list[Interval | None], rows: Rows) -> list[Interval | None]:
+    """Places with their chromosomes as the table calls them, where headers have the assembly before them: hg38_chr1."""
+    known = set(rows.chrom)
+
+    def as_known(at: Interval) -> Interval:
+        shorter = [at.chrom.partition(sign)[2] for sign in "_:"]
+        return next((replace(at, chrom=each) for each in shorter if at.chrom not in known and each in known), at)
+
+    return [at and as_known(at) for at in places]
+
+
+def _by_key(records: Records, rows: Rows, meaning: Labels, problems: Problems, *, join: str, drop: bool) -> _Join:
+    """Pair records with rows by the way that joins most; what cannot be paired is added to `problems`."""
+    ways = _ways(records, rows, join)
+    matched = [way.matched() for way in ways]
+    best = max(matched)
+    if not best:
         raise InputError(_nothing_matches(problems.heading, records, rows))
-
-    def same_record(a: int, b: int) -> bool:
-        return np.array_equal(records.tokens[a], records.tokens[b])
-
-    def same_row(a: int, b: int) -> bool:
-        return meaning.active[a] == meaning.active[b]
-
-    kept_records = _once(record_names, same_record, problems, "FASTA lines", records.lines, "sequences")
-    kept_rows = _once(row_names, same_row, problems, "table rows", rows.lines, "labels")
-    for name, record in kept_records.items():
-        if name not in kept_rows:
-            other = intervals[record] is None and not all(at is None for at in intervals)
-            form = " (a header of another form than the others)" if other else ""
+    way = ways[matched.index(best)]
+    _check_shift(way, records, rows, problems)
+    for other, count in zip(ways, matched, strict=True):
+        if other.column != way.column and 2 * count >= best:
+            _contradictions(way, other, records, rows, problems)
+    if way.column > 1 and join == "auto":
+        _check_overlap(way, records, rows, problems)
+    # Strands are compared where both tell one: those of rows count where a record of the same key has one.
+    stranded = {key for key, strand in zip(way.records, records.strands, strict=True) if strand}
+    strands = [strand if key in stranded else 0 for key, strand in zip(way.rows, rows.strands(), strict=True)]
+    kept_records = _once(way.records, records.strands, _same_record(records), problems, "FASTA lines", records.lines)
+    kept_rows = _once(way.rows, strands, _same_row(rows, meaning), problems, "table rows", rows.lines)
+    joined = _Join(
+        way,
+        repeated_records=_others(kept_records, [key is not None for key in way.records]),
+        repeated_rows=_others(kept_rows, [True] * len(way.rows)),
+    )
+    _pair(joined, records, rows, kept_rows, problems, drop=drop)
+    taken, paired, strand_problems = set(joined.rows), set(way.records), bool(problems)
+    for row in kept_rows.values():
+        if row not in taken and not (way.rows[row] in paired and strand_problems):
+            what = "record on its strand" if way.rows[row] in paired else "record"
             problems.add(
-                f"FASTA line {records.lines[record]}: {records.names[record]}{form} has no row in the table; "
-                "add its label or remove the record"
-            )
-    for name, row in kept_rows.items():
-        if name not in kept_records:
-            problems.add(
-                f"table row {rows.lines[row]}: {_row_name(rows, row)} has no record in the FASTA file; "
+                f"table row {rows.lines[row]}: {_row_name(rows, row)} has no {what} in the FASTA file; "
                 "add its sequence or remove the row"
             )
-    both = [name for name in kept_records if name in kept_rows]
-    return _Join(
-        records=[kept_records[name] for name in both],
-        rows=[kept_rows[name] for name in both],
-        repeated_records=sorted(set(range(len(record_names))) - set(kept_records.values())),
-        repeated_rows=sorted(set(range(len(row_names))) - set(kept_rows.values())),
-        by_order=by_order,
-    )
+    return joined
+
+
+def _others(kept: dict[tuple[Hashable, int], int], having: list[bool]) -> list[int]:
+    """Places that have a key and are not the first of it."""
+    return sorted(set(np.flatnonzero(having).tolist()) - set(kept.values()))
+
+
+def _same_record(records: Records) -> Callable[[int, int], str]:
+    return lambda a, b: "" if np.array_equal(records.tokens[a], records.tokens[b]) else "sequences"
+
+
+def _same_row(rows: Rows, meaning: Labels) -> Callable[[int, int], str]:
+    def differs(a: int, b: int) -> str:
+        if meaning.active[a] != meaning.active[b]:
+            return "labels"
+        return "" if (rows.start[a], rows.end[a]) == (rows.start[b], rows.end[b]) else "places"
+
+    return differs
 
 
 def _once(
-    names: list[Any],
-    same: Callable[[int, int], bool],
+    keys: list[Hashable],
+    strands: list[int],
+    differs: Callable[[int, int], str],
     problems: Problems,
     where: str,
     lines: list[int],
-    what: str,
-) -> dict[Any, int]:
-    """First place of every name; a name that comes again must bring the same content."""
-    first: dict[Any, int] = {}
-    for place, name in enumerate(names):
-        before = first.setdefault(name, place)
-        if before != place and not same(before, place):
-            shown = name if isinstance(name, str) else f"{name[0]}:{name[1]}-{name[2]}"
+) -> dict[tuple[Hashable, int], int]:
+    """First place of every key on every strand; one that comes again must bring the same content."""
+    first: dict[tuple[Hashable, int], int] = {}
+    for place, key in enumerate(zip(keys, strands, strict=True)):
+        if key[0] is None:
+            continue
+        before = first.setdefault(key, place)
+        if before != place and (what := differs(before, place)):
             problems.add(
-                f"{where} {lines[before]} and {lines[place]}: {shown} occurs twice with different {what}; "
-                "keep one of them, or give them different names"
+                f"{where} {lines[before]} and {lines[place]}: {_key_name(key[0])} occurs twice with "
+                f"different {what}; keep one of them, or give them different names"
             )
     return first
 
 
-def _row_name(rows: Rows, row: int) -> str:
-    return f"{rows.chrom[row]}:{rows.start[row]}-{rows.end[row]}"
+def _pair(
+    joined: _Join,
+    records: Records,
+    rows: Rows,
+    kept_rows: dict[tuple[Hashable, int], int],
+    problems: Problems,
+    *,
+    drop: bool,
+) -> None:
+    """Find the row of every record, by its strand where both tell one."""
+    assert joined.way is not None
+    at: dict[Hashable, dict[int, int]] = {}
+    for (key, strand), kept in kept_rows.items():
+        at.setdefault(key, {})[strand] = kept
+    taken: dict[int, int] = {}
+    clashes: list[tuple[int, int]] = []
+    repeated = set(joined.repeated_records)
+    told = sum(place is not None for place in records.places)
+    for record, key in enumerate(joined.way.records):
+        if record in repeated:
+            continue
+        if key is None:
+            joined.unlabelled.append(record)
+            if not drop:
+                problems.add(_no_row(records, record, told))
+            continue
+        where = f"FASTA line {records.lines[record]}: {records.names[record][:80]}"
+        strand, found = records.strands[record], at[key]
+        row = found[strand] if strand in found else found.get(0)
+        if row is None:
+            listed = " and ".join(str(rows.lines[each]) for each in found.values())
+            problems.add(
+                f"{where} is on strand {'+' if strand > 0 else '-'}, table row {listed} of that place or name on the "
+                "other; correct one of them, or take the column of strands out where it is not about the sequences"
+                if strand
+                else f"{where} tells no strand, and rows {listed} of the table do; write the strand into the header "
+                "(bedtools getfasta -s)"
+            )
+        elif row in taken:
+            clashes.append((taken[row], record))
+        else:
+            taken[row] = record
+            joined.records.append(record)
+            joined.rows.append(row)
+    for first, second in clashes[:1]:
+        more = f" ({len(clashes) - 1} more places likewise)" if len(clashes) > 1 else ""
+        problems.add(
+            f"FASTA lines {records.lines[first]} and {records.lines[second]}: {_key_name(joined.way.records[first])} "
+            f"occurs twice, on both strands or with and without one{more}, and rows of the table cannot tell strands; "
+            f"give the table a column of + and - (column {label_table.STRAND_COLUMN}, as in BED) and a row for each "
+            "strand, or keep one of the records"
+        )
 
 
-def _nothing_matches(heading: str, records: Records, rows: Rows) -> str:
+def _no_row(records: Records, record: int, told: int) -> str:
+    """`told`: how many headers tell a place."""
+    form = ""
+    if told < len(records.places) and (records.places[record] is None) == (2 * told >= len(records.places)):
+        form = " (a header of another form than the others)"
     return (
-        f"{heading}\n  - no name of the table occurs in the FASTA file: its first header (line {records.lines[0]}) is "
-        f">{records.names[0]}, the first row of the table ({rows.lines[0]}) would be >{_row_name(rows, 0)}; "
-        "write headers as >CHROM:START-END(STRAND) with the first three columns of the table"
+        f"FASTA line {records.lines[record]}: {records.names[record][:80]}{form} has no row in the table; add its "
+        "label, remove the record, or have such records left out: unlabelled = 'drop' in [prepare.fasta] (satori-hpc "
+        "new: --drop-unlabelled)"
     )
 
 
-def _check_lengths(tokens: list[np.ndarray], labels: list[str], problems: Problems) -> None:
+def _by_order(records: Records, rows: Rows, meaning: Labels, problems: Problems) -> _Join:
+    """Record k belongs to row k, unless headers tell that it does not."""
+    if len(records.names) != len(rows.lines):
+        raise InputError(
+            f"{problems.heading}\n  - join = 'order' in [prepare.fasta] needs as many records as rows; the numbers "
+            f"differ: {len(records.names)} records, {len(rows.lines)} rows"
+        )
+    order: list[Hashable] = list(range(len(rows.lines)))
+    for way in _ways(records, rows, "auto"):
+        # A few names may be met by chance, places are not.
+        if not way.column or 2 * way.matched() >= len(records.names):
+            _contradictions(way, _Way("order", order, order), records, rows, problems)
+    problems.raise_any()
+    logger.warning("record k takes the label of row k, as join = 'order' in [prepare.fasta] says")
+    same_record, same_row = _same_record(records), _same_row(rows, meaning)
+    keys: list[Hashable] = [(name, place) for name, place in zip(records.names, records.places, strict=True)]
+    first = _once(
+        keys,
+        records.strands,
+        lambda a, b: same_record(a, b) or same_row(a, b),
+        problems,
+        "FASTA lines",
+        records.lines,
+    )
+    kept = sorted(first.values())
+    repeated = sorted(set(range(len(keys))) - set(kept))
+    return _Join(None, kept, kept, repeated, repeated)
+
+
+def _check_shift(way: _Way, records: Records, rows: Rows, problems: Problems) -> None:
+    """Starts of one side that are one above the other's must count from 1, which lengths prove; else refuse."""
+    if not way.shift:
+        return
+    row_of = {key: row for row, key in enumerate(way.rows)}
+    pairs = [(record, row_of[key]) for record, key in enumerate(way.records) if key in row_of]
+    what, other = ("FASTA headers", "table") if way.shift == "headers" else ("table", "FASTA headers")
+    record, row = pairs[0]
+    shown = f"{records.names[record][:80]} and {_row_name(rows, row)}"
+    for record, row in pairs:
+        start, end = rows.start[row] - (way.shift == "table"), rows.end[row]
+        if end - start != len(records.tokens[record]):
+            problems.add(
+                f"starts in the {what} are one above those in the {other} ({shown}), as if the {what} counted from 1; "
+                f"but {records.names[record][:80]} (FASTA line {records.lines[record]}) is "
+                f"{len(records.tokens[record])} bp long, not {end - start}; make the starts of both the same"
+            )
+            problems.raise_any()
+    logger.warning(
+        "starts in the %s are one above those in the %s, and the sequences are as long as that makes them: they count "
+        "from 1 (%s) and are lowered by one", what, other, shown,
+    )  # fmt: skip
+
+
+def _contradictions(way: _Way, other: _Way, records: Records, rows: Rows, problems: Problems) -> None:
+    """Records that belong to one row by `way` and to others by `other`."""
+    rows_of: list[dict[Hashable, set[int]]] = [{}, {}]
+    for found, keys in zip(rows_of, (way.rows, other.rows), strict=True):
+        for row, key in enumerate(keys):
+            found.setdefault(key, set()).add(row)
+    for record, (key, other_key) in enumerate(zip(way.records, other.records, strict=True)):
+        here, there = rows_of[0].get(key), rows_of[1].get(other_key)
+        if here and there and not here & there:
+            problems.add(
+                f"FASTA line {records.lines[record]}: {records.names[record][:80]} is by its {way.name} that of row "
+                f"{rows.lines[min(here)]}, by its {other.name} that of row {rows.lines[min(there)]}; correct the table "
+                "or the header, or join in [prepare.fasta]"
+            )
+
+
+def _check_overlap(way: _Way, records: Records, rows: Rows, problems: Problems) -> None:
+    """Records that are joined by name must not lie elsewhere than their rows, where both tell places."""
+
+    def plain(chrom: str) -> str:
+        return chrom.removeprefix("chr")
+
+    places = _known_chromosomes(records.places, rows)
+    if not {plain(at.chrom) for at in places if at} & set(map(plain, rows.chrom)):
+        return
+    row_of = {key: row for row, key in enumerate(way.rows)}
+    for record, (key, at) in enumerate(zip(way.records, places, strict=True)):
+        row = row_of.get(key)
+        if at is None or row is None:
+            continue
+        apart = at.start > rows.end[row] or at.end < rows.start[row]
+        if apart or plain(at.chrom) != plain(rows.chrom[row]):
+            problems.add(
+                f"FASTA line {records.lines[record]}: {records.names[record][:80]} lies elsewhere than "
+                f"{_row_name(rows, row)}, row {rows.lines[row]} of its name; correct one of them, or join by names "
+                "alone: join = 'name' in [prepare.fasta]"
+            )
+
+
+def _row_name(rows: Rows, row: int) -> str:
+    return f"{rows.chrom[row][:80]}:{rows.start[row]}-{rows.end[row]}"
+
+
+def _key_name(key: Any) -> str:
+    if isinstance(key, str):
+        return key[:80]
+    return str(key[0])[:80] if len(key) == 2 else f"{key[0][:80]}:{key[1]}-{key[2]}"
+
+
+def _nothing_matches(heading: str, records: Records, rows: Rows) -> str:
+    count, other = len(records.names), len(rows.lines)
+    at = records.places[0]
+    read_as = f" (read as {at.chrom[:80]}, {at.start} to {at.end})" if at else ""
+    order = (
+        "if record k is that of row k, say so: join = 'order' in [prepare.fasta] (satori-hpc new: --join order)"
+        if count == other
+        else f"the numbers differ as well: {count} records, {other} rows"
+    )
+    return (
+        f"{heading}\n  - no record belongs to a row by its place or name: the first header (line {records.lines[0]}) "
+        f"is >{records.names[0][:80]}{read_as}, the first row of the table ({rows.lines[0]}) would be "
+        f">{_row_name(rows, 0)}; write headers as >CHROM:START-END(STRAND) with the first three columns of the table, "
+        f"or names that stand in its first column or in one between end and label; {order}"
+    )
+
+
+def _check_lengths(records: Records, joined: _Join, problems: Problems) -> None:
     """All sequences must be as long as most are."""
-    lengths = np.array([len(row) for row in tokens])
+    lengths = np.array([len(records.tokens[record]) for record in joined.records])
     if not lengths.size:
         return
     values, counts = np.unique(lengths, return_counts=True)
     usual = int(values[counts.argmax()])
     for place in np.flatnonzero(lengths != usual).tolist():
+        record = joined.records[place]
         problems.add(
-            f"{labels[place]} is {lengths[place]} bp long; expected {usual} bp as in {counts.max()} of "
-            f"{len(tokens)} sequences; cut or extend all to one length"
+            f"FASTA line {records.lines[record]}: {records.names[record][:80]} is {lengths[place]} bp long; expected "
+            f"{usual} bp as in {counts.max()} of {len(lengths)} sequences; cut or extend all to one length"
         )
 
 
-def _coordinates(intervals: list[Interval | None], rows: Rows, joined: _Join) -> Coordinates:
-    strands = [at.strand if at else 0 for at in intervals]
-    return Coordinates(
-        chrom=np.array([rows.chrom[row] for row in joined.rows], dtype=np.str_),
-        start=np.array([rows.start[row] for row in joined.rows], dtype=np.int64),
-        end=np.array([rows.end[row] for row in joined.rows], dtype=np.int64),
-        strand=np.array([strands[record] for record in joined.records], dtype=np.int8),
-    )
+def _names(records: Records, joined: _Join) -> list[str]:
+    """First words of headers; places where first words repeat, as those of UCSC do."""
+    names = [records.names[record] for record in joined.records]
+    if len(set(names)) == len(names):
+        return names
+    at = [records.places[record] or _own(records, record) for record in joined.records]
+    return [f"{each.chrom}:{each.start}-{each.end}{SIGNS[each.strand]}" for each in at]
+
+
+def _coordinates(records: Records, rows: Rows, joined: _Join, length: int) -> tuple[Coordinates, int]:
+    """Places of the examples, by the row, or by the header where only its interval is as long as the sequence.
+
+    Returns:
+        (places; how many intervals are not as long as their sequences).
+    """
+    shift = joined.way.shift if joined.way else ""
+    known = _known_chromosomes(records.places, rows)
+    chrom, start, end = [], [], []
+    for record, row in zip(joined.records, joined.rows, strict=True):
+        at = Interval(rows.chrom[row], rows.start[row] - (shift == "table"), rows.end[row], 0)
+        told = known[record]
+        if told is not None and at.end - at.start != length == told.end - told.start:
+            at = told
+        chrom.append(at.chrom)
+        start.append(at.start)
+        end.append(at.end)
+    starts, ends = np.array(start, dtype=np.int64), np.array(end, dtype=np.int64)
+
+    def shown(place: int) -> str:
+        what = f"{chrom[place][:80]}:{start[place]}-{end[place]}"
+        return f"FASTA line {records.lines[joined.records[place]]}: {what} holds {end[place] - start[place]} bp"
+
+    starts, other = fasta.from_zero(starts, ends, length=length, shown=shown)
+    strand = np.array([records.strands[record] for record in joined.records], dtype=np.int8)
+    return Coordinates(np.array(chrom, dtype=object), starts, ends, strand), other

@@ -1,5 +1,6 @@
 """Lines of the text files users give: plain or gzip, any line ends, every way of being unreadable told in words."""
 
+import functools
 import gzip
 import io
 import re
@@ -46,21 +47,26 @@ FOREIGN = {
     b"%PDF-": "a PDF file; give text",
 }
 TAR_AT, TAR = 257, b"ustar"
+LONGEST_LINE = 2**24  # characters: more are neither a row of a table nor a sequence that a network reads
+# Sequences pack 4 times, annotations and tables 10 to 40; what packs better than this is refused once it is large.
+MOST_PACKED = 100
+LARGE = 2**22  # bytes
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def lines(path: Path, *, key: str, longest: int = -1) -> Iterator[tuple[int, str]]:
+def lines(path: Path, *, key: str) -> Iterator[tuple[int, str]]:
     """Yield (line number from 1, line without its end) of a UTF-8 text file; gzip is told by content, not by name.
 
     Args:
         path: the file.
         key: where the user named it, for the message, such as "[prepare.fasta] table" or "--chrom-sizes".
-        longest: characters of a line, at most; -1 = any number.
 
     Raises:
-        InputError: it is missing, unreadable, truncated or not text, or a line is too long.
+        InputError: it is missing, unreadable, truncated or not text; a line is longer than LONGEST_LINE; or it unpacks
+            to far more than text does.
     """
-    number = 0
+    number = size = 0
+    look_at = LARGE
     try:
         with open(path, "rb") as raw:
             stream: BinaryIO = raw
@@ -72,13 +78,18 @@ def lines(path: Path, *, key: str, longest: int = -1) -> Iterator[tuple[int, str
                 stream = cast(BinaryIO, packed)
             # Text is decoded in blocks: what is no UTF-8 is let through, to be told with its line.
             with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline=None) as text:
-                while line := text.readline(longest):
+                # One character more than allowed: the line's end, or what is too much.
+                for line in iter(functools.partial(text.readline, LONGEST_LINE + 1), ""):
                     number += 1
-                    if len(line) == longest and not line.endswith("\n"):
+                    size += len(line)
+                    if len(line) > LONGEST_LINE and not line.endswith("\n"):
                         raise InputError(
-                            f"{path}, line {number}: longer than {longest:,} characters; expected a row on each line; "
-                            f"{_fix(key)}"
+                            f"{path}, line {number}: longer than {LONGEST_LINE:,} characters; expected lines of text; "
+                            f"wrap it, or {_fix(key)}"
                         )
+                    if stream is not raw and size > look_at:
+                        check_packing(path, packed=raw.tell(), unpacked=size)
+                        look_at = size + LARGE
                     if "\0" in line:
                         raise InputError(
                             f"{path}, line {number}: binary data; expected text, plain or gzip; {_fix(key)}"
@@ -96,6 +107,19 @@ def lines(path: Path, *, key: str, longest: int = -1) -> Iterator[tuple[int, str
         ) from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); {_fix(key)}") from None
+
+
+def check_packing(path: Path, *, packed: int, unpacked: int) -> None:
+    """Refuse what unpacks to more than MOST_PACKED times its size: such gzip files are made to fill memory or disks.
+
+    Raises:
+        InputError: it does.
+    """
+    if unpacked > MOST_PACKED * packed:
+        raise InputError(
+            f"{path}: unpacks to more than {MOST_PACKED} times its size ({unpacked:,} bytes of the first {packed:,}); "
+            "text does not. If that is right, unpack it first (gunzip)"
+        )
 
 
 def refuse_foreign(path: Path, head: bytes, *, key: str, unpacked: bool = False) -> None:

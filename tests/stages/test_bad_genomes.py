@@ -1,6 +1,7 @@
 """Genomes as users have them: what is read must be what plain slicing of the text gives, the rest is told in words."""
 
 import bz2
+import dataclasses
 import gzip
 import io
 import os
@@ -13,10 +14,12 @@ import numpy as np
 import pytest
 from Bio import bgzf
 
+from satori_hpc import log
 from satori_hpc.core import sequence
 from satori_hpc.errors import InputError
+from satori_hpc.run import Run
 from satori_hpc.stages import prepare as stage
-from satori_hpc.stores import dataset
+from satori_hpc.stores import dataset, genome, genome_index
 from satori_hpc.stores.genome import Genome
 from satori_hpc.world import Runtime
 from tests.helpers_genome import make
@@ -110,18 +113,20 @@ def test_what_is_read_is_what_is_there(tmp_path, case):
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("width", [1, 7, 60, 61, 10**6])
-@pytest.mark.parametrize("packed", [False, True])
-def test_every_place_is_found(tmp_path, end, width, packed):
+@pytest.mark.parametrize(("packed", "piece"), [(False, 2**24), (True, 2**24), (False, 7), (False, 62), (True, 64)])
+def test_every_place_is_found(tmp_path, monkeypatch, end, width, packed, piece):
+    """Also where lines are longer than what is held of them."""
+    monkeypatch.setattr(genome_index, "PIECE", piece)
     content = text(width=width, end=end).encode()
     (tmp_path / "g").write_bytes(bgzip(content) if packed else content)
     rng = random.Random(1)
-    with Genome(tmp_path / "g", tmp_path / "index") as genome:
-        assert dict(zip(genome.names, genome.lengths.tolist(), strict=True)) == {"chr1": 3000, "chr2": 2990}
+    with Genome(tmp_path / "g", tmp_path / "index") as opened:
+        assert dict(zip(opened.names, opened.lengths.tolist(), strict=True)) == {"chr1": 3000, "chr2": 2990}
         for number, letters in enumerate(sequences().values()):
             for _ in range(40):
                 start = rng.randrange(len(letters))
                 end_ = rng.choice([start + 1, len(letters), rng.randrange(start, len(letters)) + 1])
-                assert genome.text(number, start, end_) == letters[start:end_].encode()
+                assert opened.text(number, start, end_) == letters[start:end_].encode()
 
 
 def test_a_window_that_begins_with_a_block_is_read(tmp_path):
@@ -129,9 +134,57 @@ def test_a_window_that_begins_with_a_block_is_read(tmp_path):
     (tmp_path / "g").write_bytes(bgzip(f">c\n{letters}\n".encode()))
     blocks = [at for _, _, at, size in bgzf.BgzfBlocks(io.BytesIO((tmp_path / "g").read_bytes())) if size]
     assert len(blocks) > 2
-    with Genome(tmp_path / "g", tmp_path / "index") as genome:
+    with Genome(tmp_path / "g", tmp_path / "index") as opened:
         for at in blocks[1:]:
-            assert genome.text(0, at - 3, at + 97) == letters[at - 3 : at + 97].encode()
+            assert opened.text(0, at - 3, at + 97) == letters[at - 3 : at + 97].encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (text(width=10**6).replace("A", "-", 1), r"line 2, chr1: '-' at position \d+ is not a letter"),
+        (text(width=10**6) + ">a\nACGT\n" + "ACGT" * 100 + "\n", "line 7, a: 400 letters; expected 4"),
+        (">" + "x" * 500 + "\n" + FASTA, "line 1: longer than 100 bytes, and no sequence; expected a header"),
+        (text(width=10**6, end="\r"), "its lines end as on old Macs"),
+    ],
+)
+def test_what_is_wrong_with_lines_that_come_in_pieces_is_told(tmp_path, monkeypatch, content, what):
+    monkeypatch.setattr(genome_index, "PIECE", 100)
+    (tmp_path / "g").write_text(content, newline="")
+    with pytest.raises(InputError, match=what):
+        genome.index(tmp_path / "g", tmp_path / "index")
+
+
+def test_a_genome_of_rna_is_refused_by_its_name_or_read_as_dna(tmp_path):
+    rna = FASTA.replace("T", "U").replace("t", "u")
+    run, _ = prepared(tmp_path / "in", rna.encode())
+    with pytest.raises(
+        InputError, match=r"genome\.fa: .*\n.* of 5,990 letters are U, which is RNA; .*alphabet = 'rna'"
+    ):
+        stage.prepare(run, Runtime())
+    settings = dataclasses.replace(run.config.prepare, alphabet="rna")
+    run = Run(run.path, dataclasses.replace(run.config, prepare=settings))
+    stage.prepare(run, Runtime())
+    windows_are_right(dataset.read(run.dataset))
+
+
+def test_a_genome_of_protein_is_refused_and_a_trace_of_it_warned_of(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(log.logger, "propagate", True)
+    (tmp_path / "g").write_text(">p\n" + "MKVLE" * 20 + "\n")
+    with pytest.raises(InputError, match=r"no nucleotide \(20 E, 20 L, of 100 letters\): is it protein"):
+        genome.index(tmp_path / "g", tmp_path / "index")
+    (tmp_path / "g").write_text(">c U\n" + "ACGT" * 1000 + "\n" + "ACGT" * 999 + "ACGu\n")
+    genome.index(tmp_path / "g", tmp_path / "index")
+    assert "1 of 8,000 letters are U" in caplog.text
+    assert (tmp_path / "index" / "genome.fa.fai").read_text() == "c\t8000\t5\t4000\t4001\n"
+
+
+def test_a_genome_that_unpacks_to_far_more_than_its_size_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(genome, "UNPACKED_UNSEEN", 2**20)
+    (tmp_path / "g").write_bytes(gzip.compress(b">c\n" + (b"A" * 60 + b"\n") * 200_000))
+    with pytest.raises(InputError, match="unpacks to more than 100 times its size"):
+        genome.index(tmp_path / "g", tmp_path / "index")
+    assert list(tmp_path.iterdir()) == [tmp_path / "g"]
 
 
 WRONG_INDEXES = ["chr1\t3000\t3\t60\t61\nchr2\t2990\t3050\t60\t61\n", "chr1\t10\t6\t60\t61\n", "", "no index\n"]

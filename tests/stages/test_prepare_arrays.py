@@ -1,10 +1,12 @@
 """prepare from one-hot arrays: parts, names, coordinates, and what leaves nothing behind."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from satori_hpc import log
 from satori_hpc.config import Arrays, Config, Model, Prepare
 from satori_hpc.core.labels import UNKNOWN
 from satori_hpc.errors import ConfigError, InputError, SatoriError
@@ -58,6 +60,31 @@ def test_parts_names_and_coordinates(tmp_path):
     assert set(whole.coordinates.chrom[40:].tolist()) == {"chr2"}
     assert whole.coordinates.start[40:].tolist() == list(range(20))
     assert whole.coordinates.strand[40:43].tolist() == [1, -1, 0]
+
+
+def test_headers_whose_intervals_do_not_lie_as_the_sequences_do(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(log.logger, "propagate", True)
+    x, y = some(30)
+    for wider, what in ((10, "30 of 30 intervals are not as long as their sequences"), (-1, "starts count from 1")):
+        headers = np.array([f"chr2_{k + 1}_{k + 1 + LENGTH + wider}" for k in range(30)])
+        save(tmp_path, x=x, y=y, split=np.repeat([0, 1, 2], 10), headers=headers)
+        run = run_of(tmp_path)
+        stage.prepare(run, Runtime())
+        at = dataset.read(run.dataset).coordinates
+        assert what in caplog.text
+        assert at.start[0] == (0 if wider == -1 else 1)
+        assert set(at.chrom.tolist()) == {"chr2"}
+
+
+def test_letters_of_rna(tmp_path):
+    x, y = some(30)
+    save(tmp_path, x=x, y=y, split=np.repeat([0, 1, 2], 10))
+    run = run_of(tmp_path, letters="UACG")
+    run = Run(
+        run.path, dataclasses.replace(run.config, prepare=dataclasses.replace(run.config.prepare, alphabet="rna"))
+    )
+    assert stage.prepare(run, Runtime())["letters"] == {"x": "TACG"}
+    np.testing.assert_array_equal(dataset.read(run.dataset).tokens, np.array([3, 0, 1, 2])[x.argmax(axis=1)])
 
 
 @pytest.mark.parametrize("kind", ["numbers", "names"])
@@ -162,7 +189,8 @@ def test_sets_that_cannot_be_used_leave_nothing(tmp_path, members, what):
     ("section", "what"),
     [
         (Arrays(files=()), "files is empty"),
-        (Arrays(letters="ACGU"), "letters = 'ACGU': expected A, C, G and T once each"),
+        (Arrays(letters="ACGX"), "letters = 'ACGX': expected A, C, G and T once each"),
+        (Arrays(letters="ACGU"), "letters = 'ACGU' hold U, which is RNA: set alphabet = 'rna'"),
         (Arrays(unknown=1), "unknown = 1 is a label"),
     ],
 )

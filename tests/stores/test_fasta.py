@@ -52,7 +52,9 @@ def test_the_plain_case(tmp_path):
         "rows": 3,
         "repeated_records_merged": 0,
         "repeated_rows_merged": 0,
-        "joined_by": "name",
+        "records_without_label_dropped": 0,
+        "joined_by": "place",
+        "intervals_not_as_long_as_sequences": 0,
         "letters_not_ACGT": 0,
     }
 
@@ -92,14 +94,15 @@ def test_letters_other_than_acgt_become_n_and_are_counted(tmp_path):
 def test_a_set_full_of_other_letters_is_remarked_on(tmp_path, told):
     read(put(tmp_path))
     assert not told.text
-    read(put(tmp_path, FASTA.replace("T", "U")))
-    assert "% of all letters are not A, C, G or T" in told.text
+    read(put(tmp_path, FASTA.replace("T", "R")))
+    assert "50 % of all letters are not A, C, G or T: R 15" in told.text
 
 
-def test_the_interval_need_not_be_as_long_as_the_sequence(tmp_path):
+def test_the_interval_need_not_be_as_long_as_the_sequence(tmp_path, told):
     whole, _ = read(put(tmp_path, ">P1:101-101(.)\nACGT\n>P2:101-101(.)\nGGGG\n", "P1\t101\t101\t1\nP2\t101\t101\t0\n"))
     assert whole.coordinates.chrom.tolist() == ["P1", "P2"]
     assert whole.length == 4
+    assert "2 of 2 intervals are not as long as their sequences of 4 bp" in told.text
 
 
 def test_repeats_in_full_are_taken_once(tmp_path):
@@ -126,8 +129,11 @@ def test_plain_headers_match_the_first_column(tmp_path):
     assert summary["joined_by"] == "name"
 
 
-def test_row_order_when_no_header_tells_anything(tmp_path, told):
-    whole, summary = read(put(tmp_path, ">x\nACGT\n>y\nGGGG\n", "chr1\t0\t4\t1\nchr1\t9\t13\t0\n"))
+def test_row_order_when_it_is_asked_for(tmp_path, told):
+    paths = put(tmp_path, ">x\nACGT\n>y\nGGGG\n", "chr1\t0\t4\t1\nchr1\t9\t13\t0\n")
+    with pytest.raises(InputError, match="no record belongs to a row by its place or name"):
+        read(paths)
+    whole, summary, _ = labelled_fasta.read(*paths, task="auto", labels=None, join="order")
     assert whole.labels[:, 0].tolist() == [1, 0]
     assert whole.names == ["x", "y"]
     assert whole.coordinates.start.tolist() == [0, 9]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from satori_hpc.core import sequence
-from satori_hpc.errors import InputError
+from satori_hpc.errors import InputError, SatoriError
+from satori_hpc.stages.room import Room
 from satori_hpc.stores import folds
 
 DATA = Path(__file__).parents[1] / "data" / "chipseq_folds"
@@ -78,3 +79,30 @@ def test_a_file_that_is_missing_or_cut(tmp_path):
     path.write_bytes((DATA / "ARID3A_AC.seq.gz").read_bytes()[:-400])
     with pytest.raises(InputError, match="truncated gzip"):
         folds.read(path, key="")
+
+
+def test_uracil_is_refused_by_its_name_or_read_as_thymine(tmp_path):
+    path = tmp_path / "f.seq"
+    path.write_text(HEAD + "A\ta\tACGUU\t1\nA\tb\tuuGCA\t0\n")
+    with pytest.raises(InputError, match=r"f\.seq: .*\n.*4 of 10 letters are U, which is RNA; .* alphabet = 'rna'"):
+        folds.read(path, key="")
+    rows = folds.read(path, key="", alphabet="rna")
+    assert [sequence.decode(row) for row in rows.tokens] == ["ACGTT", "TTGCA"]
+
+
+def test_protein_is_refused_by_its_letters(tmp_path):
+    path = tmp_path / "f.seq"
+    path.write_text(HEAD + "A\ta\tMKVLE\t1\n")
+    with pytest.raises(
+        InputError, match=r"letters that stand for no nucleotide \(1 E, 1 L, of 5 letters\): is it prot"
+    ):
+        folds.read(path, key="")
+
+
+def test_a_file_that_does_not_fit_into_the_memory_given_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(folds, "CHECKED", 2)
+    path = tmp_path / "f.seq"
+    path.write_text(HEAD + "".join(f"A\te{k}\t{letters}\t1\n" for k, letters in enumerate(("ACGT", "ACGG", "CCGT"))))
+    room = Room(limit=2**20, program=2**20 - 1500)
+    with pytest.raises(SatoriError, match=r"--memory 1\.0 MiB is too little"):
+        folds.read(path, key="", check=room.check_file)

@@ -12,7 +12,7 @@ import pytest
 
 from satori_hpc.core import known_pairs
 from satori_hpc.errors import InputError
-from satori_hpc.stores import known_layout, known_table
+from satori_hpc.stores import known_table, text_input
 
 TFS = ["ZBTB33", "IRF1", "ZNF524", "TIGD5", "MYBL1", "ZFX", "ZNF841", "RFX4", "TFAP2C", "ZNF689", "PBX1", "ZNF853"]
 PAIRS = [("ZBTB33", "IRF1"), ("PBX1", "RFX4"), *((tf, f"TARGET{number}") for number, tf in enumerate(TFS))]
@@ -350,8 +350,8 @@ def test_lower_case_names_and_numbers_of_genes_are_names_where_nothing_else_is(t
 
 def test_memory_is_bounded(tmp_path, monkeypatch):
     path = tmp_path / "a.txt"
-    monkeypatch.setattr(known_layout, "LONGEST_LINE", 1000)
-    with pytest.raises(InputError, match="line 2: longer than 1,000 characters; expected a row on each line"):
+    monkeypatch.setattr(text_input, "LONGEST_LINE", 1000)
+    with pytest.raises(InputError, match="line 2: longer than 1,000 characters; expected lines of text"):
         read(path, "gene_a\tgene_b\n" + "x" * 2000)
     monkeypatch.setattr(known_table, "MOST_GENES", 100)
     with pytest.raises(InputError, match="more than 100 different names, such as '[gh]50'.*--known-columns A,B"):
