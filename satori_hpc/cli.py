@@ -120,8 +120,7 @@ def _add_stage_command(stage: pipeline.Stage, help_text: str) -> None:
         runtime = cli_options.runtime(**options)
         opened = Run.open(run)
         pipeline.writable(opened)
-        opened = cli_changes.apply(opened, **changes)
-        _execute(opened, stage.name, runtime, force=force)
+        _execute(opened, stage.name, runtime, force=force, changes=cli_changes.wanted(opened, **changes))
 
 
 @cli.command()
@@ -204,14 +203,14 @@ def score(
         runtime = cli_options.runtime(world=world, **options)
         opened = world.lead(lambda: Run.open(run))
         world.lead(lambda: pipeline.writable(opened))
-        opened = world.lead(lambda: execution.add_methods(opened, methods))
+        changes = cli_changes.with_methods(opened, methods)
         if mode or numbers is not None:
             world.lead(lambda: _one_process(world, "--partition" if mode is None else f"--{mode}"))
             summary = execution.score_part(
-                opened, runtime, mode=mode or "partition", numbers=numbers or [], force=force
+                opened, runtime, mode=mode or "partition", numbers=numbers or [], force=force, changes=changes
             )
         else:
-            summary = execution.execute(opened, "score", runtime, force=force)
+            summary = execution.execute(opened, "score", runtime, force=force, changes=changes)
         if world.rank == 0:
             show("score", summary, as_json=as_json)
 
@@ -233,8 +232,10 @@ for _stage in pipeline.STAGES:
         _add_stage_command(_stage, HELP[_stage.name])
 
 
-def _execute(run: Run, name: str, runtime: Runtime, *, force: bool = False) -> None:
-    show(name, execution.execute(run, name, runtime, force=force))
+def _execute(
+    run: Run, name: str, runtime: Runtime, *, force: bool = False, changes: execution.Changes | None = None
+) -> None:
+    show(name, execution.execute(run, name, runtime, force=force, changes=changes))
 
 
 @cli.command(name="all")

@@ -1,5 +1,6 @@
 """The command `ensemble`."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,10 @@ def ensemble(
         runtime = cli_options.runtime(world=world, **options)
         opened = world.lead(lambda: Run.open(run))
         world.lead(lambda: pipeline.writable(opened))
-        if seeds is not None and seeds != opened.config.ensemble.seeds:
-            opened = world.lead(lambda: execution.change(opened, "ensemble.seeds", seeds))
-        found = ensemble_stage.ensemble(opened, runtime, most=at_most or 0)
+        with contextlib.ExitStack() as kept:
+            if seeds is not None and seeds != opened.config.ensemble.seeds:
+                changing = execution.changing(opened, {"ensemble.seeds": seeds})
+                opened = world.lead(lambda: kept.enter_context(changing))
+            found = ensemble_stage.ensemble(opened, runtime, most=at_most or 0)
         if world.rank == 0:
             click.echo(json.dumps(found.as_dict(), indent=1)) if as_json else say("\n".join(found.lines()))

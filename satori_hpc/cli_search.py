@@ -1,5 +1,6 @@
 """The command `search`."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -49,9 +50,11 @@ def search(
         runtime = cli_options.runtime(world=world, **options)
         opened = world.lead(lambda: Run.open(run))
         world.lead(lambda: pipeline.writable(opened))
-        if trials is not None and trials != opened.config.search.trials:
-            opened = world.lead(lambda: execution.change(opened, "search.trials", trials))
-        board = search_stage.search(opened, runtime, most=at_most or 0)
+        with contextlib.ExitStack() as kept:
+            if trials is not None and trials != opened.config.search.trials:
+                changing = execution.changing(opened, {"search.trials": trials})
+                opened = world.lead(lambda: kept.enter_context(changing))
+            board = search_stage.search(opened, runtime, most=at_most or 0)
         if world.rank == 0:
             click.echo(json.dumps(board.as_dict(), indent=1)) if as_json else say("\n".join(board.lines()))
             if board.complete and board.best is None:

@@ -1,10 +1,10 @@
-"""Changing a single value of run.toml, with all that a person wrote around it left as it is."""
+"""Changing values of run.toml, with all that a person wrote around them left as it is."""
 
 import dataclasses
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from satori_hpc import config, options
 from satori_hpc.config import Config
 from satori_hpc.errors import ConfigError
 
+Value = str | float | bool | Sequence[str]
 
-def change(path: Path, key: str, value: str | float | bool | Sequence[str]) -> bool:
+
+def change(path: Path, key: str, value: Value) -> bool:
     """Set a key of run.toml; comments, order and all other values stay. Nothing is written when it has the value.
 
     Args:
@@ -31,22 +33,43 @@ def change(path: Path, key: str, value: str | float | bool | Sequence[str]) -> b
     Raises:
         ConfigError: the file cannot be used, or could not with this value; lists what is wrong. The file is as it was.
     """
-    before = config.load(path)
-    wanted = tuple(value) if isinstance(value, list | tuple) else value
-    names = key.split(".")
-    if _get(before, names) == wanted:
-        return False
-    said = f"{key} = {options.to_toml(wanted)}"
+    before = path.read_bytes()
+    text, _ = edited(path, {key: value})
+    if text.encode() != before:
+        write(path, text)
+    return text.encode() != before
+
+
+def edited(path: Path, changes: Mapping[str, Value]) -> tuple[str, Config]:
+    """The text of run.toml with some keys set, and what it then says; nothing is written.
+
+    Args:
+        path: of run.toml, one that `config.load` reads.
+        changes: {key with its sections, such as "reduce.statistic": what it shall be}.
+
+    Raises:
+        ConfigError: the file cannot be used, or could not with these values; lists what is wrong.
+    """
+    wanted = config.load(path)
     text = path.read_bytes().decode("utf-8")  # line ends as they are
-    try:
-        changed = _edited(text, names, wanted)
-    except TOMLKitError as error:
-        raise ConfigError(f"{path}: cannot be changed ({error}); write {said} by hand") from None
-    after = options.parse(changed, Config, name=f"{path}, with {said}")
-    if after != _with(before, names, wanted):
-        raise ConfigError(f"{path}: cannot be changed without harm to the rest; write {said} by hand")
-    _write(path, changed)
-    return True
+    said = []
+    for key, value in changes.items():
+        plain = tuple(value) if isinstance(value, list | tuple) else value
+        names = key.split(".")
+        if _get(wanted, names) == plain:
+            continue
+        said.append(f"{key} = {options.to_toml(plain)}")
+        try:
+            text = _edited(text, names, plain)
+        except TOMLKitError as error:
+            raise ConfigError(f"{path}: cannot be changed ({error}); write {said[-1]} by hand") from None
+        wanted = _with(wanted, names, plain)
+    if not said:
+        return text, wanted
+    together = ", ".join(said)
+    if options.parse(text, Config, name=f"{path}, with {together}") != wanted:
+        raise ConfigError(f"{path}: cannot be changed without harm to the rest; write {together} by hand")
+    return text, wanted
 
 
 def _edited(text: str, names: list[str], value: Any) -> str:
@@ -77,7 +100,7 @@ def _with(value: Any, names: list[str], item: Any) -> Any:
     return dataclasses.replace(value, **{names[0]: item})
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
     """Replace the file in one step; where it is a link, the file that it points to."""
     path = path.resolve()
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")

@@ -16,13 +16,13 @@ class Evaluate:
     )
     known: tuple[str, ...] = option(
         (),
-        "tables of known interactions, plain or gzip: HIPPIE, BioGRID (tab2, tab3), MITAB, TRRUST, or any two columns "
-        "of names; relative names start at the run directory (docs/evaluation.md)",
+        "tables of known interactions, plain or gzip, of a layout that docs/evaluation.md lists, or with two columns "
+        "of names; relative names start at the run directory",
     )
     known_columns: tuple[str, ...] = option(
         (),
-        "for each table in turn, its two columns of names as 'A,B', by heading or by number from 1; '' or left out = "
-        "as the table looks",
+        "for each table in turn, its two columns of names as 'A,B', by heading or by number from 1, or 'A' where each "
+        "cell of a column holds a pair; '' or left out = as its layout or its values tell",
     )
     known_names: str = option(
         "", "file of two columns, identifier and name, for tables that name genes otherwise than motifs do; '' = none"
@@ -32,7 +32,8 @@ class Evaluate:
     )
     known_min_score: float = option(
         0.0,
-        "rows of a lower confidence are left out, where a table has one (HIPPIE, MITAB, a column headed score)",
+        "rows of a lower confidence, from 0 to 1, are left out, where a table has one (HIPPIE, MITAB, STRING, a column "
+        "headed score); over 1 = on the scale of the table",
         low=0,
     )
     known_composites: str = option(

@@ -143,6 +143,36 @@ def test_what_changes_run_toml_is_no_part_of_a_job_array_and_waits_for_nobody(ru
     assert run.config_file.read_text() == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["reduce", "--statistic", "background", "--scheduler-file", "none.json"], "no such file"),
+        (["reduce", "--statistic", "background", "--memory", "1M"], "reducing needs at least"),
+        (["score", "--method", "epistasis", "--memory", "1M"], "memory"),
+        (["search", "--trials", "7"], "is stale"),
+        (["ensemble", "--seeds", "7"], "is stale"),
+    ],
+)
+def test_a_refused_command_leaves_run_toml_and_what_was_made(
+    run: Run, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    """search and ensemble need a data set that fits run.toml."""
+    call("score", run.path)
+    call("reduce", run.path)
+    path = tmp_path / "run"
+    shutil.copytree(run.path, path)
+    config = path / "run.toml"
+    if said == "is stale":
+        config.write_text(config.read_text().replace("examples = 600", "examples = 500"))
+    kept = [config, *path.glob("provenance/*"), *(file for file in path.glob("interactions/*") if file.is_file())]
+    before = {file: file.read_bytes() for file in kept}
+    command, *options = arguments
+    assert said in call(command, path, *options, code=1).output
+    assert {file: file.read_bytes() for file in kept} == before
+    states = json.loads(call("status", path, "--json").stdout)["stages"]
+    assert {states[name]["state"] for name in ("score", "reduce")} == {"stale" if said == "is stale" else "complete"}
+
+
 def test_the_plan_counts_the_partitions_of_an_added_method(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "run"
     shutil.copytree(run.path, path, ignore=shutil.ignore_patterns("scores"))

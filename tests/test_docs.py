@@ -67,7 +67,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     for name in pipeline.remaining(made):
         if name == "evaluate":  # a table that knows the filters by whatever names they came to have
             names = motifs.read_tf(made.motifs)["tf"]
-            (made.path.parent / "known.tsv").write_text("".join(f"{tf}\tX\n" for tf in names))
+            (made.path.parent / "known.tsv").write_text("gene_a\tgene_b\n" + "".join(f"{tf}\tX\n" for tf in names))
         if name != "report":
             execution.execute(made, name, Runtime(device="cpu", threads=1))
     assert ensemble.ensemble(made, Runtime(device="cpu", threads=1)).complete

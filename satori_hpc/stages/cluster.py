@@ -160,12 +160,22 @@ def _on_processes(runtime: Runtime, *, tasks: int, least_bytes: int) -> Iterator
         yield Pool(task_bytes, True, _runner(client))
 
 
+def must_exist(runtime: Runtime) -> None:
+    """Refuse a scheduler file that is not there.
+
+    Raises:
+        SatoriError: it is not.
+    """
+    file = runtime.scheduler_file
+    if file is not None and not file.exists():
+        raise SatoriError(f"--scheduler-file {file}: no such file; the scheduler writes it when it starts")
+
+
 @contextlib.contextmanager
 def _on_scheduler(runtime: Runtime, file: Path, *, least_bytes: int) -> Iterator[Pool]:
     from distributed import Client
 
-    if not file.exists():
-        raise SatoriError(f"--scheduler-file {file}: no such file; the scheduler writes it when it starts")
+    must_exist(runtime)
     try:
         client = Client(scheduler_file=str(file), set_as_default=False, timeout=SECONDS_FOR_WORKERS)
     except (OSError, ValueError, KeyError) as error:

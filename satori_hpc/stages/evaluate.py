@@ -17,6 +17,7 @@ from satori_hpc.core.motif import Motif
 from satori_hpc.log import logger
 from satori_hpc.run import Run
 from satori_hpc.stages import evaluate_known
+from satori_hpc.stages.evaluate_known import KnownTables
 from satori_hpc.stages.statistic import statistic_of
 from satori_hpc.stores import atomic, dataset, motifs, tables, truth
 from satori_hpc.world import Runtime
@@ -26,16 +27,31 @@ NO_TRUTH = "no known pairs: the sequences come from files, and only simulated se
 NO_TABLE = "; compare with a table of known interactions: --known TABLE"
 
 
-def evaluate(run: Run, runtime: Runtime) -> dict[str, Any]:
+def check(run: Run, runtime: Runtime) -> dict[str, Any]:
+    """Read the tables of known interactions, before the evaluation that is there is removed.
+
+    Raises:
+        InputError: a table cannot be used.
+    """
+    return {"given": evaluate_known.read(run)}
+
+
+def evaluate(run: Run, runtime: Runtime, *, given: KnownTables | None = None) -> dict[str, Any]:
     """Compare every scored method with the implanted pairs and with tables; write evaluation.json.
 
     Runs without a truth get a file that says so.
 
+    Args:
+        run: up to its reduction.
+        runtime: what it may use.
+        given: the tables of known interactions, as `check` read them; None = read them.
+
     Raises:
-        InputError: a table of known interactions cannot be used.
+        InputError: a table of known interactions cannot be used; the evaluation that is there stays.
     """
+    given = given or evaluate_known.read(run)
     run.evaluation.unlink(missing_ok=True)
-    known, sources = evaluate_known.compare(run)
+    known = evaluate_known.compare(run, given)
     if run.truth.exists():
         content = _compare(run)
         summary = _summary(content)
@@ -45,7 +61,7 @@ def evaluate(run: Run, runtime: Runtime) -> dict[str, Any]:
         summary = {"truth": reason}
     _write(run, {**content, "known": known})
     if known:
-        summary |= {**evaluate_known.summary(known), "sources": sources}
+        summary |= {**evaluate_known.summary(known), "sources": given.sources}
     return summary
 
 

@@ -16,11 +16,14 @@ from satori_hpc.core.known_pairs import Pairs
 from satori_hpc.errors import Problems
 from satori_hpc.log import logger, progress
 from satori_hpc.run import Run
-from satori_hpc.stores import known_table, motifs, tables
+from satori_hpc.stores import known_layout, known_table, motifs, tables
 from satori_hpc.stores.known_table import KnownTable
 
 READINGS = ("direct", "shared")
 SHOWN = 10  # names told of a list
+NAMES_OF = {  # where names for identifiers are to be had
+    "Ensembl proteins": "give a file of two columns, identifier and name, such as STRING's protein.info",
+}
 
 
 @dataclass(frozen=True)
@@ -36,20 +39,30 @@ class _Tfs:
     place: dict[str, int]
 
 
-def compare(run: Run) -> tuple[dict[str, Any] | None, dict[str, str]]:
-    """Compare every method with every table; write interactions/<method>.known.tsv.
+@dataclass(frozen=True, kw_only=True)
+class KnownTables:
+    """The tables of known interactions of a run.
 
-    Returns:
-        what evaluation.json holds under "known", None without a table; {file of the user: SHA-256}.
+    Attributes:
+        tfs: of the run.
+        found: {title: table}.
+        sources: {file of the user: SHA-256}.
+    """
+
+    tfs: _Tfs
+    found: dict[str, KnownTable]
+    sources: dict[str, str]
+
+
+def read(run: Run) -> KnownTables:
+    """Read the tables of known interactions; nothing is written.
 
     Raises:
-        InputError: a table cannot be used, or has none of the run's names.
+        InputError: a table is not there or cannot be used, or has none of the run's names.
     """
     settings = run.config.evaluate
-    for method in run.config.score.methods:
-        run.known_pairs(method).unlink(missing_ok=True)
     if not settings.known:
-        return None, {}
+        return KnownTables(tfs=_Tfs([], {}), found={}, sources={})
     paths = {name: run.resolve(name) for name in settings.known}
     renaming = [run.resolve(settings.known_names)] if settings.known_names else []
     missing = Problems(f"{run.config_file}: files of [evaluate] are not there:")
@@ -69,16 +82,26 @@ def compare(run: Run) -> tuple[dict[str, Any] | None, dict[str, str]]:
         for (name, path), columns in zip(paths.items(), settings.columns, strict=True)
     }
     _must_match(run, tfs, found)
+    return KnownTables(tfs=tfs, found=dict(zip(_titles(paths), found.values(), strict=True)), sources=sources)
+
+
+def compare(run: Run, known: KnownTables) -> dict[str, Any] | None:
+    """Compare every method with every table; write interactions/<method>.known.tsv.
+
+    Returns:
+        what evaluation.json holds under "known", None without a table.
+    """
+    for method in run.config.score.methods:
+        run.known_pairs(method).unlink(missing_ok=True)
+    if not known.found:
+        return None
     levels = {method: tables.read_tf(run.interactions(method)) for method in run.config.score.methods}
     rows: dict[str, list[dict[str, object]]] = {method: [] for method in levels}
-    content = [
-        _table(run, tfs, table, levels, rows, title)
-        for title, table in zip(_titles(paths), found.values(), strict=True)
-    ]
+    content = [_table(run, known.tfs, table, levels, rows, title) for title, table in known.found.items()]
     for method, supported in rows.items():
         known_table.write_pairs(run.known_pairs(method), supported)
-    kept = {key: getattr(settings, f"known_{key}") for key in ("composites", "permutations")}
-    return {**kept, "tables": content}, sources
+    kept = {key: getattr(run.config.evaluate, f"known_{key}") for key in ("composites", "permutations")}
+    return {**kept, "tables": content}
 
 
 def _titles(paths: dict[str, Path]) -> list[str]:
@@ -107,10 +130,13 @@ def _must_match(run: Run, tfs: _Tfs, found: dict[str, KnownTable]) -> None:
     for name, table in found.items():
         if tfs.place and not table.found:
             left = "".join(f"; rows left out: {rows}, {reason}" for reason, rows in table.left_out.items())
+            kind = known_layout.kind_of(table.examples)
             problems.add(
-                f"{name} ({table.format}) has {', '.join(map(repr, table.examples)) or 'no usable row'}{left}; the run "
-                f"has {', '.join(map(repr, list(tfs.place)[: known_table.EXAMPLES]))}; give a file of two columns, "
-                "identifier and name (known_names, --known-names), or the right columns (known_columns), or take it out"
+                f"{name} ({table.format}) has {', '.join(map(repr, table.examples)) or 'no usable row'}"
+                f"{f', {kind}' if kind else ''}{left}; the run has "
+                f"{', '.join(map(repr, list(tfs.place)[: known_table.EXAMPLES]))}; "
+                f"{NAMES_OF.get(kind, 'give a file of two columns, identifier and name')} (known_names, "
+                "--known-names), or the right columns (known_columns, --known-columns), or take it out"
             )
     problems.raise_any()
 

@@ -3,11 +3,14 @@
 import contextlib
 import datetime
 import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from satori_hpc import config as config_module
 from satori_hpc import config_change, options, provenance
-from satori_hpc.errors import ArtefactError
+from satori_hpc.config_change import Value
+from satori_hpc.errors import ArtefactError, HeldError, Requeue, SatoriError
 from satori_hpc.log import logger
 from satori_hpc.run import Run
 from satori_hpc.stages import pipeline
@@ -15,59 +18,65 @@ from satori_hpc.stores import atomic, lock, records
 from satori_hpc.stores.records import Record
 from satori_hpc.world import Runtime
 
+Changes = Mapping[str, Value]  # {"reduce.statistic": "background"}: keys of run.toml that a command sets
 
-def change(run: Run, key: str, value: str | int | tuple[str, ...]) -> Run:
-    """The run with a key of its run.toml changed, there too; nobody may be at work on it meanwhile.
 
-    Args:
-        run: the run.
-        key: such as "reduce.statistic".
-        value: what it shall be.
+@contextlib.contextmanager
+def changing(run: Run, changes: Changes) -> Iterator[Run]:
+    """The run with keys of its run.toml changed, there too; where what is done within is refused, it is as it was.
+
+    Nobody may be at work on the run when it is changed.
 
     Raises:
-        ConfigError: run.toml could not be used with this value; it is as it was.
+        ConfigError: run.toml could not be used with these values; it is as it was.
         SatoriError: another job works on this run.
     """
-    with lock.hold(run.path, what=f"a change of {key} in {run.config_file}"):
-        if config_change.change(run.config_file, key, value):
-            logger.info("%s: %s = %s", run.config_file, key, options.to_toml(value))
-    return Run.open(run.path)
+    what = f"a change of {', '.join(changes)} in {run.config_file}"
+    with contextlib.ExitStack() as kept:
+        with lock.hold(run.path, what=what):
+            changed = with_changes(run, changes)
+            kept.enter_context(_written(changed, changes, what=what))
+        yield changed
 
 
-def add_methods(run: Run, methods: tuple[str, ...]) -> Run:
-    """The run with these methods among score.methods of its run.toml, behind those that are there.
+def with_changes(run: Run, changes: Changes) -> Run:
+    """The run as it would be with keys of its run.toml changed; nothing is written.
 
-    Raises: as `change`.
+    Raises:
+        ConfigError: run.toml could not be used with these values.
     """
-    asked = tuple(dict.fromkeys((*run.config.score.methods, *methods)))
-    return run if asked == run.config.score.methods else change(run, "score.methods", asked)
+    return Run(path=run.path, config=config_change.edited(run.config_file, changes)[1]) if changes else run
 
 
-def add_known(run: Run, new: tuple[str, ...], columns: tuple[str, ...], names: str | None) -> Run:
-    """The run with these tables among evaluate.known of its run.toml, behind those that are there.
+@contextlib.contextmanager
+def _written(run: Run, changes: Changes, *, what: str = "") -> Iterator[None]:
+    """Keep changes in run.toml; put it back where what is done within is refused.
 
     Args:
-        run: the run.
-        new: files.
-        columns: of all of them, or of each; empty = as run.toml has it.
-        names: evaluate.known_names; None = as run.toml has it.
-
-    Raises: as `change`.
+        run: held by the caller.
+        changes: as of `with_changes`.
+        what: the caller no longer holds the run when it is done, so this holds it again, for this purpose.
     """
-    settings = run.config.evaluate
-    known = tuple(dict.fromkeys((*settings.known, *new)))
-    asked = dict(zip(known, settings.columns + ("",) * len(new), strict=False))
-    if columns:
-        asked |= dict(zip(new, columns * len(new) if len(columns) == 1 else columns, strict=True))
-    wanted: dict[str, Any] = {"known": known}
-    if columns:
-        wanted["known_columns"] = tuple(asked[table] for table in known)
-    if names is not None:
-        wanted["known_names"] = names
-    for key, value in wanted.items():
-        if value != getattr(settings, key):
-            run = change(run, f"evaluate.{key}", value)
-    return run
+    before = run.config_file.read_bytes().decode("utf-8")
+    text, _ = config_change.edited(run.config_file, changes)
+    if text == before:
+        yield
+        return
+    config_change.write(run.config_file, text)
+    for key, value in changes.items():
+        logger.info("%s: %s = %s", run.config_file, key, options.to_toml(value))
+    try:
+        yield
+    except Requeue:
+        raise
+    except SatoriError:
+        with contextlib.suppress(HeldError), contextlib.ExitStack() as held:
+            if what:
+                held.enter_context(lock.hold(run.path, what=what))
+            if run.config_file.read_bytes().decode("utf-8") == text:
+                config_change.write(run.config_file, before)
+                logger.info("%s: as it was", run.config_file)
+        raise
 
 
 def execute(
@@ -78,10 +87,12 @@ def execute(
     force: bool = False,
     function: pipeline.StageFunction | None = None,
     held: bool = False,
+    changes: Changes | None = None,
 ) -> dict[str, Any] | None:
     """Run one stage and record it; a complete and fresh one is left alone unless `force`.
 
-    Every process of the runtime's world calls this; the leader alone checks, removes and records.
+    Every process of the runtime's world calls this; the leader alone checks, removes and records. What is refused by
+    the check leaves run.toml and everything that was made as it was.
 
     Args:
         run: the run.
@@ -90,12 +101,14 @@ def execute(
         force: make it anew, resuming nothing.
         function: what to call instead of the stage's own function, for a stage that was worked off in parts.
         held: the caller holds the run already, for longer than this stage.
+        changes: of run.toml, made once the stage's inputs are checked, and taken back where the stage refuses them.
 
     Returns:
         the stage's summary, or None when there was nothing to do.
 
     Raises:
         ArtefactError: its inputs cannot be used, or the run has no such step.
+        ConfigError: run.toml could not be used with these changes.
         SatoriError: another job works on this run.
     """
     stage, world = pipeline.BY_NAME[name], runtime.world
@@ -103,13 +116,15 @@ def execute(
     with contextlib.ExitStack() as entered:
         if not held:
             world.lead(lambda: entered.enter_context(lock.hold(run.path, what=stage.command(run.path))))
-        inputs = world.lead(lambda: _begin(run, stage, force=force))
-        if inputs is None:
+        run = world.lead(lambda: with_changes(run, changes or {}))
+        begun = world.lead(lambda: _begin(run, stage, runtime, entered, force=force, changes=changes or {}))
+        if begun is None:
             return None
+        inputs, checked = begun
         runtime.apply()
         began_ns = time.time_ns()
         with provenance.Measure() as measure:
-            summary = (function or stage.function())(run, runtime)
+            summary = function(run, runtime) if function else stage.function()(run, runtime, **checked)
         peak = max(world.gather(measure.peak_rss_bytes))
         sources, known = summary.pop("sources", {}), summary.pop("files", {})
         world.lead(
@@ -129,21 +144,43 @@ def execute(
     return {**summary, "seconds": round(measure.elapsed_s, 1), "peak_gib": round(peak / 2**30, 2)}
 
 
-def _begin(run: Run, stage: pipeline.Stage, *, force: bool) -> dict[str, str] | None:
-    """Digests of the inputs, once all is ready for the stage to run; None when it need not."""
+def _begin(
+    run: Run, stage: pipeline.Stage, runtime: Runtime, entered: contextlib.ExitStack, *, force: bool, changes: Changes
+) -> tuple[dict[str, str], dict[str, Any]] | None:
+    """Digests of the inputs, once all is ready for the stage to run, and what its check has read.
+
+    None when it need not run. What `entered` leaves behind holds as long as the stage runs.
+    """
     if stage.applies(run) is False:
         raise ArtefactError(f"{run.path}: nothing to do: this run has no {stage.name} ({stage.what})")
     inputs = pipeline.require(run, stage)
     state = pipeline.states(run).get(stage.name, pipeline.State("missing"))
     if state.usable and not force:
+        entered.enter_context(_written(run, changes))
         return None
     if state.reason:
         logger.info("%s: %s (%s); making it anew", stage.name, state.state, state.reason)
-    run.record(stage.name).unlink(missing_ok=True)
+    checked = stage.check(run, runtime)
+    entered.enter_context(_written(run, changes))
+    record = run.record(stage.name)
+    if changes and not force and record.exists():
+        entered.push(_put_back(record))
+    record.unlink(missing_ok=True)
     if force:
         for path in [*stage.outputs(run), *stage.scratch(run)]:
             atomic.remove(path)
-    return inputs
+    return inputs, checked
+
+
+def _put_back(record: Path) -> Callable[..., None]:
+    """What puts a record back where a stage refuses what was asked of it; its files tell whether it still holds."""
+    text = record.read_text()
+
+    def exit(kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, SatoriError) and not isinstance(error, Requeue):
+            atomic.write_text(record, text)
+
+    return exit
 
 
 def _record(
@@ -179,7 +216,15 @@ def _record(
     )
 
 
-def assist(run: Run, name: str, runtime: Runtime, *, work: pipeline.StageFunction, shared: bool) -> dict[str, Any]:
+def assist(
+    run: Run,
+    name: str,
+    runtime: Runtime,
+    *,
+    work: pipeline.StageFunction,
+    shared: bool,
+    changes: Changes | None = None,
+) -> dict[str, Any]:
     """Do a part of a stage, for job arrays: its inputs must be fresh; nothing is removed and nothing recorded.
 
     Args:
@@ -188,6 +233,7 @@ def assist(run: Run, name: str, runtime: Runtime, *, work: pipeline.StageFunctio
         runtime: what it may use.
         work: the part.
         shared: other parts may be worked on at the same time.
+        changes: as of `execute`; not with `shared`.
 
     Raises:
         ArtefactError: the inputs cannot be used.
@@ -196,13 +242,17 @@ def assist(run: Run, name: str, runtime: Runtime, *, work: pipeline.StageFunctio
     stage = pipeline.BY_NAME[name]
     runtime.torch_device()
     with lock.hold(run.path, what=stage.command(run.path), shared=shared):
+        run = with_changes(run, changes or {})
         pipeline.require(run, stage)
         runtime.apply()
-        return work(run, runtime)
+        with _written(run, changes or {}):
+            return work(run, runtime)
 
 
-def score_part(run: Run, runtime: Runtime, *, mode: str, numbers: list[int], force: bool) -> dict[str, Any] | None:
-    """The steps of a job array: "plan", "partition" (these `numbers`) or "finalise".
+def score_part(
+    run: Run, runtime: Runtime, *, mode: str, numbers: list[int], force: bool, changes: Changes | None = None
+) -> dict[str, Any] | None:
+    """The steps of a job array: "plan" (with these `changes`), "partition" (these `numbers`) or "finalise".
 
     Returns, Raises: as `assist`, or `execute` for "finalise".
     """
@@ -215,5 +265,10 @@ def score_part(run: Run, runtime: Runtime, *, mode: str, numbers: list[int], for
             run, "score", runtime, work=lambda run, runtime: score.partitions(run, runtime, numbers), shared=True
         )
     return assist(
-        run, "score", runtime, work=lambda run, runtime: score.plan(run, runtime, replace=force), shared=False
+        run,
+        "score",
+        runtime,
+        work=lambda run, runtime: score.plan(run, runtime, replace=force),
+        shared=False,
+        changes=changes,
     )

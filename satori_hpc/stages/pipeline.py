@@ -52,11 +52,21 @@ class Stage:
             return f"satori-hpc {self.flag_of} {run_path} --{self.name}"
         return f"satori-hpc {self.name} {run_path}"
 
-    def function(self) -> StageFunction:
+    def function(self) -> Callable[..., dict[str, Any]]:
         """The stage's function; imported late, so that no stage pays for the libraries of another."""
         module = importlib.import_module(f"satori_hpc.stages.{self.name}")
-        function: StageFunction = getattr(module, self.name)
+        function: Callable[..., dict[str, Any]] = getattr(module, self.name)
         return function
+
+    def check(self, run: Run, runtime: Runtime) -> dict[str, Any]:
+        """Refuse what can be refused before anything is changed, where the stage's module has a function `check`.
+
+        Returns:
+            what it has read, by name, for the stage's function.
+        """
+        module = importlib.import_module(f"satori_hpc.stages.{self.name}")
+        checked: dict[str, Any] = module.check(run, runtime) if hasattr(module, "check") else {}
+        return checked
 
 
 def _score_outputs(run: Run) -> list[Path]:

@@ -28,6 +28,19 @@ from satori_hpc.stores.scores import ScoreStore
 from satori_hpc.world import Runtime
 
 
+def check(run: Run, runtime: Runtime) -> dict[str, Any]:
+    """Refuse a statistic that scores were not made for, and a cluster that is not there, before tables are removed.
+
+    Raises:
+        ArtefactError: a store cannot be used, or not for this statistic.
+        SatoriError: there is no such scheduler file.
+    """
+    for method in run.config.score.methods:
+        _must_suffice(scores.open_complete(run.scores(method)), statistic_of(run.config, method))
+    cluster.must_exist(runtime)
+    return {}
+
+
 def reduce(run: Run, runtime: Runtime) -> dict[str, Any]:
     """Write interactions/ of every scored method.
 
@@ -38,8 +51,6 @@ def reduce(run: Run, runtime: Runtime) -> dict[str, Any]:
     settings = run.config.reduce
     summary: dict[str, Any] = {}
     for method in run.config.score.methods:
-        for ending in INTERACTION_ENDINGS + DIFFERENTIAL_ENDINGS:
-            run.interactions(method).with_name(method + ending).unlink(missing_ok=True)
         store = scores.open_complete(run.scores(method))
         statistic = statistic_of(run.config, method)
         cutoff = cutoff_of(settings, statistic, store)
@@ -47,6 +58,8 @@ def reduce(run: Run, runtime: Runtime) -> dict[str, Any]:
         columns, null = reduce_store(
             store, folder, settings=settings, cutoff=cutoff, runtime=runtime, statistic=statistic
         )
+        for ending in INTERACTION_ENDINGS + DIFFERENTIAL_ENDINGS:
+            run.interactions(method).with_name(method + ending).unlink(missing_ok=True)
         _join_names(columns, run.motifs, filters=store.filters)
         tf_columns = _tf_level(columns, pooled=statistic != BACKGROUND, alpha=settings.alpha)
         tables.write(run.interactions(method), columns)
@@ -87,12 +100,7 @@ def reduce_store(
         the columns of the interaction table save the names, for every pair that was observed at all, sorted by q,
         then p, then AUC falling; and the empirical null where p-values are held against one.
     """
-    if statistic == NULL and "null" not in store.arrays:
-        raise ArtefactError(
-            f"{store.path}: has no scores of permuted sequences, which reduce.statistic = 'null' needs; set "
-            f"null = true in [score.dfim] of run.toml, then: satori-hpc score {store.path.parent.parent}, satori-hpc "
-            f"reduce {store.path.parent.parent}"
-        )
+    _must_suffice(store, statistic)
     rules = Rules(
         statistic=statistic,
         cutoff=cutoff,
@@ -113,6 +121,15 @@ def reduce_store(
     keys = [-columns[name][observed] for name in ("auc", "neg_log10_p")]
     order = np.lexsort((observed, *keys, columns["q"][observed]))  # NaN sorts last
     return {name: values[observed[order]] for name, values in columns.items()}, null
+
+
+def _must_suffice(store: ScoreStore, statistic: str) -> None:
+    if statistic == NULL and "null" not in store.arrays:
+        raise ArtefactError(
+            f"{store.path}: has no scores of permuted sequences, which reduce.statistic = 'null' needs; set "
+            f"null = true in [score.dfim] of run.toml, then: satori-hpc score {store.path.parent.parent}, satori-hpc "
+            f"reduce {store.path.parent.parent}"
+        )
 
 
 def _work(store: ScoreStore, folder: Path, *, digest: str, rules: Rules, runtime: Runtime) -> None:

@@ -1,5 +1,7 @@
 """Tables of known interactions, plain or gzip: what they say of the TFs of a run."""
 
+import csv
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -8,20 +10,47 @@ from pathlib import Path
 import pandas as pd
 
 from satori_hpc.errors import ArtefactError, InputError, Problems
-from satori_hpc.log import progress
+from satori_hpc.log import logger, progress
 from satori_hpc.stores import known_layout, text_input, tsv
-from satori_hpc.stores.known_layout import Layout
+from satori_hpc.stores.known_layout import ABSENT, Layout
 
 KEY, NAMES_KEY = "[evaluate] known", "[evaluate] known_names"
 COLUMNS = (
     "table", "reading", "tf_a", "tf_b", "q", "line", "name_a", "name_b", "score", "evidence", "reference",
 )  # fmt: skip
-ABSENT = ("", "-", ".", "na", "n/a", "none", "null")
 EXAMPLES = 5
+MOST_GENES = 500_000  # no organism has as many: these are ids of rows
+MOST_MEMBERS = 1_000  # of a complex
+MOST_ROWS = 1_000  # of a pair, that are kept
+MOST_PROBLEMS = 1_000
+SAMPLE_CHARACTERS = 2**22
+ALPHA = 0.05  # of SATORI 1's adjusted p-values
+# NCBI taxa by what tables call them instead.
+TAXA = {
+    name: taxon
+    for taxon, names in {
+        "9606": ("human", "homo sapiens", "h. sapiens", "hsapiens", "hsa"),
+        "10090": ("mouse", "mus musculus", "m. musculus", "mmusculus", "mmu"),
+        "10116": ("rat", "rattus norvegicus", "rno"),
+        "7227": ("fly", "fruit fly", "drosophila", "drosophila melanogaster", "dme"),
+        "6239": ("worm", "caenorhabditis elegans", "cel"),
+        "7955": ("zebrafish", "danio rerio", "dre"),
+        "4932": ("yeast", "saccharomyces cerevisiae", "sce"),
+        "3702": ("arabidopsis", "arabidopsis thaliana", "ath"),
+        "9913": ("bovine", "bos taurus"),
+        "9823": ("pig", "sus scrofa"),
+        "9986": ("rabbit", "oryctolagus cuniculus"),
+        "9031": ("chicken", "gallus gallus"),
+        "8355": ("frog", "xenopus laevis"),
+    }.items()
+    for name in names
+}
 Who = Callable[[tuple[str, ...]], frozenset[str]]
 
 _MITAB = re.compile(r'(?P<base>[^:"|]+):(?:"(?P<quoted>[^"]*)"|(?P<value>[^("|]*))(?:\((?P<text>[^|]*)\))?')
 _NUMBER = re.compile(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?$")
+_TARGET = re.compile(r"\(\s*(?:'([^']*)'|\"([^\"]*)\")\s*,")  # [('MYC', 1.2), ('TP53', 0.3)]
+_REGULON = re.compile(r"(?:_extended)?\s*\((?:\d+g|[-+])\)$")  # SCENIC: "GATA1(+)", "GATA1_extended (12g)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +70,7 @@ class KnownTable:
     """What a table says of some names.
 
     Attributes:
-        format: HIPPIE, BioGRID, MITAB, TRRUST or two columns.
+        format: as of `known_layout.Layout`.
         rows: of the table. used: those that count. left_out: {reason: rows} of the others.
         genes: different ones in the rows used. examples: some of their names.
         found: the names asked for that occur.
@@ -75,17 +104,25 @@ def read(
         wanted: names, as compared, of which the links and partners are kept.
         columns: as of `known_layout.recognise`.
         organism: taxon number that both sides must have where the table tells it; "" = any.
-        min_score: rows of a lower confidence are left out, where the table has one.
+        min_score: rows of a lower confidence, from 0 to 1, are left out, where the table has one.
 
     Raises:
-        InputError: it is missing, empty or not text, or rows have too few columns; all of these with their lines.
+        InputError: it is missing, empty or not text, its columns with names are not clear, its scores are on another
+            scale than `min_score`, or rows have too few columns; all of these with their lines.
     """
     problems = Problems(f"{path}: not a table of interactions that can be used ({KEY}):")
     lines = ((number, line) for number, line in text_input.lines(path, key=KEY) if line.strip())
-    first = [entry for _, entry in zip(range(2), lines, strict=False)]
+    first = _sample(lines)
     if not first:
         raise InputError(f"{path}: empty; expected rows with the names of two interactors; correct {KEY} in run.toml")
-    layout = known_layout.recognise([line for _, line in first], columns=columns, where=str(path))
+
+    def named(text: str) -> bool:
+        return not wanted.isdisjoint(who((text,)))
+
+    layout = known_layout.recognise([line for _, line in first], columns=columns, where=str(path), named=named)
+    if min_score > 0 and not layout.confidence:
+        said = "%s (%s): has no confidence, so known_min_score = %g leaves out no row"
+        logger.warning(said, path, layout.format, min_score)
     table = KnownTable(format=layout.format, directed=layout.directed)
     genes: dict[tuple[str, ...], tuple[str, frozenset[str]]] = {}
     seen: set[str] = set()
@@ -93,45 +130,120 @@ def read(
     def gene(identifiers: tuple[str, ...]) -> tuple[str, frozenset[str]]:
         """(one key, names) of a gene; looked up once."""
         if identifiers not in genes:
+            if len(genes) == MOST_GENES:
+                raise InputError(
+                    f"{path}: more than {MOST_GENES:,} different names, such as {identifiers[0]!r}: these columns hold "
+                    "no names of genes; name those that do: --known-columns A,B (known_columns in run.toml)"
+                )
             names = who(identifiers)
             genes[identifiers] = (min(names, default=""), names)
         return genes[identifiers]
 
-    rows = (entry for part in (first[layout.header :], lines) for entry in part)
+    rows = itertools.chain(first[layout.skip :], lines)
     for number, line in progress(rows, what=path.name, unit="rows"):
-        cells = known_layout.cells_of(line, layout.separator)
+        if line.startswith("#"):
+            continue
+        cells = _cells(path, number, line, layout)
+        if layout.ends and cells[0] == layout.ends:
+            break
         table.rows += 1
         if len(cells) < layout.needed:
             problems.add(f"line {number}: {len(cells)} columns; expected {layout.needed} or more ({layout.format})")
+            if len(problems.found) == MOST_PROBLEMS:
+                break
             continue
-        first_ids, second_ids = identifiers(cells, layout, layout.first), identifiers(cells, layout, layout.second)
-        (key_a, names_a), (key_b, names_b) = gene(first_ids), gene(second_ids)
-        reason = _reason(cells, layout, organism, min_score) or ("no name" if not (key_a and key_b) else "")
-        if not reason and names_a & names_b:
-            reason = "a gene with itself"
-        if reason:
+        reason = _reason(path, number, cells, layout, organism, min_score)
+        used = False
+        for first_ids, second_ids in () if reason else _interactors(path, number, cells, layout, named):
+            (key_a, names_a), (key_b, names_b) = gene(first_ids), gene(second_ids)
+            if not (key_a and key_b):
+                reason = reason or "no name"
+                continue
+            if names_a & names_b:
+                reason = reason or "a gene with itself"
+                continue
+            used = True
+            seen |= {key_a, key_b}
+            if len(table.examples) < EXAMPLES:
+                new = (first_ids[0], second_ids[0])
+                table.examples = list(dict.fromkeys([*table.examples, *new]))[:EXAMPLES]
+            here, there = names_a & wanted, names_b & wanted
+            table.found |= here | there
+            _partners(table, here, min(there, default=key_b), second_ids[0])
+            if not layout.directed:
+                _partners(table, there, min(here, default=key_a), first_ids[0])
+            if here and there:
+                _link(table, here, there, _row(number, cells, layout, first_ids[0], second_ids[0]))
+        if used:
+            table.used += 1
+        else:
+            reason = reason or "no partner"
             table.left_out[reason] = table.left_out.get(reason, 0) + 1
-            continue
-        table.used += 1
-        seen |= {key_a, key_b}
-        if len(table.examples) < EXAMPLES:
-            new = (first_ids[0], second_ids[0])
-            table.examples = list(dict.fromkeys([*table.examples, *new]))[:EXAMPLES]
-        here, there = names_a & wanted, names_b & wanted
-        table.found |= here | there
-        _partners(table, here, min(there, default=key_b), second_ids[0])
-        if not layout.directed:
-            _partners(table, there, min(here, default=key_a), first_ids[0])
-        if here and there:
-            row = _row(number, cells, layout, first_ids[0], second_ids[0])
-            for a in here:
-                for b in there:
-                    table.links.setdefault((min(a, b), max(a, b)), []).append(row)
     problems.raise_any()
     if not table.rows:
         raise InputError(f"{path}: a header and no row; correct {KEY} in run.toml")
     table.genes = len(seen)
     return table
+
+
+def _sample(lines: Iterator[tuple[int, str]]) -> list[tuple[int, str]]:
+    """The lines that decide what the columns are; as many as fit in memory."""
+    found: list[tuple[int, str]] = []
+    size = rows = 0
+    for number, line in lines:
+        found.append((number, line))
+        size += len(line)
+        rows += not line.startswith("#")
+        if rows == known_layout.SAMPLE or size > SAMPLE_CHARACTERS:
+            break
+    return found
+
+
+def _cells(path: Path, number: int, line: str, layout: Layout) -> list[str]:
+    try:
+        return known_layout.cells_of(line, layout.separator)
+    except csv.Error as error:
+        raise InputError(f"{path}, line {number}: not a row of a table ({error}); correct {KEY} in run.toml") from None
+
+
+def _interactors(
+    path: Path, number: int, cells: list[str], layout: Layout, named: known_layout.Named
+) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """The pairs of interactors that a row lists, each by its identifiers."""
+    if layout.holds == "pair":
+        yield identifiers(cells, layout, layout.first), identifiers(cells, layout, layout.second)
+        return
+    cell, place = cells[layout.first[0]], layout.second[0]
+    if layout.holds == "cell":
+        pair = known_layout.split_pair(cell, layout.mark, named)
+        if pair is not None:
+            yield (pair[0],), (pair[1],)
+    elif layout.holds == "members":
+        members = list(dict.fromkeys(name for part in cell.split(layout.mark) if (name := _name(part))))
+        if len(members) > MOST_MEMBERS:
+            raise InputError(
+                f"{path}, line {number}: {len(members):,} names in a cell; a complex has {MOST_MEMBERS:,} at most; "
+                "name two columns with names: --known-columns A,B (known_columns in run.toml)"
+            )
+        yield from (((a,), (b,)) for a, b in itertools.combinations(members, 2))
+    else:
+        listed = cells[place:] if layout.holds == "rest" else map("".join, _TARGET.findall(cells[place]))
+        regulator = _name(cell)
+        yield from (((regulator,), (name,)) for partner in listed if regulator and (name := _name(partner)))
+
+
+def _name(text: str) -> str:
+    """A name without what SCENIC writes behind it; "" where none is told."""
+    name = _REGULON.sub("", text.strip())
+    return "" if name.lower() in ABSENT else name
+
+
+def _link(table: KnownTable, here: frozenset[str], there: frozenset[str], row: Row) -> None:
+    for a in here:
+        for b in there:
+            rows = table.links.setdefault((min(a, b), max(a, b)), [])
+            if len(rows) < MOST_ROWS:
+                rows.append(row)
 
 
 def _partners(table: KnownTable, names: frozenset[str], partner: str, label: str) -> None:
@@ -168,19 +280,44 @@ def _from_mitab(cell: str, *, aliases: bool) -> Iterator[str]:
             yield value
 
 
-def _reason(cells: list[str], layout: Layout, organism: str, min_score: float) -> str:
-    """Why a row does not count, or nothing."""
+def _reason(path: Path, number: int, cells: list[str], layout: Layout, organism: str, min_score: float) -> str:
+    """Why a row does not count, or nothing.
+
+    Raises:
+        InputError: its score is on another scale than `min_score`.
+    """
 
     def cell(column: int | None) -> str:
         return cells[column] if column is not None and column < len(cells) else ""
 
     if cell(layout.kind).lower() == "genetic":
         return "genetic, not physical"
-    told = [re.findall(r"\d+", cell(column)) for column in layout.organisms]
-    if organism and any(numbers and organism not in numbers for numbers in told):
+    if cell(layout.called).lower() in ("false", "no", "0"):
+        return "not called"
+    p = _NUMBER.search(cell(layout.adjusted_p))
+    if p is not None and float(p[0]) > ALPHA:
+        return f"adjusted p-value over {ALPHA}"
+    if organism and any(taxa and organism not in taxa for taxa in map(_taxa, map(cell, layout.organisms))):
         return "another organism"
     score = _NUMBER.search(cell(layout.score)) if layout.confidence and min_score > 0 else None
-    return "low score" if score is not None and float(score[0]) < min_score else ""
+    if score is None:
+        return ""
+    value = float(score[0])
+    if value > 1 >= min_score and layout.scale == 1:
+        raise InputError(
+            f"{path}, line {number}: a score of {score[0]} in column {(layout.score or 0) + 1}, but known_min_score = "
+            f"{min_score:g} is for scores from 0 to 1 (and STRING's combined_score, up to 1000); give known_min_score "
+            "on the scale of the table, or 0 to keep every row"
+        )
+    return "low score" if value < (min_score * layout.scale if min_score <= 1 else min_score) else ""
+
+
+def _taxa(cell: str) -> list[str]:
+    """The taxon numbers that a cell tells; what it tells in other words is none that was asked for."""
+    if cell.lower() in ABSENT or cell.startswith("-"):
+        return []
+    known = TAXA.get(cell.lower().replace("_", " "))
+    return [known] if known else re.findall(r"\d+", cell) or [cell]
 
 
 def _row(number: int, cells: list[str], layout: Layout, name_a: str, name_b: str) -> Row:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from satori_hpc import cli
+from satori_hpc import cli, cli_changes
 from satori_hpc.core import evaluation
 from satori_hpc.errors import ConfigError, InputError
 from satori_hpc.run import Run
@@ -270,16 +270,100 @@ def test_what_the_command_line_refuses_changes_nothing(run, tmp_path):
     assert run.config_file.read_text() == before
 
 
+BAD = {
+    "unclear": ("GATA1\tliver\nLMO2\tblood\n", "no layout that is known"),
+    "other names": ("ENSP00000000233\tENSP00000314067\n", "has 'ENSP00000000233', 'ENSP00000314067', Ensembl proteins"),
+    "a bad row": (KNOWN + "LMO2\n", "line 7: 1 columns"),
+    "nothing": ("", "empty"),
+}
+
+
+@pytest.fixture(scope="module")
+def judged(base, tmp_path_factory) -> Run:
+    """A run that is compared with a table."""
+    path = tmp_path_factory.mktemp("judged") / "run"
+    shutil.copytree(base.path, path)
+    (path / "good.tsv").write_text(KNOWN)
+    call("evaluate", path, "--known", path / "good.tsv")
+    return Run.open(path)
+
+
+def files_of(run: Run) -> dict[str, tuple[int, bytes]]:
+    """What is in the folders of a run that evaluate writes to; times tell whether it was written again."""
+    found = [run.config_file, run.evaluation, run.record("evaluate"), *run.interactions("attention").parent.iterdir()]
+    return {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in found}
+
+
+@pytest.mark.parametrize(("content", "said"), BAD.values(), ids=BAD.keys())
+def test_a_table_that_is_refused_leaves_everything_as_it_was(judged, tmp_path, content, said):
+    before = files_of(judged)
+    bad = tmp_path / "bad.tsv"
+    bad.write_text(content)
+    good = tmp_path / "good.tsv"
+    good.write_text(KNOWN)
+    for options in (["--known", bad], ["--known", good, "--known", bad, "--force"]):
+        assert said in call("evaluate", judged.path, *options, code=1)
+        assert files_of(judged) == before
+    told = call("status", judged.path)
+    assert "evaluate   complete" in told
+    assert "bad.tsv" not in told
+    assert "up to date" in call("evaluate", judged.path)
+
+
+def test_a_bad_table_that_stands_in_run_toml_leaves_the_evaluation(run):
+    first = with_known(run, KNOWN)
+    execution.execute(first, "evaluate", RUNTIME)
+    before = {name: kept for name, kept in files_of(first).items() if name != "run.toml"}
+    (run.path / "bad.tsv").write_text(BAD["unclear"][0])
+    changed = tiny.change(first, evaluate={"known": ("known.tsv", "bad.tsv")})
+    with pytest.raises(InputError, match="no layout that is known"):
+        execution.execute(changed, "evaluate", RUNTIME, force=True)
+    assert {name: kept for name, kept in files_of(changed).items() if name != "run.toml"} == before
+
+
+def test_tfs_and_their_targets_from_a_database_on_the_command_line(run, tmp_path):
+    rows = [("LMO2", "STAT3"), ("STAT3", "FOXM1"), *((tf, f"TARGET{number}") for number, tf in enumerate(NAMES))]
+    dorothea = tmp_path / "dorothea.csv"
+    dorothea.write_text("tf,confidence,target,mor\n" + "".join(f"{a},A,{b},1\n" for a, b in rows))
+    said = call("evaluate", run.path, "--known", dorothea)
+    assert "dorothea.csv (DoRothEA, 10 rows)" in said
+    assert "8 of 8" in said
+    table = json.loads(run.evaluation.read_text())["known"]["tables"][0]
+    assert (table["format"], table["directed"], table["rows"], table["left_out"]) == ("DoRothEA", True, 10, {})
+    assert figures(table)[2] == 2
+    assert figures(table, "shared")[2] == 0
+
+
+def test_columns_that_are_told_go_with_their_table_or_neither(judged, tmp_path):
+    before = files_of(judged)
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("n,pair\n1,GATA1::TAL1-LMO2\n2,STAT3-FOXM1\n")
+    told = ("evaluate", judged.path, "--known", pairs, "--known-columns")
+    assert "names no two columns" in call(*told, "pair,x", code=1)
+    assert files_of(judged) == before
+    call(*told, "pair")
+    assert Run.open(judged.path).config.evaluate.known_columns == ("", "pair")
+    table = json.loads(judged.evaluation.read_text())["known"]["tables"][1]
+    assert (table["rows"], table["used"]) == (2, 2)
+    assert table["found"] == ["FOXM1", "FOXM1(var.2)", "GATA1::TAL1", "LMO2", "STAT3"]
+
+
 def test_one_choice_of_columns_serves_all_tables_given_with_it(run, tmp_path):
     files = [tmp_path / "a.tsv", tmp_path / "b.tsv"]
     for file in files:
         file.write_text("1\tLMO2\tSTAT3\n")
-    changed = execution.add_known(run, tuple(map(str, files)), ("2,3",), None)
+
+    def change(run: Run, *asked) -> Run:
+        with execution.changing(run, cli_changes.with_known(run.config.evaluate, *asked)) as changed:
+            return changed
+
+    changed = change(run, tuple(map(str, files)), ("2,3",), None)
     assert changed.config.evaluate.known_columns == ("2,3", "2,3")
-    again = execution.add_known(changed, (str(files[0]),), ("3,2",), None)
+    again = change(changed, (str(files[0]),), ("3,2",), None)
     assert again.config.evaluate.known == changed.config.evaluate.known
     assert again.config.evaluate.columns == ("3,2", "2,3")
-    assert execution.add_known(again, (str(files[1]),), (), None) is again
+    assert Run.open(run.path) == again
+    assert cli_changes.with_known(again.config.evaluate, (str(files[1]),), (), None) == {}
 
 
 @pytest.mark.parametrize(

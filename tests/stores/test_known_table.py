@@ -200,7 +200,7 @@ REFUSED = {
     "no such heading": ("a\tb\nGATA1\tTAL1\n", "a,c", "names no two columns.*1 'a', 2 'b'"),
     "no such number": ("GATA1\tTAL1\n", "1,3", "names no two columns"),
     "column 0": ("GATA1\tTAL1\n", "0,1", "names no two columns"),
-    "one column asked for": ("GATA1\tTAL1\n", "1", "names no two columns"),
+    "one column asked for": ("GATA1\tTAL1\n", "1", "names one column, so each cell.*two names.*found 'GATA1'"),
     "the same twice": ("GATA1\tTAL1\n", "1,1", "names no two columns"),
 }
 
