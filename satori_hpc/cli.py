@@ -60,7 +60,7 @@ class Commands(click.Group):
                 raise
             raise click.ClickException(log.printable(f"{error.filename}: {error.strerror}")) from error
         except click.ClickException as error:
-            error.message = log.printable(error.message)
+            object.__setattr__(error, "message", log.printable(error.message))  # final by its type only
             raise
 
 

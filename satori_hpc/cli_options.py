@@ -21,10 +21,10 @@ class FilePath(click.Path):
     """A path, made absolute: a relative one such as `s3:run` or `-x` means something else to libraries and shells."""
 
     def __init__(self, **checks: bool) -> None:
-        super().__init__(path_type=Path, **checks)  # type: ignore[arg-type]
+        super().__init__(path_type=Path, **checks)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        return Path(super().convert(value, param, ctx)).absolute()
+        return Path(str(super().convert(value, param, ctx))).absolute()
 
 
 RUN = click.argument("run", type=FilePath())

@@ -21,6 +21,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,7 +38,7 @@ from satori_hpc.stores import (
     known_table,
     label_table,
     labelled_fasta,
-    meme,
+    motif_files,
     peaks,
     records,
 )
@@ -258,6 +259,11 @@ def _record(folder: Path) -> bytes:
     return (folder / "record.json").read_bytes()
 
 
+CHROMOSOMES = SimpleNamespace(names=["chr1", "chr2"], lengths=np.array([1000, 1000]), path=Path("genome.fa"))
+COUNTS = [[4, 16, 0, 0], [19, 0, 1, 0], [0, 20, 0, 0], [0, 0, 20, 0]]
+SHARES = "".join(f"{row}\t" + "\t".join(f"{n / 20:.3f}" for n in counts) + "\n" for row, counts in enumerate(COUNTS, 1))
+
+
 # Readers.
 
 
@@ -354,7 +360,7 @@ PARSERS = {
             "chr2 x ncRNA_gene 500 900 . - . ID=g2",
             "chr2 x lncRNA 500 900 . - . ID=t2;Parent=g2",
         ),
-        lambda path: annotation.read(path, ["chr1", "chr2"], np.array([1000, 1000])),
+        lambda path: annotation.read(path, CHROMOSOMES),
     ),
     "GTF": Parser(
         _text(
@@ -364,7 +370,7 @@ PARSERS = {
                 for start, end in ((10, 400), (450, 700), (13, 90))
             )
         ),
-        lambda path: annotation.read(path, ["chr1", "chr2"], np.array([1000, 1000])),
+        lambda path: annotation.read(path, CHROMOSOMES),
     ),
     "chromosome sizes": Parser(_table("chr1 1000", "chr2 900", "chrM 16"), chrom_sizes.read),
     "genome": Parser(GENOME, _read_genome),
@@ -385,10 +391,109 @@ PARSERS = {
                 for motif in range(3)
             ),
         ),
-        meme.read_meme,
+        motif_files.read,
+    ),
+    "MEME, frequencies of a background": Parser(
+        _text(
+            "MEME version 5.1\nALPHABET= ACGT\nBackground letter frequencies\nA 0.3 C 0.2 G 0.2 T 0.3\nMOTIF a\n"
+            "letter-probability matrix: alength= 4 w= 2\n 0.7 0.1 0.1 0.1\n 0.25 0.25 0.25 0.25"
+        ),
+        motif_files.read_meme,
+    ),
+    "JASPAR": Parser(
+        _text(
+            *(
+                f">MA0004.{motif}\tArnt::Ahr{motif}\n"
+                + "\n".join(
+                    f"{letter}  [ {' '.join(str(row[at]) for row in COUNTS)} ]" for at, letter in enumerate("ACGT")
+                )
+                for motif in range(1, 4)
+            )
+        ),
+        motif_files.read,
+    ),
+    "JASPAR, plain": Parser(
+        _text(
+            *(
+                f">MA0004.{motif} Arnt{motif}\n"
+                + "\n".join(" ".join(str(row[at] + motif) for row in COUNTS) for at in range(4))
+                for motif in range(1, 4)
+            )
+        ),
+        motif_files.read,
+    ),
+    "TRANSFAC": Parser(
+        _text(
+            *(
+                f"AC MA000{motif}.1\nXX\nID Arnt{motif}\nXX\nPO\tA\tC\tG\tT\n"
+                + "".join(
+                    f"{row:02}\t" + "\t".join(f"{n}.0" for n in counts) + "\tN\n"
+                    for row, counts in enumerate(COUNTS, 1)
+                )
+                + "XX\nCC x\nXX\n//"
+                for motif in range(3)
+            )
+        ),
+        motif_files.read,
+    ),
+    "HOMER": Parser(
+        _text(
+            *(
+                f">TGCA\tCTCF{motif}(Zf)/CD4+-CTCF-ChIP-Seq(Barski_et_al.)/Homer\t5.17\t-34261.0\t0\tT:22354.0(48.77%)\n"
+                + "\n".join(line.partition("\t")[2] for line in SHARES.splitlines())
+                for motif in range(3)
+            )
+        ),
+        motif_files.read,
+    ),
+    "CIS-BP": Parser(
+        _text(
+            *(f"TF\tT0{tf}_1.02\nTF Name\tTF{tf}\nMotif\tM2364_1.02\nPos\tA\tC\tG\tT\n{SHARES}\n" for tf in range(3))
+        ),
+        motif_files.read,
+    ),
+    "known interactions": Parser(
+        _text("TF A,TF B", "GATA3,FOXA1", '"SPI1","GATA3"', "FOXA1,SPI1"),
+        lambda path: known_table.read(path, frozenset, {"GATA3", "FOXA1", "SPI1"}, columns="TF A,TF B"),
+    ),
+    "known interactions, TRRUST": Parser(
+        _table("GATA3 FOXA1 Activation 123", "SPI1 GATA3 Unknown 4;5", "FOXA1 SPI1 Repression 6"), _read_known
     ),
     "known interactions, HIPPIE": Parser(
         _table(*(f"GATA3_HUMAN {row} SPI1_HUMAN {row + 9} 0.{row} experiments:x;pmids:1" for row in range(6))),
+        _read_known,
+    ),
+    "known interactions, SIF": Parser(
+        _table("GATA3 pp FOXA1", "SPI1 pd GATA3", "FOXA1 controls-expression-of SPI1"), _read_known
+    ),
+    "known interactions, MITAB": Parser(
+        _text(
+            "#ID(s) interactor A\tID(s) interactor B\tAlt. ID(s) A\tAlt. ID(s) B\tAlias(es) A\tAlias(es) B" + "\tx" * 9,
+            *(
+                f"uniprotkb:P2377{row}\tuniprotkb:P5531{row}\t-\t-\t"
+                "uniprotkb:GATA3(gene name)\tuniprotkb:SPI1(gene name)\t"
+                'psi-mi:"MI:0018"(two hybrid)\tx\tpubmed:1\ttaxid:9606(human)\ttaxid:9606(human)\t'
+                'psi-mi:"MI:0407"(direct interaction)\tx\tx\tintact-miscore:0.56'
+                for row in range(3)
+            ),
+        ),
+        _read_known,
+    ),
+    "known interactions, STRING": Parser(
+        _text("protein1 protein2 combined_score", "9606.GATA3 9606.FOXA1 900", "9606.SPI1 9606.GATA3 150"), _read_known
+    ),
+    "known interactions, GMT": Parser(
+        _table(
+            *(f"{tf} http://x FOXA{row} TARGET{row} OTHER{row}" for row, tf in enumerate(["GATA3", "SPI1", "MYC"] * 3))
+        ),
+        _read_known,
+    ),
+    "known interactions, complexes": Parser(
+        _text(
+            "ComplexID\tComplexName\tOrganism\tsubunits(Gene name)",
+            "1\tx\tHuman\tGATA3;FOXA1;SPI1",
+            "2\ty\tHuman\tSPI1;GATA3",
+        ),
         _read_known,
     ),
     "names of genes": Parser(

@@ -200,13 +200,13 @@ def _split(run: Run, source: Source) -> tuple[np.ndarray, dict[str, Any]]:
     elif config.split == "random":
         split = random()
     elif config.split == "chromosome" and not config.valid_chromosomes:
-        split, about = _whole_chromosomes(run, whole, usable)
-        if split is None:
+        found, about = _whole_chromosomes(run, whole, usable)
+        if found is None:
             logger.warning(
                 "[prepare] split = 'chromosome': no parts of whole chromosomes have examples of both classes; split at "
                 "random instead, with overlapping and with equal sequences kept together"
             )
-            split = random()
+        split = random() if found is None else found
     else:
         split = _by_chromosome(run, whole)
     tally = tally_of(split)

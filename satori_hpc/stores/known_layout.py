@@ -12,6 +12,7 @@ from pathlib import Path
 from satori_hpc.errors import InputError
 from satori_hpc.stores import text_input
 
+HEADING = 200  # characters of a cell that are looked at as a heading
 SAMPLE = 200  # rows that decide
 MOST_COLUMNS = 100  # that are looked at
 MITAB_COLUMNS = 15
@@ -174,8 +175,8 @@ def _unquoted(cell: str) -> str:
 
 
 def _normal(cell: str) -> str:
-    """A heading as it is compared: "subunits(Gene name)" is "subunits gene name"."""
-    return re.sub(r"[^a-z0-9]+", " ", cell.lower()).strip()
+    """A heading as it is compared: "subunits(Gene name)" is "subunits gene name"; no heading is longer than HEADING."""
+    return re.sub(r"[^a-z0-9]+", " ", cell[:HEADING].lower()).strip()
 
 
 def recognise(lines: list[str], *, columns: str, where: str, named: Named = lambda name: False) -> Layout:
