@@ -97,8 +97,7 @@ def prepare(run: Path, part: str, expect_ranks: int | None, force: bool, **optio
     """
     with launch.session(expect_ranks=expect_ranks) as world:
         runtime = cli_options.runtime(world=world, **options)
-        opened = world.lead(lambda: Run.open(run))
-        world.lead(lambda: pipeline.writable(opened))
+        opened = execution.open_together(run, world)
         if part == "background" or opened.config.prepare.source != "genome":
             world.lead(lambda: _one_process(world, "prepare of anything but a genome"))
         summary = execution.execute(opened, part, runtime, force=force)
@@ -146,8 +145,7 @@ def train(run: Path, rendezvous: str | None, join_timeout: float, force: bool, *
     """
     with process_group.session(run, meeting=rendezvous, join_timeout=join_timeout) as world:
         runtime = cli_options.runtime(world=world, **options)
-        opened = world.lead(lambda: Run.open(run))
-        world.lead(lambda: pipeline.writable(opened))
+        opened = execution.open_together(run, world)
         summary = execution.execute(opened, "train", runtime, force=force)
         if world.rank == 0:
             show("train", summary)
@@ -198,9 +196,9 @@ def score(
         raise click.UsageError("--method changes run.toml, so it goes with --plan, before the tasks of a job array")
     with launch.session(expect_ranks=expect_ranks) as world:
         runtime = cli_options.runtime(world=world, **options)
-        opened = world.lead(lambda: Run.open(run))
-        world.lead(lambda: pipeline.writable(opened))
-        opened = world.lead(lambda: execution.add_methods(opened, methods))
+        opened = execution.open_together(run, world)
+        world.lead(lambda: execution.add_methods(opened, methods) and None)
+        opened = execution.open_together(run, world)
         if mode or numbers is not None:
             world.lead(lambda: _one_process(world, "--partition" if mode is None else f"--{mode}"))
             summary = execution.score_part(

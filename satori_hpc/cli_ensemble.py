@@ -8,8 +8,7 @@ import click
 
 from satori_hpc import cli_options
 from satori_hpc.cli_options import RUN
-from satori_hpc.run import Run
-from satori_hpc.stages import execution, launch, pipeline
+from satori_hpc.stages import execution, launch
 
 
 @click.command()
@@ -43,10 +42,10 @@ def ensemble(
 
     with launch.session(expect_ranks=expect_ranks, parts=True) as world:
         runtime = cli_options.runtime(world=world, **options)
-        opened = world.lead(lambda: Run.open(run))
-        world.lead(lambda: pipeline.writable(opened))
+        opened = execution.open_together(run, world)
         if seeds is not None and seeds != opened.config.ensemble.seeds:
-            opened = world.lead(lambda: execution.change(opened, "ensemble.seeds", seeds))
+            world.lead(lambda: execution.change(opened, "ensemble.seeds", seeds) and None)
+            opened = execution.open_together(run, world)
         found = ensemble_stage.ensemble(opened, runtime, most=at_most or 0)
-        if world.rank == 0:
+        if found is not None:
             click.echo(json.dumps(found.as_dict(), indent=1) if as_json else "\n".join(found.lines()))

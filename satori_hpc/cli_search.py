@@ -9,8 +9,7 @@ import click
 from satori_hpc import cli_options
 from satori_hpc.cli_options import RUN
 from satori_hpc.errors import SatoriError
-from satori_hpc.run import Run
-from satori_hpc.stages import execution, launch, pipeline
+from satori_hpc.stages import execution, launch
 
 
 @click.command()
@@ -47,12 +46,12 @@ def search(
 
     with launch.session(expect_ranks=expect_ranks, parts=True) as world:
         runtime = cli_options.runtime(world=world, **options)
-        opened = world.lead(lambda: Run.open(run))
-        world.lead(lambda: pipeline.writable(opened))
+        opened = execution.open_together(run, world)
         if trials is not None and trials != opened.config.search.trials:
-            opened = world.lead(lambda: execution.change(opened, "search.trials", trials))
+            world.lead(lambda: execution.change(opened, "search.trials", trials) and None)
+            opened = execution.open_together(run, world)
         board = search_stage.search(opened, runtime, most=at_most or 0)
-        if world.rank == 0:
+        if board is not None:
             click.echo(json.dumps(board.as_dict(), indent=1) if as_json else "\n".join(board.lines()))
             if board.complete and board.best is None:
                 raise SatoriError(f"{run}: no trial ended well; {board.rows[0].reason}")

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from satori_hpc import provenance
-from satori_hpc.stages import doctor_devices, doctor_places, launch
+from satori_hpc.stages import doctor_devices, doctor_places, launch, mpi
 
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 SHADOWED = ("torch", "numpy", "scipy", "zarr", "dask", "mpi4py", "pandas", "numba", "satori_hpc")
@@ -61,7 +61,7 @@ def doctor(report: Report, run: Path | None = None) -> Report:
         doctor_places.run_directory(report, run)
     world = _mpi(report)
     if run is not None and world is not None and world.Get_size() > 1:
-        seen = world.allgather((run.exists(), os.uname().nodename))
+        seen = mpi.MpiWorld(world).gather((run.exists(), os.uname().nodename))
         if len({there for there, _ in seen}) > 1:
             without = sorted({node for there, node in seen if not there})
             report.warn(

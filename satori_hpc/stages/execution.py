@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import time
+from pathlib import Path
 from typing import Any
 
 from satori_hpc import config as config_module
@@ -13,7 +14,25 @@ from satori_hpc.run import Run
 from satori_hpc.stages import pipeline
 from satori_hpc.stores import atomic, lock, records
 from satori_hpc.stores.records import Record
-from satori_hpc.world import Runtime
+from satori_hpc.world import Runtime, World
+
+
+def open_together(path: Path, world: World) -> Run:
+    """The run at `path`, which must be one that can be written to; every process has it as the leader reads it.
+
+    A node may see files of another one as they were a while ago, so the others do not read run.toml.
+
+    Raises:
+        ConfigError: run.toml is missing or not usable.
+        SatoriError: it was made by another version, or cannot be written to.
+    """
+
+    def read() -> str:
+        run = Run.open(path)
+        pipeline.writable(run)
+        return run.config_file.read_text(encoding="utf-8")
+
+    return Run.open(path, world.lead(read))
 
 
 def change(run: Run, key: str, value: str | int | tuple[str, ...]) -> Run:
