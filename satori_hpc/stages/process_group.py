@@ -88,9 +88,6 @@ def session(run_path: Path, *, meeting: str | None, join_timeout: float) -> Iter
 
 def _join(run_path: Path, where: Place, *, meeting: str | None, timeout: timedelta) -> "TorchWorld":
     """Become one of the processes of the job."""
-    import torch
-    import torch.distributed as dist
-
     if not run_path.is_dir():
         raise shared(SatoriError(f"{run_path}: no such run directory"))
     try:
@@ -100,6 +97,19 @@ def _join(run_path: Path, where: Place, *, meeting: str | None, timeout: timedel
             f"rank {where.rank} lost the others before all had come, or the file system of {run_path} has no locks "
             f"({_first_line(error)}): run it again, or {rendezvous.CURE}"
         ) from None
+    try:
+        return _connect(where, met, timeout=max(EXCHANGE, timeout))
+    except BaseException:
+        if where.rank == 0:
+            met.remove()
+        raise
+
+
+def _connect(where: Place, met: Meeting, *, timeout: timedelta) -> "TorchWorld":
+    """Connect the processes that have met."""
+    import torch
+    import torch.distributed as dist
+
     if met.interface is not None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", met.interface)
         os.environ.setdefault("NCCL_SOCKET_IFNAME", f"={met.interface}")  # "=": this one, not all that begin so
@@ -110,7 +120,7 @@ def _join(run_path: Path, where: Place, *, meeting: str | None, timeout: timedel
             store=dist.PrefixStore("group", met.store),
             rank=where.rank,
             world_size=where.size,
-            timeout=max(EXCHANGE, timeout),
+            timeout=timeout,
         )
     except RuntimeError as error:
         raise SatoriError(
