@@ -24,7 +24,7 @@ from satori_hpc import (
 from satori_hpc.cli_options import RUN, show
 from satori_hpc.errors import SatoriError
 from satori_hpc.run import Run
-from satori_hpc.stages import execution, launch, pipeline, process_group
+from satori_hpc.stages import ending, execution, launch, pipeline, process_group
 from satori_hpc.stages import new as new_stage
 from satori_hpc.world import Runtime, World
 
@@ -51,7 +51,8 @@ class Commands(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         try:
-            return super().invoke(context)
+            with ending.serial():
+                return super().invoke(context)
         except SatoriError as error:
             raise _Told(str(error), error.status) from error
         except OSError as error:
@@ -336,4 +337,9 @@ cli.add_command(cli_doctor.doctor)
 
 def main() -> None:
     """Entry of the console script."""
-    cli()
+    try:
+        cli()
+    except SystemExit as error:
+        if error.code in ending.STOPPED:
+            ending.exit_at_once(error.code)
+        raise
