@@ -75,6 +75,23 @@ def exit_at_once(status: int) -> NoReturn:
 
 
 @contextlib.contextmanager
+def delayed(signals: Signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) -> Iterator[None]:
+    """Signals that come while the block runs count when it has ended: for what cannot be undone when half done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    previous = {each: signal.signal(each, lambda number, frame: came.append(number)) for each in signals}
+    try:
+        yield
+    finally:
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
+@contextlib.contextmanager
 def together(world: Joined, watch: Watch, signals: Signals = (signal.SIGTERM,), *, status: int = 143) -> Iterator[None]:
     """End all processes when this one fails, in whatever thread."""
     name = name_of(world.rank, world.size)
