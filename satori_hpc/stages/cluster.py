@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 
@@ -21,9 +21,6 @@ from satori_hpc.errors import SatoriError
 from satori_hpc.log import logger, progress
 from satori_hpc.stages import ending
 from satori_hpc.world import Runtime
-
-if TYPE_CHECKING:
-    from distributed.security import Security
 
 SHARE = 0.8  # of the job's memory, when no bound is given
 SLACK_BYTES = 24 * 2**20  # per task: what the allocator keeps, tables, messages
@@ -177,8 +174,8 @@ def _on_processes(runtime: Runtime, *, tasks: int, least_bytes: int) -> Iterator
         yield Pool(task_bytes, True, _runner(client))
 
 
-def _security(folder: Path) -> "Security | None":
-    """What lets in processes that can read `folder`, and nobody else; None where there is no openssl to make it by.
+def _security(folder: Path) -> Any:
+    """Dask's `Security` that lets in who can read `folder`, and nobody else; None where there is no openssl to make it.
 
     Whoever can speak to a scheduler or a worker can have it do anything, and every user of a node reaches its loopback.
     """
