@@ -55,6 +55,8 @@ setting() { # STAGE NAME: the value of STAGE_NAME, else that of DEFAULT_NAME
 
 begin() { # STAGE, at the start of its job
     STAGE=$1
+    # Sites that set it to 1 for everybody mean programs for which nobody has asked for processors; site.env has the last word.
+    if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then export OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK; fi
     set_up
     # The bare number of an array's last task means the whole array to scancel and scontrol.
     JOB=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}

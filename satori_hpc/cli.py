@@ -25,7 +25,7 @@ from satori_hpc import (
 from satori_hpc.cli_options import RUN, say, show
 from satori_hpc.errors import SatoriError, quoted
 from satori_hpc.run import Run
-from satori_hpc.stages import execution, launch, pipeline, process_group
+from satori_hpc.stages import ending, execution, launch, pipeline, process_group
 from satori_hpc.stages import new as new_stage
 from satori_hpc.world import Runtime, World
 
@@ -52,7 +52,8 @@ class Commands(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         try:
-            return super().invoke(context)
+            with ending.serial():
+                return super().invoke(context)
         except SatoriError as error:
             raise _Told(log.printable(str(error)), error.status) from error
         except OSError as error:
@@ -101,8 +102,7 @@ def prepare(run: Path, part: str, expect_ranks: int | None, force: bool, **optio
     """
     with launch.session(expect_ranks=expect_ranks) as world:
         runtime = cli_options.runtime(world=world, **options)
-        opened = world.lead(lambda: Run.open(run))
-        world.lead(lambda: pipeline.writable(opened))
+        opened = execution.open_together(run, world)
         if part == "background" or opened.config.prepare.source != "genome":
             world.lead(lambda: _one_process(world, "prepare of anything but a genome"))
         summary = execution.execute(opened, part, runtime, force=force)
@@ -149,8 +149,7 @@ def train(run: Path, rendezvous: str | None, join_timeout: float, force: bool, *
     """
     with process_group.session(run, meeting=rendezvous, join_timeout=join_timeout) as world:
         runtime = cli_options.runtime(world=world, **options)
-        opened = world.lead(lambda: Run.open(run))
-        world.lead(lambda: pipeline.writable(opened))
+        opened = execution.open_together(run, world)
         summary = execution.execute(opened, "train", runtime, force=force)
         if world.rank == 0:
             show("train", summary)
@@ -201,8 +200,7 @@ def score(
         raise click.UsageError("--method changes run.toml, so it goes with --plan, before the tasks of a job array")
     with launch.session(expect_ranks=expect_ranks) as world:
         runtime = cli_options.runtime(world=world, **options)
-        opened = world.lead(lambda: Run.open(run))
-        world.lead(lambda: pipeline.writable(opened))
+        opened = execution.open_together(run, world)
         changes = cli_changes.with_methods(opened, methods)
         if mode or numbers is not None:
             world.lead(lambda: _one_process(world, "--partition" if mode is None else f"--{mode}"))
@@ -341,4 +339,9 @@ cli.add_command(cli_doctor.doctor)
 
 def main() -> None:
     """Entry of the console script."""
-    cli()
+    try:
+        cli()
+    except SystemExit as error:
+        if error.code in ending.STOPPED:
+            ending.exit_at_once(error.code)
+        raise

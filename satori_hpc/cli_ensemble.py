@@ -9,8 +9,7 @@ import click
 
 from satori_hpc import cli_options
 from satori_hpc.cli_options import RUN, say
-from satori_hpc.run import Run
-from satori_hpc.stages import execution, launch, pipeline
+from satori_hpc.stages import execution, launch
 
 
 @click.command()
@@ -44,12 +43,12 @@ def ensemble(
 
     with launch.session(expect_ranks=expect_ranks, parts=True) as world:
         runtime = cli_options.runtime(world=world, **options)
-        opened = world.lead(lambda: Run.open(run))
-        world.lead(lambda: pipeline.writable(opened))
+        opened = execution.open_together(run, world)
         with contextlib.ExitStack() as kept:
             if seeds is not None and seeds != opened.config.ensemble.seeds:
                 changing = execution.changing(opened, {"ensemble.seeds": seeds})
-                opened = world.lead(lambda: kept.enter_context(changing))
+                world.lead(lambda: kept.enter_context(changing) and None)
+                opened = execution.open_together(run, world)
             found = ensemble_stage.ensemble(opened, runtime, most=at_most or 0)
-        if world.rank == 0:
+        if found is not None:
             click.echo(json.dumps(found.as_dict(), indent=1)) if as_json else say("\n".join(found.lines()))

@@ -64,7 +64,12 @@ class Numbers(click.ParamType):
 
 
 DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-THREADS = click.option("--threads", type=click.IntRange(min=0), default=0, help="CPU threads; 0 = all usable.")
+THREADS = click.option(
+    "--threads",
+    type=click.IntRange(min=0),
+    default=0,
+    help="CPU threads; 0 = all usable, or OMP_NUM_THREADS where that is less.",
+)
 BATCH = click.option(
     "--batch-size",
     type=click.IntRange(min=1),

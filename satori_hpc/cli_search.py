@@ -10,8 +10,7 @@ import click
 from satori_hpc import cli_options
 from satori_hpc.cli_options import RUN, say
 from satori_hpc.errors import SatoriError
-from satori_hpc.run import Run
-from satori_hpc.stages import execution, launch, pipeline
+from satori_hpc.stages import execution, launch
 
 
 @click.command()
@@ -48,14 +47,14 @@ def search(
 
     with launch.session(expect_ranks=expect_ranks, parts=True) as world:
         runtime = cli_options.runtime(world=world, **options)
-        opened = world.lead(lambda: Run.open(run))
-        world.lead(lambda: pipeline.writable(opened))
+        opened = execution.open_together(run, world)
         with contextlib.ExitStack() as kept:
             if trials is not None and trials != opened.config.search.trials:
                 changing = execution.changing(opened, {"search.trials": trials})
-                opened = world.lead(lambda: kept.enter_context(changing))
+                world.lead(lambda: kept.enter_context(changing) and None)
+                opened = execution.open_together(run, world)
             board = search_stage.search(opened, runtime, most=at_most or 0)
-        if world.rank == 0:
+        if board is not None:
             click.echo(json.dumps(board.as_dict(), indent=1)) if as_json else say("\n".join(board.lines()))
             if board.complete and board.best is None:
                 raise SatoriError(f"{run}: no trial ended well; {board.rows[0].reason}")

@@ -320,13 +320,17 @@ class Config:
         yield from config_search.problems(self.search, Config)
 
 
-def load(path: Path) -> Config:
+def load(path: Path, text: str | None = None) -> Config:
     """Read run.toml.
+
+    Args:
+        path: of the file.
+        text: what it says, when that is known already.
 
     Raises:
         ConfigError: everything that is wrong with it, or that it has another format version.
     """
-    config = options.read(path, Config)
+    config = options.read(path, Config) if text is None else options.parse(text, Config, name=str(path))
     if config.format_version != FORMAT_VERSION:
         raise ConfigError(
             f"{path}: format_version = {config.format_version}, this program reads {FORMAT_VERSION}; "

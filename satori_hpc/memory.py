@@ -82,12 +82,25 @@ def _number(file: Path) -> list[int]:
 
 
 def _slurm() -> list[int]:
-    """What Slurm grants on this node, MiB in its variables; 0 means all of the node."""
-    per_node = os.environ.get("SLURM_MEM_PER_NODE", "")
-    per_cpu, cpus = os.environ.get("SLURM_MEM_PER_CPU", ""), os.environ.get("SLURM_CPUS_ON_NODE", "")
-    found = []
-    if per_node.isdigit() and int(per_node):
-        found.append(int(per_node) * 2**20)
-    if per_cpu.isdigit() and cpus.isdigit() and int(per_cpu) and int(cpus):
-        found.append(int(per_cpu) * int(cpus) * 2**20)
-    return found
+    """What Slurm grants on this node: for the node, for each of its processors, or for each of its GPUs."""
+    counts = {
+        "SLURM_MEM_PER_NODE": 1,
+        "SLURM_MEM_PER_CPU": _number_in("SLURM_CPUS_ON_NODE"),
+        "SLURM_MEM_PER_GPU": _number_in("SLURM_GPUS_ON_NODE"),
+    }
+    granted = [_granted(name) * count for name, count in counts.items()]
+    return [size for size in granted if size]
+
+
+def _granted(name: str) -> int:
+    """Bytes that a variable of Slurm's grants, MiB unless it has a unit; 0 when it is not there, or means all."""
+    text = os.environ.get(name, "").strip()
+    try:
+        return parse(f"{text}M" if text.isdecimal() else text)
+    except SatoriError:
+        return 0
+
+
+def _number_in(name: str) -> int:
+    text = os.environ.get(name, "")
+    return int(text) if text.isdecimal() else 0

@@ -30,14 +30,18 @@ class Run:
         object.__setattr__(self, "path", self.path.absolute())
 
     @staticmethod
-    def open(path: Path | str) -> "Run":
+    def open(path: Path | str, text: str | None = None) -> "Run":
         """Open an existing run.
+
+        Args:
+            path: its directory.
+            text: of its run.toml, when that is known already.
 
         Raises:
             ConfigError: run.toml is missing or not usable.
         """
         path = Path(path)
-        return Run(path=path, config=config_module.load(path / "run.toml"))
+        return Run(path=path, config=config_module.load(path / "run.toml", text))
 
     @property
     def config_file(self) -> Path:

@@ -30,11 +30,14 @@ class World:
     sharers = 1
 
     def lead(self, function: Callable[[], Value]) -> Value:
-        """Let the leader alone call `function`; every process gets its result, or raises its SatoriError."""
+        """Let the leader alone call `function`; every process gets its result, or raises its SatoriError.
+
+        Between processes go plain values, as `messages.encode` takes them: no objects of ours, and nothing pickled.
+        """
         return function()
 
     def gather(self, value: Value) -> list[Value]:
-        """The values of all processes, by rank, to every process."""
+        """The values of all processes, by rank, to every process; plain ones, as of `lead`."""
         return [value]
 
     def barrier(self) -> None:
@@ -65,7 +68,8 @@ class Runtime:
 
     Attributes:
         device: "auto", "cpu" or "cuda".
-        threads: CPU threads of this process; 0 = all that it may run on, divided among those who share them.
+        threads: CPU threads of this process; 0 = all that it may run on, divided among those who share them, and at
+            most OMP_NUM_THREADS where that is set.
         batch_size: sequences per forward pass outside training.
         micro_batch: sequences per forward pass in training; 0 = as many as suit the device.
         memory: bytes that this process may use; 0 = what scoring and preparing take, most of what the job has for
@@ -103,7 +107,11 @@ class Runtime:
 
     def cpu_threads(self) -> int:
         """Threads to use: the processors this process may run on, not those of the machine."""
-        return self.threads or max(1, len(os.sched_getaffinity(0)) // self.world.sharers)
+        if self.threads:
+            return self.threads
+        usable = max(1, len(os.sched_getaffinity(0)) // self.world.sharers)
+        first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # "4,2": of nested levels
+        return min(usable, int(first)) if first.isdecimal() and int(first) else usable
 
     def apply(self) -> None:
         """Hand threads to torch (numba and Dask take theirs where they are started), and have malloc keep memory."""

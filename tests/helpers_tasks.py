@@ -12,8 +12,8 @@ import psutil
 from satori_hpc.config import Reduce
 from satori_hpc.core import rank_test
 from satori_hpc.run import Run
+from satori_hpc.stages import cluster, ending, reduce_block
 from satori_hpc.stages import reduce as reduce_stage
-from satori_hpc.stages import reduce_block
 from satori_hpc.stages.statistic import cutoff_of
 from satori_hpc.stores import parts, scores
 from satori_hpc.world import Runtime
@@ -75,3 +75,15 @@ def slow_reduction(path: str, seconds: float) -> None:
 
     parts.write = write  # type: ignore[assignment]
     reduce_stage.reduce(Run.open(path), Runtime(threads=2))
+
+
+def note_and_sleep(file: str) -> None:
+    Path(file).write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+def sleep_on_processes(folder: str) -> None:
+    """Keep a pool of two processes at work until a signal comes."""
+    runtime = Runtime(threads=2, cluster="local", memory=3 * 2**30)
+    with ending.serial(), cluster.pool(runtime, tasks=2, least_bytes=2**20) as pool:
+        pool.run(note_and_sleep, {f"task {number}": (f"{folder}/{number}",) for number in range(2)}, "sleeping")

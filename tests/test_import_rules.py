@@ -57,6 +57,7 @@ OWNERS = {
     "dask": {"stages/cluster.py"},
     "distributed": {"stages/cluster.py"},
     "mpi4py": {"stages/doctor.py", "stages/mpi.py"},
+    **dict.fromkeys(("pickle", "marshal", "shelve", "cloudpickle", "joblib"), set()),  # nothing received is executed
 }
 
 

@@ -15,8 +15,8 @@ GIB = 2**30
 
 @pytest.fixture(autouse=True)
 def outside_of_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("MEM_PER_NODE", "MEM_PER_CPU", "CPUS_ON_NODE", "MEM_PER_GPU", "GPUS_ON_NODE"):
+        monkeypatch.delenv(f"SLURM_{name}", raising=False)
 
 
 @pytest.fixture
@@ -76,6 +76,13 @@ def test_the_machine_limits_a_job_without_other_limits(unlimited: int) -> None:
         ({"SLURM_MEM_PER_NODE": "300"}, 300 * 2**20),
         ({"SLURM_MEM_PER_CPU": "100", "SLURM_CPUS_ON_NODE": "2"}, 200 * 2**20),
         ({"SLURM_MEM_PER_NODE": "150", "SLURM_MEM_PER_CPU": "100", "SLURM_CPUS_ON_NODE": "2"}, 150 * 2**20),
+        ({"SLURM_MEM_PER_GPU": "1000", "SLURM_GPUS_ON_NODE": "2"}, 2000 * 2**20),
+        ({"SLURM_MEM_PER_GPU": "1000M", "SLURM_GPUS_ON_NODE": "1"}, 1000 * 2**20),
+        ({"SLURM_MEM_PER_GPU": "1G", "SLURM_GPUS_ON_NODE": "2", "SLURM_CPUS_ON_NODE": "8"}, 2 * 2**30),
+        ({"SLURM_MEM_PER_NODE": "1G"}, 2**30),
+        ({"SLURM_MEM_PER_CPU": "512M", "SLURM_CPUS_ON_NODE": "2"}, 2**30),
+        ({"SLURM_MEM_PER_GPU": "1000"}, None),  # of no GPUs that we know of
+        ({"SLURM_MEM_PER_GPU": "0", "SLURM_GPUS_ON_NODE": "2"}, None),
         ({"SLURM_MEM_PER_NODE": "0"}, None),  # Slurm's word for all of the node
         ({"SLURM_MEM_PER_NODE": ""}, None),
         ({"SLURM_MEM_PER_CPU": "100"}, None),

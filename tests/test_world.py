@@ -35,8 +35,22 @@ def test_without_a_gpu_cuda_is_refused_and_auto_is_the_cpu(monkeypatch: pytest.M
 
 
 def test_processes_that_share_processors_divide_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     assert Runtime().cpu_threads() == 8
     assert Runtime(world=placed(sharers=3)).cpu_threads() == 2
     assert Runtime(world=placed(sharers=20)).cpu_threads() == 1
     assert Runtime(threads=5, world=placed(sharers=3)).cpu_threads() == 5
+
+
+@pytest.mark.parametrize(
+    ("said", "threads"),
+    [("1", 1), ("3", 3), ("2,4", 2), (" 2 ", 2), ("64", 4), ("0", 4), ("", 4), ("many", 4), ("-1", 4)],
+)
+def test_by_default_there_are_no_more_threads_than_omp_num_threads(
+    monkeypatch: pytest.MonkeyPatch, said: str, threads: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert Runtime(world=placed(sharers=2)).cpu_threads() == threads
+    assert Runtime(threads=5, world=placed(sharers=2)).cpu_threads() == 5

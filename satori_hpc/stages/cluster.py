@@ -6,6 +6,7 @@ asked for is therefore little: to hand tasks out, and to tell when one cannot be
 
 import contextlib
 import os
+import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,12 +19,17 @@ import psutil
 from satori_hpc import memory
 from satori_hpc.errors import SatoriError
 from satori_hpc.log import logger, progress
+from satori_hpc.stages import ending
 from satori_hpc.world import Runtime
 
 SHARE = 0.8  # of the job's memory, when no bound is given
 SLACK_BYTES = 24 * 2**20  # per task: what the allocator keeps, tables, messages
 WORKER_BYTES = 448 * 2**20  # a worker process before it does anything: interpreter, libraries, compiled loops
 SECONDS_FOR_WORKERS = 60
+HERE = "127.0.0.1"
+ROLES = ("scheduler", "worker", "client")
+# A key and a certificate that it signs itself, for the processes of one cluster.
+CERTIFICATE = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 -subj /CN=satori-hpc"
 Tasks = dict[str, tuple[Any, ...]]  # name for people -> arguments
 
 
@@ -137,26 +143,34 @@ def _on_processes(runtime: Runtime, *, tasks: int, least_bytes: int) -> Iterator
         runtime, tasks=tasks, least_bytes=least_bytes, base_bytes=resident, worker_bytes=WORKER_BYTES
     )
     scratch = os.environ.get("SLURM_TMPDIR") or tempfile.gettempdir()  # which is $TMPDIR where that is set
-    settings = {
+    settings: dict[str, Any] = {
         # What a worker holds is not Dask's to spill; at its limit it is ended, and says so.
         **{f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")},
         "distributed.worker.memory.terminate": 0.98,
         "distributed.admin.tick.limit": "1h",  # compiling holds the interpreter; no reason to warn
+        # Scheduler and workers listen for browsers whatever they are told, and then have nothing to show.
+        **{f"distributed.{who}.http.routes": [] for who in ("scheduler", "worker")},
     }
     with (
         tempfile.TemporaryDirectory(prefix="satori-hpc-", dir=scratch, ignore_cleanup_errors=True) as folder,
         dask.config.set({**settings, "temporary-directory": folder}),
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=WORKER_BYTES + SLACK_BYTES + task_bytes,
-            local_directory=folder,
-            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
-            silence_logs="CRITICAL",
-        ) as local,
-        Client(local, set_as_default=False) as client,
+        contextlib.ExitStack() as opened,
     ):
+        with ending.delayed():  # workers of a cluster that is half open would stay
+            local = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=WORKER_BYTES + SLACK_BYTES + task_bytes,
+                local_directory=folder,
+                host=HERE,
+                security=_security(Path(folder)),
+                dashboard_address=f"{HERE}:0",
+                scheduler_kwargs={"dashboard": False},
+                silence_logs="CRITICAL",
+            )
+            client = Client(opened.enter_context(local), set_as_default=False)
+            opened.enter_context(client)
         yield Pool(task_bytes, True, _runner(client))
 
 
@@ -171,6 +185,30 @@ def must_exist(runtime: Runtime) -> None:
         raise SatoriError(f"--scheduler-file {file}: no such file; the scheduler writes it when it starts")
 
 
+def _security(folder: Path) -> Any:
+    """Dask's `Security` that lets in who can read `folder`, and nobody else; None where there is no openssl to make it.
+
+    Whoever can speak to a scheduler or a worker can have it do anything, and every user of a node reaches its loopback.
+    """
+    from distributed.security import Security
+
+    key, certificate = str(folder / "key.pem"), str(folder / "certificate.pem")
+    try:
+        subprocess.run(
+            [*CERTIFICATE.split(), "-keyout", key, "-out", certificate], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        words = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
+        logger.warning(
+            "no certificate for the workers (openssl: %s): other users of this node could have them run code; on a "
+            "node that is not yours alone, use --cluster threads, or see docs/security.md",
+            words[-1] if words else "",
+        )
+        return None
+    roles = {f"tls_{role}_{what}": file for role in ROLES for what, file in (("key", key), ("cert", certificate))}
+    return Security(require_encryption=True, tls_ca_file=certificate, **roles)
+
+
 @contextlib.contextmanager
 def _on_scheduler(runtime: Runtime, file: Path, *, least_bytes: int) -> Iterator[Pool]:
     from distributed import Client
@@ -178,9 +216,18 @@ def _on_scheduler(runtime: Runtime, file: Path, *, least_bytes: int) -> Iterator
     must_exist(runtime)
     try:
         client = Client(scheduler_file=str(file), set_as_default=False, timeout=SECONDS_FOR_WORKERS)
-    except (OSError, ValueError, KeyError) as error:
-        raise SatoriError(f"--scheduler-file {file}: the scheduler cannot be reached ({error})") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SatoriError(
+            f"--scheduler-file {file}: the scheduler cannot be reached ({error}); one that speaks TLS takes those who "
+            "have its certificate, see docs/security.md"
+        ) from None
     with client:
+        if not client.scheduler.address.startswith("tls://"):
+            logger.warning(
+                "%s: the scheduler is at %s, without TLS: whoever can connect to it can have its workers run code; see "
+                "docs/security.md",
+                *(file, client.scheduler.address),
+            )
         try:
             client.wait_for_workers(1, timeout=SECONDS_FOR_WORKERS)
         except TimeoutError:

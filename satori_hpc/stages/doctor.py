@@ -12,10 +12,9 @@ from typing import Any
 
 import psutil
 
-from satori_hpc import provenance
-from satori_hpc.stages import doctor_devices, doctor_places, launch
+from satori_hpc import memory, provenance
+from satori_hpc.stages import doctor_devices, doctor_places, launch, mpi
 
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 SHADOWED = ("torch", "numpy", "scipy", "zarr", "dask", "mpi4py", "pandas", "numba", "satori_hpc")
 # Package -> (extra that installs it, what needs it); everything else is a dependency.
 OPTIONAL = {
@@ -77,22 +76,13 @@ def doctor(report: Report, run: Path | None = None) -> Report:
         doctor_places.run_directory(report, run)
     world = _mpi(report)
     if run is not None and world is not None and world.Get_size() > 1:
-        seen = world.allgather((run.exists(), os.uname().nodename))
+        seen = mpi.MpiWorld(world).gather((run.exists(), os.uname().nodename))
         if len({there for there, _ in seen}) > 1:
             without = sorted({node for there, node in seen if not there})
             report.warn(
                 f"{run} is not there on {', '.join(without)}; runs must lie on a file system that all nodes share"
             )
     return report
-
-
-def memory_limit_bytes() -> int:
-    """Memory this process may use: the control group's limit if there is one, else the machine's."""
-    total = int(psutil.virtual_memory().total)
-    try:
-        return min(total, int(CGROUP_LIMIT.read_text()))
-    except (OSError, ValueError):
-        return total
 
 
 def _shadows(report: Report) -> None:
@@ -130,7 +120,7 @@ def _processors(report: Report) -> None:
     usable = len(os.sched_getaffinity(0))
     free = psutil.virtual_memory().available / 2**30
     report.fact("processors", f"{usable} usable of {os.cpu_count()}")
-    report.fact("memory", f"{memory_limit_bytes() / 2**30:.1f} GiB limit, {free:.1f} GiB free")
+    report.fact("memory", f"{memory.limit_bytes() / 2**30:.1f} GiB limit, {free:.1f} GiB free")
     asked = os.environ.get("SLURM_CPUS_PER_TASK", "")
     if asked.isdigit() and int(asked) > usable:
         report.warn(

@@ -1,5 +1,6 @@
 """How processes end: in good order when a signal says so, and all of them when one fails."""
 
+import atexit
 import contextlib
 import os
 import signal
@@ -19,6 +20,9 @@ from satori_hpc.stages.watch import Watch
 AGAIN = "run the same command again to go on"
 FORWARDING = 0.2  # seconds that launchers get to forward our last words
 LAST_RESORT = 20  # seconds after which a process that MPI cannot end is killed
+AFRESH = 0.05  # seconds after which a signal is sent again whose exception got lost
+INTERRUPTED = 128 + signal.SIGINT  # exit status after Ctrl-C
+STOPPED = (INTERRUPTED, 128 + signal.SIGTERM, 128 + signal.SIGHUP)
 Signals = tuple[signal.Signals, ...]
 
 
@@ -45,14 +49,46 @@ def name_of(rank: int | str, size: int | None = None) -> str:
 
 
 @contextlib.contextmanager
-def serial(signals: Signals = (signal.SIGTERM,), *, status: int = 143) -> Iterator[None]:
-    """One process: these signals end it in good order, with this status."""
+def serial(signals: Signals = (signal.SIGTERM, signal.SIGHUP), *, status: int | None = None) -> Iterator[None]:
+    """One process: these signals and Ctrl-C end it in good order.
+
+    Args:
+        signals: besides Ctrl-C.
+        status: of the command then; None = 128 and the number of the signal, as shells have it.
+    """
     with _stoppable(signals, status):
         try:
             yield
-        except Stopped as stopped:
-            _say(str(stopped))
-            raise SystemExit(stopped.status) from None
+        except (Stopped, KeyboardInterrupt) as error:
+            words, code = _words(error)
+            _say(words)
+            raise SystemExit(code) from None
+
+
+def exit_at_once(status: int) -> NoReturn:
+    """End a process whose context managers have all been left, without waiting for threads that still compute."""
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
+
+
+@contextlib.contextmanager
+def delayed(signals: Signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) -> Iterator[None]:
+    """Signals that come while the block runs count when it has ended: for what cannot be undone when half done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    previous = {each: signal.signal(each, lambda number, frame: came.append(number)) for each in signals}
+    try:
+        yield
+    finally:
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 @contextlib.contextmanager
@@ -85,21 +121,44 @@ def together(world: Joined, watch: Watch, signals: Signals = (signal.SIGTERM,), 
 
 
 @contextlib.contextmanager
-def _stoppable(signals: Signals, status: int) -> Iterator[None]:
-    """Turn signals into an exception of the main thread, so that locks and files are left in order."""
+def _stoppable(signals: Signals, status: int | None) -> Iterator[None]:
+    """Turn signals into an exception of the main thread, so that locks and files are left in order.
+
+    In a function that C calls, as LLVM does when numba compiles, and in a finaliser Python reports an exception and
+    goes on: there the exception of a signal, of Ctrl-C as well, would be lost. So the signal is sent again.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        for each in signals:
-            signal.signal(each, signal.SIG_IGN)  # launchers send it again while we tidy up
-        raise Stopped(signal.Signals(number).name, status)
+    stopping = False
 
-    previous = {each: signal.signal(each, stop) for each in signals}
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopping
+        if stopping:  # launchers send it again while we tidy up
+            return
+        stopping = True
+        raise Stopped(signal.Signals(number).name, 128 + number if status is None else status)
+
+    def lost(unraisable: "sys.UnraisableHookArgs") -> None:
+        nonlocal stopping
+        error = unraisable.exc_value
+        if not isinstance(error, Stopped | KeyboardInterrupt):
+            hook(unraisable)
+            return
+        stopping = False
+        number = signal.Signals[error.signal] if isinstance(error, Stopped) else signal.SIGINT
+        again = threading.Timer(AFRESH, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+
+    nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    previous = {each: signal.signal(each, stop) for each in signals if not (nohup and each == signal.SIGHUP)}
+    hook, sys.unraisablehook = sys.unraisablehook, lost
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for each, handler in previous.items():
             signal.signal(each, handler)
 
@@ -109,7 +168,7 @@ def _words(error: BaseException) -> tuple[str, int]:
     if isinstance(error, Stopped):
         return str(error), error.status
     if isinstance(error, KeyboardInterrupt):
-        return f"interrupted; {AGAIN}", 130
+        return f"interrupted; {AGAIN}", INTERRUPTED
     if isinstance(error, SystemExit):
         status = error.code if isinstance(error.code, int) and error.code else 1
         return f"left the common work early (exit status {error.code})", status

@@ -20,7 +20,7 @@ from satori_hpc.world import Runtime
 logger = logging.getLogger("satori_hpc.ensemble")
 
 
-def ensemble(run: Run, runtime: Runtime, *, most: int = 0) -> Found:
+def ensemble(run: Run, runtime: Runtime, *, most: int = 0) -> Found | None:
     """Work on the members of a run's ensemble until none is left to take; when all are done, write their tables.
 
     Every process of the runtime's world takes members of its own; processes of other worlds may do so at the same time.
@@ -31,7 +31,7 @@ def ensemble(run: Run, runtime: Runtime, *, most: int = 0) -> Found:
         most: members that this process may take; 0 = any number.
 
     Returns:
-        what there is then; others may still be at work on what is unfinished.
+        what there is then, None on all but the leader; others may still be at work on what is unfinished.
 
     Raises:
         ArtefactError: the data set cannot be used.
@@ -46,9 +46,15 @@ def ensemble(run: Run, runtime: Runtime, *, most: int = 0) -> Found:
         world.lead(lambda: run.ensemble.mkdir(exist_ok=True))
         worker = _Worker(run, runtime)
         reasons = subrun.work_together(run, world, lambda: worker.work(most))
-        failures = {seed: why for found in world.gather(worker.failures) for seed, why in found.items()}
-        found = world.lead(lambda: ensemble_tables.conclude(run))
-        if not found.complete and (reasons or failures):
+        failures = {seed: why for theirs in world.gather(worker.failures) for seed, why in theirs.items()}
+        found: Found | None = None
+
+        def conclude() -> bool:
+            nonlocal found
+            found = ensemble_tables.conclude(run)
+            return found.complete
+
+        if not world.lead(conclude) and (reasons or failures):
             lines = [f"  - seed {seed}: {why}" for seed, why in sorted(failures.items())]
             end = Requeue(reasons[0]) if reasons else SatoriError("\n".join(["networks that failed:", *lines]))
             end.shared = True

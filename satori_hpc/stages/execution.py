@@ -16,7 +16,26 @@ from satori_hpc.run import Run
 from satori_hpc.stages import pipeline
 from satori_hpc.stores import atomic, lock, records
 from satori_hpc.stores.records import Record
-from satori_hpc.world import Runtime
+from satori_hpc.world import Runtime, World
+
+
+def open_together(path: Path, world: World) -> Run:
+    """The run at `path`, which must be one that can be written to; every process has it as the leader reads it.
+
+    A node may see files of another one as they were a while ago, so the others do not read run.toml.
+
+    Raises:
+        ConfigError: run.toml is missing or not usable.
+        SatoriError: it was made by another version, or cannot be written to.
+    """
+
+    def read() -> str:
+        run = Run.open(path)
+        pipeline.writable(run)
+        return run.config_file.read_text(encoding="utf-8")
+
+    return Run.open(path, world.lead(read))
+
 
 Changes = Mapping[str, Value]  # {"reduce.statistic": "background"}: keys of run.toml that a command sets
 
@@ -116,7 +135,8 @@ def execute(
     with contextlib.ExitStack() as entered:
         if not held:
             world.lead(lambda: entered.enter_context(lock.hold(run.path, what=stage.command(run.path))))
-        run = world.lead(lambda: with_changes(run, changes or {}))
+        if changes:
+            run = Run.open(run.path, world.lead(lambda: config_change.edited(run.config_file, changes)[0]))
         begun = world.lead(lambda: _begin(run, stage, runtime, entered, force=force, changes=changes or {}))
         if begun is None:
             return None

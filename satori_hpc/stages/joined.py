@@ -1,10 +1,10 @@
 """What every world of several processes has, whatever carries its messages."""
 
-import pickle
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from satori_hpc.errors import SatoriError
+from satori_hpc.stages import messages
 from satori_hpc.world import World
 
 Value = TypeVar("Value")
@@ -21,20 +21,31 @@ class Joined(World):
     _tell: Callable[[str], None] | None = None
 
     def lead(self, function: Callable[[], Value]) -> Value:
-        outcome: tuple[Value | None, SatoriError | None] = (None, None)
+        failure: SatoriError | None = None
+        value: Any = None
+        message = b""
         if self.rank == 0:
             try:
-                outcome = (function(), None)
+                value = function()
             except SatoriError as error:
-                outcome = (None, error)
-        received = self._broadcast(pickle.dumps(outcome) if self.rank == 0 else b"")
+                failure = error
+            message = messages.encode((value, failure and messages.encode_error(failure)))
+        received = self._broadcast(message)
         if self.rank != 0:
-            outcome = pickle.loads(received)
-        value, failure = outcome
+            value, words = messages.decode(received)
+            failure = words and messages.decode_error(words)
         if failure is not None:
             failure.shared = True
             raise failure
-        return value  # type: ignore[return-value]  # None only if the function returned it
+        result: Value = value
+        return result
+
+    def gather(self, value: Value) -> list[Value]:
+        return [messages.decode(message) for message in self._all_gather(messages.encode(value))]
+
+    def _all_gather(self, message: bytes) -> list[bytes]:
+        """The messages of all processes, by rank, on every process."""
+        raise NotImplementedError
 
     def _broadcast(self, payload: bytes) -> bytes:
         """The leader's bytes, on every process."""

@@ -1,7 +1,6 @@
 """The world of many processes: MPI as this package uses it. Host memory only; mpi4py is loaded by `join`."""
 
 import os
-import pickle
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
@@ -51,22 +50,10 @@ class MpiWorld(Joined):
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
         node = comm.Split_type(MPI.COMM_TYPE_SHARED)
         self.local_rank = node.Get_rank()
-        mine = os.sched_getaffinity(0)
-        self.sharers = sum(not mine.isdisjoint(other) for other in node.allgather(mine))
+        here = sorted(node.group.Translate_ranks(None, comm.group))
+        cores = self.gather(sorted(os.sched_getaffinity(0)))
+        self.sharers = sum(not set(cores[self.rank]).isdisjoint(cores[rank]) for rank in here)
         node.Free()
-
-    def gather(self, value: Value) -> list[Value]:
-        import numpy as np
-        from mpi4py import MPI
-
-        payload = pickle.dumps(value)
-        sizes = np.empty(self.size, np.int64)
-        self._wait(self._comm.Iallgather(np.array([len(payload)], np.int64), sizes))
-        starts = np.concatenate([[0], np.cumsum(sizes)])
-        buffer = bytearray(int(starts[-1]))
-        layout = [buffer, (sizes.tolist(), starts[:-1].tolist()), MPI.BYTE]
-        self._wait(self._comm.Iallgatherv([payload, MPI.BYTE], layout))
-        return [pickle.loads(buffer[start:stop]) for start, stop in zip(starts[:-1], starts[1:], strict=True)]
 
     def barrier(self) -> None:
         self._wait(self._comm.Ibarrier())
@@ -96,6 +83,18 @@ class MpiWorld(Joined):
         from mpi4py import MPI
 
         MPI.COMM_WORLD.Abort(status)
+
+    def _all_gather(self, message: bytes) -> list[bytes]:
+        import numpy as np
+        from mpi4py import MPI
+
+        sizes = np.empty(self.size, np.int64)
+        self._wait(self._comm.Iallgather(np.array([len(message)], np.int64), sizes))
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        buffer = bytearray(int(starts[-1]))
+        layout = [buffer, (sizes.tolist(), starts[:-1].tolist()), MPI.BYTE]
+        self._wait(self._comm.Iallgatherv([message, MPI.BYTE], layout))
+        return [bytes(buffer[start:stop]) for start, stop in zip(starts[:-1], starts[1:], strict=True)]
 
     def _broadcast(self, payload: bytes) -> bytes:
         """The leader's bytes, on every process."""

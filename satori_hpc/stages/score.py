@@ -10,7 +10,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -155,11 +155,11 @@ class _Work:
         """Memory and sizes of the work; the leader's choice, for the size of a slice shapes the last bits."""
         scorer, workers, limit = self.scorers[store.method], runtime.cpu_threads(), runtime.memory
 
-        def need() -> Need:
+        def need() -> dict[str, int]:
             sample = self.batch(store, "foreground", np.arange(1))
-            return score_memory.need(store, self.model, scorer, sample=sample, workers=workers, limit=limit)
+            return asdict(score_memory.need(store, self.model, scorer, sample=sample, workers=workers, limit=limit))
 
-        return runtime.world.lead(need)
+        return Need(**runtime.world.lead(need))
 
     def batch(self, store: ScoreStore, group: str, places: np.ndarray) -> Batch:
         """Examples of a group, by their places in it."""

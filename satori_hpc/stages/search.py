@@ -27,7 +27,7 @@ DEATHS = 3  # of processes at the same place of a trial, after which it has fail
 logger = logging.getLogger("satori_hpc.search")
 
 
-def search(run: Run, runtime: Runtime, *, most: int = 0) -> Board:
+def search(run: Run, runtime: Runtime, *, most: int = 0) -> Board | None:
     """Work on the trials of a run until none is left to take.
 
     Every process of the runtime's world takes trials of its own; processes of other worlds may do so at the same time.
@@ -38,7 +38,7 @@ def search(run: Run, runtime: Runtime, *, most: int = 0) -> Board:
         most: trials that this process may take; 0 = any number.
 
     Returns:
-        the leaderboard as it is then; others may still be at work on what is unfinished.
+        the leaderboard as it is then, None on all but the leader; others may still be at work on what is unfinished.
 
     Raises:
         ArtefactError: the data set cannot be used, or the folder of trials is of another search.
@@ -55,8 +55,14 @@ def search(run: Run, runtime: Runtime, *, most: int = 0) -> Board:
         reasons = subrun.work_together(run, runtime.world, lambda: worker.work(most))
         if not reasons:
             reasons = subrun.work_together(run, runtime.world, lambda: worker.work_alone(most))
-        board = runtime.world.lead(worker.board)
-        if reasons and not board.complete:
+        board: Board | None = None
+
+        def conclude() -> bool:
+            nonlocal board
+            board = worker.board()
+            return board.complete
+
+        if not runtime.world.lead(conclude) and reasons:
             wish = Requeue(reasons[0])
             wish.shared = True
             raise wish

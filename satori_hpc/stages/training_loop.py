@@ -261,14 +261,19 @@ class Trainer:
                 )
             )
         ranking, threads = self.model.margin(logits).numpy(), torch.get_num_threads()
-        scores = self.world.lead(lambda: metrics.classification(self.valid.labels, ranking, threads=threads))
+
+        def measure() -> tuple[float, float]:
+            found = metrics.classification(self.valid.labels, ranking, threads=threads)
+            return found.auroc, found.aupr
+
+        auroc, aupr = self.world.lead(measure)
         mass = None
         if self.config.entropy > 0:
             first = self.valid.tokens[: self.batch_size]
             mass = validation.column_mass(self.model, first, world=self.world)
         return {
             "valid_loss": float(self.stepper.loss(logits, torch.from_numpy(self.valid.labels))),
-            "valid_auroc": scores.auroc,
-            "valid_aupr": scores.aupr,
+            "valid_auroc": auroc,
+            "valid_aupr": aupr,
             "column_mass": mass,
         }

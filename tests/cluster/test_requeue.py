@@ -124,7 +124,7 @@ def test_a_reduction_by_two_nodes_that_is_put_back_makes_the_same_tables(jobs, s
     number = jobs.submit("reduce", run)
     log = run / "logs" / f"reduce_{number}.log"
     for restarts, disturbance in enumerate(DISTURBANCES[:2]):
-        scheduler = run / "logs" / f"dask_{number}_{restarts}.json"
+        scheduler = run / "logs" / f"dask_{number}_{restarts}" / "scheduler.json"
         jobs.until(scheduler.exists, f"the scheduler of start {restarts}")
         jobs.until(
             lambda: jobs.call("squeue", "--steps", "--noheader", "--jobs", number), f"workers of start {restarts}"
@@ -142,7 +142,7 @@ def test_a_reduction_by_two_nodes_that_is_put_back_makes_the_same_tables(jobs, s
 
 
 def test_a_job_that_is_cancelled_does_not_come_back(jobs, prepared):
-    """Its processes find each other by a port that follows from the job's number."""
+    """Its processes find each other by a port of the first node."""
     run = prepared.with_name("cancelled")
     shutil.copytree(prepared, run)
     jobs.set_up(SATORI_VENV=sys.prefix, TRAIN_RENDEZVOUS="tcp")

@@ -1,9 +1,12 @@
 """reduce on threads, processes and a running cluster: the same tables, in bounded memory, killed or not."""
 
+import http.client
 import json
 import os
 import re
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -11,8 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
+from dask import config as dask_config
 
 from satori_hpc.core import pairs
 from satori_hpc.errors import ArtefactError, SatoriError
@@ -108,11 +113,24 @@ def expected(run: Run) -> dict[str, bytes]:
     return written(run)
 
 
-@pytest.fixture
-def scheduler_file(tmp_path: Path) -> Iterator[Path]:
-    """A scheduler and a worker of two threads that somebody else started."""
+def by_tls(folder: Path) -> dict[str, str]:
+    """A certificate, and the variables by which Dask takes it, as in docs/security.md."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    subprocess.run([*cluster.CERTIFICATE.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    found = {"REQUIRE_ENCRYPTION": "True", "TLS__CA_FILE": str(certificate)}
+    for role in ("SCHEDULER", "WORKER", "CLIENT"):
+        found |= {f"TLS__{role}__CERT": str(certificate), f"TLS__{role}__KEY": str(key)}
+    return {f"DASK_DISTRIBUTED__COMM__{name}": value for name, value in found.items()}
+
+
+@pytest.fixture(params=["tcp", "tls"])
+def scheduler_file(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A scheduler and a worker of two threads that somebody else started; this process has the certificate, if any."""
     file = tmp_path / "scheduler.json"
     dask = [str(Path(sys.executable).with_name("dask"))]
+    for name, value in (by_tls(tmp_path) if request.param == "tls" else {}).items():
+        monkeypatch.setenv(name, value)
+    dask_config.refresh()
     common = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": ROOT}
     started = [
         subprocess.Popen(
@@ -131,6 +149,8 @@ def scheduler_file(tmp_path: Path) -> Iterator[Path]:
     for process in reversed(started):
         process.terminate()
         process.wait(timeout=30)
+    monkeypatch.undo()
+    dask_config.refresh()
 
 
 def test_threads_do_not_change_a_byte(run: Run, expected: dict[str, bytes]) -> None:
@@ -156,6 +176,14 @@ def test_a_running_cluster_gives_the_same_bytes(
         reduce_stage.reduce(run, Runtime(scheduler_file=scheduler_file))
     assert written(run) == expected
     assert re.search(r"testing, attention: worker \S+ did [1-9]", caplog.text)
+    by_tls = json.loads(scheduler_file.read_text())["address"].startswith("tls://")
+    assert ("without TLS: whoever can connect to it" in caplog.text) == (not by_tls)
+    if by_tls:
+        with (
+            dask_config.set({"distributed.comm.tls.client.cert": None}),
+            pytest.raises(SatoriError, match=r"cannot be reached .*have its certificate, see docs/security\.md"),
+        ):
+            reduce_stage.reduce(run, Runtime(scheduler_file=scheduler_file))
     with pytest.raises(SatoriError, match="fewer threads"):
         reduce_stage.reduce(run, Runtime(scheduler_file=scheduler_file, memory=64 * MIB))
 
@@ -163,6 +191,56 @@ def test_a_running_cluster_gives_the_same_bytes(
 def test_a_scheduler_that_is_not_there_is_told(run: Run, tmp_path: Path) -> None:
     with pytest.raises(SatoriError, match="no such file"):
         reduce_stage.reduce(run, Runtime(scheduler_file=tmp_path / "none.json"))
+
+
+def listening() -> list[tuple[str, int]]:
+    """Where this process and those that it started listen."""
+    mine = psutil.Process()
+    found = [each for one in (mine, *mine.children(recursive=True)) for each in one.net_connections("tcp")]
+    return [tuple(each.laddr) for each in found if each.status == psutil.CONN_LISTEN]
+
+
+def greets(at: tuple[str, int], *, encrypted: bool) -> bool:
+    """Whether a process of Dask speaks to who connects without a certificate; servers of pages wait to be asked."""
+    anybody = ssl.create_default_context()
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+    try:
+        plain = socket.create_connection(at, timeout=2)
+        with plain, anybody.wrap_socket(plain) if encrypted else plain as connection:
+            return bool(connection.recv(1))
+    except OSError:
+        return False
+
+
+def shows_pages(at: tuple[str, int]) -> bool:
+    asked = http.client.HTTPConnection(*at, timeout=2)
+    try:
+        asked.request("GET", "/info/main/workers.html")
+        return asked.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        asked.close()
+
+
+@pytest.mark.parametrize("openssl", [True, False])
+def test_other_users_cannot_speak_to_the_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, openssl: bool
+) -> None:
+    """All listen on the loopback, and take nobody without their certificate; who has none to make it by is warned."""
+    if not openssl:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    before = listening()
+    runtime = Runtime(threads=1, cluster="local", memory=2 * 2**30)
+    with caplog.at_level("WARNING", logger="satori_hpc"), cluster.pool(runtime, tasks=1, least_bytes=MIB) as pool:
+        pool.run(helpers_tasks.note_process, {"task": (str(tmp_path), "task")}, "noting")
+        found = [each for each in listening() if each not in before]
+        assert len(found) >= 3
+        assert {ip for ip, _ in found} == {"127.0.0.1"}
+        greeted = [encrypted for encrypted in (False, True) for each in found if greets(each, encrypted=encrypted)]
+        assert not any(shows_pages(each) for each in found)
+    assert greeted == ([] if openssl else [False] * 3)  # scheduler, worker, and the nanny of that
+    assert ("other users of this node could have them run code" in caplog.text) == (not openssl)
 
 
 def test_workers_start_light_and_local(tmp_path: Path) -> None:

@@ -1,0 +1,132 @@
+"""Who is let in where processes meet: no stranger, and no socket is open to more networks than it must be."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from satori_hpc.errors import SatoriError
+from satori_hpc.stages import rendezvous
+from tests.parallel.ranks import Ranks
+from tests.tiny import make_run
+
+STRANGER = Path(__file__).with_name("stranger.py")
+SOON = 60
+SRUN = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2"}
+MEET = """
+import sys, psutil, torch
+from pathlib import Path
+from satori_hpc.stages import process_group
+with process_group.session(Path(sys.argv[1]), meeting=sys.argv[2], join_timeout=60) as world:
+    total = torch.ones(3)
+    world.add_up(total)
+    mine = [f"{each.laddr.ip}" for each in psutil.Process().net_connections() if each.status == "LISTEN"]
+    files = [[str(path), oct(path.stat().st_mode & 0o777)] for path in Path(sys.argv[1]).glob(".rendezvous-*/*")]
+    import json; print(json.dumps([total.tolist(), world.local_rank, world.gather(mine), files]))
+"""
+
+
+def listening(pid: int) -> list[tuple[str, int]]:
+    return [tuple(each.laddr) for each in psutil.Process(pid).net_connections() if each.status == "LISTEN"]
+
+
+@pytest.mark.parametrize(
+    ("how", "said"), [("guess", "1 of 2 processes have not arrived"), ("list", "was not sent by a")]
+)
+def test_a_stranger_at_the_port_is_not_let_in(tmp_path, how, said):
+    run, marker = make_run(tmp_path / "run"), tmp_path / "marker"
+    argv = ["train", run.path, "--rendezvous", "tcp://127.0.0.1:0", "--join-timeout", "20", "--device", "cpu"]
+    ranks = Ranks(1, argv, env={**SRUN, "SLURM_PROCID": "0"})
+    leader = ranks.processes[0]
+    until = time.monotonic() + SOON
+    while not (found := listening(leader.pid)):
+        assert leader.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert [ip for ip, _ in found] == ["127.0.0.1"]
+    argv = [sys.executable, str(STRANGER), str(found[0][1]), str(marker), how]
+    stranger = subprocess.run(argv, capture_output=True, text=True, timeout=SOON, check=False)
+    assert ("joined" in stranger.stdout) == (how == "list"), stranger.stderr
+    codes, _, errors = ranks.finish(SOON)
+    assert codes == [1]
+    assert said in errors[0]
+    assert len(errors[0].splitlines()) == 1
+    assert not marker.exists()
+    assert not list(run.path.glob(".rendezvous-*"))
+
+
+@pytest.mark.parametrize(
+    "meeting", ["file", "tcp://127.0.0.1:0", "tcp://localhost:0", f"tcp://{socket.gethostname()}:0"]
+)
+def test_processes_of_one_node_listen_at_the_named_address_and_the_loopback_alone(tmp_path, meeting):
+    program = tmp_path / "meet.py"
+    program.write_text(MEET)
+    codes, out, errors = Ranks(2, [program, tmp_path, meeting]).finish(SOON)
+    assert codes == [0, 0], errors
+    for rank in range(2):
+        total, local_rank, sockets, files = json.loads(out[rank])
+        assert (total, local_rank) == ([2.0, 2.0, 2.0], rank)
+        assert [mode for _, mode in files] == ["0o600"]
+        assert all(sockets)
+        for ip in {ip for theirs in sockets for ip in theirs}:
+            assert ip not in ("0.0.0.0", "::")
+            if "127.0.0.1" in meeting or meeting == "file":
+                assert ip == "127.0.0.1"
+    assert not list(tmp_path.glob(".rendezvous-*"))
+
+
+def test_a_note_that_a_killed_job_has_left_does_not_count(tmp_path):
+    folder = tmp_path / f".rendezvous-{os.geteuid()}"
+    folder.mkdir(mode=0o700)
+    program = tmp_path / "meet.py"
+    program.write_text(MEET)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    where = rendezvous.Place("mpiexec", 1, 2)
+    note = rendezvous._note_of(tmp_path, where, f"tcp://127.0.0.1:{port}")
+    rendezvous._write_note(note, {"host": "127.0.0.1", "port": port, "secret": "of another job"})
+    env = [{"PMI_RANK": str(rank), "PMI_SIZE": "2"} for rank in range(2)]
+    argv = [program, tmp_path, f"tcp://127.0.0.1:{port}"]
+    second = Ranks(1, argv, env=env[1])
+    time.sleep(2)
+    first = Ranks(1, argv, env=env[0])
+    for ranks in (first, second):
+        codes, _, errors = ranks.finish(SOON)
+        assert codes == [0], errors
+
+
+def test_a_folder_of_secrets_that_others_can_read_is_refused(tmp_path):
+    folder = tmp_path / f".rendezvous-{os.geteuid()}"
+    folder.mkdir(mode=0o700)
+    path = folder / "job"
+    os.close(rendezvous._open_private(path, os.O_RDWR | os.O_CREAT))
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o640)
+    with pytest.raises(SatoriError, match=r"job keeps what .* mode 640, expected owner \d+ and no rights for others"):
+        rendezvous._open_private(path, os.O_RDWR)
+    folder.chmod(0o755)
+    with pytest.raises(SatoriError, match=r"mode 755"):
+        rendezvous._read_note(path)
+    folder.rename(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").chmod(0o700)
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SatoriError, match=r"keeps what"):
+        rendezvous._open_private(path, os.O_RDWR)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
+def test_an_address_of_all_networks_is_refused(tmp_path, host):
+    ranks = Ranks(
+        1,
+        ["train", make_run(tmp_path / "run").path, "--rendezvous", f"tcp://{host}:0"],
+        env={**SRUN, "SLURM_PROCID": "0"},
+    )
+    codes, _, errors = ranks.finish(SOON)
+    assert codes == [1]
+    assert "means all networks" in errors[0]
