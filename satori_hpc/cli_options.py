@@ -170,7 +170,7 @@ def show(name: str, summary: dict[str, Any] | None, *, as_json: bool = False) ->
         click.echo(f"{name}: complete and up to date (--force makes it anew)")
         return
     click.echo(f"{name}:")
-    for line in _lines(summary):
+    for line in _lines({key: value for key, value in summary.items() if key != "warnings"}):  # these are logged
         click.echo("  " + line)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from satori_hpc import config as config_module
 from satori_hpc import config_change, options, provenance
 from satori_hpc.errors import ArtefactError
-from satori_hpc.log import logger
+from satori_hpc.log import collected, logger
 from satori_hpc.run import Run
 from satori_hpc.stages import pipeline
 from satori_hpc.stores import atomic, lock, records
@@ -108,8 +108,9 @@ def execute(
             return None
         runtime.apply()
         began_ns = time.time_ns()
-        with provenance.Measure() as measure:
+        with provenance.Measure() as measure, collected() as warnings:
             summary = (function or stage.function())(run, runtime)
+        summary["warnings"] = [*summary.get("warnings", []), *warnings]
         peak = max(world.gather(measure.peak_rss_bytes))
         sources, known = summary.pop("sources", {}), summary.pop("files", {})
         world.lead(
