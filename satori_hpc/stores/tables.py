@@ -41,8 +41,8 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "auc": (
         pa.float64(),
         "the statistic as a share of its largest value, 0.5 = no effect: chance that a foreground score is above a "
-        "background score; within-sequence: that the mean of two contrasts is positive, (rank-biserial correlation + 1) / 2; "
-        "null: mean chance that a score is above a null score",
+        "background score; within-sequence: that the mean of two contrasts is positive, (rank-biserial correlation + "
+        "1) / 2; null: mean chance that a score is above a null score",
     ),
     "effect": (
         pa.float64(),
