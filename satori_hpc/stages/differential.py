@@ -51,8 +51,8 @@ def compare(run: Run, *, labels: tuple[str, ...] = (), against: tuple[str, ...] 
                 logger.warning(
                     "%s: nothing is tested: %s",
                     method,
-                    f"no called pair has reduce.min_examples = {run.config.reduce.min_examples} scores with and without "
-                    f"a label (the most: {most})"
+                    f"no called pair has reduce.min_examples = {run.config.reduce.min_examples} scores with a label "
+                    f"and without it (the most: {most})"
                     if len(columns["tested"])
                     else "reduce called no pair, and called ones only are compared by label",
                 )

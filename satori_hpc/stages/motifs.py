@@ -88,6 +88,19 @@ def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
         tf=tf,
     )
     named = np.asarray(tf["named"], dtype=bool)
+    rare = [
+        (number, int(counts.sequences[number])) for number in written[named] if counts.sequences[number] < FEW_SEQUENCES
+    ]
+    if rare and len(rows) >= FEW_SEQUENCES:
+        logger.warning(
+            "%d of %d named filters have sites in fewer than %d sequences, so their names are uncertain (%s%s); a "
+            "lower [motifs] threshold, a larger split or more data give more sites",
+            len(rare),
+            named.sum(),
+            FEW_SEQUENCES,
+            ", ".join(f"filter {number}: {sequences}" for number, sequences in rare[:5]),
+            ", ..." if len(rare) > 5 else "",
+        )
     if not named.any():
         logger.warning("no filter could be named after a known motif; no TF pair will come out of this run")
     return {
