@@ -251,7 +251,17 @@ def _run_all(run: Run, runtime: Runtime) -> None:
         say(f"nothing to do: every artefact of {run.path} is complete and up to date")
     for name in pipeline.pending(run):
         _execute(run, name, runtime)
+    found = pipeline.states(run)
+    _show_results(run, found)
     say(f"report: {run.report.resolve()}")
+
+
+def _show_results(run: Run, found: dict[str, pipeline.State]) -> None:
+    """Print what each method called, and what the stages of the run warned of."""
+    for line in pipeline.calls(run, found):
+        say(line)
+    for stage, sentence in pipeline.warnings(found):
+        say(f"warning ({stage}): {sentence}")
 
 
 cli.add_command(cli_search.search)
@@ -283,18 +293,22 @@ def demo(run: Path, seed: int, show: bool | None, **options: Any) -> None:
 @RUN
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def status(run: Path, as_json: bool) -> None:
-    """Print each artefact, its state and the next command."""
+    """Print each artefact, its state, what was called, what stages warned of, and the next command."""
     opened = Run.open(run)
     found = pipeline.states(opened)
     todo = [name for name, state in found.items() if not state.usable]
     following = pipeline.BY_NAME[todo[0]].command(run) if todo else None
     if as_json:
         stages = {name: {"state": state.state, "reason": state.reason} for name, state in found.items()}
-        click.echo(json.dumps({"stages": stages, "next": following}, indent=1))
+        warnings = [{"stage": stage, "warning": sentence} for stage, sentence in pipeline.warnings(found)]
+        results = pipeline.calls(opened, found)
+        told = {"stages": stages, "results": results, "warnings": warnings, "next": following}
+        click.echo(json.dumps(told, indent=1))
         return
     for name, state in found.items():
         names = ", ".join(path.relative_to(opened.path).as_posix() for path in pipeline.BY_NAME[name].outputs(opened))
         say(f"{name:<10} {state.state:<11} {names}" + (f"\n           {state.reason}" if state.reason else ""))
+    _show_results(opened, found)
     say(f"next: {following}   (or all that is left: satori-hpc all {quoted(run)})" if todo else "nothing to do")
 
 

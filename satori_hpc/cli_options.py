@@ -186,7 +186,7 @@ def show(name: str, summary: dict[str, Any] | None, *, as_json: bool = False) ->
         say(f"{name}: complete and up to date (--force makes it anew)")
         return
     say(f"{name}:")
-    for line in _lines(summary):
+    for line in _lines({key: value for key, value in summary.items() if key != "warnings"}):  # these are logged
         say("  " + line)
 
 

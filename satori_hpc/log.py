@@ -3,6 +3,7 @@
 A library must not configure handlers: only the command line calls `setup`.
 """
 
+import contextlib
 import logging
 import re
 import sys
@@ -19,6 +20,7 @@ Item = TypeVar("Item")
 logger = logging.getLogger("satori_hpc")
 
 SECONDS_BETWEEN_LINES = 30.0
+PASSING = {"passing": True}  # `extra` of a warning for the moment, which the stage's own conclusion replaces
 _show_bars: bool | None = None
 
 # What a terminal or a reader of text may take for a command: control characters but tab and newline, those that reorder
@@ -60,6 +62,25 @@ def setup(*, verbose: int = 0, progress: bool | None = None, rank: int = 0, size
     quiet = rank > 0 and not verbose
     logger.setLevel(logging.DEBUG if verbose > 1 else logging.WARNING if quiet else logging.INFO)
     logger.propagate = False
+
+
+@contextlib.contextmanager
+def collected() -> Iterator[list[str]]:
+    """Collect the warnings that this process logs meanwhile: each sentence once, in order, PASSING ones left out."""
+    found: list[str] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.WARNING and not getattr(record, "passing", False):
+            text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in record.getMessage())
+            if text not in found:
+                found.append(text)
+        return True
+
+    logger.addFilter(keep)  # a handler would keep Python from showing warnings where no handler is set up
+    try:
+        yield found
+    finally:
+        logger.removeFilter(keep)
 
 
 def rss_gib() -> float:

@@ -185,7 +185,7 @@ def report_data(
         records=[
             {"stage": stage, "elapsed_s": 12.3 * k, "peak_rss_bytes": 2**30, "device": "cpu", "world_size": 1,
              "digest": "0123456789abcdef" * 4, "finished": "2026-01-01T00:00:00+00:00", "versions": versions, "seed": 1,
-             "sources": {}}
+             "sources": {}, "summary": {"warnings": []}}
             for k, stage in enumerate(stages)
         ],
         settings="seed = 1\n\n[model]\narchitecture = \"deep\"\n",

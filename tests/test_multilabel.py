@@ -252,3 +252,10 @@ def test_labels_that_carry_an_interaction(run: Run) -> None:
     assert pipeline.states(run)["reduce"].usable
     call("reduce", run.path, "--threads", 1, "--force")  # what was made of another table goes
     assert not run.interactions("attention").with_name("attention.differential.tsv").exists()
+
+
+def test_differential_says_why_it_tests_nothing(run: Run) -> None:
+    run = change(run, reduce={"alpha": 0.0})
+    call("reduce", run.path, "--threads", 1)
+    output = call("differential", run.path).output
+    assert "attention: nothing is tested: reduce called no pair" in output

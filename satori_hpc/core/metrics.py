@@ -8,6 +8,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from satori_hpc.core.labels import both_classes, known
 
+LEAST_AUROC = 0.6  # below, a network tells hardly more of the classes than chance
+SAME_OUTPUT = 1e-4  # logits that differ by less are the same: probabilities then differ by less than .000025
+
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
@@ -47,6 +50,23 @@ def by_label(labels: np.ndarray, ranking: np.ndarray, *, threads: int = 1) -> tu
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(measure, usable))
     return auroc, aupr
+
+
+def chance_bound(positives: int, negatives: int) -> float:
+    """AUROC below which a network is too near chance: LEAST_AUROC, or what labels unrelated to it reach, if larger.
+
+    The latter is 0.5 + 1.96 standard deviations of the AUROC under the null hypothesis, where it is Mann-Whitney's U as
+    a share: sqrt((P + N + 1) / (12 P N)). Unlike a standard error at the AUROC found (Hanley & McNeil 1982) that does
+    not vanish when a handful of examples happens to be in order.
+    """
+    deviation = float(np.sqrt((positives + negatives + 1) / (12 * positives * negatives)))
+    return max(LEAST_AUROC, 0.5 + 1.96 * deviation)
+
+
+def constant_outputs(logits: np.ndarray) -> int:
+    """Number of columns of (E, T) logits in which the middle 99 % of the examples have the same value (SAME_OUTPUT)."""
+    ends = (np.quantile(column, (0.005, 0.995)) for column in logits.T)
+    return sum(bool(high - low < SAME_OUTPUT) for low, high in ends)
 
 
 def classification(labels: np.ndarray, ranking: np.ndarray, *, threads: int = 1) -> Metrics:

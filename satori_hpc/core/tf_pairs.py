@@ -24,8 +24,8 @@ def combine(
         pooled_alpha: call pooled TF pairs at or below this q-value; None = as published.
 
     Returns:
-        tf_a, tf_b, q, p, neg_log10_p, auc, effect, filter_pairs, called_filter_pairs, n_fg (sum over the filter pairs),
-        median_distance, called; one row per TF pair, sorted by q, then p, then AUC falling, then names.
+        tf_a, tf_b, q, p, neg_log10_p, auc, effect, filter_pairs, called_filter_pairs, n_fg, median_distance, called;
+        one row per TF pair, sorted by q, then p, then AUC falling, then names.
     """
     tf = {name: tf_names.compared(name) for name in {*tf_a.tolist(), *tf_b.tolist()}}
     groups: dict[tuple[str, str], list[int]] = {}
@@ -44,7 +44,7 @@ def combine(
         **{name: columns[name][chosen] for name in ("q", "p", "neg_log10_p", "auc", "effect")},
         "filter_pairs": np.array([len(groups[key]) for key in names], dtype=np.int64),
         "called_filter_pairs": np.array([int(called[groups[key]].sum()) for key in names], dtype=np.int64),
-        "n_fg": np.array([int(columns["n_fg"][groups[key]].sum()) for key in names], dtype=np.int64),
+        "n_fg": columns["n_fg"][chosen],
         "median_distance": columns["median_distance"][chosen],
         "called": np.array([bool(called[groups[key]].any()) for key in names], dtype=bool),
     }

@@ -25,11 +25,13 @@ def distribution(sample: np.ndarray, positions: int, methods: list[Method]) -> s
     """Attention values of top examples, and pair scores by class; an <svg>.
 
     Args:
-        sample: attention values, any shape; values of 0 are not drawn.
+        sample: attention values, any shape; values of 0 are not drawn, their share is told.
         positions: a row without preference has 1 / positions everywhere.
-        methods: those with pair scores on both sides are drawn.
+        methods: those with pair scores on both sides are drawn, unless all of them are 0.
     """
-    scored = [method for method in methods if method.foreground.any() and method.background.any()]
+    scored = [
+        m for m in methods if len(m.foreground) and len(m.background) and (m.foreground.any() or m.background.any())
+    ]
     count = 1 + len(scored)
     columns = count if count < 4 else 3
     rows = -(-count // columns)
@@ -44,7 +46,7 @@ def distribution(sample: np.ndarray, positions: int, methods: list[Method]) -> s
             textcoords="offset points", color=style.WARM, fontsize=7.5,
         )  # fmt: skip
         panels[0].set(xscale="log", yscale="log", xlabel="attention value", ylabel="values")
-        panels[0].set_title("All attention values, top examples")
+        panels[0].set_title("All attention values, top examples" + zeros_in_words(sample))
         _plain_ticks(panels[0].xaxis)
         _plain_ticks(panels[0].yaxis)
         for axis, method in zip(panels[1:], scored, strict=False):
@@ -57,16 +59,15 @@ def distribution(sample: np.ndarray, positions: int, methods: list[Method]) -> s
 def _by_class(axis: Axes, method: Method) -> None:
     """Cumulative shares of the two classes' pair scores: a shift shows even where most scores are alike.
 
-    Positive scores stand on a logarithmic axis; signed ones on one that is linear in the middle, with half of them.
+    Positive scores stand on a logarithmic axis, where curves begin at the share of the zeros; signed ones on one that
+    is linear in the middle, with half of them.
     """
     signed = bool((method.foreground < 0).any() or (method.background < 0).any())
     for values, colour, label in (
         (method.background, style.QUIET, "background"),
         (method.foreground, style.ACCENT, "foreground"),
     ):
-        shown = values if signed else values[values > 0]
-        shares = np.linspace(0, 1, CURVE_POINTS)
-        axis.plot(np.quantile(shown, shares), shares, color=colour, label=label)
+        axis.plot(*cumulative(values, signed=signed), color=colour, label=label + zeros_in_words(values))
     if method.cutoff is not None and (signed or method.cutoff > 0):
         axis.axvline(method.cutoff, color=style.INK, linestyle=":", linewidth=1, label="cut-off")
     if signed:
@@ -81,6 +82,29 @@ def _by_class(axis: Axes, method: Method) -> None:
     axis.set(ylim=(0, 1.02), xlabel=f"pair score ({method.name})", ylabel="share of scores below")
     axis.set_title("Pair scores by class")
     axis.legend(loc="upper left")
+
+
+def cumulative(values: np.ndarray, *, signed: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and the share of all values, zeros among them, that is at or below each: of a curve.
+
+    Args:
+        values: float (N,), N > 0.
+        signed: whether scores at or below 0 can be drawn; else the curve begins above the share of the zeros.
+    """
+    shares = np.linspace(0, 1, CURVE_POINTS)
+    at = np.quantile(values, shares)
+    if signed or not (values == 0).any():
+        return at, shares
+    above = values[values > 0]
+    first = [above.min()] if len(above) else []
+    drawn = at > 0
+    return np.concatenate([first, at[drawn]]), np.concatenate([[(values == 0).mean()] * len(first), shares[drawn]])
+
+
+def zeros_in_words(values: np.ndarray) -> str:
+    """How many values are 0, to stand behind a name; nothing where none is."""
+    zeros = float((values == 0).mean()) if values.size else 0.0
+    return f" ({100 * zeros:.1f} % are 0)" if zeros else ""
 
 
 def _signed_ticks(middle: float, most: float) -> list[float]:

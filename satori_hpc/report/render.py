@@ -80,6 +80,7 @@ def render(data: ReportData) -> str:
         script=Markup(script),
         script_digest=digest,
         tiles=words.tiles(data),
+        warnings=words.warnings(data.records),
         lead=words.lead(data),
         methods=parts,
         comparison=methods.lines(data) if len(data.methods) > 1 else [],
@@ -223,8 +224,9 @@ def _distribution(data: ReportData) -> Drawing | None:
         return None
     parts = [f"median attention value {words.median(sample):.2g}"]
     parts += [
-        f"{m.name}: median pair score {words.median(m.foreground):.2g} in the foreground, "
-        f"{words.median(m.background):.2g} in the background"
+        f"{m.name}: median pair score {words.median(m.foreground):.2g} in the foreground"
+        f"{attention.zeros_in_words(m.foreground)}, {words.median(m.background):.2g} in the background"
+        f"{attention.zeros_in_words(m.background)}"
         for m in data.methods
     ]
     return _drawing(

@@ -27,7 +27,7 @@ TF_COLUMNS = (
     ("effect", "effect", "exp", EFFECT),
     ("called_filter_pairs", "called", "int", "filter pairs called for these two TFs"),
     ("filter_pairs", "tested", "int", "filter pairs tested for these two TFs"),
-    ("n_fg", "examples", "int", "foreground examples with a score, summed over filter pairs"),
+    ("n_fg", "examples", "int", "foreground examples in which the best filter pair has a score"),
     ("median_distance", "distance, bp", "int", "median distance between the two sites"),
 )
 FILTER_COLUMNS = (

@@ -71,6 +71,11 @@ def _method_tiles(data: ReportData, method: Method) -> list[Tile]:
     return found
 
 
+def warnings(records: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """(stage, sentence) of all that the stages warned of, as their records keep it."""
+    return [(record["stage"], sentence) for record in records for sentence in record["summary"].get("warnings", [])]
+
+
 def lead(data: ReportData) -> list[str]:
     """What was run and what came out, in a few short sentences."""
     said = [] if data.facts is None else [_data_sentence(data.facts), _network_sentence(data.facts)]

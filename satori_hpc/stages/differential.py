@@ -9,7 +9,7 @@ from satori_hpc.core import differential, pairs, rank_test
 from satori_hpc.core.differential import Difference
 from satori_hpc.core.labels import known
 from satori_hpc.errors import InputError
-from satori_hpc.log import progress
+from satori_hpc.log import logger, progress
 from satori_hpc.run import Run
 from satori_hpc.stages import outputs, pipeline
 from satori_hpc.stages.pipeline import Stage
@@ -46,6 +46,16 @@ def compare(run: Run, *, labels: tuple[str, ...] = (), against: tuple[str, ...] 
             columns = _test(run, method, store, rows=rows, members=members, names=names)
             columns["against"] = np.full(len(columns["q"]), ",".join(against), dtype=object)
             differential_store.write(run.interactions(method), columns)
+            if not columns["tested"].any():
+                most = np.minimum(columns["n_with"], columns["n_without"]).max(initial=0)
+                logger.warning(
+                    "%s: nothing is tested: %s",
+                    method,
+                    f"no called pair has reduce.min_examples = {run.config.reduce.min_examples} scores with a label "
+                    f"and without it (the most: {most})"
+                    if len(columns["tested"])
+                    else "reduce called no pair, and called ones only are compared by label",
+                )
             summary[method] = {
                 "groups": len(names),
                 "tests": int(columns["tested"].sum()),

@@ -11,7 +11,7 @@ import pandas as pd
 from satori_hpc import options, provenance
 from satori_hpc.core import ensemble, evaluation
 from satori_hpc.run import Run
-from satori_hpc.stages import ensemble_member, evaluate
+from satori_hpc.stages import ensemble_member, evaluate, pipeline
 from satori_hpc.stages.ensemble_member import Member
 from satori_hpc.stores import atomic, records, tables, truth
 
@@ -61,6 +61,8 @@ class Found:
         for method, found in self.summary["methods"].items():
             lines += [f"{method}: {found['tested']} TF pairs tested, {found['called']} called", *_detail(found)]
             lines.append(f"  {self.run.ensemble_table(method)}.tsv")
+        for seed, warnings in self.summary["warnings"].items():
+            lines += [f"warning (seed {seed}) {sentence}" for sentence in warnings]
         again = f"report {self.run.path} --force" if self.run.report.exists() else f"all {self.run.path}"
         return [*lines, f"next, for a report that shows it: satori-hpc {again}"]
 
@@ -122,10 +124,16 @@ def _write(run: Run, everyone: list[Member]) -> dict[str, Any]:
         "format_version": FORMAT_VERSION,
         **_made_of(run, everyone),
         "methods": {method: _method(run, everyone, method) for method in run.config.score.methods},
+        "warnings": {str(member.seed): _warnings(member) for member in everyone},
         "versions": provenance.versions(),
     }
     atomic.write_text(run.ensemble_summary, json.dumps(options.to_plain(summary), indent=1) + "\n")
     return summary
+
+
+def _warnings(member: Member) -> list[str]:
+    """What the stages of a network warned of."""
+    return [f"{stage}: {sentence}" for stage, sentence in pipeline.warnings(pipeline.states(member.own))]
 
 
 def _method(run: Run, everyone: list[Member], method: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from satori_hpc import config as config_module
 from satori_hpc import config_change, options, provenance
 from satori_hpc.config_change import Value
 from satori_hpc.errors import ArtefactError, HeldError, Requeue, SatoriError
-from satori_hpc.log import logger
+from satori_hpc.log import collected, logger
 from satori_hpc.run import Run
 from satori_hpc.stages import pipeline
 from satori_hpc.stores import atomic, lock, records
@@ -143,8 +143,9 @@ def execute(
         inputs, checked = begun
         runtime.apply()
         began_ns = time.time_ns()
-        with provenance.Measure() as measure:
+        with provenance.Measure() as measure, collected() as warnings:
             summary = function(run, runtime) if function else stage.function()(run, runtime, **checked)
+        summary["warnings"] = [*summary.get("warnings", []), *warnings]
         peak = max(world.gather(measure.peak_rss_bytes))
         sources, known = summary.pop("sources", {}), summary.pop("files", {})
         world.lead(

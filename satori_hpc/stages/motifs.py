@@ -28,6 +28,8 @@ from satori_hpc.stores import motifs as motif_store
 from satori_hpc.stores.dataset import Labels, Tokens
 from satori_hpc.world import Runtime
 
+FEW_SEQUENCES = 50  # with fewer a column's probabilities are off by up to sqrt(.25 / 50) = .07 (standard error)
+
 
 def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
     """Write motifs/ of a run.
@@ -46,6 +48,17 @@ def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
     device = runtime.torch_device()
     model, _ = checkpoint.load_model(run.best, device)
     tokens, rows = Tokens(run.dataset), _rows(run, data)
+    if len(rows) < FEW_SEQUENCES:
+        logger.warning(
+            "motifs are made from %d sequences, fewer than %d: their columns, and so the names of filters, are "
+            "uncertain. They are those of [motifs] split = %r%s: take a larger split, or more data",
+            len(rows),
+            FEW_SEQUENCES,
+            config.split,
+            f", positive and predicted above min_probability = {config.min_probability:g}"
+            if data.task == "binary"
+            else "",
+        )
     atomic.remove_folder(run.motifs)
 
     extremes, letters = Extremes(model.filters), np.zeros(5, dtype=np.int64)
@@ -77,6 +90,19 @@ def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
         tf=tf,
     )
     named = np.asarray(tf["named"], dtype=bool)
+    rare = [
+        (number, int(counts.sequences[number])) for number in written[named] if counts.sequences[number] < FEW_SEQUENCES
+    ]
+    if rare and len(rows) >= FEW_SEQUENCES:
+        logger.warning(
+            "%d of %d named filters have sites in fewer than %d sequences, so their names are uncertain (%s%s); a "
+            "lower [motifs] threshold, a larger split or more data give more sites",
+            len(rare),
+            named.sum(),
+            FEW_SEQUENCES,
+            ", ".join(f"filter {number}: {sequences}" for number, sequences in rare[:5]),
+            ", ..." if len(rare) > 5 else "",
+        )
     if not named.any():
         logger.warning("no filter could be named after a known motif; no TF pair will come out of this run")
     return {

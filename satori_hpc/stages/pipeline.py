@@ -247,6 +247,33 @@ def require(run: Run, stage: Stage) -> dict[str, str]:
     return digests
 
 
+def warnings(found: dict[str, State]) -> list[tuple[str, str]]:
+    """(stage, sentence) of all that the complete stages of a run warned of, in their order."""
+    return [
+        (name, str(sentence))
+        for name, state in found.items()
+        if state.usable and state.record is not None
+        for sentence in state.record.summary.get("warnings", [])
+    ]
+
+
+def calls(run: Run, found: dict[str, State]) -> list[str]:
+    """How many pairs each method tested and called, a line each; nothing before the tables are made."""
+    state = found.get("reduce", State("missing"))
+    if not state.usable or state.record is None:
+        return []
+    lines = []
+    for method in run.config.score.methods:
+        counts = state.record.summary[method]
+        lines.append(
+            f"{method}: {counts['called_tf_pairs']:,} TF pairs called, of {counts['tf_pairs']:,} tested "
+            f"({counts['called_pairs']:,} of {counts['tested_pairs']:,} filter pairs)"
+            if counts["tested_pairs"]
+            else f"{method}: NOTHING TESTED, so nothing is called"
+        )
+    return lines
+
+
 def remaining(run: Run) -> list[str]:
     """Names of the stages that are not complete and fresh, in order."""
     return [name for name, state in states(run).items() if not state.usable]

@@ -24,6 +24,7 @@ from satori_hpc.stages import cluster, outputs, reduce_block, reduce_rows, spaci
 from satori_hpc.stages.reduce_block import Rules
 from satori_hpc.stages.statistic import BACKGROUND, NULL, WITHIN, cutoff_of, statistic_of
 from satori_hpc.stores import atomic, motifs, parts, scores, tables
+from satori_hpc.stores.score_plan import GROUPS
 from satori_hpc.stores.scores import ScoreStore
 from satori_hpc.world import Runtime
 
@@ -65,6 +66,7 @@ def reduce(run: Run, runtime: Runtime) -> dict[str, Any]:
         tables.write(run.interactions(method), columns)
         tables.write_tf(run.interactions(method), tf_columns)
         table, tf_table = tables.read(run.interactions(method)), tables.read_tf(run.interactions(method))
+        _warn_of_untested(run, store, columns, tf_pairs=len(tf_columns["q"]), cutoff=cutoff, statistic=statistic)
         told = outputs.write(run, method, table=table, tf_table=tf_table)
         told |= spacing.write(run, method, table=table, tf_table=tf_table)
         atomic.remove_folder(folder)
@@ -174,6 +176,73 @@ def _work(store: ScoreStore, folder: Path, *, digest: str, rules: Rules, runtime
             pool.run(reduce_block.work, tasks, f"testing, {store.method}")
         finally:
             reduce_block.release()
+
+
+def _warn_of_untested(
+    run: Run, store: ScoreStore, columns: dict[str, np.ndarray], *, tf_pairs: int, cutoff: float, statistic: str
+) -> None:
+    """Warn where no TF pair was tested, with the numbers and the setting that decides it.
+
+    Args:
+        run: its settings.
+        store: the scores.
+        columns: of the table, of the pairs that were observed at all.
+        tf_pairs: tested ones.
+        cutoff, statistic: of the method.
+    """
+    tested = columns["tested"]
+    if not tested.any():
+        why = _why_untested(columns, store, settings=run.config.reduce, cutoff=cutoff, statistic=statistic)
+        logger.warning("%s: nothing is tested: %s", store.method, why)
+    elif not tf_pairs:
+        named = {int(f) for side in "ab" for f in columns[f"filter_{side}"][columns[f"tf_{side}"] != ""]}
+        logger.warning(
+            "%s: %d filter pairs are tested, but no pair of two different TFs: %d of %d filters are named after a TF. "
+            "[motifs] max_q, min_match_bits and database decide which are",
+            store.method,
+            tested.sum(),
+            len(named),
+            store.filters,
+        )
+
+
+def _why_untested(
+    columns: dict[str, np.ndarray], store: ScoreStore, *, settings: Reduce, cutoff: float, statistic: str
+) -> str:
+    """How far pairs got on the way to a test (`reduce_block`), up to the step that none passed, and what decides it."""
+    legacy = settings.legacy and statistic == BACKGROUND
+    both = statistic == BACKGROUND and not legacy
+    least = 2 if legacy else settings.min_examples
+    most = [
+        f"{columns[name].max(initial=0)} of the {store.partitions(group)[-1][1]} {group} examples"
+        for name, group in zip(("n_fg", "n_bg"), GROUPS, strict=True)
+    ]
+    enough = (np.minimum(columns["n_fg"], columns["n_bg"]) if both else columns["n_fg"]) >= least
+    reached = enough & (columns["max_fg"] >= cutoff)
+    near = f" at most {settings.max_distance} bp apart" if statistic == WITHIN and settings.max_distance else ""
+    above = " with scores from the cut-off on" if settings.cutoff_rule == "value" and np.isfinite(cutoff) else ""
+    steps = (
+        (
+            len(enough),
+            f"{len(enough)} of {store.pairs} filter pairs are observed in any example{near}{above}",
+            "[motifs] threshold decides where filters are active" + (", reduce.max_distance what is near" * bool(near)),
+        ),
+        (
+            enough.sum(),
+            f"{enough.sum()} of them in at least {least} {'on each side' if both else 'of the foreground'} (the most: "
+            f"{' and '.join(most if both else most[:1])})",
+            "reduce.min_examples decides; lower it, or score more examples ([score] split, use_all, and the bounds on "
+            "predictions)",
+        ),
+        (reached.sum(), f"{reached.sum()} of them reach the cut-off, {cutoff:.3g}", "reduce.cutoff decides"),
+        (
+            0,
+            "0 of them in as many sequences with three observed pairs or more, as a comparison within sequences needs",
+            "[motifs] threshold decides how many are observed, reduce.statistic what they are compared with",
+        ),
+    )
+    last = next(place for place, (count, _, _) in enumerate(steps) if not count)
+    return f"{', '.join(said for _, said, _ in steps[: last + 1])}. {steps[last][2]}"
 
 
 def _calibrate(columns: dict[str, np.ndarray], settings: Reduce) -> Null | None:

@@ -49,7 +49,7 @@ class Rules:
         return self.cutoff if self.drop_values else -np.inf
 
 
-COLUMNS_VERSION = 2  # of what parts hold: those of an older program are made again
+COLUMNS_VERSION = 3  # of what parts hold: those of an older program are made again
 CONTRASTS, FAR = 2, 3  # the sides of what is made of the foreground; FAR: of sites too far apart to be tested
 Rows = Middles | Gaussian | None  # what the statistic needs to know of the rows
 
@@ -194,7 +194,7 @@ def _judge(columns: Columns, rules: Rules, rows: Rows) -> dict[str, np.ndarray]:
         "median_distance": columns.median_distances(),
         **_where(
             tested,
-            u=found.u,
+            statistic=found.u,
             auc=found.auc,
             effect=found.median_fg - found.median_bg,
             p=found.p,
@@ -214,7 +214,7 @@ def _within(columns: Columns, rules: Rules) -> dict[str, np.ndarray]:
         **described,
         **_where(
             tested,
-            u=found.w_plus,
+            statistic=found.w_plus,
             auc=found.auc,
             effect=found.median,
             p=found.p,
@@ -237,7 +237,7 @@ def _against_null(columns: Columns, rules: Rules, null: Gaussian) -> dict[str, n
         **described,
         **_where(
             tested,
-            u=np.full(columns.width, np.nan),
+            statistic=np.full(columns.width, np.nan),
             auc=found.auc,
             effect=described["median_fg"] - null.mean,
             p=found.p,

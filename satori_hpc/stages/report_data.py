@@ -44,9 +44,6 @@ from satori_hpc.stores.scores import ScoreStore
 from satori_hpc.world import Runtime
 
 DISTANCES = 6  # interactions with a histogram of distances
-SAMPLE_BLOCKS = 12  # blocks of pairs from which the distribution of scores is drawn
-SAMPLE_SCORES = 200_000
-SAMPLE_READ = 4_000_000  # scores read of a block; fewer pairs of it where there are more examples
 SAMPLE_ATTENTION = 4_000_000  # attention values held for their distribution
 TOP_EXAMPLES = 32
 
@@ -164,8 +161,8 @@ def _method(run: Run, name: str, store: ScoreStore) -> Method:
         name=name,
         filter_pairs=table,
         tf_pairs=tables.read_tf(run.interactions(name)),
-        foreground=_sample(store, "foreground"),
-        background=_sample(store, "background"),
+        foreground=store.sample("foreground"),
+        background=store.sample("background"),
         cutoff=cutoff if np.isfinite(cutoff) else None,
         distances=_distances(store, table),
         spacings=_spacings(run, name),
@@ -176,19 +173,6 @@ def _method(run: Run, name: str, store: ScoreStore) -> Method:
         known=known_table.read_pairs(run.known_pairs(name)) if run.config.evaluate.known else None,
         differential=differential.read(run.interactions(name)) if differential.exists(run.interactions(name)) else None,
     )
-
-
-def _sample(store: ScoreStore, group: str) -> np.ndarray:
-    """Observed scores of pairs at some evenly spaced places, thinned evenly: the same ones every time."""
-    starts = np.arange(0, store.pairs, store.chunk_pairs)
-    chosen = starts[np.unique(np.linspace(0, len(starts) - 1, SAMPLE_BLOCKS).round().astype(int))]
-    width = int(np.clip(SAMPLE_READ // len(store.examples(group)), 1, store.chunk_pairs))
-    found = []
-    for start in chosen.tolist():
-        block = store.read_scores(group, start, min(start + width, store.pairs))
-        values = block[~np.isnan(block)]
-        found.append(values[:: max(1, len(values) * len(chosen) // SAMPLE_SCORES)])
-    return np.concatenate(found)
 
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:

@@ -8,11 +8,12 @@ import torch
 from satori_hpc import models
 from satori_hpc.core.labels import both_classes
 from satori_hpc.errors import InputError, shared
+from satori_hpc.log import logger
 from satori_hpc.run import Run
 from satori_hpc.stages import preemption, training_predictions
 from satori_hpc.stages.training_files import TrainingFiles
 from satori_hpc.stages.training_loop import Trainer
-from satori_hpc.stages.training_state import Examples
+from satori_hpc.stages.training_state import Examples, Progress
 from satori_hpc.stages.training_step import torch_seeds
 from satori_hpc.stores import atomic, dataset
 from satori_hpc.stores.dataset import Labels, Tokens
@@ -123,6 +124,26 @@ def _finish(
     mass = done.history[done.best_epoch - 1]["column_mass"]
     if mass is not None:
         summary["attention_column_mass"] = mass
+    collapsed = [row["epoch"] for row in done.history if row.get("constant_outputs")]
+    if collapsed:
+        summary["collapsed_epochs"] = collapsed
+        world.lead(lambda: _warn_of_collapse(run, collapsed, done))
     seconds = sum(row["seconds"] for row in done.history)
     summary["examples_per_s"] = round(trainer.rows_per_epoch * done.epoch / max(seconds, 1e-9), 1)
     return summary
+
+
+def _warn_of_collapse(run: Run, collapsed: list[int], done: Progress) -> None:
+    kept = f"the network kept is that of epoch {done.best_epoch}, " + (
+        "collapsed as well: nothing can be read from it" if done.best_epoch in collapsed else "which is not"
+    )
+    logger.warning(
+        "the network collapsed: after %d of %d epochs (%s) it gave all validation examples the same output (column "
+        "constant_outputs of history.tsv); %s. Train again with a lower learning_rate (now %g), a warmup or another "
+        "seed in [train]",
+        len(collapsed),
+        done.epoch,
+        f"the first: {collapsed[0]}" if len(collapsed) > 1 else f"{collapsed[0]}",
+        kept,
+        run.config.train.learning_rate,
+    )

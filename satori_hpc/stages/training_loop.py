@@ -10,7 +10,7 @@ import torch
 from satori_hpc.config import Train
 from satori_hpc.core import metrics, sequence, strands
 from satori_hpc.errors import ConfigError, Requeue, SatoriError, shared
-from satori_hpc.log import logger, progress
+from satori_hpc.log import PASSING, logger, progress
 from satori_hpc.models.readout import LegacyBatchReadout
 from satori_hpc.models.satori import Satori
 from satori_hpc.stages import validation
@@ -239,6 +239,14 @@ class Trainer:
             " (best)" if improved else "",
             row["examples_per_s"],
         )
+        collapsed = [bool(row.get("constant_outputs")) for row in now.history]
+        if self.world.rank == 0 and collapsed[-1] and not any(collapsed[-2:-1]):
+            logger.warning(
+                "epoch %d: the network has collapsed: it gives all validation examples the same output%s",
+                now.epoch,
+                f" for {row['constant_outputs']} of {self.labels.shape[1]} labels" if self.labels.shape[1] > 1 else "",
+                extra=PASSING,
+            )
 
     def _keep(self, keeper: Keeper, improved: bool) -> None:
         if improved:
@@ -247,7 +255,7 @@ class Trainer:
         keeper.state(self)
 
     def validate(self) -> dict[str, float | None]:
-        """Loss and metrics over the whole validation set; the columns valid_* and column_mass.
+        """Loss and metrics over the whole validation set; the columns valid_*, column_mass and constant_outputs.
 
         Raises:
             SatoriError: the predictions are no longer finite.
@@ -276,4 +284,5 @@ class Trainer:
             "valid_auroc": auroc,
             "valid_aupr": aupr,
             "column_mass": mass,
+            "constant_outputs": self.world.lead(lambda: metrics.constant_outputs(ranking)),
         }

@@ -18,6 +18,7 @@ from satori_hpc.stores import examples, label_metrics, predictions
 from satori_hpc.stores.dataset import Labels, Tokens
 from satori_hpc.world import Runtime
 
+MOST_NAMED = 5  # labels in a warning
 RANKED_AT_ONCE = 2**24  # predictions that are in memory together while the figures of labels are worked out
 
 
@@ -74,7 +75,27 @@ def measure(run: Run, model: Satori, data: Labels) -> dict[str, Any]:
             }
             rows.append({"split": split, "label": target, **counts, "auroc": auroc[column], "aupr": aupr[column]})
     label_metrics.write(run.label_metrics, rows)
+    _warn_near_chance([row for row in rows if row["split"] == "valid" and not np.isnan(row["auroc"])])
     return found
+
+
+def _warn_near_chance(rows: list[dict[str, Any]]) -> None:
+    """Warn of labels that the network cannot tell; rows as of labels.tsv, of labels with both classes."""
+    near = []
+    for row in rows:
+        positives, negatives = row["positives"], row["examples"] - row["positives"]
+        bound = metrics.chance_bound(positives, negatives)
+        if row["auroc"] < bound:
+            name = f"{row['label']} " if len(rows) > 1 else ""
+            near.append(f"{name}{row['auroc']:.3f} ({positives} positives, {negatives} negatives; bound {bound:.3f})")
+    if near:
+        logger.warning(
+            "validation AUROC near 0.5%s: %s%s. What is read from such a network means little: train longer, with "
+            "another learning_rate or architecture, or on more examples",
+            f" for {len(near)} of {len(rows)} labels" if len(rows) > 1 else "",
+            ", ".join(near[:MOST_NAMED]),
+            f" and {len(near) - MOST_NAMED} more, see labels.tsv" if len(near) > MOST_NAMED else "",
+        )
 
 
 def _by_label(run: Run, model: Satori, labels: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

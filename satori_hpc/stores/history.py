@@ -18,6 +18,7 @@ COLUMNS = (
     "seconds",
     "examples_per_s",
     "column_mass",
+    "constant_outputs",
 )
 
 

@@ -24,7 +24,7 @@ EDGES: dict[str, str] = {
     "auc": "AUC of that filter pair",
     "filter_pairs": "tested filter pairs of these two TFs",
     "called_filter_pairs": "called ones among them",
-    "n_fg": "foreground observations, summed over the tested filter pairs",
+    "n_fg": "foreground examples in which that filter pair was observed",
     "median_distance": "median distance of the best filter pair in the foreground, bp",
 }
 

@@ -37,6 +37,10 @@ from satori_hpc.stores.examples import blocks
 from satori_hpc.stores.score_geometry import Geometry
 from satori_hpc.stores.score_plan import ARTEFACT, FORMAT_VERSION, GROUPS, Marker, Plan
 
+SAMPLE_BLOCKS = 12  # blocks of pairs from which a sample of scores is drawn
+SAMPLE_SCORES = 200_000
+SAMPLE_READ = 4_000_000  # scores read of a block; fewer pairs of it where there are more examples
+
 
 class ScoreStore(Geometry):
     """An open store; made by `create_or_resume` (to write) or `open_complete` (to read)."""
@@ -243,6 +247,18 @@ class ScoreStore(Geometry):
     def read_scores(self, group: str, first: int, last: int) -> np.ndarray:
         """Scores float32 of pairs [first, last), (examples, last - first)."""
         return self._read("score", group, first, last)
+
+    def sample(self, group: str) -> np.ndarray:
+        """Observed scores of pairs at some evenly spaced places, thinned evenly: the same ones every time."""
+        starts = np.arange(0, self.pairs, self.chunk_pairs)
+        chosen = starts[np.unique(np.linspace(0, len(starts) - 1, SAMPLE_BLOCKS).round().astype(int))]
+        width = int(np.clip(SAMPLE_READ // len(self.examples(group)), 1, self.chunk_pairs))
+        found = []
+        for start in chosen.tolist():
+            block = self.read_scores(group, start, min(start + width, self.pairs))
+            values = block[~np.isnan(block)]
+            found.append(values[:: max(1, len(values) * len(chosen) // SAMPLE_SCORES)])
+        return np.concatenate(found)
 
     def _read(self, name: str, group: str, first: int, last: int) -> np.ndarray:
         width = self.chunk_pairs

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from satori_hpc.errors import ArtefactError
 from satori_hpc.stores import atomic
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "filter_a": (pa.int32(), "first filter of the pair, the smaller number"),
@@ -33,16 +33,16 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "median_bg": (pa.float64(), "median score in the background"),
     "max_fg": (pa.float64(), "largest score in the foreground"),
     "median_distance": (pa.float64(), "median distance of the scoring cells in the foreground, bp"),
-    "u": (
+    "statistic": (
         pa.float64(),
         "Mann-Whitney U of the foreground; within-sequence: W+, the ranks of positive contrasts summed; null: empty. "
         "Empty = not tested, like all that follow",
     ),
     "auc": (
         pa.float64(),
-        "u as a share of its largest value, 0.5 = no effect: chance that a foreground score is above a background "
-        "score; within-sequence: that the mean of two contrasts is positive, (rank-biserial correlation + 1) / 2; "
-        "null: mean chance that a score is above a null score",
+        "the statistic as a share of its largest value, 0.5 = no effect: chance that a foreground score is above a "
+        "background score; within-sequence: that the mean of two contrasts is positive, (rank-biserial correlation + "
+        "1) / 2; null: mean chance that a score is above a null score",
     ),
     "effect": (
         pa.float64(),
@@ -69,7 +69,7 @@ TF_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "effect": (pa.float64(), "effect of that filter pair"),
     "filter_pairs": (pa.int64(), "tested filter pairs of these two TFs"),
     "called_filter_pairs": (pa.int64(), "called ones among them"),
-    "n_fg": (pa.int64(), "foreground observations, summed over the tested filter pairs"),
+    "n_fg": (pa.int64(), "foreground examples in which the best filter pair was observed"),
     "median_distance": (pa.float64(), "median distance of the best filter pair in the foreground, bp"),
     "called": (pa.bool_(), "background: any of the filter pairs is called; else q at most alpha"),
 }

@@ -85,3 +85,25 @@ def test_constant_rate_and_entropy_weight():
     assert weights[5] == pytest.approx(0.005)
     assert set(weights[10:]) == {0.01}
     assert schedule.entropy_weight(0.01, 0, steps=100, warmup=0.0) == 0.01
+
+
+@pytest.mark.parametrize(("positives", "negatives"), [(8, 8), (30, 30), (40, 120), (5, 300)])
+def test_the_bound_of_chance_is_what_random_scores_reach_once_in_forty(positives: int, negatives: int) -> None:
+    rng = np.random.default_rng(1)
+    labels = np.repeat([1, 0], [positives, negatives])[:, None].astype(np.uint8)
+    scores = rng.random((positives + negatives, 4000))
+    auroc, _ = metrics.by_label(np.broadcast_to(labels, scores.shape), scores)
+    bound = metrics.chance_bound(positives, negatives)
+    assert bound > metrics.LEAST_AUROC
+    assert 0.015 < (auroc >= bound).mean() < 0.035
+    assert metrics.chance_bound(100 * positives, 100 * negatives) == metrics.LEAST_AUROC
+
+
+def test_outputs_are_constant_when_the_middle_99_percent_of_them_are_the_same() -> None:
+    rng = np.random.default_rng(1)
+    logits = np.full((1000, 4), -7.25, np.float32)
+    logits[:, 0] += rng.normal(0, 1e-3, 1000).astype(np.float32)  # a network that has hardly begun
+    logits[:, 1] += rng.normal(0, 1e-6, 1000).astype(np.float32)  # rounding
+    logits[:4, 2] += 3  # a few examples in which a filter is still active
+    assert metrics.constant_outputs(logits) == 3
+    assert metrics.constant_outputs(logits[:, :1]) == 0

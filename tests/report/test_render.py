@@ -179,8 +179,39 @@ def test_signed_scores_have_an_axis_with_both_sides():
     assert (method.foreground < 0).any()
     svg = attention.distribution(sample, 3, [method])
     assert re.search(r">−1\d*<", svg)
-    only = dataclasses.replace(method, background=np.zeros(5))  # nothing to compare: no panel
-    assert "pair score" not in attention.distribution(sample, 3, [only])
+    for nothing in ({"background": np.zeros(0)}, {"foreground": np.zeros(5), "background": np.zeros(5)}):
+        only = dataclasses.replace(method, **nothing)  # nothing to compare: no panel
+        assert "pair score" not in attention.distribution(sample, 3, [only])
+
+
+def test_zeros_count_in_the_curves_of_the_pair_scores_and_their_share_is_told():
+    values = np.concatenate([np.zeros(25), np.linspace(0.1, 1, 75)])
+    at, share = attention.cumulative(values, signed=False)
+    assert (at[0], share[0]) == (0.1, 0.25)  # no logarithm of 0: the curve begins above the zeros
+    assert (at[-1], share[-1]) == (1.0, 1.0)
+    middle = np.interp(0.5, at, share)
+    assert middle == pytest.approx((values <= 0.5).mean(), abs=0.01)
+    assert attention.cumulative(np.array([-1.0, 0.0, 1.0]), signed=True)[1][0] == 0
+    assert [len(part) for part in attention.cumulative(np.zeros(3), signed=False)] == [0, 0]
+    method = dataclasses.replace(helpers_report.method("attention", helpers_report.TFS, 24), foreground=values)
+    sample = np.full((1, 3, 3), 1 / 3)
+    assert "foreground (25.0 % are 0)" in attention.distribution(sample, 3, [method])
+    data = ReportData(title="Zeros", attention_sample=sample, positions=3, methods=[method])
+    assert "in the foreground (25.0 % are 0)" in render.render(data)
+    rare = dataclasses.replace(method, background=np.zeros(9))  # a side of zeros is compared, too
+    assert "background (100.0 % are 0)" in attention.distribution(sample, 3, [rare])
+
+
+def test_warnings_stand_before_everything_else_and_stay_text(data):
+    hostile = helpers_report.HOSTILE[0]
+    records = [dict(record, summary={"warnings": []}) for record in data.records]
+    records[1]["summary"] = {"warnings": ["validation AUROC near 0.5", f"label {hostile}"]}
+    page = render.render(dataclasses.replace(data, records=records))
+    block = page[page.index('<div class="warnings"') : page.index('<dl class="tiles">')]
+    assert "2 warnings: read these before the results" in block
+    assert "<b>train:</b> validation AUROC near 0.5" in block
+    assert "<script>window" not in page
+    assert 'class="warnings"' not in render.render(data)
 
 
 def test_absent_parts_leave_no_trace():

@@ -19,7 +19,7 @@ from satori_hpc.stages.evaluate import evaluate
 from satori_hpc.stages.motifs import motifs as motifs_stage
 from satori_hpc.stages.reduce import reduce
 from satori_hpc.stages.report import report
-from satori_hpc.stores import motif_files, motifs, tables, truth
+from satori_hpc.stores import motif_files, motifs, scores, tables, truth
 from satori_hpc.world import Runtime
 from tests import tiny
 
@@ -176,6 +176,19 @@ def test_report_shows_what_the_run_found(run):
     assert "600 simulated sequences of 120 bp" in page
     assert run.path.name in page
     assert len(page) < 2e6
+
+
+def test_no_count_of_a_tf_pair_exceeds_the_examples(run):
+    """Six names for twelve filters: several filter pairs speak for a TF pair, in the same examples."""
+    table, pairs = tables.read_tf(run.interactions("attention")), tables.read(run.interactions("attention"))
+    assert table["filter_pairs"].max() > 1
+    examples = len(scores.open_complete(run.scores("attention")).examples("foreground"))
+    assert 0 < table["n_fg"].min() <= table["n_fg"].max() <= examples
+    for row in table.to_dict("records"):
+        same = {row["tf_a"], row["tf_b"]}
+        own = [each for each in pairs.to_dict("records") if each["tested"] and {each["tf_a"], each["tf_b"]} == same]
+        assert len(own) == row["filter_pairs"]
+        assert row["n_fg"] in [each["n_fg"] for each in own if (each["q"], each["auc"]) == (row["q"], row["auc"])]
 
 
 def test_report_is_the_same_twice(run):

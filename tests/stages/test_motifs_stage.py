@@ -10,6 +10,7 @@ from satori_hpc import config, models, provenance
 from satori_hpc.core import motif
 from satori_hpc.core.motif import Motif
 from satori_hpc.errors import ArtefactError, InputError, SatoriError
+from satori_hpc.log import collected
 from satori_hpc.run import Run
 from satori_hpc.stages.motifs import motifs
 from satori_hpc.stores import checkpoint, dataset, motif_database, predictions
@@ -192,6 +193,18 @@ def test_batch_size_changes_nothing_and_a_second_run_replaces_the_first(tmp_path
 def test_multilabel_takes_every_sequence_of_the_split(tmp_path: Path) -> None:
     run = make(tmp_path / "run", task="multilabel")
     assert motifs(run, RUNTIME)["sequences"] == EXAMPLES
+
+
+def test_named_filters_with_sites_in_few_sequences_are_counted(tmp_path: Path) -> None:
+    run = make(tmp_path / "run", threshold=0.9, min_sites=1)
+    with collected() as warnings:
+        motifs(run, RUNTIME)
+    filters, tf = motif_store.read_filters(run.motifs), motif_store.read_tf(run.motifs)
+    sequences = filters.set_index("filter").loc[tf["filter"][tf["named"]], "sequences"]
+    rare = sequences[sequences < 50]
+    assert len(rare) > 0
+    assert f"{len(rare)} of {len(sequences)} named filters have sites in fewer than 50 sequences" in warnings[0]
+    assert f"filter {rare.index[0]}: {rare.iloc[0]}" in warnings[0]
 
 
 def test_few_sites_make_no_motif_and_nothing_named_is_no_error(tmp_path: Path) -> None:

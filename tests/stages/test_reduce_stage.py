@@ -62,14 +62,14 @@ def test_every_column_equals_a_loop_over_scipy(tmp_path: Path) -> None:
             assert row.median_distance == np.median(4 * np.flatnonzero(~np.isnan(foreground[:, pair])))
         if row.tested:
             test = stats.mannwhitneyu(x, y, alternative="greater", method="asymptotic")
-            assert row.u == test.statistic
+            assert row.statistic == test.statistic
             assert row.auc == pytest.approx(test.statistic / (len(x) * len(y)), rel=1e-12)
             assert row.p == pytest.approx(test.pvalue, rel=1e-12)
             assert row.neg_log10_p == pytest.approx(-np.log10(test.pvalue), rel=1e-10)
             assert row.effect == np.median(x) - np.median(y)
             expected_p[first[pair], second[pair]] = test.pvalue
         else:
-            assert row[["u", "auc", "effect", "p", "neg_log10_p", "q"]].isna().all()
+            assert row[["statistic", "auc", "effect", "p", "neg_log10_p", "q"]].isna().all()
             assert not row.called
     assert 30 <= len(expected_p) <= 33
     q = stats.false_discovery_control(list(expected_p.values()))
@@ -161,7 +161,7 @@ def test_more_equal_values_in_one_column_than_a_cube_in_64_bits_can_hold(tmp_pat
         foreground[:, 0].astype(float), background[:, 0].astype(float), alternative="greater", method="asymptotic"
     )
     assert row.p == pytest.approx(expected.pvalue, rel=1e-12)
-    assert row.u == expected.statistic
+    assert row.statistic == expected.statistic
     assert (row.n_fg, row.n_bg) == (2_200_000, 2_150_000)
 
 

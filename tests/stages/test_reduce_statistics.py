@@ -98,13 +98,13 @@ def test_within_sequence_equals_a_loop_over_scipy(
         floor = float(cut.get("cutoff", "-inf"))
         assert bool(row.tested) == (len(used) >= 10 and x.max() >= floor)
         if not row.tested:
-            assert row[["u", "auc", "effect", "p", "neg_log10_p", "q"]].isna().all()
+            assert row[["statistic", "auc", "effect", "p", "neg_log10_p", "q"]].isna().all()
             continue
         fewer += len(used) < len(x)  # where a sequence has too few pairs
         test = stats.wilcoxon(used, zero_method="wilcox", alternative="greater", method="asymptotic")
         ranks = stats.rankdata(abs(used[used != 0]))
         plus = ranks[used[used != 0] > 0].sum()
-        assert row.u == plus
+        assert row.statistic == plus
         assert row.auc == pytest.approx(plus / ranks.sum(), rel=1e-12)
         assert row.effect == np.median(used)
         assert row.p == pytest.approx(test.pvalue, rel=1e-12)
@@ -299,14 +299,14 @@ def test_null_equals_a_loop_over_scipy(tmp_path: Path) -> None:
         x = foreground[~np.isnan(foreground[:, pair]), pair].astype(np.float64)
         assert bool(row.tested) == (len(x) >= 10)
         if not row.tested:
-            assert row[["u", "auc", "effect", "p", "neg_log10_p", "q"]].isna().all()
+            assert row[["statistic", "auc", "effect", "p", "neg_log10_p", "q"]].isna().all()
             continue
         each = stats.norm.sf(x, mean, deviation)
         p[first[pair], second[pair]] = rank_test.q_values(each).min()
         assert row.p == pytest.approx(rank_test.q_values(each).min(), rel=1e-9, abs=1e-300)
         assert row.auc == pytest.approx((1 - each).mean(), rel=1e-12)
         assert row.effect == pytest.approx(np.median(x) - mean, rel=1e-12)
-        assert np.isnan(row.u)
+        assert np.isnan(row.statistic)
     strongest = table.loc[(first[7], second[7])]
     assert strongest.p == 0
     n = int(strongest.n_fg)

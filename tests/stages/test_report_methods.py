@@ -62,9 +62,9 @@ def test_every_method_is_gathered_with_what_it_is_compared_with(run):
 def test_a_sample_is_bounded_and_spread(run, monkeypatch):
     store = scores.open_complete(run.scores("attention"))
     every = store.read_scores("foreground", 0, store.pairs)
-    monkeypatch.setattr(report_data, "SAMPLE_SCORES", 200)
-    monkeypatch.setattr(report_data, "SAMPLE_READ", 2 * len(every))  # two pairs of each block
-    sample = report_data._sample(store, "foreground")
+    monkeypatch.setattr(scores, "SAMPLE_SCORES", 200)
+    monkeypatch.setattr(scores, "SAMPLE_READ", 2 * len(every))  # two pairs of each block
+    sample = store.sample("foreground")
     starts = np.arange(0, store.pairs, store.chunk_pairs)
     columns = np.concatenate([np.arange(start, min(start + 2, store.pairs)) for start in starts])
     assert set(sample) <= set(every[:, columns].ravel())

@@ -39,6 +39,18 @@ def test_empty_tables_keep_their_columns(tmp_path: Path) -> None:
     assert Path(tmp_path / "m.tf.tsv").read_text().split() == list(tables.TF_COLUMNS)
 
 
+def test_a_table_of_an_older_program_is_refused_with_the_command_that_makes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "FORMAT_VERSION", 2)
+        tables.write_tf(tmp_path / "run" / "interactions" / "m", {name: [] for name in tables.TF_COLUMNS})
+    with pytest.raises(
+        ArtefactError, match=rf"version 3 .*; found version 2 .*: satori-hpc reduce {tmp_path / 'run'} --f"
+    ):
+        tables.read_tf(tmp_path / "run" / "interactions" / "m")
+
+
 def test_missing_damaged_and_foreign_tables_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="satori-hpc reduce"):
         tables.read(tmp_path / "m")
