@@ -81,4 +81,4 @@ def differential(run: Path, labels: tuple[str, ...], against: tuple[str, ...], *
     opened = Run.open(run)
     cli_options.show("differential", differential_stage.compare(opened, labels=labels, against=against))
     if opened.report.exists():
-        click.echo(f"next, for a report that shows it: satori-hpc report {run} --force")
+        click.echo(f"next, for a report that shows it: satori-hpc report {run}")

@@ -47,7 +47,7 @@ def inspect(run: Run, runtime: Runtime, example: str, *, out: Path | None = None
         SatoriError: the libraries that draw are not installed.
     """
     page = drawing_room("inspect_page")
-    pipeline.require(run, NEEDS)
+    inputs = pipeline.require(run, NEEDS)
     row, name = find(run.dataset, example)
     data = dataset.read_labels(run.dataset)
     device = runtime.torch_device()
@@ -57,6 +57,7 @@ def inspect(run: Run, runtime: Runtime, example: str, *, out: Path | None = None
     text = page.page(inspect_view.view(run, model, data, arrays))
     maps.write(folder / f"{row}.npz", **arrays)
     atomic.write_text(folder / f"{row}.html", text)
+    maps.seal(folder, row, example=name, inputs=inputs)
     return {
         "example": name,
         "row": row,

@@ -37,6 +37,7 @@ def reduce(run: Run, runtime: Runtime) -> dict[str, Any]:
     """
     settings = run.config.reduce
     summary: dict[str, Any] = {}
+    run.record("differential").unlink(missing_ok=True)  # its tables are of the old ones, and go with them
     for method in run.config.score.methods:
         for ending in INTERACTION_ENDINGS + DIFFERENTIAL_ENDINGS:
             run.interactions(method).with_name(method + ending).unlink(missing_ok=True)

@@ -1,15 +1,14 @@
 """The plan of a score store, made once, and the markers of what is done of it."""
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from satori_hpc.core import pairs
+from satori_hpc.stores import sealed
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 ARTEFACT = "satori_hpc scores"
 GROUPS = ("foreground", "background")
 ARRAYS = {"score": "float32", "distance": "int16", "position": "int16"}  # of every method, each with its type
@@ -137,22 +136,21 @@ class Marker:
 
     def text(self) -> str:
         """As JSON, with a digest of itself."""
-        content = asdict(self)
-        return _sealed(content)
+        return sealed.text(asdict(self), sort_keys=True)
 
     @staticmethod
     def parse(text: str) -> "Marker":
         """The marker that a text holds.
 
         Raises:
-            ValueError, TypeError, KeyError: it is not a marker, or not as it was written.
+            ValueError, TypeError: it is not a marker, or not as it was written.
         """
-        return Marker(**_opened(text))
+        return Marker(**sealed.parse(text))
 
 
 def closing_text(estimate: dict[str, float]) -> str:
     """What complete.json says: that the store is closed, and how far its scores may be off."""
-    return _sealed({"format_version": FORMAT_VERSION, "estimate": estimate})
+    return sealed.text({"format_version": FORMAT_VERSION, "estimate": estimate}, sort_keys=True)
 
 
 def closing_estimate(text: str) -> dict[str, float]:
@@ -161,19 +159,4 @@ def closing_estimate(text: str) -> dict[str, float]:
     Raises:
         ValueError, TypeError, KeyError: it is not one, or not as it was written.
     """
-    return {str(name): float(value) for name, value in _opened(text)["estimate"].items()}
-
-
-def _sealed(content: dict[str, Any]) -> str:
-    return json.dumps(content | {"digest": _digest(content)}, sort_keys=True) + "\n"
-
-
-def _opened(text: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(text)
-    if content.pop("digest") != _digest(content):
-        raise ValueError("the marker is not as it was written")
-    return content
-
-
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return {str(name): float(value) for name, value in sealed.parse(text)["estimate"].items()}

@@ -32,7 +32,7 @@ import zarr
 from satori_hpc import provenance
 from satori_hpc.core import pairs
 from satori_hpc.errors import ArtefactError
-from satori_hpc.stores import atomic, dataset_arrays, score_layout, score_plan, shards
+from satori_hpc.stores import atomic, score_layout, score_plan, shards, zarr_arrays
 from satori_hpc.stores.examples import blocks
 from satori_hpc.stores.score_geometry import Geometry
 from satori_hpc.stores.score_plan import ARTEFACT, FORMAT_VERSION, GROUPS, Marker, Plan
@@ -259,11 +259,8 @@ class ScoreStore(Geometry):
         return out
 
     def _vector(self, name: str, rows: np.ndarray | None = None) -> np.ndarray:
-        try:
-            array: Any = self._root[name]
-            return np.asarray(array[...]) if rows is None else dataset_arrays.take(array, rows)
-        except Exception as error:
-            raise ArtefactError(f"{self.path}: {name} cannot be read ({error}); {_mend(self.path)} --force") from None
+        with zarr_arrays.damage_told(self.path, mend=f"{_mend(self.path)} --force"):
+            return zarr_arrays.read(self._root, name) if rows is None else zarr_arrays.take(self._root, name, rows)
 
     def require_all(self, *, verify: bool = False) -> None:
         """Refuse a store of which partitions are not done; `verify` as in `pending`.

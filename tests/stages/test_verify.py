@@ -13,9 +13,10 @@ from click.testing import CliRunner
 from satori_hpc import provenance
 from satori_hpc.cli import cli
 from satori_hpc.errors import SatoriError
+from satori_hpc.provenance import compare
 from satori_hpc.run import Run
 from satori_hpc.stages import execution, pipeline
-from satori_hpc.stages.verify import Report, compare, verify
+from satori_hpc.stages.verify import Report, verify
 from satori_hpc.stores import lock
 from satori_hpc.stores.scores import ScoreStore
 from satori_hpc.world import Runtime
