@@ -22,6 +22,7 @@ method's estimate of how far its scores are off.
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -234,7 +235,13 @@ class ScoreStore(Geometry):
         Raises:
             ArtefactError: it is missing, truncated or damaged.
         """
-        return shards.Shard(self.shard_path(group, array, partition), chunks=self.chunks, dtype=self.arrays[array])
+        run = shlex.quote(str(self.path.parent.parent))
+        return shards.Shard(
+            self.shard_path(group, array, partition),
+            chunks=self.chunks,
+            dtype=self.arrays[array],
+            mend=f"see which partition to score again, and how: satori-hpc verify {run}",
+        )
 
     def read_pair_block(self, group: str, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         """Scores float32 and distances int16 (signed) of pairs [first, last), (examples, last - first)."""

@@ -38,7 +38,7 @@ def create(
 
 @contextlib.contextmanager
 def opened(path: Path, *, mend: str) -> Iterator[zarr.Group]:
-    """Open a group to read; whatever goes wrong in the block is an ArtefactError that names `path`, array and `mend`."""
+    """Open a group to read; what goes wrong in the block is an ArtefactError that names `path`, array and `mend`."""
     with damage_told(path, mend=mend):
         yield zarr.open_group(path, mode="r", zarr_format=3)
 
@@ -88,8 +88,9 @@ def _require_chunks(array: Any, rows: slice) -> None:
     size = (array.shards or array.chunks)[0]
     folder = Path(array.store.root) / array.path / "c"
     for number in range(first // size, -(-last // size)):
-        if not folder.joinpath(str(number), *["0"] * (array.ndim - 1)).is_file():
-            raise ValueError(f"chunk {number} is missing")
+        path = folder.joinpath(str(number), *["0"] * (array.ndim - 1))
+        if not path.is_file() or not path.stat().st_size:  # Zarr takes an empty shard, too, for one that is not there
+            raise ValueError(f"chunk {number} is missing or empty")
 
 
 def take(group: zarr.Group, name: str, rows: np.ndarray, columns: slice = slice(None)) -> np.ndarray:

@@ -94,7 +94,7 @@ def test_a_run_as_it_was_written_has_no_findings(run: Run) -> None:
     report = verify(run, RUNTIME)
     assert report.findings == ()
     assert report.stages == STAGES
-    outputs = [name for name in before if not name.startswith(("provenance", "run.toml", "checkpoints/step"))]
+    outputs = [name for name in before if not name.startswith(("provenance", "run.toml"))]
     assert report.files == len(outputs)
     assert report.bytes == sum((run.path / name).stat().st_size for name in outputs)
     assert report.lines() == [line for line in report.lines() if line.startswith("all as it was written: ")]
