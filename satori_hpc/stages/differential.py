@@ -38,7 +38,6 @@ def compare(run: Run, *, labels: tuple[str, ...] = (), against: tuple[str, ...] 
     with lock.hold(run.path, what=f"satori-hpc differential {run.path}"):
         began = time.monotonic()
         inputs = pipeline.require(run, pipeline.BY_NAME["differential"])
-        run.record("differential").unlink(missing_ok=True)
         data = dataset.read_labels(run.dataset)
         summary = {}
         for method in run.config.score.methods:
@@ -46,6 +45,7 @@ def compare(run: Run, *, labels: tuple[str, ...] = (), against: tuple[str, ...] 
             rows, members, names = _groups(data, store.examples("foreground"), labels, against)
             columns = _test(run, method, store, rows=rows, members=members, names=names)
             columns["against"] = np.full(len(columns["q"]), ",".join(against), dtype=object)
+            run.record("differential").unlink(missing_ok=True)
             differential_store.write(run.interactions(method), columns)
             summary[method] = {
                 "groups": len(names),

@@ -256,7 +256,8 @@ class _Checks:
 
         def job() -> tuple[int, int, Finding | None]:
             try:
-                return len(sealed.read_bytes(path, mend=command)), 1, None
+                sealed.read_bytes(path, mend=command)
+                return path.stat().st_size, 1, None
             except (ArtefactError, FileNotFoundError):
                 name = path.relative_to(self.run.path).as_posix()
                 return 0, 1, Finding(name, "has other content than was written", command)

@@ -1,5 +1,7 @@
 """The plan of a score store, made once, and the markers of what is done of it."""
 
+import hashlib
+import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -102,7 +104,8 @@ class Plan:
         return [(first, min(first + step, total)) for first in range(0, total, step)]
 
     def attributes(self) -> dict[str, Any]:
-        return {
+        """What the store says of itself, with a digest of that."""
+        content = {
             "artefact": ARTEFACT,
             "format_version": FORMAT_VERSION,
             "method": self.method,
@@ -120,6 +123,7 @@ class Plan:
             "selection": self.selection,
             "digests": self.digests,
         }
+        return content | {sealed.KEY: digest(content)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +150,12 @@ class Marker:
             ValueError, TypeError: it is not a marker, or not as it was written.
         """
         return Marker(**sealed.parse(text))
+
+
+def digest(attributes: dict[str, Any]) -> str:
+    """SHA-256 of the attributes of a store, their own digest aside."""
+    told = {name: value for name, value in attributes.items() if name != sealed.KEY}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def closing_text(estimate: dict[str, float]) -> str:

@@ -33,7 +33,7 @@ import zarr
 from satori_hpc import provenance
 from satori_hpc.core import pairs
 from satori_hpc.errors import ArtefactError
-from satori_hpc.stores import atomic, score_layout, score_plan, shards, zarr_arrays
+from satori_hpc.stores import atomic, score_layout, score_plan, sealed, shards, zarr_arrays
 from satori_hpc.stores.examples import blocks
 from satori_hpc.stores.score_geometry import Geometry
 from satori_hpc.stores.score_plan import ARTEFACT, FORMAT_VERSION, GROUPS, Marker, Plan
@@ -55,6 +55,8 @@ class ScoreStore(Geometry):
                 f"{path}: expected {ARTEFACT} of format version {FORMAT_VERSION}, found {found[0]} of version "
                 f"{found[1]}; {_mend(path)} --force"
             )
+        if self.attributes.get(sealed.KEY) != score_plan.digest(self.attributes):
+            raise ArtefactError(f"{path}: damaged (its plan is not as it was written); {_mend(path)} --force")
 
     def examples(self, group: str) -> np.ndarray:
         """int64: rows of the group's examples in their dataset."""

@@ -91,7 +91,7 @@ def test_verify_names_every_file_in_which_a_byte_is_flipped(whole: Run, run: Run
 @pytest.mark.parametrize("at", [0, 0.37, 1.0])
 def test_verify_names_every_record_in_which_a_byte_is_flipped(run: Run, at: float) -> None:
     books = [name for name in artefacts(run) if BOOKS.search(name) and not name.endswith("zarr.json")]
-    assert len(books) > 20
+    assert len(books) >= 20
     for name in books:
         flip(run.path / name, at)
     report = verify(run, RUNTIME)
