@@ -82,4 +82,4 @@ def differential(run: Path, labels: tuple[str, ...], against: tuple[str, ...], *
     opened = Run.open(run)
     cli_options.show("differential", differential_stage.compare(opened, labels=labels, against=against))
     if opened.report.exists():
-        say(f"next, for a report that shows it: satori-hpc report {quoted(run)} --force")
+        say(f"next, for a report that shows it: satori-hpc report {quoted(run)}")

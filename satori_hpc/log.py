@@ -71,7 +71,7 @@ def collected() -> Iterator[list[str]]:
 
     def keep(record: logging.LogRecord) -> bool:
         if record.levelno >= logging.WARNING and not getattr(record, "passing", False):
-            text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in record.getMessage())
+            text = printable(record.getMessage())
             if text not in found:
                 found.append(text)
         return True

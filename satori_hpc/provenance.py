@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import re
 import threading
 import time
 from collections.abc import Iterable
@@ -140,6 +141,38 @@ def source_changed(path: Path, entry: dict[str, Any]) -> bool:
     if (stat.st_size, stat.st_mtime_ns) == (entry["bytes"], entry["mtime_ns"]):
         return False
     return file_digest(path) != entry["sha256"]
+
+
+def entry(path: Path) -> dict[str, Any]:
+    """{"bytes", "sha256"} of a file, for `compare`."""
+    return {"bytes": path.stat().st_size, "sha256": file_digest(path)}
+
+
+def compare(path: Path, entry: dict[str, Any]) -> tuple[int, str]:
+    """Bytes read of a file, and what is wrong with it or nothing; every byte counts, whatever its size and time.
+
+    Args:
+        path: of the file.
+        entry: {"bytes", "sha256"} of what was written.
+    """
+    try:
+        size = path.stat().st_size
+        if size < entry["bytes"]:
+            return 0, f"is truncated to {size} bytes of {entry['bytes']}"
+        if size > entry["bytes"]:
+            return 0, f"has {size} bytes, expected {entry['bytes']}"
+        if file_digest(path) != entry["sha256"]:
+            return size, "has other content than was written"
+    except FileNotFoundError:
+        return 0, "is missing"
+    except OSError as error:
+        return 0, f"cannot be read ({error.strerror})"
+    return size, ""
+
+
+def is_chunk(name: str) -> bool:
+    """Whether a file is a chunk of a Zarr array; it carries a checksum, which is compared when it is read."""
+    return re.search(r"\.zarr/(.+/)?c/", name) is not None
 
 
 def changed(root: Path, paths: Iterable[Path], recorded: dict[str, dict[str, Any]]) -> list[str]:

@@ -153,6 +153,11 @@ class Run:
         return self.search / f"trial_{number:04d}"
 
     @property
+    def search_journal(self) -> Path:
+        """Which trials were begun, which ended and how."""
+        return self.search / "journal.log"
+
+    @property
     def leaderboard(self) -> Path:
         return self.search / "leaderboard.tsv"
 

@@ -139,8 +139,8 @@ def test_a_missing_input_names_the_command(tmp_path: Path) -> None:
 
 def test_records_of_another_version_are_refused(run: Run) -> None:
     path = run.record("prepare")
-    path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 99'))
-    assert "format version 99, this program reads 2" in call("status", run.path, code=1).output
+    path.write_text(path.read_text().replace('"format_version": 3', '"format_version": 99'))
+    assert "format version 99, this program reads 3" in call("status", run.path, code=1).output
 
 
 def test_a_run_of_another_format_version_is_refused(run: Run) -> None:

@@ -1,6 +1,7 @@
 """Sets with several labels: the whole path, whose background is made of shuffled twins."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from satori_hpc.config import Config
 from satori_hpc.core import background, pairs, sequence
 from satori_hpc.run import Run
 from satori_hpc.stages import pipeline, score_plans
+from satori_hpc.stages.verify import verify
 from satori_hpc.stores import checkpoint, dataset, differential, motifs, records, scores, tables
+from satori_hpc.world import Runtime
 from tests.tiny import change, make_run
 
 MOTIFS = ("TGACTCAGCA", "GGGGCGGGGC", "CACGTGACCT", "AGATAAGGAA")
@@ -201,6 +204,21 @@ def test_tracks_of_one_label_show_its_examples_and_what_speaks_for_it(finished: 
         np.testing.assert_allclose(file["arr_0"], scorer.contributions(batch)[1].numpy(), rtol=1e-4, atol=1e-6)
 
 
+def test_a_flipped_byte_in_the_twins_is_found_where_they_are_read(run: Run) -> None:
+    chunk = run.background / "tokens" / "c" / "0" / "0"
+    stat, content = chunk.stat(), bytearray(chunk.read_bytes())
+    content[len(content) // 2] ^= 1
+    chunk.write_bytes(content)
+    os.utime(chunk, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert pipeline.remaining(run) == []
+    output = call("score", run.path, "--threads", 1, "--force", code=1).output
+    mend = f"satori-hpc prepare {run.path} --background --force"
+    assert "background.zarr: damaged (tokens: " in output
+    assert mend in output
+    (found,) = verify(run, Runtime(threads=1)).findings
+    assert (found.artefact, found.command) == ("background.zarr/tokens/c/0/0", mend)
+
+
 def test_labels_that_carry_an_interaction(run: Run) -> None:
     run = change(run, reduce={"alpha": 1.0, "cutoff": "-1.0"})
     call("reduce", run.path, "--threads", 1)
@@ -208,8 +226,12 @@ def test_labels_that_carry_an_interaction(run: Run) -> None:
     call("evaluate", run.path)
     call("report", run.path, "--threads", 1)
     assert "Which labels carry them" not in run.report.read_text()
-    assert f"satori-hpc report {run.path} --force" in call("differential", run.path).output
-    call("report", run.path, "--threads", 1, "--force")
+    assert pipeline.states(run)["report"].usable
+    assert f"next, for a report that shows it: satori-hpc report {run.path}\n" in call("differential", run.path).output
+    assert pipeline.states(run)["report"].reason == "made without the tables of differential"
+    assert "nothing to do" not in call("status", run.path).output
+    call("report", run.path, "--threads", 1)
+    assert pipeline.remaining(run) == []
     assert "interactions/attention.differential.tsv" in run.report.read_text()
     found = differential.read(run.interactions("attention"))
     table = tables.read(run.interactions("attention")).query("called")
@@ -250,7 +272,20 @@ def test_labels_that_carry_an_interaction(run: Run) -> None:
     assert "needs --labels" in call("differential", run.path, "--against", "2", code=1).output
     assert "both sides" in call("differential", run.path, "--labels", "1", "--against", "1", code=1).output
     assert pipeline.states(run)["reduce"].usable
+    table = run.interactions("attention").with_name("attention.differential.parquet")
+    found = verify(run, Runtime(threads=1))
+    assert found.findings == ()
+    assert "differential" in found.stages
+    table.write_bytes(table.read_bytes()[:-1] + b"?")
+    call("report", run.path, "--threads", 1)
+    assert "Which labels carry them" not in run.report.read_text(), "what is damaged is left out"
+    (found,) = verify(run, Runtime(threads=1)).findings
+    assert (found.artefact, found.command) == (
+        "interactions/attention.differential.parquet",
+        f"satori-hpc differential {run.path} --labels=0,1",
+    )
     call("reduce", run.path, "--threads", 1, "--force")  # what was made of another table goes
+    assert not run.record("differential").exists()
     assert not run.interactions("attention").with_name("attention.differential.tsv").exists()
 
 

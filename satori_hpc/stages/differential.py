@@ -1,6 +1,7 @@
 """differential: which labels carry an interaction, from the scores that are there."""
 
 import dataclasses
+import time
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,13 @@ from satori_hpc.core.labels import known
 from satori_hpc.errors import InputError
 from satori_hpc.log import logger, progress
 from satori_hpc.run import Run
-from satori_hpc.stages import outputs, pipeline
-from satori_hpc.stages.pipeline import Stage
+from satori_hpc.stages import execution, outputs, pipeline
 from satori_hpc.stores import dataset, lock, scores, tables
 from satori_hpc.stores import differential as differential_store
 from satori_hpc.stores.dataset import Labels
 from satori_hpc.stores.score_plan import ARRAYS
 from satori_hpc.stores.scores import ScoreStore
 
-NEEDS = Stage("differential", ("prepare", "score", "reduce"), (), lambda run: [], "interactions by label")
 HELD = 2**26  # scores held at a time
 
 
@@ -37,7 +36,8 @@ def compare(run: Run, *, labels: tuple[str, ...] = (), against: tuple[str, ...] 
         InputError: the set has one label, or not these; or nothing is left on a side.
     """
     with lock.hold(run.path, what=f"satori-hpc differential {run.path}"):
-        pipeline.require(run, NEEDS)
+        began = time.monotonic()
+        inputs = pipeline.require(run, pipeline.BY_NAME["differential"])
         data = dataset.read_labels(run.dataset)
         summary = {}
         for method in run.config.score.methods:
@@ -45,6 +45,7 @@ def compare(run: Run, *, labels: tuple[str, ...] = (), against: tuple[str, ...] 
             rows, members, names = _groups(data, store.examples("foreground"), labels, against)
             columns = _test(run, method, store, rows=rows, members=members, names=names)
             columns["against"] = np.full(len(columns["q"]), ",".join(against), dtype=object)
+            run.record("differential").unlink(missing_ok=True)
             differential_store.write(run.interactions(method), columns)
             if not columns["tested"].any():
                 most = np.minimum(columns["n_with"], columns["n_without"]).max(initial=0)
@@ -61,6 +62,9 @@ def compare(run: Run, *, labels: tuple[str, ...] = (), against: tuple[str, ...] 
                 "tests": int(columns["tested"].sum()),
                 "differ": int(columns["differs"].sum()),
             }
+        asked = {"--labels": labels, "--against": against}
+        arguments = [f"{option}={','.join(names)}" for option, names in asked.items() if names]
+        execution.note(run, "differential", inputs=inputs, summary={**summary, "arguments": arguments}, began=began)
     return summary
 
 

@@ -1,7 +1,7 @@
 """What the networks of an ensemble call together: tables of TF pairs, and how well each network and all of them do."""
 
 import dataclasses
-import json
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,11 @@ import pandas as pd
 from satori_hpc import options, provenance
 from satori_hpc.core import ensemble, evaluation
 from satori_hpc.run import Run
-from satori_hpc.stages import ensemble_member, evaluate, pipeline
+from satori_hpc.stages import ensemble_member, evaluate, execution, pipeline
 from satori_hpc.stages.ensemble_member import Member
-from satori_hpc.stores import atomic, records, tables, truth
+from satori_hpc.stores import records, sealed, tables, truth
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +63,7 @@ class Found:
             lines.append(f"  {self.run.ensemble_table(method)}.tsv")
         for seed, warnings in self.summary["warnings"].items():
             lines += [f"warning (seed {seed}) {sentence}" for sentence in warnings]
-        again = f"report {self.run.path} --force" if self.run.report.exists() else f"all {self.run.path}"
-        return [*lines, f"next, for a report that shows it: satori-hpc {again}"]
+        return [*lines, f"next, for a report that shows it: satori-hpc all {self.run.path}"]
 
 
 def _detail(found: dict[str, Any]) -> list[str]:
@@ -98,12 +97,13 @@ def conclude(run: Run) -> Found:
 
 def table_of(run: Run, method: str) -> pd.DataFrame | None:
     """The ensemble's table of a method, if it was made of the members' tables of now with the settings of now."""
+    mend = f"make it again: satori-hpc ensemble {run.path}"
     try:
-        summary = json.loads(run.ensemble_summary.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        summary = sealed.read_json(run.ensemble_summary, version=FORMAT_VERSION, mend=mend)
+    except FileNotFoundError:
         return None
     known = _made_of(run, ensemble_member.members(run))
-    if summary.get("format_version") != FORMAT_VERSION or method not in summary["methods"]:
+    if method not in summary["methods"]:
         return None
     return tables.read_ensemble(run.ensemble_table(method)) if known.items() <= summary.items() else None
 
@@ -119,7 +119,9 @@ def _made_of(run: Run, everyone: list[Member]) -> dict[str, Any]:
 
 
 def _write(run: Run, everyone: list[Member]) -> dict[str, Any]:
-    run.ensemble_summary.unlink(missing_ok=True)  # what it says of the tables is no longer true
+    began = time.monotonic()
+    inputs = pipeline.require(run, pipeline.BY_NAME["ensemble"])
+    run.record("ensemble").unlink(missing_ok=True)  # only with it do the tables count
     summary = {
         "format_version": FORMAT_VERSION,
         **_made_of(run, everyone),
@@ -127,7 +129,8 @@ def _write(run: Run, everyone: list[Member]) -> dict[str, Any]:
         "warnings": {str(member.seed): _warnings(member) for member in everyone},
         "versions": provenance.versions(),
     }
-    atomic.write_text(run.ensemble_summary, json.dumps(options.to_plain(summary), indent=1) + "\n")
+    sealed.write_json(run.ensemble_summary, options.to_plain(summary))
+    execution.note(run, "ensemble", inputs=inputs, summary={"seeds": summary["seeds"]}, began=began)
     return summary
 
 
@@ -138,7 +141,7 @@ def _warnings(member: Member) -> list[str]:
 
 def _method(run: Run, everyone: list[Member], method: str) -> dict[str, Any]:
     """Write the table of a method; its figures."""
-    own = {str(member.seed): tables.read_tf(member.own.interactions(method)) for member in everyone}
+    own = {str(member.seed): _member_table(member, method) for member in everyone}
     columns = [{name: table[name].to_numpy() for name in table.columns} for table in own.values()]
     found = ensemble.combine(columns, needed=run.config.ensemble.needed)
     tables.write_ensemble(run.ensemble_table(method), found)
@@ -150,6 +153,13 @@ def _method(run: Run, everyone: list[Member], method: str) -> dict[str, Any]:
         "members": {seed: _calls(run, table) for seed, table in own.items()},
         "together": _calls(run, pd.DataFrame(found)),
     }
+
+
+def _member_table(member: Member, method: str) -> pd.DataFrame:
+    record = records.read(member.own.record(ensemble_member.LAST))
+    assert record is not None, "conclude has looked"
+    pipeline.intact(member.own, {ensemble_member.LAST: record}, reader="ensemble")
+    return tables.read_tf(member.own.interactions(method))
 
 
 def _calls(run: Run, table: pd.DataFrame) -> dict[str, Any]:

@@ -4,7 +4,6 @@ And against tables of known interactions (`evaluate_known`).
 """
 
 import dataclasses
-import json
 from typing import Any
 
 import numpy as np
@@ -14,15 +13,16 @@ from satori_hpc.core import cooccurrence, evaluation, tf_names
 from satori_hpc.core import hits as motif_hits
 from satori_hpc.core.cooccurrence import Hits
 from satori_hpc.core.motif import Motif
+from satori_hpc.errors import ArtefactError
 from satori_hpc.log import logger
 from satori_hpc.run import Run
 from satori_hpc.stages import evaluate_known
 from satori_hpc.stages.evaluate_known import KnownTables
 from satori_hpc.stages.statistic import statistic_of
-from satori_hpc.stores import atomic, dataset, motifs, tables, truth
+from satori_hpc.stores import dataset, motifs, sealed, tables, truth
 from satori_hpc.world import Runtime
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 NO_TRUTH = "no known pairs: the sequences come from files, and only simulated sets have a truth"
 NO_TABLE = "; compare with a table of known interactions: --known TABLE"
 
@@ -66,7 +66,20 @@ def evaluate(run: Run, runtime: Runtime, *, given: KnownTables | None = None) ->
 
 
 def _write(run: Run, content: dict[str, Any]) -> None:
-    atomic.write_text(run.evaluation, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    sealed.write_json(run.evaluation, content, allow_nan=False)
+
+
+def read(run: Run) -> dict[str, Any]:
+    """The content of evaluation.json.
+
+    Raises:
+        ArtefactError: missing, damaged or of another format version.
+    """
+    mend = f"make it: satori-hpc evaluate {run.path} --force"
+    try:
+        return sealed.read_json(run.evaluation, version=FORMAT_VERSION, mend=mend)
+    except FileNotFoundError:
+        raise ArtefactError(f"{run.evaluation}: missing; {mend}") from None
 
 
 def _compare(run: Run) -> dict[str, Any]:

@@ -237,6 +237,30 @@ def _record(
     )
 
 
+def note(run: Run, name: str, *, inputs: dict[str, str], summary: dict[str, Any], began: float) -> None:
+    """Write the record of a command on request.
+
+    Args:
+        run: the run.
+        name: of the command.
+        inputs: from `pipeline.require`.
+        summary: what it found; "arguments": the options that make the same again.
+        began: time.monotonic() then.
+    """
+    _record(
+        run,
+        pipeline.BY_NAME[name],
+        inputs=inputs,
+        sources={},
+        known={},
+        summary=summary,
+        world_size=1,
+        device="cpu",
+        elapsed_s=round(time.monotonic() - began, 3),
+        peak_rss_bytes=provenance.process_peak_rss_bytes(),
+    )
+
+
 def assist(
     run: Run,
     name: str,

@@ -46,7 +46,7 @@ def inspect(run: Run, runtime: Runtime, example: str, *, out: Path | None = None
     """
     from satori_hpc.report import inspect_page  # here: matplotlib is slow to load
 
-    pipeline.require(run, NEEDS)
+    inputs = pipeline.require(run, NEEDS)
     row, name = find(run.dataset, example)
     data = dataset.read_labels(run.dataset)
     device = runtime.torch_device()
@@ -56,6 +56,7 @@ def inspect(run: Run, runtime: Runtime, example: str, *, out: Path | None = None
     text = inspect_page.page(inspect_view.view(run, model, data, arrays))
     maps.write(folder / f"{row}.npz", **arrays)
     atomic.write_text(folder / f"{row}.html", text)
+    maps.seal(folder, row, example=name, inputs=inputs)
     return {
         "example": name,
         "row": row,

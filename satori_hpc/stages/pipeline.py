@@ -1,11 +1,13 @@
 """The stages in order, what each needs, and whether what lies on disk can be used.
 
 A stage is complete when its provenance record exists; it is fresh when the record's configuration, inputs and files
-are those of now. Nothing stale or foreign is used in silence.
+are those of now. Nothing stale, foreign or damaged is used in silence: before a stage reads the files of others, they
+are compared with their digests.
 """
 
 import importlib
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +16,13 @@ from typing import Any
 from satori_hpc import config as config_module
 from satori_hpc import options, provenance
 from satori_hpc.errors import ArtefactError
-from satori_hpc.run import INTERACTION_ENDINGS, Run
+from satori_hpc.log import logger
+from satori_hpc.run import DIFFERENTIAL_ENDINGS, INTERACTION_ENDINGS, Run
 from satori_hpc.stores import records
 from satori_hpc.stores.records import Record
 from satori_hpc.world import Runtime
 
+SHOWN = 10  # damaged files that one message spells out
 StageFunction = Callable[[Run, Runtime], dict[str, Any]]
 
 
@@ -35,6 +39,7 @@ class Stage:
         scratch: what it resumes from; a forced run starts without it.
         applies: whether this run has such a step; None when what decides it is not made yet.
         flag_of: the command whose flag --<name> runs it, if it has no command of its own.
+        shows: commands of ON_REQUEST whose outputs it reads if they are complete.
     """
 
     name: str
@@ -45,6 +50,7 @@ class Stage:
     scratch: Callable[[Run], list[Path]] = lambda run: []
     applies: Callable[[Run], bool | None] = lambda run: True
     flag_of: str = ""
+    shows: tuple[str, ...] = ()
 
     def command(self, run_path: Path) -> str:
         """What users type to run it."""
@@ -78,6 +84,19 @@ def _table_outputs(run: Run) -> list[Path]:
         run.interactions(method).parent / f"{method}{ending}"
         for method in run.config.score.methods
         for ending in INTERACTION_ENDINGS
+    ]
+
+
+def _differential_outputs(run: Run) -> list[Path]:
+    tables = map(run.interactions, run.config.score.methods)
+    return [table.with_name(table.name + ending) for table in tables for ending in DIFFERENTIAL_ENDINGS]
+
+
+def _ensemble_outputs(run: Run) -> list[Path]:
+    tables = map(run.ensemble_table, run.config.score.methods)
+    return [
+        run.ensemble_summary,
+        *(table.with_name(table.name + end) for table in tables for end in (".parquet", ".tsv")),
     ]
 
 
@@ -153,9 +172,22 @@ STAGES: tuple[Stage, ...] = (
         ("prepare", "model", "train", "motifs", "score", "reduce", "evaluate", "report"),  # it shows all settings
         lambda run: [run.report],
         "one HTML page",
+        shows=("differential", "ensemble"),
     ),
 )
-BY_NAME = {stage.name: stage for stage in STAGES}
+# Commands that no stage needs, and that leave a record when all is there.
+ON_REQUEST: tuple[Stage, ...] = (
+    Stage("differential", ("prepare", "score", "reduce"), (), _differential_outputs, "interactions by label"),
+    Stage("ensemble", ("prepare", "reduce"), ("ensemble",), _ensemble_outputs, "what several networks call together"),
+    Stage(
+        "search",
+        ("prepare",),
+        ("search",),
+        lambda run: [run.search_journal, run.leaderboard, run.best_settings],
+        "other configurations, ranked",
+    ),
+)
+BY_NAME = {stage.name: stage for stage in STAGES + ON_REQUEST}
 
 
 @dataclass(frozen=True)
@@ -203,6 +235,13 @@ def _staleness(run: Run, stage: Stage, record: Record, upstream: dict[str, State
             return f"{name} is {above.state}"
         if record.inputs.get(name) != above.record.digest:
             return f"made from another {name}"
+    shown = {name: state.record for name, state in _requested(run, stage, upstream).items() if state.usable}
+    for name in stage.shows:
+        found = shown.get(name)
+        if record.inputs.get(name) != (found.digest if found else None):
+            return (
+                f"made with other tables of {name}" if name in record.inputs else f"made without the tables of {name}"
+            )
     for source, entry in record.sources.items():
         if provenance.source_changed(Path(source), entry):
             return f"{source} has changed"
@@ -214,6 +253,23 @@ def _needs(stage: Stage, found: dict[str, State]) -> list[str]:
     return [name for name in stage.needs if name in found]
 
 
+def _requested(run: Run, stage: Stage, upstream: dict[str, State]) -> dict[str, State]:
+    """States of the commands on request that a stage shows."""
+    return {name: _state(run, BY_NAME[name], upstream) for name in stage.shows}
+
+
+def shown(run: Run, stage: Stage) -> dict[str, State]:
+    """Those of the commands on request whose outputs a stage is to show; says of which there are others."""
+    found = _requested(run, stage, states(run))
+    for name, state in found.items():
+        if not state.usable and state.state != "missing":
+            again = BY_NAME[name].command(run.path)
+            logger.warning(
+                "%s is %s (%s), so %s leaves it out; run: %s", name, state.state, state.reason, stage.name, again
+            )
+    return {name: state for name, state in found.items() if state.usable}
+
+
 def _changed_keys(old: Any, new: Any, name: str = "") -> list[str]:
     """Dotted names of the values in which two configurations differ."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
@@ -223,10 +279,11 @@ def _changed_keys(old: Any, new: Any, name: str = "") -> list[str]:
 
 
 def require(run: Run, stage: Stage) -> dict[str, str]:
-    """Digests of the inputs of `stage`.
+    """Digests of the inputs of `stage`, whose files are read and compared with their records, all but chunks of arrays.
 
     Raises:
-        ArtefactError: any of them is missing, unfinished, stale or foreign, each with the command that mends it.
+        ArtefactError: any of them is missing, unfinished, stale, foreign or damaged, each with the command that mends
+            it.
     """
     found = states(run)
     needs = _needs(stage, found)
@@ -239,12 +296,53 @@ def require(run: Run, stage: Stage) -> dict[str, str]:
             for name in bad
         ]
         raise ArtefactError("\n".join(lines))
-    digests = {}
-    for name in needs:
-        record = found[name].record
-        assert record is not None
-        digests[name] = record.digest
-    return digests
+    read = {name: state.record for name, state in _requested(run, stage, found).items() if state.usable}
+    read |= {name: found[name].record for name in needs}
+    known = {name: record for name, record in read.items() if record is not None}
+    intact(run, known, reader=stage.name)
+    return {name: record.digest for name, record in known.items()}
+
+
+def intact(run: Run, known: dict[str, Record], *, reader: str) -> None:
+    """Refuse files that are not those of their records: small ones are read, chunks of arrays carry checksums.
+
+    Args:
+        run: the run.
+        known: {stage: its record}.
+        reader: who is to read them.
+
+    Raises:
+        ArtefactError: naming every file, with the command that makes it again.
+    """
+    lines = []
+    for name, record in known.items():
+        for file, entry in record.files.items():
+            problem = "" if provenance.is_chunk(file) else provenance.compare(run.path / file, entry)[1]
+            if problem:
+                again = repair(run, BY_NAME[name], file, record)
+                lines.append(f"{reader} needs {run.path / file} of {name}, which {problem}; run: {again}")
+    if lines:
+        lines = lines[:SHOWN] + [f"... and {len(lines) - SHOWN} more"] * (len(lines) > SHOWN)
+        raise ArtefactError("\n".join([*lines, f"all that is damaged: satori-hpc verify {shlex.quote(str(run.path))}"]))
+
+
+def repair(run: Run, stage: Stage, name: str, record: Record | None = None) -> str:
+    """The command that makes a file of a stage, relative to the run, again."""
+    path = run.path
+    if (
+        stage.name == "prepare" and run.dataset.is_symlink()
+    ):  # the data of a run inside a run are those of the outer one
+        path = run.dataset.resolve().parent
+    command = stage.command(path)
+    if stage.name == "train" or name.endswith("/markers/complete.json"):
+        # Without its record a stage goes on from what it keeps: nothing is trained, no partition scored again.
+        return f"rm {shlex.quote(str(run.record(stage.name)))} && {command}"
+    if "/markers/" in name or name == run.search_journal.relative_to(run.path).as_posix():
+        return f"rm {shlex.quote(str(run.path / name))} && {command}"  # what it tells of is found again
+    if stage in ON_REQUEST:
+        asked = record.summary.get("arguments", []) if record else []
+        return " ".join([command, *map(shlex.quote, asked)])
+    return f"{command} --force"
 
 
 def warnings(found: dict[str, State]) -> list[tuple[str, str]]:

@@ -51,6 +51,7 @@ def reduce(run: Run, runtime: Runtime) -> dict[str, Any]:
     """
     settings = run.config.reduce
     summary: dict[str, Any] = {}
+    run.record("differential").unlink(missing_ok=True)  # its tables are of the old ones, and go with them
     for method in run.config.score.methods:
         store = scores.open_complete(run.scores(method))
         statistic = statistic_of(run.config, method)

@@ -1,7 +1,7 @@
 """What the report shows, gathered from the artefacts of a run."""
 
 import dataclasses
-import json
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from satori_hpc.report.data import (
     Training,
 )
 from satori_hpc.run import Run
-from satori_hpc.stages import ensemble_tables, pipeline, statistic
+from satori_hpc.stages import ensemble_tables, evaluate, pipeline, statistic
 from satori_hpc.stores import (
     checkpoint,
     dataset,
@@ -54,7 +54,8 @@ def gather(run: Run, runtime: Runtime) -> ReportData:
     probability = predictions.Probability(run.predictions)
     model, info = checkpoint.load_model(run.best, runtime.torch_device())
     stores = {name: scores.open_complete(run.scores(name)) for name in run.config.score.methods}
-    methods = [_method(run, name, store) for name, store in stores.items()]
+    requested = pipeline.shown(run, pipeline.BY_NAME["report"])
+    methods = [_method(run, name, store, requested) for name, store in stores.items()]
     first = next(iter(stores.values()))
     foreground = first.examples("foreground")
     largest = [probability[foreground[rows]].max(axis=1) for rows in examples.blocks(len(foreground))]
@@ -70,7 +71,7 @@ def gather(run: Run, runtime: Runtime) -> ReportData:
         positions=model.cells,
         methods=methods,
         known_pairs=evaluation.keys(truth.read_pairs(run.truth)) if run.truth.exists() else None,
-        evaluation=json.loads(run.evaluation.read_text(encoding="utf-8")),
+        evaluation=evaluate.read(run),
         records=_records(run),
         settings=run.config_file.read_text(encoding="utf-8"),
         max_rows=run.config.report.max_rows,
@@ -152,10 +153,10 @@ def _motifs(run: Run) -> list[FilterMotif]:
     return found
 
 
-def _method(run: Run, name: str, store: ScoreStore) -> Method:
+def _method(run: Run, name: str, store: ScoreStore, requested: Collection[str]) -> Method:
     table = tables.read(run.interactions(name))
     compared = statistic.statistic_of(run.config, name)
-    together = ensemble_tables.table_of(run, name)
+    together = ensemble_tables.table_of(run, name) if "ensemble" in requested else None
     cutoff = statistic.cutoff_of(run.config.reduce, compared, store)
     return Method(
         name=name,
@@ -171,7 +172,7 @@ def _method(run: Run, name: str, store: ScoreStore) -> Method:
         estimate=store.estimate,
         ensemble=None if together is None else (together, run.config.ensemble.seeds),
         known=known_table.read_pairs(run.known_pairs(name)) if run.config.evaluate.known else None,
-        differential=differential.read(run.interactions(name)) if differential.exists(run.interactions(name)) else None,
+        differential=differential.read(run.interactions(name)) if "differential" in requested else None,
     )
 
 

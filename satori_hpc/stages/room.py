@@ -6,7 +6,8 @@ import psutil
 
 from satori_hpc import memory
 from satori_hpc.errors import SatoriError
-from satori_hpc.stores.dataset_arrays import BLOCK_BYTES, CHUNK_EXAMPLES
+from satori_hpc.stores.dataset_arrays import CHUNK_EXAMPLES
+from satori_hpc.stores.zarr_arrays import BLOCK_BYTES
 from satori_hpc.world import Runtime
 
 DEFAULT = 2 * 2**30

@@ -6,6 +6,7 @@ next goes on with it, from its checkpoint, unless it kills whoever works on it.
 """
 
 import logging
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from satori_hpc import options
 from satori_hpc.config_search import SECTIONS
 from satori_hpc.errors import ConfigError, HeldError, Requeue, SatoriError
 from satori_hpc.run import Run
-from satori_hpc.stages import pipeline, search_board, search_trial, subrun
+from satori_hpc.stages import execution, pipeline, search_board, search_trial, subrun
 from satori_hpc.stages.search_board import WORDS, Board
 from satori_hpc.stores import lock
 from satori_hpc.stores.trials import Ledger
@@ -49,8 +50,9 @@ def search(run: Run, runtime: Runtime, *, most: int = 0) -> Board | None:
     logger.setLevel(logging.INFO)  # every process tells of its trials, though only the first tells of their epochs
     runtime.torch_device()  # a device that is not there is no trial's fault
     with lock.hold(run.path, what=f"satori-hpc search {run.path}", shared=True):
+        began = time.monotonic()
         identity = runtime.world.lead(lambda: _identity(run))
-        runtime.world.lead(lambda: Ledger(run.search, identity=identity) and None)
+        runtime.world.lead(lambda: _open_anew(run, identity))
         worker = _Worker(run, runtime, Ledger(run.search, identity=identity))
         reasons = subrun.work_together(run, runtime.world, lambda: worker.work(most))
         if not reasons:
@@ -66,7 +68,20 @@ def search(run: Run, runtime: Runtime, *, most: int = 0) -> Board | None:
             wish = Requeue(reasons[0])
             wish.shared = True
             raise wish
+        if board.complete:
+            runtime.world.lead(lambda: _note(run, board, began=began))
         return board
+
+
+def _open_anew(run: Run, identity: dict[str, str]) -> None:
+    """Make the journal, or see that it is of this search; from now on it may grow."""
+    run.record("search").unlink(missing_ok=True)
+    Ledger(run.search, identity=identity)
+
+
+def _note(run: Run, board: Board, *, began: float) -> None:
+    inputs = pipeline.require(run, pipeline.BY_NAME["search"])
+    execution.note(run, "search", inputs=inputs, summary={"trials": board.trials}, began=began)
 
 
 def _identity(run: Run) -> dict[str, str]:

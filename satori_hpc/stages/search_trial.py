@@ -1,7 +1,6 @@
 """A trial of a search: a run directory of its own that shares the data set of the searched run (stages.subrun)."""
 
 import dataclasses
-import json
 from typing import Any
 
 from satori_hpc import config as config_module
@@ -10,7 +9,7 @@ from satori_hpc.config import Config
 from satori_hpc.core import draw_trials
 from satori_hpc.errors import SatoriError
 from satori_hpc.run import Run
-from satori_hpc.stages import pipeline, subrun
+from satori_hpc.stages import evaluate, pipeline, subrun
 from satori_hpc.stores import checkpoint, records
 from satori_hpc.world import Runtime
 
@@ -91,6 +90,6 @@ def result(run: Run, trial: Run) -> Result:
 
 def _f1(trial: Run) -> float:
     """F1 of the first scoring method; 0 where nothing is called."""
-    content = json.loads(trial.evaluation.read_text(encoding="utf-8"))
+    content = evaluate.read(trial)
     found: float = content["methods"][trial.config.score.methods[0]]["f1"]
     return found

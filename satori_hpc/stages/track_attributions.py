@@ -8,6 +8,7 @@ import torch
 
 from satori_hpc.core import selection
 from satori_hpc.core.overlaps import Depth
+from satori_hpc.errors import ArtefactError
 from satori_hpc.log import progress
 from satori_hpc.models.satori import Satori
 from satori_hpc.run import Run
@@ -15,7 +16,7 @@ from satori_hpc.scoring import Batch
 from satori_hpc.scoring.dfim import DfimScorer
 from satori_hpc.stages import score_plans
 from satori_hpc.stages.places import Places
-from satori_hpc.stores import atomic, dataset, tracks
+from satori_hpc.stores import dataset, sealed, tracks
 
 AT_ONCE = 64  # examples between two looks at the disk
 
@@ -42,7 +43,10 @@ def compute(
         composition=score_plans.composition(run, dataset.read_labels(run.dataset)),
     )
     marker = folder / "attributed"
-    done = int(marker.read_text(encoding="utf-8")) if marker.exists() else 0
+    try:
+        done = int(bytes(sealed.read_bytes(marker, mend="begin anew")))
+    except (FileNotFoundError, ArtefactError):
+        done = 0
     letters = tracks.mapped(folder / "letters.npy", (len(rows), model.length), goes_on=done > 0)
     hypothetical = tracks.mapped(folder / "hypothetical.npy", (len(rows), 4, model.length), goes_on=done > 0)
     for begin in progress(range(done, len(rows), AT_ONCE), what="attributions", unit=f"{AT_ONCE} examples"):
@@ -58,7 +62,7 @@ def compute(
         letters[piece], hypothetical[piece] = (each.cpu().numpy() for each in found)
         letters.flush()
         hypothetical.flush()
-        atomic.write_text(marker, f"{piece.stop}\n")  # these are on disk, and are not computed again
+        sealed.write_bytes(marker, b"%d" % piece.stop)  # these are on disk, and are not computed again
     return letters, hypothetical
 
 

@@ -1,9 +1,12 @@
 """verify: read everything again, and say what is damaged and which command repairs just that.
 
 `status` trusts files whose size and time are as recorded. A disk that fails, a copy that broke off or a program gone
-wrong may leave both as they were: here every byte is compared with its SHA-256.
+wrong may leave both as they were: here every byte is compared with its SHA-256, of stages, of commands on request, of
+what a killed command left to go on from, and of the runs inside the run.
 """
 
+import contextlib
+import dataclasses
 import shlex
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from satori_hpc import memory, provenance
-from satori_hpc.errors import ArtefactError
+from satori_hpc.errors import ArtefactError, ConfigError, HeldError
 from satori_hpc.log import progress
 from satori_hpc.run import Run
 from satori_hpc.stages import pipeline
 from satori_hpc.stages.pipeline import Stage
-from satori_hpc.stores import lock, records
+from satori_hpc.stores import checkpoint, lock, maps, records, sealed, track_set
 from satori_hpc.stores.records import Record
 from satori_hpc.stores.scores import ScoreStore
 from satori_hpc.world import Runtime
@@ -64,9 +67,12 @@ class Report:
 
     def commands(self) -> list[str]:
         """What repairs everything: each command once, the partitions in one."""
-        numbers = sorted({found.partition for found in self.findings if found.partition is not None})
-        together = f"satori-hpc score {self.run} --partition {','.join(map(str, numbers))}"
-        named = (together if found.partition is not None else found.command for found in self.findings)
+        numbers: dict[str, set[int]] = {}
+        for found in self.findings:
+            if found.partition is not None:
+                numbers.setdefault(_without_number(found.command), set()).add(found.partition)
+        together = {each: f"{each}{','.join(map(str, sorted(those)))}" for each, those in numbers.items()}
+        named = (together.get(_without_number(found.command), found.command) for found in self.findings)
         return list(dict.fromkeys(named))
 
     def lines(self) -> list[str]:
@@ -97,16 +103,39 @@ class Report:
         }
 
 
+def _without_number(command: str) -> str:
+    """A command up to the numbers of its partitions."""
+    head, option, _ = command.rpartition(" --partition ")
+    return head + option if option else command
+
+
 def verify(run: Run, runtime: Runtime) -> Report:
     """Compare every file of every stage that has a record, and every partition that is marked as scored.
+
+    Runs inside the run, of a search or an ensemble, are looked at, too.
 
     Raises:
         SatoriError: somebody is at work on the run.
     """
-    with lock.hold(run.path, what=f"satori-hpc verify {run.path}", shared=True):
+    what = f"satori-hpc verify {run.path}"
+    with contextlib.ExitStack() as held:
+        held.enter_context(lock.hold(run.path, what=what, shared=True))
         checks = _Checks(run)
         checks.collect()
+        for path in sorted([*run.ensemble.glob("seed_*/run.toml"), *run.search.glob("trial_*/run.toml")]):
+            name = path.parent.relative_to(run.path).as_posix()
+            try:
+                inner = _Checks(Run.open(path.parent))
+                held.enter_context(lock.hold(path.parent, what=what, shared=True, patient=False))
+            except (HeldError, ConfigError) as error:
+                checks.notes.append(f"{name}: not looked at: {error}")
+                continue
+            inner.collect()
+            checks.take(inner, name)
         return checks.work(threads=runtime.cpu_threads())
+
+
+Job = Callable[[], tuple[int, int, Finding | None]]
 
 
 @dataclass
@@ -121,7 +150,7 @@ class _Checks:
     """
 
     run: Run
-    jobs: list[Callable[[], tuple[int, int, Finding | None]]] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
@@ -136,7 +165,41 @@ class _Checks:
                     findings.append(finding)
         return Report(self.run.path, tuple(findings), tuple(self.notes), tuple(self.stages), files, total)
 
+    def take(self, inner: "_Checks", name: str) -> None:
+        """Add what is to be read of a run inside this one, which is named `name`."""
+
+        def renamed(job: Job) -> Job:
+            def work() -> tuple[int, int, Finding | None]:
+                read, files, found = job()
+                return read, files, found and dataclasses.replace(found, artefact=f"{name}/{found.artefact}")
+
+            return work
+
+        self.jobs += [renamed(job) for job in inner.jobs]
+        self.notes += [f"{name}: {note}" for note in inner.notes]
+        if inner.stages:
+            self.stages.append(name)
+
     def collect(self) -> None:
+        self._collect_stages()
+        for name in (stage.name for stage in pipeline.ON_REQUEST):
+            record = self._record(pipeline.BY_NAME[name])
+            if record is not None:
+                self.stages.append(name)
+                for file, entry in sorted(record.files.items()):
+                    command = pipeline.repair(self.run, pipeline.BY_NAME[name], file, record)
+                    self.jobs.append(self._file_job(file, entry, command))
+        run = shlex.quote(str(self.run.path))
+        if (self.run.tracks / track_set.RECORD).exists():
+            self._set(self.run.tracks / track_set.RECORD, track_set.read, lambda told: _tracks_again(run, told))
+        for path in sorted(self.run.inspections.glob("*.json")):
+            command = f"satori-hpc inspect {run} {path.stem}"
+            self._set(path, maps.read_seal, lambda _, command=command: command)  # type: ignore[misc]
+        kept = [self.run.dataset_parts.glob("*.part"), (self.run.path / "interactions").glob("*.parts/**/*.part")]
+        for path in [*checkpoint.step_files(self.run.checkpoints), *(path for found in kept for path in sorted(found))]:
+            self.jobs.append(self._sealed_job(path))
+
+    def _collect_stages(self) -> None:
         for stage in pipeline.STAGES:
             record = self._record(stage)
             claimed: set[str] = set()
@@ -146,9 +209,11 @@ class _Checks:
             if record is None:
                 continue
             self.stages.append(stage.name)
+            if stage.name == "prepare" and self.run.dataset.is_symlink():
+                continue  # the outer run's
             for name, entry in sorted(record.files.items()):
                 if name not in claimed and not self._replaced(name):
-                    self.jobs.append(self._file_job(name, entry, _again(self.run, stage, name)))
+                    self.jobs.append(self._file_job(name, entry, pipeline.repair(self.run, stage, name)))
             for name in self._strangers(stage, record):
                 if not self._replaced(name):
                     command = f"rm {shlex.quote(str(self.run.path / name))}"
@@ -166,23 +231,46 @@ class _Checks:
         path = self.run.record(stage.name)
         command = f"rm {shlex.quote(str(path))} && {stage.command(self.run.path)}"
         try:
-            record = records.read(path)
+            return records.read(path)
         except ArtefactError as error:
             self._add(Finding(path.relative_to(self.run.path).as_posix(), f"cannot be used ({error})", command))
             return None
-        if record is not None and record.digest != provenance.digest_of(record.files):
-            name = path.relative_to(self.run.path).as_posix()
-            self._add(Finding(name, "this record is damaged: its digest is not that of its files", command))
-            return None
-        return record
+
+    def _set(
+        self, file: Path, read: Callable[[Path], dict[str, Any]], command: Callable[[dict[str, Any]], str]
+    ) -> None:
+        """Add the files that a JSON file beside them lists; `command` makes them again, by what that file says."""
+        try:
+            told = read(file.parent if file.name == track_set.RECORD else file)
+        except ArtefactError as error:
+            name = file.relative_to(self.run.path).as_posix()
+            self._add(Finding(name, f"cannot be used ({error})", command({})))
+            return
+        for name, entry in sorted(told.get("files", {}).items()):
+            path = (file.parent / name).relative_to(self.run.path).as_posix()
+            self.jobs.append(self._file_job(path, entry, command(told)))
+
+    def _sealed_job(self, path: Path) -> Job:
+        """The job of a file that carries its own digest, and that can be done without."""
+        command = f"rm {shlex.quote(str(path))}"
+
+        def job() -> tuple[int, int, Finding | None]:
+            try:
+                sealed.read_bytes(path, mend=command)
+                return path.stat().st_size, 1, None
+            except (ArtefactError, FileNotFoundError):
+                name = path.relative_to(self.run.path).as_posix()
+                return 0, 1, Finding(name, "has other content than was written", command)
+
+        return job
 
     def _strangers(self, stage: Stage, record: Record) -> list[str]:
         found = provenance.files_of(stage.outputs(self.run))
         return sorted({path.relative_to(self.run.path).as_posix() for path in found} - record.files.keys())
 
-    def _file_job(self, name: str, entry: Entry, command: str) -> Callable[[], tuple[int, int, Finding | None]]:
+    def _file_job(self, name: str, entry: Entry, command: str) -> Job:
         def job() -> tuple[int, int, Finding | None]:
-            read, problem = compare(self.run.path / name, entry)
+            read, problem = provenance.compare(self.run.path / name, entry)
             return read, 1, Finding(name, problem, command) if problem else None
 
         return job
@@ -209,12 +297,12 @@ class _Checks:
                 continue
             try:
                 store = ScoreStore(path)
-                if plan is not None and compare(path / "zarr.json", plan)[1]:
-                    self._other(name)
-                    continue
                 if store.items() and store.arrays:
-                    yield store
-            except (ArtefactError, KeyError, TypeError, ValueError) as error:
+                    if plan is not None and provenance.compare(path / "zarr.json", plan)[1]:
+                        self._other(name)
+                    else:
+                        yield store
+            except Exception as error:  # what a damaged plan may hold is anybody's guess
                 if record is None:
                     problem = f"the plan of this store cannot be read ({error})"
                     self._add(Finding(name, problem, f"satori-hpc score {self.run.path} --force"))
@@ -224,7 +312,7 @@ class _Checks:
         self.others.append(name)
         record = shlex.quote(str(self.run.record("score")))
         problem = "its plan is not the one that the stage ended with: planned anew since then, or damaged"
-        self._add(Finding(name, problem, f"rm {record} && satori-hpc score {self.run.path}"))
+        self._add(Finding(f"{name}/zarr.json", problem, f"rm {record} && satori-hpc score {self.run.path}"))
 
     def _store(self, store: ScoreStore, first_number: int | None, record: Record | None) -> set[str]:
         """Add the partitions of a store; the files that they answer for, relative to the run."""
@@ -248,7 +336,7 @@ class _Checks:
 
     def _partition_job(
         self, store: ScoreStore, group: str, partition: int, number: int | None, names: list[str], record: Record | None
-    ) -> Callable[[], tuple[int, int, Finding | None]]:
+    ) -> Job:
         """The job of a partition: shards against marker, and the marker (so the shards too) against the record."""
         where = f"{store.path.relative_to(self.run.path).as_posix()}, {group} partition {partition}"
         command = f"satori-hpc score {self.run.path}"
@@ -268,7 +356,7 @@ class _Checks:
                 problem = f"{marker.relative_to(store.path)} is missing" if not marker.exists() else problem
                 return read, len(names), Finding(where, problem, command, number)
             if record is not None and names[0] in record.files:
-                _, problem = compare(marker, record.files[names[0]])
+                _, problem = provenance.compare(marker, record.files[names[0]])
                 if problem:  # shards and marker agree with each other, so that scoring alone would keep them
                     problem = f"{marker.relative_to(store.path)} {problem}"
                     mend = f"rm {shlex.quote(str(marker))} && {command}"
@@ -278,31 +366,7 @@ class _Checks:
         return job
 
 
-def compare(path: Path, entry: Entry) -> tuple[int, str]:
-    """Bytes read of a file, and what is wrong with it or nothing.
-
-    Args:
-        path: of the file.
-        entry: {"bytes", "sha256"} of what was written.
-    """
-    try:
-        size = path.stat().st_size
-        if size < entry["bytes"]:
-            return 0, f"is truncated to {size} bytes of {entry['bytes']}"
-        if size > entry["bytes"]:
-            return 0, f"has {size} bytes, expected {entry['bytes']}"
-        if provenance.file_digest(path) != entry["sha256"]:
-            return size, "has other content than was written"
-    except FileNotFoundError:
-        return 0, "is missing"
-    except OSError as error:
-        return 0, f"cannot be read ({error.strerror})"
-    return size, ""
-
-
-def _again(run: Run, stage: Stage, name: str) -> str:
-    """The command that makes a file of a stage again."""
-    if stage.name == "train" or name.endswith("/markers/complete.json"):
-        # Without its record a stage goes on from what it keeps: nothing is trained, no partition scored again.
-        return f"rm {shlex.quote(str(run.record(stage.name)))} && {stage.command(run.path)}"
-    return f"{stage.command(run.path)} --force"
+def _tracks_again(run: str, told: dict[str, Any]) -> str:
+    """The command that makes a set of tracks again, with the options that it says it was made with."""
+    options = [f"--{name}={told[name]}" for name in ("label", "attribute", "genome") if told.get(name) is not None]
+    return " ".join(["satori-hpc tracks", run, *map(shlex.quote, options)])

@@ -1,8 +1,10 @@
 """Checkpoints: best.pt rebuilds the network, step_*.pt lets training go on.
 
-A file holds tensors and plain values only and is read with `weights_only=True`: loading one executes nothing.
+A file holds tensors and plain values only and is read with `weights_only=True`: loading one executes nothing. Behind
+what torch wrote stands its SHA-256, which is compared first.
 """
 
+import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +16,9 @@ from satori_hpc import models, options
 from satori_hpc.config import Model
 from satori_hpc.errors import ArtefactError
 from satori_hpc.models.satori import Satori
-from satori_hpc.stores import atomic
+from satori_hpc.stores import sealed
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _MAGIC = "satori_hpc checkpoint"
 _KEPT = 2
 
@@ -123,17 +125,20 @@ def _write(path: Path, kind: str, plain: dict[str, Any], tensors: dict[str, Any]
         "plain": json.dumps(plain),
         "tensors": tensors,
     }
-    # To a handle, because torch writes a file's name into it: the same weights must give the same bytes.
-    with atomic.atomic_file(path) as partial, open(partial, "wb") as handle:
-        torch.save(content, handle)
+    # To a buffer, because torch writes a file's name into it: the same weights must give the same bytes.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    sealed.write_bytes(path, buffer.getbuffer())
 
 
 def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
     mend = _mend(path)
-    if not path.exists():
-        raise ArtefactError(f"{path}: no such checkpoint; make it: satori-hpc train {path.parent.parent}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        raw = sealed.read_bytes(path, mend=mend)
+    except FileNotFoundError:
+        raise ArtefactError(f"{path}: no such checkpoint; make it: satori-hpc train {path.parent.parent}") from None
+    try:
+        content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except Exception as error:
         # torch raises a dozen kinds here; none of them tells the user more than that the file is no checkpoint.
         first = (str(error).splitlines() or [type(error).__name__])[0]

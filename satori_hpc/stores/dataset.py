@@ -1,7 +1,8 @@
 """dataset.zarr: what every stage after `prepare` reads of sequences, labels and split.
 
 One Zarr v3 group. Its attributes: `format_version`, `complete` (true), `task` ("binary" or "multilabel"), `targets`
-(names of the labels). Its arrays, all over examples in the order of the input and compressed with zstd:
+(names of the labels). Its arrays, all over examples in the order of the input and compressed with zstd, a CRC-32C
+behind each chunk:
 
     tokens          uint8  (example, position)  A, C, G, T, N = 0 .. 4; inner chunks of 1,024 examples, shards of 2^17
     labels          uint8  (example, target)    0 or 1; of several 255, too: not known; chunked likewise
@@ -26,11 +27,10 @@ import zarr
 from satori_hpc.core import splits
 from satori_hpc.core.labels import known
 from satori_hpc.errors import ArtefactError
-from satori_hpc.stores import atomic, dataset_arrays
+from satori_hpc.stores import atomic, dataset_arrays, zarr_arrays
 from satori_hpc.stores.examples import Coded, Examples
 
-FORMAT_VERSION = 2
-READABLE = (1, 2)  # version 1 knows every label
+FORMAT_VERSION = 3
 TRAIN, VALID, TEST = splits.TRAIN, splits.VALID, splits.TEST
 SPLITS = ("train", "valid", "test")
 TASKS = ("binary", "multilabel")
@@ -149,7 +149,7 @@ class Tokens:
     def __init__(self, path: Path, *, background: bool = False) -> None:
         self._path, self._background = path, background
         with _opened(path, background=background) as group:
-            count, length = _member(group, "tokens").shape
+            count, length = zarr_arrays.member(group, "tokens").shape
         self.shape: tuple[int, ...] = (count, length)
 
     def __len__(self) -> int:
@@ -159,7 +159,7 @@ class Tokens:
         if not isinstance(rows, slice):
             return read_tokens(self._path, rows, background=self._background)
         with _opened(self._path, background=self._background) as group:
-            tokens = np.asarray(_member(group, "tokens")[rows])
+            tokens = zarr_arrays.read(group, "tokens", rows)
             _check_tokens(tokens)
         return tokens
 
@@ -197,9 +197,9 @@ def task(path: Path) -> str | None:
     """The task of the data set at `path`, from its attributes alone; None when there is none that could be read."""
     try:
         attributes = zarr.open_group(store=path, mode="r", zarr_format=3).attrs
-        usable = attributes["complete"] is True and attributes["format_version"] in READABLE
+        usable = attributes["complete"] is True and attributes["format_version"] == FORMAT_VERSION
         return str(attributes["task"]) if usable else None
-    except (OSError, ValueError, KeyError):
+    except Exception:  # whoever reads the data tells what is wrong with them
         return None
 
 
@@ -215,15 +215,15 @@ def read(path: Path, *, background: bool = False) -> Dataset:
     """
     with _opened(path, background=background) as group:
         dataset = Dataset(
-            tokens=_array(group, "tokens"),
-            labels=_array(group, "labels"),
-            split=_array(group, "split"),
+            tokens=zarr_arrays.read(group, "tokens"),
+            labels=zarr_arrays.read(group, "labels"),
+            split=zarr_arrays.read(group, "split"),
             names=list(_strings(group, "name")),
             coordinates=Coordinates(
                 chrom=np.array(list(_strings(group, "chrom")), dtype=np.str_),
-                start=_array(group, "start"),
-                end=_array(group, "end"),
-                strand=_array(group, "strand"),
+                start=zarr_arrays.read(group, "start"),
+                end=zarr_arrays.read(group, "end"),
+                strand=zarr_arrays.read(group, "strand"),
             ),
             targets=_targets(group),
             task=str(group.attrs["task"]),
@@ -237,10 +237,10 @@ def read(path: Path, *, background: bool = False) -> Dataset:
 def read_labels(path: Path, *, background: bool = False) -> Labels:
     """As `read`, but of the labels and the split alone."""
     with _opened(path, background=background) as group:
-        shape = _member(group, "tokens").shape
+        shape = zarr_arrays.member(group, "tokens").shape
         found = Labels(
-            labels=_array(group, "labels"),
-            split=_array(group, "split"),
+            labels=zarr_arrays.read(group, "labels"),
+            split=zarr_arrays.read(group, "split"),
             targets=_targets(group),
             task=str(group.attrs["task"]),
             length=int(shape[1]),
@@ -255,7 +255,7 @@ def read_labels(path: Path, *, background: bool = False) -> Labels:
 def read_length(path: Path, *, background: bool = False) -> int:
     """Length of the sequences, bp; no array is read. Raises: as `read`."""
     with _opened(path, background=background) as group:
-        return int(_member(group, "tokens").shape[1])
+        return int(zarr_arrays.member(group, "tokens").shape[1])
 
 
 def read_tokens(path: Path, rows: np.ndarray, *, background: bool = False) -> np.ndarray:
@@ -264,7 +264,7 @@ def read_tokens(path: Path, rows: np.ndarray, *, background: bool = False) -> np
     Raises: as `read`; also when there is no such row.
     """
     with _opened(path, background=background) as group:
-        tokens = dataset_arrays.take(_member(group, "tokens"), rows)
+        tokens = zarr_arrays.take(group, "tokens", rows)
         _check_tokens(tokens)
     return tokens
 
@@ -286,32 +286,26 @@ def read_coordinates(path: Path, rows: np.ndarray, *, background: bool = False) 
     with _opened(path, background=background) as group:
         return Coordinates(
             chrom=np.array(list(_strings(group, "chrom", rows)), dtype=np.str_),
-            start=_array(group, "start")[rows],
-            end=_array(group, "end")[rows],
-            strand=_array(group, "strand")[rows],
+            start=zarr_arrays.read(group, "start")[rows],
+            end=zarr_arrays.read(group, "end")[rows],
+            strand=zarr_arrays.read(group, "strand")[rows],
         )
 
 
 @contextlib.contextmanager
 def _opened(path: Path, *, background: bool) -> Iterator[zarr.Group]:
     """The group of a finished data set; what goes wrong while it is read is an ArtefactError that says what to run."""
-    mend = f"make it with: satori-hpc prepare {path.parent}" + (" --background" if background else "")
+    run = path.resolve().parent if path.is_symlink() else path.parent  # runs inside a run link to its data
+    mend = f"make it with: satori-hpc prepare {run}" + (" --background" if background else "")
     if not path.is_dir():
         raise ArtefactError(f"{path}: there is no data set; {mend}")
-    try:
-        group = zarr.open_group(store=path, mode="r", zarr_format=3)
-        attributes = dict(group.attrs)
-    except (OSError, ValueError, KeyError) as error:
-        raise ArtefactError(f"{path}: not a data set of this program ({_one_line(error)}); {mend}") from None
-    version = attributes.get("format_version")
-    if version is not None and version not in READABLE:
-        raise ArtefactError(f"{path}: format version {version}, this program reads {FORMAT_VERSION}; {mend}")
-    if version is None or attributes.get("complete") is not True:
-        raise ArtefactError(f"{path}: unfinished, or not a data set of this program; {mend}")
-    try:
+    with zarr_arrays.opened(path, mend=f"{mend} --force") as group:
+        version = group.attrs.get("format_version")
+        if version is not None and version != FORMAT_VERSION:
+            raise ArtefactError(f"{path}: format version {version}, this program reads {FORMAT_VERSION}; {mend}")
+        if version is None or group.attrs.get("complete") is not True:
+            raise ArtefactError(f"{path}: unfinished, or not a data set of this program; {mend}")
         yield group
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, IndexError) as error:
-        raise ArtefactError(f"{path}: damaged ({_one_line(error)}); {mend}") from None
 
 
 def _rows(split: np.ndarray, split_name: str) -> np.ndarray:
@@ -349,28 +343,13 @@ def _check_tokens(tokens: np.ndarray) -> None:
         raise ValueError("a token above 4")
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def _member(group: zarr.Group, name: str) -> zarr.Array:
-    array = group[name]
-    if not isinstance(array, zarr.Array):
-        raise ValueError(f"{name} is not an array")
-    return array
-
-
-def _array(group: zarr.Group, name: str) -> np.ndarray:
-    return np.asarray(_member(group, name)[...])
-
-
 def _targets(group: zarr.Group) -> list[str]:
     return [str(target) for target in group.attrs["targets"]]  # type: ignore[union-attr]
 
 
 def _strings(group: zarr.Group, name: str, rows: np.ndarray | None = None) -> Iterator[str]:
     """Those of `rows`, or all."""
-    raw, ends = _array(group, name).tobytes(), _array(group, f"{name}_ends")
+    raw, ends = zarr_arrays.read(group, name).tobytes(), zarr_arrays.read(group, f"{name}_ends")
     if len(ends) and ends[-1] != len(raw):
         raise ValueError(f"{name} and {name}_ends do not fit")
     for row in range(len(ends)) if rows is None else rows.tolist():

@@ -1,33 +1,30 @@
 """The arrays of dataset.zarr, written some rows at a time; `dataset` tells what they are."""
 
-import itertools
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import google_crc32c
 import numpy as np
 import zarr
 from numcodecs import Zstd
-from zarr.codecs import ZstdCodec
 
 from satori_hpc.log import progress
+from satori_hpc.stores import zarr_arrays
 from satori_hpc.stores.examples import Rows, Texts
 
 CHUNK_EXAMPLES = 1024
 SHARD_EXAMPLES = 2**17
 CHUNK_ITEMS = 2**20
-ZSTD_LEVEL = 3
-BLOCK_BYTES = 2**24  # of rows that are asked for together, unless one chunk has more
-ABSENT = 2**64 - 1  # what Zarr has for place and bytes of a chunk that is left out
+ABSENT = 2**64 - 1  # what Zarr has for place and bytes of a chunk behind the last row
 
 
 def write_rows(folder: Path, group: zarr.Group, name: str, rows: Rows, check: Callable[[np.ndarray], None]) -> None:
     """An (example, ...) array in shards, so that two million examples make tens of files.
 
     Zarr would hold a whole shard, with its code. Here its inner chunks are encoded and written one after the other; the
-    bytes are Zarr's: chunks of nothing but zeros are left out, and so are shards of none but such.
+    bytes are Zarr's.
 
     Args:
         folder: of the group.
@@ -39,8 +36,10 @@ def write_rows(folder: Path, group: zarr.Group, name: str, rows: Rows, check: Ca
     count, width = rows.shape
     chunk = max(1, min(CHUNK_EXAMPLES, count))
     chunks = max(1, min(SHARD_EXAMPLES // chunk, -(-count // chunk)))
-    _create(group, name, rows.shape, np.uint8, (chunk, width), (chunk * chunks, width))
-    step = chunk * max(1, BLOCK_BYTES // (chunk * max(1, width)))
+    zarr_arrays.create(
+        group, name, shape=rows.shape, dtype=np.uint8, chunks=(chunk, width), shards=(chunk * chunks, width)
+    )
+    step = chunk * max(1, zarr_arrays.BLOCK_BYTES // (chunk * max(1, width)))
     shard = _Shard(folder / name, 0, chunks)
     try:
         for first in progress(range(0, count, step), what=name, unit="block"):
@@ -68,20 +67,19 @@ class _Shard:
     def __init__(self, array: Path, number: int, chunks: int) -> None:
         self.number = number
         self._path = array / "c" / str(number) / "0"
-        self._codec = Zstd(level=ZSTD_LEVEL)
+        self._codec = Zstd(level=zarr_arrays.ZSTD.level)
         self._index = np.full((chunks, 2), ABSENT, dtype="<u8")
         self._handle: BinaryIO | None = None
 
     def add(self, place: int, values: np.ndarray, *, rows: int) -> None:
         """Append a chunk, filled up with zeros to `rows`."""
-        if not values.any():
-            return
         if len(values) < rows:
             values = np.concatenate([values, np.zeros((rows - len(values), values.shape[1]), dtype=np.uint8)])
         if self._handle is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._handle = open(self._path, "wb")  # noqa: SIM115  closed by `close`
         code = self._codec.encode(np.ascontiguousarray(values))
+        code += struct.pack("<I", google_crc32c.value(code))
         self._index[place] = self._handle.tell(), len(code)
         self._handle.write(code)
 
@@ -92,33 +90,9 @@ class _Shard:
             self._handle.close()
 
 
-def take(array: zarr.Array, rows: np.ndarray, columns: slice = slice(None)) -> np.ndarray:
-    """Some rows of an (example, ...) array, in the order of `rows`, int64; of the others some megabytes at a time.
-
-    Every chunk that has one of them is decoded once. Zarr's own selection by numbers takes eight bytes per value.
-
-    Raises:
-        IndexError: there is no such row.
-    """
-    found = np.empty((len(rows), len(range(*columns.indices(array.shape[1])))), dtype=array.dtype)
-    if not len(rows):
-        return found
-    order = None if (rows[1:] >= rows[:-1]).all() else np.argsort(rows, kind="stable")
-    rising = rows if order is None else rows[order]
-    if rising[0] < 0 or rising[-1] >= array.shape[0]:
-        raise IndexError(f"rows {rising[0]} to {rising[-1]} of an array of {array.shape[0]}")
-    chunk = rising // array.chunks[0]
-    together = max(1, BLOCK_BYTES // (array.chunks[0] * array.shape[1] * array.dtype.itemsize))
-    cuts = np.flatnonzero((np.diff(chunk) > 1) | (np.diff(chunk // together) > 0)) + 1
-    for begin, end in itertools.pairwise([0, *cuts.tolist(), len(rows)]):
-        first, last = int(rising[begin]), int(rising[end - 1])
-        values = np.asarray(array[first : last + 1, columns])[rising[begin:end] - first]
-        found[slice(begin, end) if order is None else order[begin:end]] = values
-    return found
-
-
 def write_vector(group: zarr.Group, name: str, values: np.ndarray) -> None:
-    array = _create(group, name, values.shape, values.dtype, (max(1, min(CHUNK_ITEMS, len(values))),), None)
+    chunks = (max(1, min(CHUNK_ITEMS, len(values))),)
+    array = zarr_arrays.create(group, name, shape=values.shape, dtype=values.dtype, chunks=chunks)
     array[...] = values
 
 
@@ -128,7 +102,7 @@ def write_strings(group: zarr.Group, name: str, strings: Texts) -> None:
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
     chunk = max(1, min(CHUNK_ITEMS, total))
-    array = _create(group, name, (total,), np.uint8, (chunk,), None)
+    array = zarr_arrays.create(group, name, shape=(total,), dtype=np.uint8, chunks=(chunk,))
     waiting, done = bytearray(), 0
     for text in strings:
         waiting += text.encode("utf-8")
@@ -139,9 +113,3 @@ def write_strings(group: zarr.Group, name: str, strings: Texts) -> None:
     if waiting:
         array[done:total] = np.frombuffer(bytes(waiting), dtype=np.uint8)
     write_vector(group, f"{name}_ends", ends)
-
-
-def _create(group: zarr.Group, name: str, shape: Any, dtype: Any, chunks: Any, shards: Any) -> zarr.Array:
-    return group.create_array(
-        name=name, shape=shape, dtype=dtype, chunks=chunks, shards=shards, compressors=[ZstdCodec(level=ZSTD_LEVEL)]
-    )

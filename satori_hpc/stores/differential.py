@@ -38,11 +38,6 @@ def write(path: Path, columns: Mapping[str, Any]) -> None:
     tables.write_table(path.with_name(path.name + ".differential"), columns, COLUMNS)
 
 
-def exists(path: Path) -> bool:
-    """Whether there is such a table; a new reduction removes it."""
-    return path.with_name(path.name + ".differential.parquet").exists()
-
-
 def read(path: Path) -> pd.DataFrame:
     """The table (columns: COLUMNS), by q, then p.
 

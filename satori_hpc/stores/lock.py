@@ -209,10 +209,21 @@ def _look(path: Path, *, now: float) -> _Rival | None:
     except FileNotFoundError:
         return None
     try:
-        holder = Holder(**json.loads(content))
+        holder = _holder(content)
     except (ValueError, TypeError):
-        holder = None  # killed between making and filling it; or of another version of this program
+        holder = None  # killed between making and filling it; damaged; or of another version of this program
     return _Rival(path, holder, now - touched, blank=not content)
+
+
+def _holder(content: bytes) -> Holder:
+    """What a lock file says. Raises ValueError or TypeError where it is none."""
+    holder = Holder(**json.loads(content))
+    for field in dataclasses.fields(Holder):
+        if type(getattr(holder, field.name)) is not field.type:
+            raise TypeError(f"{field.name} is not of type {field.type}")
+    if not 0 < holder.pid < 2**31:
+        raise ValueError(f"no process has the number {holder.pid}")
+    return holder
 
 
 def _gone(rival: _Rival) -> str:

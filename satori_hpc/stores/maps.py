@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from satori_hpc import provenance
 from satori_hpc.errors import ArtefactError
-from satori_hpc.stores import atomic
+from satori_hpc.stores import atomic, sealed
 
 FORMAT_VERSION = 1
 
@@ -69,6 +70,30 @@ def read(path: Path) -> dict[str, np.ndarray]:
     if content.keys() != ARRAYS.keys():
         raise ArtefactError(f"{path}: arrays {sorted(content)}, expected {sorted(ARRAYS)}; {mend}")
     return content
+
+
+def seal(folder: Path, row: int, *, example: str, inputs: dict[str, str]) -> None:
+    """Write <row>.json: what the page and the maps of a sequence are of, with their digests.
+
+    Args:
+        folder: of both.
+        row: of the sequence.
+        example: its name.
+        inputs: digests of the stages that they were made from.
+    """
+    files = {path.name: provenance.entry(path) for path in (folder / f"{row}.html", folder / f"{row}.npz")}
+    content = {"format_version": FORMAT_VERSION, "example": example, "inputs": inputs, "files": files}
+    sealed.write_json(folder / f"{row}.json", content)
+
+
+def read_seal(path: Path) -> dict[str, Any]:
+    """What `seal` wrote.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ArtefactError: it is damaged or of another format version.
+    """
+    return sealed.read_json(path, version=FORMAT_VERSION, mend=f"make it again: satori-hpc inspect RUN {path.stem}")
 
 
 def _kind(values: np.ndarray) -> str:

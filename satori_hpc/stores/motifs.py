@@ -121,7 +121,7 @@ def _read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
         raise _unusable(path, "does not exist")
     try:
         table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
+    except Exception as error:  # Arrow, OSError, or what Python makes of a damaged schema
         raise _unusable(path, f"cannot be read ({error})") from None
     found = (table.schema.metadata or {}).get(_VERSION_KEY, b"none").decode(errors="replace")
     if found != str(FORMAT_VERSION):

@@ -1,21 +1,24 @@
 """interactions/<method>.parts/: what the reduction has finished so far, a Parquet file per block of pairs.
 
 `parts.json` says which work the parts belong to: a digest of the scores and of all that shapes the numbers. Each part
-carries the same digest, so that a worker which outlived its command cannot slip a foreign part in. A reduction that
-was killed goes on with the parts that are whole and of its digest; the folder goes when the tables are written.
+carries the same digest, so that a worker which outlived its command cannot slip a foreign part in, and one of its own
+content behind its end. A reduction that was killed goes on with the parts that are whole and of its digest; the folder
+goes when the tables are written.
 """
 
-import json
+import io
+import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from satori_hpc.errors import ArtefactError
-from satori_hpc.stores import atomic
+from satori_hpc.stores import atomic, sealed
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def prepare(folder: Path, *, digest: str, rows: list[int]) -> list[int]:
@@ -29,7 +32,7 @@ def prepare(folder: Path, *, digest: str, rows: list[int]) -> list[int]:
     head = {"format_version": FORMAT_VERSION, "digest": digest}
     if _head(folder) != head:
         with atomic.atomic_folder(folder) as partial:
-            atomic.write_text(partial / "parts.json", json.dumps(head) + "\n")
+            sealed.write_json(partial / "parts.json", head)
     atomic.sweep_partials(folder)
     return [block for block, size in enumerate(rows) if _read(folder, block, digest=digest, rows=size) is None]
 
@@ -37,8 +40,7 @@ def prepare(folder: Path, *, digest: str, rows: list[int]) -> list[int]:
 def write(folder: Path, block: int, columns: dict[str, np.ndarray], *, digest: str) -> None:
     """Write a part, atomically."""
     table = pa.table(columns).replace_schema_metadata({"satori_hpc_digest": digest})
-    with atomic.atomic_file(_path(folder, block)) as partial:
-        pq.write_table(table, partial, compression="zstd")
+    write_table(_path(folder, block), table)
 
 
 def merge(folder: Path, *, digest: str, rows: list[int]) -> dict[str, np.ndarray]:
@@ -58,11 +60,29 @@ def merge(folder: Path, *, digest: str, rows: list[int]) -> dict[str, np.ndarray
     return {name: table.column(name).to_numpy() for name in table.column_names}
 
 
+def write_table(path: Path, table: pa.Table, **options: Any) -> None:
+    """Write a table atomically, as Parquet with a digest behind its end; `options`: of pyarrow."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", **options)
+    sealed.write_bytes(path, buffer.getbuffer())
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """A table that `write_table` wrote.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ArtefactError: it is not as it was written.
+    """
+    content = sealed.read_bytes(path, mend=f"remove it: rm {shlex.quote(str(path))}")
+    return pq.read_table(pa.BufferReader(content), columns=columns)
+
+
 def _read(folder: Path, block: int, *, digest: str, rows: int) -> pa.Table | None:
     """A part, or None when there is none that can be used."""
     try:
-        table = pq.read_table(_path(folder, block), partitioning=None)
-    except (OSError, pa.ArrowException):
+        table = read_table(_path(folder, block))
+    except (FileNotFoundError, ArtefactError):
         return None
     same = (table.schema.metadata or {}).get(b"satori_hpc_digest") == digest.encode()
     return table if same and table.num_rows == rows else None
@@ -70,10 +90,10 @@ def _read(folder: Path, block: int, *, digest: str, rows: int) -> pa.Table | Non
 
 def _head(folder: Path) -> object:
     try:
-        return json.loads((folder / "parts.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return sealed.read_json(folder / "parts.json", version=FORMAT_VERSION, mend=f"remove {folder}")
+    except (FileNotFoundError, ArtefactError):
         return None
 
 
 def _path(folder: Path, block: int) -> Path:
-    return folder / f"block-{block:05d}.parquet"
+    return folder / f"block-{block:05d}.part"

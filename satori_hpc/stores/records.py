@@ -1,16 +1,17 @@
-"""The provenance record of a finished stage: written last, so its presence is what makes the stage complete."""
+"""The provenance record of a finished stage: written last, so its presence is what makes the stage complete.
+
+It carries a digest of all its fields.
+"""
 
 import dataclasses
-import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from satori_hpc.errors import ArtefactError
-from satori_hpc.stores import atomic
+from satori_hpc.stores import sealed
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,35 +49,25 @@ class Record:
 
 def write(path: Path, record: Record) -> None:
     """Write a record atomically."""
-    atomic.write_text(path, json.dumps(dataclasses.asdict(record), indent=1, sort_keys=True) + "\n")
+    sealed.write_json(path, dataclasses.asdict(record), sort_keys=True)
 
 
 def read(path: Path) -> Record | None:
     """The record at `path`, or None when there is none.
 
     Raises:
-        ArtefactError: it cannot be read, or is of another format version.
+        ArtefactError: it is not as it was written, or of another format version.
     """
+    run, record = shlex.quote(str(path.parent.parent)), shlex.quote(str(path))
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = sealed.read_json(
+            path,
+            version=FORMAT_VERSION,
+            mend=f"remove it and run that stage again: rm {record} && satori-hpc all {run}",
+            # The other records of the run are of that version, too, and --force would stop at the same one.
+            outdated="use the version of satori-hpc that made the run, or make the run again: "
+            f"rm -r {shlex.quote(str(path.parent))} && satori-hpc all {run}",
+        )
     except FileNotFoundError:
         return None
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ArtefactError(f"{path}: not a provenance record ({error}); remove it and run that stage again") from None
-    found = content.get("format_version") if isinstance(content, dict) else None
-    if found != FORMAT_VERSION:
-        raise ArtefactError(
-            f"{path}: format version {found}, this program reads {FORMAT_VERSION}; "
-            "use the version of satori-hpc that made the run, or make the run again: "
-            f"{_again(path)}"
-        )
-    try:
-        return Record(**content)
-    except TypeError as error:
-        raise ArtefactError(f"{path}: not a provenance record ({error}); remove it and run that stage again") from None
-
-
-def _again(path: Path) -> str:
-    """The commands that make the whole run of a record again; --force would stop at the same record."""
-    run = path.parent.parent
-    return f"rm -r {shlex.quote(str(path.parent))} && satori-hpc all {shlex.quote(str(run))}"
+    return Record(**content)

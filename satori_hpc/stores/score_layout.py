@@ -6,10 +6,10 @@ from typing import Literal
 
 import numpy as np
 import zarr
-from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
+from zarr.codecs import BloscCodec, ZstdCodec
 
 from satori_hpc.core import pairs
-from satori_hpc.stores import atomic, shards
+from satori_hpc.stores import atomic, shards, zarr_arrays
 from satori_hpc.stores.examples import BLOCK
 from satori_hpc.stores.score_plan import GROUPS, Plan
 
@@ -48,30 +48,29 @@ def _create_matrix(group: zarr.Group, name: str, dtype: str, shape: tuple[int, i
     """The metadata that makes what stores.shards writes an array that any reader of Zarr v3 opens."""
     examples = min(plan.partition_examples, shape[0])
     chunk = min(plan.chunk_pairs, shape[1])
-    group.create_array(
+    zarr_arrays.create(
+        group,
         name,
         shape=shape,
         dtype=dtype,
         chunks=(examples, chunk),
+        compressor=BloscCodec(typesize=np.dtype(dtype).itemsize, cname="lz4", clevel=9, shuffle=SHUFFLES[dtype]),
         shards=(examples, -(-shape[1] // chunk) * chunk),
         fill_value=shards.FILL[dtype],
         dimension_names=("example", "pair"),
-        compressors=[
-            BloscCodec(typesize=np.dtype(dtype).itemsize, cname="lz4", clevel=9, shuffle=SHUFFLES[dtype]),
-            Crc32cCodec(),
-        ],
     )
 
 
 def _write_whole(group: zarr.Group, name: str, values: np.ndarray, dimensions: tuple[str, ...]) -> None:
     """An array in one chunk, or, of two dimensions, in several that are small beside it."""
     sizes = (min(len(values), BLOCK), *values.shape[1:]) if values.ndim > 1 else values.shape
-    array = group.create_array(
+    array = zarr_arrays.create(
+        group,
         name,
         shape=values.shape,
         dtype=values.dtype,
         chunks=tuple(max(size, 1) for size in sizes),
-        compressors=[ZstdCodec(level=1, checksum=True)],
+        compressor=ZstdCodec(level=1),
         dimension_names=dimensions,
     )
     array[...] = values

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from satori_hpc.core import pairs
+from satori_hpc.stores import sealed
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 ARTEFACT = "satori_hpc scores"
 GROUPS = ("foreground", "background")
 ARRAYS = {"score": "float32", "distance": "int16", "position": "int16"}  # of every method, each with its type
@@ -103,7 +104,8 @@ class Plan:
         return [(first, min(first + step, total)) for first in range(0, total, step)]
 
     def attributes(self) -> dict[str, Any]:
-        return {
+        """What the store says of itself, with a digest of that."""
+        content = {
             "artefact": ARTEFACT,
             "format_version": FORMAT_VERSION,
             "method": self.method,
@@ -121,6 +123,7 @@ class Plan:
             "selection": self.selection,
             "digests": self.digests,
         }
+        return content | {sealed.KEY: digest(content)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,22 +140,27 @@ class Marker:
 
     def text(self) -> str:
         """As JSON, with a digest of itself."""
-        content = asdict(self)
-        return _sealed(content)
+        return sealed.text(asdict(self), sort_keys=True)
 
     @staticmethod
     def parse(text: str) -> "Marker":
         """The marker that a text holds.
 
         Raises:
-            ValueError, TypeError, KeyError: it is not a marker, or not as it was written.
+            ValueError, TypeError: it is not a marker, or not as it was written.
         """
-        return Marker(**_opened(text))
+        return Marker(**sealed.parse(text))
+
+
+def digest(attributes: dict[str, Any]) -> str:
+    """SHA-256 of the attributes of a store, their own digest aside."""
+    told = {name: value for name, value in attributes.items() if name != sealed.KEY}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def closing_text(estimate: dict[str, float]) -> str:
     """What complete.json says: that the store is closed, and how far its scores may be off."""
-    return _sealed({"format_version": FORMAT_VERSION, "estimate": estimate})
+    return sealed.text({"format_version": FORMAT_VERSION, "estimate": estimate}, sort_keys=True)
 
 
 def closing_estimate(text: str) -> dict[str, float]:
@@ -161,19 +169,4 @@ def closing_estimate(text: str) -> dict[str, float]:
     Raises:
         ValueError, TypeError, KeyError: it is not one, or not as it was written.
     """
-    return {str(name): float(value) for name, value in _opened(text)["estimate"].items()}
-
-
-def _sealed(content: dict[str, Any]) -> str:
-    return json.dumps(content | {"digest": _digest(content)}, sort_keys=True) + "\n"
-
-
-def _opened(text: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(text)
-    if content.pop("digest") != _digest(content):
-        raise ValueError("the marker is not as it was written")
-    return content
-
-
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return {str(name): float(value) for name, value in sealed.parse(text)["estimate"].items()}

@@ -22,6 +22,7 @@ method's estimate of how far its scores are off.
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ import zarr
 from satori_hpc import provenance
 from satori_hpc.core import pairs
 from satori_hpc.errors import ArtefactError
-from satori_hpc.stores import atomic, dataset_arrays, score_layout, score_plan, shards
+from satori_hpc.stores import atomic, score_layout, score_plan, sealed, shards, zarr_arrays
 from satori_hpc.stores.examples import blocks
 from satori_hpc.stores.score_geometry import Geometry
 from satori_hpc.stores.score_plan import ARTEFACT, FORMAT_VERSION, GROUPS, Marker, Plan
@@ -58,6 +59,8 @@ class ScoreStore(Geometry):
                 f"{path}: expected {ARTEFACT} of format version {FORMAT_VERSION}, found {found[0]} of version "
                 f"{found[1]}; {_mend(path)} --force"
             )
+        if self.attributes.get(sealed.KEY) != score_plan.digest(self.attributes):
+            raise ArtefactError(f"{path}: damaged (its plan is not as it was written); {_mend(path)} --force")
 
     def examples(self, group: str) -> np.ndarray:
         """int64: rows of the group's examples in their dataset."""
@@ -238,7 +241,13 @@ class ScoreStore(Geometry):
         Raises:
             ArtefactError: it is missing, truncated or damaged.
         """
-        return shards.Shard(self.shard_path(group, array, partition), chunks=self.chunks, dtype=self.arrays[array])
+        run = shlex.quote(str(self.path.parent.parent))
+        return shards.Shard(
+            self.shard_path(group, array, partition),
+            chunks=self.chunks,
+            dtype=self.arrays[array],
+            mend=f"see which partition to score again, and how: satori-hpc verify {run}",
+        )
 
     def read_pair_block(self, group: str, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         """Scores float32 and distances int16 (signed) of pairs [first, last), (examples, last - first)."""
@@ -275,11 +284,8 @@ class ScoreStore(Geometry):
         return out
 
     def _vector(self, name: str, rows: np.ndarray | None = None) -> np.ndarray:
-        try:
-            array: Any = self._root[name]
-            return np.asarray(array[...]) if rows is None else dataset_arrays.take(array, rows)
-        except Exception as error:
-            raise ArtefactError(f"{self.path}: {name} cannot be read ({error}); {_mend(self.path)} --force") from None
+        with zarr_arrays.damage_told(self.path, mend=f"{_mend(self.path)} --force"):
+            return zarr_arrays.read(self._root, name) if rows is None else zarr_arrays.take(self._root, name, rows)
 
     def require_all(self, *, verify: bool = False) -> None:
         """Refuse a store of which partitions are not done; `verify` as in `pending`.

@@ -141,24 +141,26 @@ class Shard:
         path: of the shard.
         chunks: inner chunks that it holds.
         dtype: of its values.
+        mend: what to do when it cannot be used, for messages.
 
     Raises:
         ArtefactError: it is missing, truncated or damaged.
     """
 
-    def __init__(self, path: Path, *, chunks: int, dtype: str) -> None:
+    def __init__(self, path: Path, *, chunks: int, dtype: str, mend: str = "") -> None:
         self.path = path
+        self._cure = mend and f"; {mend}"
         self._codec = codec(dtype)
         try:
             self._handle = open(path, "rb", buffering=0)  # noqa: SIM115  closed by the with statement of our user
         except FileNotFoundError:
-            raise ArtefactError(f"{path}: this shard is missing") from None
+            raise ArtefactError(f"{path}: this shard is missing{self._cure}") from None
         size = os.fstat(self._handle.fileno()).st_size
         tail_bytes = 16 * chunks + CHECKSUM_BYTES
         tail = os.pread(self._handle.fileno(), tail_bytes, max(0, size - tail_bytes))
         if len(tail) != tail_bytes or not _intact(tail):
             self._handle.close()
-            raise ArtefactError(f"{path}: this shard is truncated or damaged (its index cannot be read)")
+            raise ArtefactError(f"{path}: this shard is truncated or damaged (its index cannot be read){self._cure}")
         self._index = np.frombuffer(tail[:-CHECKSUM_BYTES], dtype="<u8").reshape(chunks, 2)
 
     def __enter__(self) -> "Shard":
@@ -179,7 +181,7 @@ class Shard:
         # Zarr marks a chunk that was never written by the largest number; we write all of them.
         encoded = os.pread(self._handle.fileno(), size, offset) if offset < 2**63 else b""
         if len(encoded) != size or not _intact(encoded):
-            raise ArtefactError(f"{self.path}: this shard is damaged (inner chunk {chunk})")
+            raise ArtefactError(f"{self.path}: this shard is damaged (inner chunk {chunk}){self._cure}")
         self._codec.decode(encoded[:-CHECKSUM_BYTES], out)
 
 

@@ -161,7 +161,7 @@ def read_table(path: Path, registry: dict[str, tuple[pa.DataType, str]], *, comm
         raise ArtefactError(f"{file}: no interaction table; {mend}")
     try:
         table = pq.read_table(file)
-    except (pa.ArrowException, OSError) as error:
+    except Exception as error:  # Arrow, OSError, or what Python makes of a damaged schema
         raise ArtefactError(f"{file}: cannot be read ({error}); {again}") from None
     version = (table.schema.metadata or {}).get(b"satori_hpc_format_version", b"").decode()
     if version != str(FORMAT_VERSION) or table.schema.names != list(registry):

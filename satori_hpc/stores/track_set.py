@@ -5,17 +5,16 @@ command is killed; `tracks.json` says for which inputs and settings. When all ar
 digests, and the folder takes the place of the set.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from satori_hpc import provenance
-from satori_hpc.errors import InputError
-from satori_hpc.stores import atomic
+from satori_hpc.errors import ArtefactError, InputError
+from satori_hpc.stores import atomic, sealed
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 RECORD, SCRATCH = "tracks.json", "scratch"
 
 
@@ -30,7 +29,7 @@ def whole(folder: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
     if content is None or "files" not in content:
         return None
     for name, entry in content["files"].items():
-        if not (folder / name).is_file() or _entry(folder / name) != entry:
+        if provenance.compare(folder / name, entry)[1]:
             return None
     summary: dict[str, Any] = content["summary"]
     return summary
@@ -70,7 +69,7 @@ def publish(parts: Path, folder: Path, key: Mapping[str, Any], *, summary: Mappi
     atomic.remove(parts / SCRATCH)
     atomic.sweep_partials(parts)
     names = sorted(path.name for path in parts.iterdir() if path.name != RECORD)
-    _write(parts, key, summary=dict(summary), files={name: _entry(parts / name) for name in names})
+    _write(parts, key, summary=dict(summary), files={name: provenance.entry(parts / name) for name in names})
     atomic.remove_folder(folder)
     os.replace(parts, folder)
     atomic.sync_folder(folder.parent)
@@ -78,18 +77,25 @@ def publish(parts: Path, folder: Path, key: Mapping[str, Any], *, summary: Mappi
 
 def _write(folder: Path, key: Mapping[str, Any], **more: Any) -> None:
     content = {"format_version": FORMAT_VERSION, "coordinates": "0-based, half-open", **key, **more}
-    atomic.write_text(folder / RECORD, json.dumps(content, indent=1) + "\n")
+    sealed.write_json(folder / RECORD, content)
 
 
 def _read(folder: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
     """The record in a folder, if it is of the same."""
     try:
-        content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read(folder)
+    except (FileNotFoundError, ArtefactError):
         return None
-    same = isinstance(content, dict) and content.get("format_version") == FORMAT_VERSION
-    return content if same and all(name in content and content[name] == key[name] for name in key) else None
+    return content if all(name in content and content[name] == key[name] for name in key) else None
 
 
-def _entry(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": provenance.file_digest(path)}
+def read(folder: Path) -> dict[str, Any]:
+    """What a set says of itself.
+
+    Raises:
+        FileNotFoundError: there is no set.
+        ArtefactError: tracks.json is damaged or of another format version.
+    """
+    return sealed.read_json(
+        folder / RECORD, version=FORMAT_VERSION, mend=f"make it again: satori-hpc tracks {folder.parent}"
+    )

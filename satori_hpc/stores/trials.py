@@ -5,7 +5,10 @@ that must not exist yet). Who works on a trial now is not written here: the lock
 whether that process still lives.
 """
 
+import hashlib
+import json
 import logging
+import shlex
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +23,7 @@ from satori_hpc.errors import ArtefactError, SatoriError
 STUDY = "satori-hpc search"
 IDENTITY = "identity"
 KILLED = "killed"
+SEAL = "sha256"  # of what else is noted at the end of a trial
 INSTALL = "pip install 'satori-hpc[search]'"
 
 
@@ -59,18 +63,23 @@ class Ledger:
         self._lock = journal.JournalFileOpenLock(str(folder / "turn"))
         backend_lock = journal.JournalFileOpenLock(str(self.path))
         _mend(self.path, backend_lock)
-        self._storage = self._open(journal.JournalFileBackend(str(self.path), lock_obj=backend_lock))
-        with self.turn():
-            self._study = self._enter(identity)
+        with self._damage_told():
+            self._storage = _storage(journal.JournalFileBackend(str(self.path), lock_obj=backend_lock))
+            with self.turn():
+                self._study = self._enter(identity)
+            self.entries()
 
-    def _open(self, backend: Any) -> Any:
-        from optuna.storages import JournalStorage
-
+    @contextmanager
+    def _damage_told(self) -> Iterator[None]:
         try:
-            return JournalStorage(backend)
-        except ValueError as error:
+            yield
+        except (SatoriError, OSError, MemoryError):
+            raise
+        except Exception as error:  # Optuna takes what is in the journal for its own, and looks at nothing twice
+            path = shlex.quote(str(self.path))
             raise ArtefactError(
-                f"{self.path}: not a journal of trials ({error}); remove {self.path.parent} and search again"
+                f"{self.path}: not a journal of trials, or damaged ({error}); remove it and search again, trials that "
+                f"are done are kept: rm {path} && satori-hpc search {shlex.quote(str(self.path.parent.parent))}"
             ) from None
 
     def _enter(self, identity: dict[str, str]) -> int:
@@ -99,16 +108,13 @@ class Ledger:
             yield
 
     def entries(self) -> list[Entry]:
-        """All trials that were begun, by number."""
-        return [
-            Entry(
-                number=trial.number,
-                state=_STATES.get(trial.state.name, "failed"),
-                value=trial.values[0] if trial.values else None,
-                notes=dict(trial.user_attrs),
-            )
-            for trial in self._storage.get_all_trials(self._study, deepcopy=False)
-        ]
+        """All trials that were begun, by number.
+
+        Raises:
+            ArtefactError: what the journal tells of a trial is not what was noted at its end.
+        """
+        with self._damage_told():
+            return [_entry(trial) for trial in self._storage.get_all_trials(self._study, deepcopy=False)]
 
     def begin(self, space: Space, parameters: Callable[[int], dict[str, Any]], *, below: int) -> int | None:
         """Begin the next trial that nobody has begun.
@@ -163,7 +169,7 @@ class Ledger:
         self._end(number, TrialState.FAIL, None, notes)
 
     def _end(self, number: int, state: Any, values: list[float] | None, notes: dict[str, Any]) -> None:
-        self._note(number, notes)
+        self._note(number, notes | {SEAL: _seal(number, state.name, values[0] if values else None, notes)})
         with _still_open():
             self._storage.set_trial_state_values(self._trial(number), state, values)
 
@@ -175,6 +181,27 @@ class Ledger:
     def _trial(self, number: int) -> int:
         found: int = self._storage.get_trial_id_from_study_id_trial_number(self._study, number)
         return found
+
+
+def _storage(backend: Any) -> Any:
+    from optuna.storages import JournalStorage
+
+    return JournalStorage(backend)
+
+
+def _entry(trial: Any) -> Entry:
+    """What the journal tells of a trial. Raises ValueError unless it is what was noted at the end of it."""
+    state, notes = _STATES.get(trial.state.name, "failed"), dict(trial.user_attrs)
+    value, seal = trial.values[0] if trial.values else None, notes.pop(SEAL, None)
+    ended = {name: told for name, told in notes.items() if name != KILLED}
+    if state != "running" and seal != _seal(trial.number, trial.state.name, value, ended):
+        raise ValueError(f"trial {trial.number} is not as it ended")
+    return Entry(number=trial.number, state=state, value=value, notes=notes)
+
+
+def _seal(number: int, state: str, value: float | None, notes: dict[str, Any]) -> str:
+    """Digest of the end of a trial."""
+    return hashlib.sha256(json.dumps([number, state, value, notes], sort_keys=True).encode()).hexdigest()
 
 
 _STATES = {"RUNNING": "running", "WAITING": "running", "COMPLETE": "complete"}

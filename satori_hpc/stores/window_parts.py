@@ -1,25 +1,25 @@
 """dataset.parts/: the sequences of a genome's windows as far as they have been read, a Parquet file per block of rows.
 
 `plan/windows` holds which windows there are, in which order, and is made anew by every command. Parts carry its digest,
-so several processes may make them, and one that was killed is no loss.
+so several processes may make them, and one that was killed is no loss; and a digest of their own content, so what is
+damaged is made anew.
 """
 
 import dataclasses
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from satori_hpc.core.splits import DIGEST
 from satori_hpc.core.windows import Regions, matrix
 from satori_hpc.errors import ArtefactError
-from satori_hpc.stores import atomic
+from satori_hpc.stores import atomic, parts, sealed
 from satori_hpc.stores.spill import Spill
 
+FORMAT_VERSION = 1
 HEAD, WINDOWS = "parts.json", Path("plan", "windows")
 BLOCK = 2**14  # windows in a part, unless they are long:
 BLOCK_LETTERS = 2**24
@@ -57,8 +57,13 @@ def begin(folder: Path, windows: Spill, *, length: int, key: str) -> list[int]:
     content = hashlib.sha256(f"{key} {length}".encode())
     for piece in windows.pieces(BLOCK):
         content.update(piece.tobytes())
-    head = {"plan": content.hexdigest(), "length": length, "words": windows.dtype["labels"].shape[0]}
-    atomic.write_text(folder / HEAD, json.dumps(head) + "\n")
+    head = {
+        "format_version": FORMAT_VERSION,
+        "plan": content.hexdigest(),
+        "length": length,
+        "words": windows.dtype["labels"].shape[0],
+    }
+    sealed.write_json(folder / HEAD, head)
     atomic.sweep_partials(folder)
     return Parts(folder).missing()
 
@@ -74,7 +79,7 @@ class Parts:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        head = json.loads((folder / HEAD).read_text(encoding="utf-8"))
+        head = sealed.read_json(folder / HEAD, version=FORMAT_VERSION, mend=self._mend)
         self._key, self.length = head["plan"], head["length"]
         self.windows = Spill(folder / WINDOWS, row(head["words"]))
         self._rows = max(1, min(BLOCK, BLOCK_LETTERS // self.length))
@@ -104,8 +109,7 @@ class Parts:
             "digest": _bytes(part.digest),
         }
         table = pa.table(columns).replace_schema_metadata({"plan": self._key})
-        with atomic.atomic_file(self._path(block)) as partial:
-            pq.write_table(table, partial, compression="zstd", use_dictionary=False)
+        parts.write_table(self._path(block), table, use_dictionary=False)
 
     def read(self, block: int, *, tokens: bool = True) -> Part:
         """A part, with or without its tokens.
@@ -116,26 +120,28 @@ class Parts:
         rows = self.blocks[block]
         count = rows.stop - rows.start
         try:
-            table = pq.read_table(
-                self._path(block), columns=["unknown", "digest"] + ["tokens"] * tokens, partitioning=None
-            )
-        except (OSError, pa.ArrowException) as error:
-            raise ArtefactError(f"{self._path(block)}: damaged ({error}); remove {self.folder}") from None
+            table = parts.read_table(self._path(block), columns=["unknown", "digest"] + ["tokens"] * tokens)
+        except FileNotFoundError:
+            raise ArtefactError(f"{self._path(block)}: missing; {self._mend}") from None
         return Part(
             tokens=_matrix(table, "tokens", self.length) if tokens else np.zeros((count, 0), dtype=np.uint8),
             unknown=table.column("unknown").to_numpy(),
             digest=_matrix(table, "digest", DIGEST),
         )
 
+    @property
+    def _mend(self) -> str:
+        return f"run the same command again: satori-hpc prepare {self.folder.parent}"
+
     def _whole(self, block: int, rows: int) -> bool:
         try:
-            found = pq.read_metadata(self._path(block))
-        except (OSError, pa.ArrowException):
+            found = parts.read_table(self._path(block), columns=["unknown"])
+        except (FileNotFoundError, ArtefactError):
             return False
-        return bool(found.num_rows == rows and (found.metadata or {}).get(b"plan") == self._key.encode())
+        return bool(found.num_rows == rows and (found.schema.metadata or {}).get(b"plan") == self._key.encode())
 
     def _path(self, block: int) -> Path:
-        return self.folder / f"block-{block:05d}.parquet"
+        return self.folder / f"block-{block:05d}.part"
 
 
 class Kept:

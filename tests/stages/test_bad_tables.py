@@ -166,7 +166,7 @@ def leaves_nothing_and_goes_on(run: Run, size: int, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "name"), [(10, "dataset.index"), (200, "dataset.parts/plan/file"), (1200, r"block-00000\.parquet")]
+    ("size", "name"), [(10, "dataset.index"), (200, "dataset.parts/plan/file"), (1200, r"block-00000\.part")]
 )
 def test_a_full_disk_is_told_with_the_file(two, size, name):
     folder, _, _ = two

@@ -153,7 +153,11 @@ def test_files_go_where_they_are_asked_to_go_and_are_named_by_the_row(run, tmp_p
     row = row_with(run, 1)
     name = next(dataset.read_names(run.dataset, np.array([row])))
     inspect(run, RUNTIME, name, out=tmp_path / "elsewhere")
-    assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == [f"{row}.html", f"{row}.npz"]
+    assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == [
+        f"{row}.html",
+        f"{row}.json",
+        f"{row}.npz",
+    ]
 
 
 def test_what_is_missing_or_stale_is_named_with_its_command(run, tmp_path):

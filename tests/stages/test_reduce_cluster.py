@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-import pyarrow.parquet as pq
 import pytest
 from dask import config as dask_config
 
@@ -24,7 +23,7 @@ from satori_hpc.errors import ArtefactError, SatoriError
 from satori_hpc.run import INTERACTION_ENDINGS, Run
 from satori_hpc.stages import cluster, reduce_block
 from satori_hpc.stages import reduce as reduce_stage
-from satori_hpc.stores import dataset, motifs, scores, tables
+from satori_hpc.stores import dataset, motifs, parts, scores, tables
 from satori_hpc.stores.dataset import Coordinates, Dataset
 from satori_hpc.world import Runtime
 from tests import helpers_tasks, tiny
@@ -321,14 +320,14 @@ def test_parts_that_are_damaged_or_foreign_are_made_again(run: Run, expected: di
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reduce_stage.atomic, "remove_folder", lambda path: None)
         reduce_stage.reduce(run, Runtime(threads=1))
-    files = sorted(parts_of(run).glob("block-*.parquet"))
+    files = sorted(parts_of(run).glob("block-*.part"))
     assert len(files) == 43
     files[3].write_bytes(files[3].read_bytes()[:-9])
-    foreign = pq.read_table(files[5]).replace_schema_metadata({"satori_hpc_digest": "other"})
-    pq.write_table(foreign, files[5])
+    foreign = parts.read_table(files[5]).replace_schema_metadata({"satori_hpc_digest": "other"})
+    parts.write_table(files[5], foreign)
     files[7].unlink()
-    pq.write_table(pq.read_table(files[9])[:-1], files[9])
-    (parts_of(run) / ".block-00001.parquet.12345678.partial").write_text("left by a killed worker")
+    parts.write_table(files[9], parts.read_table(files[9])[:-1])
+    (parts_of(run) / ".block-00001.part.12345678.partial").write_text("left by a killed worker")
     before = {file.name: file.stat().st_mtime_ns for file in files if file.exists()}
     seen: list[str] = []
     with pytest.MonkeyPatch.context() as patch:

@@ -269,9 +269,9 @@ def test_a_reduction_stopped_keeps_rows_and_blocks(
     assert len(done) == 4
     pd.testing.assert_frame_equal(found, expected, check_exact=True)
     done.clear()
-    shard = store.path.with_name("parts") / "rows" / "block-00002.parquet"
+    shard = store.path.with_name("parts") / "rows" / "block-00002.part"
     shard.write_bytes(shard.read_bytes()[:-5])
-    (store.path.with_name("parts") / "block-00001.parquet").unlink()
+    (store.path.with_name("parts") / "block-00001.part").unlink()
     reduce_rows.load.cache_clear()
     found, _ = reduced(store, "within-sequence")
     assert done == [("rows", 2), ("parts", 1)]

@@ -22,7 +22,7 @@ from satori_hpc.run import Run
 from satori_hpc.scoring import Batch
 from satori_hpc.stages import differential, execution, pipeline, score_plans, track_sites, tracks
 from satori_hpc.stages.places import places
-from satori_hpc.stores import bedpe, checkpoint, dataset, motifs, scores
+from satori_hpc.stores import bedpe, checkpoint, dataset, motifs, scores, sealed
 from satori_hpc.stores import tracks as store
 from satori_hpc.world import Runtime
 from tests import tiny
@@ -373,7 +373,7 @@ def test_a_set_of_the_same_stays_and_one_of_other_settings_is_made(
     parts = tmp_path / "new.parts"
     parts.mkdir()
     (parts / "sites.bed").write_text("nonsense")
-    (parts / "tracks.json").write_text(json.dumps({"format_version": 2, "attribute": 2}))
+    sealed.write_json(parts / "tracks.json", {"format_version": 3, "attribute": 2})
     tracks.make(run, RUNTIME, attribute=2, out=tmp_path / "new")
     assert (tmp_path / "new" / "sites.bed").read_bytes() == (run.tracks / "sites.bed").read_bytes()
     assert not parts.exists()

@@ -13,10 +13,11 @@ from click.testing import CliRunner
 from satori_hpc import provenance
 from satori_hpc.cli import cli
 from satori_hpc.errors import SatoriError
+from satori_hpc.provenance import compare
 from satori_hpc.run import Run
 from satori_hpc.stages import execution, pipeline
-from satori_hpc.stages.verify import Report, compare, verify
-from satori_hpc.stores import lock
+from satori_hpc.stages.verify import Report, verify
+from satori_hpc.stores import lock, sealed
 from satori_hpc.stores.scores import ScoreStore
 from satori_hpc.world import Runtime
 from tests.tiny import make_run
@@ -93,7 +94,7 @@ def test_a_run_as_it_was_written_has_no_findings(run: Run) -> None:
     report = verify(run, RUNTIME)
     assert report.findings == ()
     assert report.stages == STAGES
-    outputs = [name for name in before if not name.startswith(("provenance", "run.toml", "checkpoints/step"))]
+    outputs = [name for name in before if not name.startswith(("provenance", "run.toml"))]
     assert report.files == len(outputs)
     assert report.bytes == sum((run.path / name).stat().st_size for name in outputs)
     assert report.lines() == [line for line in report.lines() if line.startswith("all as it was written: ")]
@@ -177,13 +178,13 @@ def test_the_numbers_of_the_background_go_on_after_the_foreground(whole: Run, ru
 
 
 def test_shards_and_a_marker_that_agree_but_are_not_those_of_the_record_are_found(whole: Run, run: Run) -> None:
-    marker = json.loads(_marker(run).read_text())
-    _marker(run).write_text(json.dumps({**marker, "observed": marker["observed"] + 1}, sort_keys=True) + "\n")
+    marker = sealed.parse(_marker(run).read_text())
+    _marker(run).write_text(sealed.text({**marker, "observed": marker["observed"] + 1}, sort_keys=True))
     shard = _shard(run, partition=0)
     flip(shard)
-    told = json.loads(_marker(run, 0).read_text())
+    told = sealed.parse(_marker(run, 0).read_text())
     told["files"]["score"]["sha256"] = provenance.file_digest(shard)
-    _marker(run, 0).write_text(json.dumps(told, sort_keys=True) + "\n")
+    _marker(run, 0).write_text(sealed.text(told, sort_keys=True))
     report = verify(run, RUNTIME)
     assert [found.artefact for found in report.findings] == [f"{STORE}, foreground partition {k}" for k in (0, 1)]
     assert all(f"markers/foreground-{k}.json" in found.problem for k, found in enumerate(report.findings))

@@ -1,5 +1,6 @@
 """Checkpoints: what is read back is what was written, and nothing else is ever run or believed."""
 
+import io
 import os
 import pickle
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from satori_hpc import models
 from satori_hpc.config import Model
 from satori_hpc.errors import ArtefactError
-from satori_hpc.stores import checkpoint
+from satori_hpc.stores import checkpoint, sealed
 from satori_hpc.stores.checkpoint import CheckpointInfo
 
 CONFIG = Model(architecture="deep", filters=6, width=5, heads=2, head_size=4, block_widths=(6, 7), recurrent=True)
@@ -90,7 +91,7 @@ def test_a_malicious_file_executes_nothing(tmp_path, through):
     else:
         written(path)
         content = torch.load(path, weights_only=True)
-        torch.save({**content, "tensors": {"weights": Bomb(target)}}, path)
+        put(path, {**content, "tensors": {"weights": Bomb(target)}})
     refused(path)
     assert not target.exists()
     # The bomb is real: an unsafe load would set it off.
@@ -115,14 +116,32 @@ def test_missing(tmp_path):
 @pytest.mark.parametrize("foreign", [{"state_dict": {}}, [1, 2], torch.ones(3), "text"])
 def test_foreign(tmp_path, foreign):
     path = best_of(tmp_path)
-    path.parent.mkdir(parents=True)
-    torch.save(foreign, path)
+    put(path, foreign)
     refused(path, "no checkpoint of satori-hpc")
+    torch.save(foreign, path)
+    refused(path, "its last line is not the SHA-256 of what stands before it")
+
+
+def put(path: Path, content: object) -> None:
+    """Write what torch makes of `content` with a digest that is right."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    sealed.write_bytes(path, buffer.getvalue())
 
 
 def edited(path: Path, **change: object) -> None:
     content = torch.load(path, weights_only=True)
-    torch.save({**content, **change}, path)
+    put(path, {**content, **change})
+
+
+def test_every_flipped_byte_is_found_before_torch_sees_it(tmp_path, monkeypatch):
+    path = best_of(tmp_path)
+    written(path)
+    content = path.read_bytes()
+    monkeypatch.setattr(torch, "load", None)
+    for at in [*range(0, len(content), max(1, len(content) // 200)), len(content) - 1]:
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        refused(path, "SHA-256")
 
 
 def test_other_format_version(tmp_path):
@@ -152,7 +171,7 @@ def test_a_step_file_is_no_model(tmp_path):
 def weights_edited(path: Path, edit: object) -> None:
     content = torch.load(path, weights_only=True)
     edit(content["tensors"]["weights"])
-    torch.save(content, path)
+    put(path, content)
 
 
 def test_wrong_weights(tmp_path):

@@ -10,7 +10,7 @@ import zarr
 
 from satori_hpc.core.labels import UNKNOWN
 from satori_hpc.errors import ArtefactError
-from satori_hpc.stores import dataset, dataset_arrays
+from satori_hpc.stores import dataset, dataset_arrays, zarr_arrays
 from satori_hpc.stores.dataset import Coordinates, Dataset
 
 
@@ -64,7 +64,7 @@ def test_several_shards(tmp_path, monkeypatch):
 def test_shards_have_the_bytes_of_zarr(tmp_path, monkeypatch):
     monkeypatch.setattr(dataset_arrays, "CHUNK_EXAMPLES", 8)
     monkeypatch.setattr(dataset_arrays, "SHARD_EXAMPLES", 32)
-    monkeypatch.setattr(dataset_arrays, "BLOCK_BYTES", 400)
+    monkeypatch.setattr(zarr_arrays, "BLOCK_BYTES", 400)
     whole = make(203, targets=3)
     whole.labels[8:17] = 0  # a chunk without a 1
     whole.labels[64:96] = 0  # a shard without one
@@ -88,7 +88,7 @@ def test_shards_have_the_bytes_of_zarr(tmp_path, monkeypatch):
             dtype=np.uint8,
             chunks=(8, width),
             shards=(32, width),
-            compressors=[zarr.codecs.ZstdCodec(level=dataset_arrays.ZSTD_LEVEL)],
+            compressors=[zarr_arrays.ZSTD, zarr.codecs.Crc32cCodec()],
         )
         array[...] = values
         ours, theirs = (
@@ -96,7 +96,7 @@ def test_shards_have_the_bytes_of_zarr(tmp_path, monkeypatch):
             for folder in (tmp_path / "d" / name, tmp_path / "zarr" / name)
         )
         assert ours == theirs
-    assert len(list((tmp_path / "d" / "labels" / "c").iterdir())) == 6
+    assert len(list((tmp_path / "d" / "labels" / "c").iterdir())) == 7, "also of zeros alone"
 
 
 def test_files_stay_few(tmp_path):
@@ -198,17 +198,17 @@ def test_data_sets_that_cannot_be_used_say_what_to_run(tmp_path):
 
     refused("there is no data set")
     path.mkdir(parents=True)
-    refused("not a data set of this program")
+    refused("damaged")
     zarr.create_group(store=path, zarr_format=3, overwrite=True)
     refused("unfinished")
     dataset.write(path, make())
     edit_attributes(path, format_version=99)
-    refused("format version 99, this program reads 2")
-    edit_attributes(path, format_version=2, complete=False)
+    refused("format version 99, this program reads 3")
+    edit_attributes(path, format_version=3, complete=False)
     refused("unfinished")
     dataset.write(path, make())
     (path / "zarr.json").write_text("{")
-    refused("not a data set")
+    refused("damaged")
     dataset.write(path, make())
     shutil.rmtree(path / "labels")
     refused("damaged")
@@ -219,7 +219,7 @@ def test_data_sets_that_cannot_be_used_say_what_to_run(tmp_path):
     dataset.write(path, make())
     edit_attributes(path, targets=["a", "b"])
     refused("damaged")
-    with pytest.raises(ArtefactError, match=f"{mend} --background$"):
+    with pytest.raises(ArtefactError, match=f"{mend} --background --force$"):
         dataset.read(path, background=True)
 
 
@@ -267,9 +267,56 @@ def test_labels_may_be_unknown_where_there_are_several(tmp_path):
         dataset.write(tmp_path / "e", lone)
 
 
-def test_version_1_is_read(tmp_path):
-    whole = make()
-    dataset.write(tmp_path / "d", whole)
-    edit_attributes(tmp_path / "d", format_version=1)
-    assert_same(whole, dataset.read(tmp_path / "d"))
-    assert dataset.task(tmp_path / "d") == "binary"
+@pytest.mark.parametrize("version", [1, 2])
+def test_sets_without_checksums_are_refused(tmp_path, version):
+    dataset.write(tmp_path / "d", make())
+    edit_attributes(tmp_path / "d", format_version=version)
+    with pytest.raises(ArtefactError, match=f"format version {version}, this program reads 3; .*satori-hpc prepare"):
+        dataset.read(tmp_path / "d")
+    assert dataset.task(tmp_path / "d") is None
+
+
+def flipped(path, at):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def chunks_of(path):
+    return sorted(file for file in path.rglob("*") if file.is_file() and "/c/" in file.as_posix())
+
+
+def test_a_flipped_byte_of_any_chunk_is_an_error_that_names_the_array(tmp_path):
+    whole, path = make(60, targets=3), tmp_path / "dataset.zarr"
+    dataset.write(path, whole)
+    chunks = chunks_of(path)
+    assert {file.relative_to(path).parts[0] for file in chunks} == {
+        *("tokens", "labels", "split", "start", "end", "strand", "name", "name_ends", "chrom", "chrom_ends")
+    }
+    for file in chunks:
+        name, size = file.relative_to(path).parts[0], file.stat().st_size
+        for at in {0, 1, size // 3, size // 2, size - 5, size - 1}:
+            flipped(file, at)
+            with pytest.raises(
+                ArtefactError, match=rf"dataset.zarr: damaged \({name}: .*satori-hpc prepare .* --force"
+            ):
+                dataset.read(path)
+            flipped(file, at)
+    assert_same(whole, dataset.read(path))
+
+
+@pytest.mark.parametrize("kept", [None, 0, 1, 10, 0.5, -5, -1])
+def test_a_chunk_that_is_lost_or_short_is_not_read_as_zeros(tmp_path, kept):
+    whole, path = make(60, targets=3), tmp_path / "dataset.zarr"
+    whole.labels[:] = 0  # Zarr itself would leave these out
+    whole.split[:] = 0
+    dataset.write(path, whole)
+    for file in chunks_of(path):
+        content = file.read_bytes()
+        file.write_bytes(content[: int(len(content) * kept) if isinstance(kept, float) else kept])
+        if kept is None:
+            file.unlink()
+        with pytest.raises(ArtefactError, match=rf"damaged \({file.relative_to(path).parts[0]}: "):
+            dataset.read(path)
+        file.write_bytes(content)
+    assert_same(whole, dataset.read(path))

@@ -120,6 +120,28 @@ def test_a_held_run_is_refused_by_name_and_free_afterwards(run: Path, monkeypatc
     assert not (run / ".lock").exists()
 
 
+def test_a_lock_file_that_has_changed_keeps_others_out_or_is_taken_over(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "TRIES", 1)
+    path = leave(run, pid=os.getpid())
+    content = json.loads(path.read_text())
+    strange: list[object] = [None, 7, -1, 0, 10**30, 1.5, "1", True, [], {}]
+    texts = [json.dumps({**content, name: value}).encode() for name in content for value in strange]
+    raw = path.read_bytes()
+    flips = [raw[:at] + bytes([raw[at] ^ (1 << at % 8)]) + raw[at + 1 :] for at in range(0, len(raw), 3)]
+    outcomes = set()
+    for text in [*texts, *flips, b"[]", b"7", b"{}", b"\xff\xfe"]:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(text)
+        try:
+            with lock.hold(run, what="reduce"):
+                outcomes.add("taken over")
+        except SatoriError as error:
+            outcomes.add("refused" if str(error).startswith(str(run)) else str(error))
+    assert outcomes == {"taken over", "refused"}
+
+
 def test_those_who_share_get_in_together_and_keep_others_out(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "TRIES", 2)
     with holder(run, "shared"), holder(run, "shared"), lock.hold(run, what="partition 3", shared=True):

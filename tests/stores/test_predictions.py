@@ -98,6 +98,54 @@ def test_damaged_parts_are_made_anew(tmp_path, left):
     np.testing.assert_array_equal(predictions.read(tmp_path / "p")[0], 1)
 
 
+def test_parts_in_which_a_byte_has_changed_are_made_anew(tmp_path):
+    parts = tmp_path / "parts"
+    values = np.random.default_rng(1).normal(size=(9, 1)).astype(np.float32)
+    written = predictions.Writer(tmp_path / "p", parts, key="this", examples=9, outputs=1, targets=1)
+    written.begin()
+    written.add(slice(0, 7), values[:7], values[:7])
+    assert written.begin() == 7
+    damaged = {"zarr.json": ('"done": 7', '"done": 8'), "logits/zarr.json": ("9,", "8,")}
+    saved = {file: file.read_bytes() for file in parts.rglob("*") if file.is_file()}
+
+    def restore() -> None:
+        for file, content in saved.items():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+
+    for name, (old, new) in damaged.items():
+        text = (parts / name).read_text()
+        assert old in text
+        (parts / name).write_text(text.replace(old, new))
+        assert written.begin() == 0, name
+        restore()
+    chunk = parts / "probability" / "c" / "0" / "0"
+    for at in range(len(saved[chunk])):
+        chunk.write_bytes(saved[chunk][:at] + bytes([saved[chunk][at] ^ 1]) + saved[chunk][at + 1 :])
+        assert written.begin() == 0, at
+        restore()
+    assert written.begin() == 7
+
+
+def test_a_flipped_byte_or_a_lost_chunk_is_an_error_that_names_the_array(tmp_path):
+    path = tmp_path / "predictions.zarr"
+    predictions.write(path, np.zeros((9, 2)), np.ones((9, 1)))
+    for name in ("logits", "probability"):
+        chunk = path / name / "c" / "0" / "0"
+        content = chunk.read_bytes()
+        for at in range(len(content)):
+            chunk.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+            with pytest.raises(
+                ArtefactError, match=rf"predictions.zarr: damaged \({name}: .*satori-hpc train .* --force"
+            ):
+                predictions.read(path)
+        chunk.unlink()
+        with pytest.raises(ArtefactError, match=f"{name}: chunk 0 is missing"):
+            predictions.read(path)
+        chunk.write_bytes(content)
+    predictions.read(path)
+
+
 @pytest.mark.filterwarnings("ignore:Object at logits:zarr.errors.ZarrUserWarning")
 def test_parts_without_their_arrays_are_made_anew(tmp_path):
     written = predictions.Writer(tmp_path / "p", tmp_path / "parts", key="this", examples=2, outputs=1, targets=1)
