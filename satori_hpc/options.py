@@ -18,7 +18,7 @@ import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from satori_hpc.errors import ConfigError, Problems
+from satori_hpc.errors import ConfigError, Problems, quoted
 
 Section = TypeVar("Section")
 # So many keys within keys that reading them takes for ever; sections are three deep.
@@ -65,7 +65,7 @@ def read(path: Path, schema: type[Section]) -> Section:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; make a run with: satori-hpc new {path.parent}") from None
+        raise ConfigError(f"{path}: no such file; make a run with: satori-hpc new {quoted(path.parent)}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text ({error})") from None
     return parse(text, schema, name=str(path))

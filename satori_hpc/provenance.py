@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from satori_hpc import __version__
-from satori_hpc.errors import ArtefactError
+from satori_hpc.errors import ArtefactError, quoted
 
 LOCKS = ".lock"  # the folder of a run that says who is at work on it
 LIBRARIES = (
@@ -102,7 +102,7 @@ def listing(
         if name in known and known[name]["bytes"] != stat.st_size:
             raise ArtefactError(
                 f"{path}: expected {known[name]['bytes']} bytes, as were written, found {stat.st_size}; "
-                f"see what is damaged: satori-hpc verify {root}"
+                f"see what is damaged: satori-hpc verify {quoted(root)}"
             )
         entries[name] = {
             "bytes": stat.st_size,

@@ -1,7 +1,11 @@
 """What reaches a terminal: no control characters from files, no endless lines."""
 
+import ast
 import io
 import logging
+import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,8 @@ from click.testing import CliRunner
 
 from satori_hpc import errors, log
 from satori_hpc.cli import cli
+
+PACKAGE = Path(errors.__file__).parent
 
 
 @pytest.mark.parametrize(
@@ -61,3 +67,39 @@ def test_a_bad_option_is_printable() -> None:
     refused = CliRunner().invoke(cli, ["new", "run", "--preset", "\x1b[2J"])
     assert refused.exit_code == 2
     assert "\x1b" not in refused.output
+
+
+def _unquoted(tree: ast.AST) -> Iterator[str]:
+    """Paths that f-strings of commands hold as they are, in a message that tells users to type them."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.JoinedStr):
+            continue
+        before = ""
+        for part in node.values:
+            if isinstance(part, ast.Constant):
+                before += str(part.value)
+            elif isinstance(part, ast.FormattedValue):
+                value = ast.unparse(part.value)
+                typed = re.search(r"(satori-hpc [a-z{}]+|\brm( -r)?) $", before)
+                if typed and re.search(r"path|parent|folder|\brun\b", value) and not value.startswith("quoted("):
+                    yield value
+                before += "{}"
+
+
+def test_paths_in_commands_that_messages_advise_are_quoted() -> None:
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text()
+        before = {name for names in re.findall(r"\b(\w+)(?:, (\w+))? = quoted\(", text) for name in names}
+        found[path.name] = [value for value in _unquoted(ast.parse(text)) if value not in before]
+    assert not {name: values for name, values in found.items() if values}
+
+
+def test_a_quoted_path_is_one_word_of_a_shell() -> None:
+    name = Path("/runs/$(touch planted) it's; `x`")
+    assert shlex.split(f"satori-hpc train {errors.quoted(name)} --force") == [
+        "satori-hpc",
+        "train",
+        str(name),
+        "--force",
+    ]

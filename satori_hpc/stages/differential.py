@@ -9,7 +9,7 @@ import numpy as np
 from satori_hpc.core import differential, pairs, rank_test
 from satori_hpc.core.differential import Difference
 from satori_hpc.core.labels import known
-from satori_hpc.errors import InputError
+from satori_hpc.errors import InputError, quoted
 from satori_hpc.log import logger, progress
 from satori_hpc.run import Run
 from satori_hpc.stages import execution, outputs, pipeline
@@ -35,7 +35,7 @@ def compare(run: Run, *, labels: tuple[str, ...] = (), against: tuple[str, ...] 
         ArtefactError: a stage is missing or stale; says what to run.
         InputError: the set has one label, or not these; or nothing is left on a side.
     """
-    with lock.hold(run.path, what=f"satori-hpc differential {run.path}"):
+    with lock.hold(run.path, what=f"satori-hpc differential {quoted(run.path)}"):
         began = time.monotonic()
         inputs = pipeline.require(run, pipeline.BY_NAME["differential"])
         data = dataset.read_labels(run.dataset)

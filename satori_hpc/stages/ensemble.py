@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import torch
 
-from satori_hpc.errors import HeldError, Requeue, SatoriError
+from satori_hpc.errors import HeldError, Requeue, SatoriError, quoted
 from satori_hpc.run import Run
 from satori_hpc.stages import ensemble_member, ensemble_tables, pipeline, subrun
 from satori_hpc.stages.ensemble_member import Member
@@ -41,7 +41,7 @@ def ensemble(run: Run, runtime: Runtime, *, most: int = 0) -> Found | None:
     logger.setLevel(logging.INFO)  # every process tells of its members, though only the first tells of their epochs
     runtime.torch_device()  # a device that is not there is no member's fault
     world = runtime.world
-    with lock.hold(run.path, what=f"satori-hpc ensemble {run.path}", shared=True):
+    with lock.hold(run.path, what=f"satori-hpc ensemble {quoted(run.path)}", shared=True):
         world.lead(lambda: pipeline.require(run, pipeline.BY_NAME["train"]) and None)
         world.lead(lambda: run.ensemble.mkdir(exist_ok=True))
         worker = _Worker(run, runtime)
@@ -95,7 +95,7 @@ class _Worker:
         return subrun.take(
             self.run.ensemble if member.is_run else member.own.path,
             lambda: self._work(member),
-            what=f"satori-hpc ensemble {self.run.path}",
+            what=f"satori-hpc ensemble {quoted(self.run.path)}",
             part=f"seed {member.seed}",
             world=self.world,
             patient=patient,

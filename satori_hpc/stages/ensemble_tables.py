@@ -10,6 +10,7 @@ import pandas as pd
 
 from satori_hpc import options, provenance
 from satori_hpc.core import ensemble, evaluation
+from satori_hpc.errors import quoted
 from satori_hpc.run import Run
 from satori_hpc.stages import ensemble_member, evaluate, execution, pipeline
 from satori_hpc.stages.ensemble_member import Member
@@ -54,8 +55,8 @@ class Found:
             left = ", ".join(map(str, self.unfinished))
             return [
                 f"{len(self.done)} of {total} networks are done",
-                f"next: satori-hpc ensemble {self.run.path}   (seeds not begun, at work elsewhere, or left by a "
-                f"process that is gone: {left})",
+                f"next: satori-hpc ensemble {quoted(self.run.path)}   (seeds not begun, at work elsewhere, or left "
+                f"by a process that is gone: {left})",
             ]
         lines = [f"{total} networks; a TF pair is called when {self.summary['min_seeds']} of them call it"]
         for method, found in self.summary["methods"].items():
@@ -63,7 +64,7 @@ class Found:
             lines.append(f"  {self.run.ensemble_table(method)}.tsv")
         for seed, warnings in self.summary["warnings"].items():
             lines += [f"warning (seed {seed}) {sentence}" for sentence in warnings]
-        return [*lines, f"next, for a report that shows it: satori-hpc all {self.run.path}"]
+        return [*lines, f"next, for a report that shows it: satori-hpc all {quoted(self.run.path)}"]
 
 
 def _detail(found: dict[str, Any]) -> list[str]:
@@ -97,7 +98,7 @@ def conclude(run: Run) -> Found:
 
 def table_of(run: Run, method: str) -> pd.DataFrame | None:
     """The ensemble's table of a method, if it was made of the members' tables of now with the settings of now."""
-    mend = f"make it again: satori-hpc ensemble {run.path}"
+    mend = f"make it again: satori-hpc ensemble {quoted(run.path)}"
     try:
         summary = sealed.read_json(run.ensemble_summary, version=FORMAT_VERSION, mend=mend)
     except FileNotFoundError:

@@ -13,7 +13,7 @@ from satori_hpc.core import cooccurrence, evaluation, tf_names
 from satori_hpc.core import hits as motif_hits
 from satori_hpc.core.cooccurrence import Hits
 from satori_hpc.core.motif import Motif
-from satori_hpc.errors import ArtefactError
+from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.log import logger
 from satori_hpc.run import Run
 from satori_hpc.stages import evaluate_known
@@ -75,7 +75,7 @@ def read(run: Run) -> dict[str, Any]:
     Raises:
         ArtefactError: missing, damaged or of another format version.
     """
-    mend = f"make it: satori-hpc evaluate {run.path} --force"
+    mend = f"make it: satori-hpc evaluate {quoted(run.path)} --force"
     try:
         return sealed.read_json(run.evaluation, version=FORMAT_VERSION, mend=mend)
     except FileNotFoundError:

@@ -7,7 +7,7 @@ from pathlib import Path
 from satori_hpc import config as config_module
 from satori_hpc import options
 from satori_hpc.config import Arrays, Config, Fasta, Folds, Genome, Model, Motifs, Prepare, Score, Simulated, Train
-from satori_hpc.errors import ArtefactError
+from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.run import Run
 from satori_hpc.stores import atomic
 
@@ -114,7 +114,7 @@ def new(path: Path, *, config: Config) -> Run:
         raise ArtefactError(f"{run.config_file} exists; edit it, or choose another directory")
     if path.exists() and not path.is_dir():
         raise ArtefactError(f"{path} is not a directory; choose another name for the run")
-    text = HEADER.format(path=path) + options.render(config)
+    text = HEADER.format(path=quoted(run.path)) + options.render(config)
     checked = options.parse(text, Config, name=str(run.config_file))
     path.mkdir(parents=True, exist_ok=True)
     atomic.write_text(run.config_file, text)

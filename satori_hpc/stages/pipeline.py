@@ -15,7 +15,7 @@ from typing import Any
 
 from satori_hpc import config as config_module
 from satori_hpc import options, provenance
-from satori_hpc.errors import ArtefactError
+from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.log import logger
 from satori_hpc.run import DIFFERENTIAL_ENDINGS, INTERACTION_ENDINGS, Run
 from satori_hpc.stores import records
@@ -55,8 +55,8 @@ class Stage:
     def command(self, run_path: Path) -> str:
         """What users type to run it."""
         if self.flag_of:
-            return f"satori-hpc {self.flag_of} {run_path} --{self.name}"
-        return f"satori-hpc {self.name} {run_path}"
+            return f"satori-hpc {self.flag_of} {quoted(run_path)} --{self.name}"
+        return f"satori-hpc {self.name} {quoted(run_path)}"
 
     def function(self) -> Callable[..., dict[str, Any]]:
         """The stage's function; imported late, so that no stage pays for the libraries of another."""
@@ -323,7 +323,7 @@ def intact(run: Run, known: dict[str, Record], *, reader: str) -> None:
                 lines.append(f"{reader} needs {run.path / file} of {name}, which {problem}; run: {again}")
     if lines:
         lines = lines[:SHOWN] + [f"... and {len(lines) - SHOWN} more"] * (len(lines) > SHOWN)
-        raise ArtefactError("\n".join([*lines, f"all that is damaged: satori-hpc verify {shlex.quote(str(run.path))}"]))
+        raise ArtefactError("\n".join([*lines, f"all that is damaged: satori-hpc verify {quoted(run.path)}"]))
 
 
 def repair(run: Run, stage: Stage, name: str, record: Record | None = None) -> str:
@@ -336,9 +336,9 @@ def repair(run: Run, stage: Stage, name: str, record: Record | None = None) -> s
     command = stage.command(path)
     if stage.name == "train" or name.endswith("/markers/complete.json"):
         # Without its record a stage goes on from what it keeps: nothing is trained, no partition scored again.
-        return f"rm {shlex.quote(str(run.record(stage.name)))} && {command}"
+        return f"rm {quoted(run.record(stage.name))} && {command}"
     if "/markers/" in name or name == run.search_journal.relative_to(run.path).as_posix():
-        return f"rm {shlex.quote(str(run.path / name))} && {command}"  # what it tells of is found again
+        return f"rm {quoted(run.path / name)} && {command}"  # what it tells of is found again
     if stage in ON_REQUEST:
         asked = record.summary.get("arguments", []) if record else []
         return " ".join([command, *map(shlex.quote, asked)])

@@ -17,7 +17,7 @@ import numpy as np
 from satori_hpc.config import Reduce
 from satori_hpc.core import empirical_null, pairs, rank_test, tf_pairs
 from satori_hpc.core.empirical_null import Null
-from satori_hpc.errors import ArtefactError
+from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.log import logger
 from satori_hpc.run import DIFFERENTIAL_ENDINGS, INTERACTION_ENDINGS, Run
 from satori_hpc.stages import cluster, outputs, reduce_block, reduce_rows, spacing
@@ -128,10 +128,11 @@ def reduce_store(
 
 def _must_suffice(store: ScoreStore, statistic: str) -> None:
     if statistic == NULL and "null" not in store.arrays:
+        run_path = store.path.parent.parent
         raise ArtefactError(
             f"{store.path}: has no scores of permuted sequences, which reduce.statistic = 'null' needs; set "
-            f"null = true in [score.dfim] of run.toml, then: satori-hpc score {store.path.parent.parent}, satori-hpc "
-            f"reduce {store.path.parent.parent}"
+            f"null = true in [score.dfim] of run.toml, then: satori-hpc score {quoted(run_path)} && "
+            f"satori-hpc reduce {quoted(run_path)}"
         )
 
 
@@ -292,7 +293,7 @@ def _join_names(columns: dict[str, np.ndarray], folder: Path, *, filters: int) -
     if len(table) and int(table["filter"].max()) >= filters:
         raise ArtefactError(
             f"{folder}: names filter {int(table['filter'].max())}, the scores are of {filters} filters; "
-            f"make them again: satori-hpc motifs {folder.parent}"
+            f"make them again: satori-hpc motifs {quoted(folder.parent)}"
         )
     names = np.full(filters, "", dtype=object)
     motif_q = np.full(filters, np.nan)

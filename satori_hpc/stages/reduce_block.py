@@ -15,7 +15,7 @@ from satori_hpc.core import contrasts, null_test, rank_test, signed_rank
 from satori_hpc.core.columns import Columns, buffer_size, needed_bytes
 from satori_hpc.core.contrasts import Middles
 from satori_hpc.core.null_test import Gaussian
-from satori_hpc.errors import ArtefactError
+from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.stages import reduce_rows
 from satori_hpc.stages.statistic import BACKGROUND, NULL, WITHIN
 from satori_hpc.stores import parts
@@ -104,7 +104,7 @@ def work(store: str, folder: str, digest: str, block: int, rules: Rules, memory:
         columns = test_block(opened, block, rules=rules, memory=memory, rows=rows)
     except ArtefactError as error:
         raise ArtefactError(
-            f"{error}; what else is damaged, and what mends it: satori-hpc verify {Path(store).parent.parent}"
+            f"{error}; what else is damaged, and what mends it: satori-hpc verify {quoted(Path(store).parent.parent)}"
         ) from None
     finally:
         if not keep:

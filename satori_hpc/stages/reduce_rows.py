@@ -13,7 +13,7 @@ import numpy as np
 from satori_hpc.core import contrasts, null_test
 from satori_hpc.core.contrasts import Middles
 from satori_hpc.core.null_test import Gaussian
-from satori_hpc.errors import ArtefactError
+from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.stages.statistic import NULL, WITHIN
 from satori_hpc.stores import parts
 from satori_hpc.stores.scores import ScoreStore
@@ -66,7 +66,7 @@ def work(store: str, folder: str, digest: str, partition: int, statistic: str, l
             columns = rows._asdict()
     except ArtefactError as error:
         raise ArtefactError(
-            f"{error}; what else is damaged, and what mends it: satori-hpc verify {Path(store).parent.parent}"
+            f"{error}; what else is damaged, and what mends it: satori-hpc verify {quoted(Path(store).parent.parent)}"
         ) from None
     parts.write(folder_of(Path(folder)), partition, columns, digest=digest)
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from satori_hpc.errors import ArtefactError, SatoriError
+from satori_hpc.errors import ArtefactError, SatoriError, quoted
 from satori_hpc.log import logger, progress
 from satori_hpc.models.satori import Satori
 from satori_hpc.run import Run
@@ -85,7 +85,7 @@ def plan(run: Run, runtime: Runtime, *, replace: bool) -> dict[str, Any]:
             raise ArtefactError(
                 f"{path}: scores of another plan or another model are there, with "
                 f"{len(list((path / 'markers').glob('*-*.json')))} partitions done; keep them elsewhere, or make them "
-                f"anew: satori-hpc score {run.path} --plan --force"
+                f"anew: satori-hpc score {quoted(run.path)} --plan --force"
             )
     for each in plans:
         scores.create_or_resume(run.scores(each.method), each)
@@ -215,7 +215,7 @@ def _planned(run: Run) -> list[ScoreStore]:
         if store is None:
             what = "scores of another plan or another model" if path.exists() else "no store to score into"
             raise ArtefactError(
-                f"{path}: {what}; make the plan first: satori-hpc score {run.path} --plan"
+                f"{path}: {what}; make the plan first: satori-hpc score {quoted(run.path)} --plan"
                 + (" --force" if path.exists() else "")
             )
         found.append(store)

@@ -12,7 +12,7 @@ import torch
 
 from satori_hpc import __version__, options, provenance, scoring
 from satori_hpc.core import selection
-from satori_hpc.errors import ArtefactError
+from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.models.satori import Satori
 from satori_hpc.run import Run
 from satori_hpc.scoring import PairScorer
@@ -132,7 +132,7 @@ def thresholds(run: Run, model: Satori) -> np.ndarray:
     if table["filter"].tolist() != list(range(model.filters)):
         raise ArtefactError(
             f"{run.motifs}: thresholds of {len(table)} filters, the model has {model.filters}; "
-            f"make them again: satori-hpc motifs {run.path}"
+            f"make them again: satori-hpc motifs {quoted(run.path)}"
         )
     return np.array(table["threshold"], dtype=np.float32)
 
@@ -143,7 +143,7 @@ def _select(run: Run, data: Labels) -> _Examples:
     if len(probability) != data.examples:
         raise ArtefactError(
             f"{run.predictions}: predictions of {len(probability)} examples, but {run.dataset} holds {data.examples}; "
-            f"make them again: satori-hpc train {run.path}"
+            f"make them again: satori-hpc train {quoted(run.path)}"
         )
     rows = data.rows(settings.split)
     if data.task == "binary":
@@ -157,11 +157,11 @@ def _select(run: Run, data: Labels) -> _Examples:
 
 def _twins(run: Run, data: Labels, foreground: np.ndarray) -> np.ndarray:
     """int64: rows of the shuffled twins of the foreground, which have the names of their originals."""
-    again = f"make it again: satori-hpc prepare {run.path} --background"
+    again = f"make it again: satori-hpc prepare {quoted(run.path)} --background"
     if not run.background.exists():
         raise ArtefactError(
             f"{run.background}: with several labels the background is made of shuffled twins, and there are none; "
-            f"make them: satori-hpc prepare {run.path} --background"
+            f"make them: satori-hpc prepare {quoted(run.path)} --background"
         )
     length = dataset.read_length(run.background, background=True)
     if length != data.length:

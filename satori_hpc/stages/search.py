@@ -15,7 +15,7 @@ import torch
 from satori_hpc import config as config_module
 from satori_hpc import options
 from satori_hpc.config_search import SECTIONS
-from satori_hpc.errors import ConfigError, HeldError, Requeue, SatoriError
+from satori_hpc.errors import ConfigError, HeldError, Requeue, SatoriError, quoted
 from satori_hpc.run import Run
 from satori_hpc.stages import execution, pipeline, search_board, search_trial, subrun
 from satori_hpc.stages.search_board import WORDS, Board
@@ -49,7 +49,7 @@ def search(run: Run, runtime: Runtime, *, most: int = 0) -> Board | None:
     """
     logger.setLevel(logging.INFO)  # every process tells of its trials, though only the first tells of their epochs
     runtime.torch_device()  # a device that is not there is no trial's fault
-    with lock.hold(run.path, what=f"satori-hpc search {run.path}", shared=True):
+    with lock.hold(run.path, what=f"satori-hpc search {quoted(run.path)}", shared=True):
         began = time.monotonic()
         identity = runtime.world.lead(lambda: _identity(run))
         runtime.world.lead(lambda: _open_anew(run, identity))
@@ -62,14 +62,14 @@ def search(run: Run, runtime: Runtime, *, most: int = 0) -> Board | None:
         def conclude() -> bool:
             nonlocal board
             board = worker.board()
+            if board.complete:
+                _note(run, board, began=began)
             return board.complete
 
         if not runtime.world.lead(conclude) and reasons:
             wish = Requeue(reasons[0])
             wish.shared = True
             raise wish
-        if board.complete:
-            runtime.world.lead(lambda: _note(run, board, began=began))
         return board
 
 
@@ -157,7 +157,7 @@ class _Worker:
         done = subrun.take(
             self.run.trial(number),
             lambda: self._work(number),
-            what=f"satori-hpc search {self.run.path}",
+            what=f"satori-hpc search {quoted(self.run.path)}",
             part=f"trial {number}",
             world=self.world,
             patient=patient,

@@ -1,12 +1,12 @@
 """The leaderboard of a search, and what to do with it."""
 
 import dataclasses
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from satori_hpc import options
+from satori_hpc.errors import quoted
 from satori_hpc.run import Run
 from satori_hpc.stages import search_trial
 from satori_hpc.stores import atomic, tsv
@@ -106,7 +106,7 @@ class Board:
             )
         lines += [f"all of them: {run.leaderboard}", f"the best one's settings: {run.best_settings}"]
         if not self.complete:
-            again = f"satori-hpc search {shlex.quote(str(run.path))}"
+            again = f"satori-hpc search {quoted(run.path)}"
             fresh = self.trials - len(self.rows) - len(self.unfinished)
             left = f"{fresh} not begun, {len(self.unfinished)} at work elsewhere or left by a process that is gone"
             return [*lines, f"next: {again}   (trials: {left})"]
@@ -116,7 +116,7 @@ class Board:
         """What to do when all trials have ended."""
         if self.best is None or not self.complete:
             return
-        like = f"--like {shlex.quote(str(self.run.best_settings))}"
+        like = f"--like {quoted(self.run.best_settings)}"
         if self.run.config.search.select == "f1":
             yield (
                 "the implanted pairs of this set chose the settings, so figures on it are no longer fair: discard it. "

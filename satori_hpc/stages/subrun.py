@@ -13,7 +13,7 @@ from typing import Any
 from satori_hpc import config as config_module
 from satori_hpc import options
 from satori_hpc.config import Config
-from satori_hpc.errors import ArtefactError, HeldError, Requeue
+from satori_hpc.errors import ArtefactError, HeldError, Requeue, quoted
 from satori_hpc.run import Run
 from satori_hpc.stages import execution, pipeline, preemption
 from satori_hpc.stages.ending import Stopped
@@ -116,7 +116,7 @@ def _share(run: Run, inner: Run, runtime: Runtime) -> dict[str, Any]:
     """
     record = records.read(run.record("prepare"))
     if record is None:
-        raise ArtefactError(f"{run.path}: prepare has no record; run: satori-hpc prepare {run.path}")
+        raise ArtefactError(f"{run.path}: prepare has no record; run: satori-hpc prepare {quoted(run.path)}")
     for source, link in ((run.dataset, inner.dataset), (run.truth, inner.truth)):
         atomic.remove(link)
         if source.exists():

@@ -11,7 +11,7 @@ import numpy as np
 from satori_hpc import __version__
 from satori_hpc.config_score import METHODS
 from satori_hpc.core import selection
-from satori_hpc.errors import InputError
+from satori_hpc.errors import InputError, quoted
 from satori_hpc.models.satori import Satori
 from satori_hpc.run import Run
 from satori_hpc.stages import pipeline, track_attributions, track_sites
@@ -91,7 +91,7 @@ def make(
         SatoriError: pybigtools is not installed.
     """
     big.library()
-    with lock.hold(run.path, what=f"satori-hpc tracks {run.path}"):
+    with lock.hold(run.path, what=f"satori-hpc tracks {quoted(run.path)}"):
         digests = pipeline.require(run, NEEDS)
         runtime.apply()
         folder = run.tracks if out is None else out

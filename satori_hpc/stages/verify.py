@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from satori_hpc import memory, provenance
-from satori_hpc.errors import ArtefactError, ConfigError, HeldError
+from satori_hpc.errors import ArtefactError, ConfigError, HeldError, quoted
 from satori_hpc.log import progress
 from satori_hpc.run import Run
 from satori_hpc.stages import pipeline
@@ -117,7 +117,7 @@ def verify(run: Run, runtime: Runtime) -> Report:
     Raises:
         SatoriError: somebody is at work on the run.
     """
-    what = f"satori-hpc verify {run.path}"
+    what = f"satori-hpc verify {quoted(run.path)}"
     with contextlib.ExitStack() as held:
         held.enter_context(lock.hold(run.path, what=what, shared=True))
         checks = _Checks(run)
@@ -189,7 +189,7 @@ class _Checks:
                 for file, entry in sorted(record.files.items()):
                     command = pipeline.repair(self.run, pipeline.BY_NAME[name], file, record)
                     self.jobs.append(self._file_job(file, entry, command))
-        run = shlex.quote(str(self.run.path))
+        run = quoted(self.run.path)
         if (self.run.tracks / track_set.RECORD).exists():
             self._set(self.run.tracks / track_set.RECORD, track_set.read, lambda told: _tracks_again(run, told))
         for path in sorted(self.run.inspections.glob("*.json")):
@@ -216,7 +216,7 @@ class _Checks:
                     self.jobs.append(self._file_job(name, entry, pipeline.repair(self.run, stage, name)))
             for name in self._strangers(stage, record):
                 if not self._replaced(name):
-                    command = f"rm {shlex.quote(str(self.run.path / name))}"
+                    command = f"rm {quoted(self.run.path / name)}"
                     self._add(Finding(name, "was not there when the stage ended", command))
 
     def _replaced(self, name: str) -> bool:
@@ -229,7 +229,7 @@ class _Checks:
     def _record(self, stage: Stage) -> Record | None:
         """The record of a stage, if there is a sound one."""
         path = self.run.record(stage.name)
-        command = f"rm {shlex.quote(str(path))} && {stage.command(self.run.path)}"
+        command = f"rm {quoted(path)} && {stage.command(self.run.path)}"
         try:
             return records.read(path)
         except ArtefactError as error:
@@ -252,7 +252,7 @@ class _Checks:
 
     def _sealed_job(self, path: Path) -> Job:
         """The job of a file that carries its own digest, and that can be done without."""
-        command = f"rm {shlex.quote(str(path))}"
+        command = f"rm {quoted(path)}"
 
         def job() -> tuple[int, int, Finding | None]:
             try:
@@ -305,14 +305,14 @@ class _Checks:
             except Exception as error:  # what a damaged plan may hold is anybody's guess
                 if record is None:
                     problem = f"the plan of this store cannot be read ({error})"
-                    self._add(Finding(name, problem, f"satori-hpc score {self.run.path} --force"))
+                    self._add(Finding(name, problem, f"satori-hpc score {quoted(self.run.path)} --force"))
 
     def _other(self, name: str) -> None:
         """A store that opens, with another plan than the record's: planned anew since, or its plan is damaged."""
         self.others.append(name)
-        record = shlex.quote(str(self.run.record("score")))
+        record = quoted(self.run.record("score"))
         problem = "its plan is not the one that the stage ended with: planned anew since then, or damaged"
-        self._add(Finding(f"{name}/zarr.json", problem, f"rm {record} && satori-hpc score {self.run.path}"))
+        self._add(Finding(f"{name}/zarr.json", problem, f"rm {record} && satori-hpc score {quoted(self.run.path)}"))
 
     def _store(self, store: ScoreStore, first_number: int | None, record: Record | None) -> set[str]:
         """Add the partitions of a store; the files that they answer for, relative to the run."""
@@ -330,7 +330,10 @@ class _Checks:
             claimed |= set(names)
             self.jobs.append(self._partition_job(store, group, partition, number, names, record))
         if waiting:
-            name, command = store.path.relative_to(self.run.path).as_posix(), f"satori-hpc score {self.run.path}"
+            name, command = (
+                store.path.relative_to(self.run.path).as_posix(),
+                f"satori-hpc score {quoted(self.run.path)}",
+            )
             self.notes.append(f"{name}: {waiting} partitions are not scored yet; go on: {command}")
         return claimed
 
@@ -339,11 +342,11 @@ class _Checks:
     ) -> Job:
         """The job of a partition: shards against marker, and the marker (so the shards too) against the record."""
         where = f"{store.path.relative_to(self.run.path).as_posix()}, {group} partition {partition}"
-        command = f"satori-hpc score {self.run.path}"
+        command = f"satori-hpc score {quoted(self.run.path)}"
         if number is not None:
             command += f" --partition {number}"
         elif record is not None:  # what is recorded as complete is left alone
-            command = f"rm {shlex.quote(str(self.run.record('score')))} && {command}"
+            command = f"rm {quoted(self.run.record('score'))} && {command}"
         marker = self.run.path / names[0]
 
         def job() -> tuple[int, int, Finding | None]:
@@ -359,7 +362,7 @@ class _Checks:
                 _, problem = provenance.compare(marker, record.files[names[0]])
                 if problem:  # shards and marker agree with each other, so that scoring alone would keep them
                     problem = f"{marker.relative_to(store.path)} {problem}"
-                    mend = f"rm {shlex.quote(str(marker))} && {command}"
+                    mend = f"rm {quoted(marker)} && {command}"
                     return read, len(names), Finding(where, problem, mend)
             return read, len(names), None
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from satori_hpc.errors import ArtefactError
+from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.stores import tsv
 
 COLUMNS: dict[str, str] = {
@@ -49,8 +49,10 @@ def read(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, sep="\t", keep_default_na=False, dtype=texts)
     except (OSError, ValueError) as error:
-        mend = f"make it: satori-hpc reduce {path.parent.parent} --force"
+        mend = f"make it: satori-hpc reduce {quoted(path.parent.parent)} --force"
         raise ArtefactError(f"{path}: cannot be read ({error}); {mend}") from None
     if list(table.columns) != ["#chrom1", *list(COLUMNS)[1:]]:
-        raise ArtefactError(f"{path}: other columns than expected; satori-hpc reduce {path.parent.parent} --force")
+        raise ArtefactError(
+            f"{path}: other columns than expected; satori-hpc reduce {quoted(path.parent.parent)} --force"
+        )
     return table.rename(columns={"#chrom1": "chrom1"})

@@ -14,7 +14,7 @@ import torch
 
 from satori_hpc import models, options
 from satori_hpc.config import Model
-from satori_hpc.errors import ArtefactError
+from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.models.satori import Satori
 from satori_hpc.stores import sealed
 
@@ -136,7 +136,9 @@ def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         raw = sealed.read_bytes(path, mend=mend)
     except FileNotFoundError:
-        raise ArtefactError(f"{path}: no such checkpoint; make it: satori-hpc train {path.parent.parent}") from None
+        raise ArtefactError(
+            f"{path}: no such checkpoint; make it: satori-hpc train {quoted(path.parent.parent)}"
+        ) from None
     try:
         content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except Exception as error:
@@ -158,7 +160,7 @@ def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _mend(path: Path) -> str:
-    return f"make it again: satori-hpc train {path.parent.parent} --force"
+    return f"make it again: satori-hpc train {quoted(path.parent.parent)} --force"
 
 
 def _frozen(value: Any) -> Any:

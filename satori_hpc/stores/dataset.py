@@ -26,7 +26,7 @@ import zarr
 
 from satori_hpc.core import splits
 from satori_hpc.core.labels import known
-from satori_hpc.errors import ArtefactError
+from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.stores import atomic, dataset_arrays, zarr_arrays
 from satori_hpc.stores.examples import Coded, Examples
 
@@ -296,7 +296,7 @@ def read_coordinates(path: Path, rows: np.ndarray, *, background: bool = False) 
 def _opened(path: Path, *, background: bool) -> Iterator[zarr.Group]:
     """The group of a finished data set; what goes wrong while it is read is an ArtefactError that says what to run."""
     run = path.resolve().parent if path.is_symlink() else path.parent  # runs inside a run link to its data
-    mend = f"make it with: satori-hpc prepare {run}" + (" --background" if background else "")
+    mend = f"make it with: satori-hpc prepare {quoted(run)}" + (" --background" if background else "")
     if not path.is_dir():
         raise ArtefactError(f"{path}: there is no data set; {mend}")
     with zarr_arrays.opened(path, mend=f"{mend} --force") as group:

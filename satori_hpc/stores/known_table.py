@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from satori_hpc.errors import ArtefactError, InputError, Problems
+from satori_hpc.errors import ArtefactError, InputError, Problems, quoted
 from satori_hpc.log import logger, progress
 from satori_hpc.stores import known_layout, text_input, tsv
 from satori_hpc.stores.known_layout import ABSENT, Layout
@@ -368,7 +368,7 @@ def read_pairs(path: Path) -> pd.DataFrame:
     Raises:
         ArtefactError: it is missing or has other columns.
     """
-    mend = f"make it: satori-hpc evaluate {path.parent.parent} --force"
+    mend = f"make it: satori-hpc evaluate {quoted(path.parent.parent)} --force"
     if not path.exists():
         raise ArtefactError(f"{path}: not there; {mend}")
     table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)

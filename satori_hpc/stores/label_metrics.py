@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from satori_hpc.errors import ArtefactError
+from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.stores import tsv
 
 COLUMNS = ("split", "label", "examples", "positives", "auroc", "aupr")
@@ -23,7 +23,7 @@ def read(path: Path, *, split: str, labels: int) -> dict[str, np.ndarray]:
     Raises:
         ArtefactError: missing, damaged, or not of so many labels.
     """
-    mend = f"make it again: satori-hpc train {path.parent} --force"
+    mend = f"make it again: satori-hpc train {quoted(path.parent)} --force"
     try:
         table = pd.read_csv(path, sep="\t")
         rows = table[table["split"] == split]

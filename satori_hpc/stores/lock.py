@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from satori_hpc.errors import HeldError, SatoriError
+from satori_hpc.errors import HeldError, SatoriError, quoted
 from satori_hpc.log import logger
 from satori_hpc.provenance import LOCKS
 
@@ -160,7 +160,7 @@ def _create(run_path: Path, text: str, *, shared: bool) -> Path | None:
     path = run_path / LOCKS / f"{'shared' if shared else 'exclusive'}-{uuid.uuid4().hex}.json"
     while True:
         if not run_path.is_dir():
-            raise SatoriError(f"{run_path}: no such run; make one with: satori-hpc new {run_path}")
+            raise SatoriError(f"{run_path}: no such run; make one with: satori-hpc new {quoted(run_path)}")
         try:
             path.parent.mkdir(exist_ok=True)
             handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
@@ -267,7 +267,7 @@ class _Heartbeat:
         self.complaint = (
             f"{path}: this lock was taken from us while we worked, because this process did not run for long or by "
             "hand; if another job wrote to the run meanwhile, see whether all is well: "
-            f"satori-hpc verify {path.parent.parent}"
+            f"satori-hpc verify {quoted(path.parent.parent)}"
         )
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lock heartbeat", daemon=True)

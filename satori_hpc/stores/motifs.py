@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from satori_hpc.core.motif import Motif
-from satori_hpc.errors import ArtefactError
+from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.stores import atomic
 from satori_hpc.stores.motif_files import read_meme, write_meme
 
@@ -132,4 +132,4 @@ def _read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
 
 
 def _unusable(path: Path, what: str) -> ArtefactError:
-    return ArtefactError(f"{path} {what}; run: satori-hpc motifs {path.parent.parent}")
+    return ArtefactError(f"{path} {what}; run: satori-hpc motifs {quoted(path.parent.parent)}")

@@ -7,7 +7,6 @@ goes when the tables are written.
 """
 
 import io
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from satori_hpc.errors import ArtefactError
+from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.stores import atomic, sealed
 
 FORMAT_VERSION = 2
@@ -74,7 +73,7 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
         FileNotFoundError: there is none.
         ArtefactError: it is not as it was written.
     """
-    content = sealed.read_bytes(path, mend=f"remove it: rm {shlex.quote(str(path))}")
+    content = sealed.read_bytes(path, mend=f"remove it: rm {quoted(path)}")
     return pq.read_table(pa.BufferReader(content), columns=columns)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from satori_hpc.errors import ArtefactError
+from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.stores import atomic, zarr_arrays
 from satori_hpc.stores.examples import BLOCK, blocks
 
@@ -134,9 +134,9 @@ class Probability:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[zarr.Group]:
     """The group of logits and probability; what goes wrong in the block is told."""
-    mend = f"make it again: satori-hpc train {path.parent} --force"
+    mend = f"make it again: satori-hpc train {quoted(path.parent)} --force"
     if not path.exists():
-        raise ArtefactError(f"{path}: no predictions; make them: satori-hpc train {path.parent}")
+        raise ArtefactError(f"{path}: no predictions; make them: satori-hpc train {quoted(path.parent)}")
     with zarr_arrays.opened(path, mend=mend) as group:
         version = group.attrs.get("format_version")
         if group.attrs.get("artefact") != "satori_hpc predictions" or version != FORMAT_VERSION:

@@ -4,11 +4,11 @@ It carries a digest of all its fields.
 """
 
 import dataclasses
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from satori_hpc.errors import quoted
 from satori_hpc.stores import sealed
 
 FORMAT_VERSION = 3
@@ -58,7 +58,7 @@ def read(path: Path) -> Record | None:
     Raises:
         ArtefactError: it is not as it was written, or of another format version.
     """
-    run, record = shlex.quote(str(path.parent.parent)), shlex.quote(str(path))
+    run, record = quoted(path.parent.parent), quoted(path)
     try:
         content = sealed.read_json(
             path,
@@ -66,7 +66,7 @@ def read(path: Path) -> Record | None:
             mend=f"remove it and run that stage again: rm {record} && satori-hpc all {run}",
             # The other records of the run are of that version, too, and --force would stop at the same one.
             outdated="use the version of satori-hpc that made the run, or make the run again: "
-            f"rm -r {shlex.quote(str(path.parent))} && satori-hpc all {run}",
+            f"rm -r {quoted(path.parent)} && satori-hpc all {run}",
         )
     except FileNotFoundError:
         return None

@@ -22,7 +22,6 @@ method's estimate of how far its scores are off.
 import hashlib
 import json
 import os
-import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ import zarr
 
 from satori_hpc import provenance
 from satori_hpc.core import pairs
-from satori_hpc.errors import ArtefactError
+from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.stores import atomic, score_layout, score_plan, sealed, shards, zarr_arrays
 from satori_hpc.stores.examples import blocks
 from satori_hpc.stores.score_geometry import Geometry
@@ -241,7 +240,7 @@ class ScoreStore(Geometry):
         Raises:
             ArtefactError: it is missing, truncated or damaged.
         """
-        run = shlex.quote(str(self.path.parent.parent))
+        run = quoted(self.path.parent.parent)
         return shards.Shard(
             self.shard_path(group, array, partition),
             chunks=self.chunks,
@@ -397,4 +396,4 @@ def _same(store: ScoreStore, plan: Plan) -> bool:
 
 
 def _mend(path: Path) -> str:
-    return f"make it: satori-hpc score {path.parent.parent}"
+    return f"make it: satori-hpc score {quoted(path.parent.parent)}"

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from satori_hpc.errors import ArtefactError
+from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.stores import atomic
 
 FORMAT_VERSION = 3
@@ -155,7 +155,7 @@ def read_table(path: Path, registry: dict[str, tuple[pa.DataType, str]], *, comm
         ArtefactError: missing, damaged or of another format version; says to run `command`.
     """
     file = _ending(path, ".parquet")
-    mend = f"make it: satori-hpc {command} {path.parent.parent}"
+    mend = f"make it: satori-hpc {command} {quoted(path.parent.parent)}"
     again = mend if command == "ensemble" else f"{mend} --force"  # an ensemble's tables are made each time
     if not file.exists():
         raise ArtefactError(f"{file}: no interaction table; {mend}")

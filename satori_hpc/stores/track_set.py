@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from satori_hpc import provenance
-from satori_hpc.errors import ArtefactError, InputError
+from satori_hpc.errors import ArtefactError, InputError, quoted
 from satori_hpc.stores import atomic, sealed
 
 FORMAT_VERSION = 3
@@ -97,5 +97,5 @@ def read(folder: Path) -> dict[str, Any]:
         ArtefactError: tracks.json is damaged or of another format version.
     """
     return sealed.read_json(
-        folder / RECORD, version=FORMAT_VERSION, mend=f"make it again: satori-hpc tracks {folder.parent}"
+        folder / RECORD, version=FORMAT_VERSION, mend=f"make it again: satori-hpc tracks {quoted(folder.parent)}"
     )

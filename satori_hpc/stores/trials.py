@@ -8,7 +8,6 @@ whether that process still lives.
 import hashlib
 import json
 import logging
-import shlex
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +17,7 @@ from typing import Any
 
 from satori_hpc import options
 from satori_hpc.config_search import Choice, Space
-from satori_hpc.errors import ArtefactError, SatoriError
+from satori_hpc.errors import ArtefactError, SatoriError, quoted
 
 STUDY = "satori-hpc search"
 IDENTITY = "identity"
@@ -76,10 +75,10 @@ class Ledger:
         except (SatoriError, OSError, MemoryError):
             raise
         except Exception as error:  # Optuna takes what is in the journal for its own, and looks at nothing twice
-            path = shlex.quote(str(self.path))
+            path = quoted(self.path)
             raise ArtefactError(
                 f"{self.path}: not a journal of trials, or damaged ({error}); remove it and search again, trials that "
-                f"are done are kept: rm {path} && satori-hpc search {shlex.quote(str(self.path.parent.parent))}"
+                f"are done are kept: rm {path} && satori-hpc search {quoted(self.path.parent.parent)}"
             ) from None
 
     def _enter(self, identity: dict[str, str]) -> int:

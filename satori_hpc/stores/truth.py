@@ -16,7 +16,7 @@ import pandas as pd
 from satori_hpc.core import sequence
 from satori_hpc.core.implant import Instances
 from satori_hpc.core.motif import Motif
-from satori_hpc.errors import ArtefactError
+from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.stores import atomic, motif_files
 
 INSTANCE_COLUMNS = ("seq_id", "tf", "start", "end", "strand", "site", "pair_id")
@@ -129,4 +129,4 @@ def _missing(path: Path) -> ArtefactError:
 
 
 def _mend(folder: Path) -> str:
-    return f"make it with: satori-hpc prepare {folder.parent}"
+    return f"make it with: satori-hpc prepare {quoted(folder.parent)}"

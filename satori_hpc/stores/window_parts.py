@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from satori_hpc.core.splits import DIGEST
 from satori_hpc.core.windows import Regions, matrix
-from satori_hpc.errors import ArtefactError
+from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.stores import atomic, parts, sealed
 from satori_hpc.stores.spill import Spill
 
@@ -131,7 +131,7 @@ class Parts:
 
     @property
     def _mend(self) -> str:
-        return f"run the same command again: satori-hpc prepare {self.folder.parent}"
+        return f"run the same command again: satori-hpc prepare {quoted(self.folder.parent)}"
 
     def _whole(self, block: int, rows: int) -> bool:
         try:
