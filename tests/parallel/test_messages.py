@@ -54,7 +54,11 @@ def test_tensors_come_back_with_their_dtype_and_shape(dtype: str) -> None:
     assert found[3][1] == b"behind"
 
 
-@pytest.mark.parametrize("value", [{1, 2}, object(), [Requeue("x")], torch.zeros(1, dtype=torch.complex64)], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [{1, 2}, object(), [Requeue("x")], torch.zeros(1, dtype=torch.complex64)],
+    ids=("a set", "an object", "an error", "complex numbers"),
+)
 def test_what_is_not_plain_is_not_sent(value: object) -> None:
     with pytest.raises(TypeError, match="cannot be sent to other processes"):
         messages.encode(value)
