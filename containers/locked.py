@@ -87,12 +87,14 @@ def make(folders: list[Path]) -> None:
 
 def pick(report: Path) -> None:
     """Print the requirements of a report with their hashes; exit where one is not locked."""
-    locked = {line.split()[0]: line for line in OUT.read_text().replace("\\\n", "").splitlines() if "==" in line}
-    wanted = [f"{name}=={version.split('+')[0]}" for name, version in named(report.read_bytes()).items()]
-    missing = [each for each in wanted if each not in locked]
+    locked = dict(line.split(maxsplit=1) for line in OUT.read_text().replace("\\\n", "").splitlines() if "==" in line)
+    wanted = [f"{name}=={version}" for name, version in named(report.read_bytes()).items()]
+    public = {each: each.partition("+")[0] for each in wanted}  # torch==2.13.0+cpu is a build of 2.13.0
+    missing = [each for each in wanted if public[each] not in locked]
     if missing:
         sys.exit(f"not in {OUT.name}: {', '.join(missing)}; make it anew: containers/locked.py make")
-    print("\n".join(locked[each] for each in sorted(wanted)))
+    # With its build named, for pip would rather take one whose hash the index tells.
+    print("\n".join(f"{each} {locked[public[each]]}" for each in sorted(wanted)))
 
 
 if __name__ == "__main__":

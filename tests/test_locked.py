@@ -62,6 +62,7 @@ def test_what_pip_names_is_picked_with_its_hashes_and_nothing_else(tmp_path: Pat
     locked = versions(LOCK.read_text())
     done = picked(tmp_path, Jinja2=locked["jinja2"], torch=locked["torch"] + "+cpu", **{"satori-hpc": "0.1.0"})
     assert done.returncode == 0, done.stderr
+    assert f"torch=={locked['torch']}+cpu --hash=" in re.sub(" +", " ", done.stdout)  # not the one with CUDA
     assert versions(done.stdout) == {name: locked[name] for name in ("jinja2", "torch")}
     assert done.stdout.count("--hash=sha256:") > 2
 
