@@ -87,7 +87,7 @@ MICRO_BATCH = click.option(
 )
 RENDEZVOUS_HELP = (
     "Where several processes find each other; default: at MASTER_ADDR and MASTER_PORT, which torchrun sets, else by a "
-    "file in the run directory."
+    "file in the run directory. PORT 0: one that is free."
 )
 
 

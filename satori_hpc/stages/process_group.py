@@ -205,6 +205,8 @@ class TorchWorld(Joined):
     def _look_after_others(self) -> None:
         """End this process when another one has failed: a GPU would wait for it for ever."""
         while not self._over.wait(BEAT):
+            if self.rank == 0:
+                self._met.keep()
             if self._somebody_failed() and not self._over.wait(GRACE):
                 os._exit(1)
 
