@@ -294,17 +294,17 @@ def test_a_reduction_killed_goes_on_with_its_parts(run: Run, expected: dict[str,
     code = f"from tests import helpers_tasks; helpers_tasks.slow_reduction({str(run.path)!r}, 0.3)"
     killed = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     until = time.monotonic() + 60
-    while len(list(parts_of(run).glob("block-*.parquet"))) < 4 and time.monotonic() < until:
+    while len(list(parts_of(run).glob("block-*.part"))) < 4 and time.monotonic() < until:
         time.sleep(0.02)
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
-    before = {file: file.stat().st_mtime_ns for file in parts_of(run).glob("block-*.parquet")}
+    before = {file: file.stat().st_mtime_ns for file in parts_of(run).glob("block-*.part")}
     assert 4 <= len(before) < 43
     assert not run.interactions("attention").with_name("attention.parquet").exists()
     kept: dict[Path, int] = {}
 
     def look(*_: object) -> None:
-        kept.update({file: file.stat().st_mtime_ns for file in parts_of(run).glob("block-*.parquet")})
+        kept.update({file: file.stat().st_mtime_ns for file in parts_of(run).glob("block-*.part")})
 
     with pytest.MonkeyPatch.context() as patch:
         honest = tables.write
