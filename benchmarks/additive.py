@@ -20,8 +20,8 @@ import numpy as np
 
 from benchmarks import timing
 from benchmarks.usefulness import RUNS, command, new_run
-from satori_hpc import config_change
-from satori_hpc.stores import atomic
+from satori_hpc.config import edit
+from satori_hpc.run import files as run_files
 
 SOURCE = "hard-deep-1"
 WEIGHTS = (1, 0.8, 0.6, 0.4, -0.5, -1)  # of the TFs in alphabetical order, over and over
@@ -44,7 +44,7 @@ def main() -> None:
         command(stage, run)
     lines = ["| calibration | tested TF pairs | called | tested filter pairs | called |", "|---|---|---|---|---|"]
     for calibration in ("empirical", "theoretical"):
-        config_change.change(run / "run.toml", "reduce.calibration", calibration)
+        edit.change(run / "run.toml", "reduce.calibration", calibration)
         command("reduce", run)
         told = summary(run, "reduce")["epistasis"]
         counts = (told[name] for name in ("tf_pairs", "called_tf_pairs", "tested_pairs", "called_pairs"))
@@ -60,7 +60,7 @@ def main() -> None:
         *lines,
         "",
     ]
-    atomic.write_text(OUT, "\n".join(text))
+    run_files.write_text(OUT, "\n".join(text))
     print(OUT.read_text())
 
 

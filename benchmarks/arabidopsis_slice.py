@@ -18,14 +18,16 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.preprocessing import MaxAbsScaler
 
 from benchmarks import kmer_baseline, timing, whole_run
-from satori_hpc import options
-from satori_hpc.run import Run
-from satori_hpc.stages import execution, new, pipeline, tracks
-from satori_hpc.stores import atomic, dataset, predictions, records
-from satori_hpc.world import Runtime
+from satori_hpc.config import toml
+from satori_hpc.data import dataset
+from satori_hpc.interactions.tracks import stage as tracks_stage
+from satori_hpc.parallel.world import Runtime
+from satori_hpc.run import execute, files, new, pipeline, provenance
+from satori_hpc.run.layout import Run
+from satori_hpc.training import predictions
 
 OUT = Path("benchmarks/results/arabidopsis_slice.md")
-DATA = Path("tests/data")
+DATA = Path("tests/fixtures/data")
 CONTIGS = ("Chr1", "Chr2", "Chr3", "Chr4", "Chr5")
 FIRST = "Chr4"
 UPSTREAM, WINDOW = 200, 300  # so a window is -250 .. +50 bp about the start of transcription, as EPD cuts promoters
@@ -66,10 +68,10 @@ def main() -> None:
     runs = {contig: opened(given.work, contig) for contig in CONTIGS}
     for contig, run in runs.items():
         for stage in pipeline.pending(run) if contig == FIRST else ("prepare", "train"):
-            execution.execute(run, stage, runtime)
-    summary = tracks.make(runs[FIRST], runtime, genome="tair10_slice")
+            execute.execute(run, stage, runtime)
+    summary = tracks_stage.make(runs[FIRST], runtime, genome="tair10_slice")
     text = page(runs, summary)
-    atomic.write_text(given.out, text)
+    files.write_text(given.out, text)
     print(text)
 
 
@@ -85,7 +87,7 @@ def opened(work: Path, contig: str) -> Run:
         "prepare.valid_chromosomes": (CONTIGS[CONTIGS.index(contig) - 2],),
     }
     for key, value in {**CHANGES, **others}.items():
-        config = options.replace(config, key, value)
+        config = toml.replace(config, key, value)
     return new.new(path, config=config)
 
 
@@ -114,7 +116,7 @@ def page(runs: dict[str, Run], summary: dict[str, Any]) -> str:
 
 
 def about_set(run: Run) -> str:
-    record = records.read(run.record("prepare"))
+    record = provenance.read(run.record("prepare"))
     assert record is not None
     told = record.summary
     return (

@@ -17,14 +17,16 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from benchmarks import timing, whole_run
-from satori_hpc import options
-from satori_hpc.config import Config
-from satori_hpc.core.labels import known
-from satori_hpc.core.sequence import reverse_complement
-from satori_hpc.run import Run
-from satori_hpc.stages import execution, new, pipeline, tracks
-from satori_hpc.stores import atomic, dataset, predictions, records
-from satori_hpc.world import Runtime
+from satori_hpc.config import Config, toml
+from satori_hpc.data import dataset
+from satori_hpc.data.sequence import reverse_complement
+from satori_hpc.data.splits import known
+from satori_hpc.interactions.tracks import stage as tracks_stage
+from satori_hpc.parallel.world import Runtime
+from satori_hpc.run import execute, new, pipeline, provenance
+from satori_hpc.run import files as run_files
+from satori_hpc.run.layout import Run
+from satori_hpc.training import predictions
 
 OUT = Path("benchmarks/results/chipseq_folds.md")
 RELU: dict[str, Any] = {"model.activation": "relu", "train.epochs": 10}
@@ -71,10 +73,10 @@ def main() -> None:
     for place, name in enumerate(given.variants):
         run = runs[name] = opened(given.work / name, configuration(files, VARIANTS[name]))
         for stage in pipeline.pending(run) if place == 0 else ("prepare", "train"):
-            execution.execute(run, stage, runtime)
+            execute.execute(run, stage, runtime)
     first = next(iter(runs.values()))
-    text = page(files, runs, tracks.make(first, runtime))
-    atomic.write_text(given.out, text)
+    text = page(files, runs, tracks_stage.make(first, runtime))
+    run_files.write_text(given.out, text)
     print(text)
 
 
@@ -92,7 +94,7 @@ def pairs(folder: Path) -> list[tuple[str, str, str]]:
 def configuration(files: list[tuple[str, str, str]], changes: dict[str, Any]) -> Config:
     config = new.folds(files, seed=1)
     for key, value in changes.items():
-        config = options.replace(config, key, value)
+        config = toml.replace(config, key, value)
     return config
 
 
@@ -113,7 +115,7 @@ def page(files: list[tuple[str, str, str]], runs: dict[str, Run], summary: dict[
         "|---|---|" + "---|" * len(names),
     ]
     for name, run in runs.items():
-        record = records.read(run.record("train"))
+        record = provenance.read(run.record("train"))
         assert record is not None
         cells = " | ".join(auroc(run, label) for label in names)
         lines.append(f"| {WORDS[name]} | {record.summary['epochs']} | {cells} |")
@@ -172,7 +174,7 @@ def auroc(run: Run, label: str, *, without: np.ndarray | None = None) -> str:
 
 
 def about_set(run: Run) -> list[str]:
-    record = records.read(run.record("prepare"))
+    record = provenance.read(run.record("prepare"))
     assert record is not None
     keys = (
         "rows_train",

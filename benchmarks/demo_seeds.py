@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import timing
-from satori_hpc.stores import atomic
+from satori_hpc.run import files
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
             "",
         ]
     )
-    atomic.write_text(options.out, text)
+    files.write_text(options.out, text)
 
 
 def row(seed: int, run: Path) -> str:

@@ -27,19 +27,21 @@ import torch
 from captum.attr import IntegratedGradients
 
 from benchmarks import timing
-from satori_hpc import memory
 from satori_hpc.config import Attribution, Config, Dfim, Epistasis, Model, Prepare, Score, Simulated, Sites, Train
+from satori_hpc.data import dataset
 from satori_hpc.models.satori import Satori
-from satori_hpc.run import Run
+from satori_hpc.parallel import memory
+from satori_hpc.parallel.world import Runtime
+from satori_hpc.run import execute, files, new
+from satori_hpc.run.layout import Run
 from satori_hpc.scoring import draws, sites
+from satori_hpc.scoring import plan as score_plan
 from satori_hpc.scoring.attention import AttentionScorer
 from satori_hpc.scoring.attribution import AttributionScorer
 from satori_hpc.scoring.base import Batch
 from satori_hpc.scoring.dfim import DfimScorer
 from satori_hpc.scoring.epistasis import EpistasisScorer
-from satori_hpc.stages import execution, new, score_plans
-from satori_hpc.stores import atomic, checkpoint, dataset
-from satori_hpc.world import Runtime
+from satori_hpc.training import checkpoint
 from tests.oracles.soft_satori import SoftSatori, one_hot
 
 SITES = 24
@@ -66,7 +68,7 @@ def main() -> None:
     lines = [*times(model, batch, threshold, options), "", *errors(model, batch, threshold, options)]
     out = options.out or Path(f"benchmarks/results/dfim_{options.architecture}.md")
     heading = f"# DFIM, epistasis and attribution: SATORI-{options.architecture}, 300 bp"
-    atomic.write_text(out, "\n".join([heading, "", timing.made_with("torch", "captum", "numba"), "", *lines, ""]))
+    files.write_text(out, "\n".join([heading, "", timing.made_with("torch", "captum", "numba"), "", *lines, ""]))
     print(out.read_text())
 
 
@@ -88,7 +90,7 @@ def trained(options: argparse.Namespace) -> tuple[Satori, Batch, torch.Tensor]:
     )
     run = Run.open(path) if (path / "run.toml").exists() else new.new(path, config=config)
     for stage in ("prepare", "train", "motifs"):
-        execution.execute(run, stage, Runtime())
+        execute.execute(run, stage, Runtime())
     model, _ = checkpoint.load_model(run.best, "cpu")
     data = dataset.read(run.dataset)
     rows = [row for row in data.rows("test") if data.labels[row, 0] == 1][:256]
@@ -96,7 +98,7 @@ def trained(options: argparse.Namespace) -> tuple[Satori, Batch, torch.Tensor]:
     with torch.inference_mode():
         order = model(tokens).logits[:, 0].argsort(descending=True)[: max(options.sequences, 16)].numpy()
     keys = torch.tensor([[0, rows[number]] for number in order])
-    return model, Batch(tokens[order], keys), torch.from_numpy(score_plans.thresholds(run, model))
+    return model, Batch(tokens[order], keys), torch.from_numpy(score_plan.thresholds(run, model))
 
 
 def even_sites(model: Satori, count: int) -> torch.Tensor:

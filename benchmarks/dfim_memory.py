@@ -16,10 +16,9 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import timing
-from satori_hpc import memory
 from satori_hpc.config import Dfim, Epistasis, Model, Motifs, Score, Sites, Train
-from satori_hpc.stages import new
-from satori_hpc.stores import atomic
+from satori_hpc.parallel import memory
+from satori_hpc.run import files, new
 
 METHODS = ("attention", "attribution", "dfim", "epistasis")
 
@@ -64,7 +63,7 @@ def main() -> None:
             lines.append(f"| {method} | {memory.show(planned)} | {memory.show(peak)} | {seconds:.0f} |")
     heading = f"# Peak memory: SATORI-deep, 1,500 bp, 60 sites, --memory {options.memory}"
     text = "\n".join([heading, "", timing.made_with("torch", "numba"), "", *lines, ""])
-    atomic.write_text(options.out, text)
+    files.write_text(options.out, text)
     print(text)
 
 

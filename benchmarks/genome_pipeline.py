@@ -17,9 +17,10 @@ from typing import Any
 import pandas as pd
 
 from benchmarks import genome_scale, timing
-from satori_hpc.run import Run
-from satori_hpc.stages import pipeline
-from satori_hpc.stores import atomic, records, tables
+from satori_hpc.interactions import tables
+from satori_hpc.run import files as run_files
+from satori_hpc.run import pipeline, provenance
+from satori_hpc.run.layout import Run
 
 OUT = Path("benchmarks/results/genome_pipeline.md")
 SATORI = [sys.executable, "-m", "satori_hpc"]
@@ -61,7 +62,7 @@ def main() -> None:
     for stage in pipeline.pending(run):
         name = ["prepare", "--background"] if stage == "background" else [stage]
         subprocess.run([*SATORI, name[0], path, *name[1:]], check=True)
-    atomic.write_text(options.out, page(run, options))
+    run_files.write_text(options.out, page(run, options))
     print(options.out.read_text())
 
 
@@ -78,7 +79,7 @@ def page(run: Run, options: argparse.Namespace) -> str:
     total = 0.0
     told = []
     for stage in pipeline.STAGES:
-        record = records.read(run.record(stage.name))
+        record = provenance.read(run.record(stage.name))
         if record is None:
             continue
         total += record.elapsed_s

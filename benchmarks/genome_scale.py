@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import timing
-from satori_hpc.stores import atomic
+from satori_hpc.run import files
 
 OUT = Path("benchmarks/results/genome_scale.md")
 MPIEXEC = str(Path(sys.executable).with_name("mpiexec"))
@@ -59,7 +59,7 @@ def main() -> None:
         "that of the largest process."
     )
     heading = "# A data set from a genome of Arabidopsis' size"
-    atomic.write_text(options.out, "\n".join([heading, "", timing.made_with("torch"), "", words, "", *lines, ""]))
+    files.write_text(options.out, "\n".join([heading, "", timing.made_with("torch"), "", words, "", *lines, ""]))
     print(options.out.read_text())
 
 

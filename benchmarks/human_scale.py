@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import human_genome, timing
-from satori_hpc import memory
-from satori_hpc.stores import atomic
+from satori_hpc.parallel import memory
+from satori_hpc.run import files
 
 OUT = Path("benchmarks/results/human_scale.md")
 SATORI = [sys.executable, "-m", "satori_hpc"]
@@ -46,7 +46,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         steps = Steps(folder / "figures.json")
         work(folder, options, steps)
-        atomic.write_text(options.out, "\n".join(page(options, steps.figures)) + "\n")
+        files.write_text(options.out, "\n".join(page(options, steps.figures)) + "\n")
     print(options.out.read_text())
 
 
@@ -59,7 +59,7 @@ class Steps:
 
     def keep(self, name: str, **figures: Any) -> None:
         self.figures[name] = figures
-        atomic.write_text(self.path, json.dumps(self.figures, indent=1))
+        files.write_text(self.path, json.dumps(self.figures, indent=1))
 
     def run(self, name: str, command: list[Any], *, made: Path | None = None) -> None:
         """Run a command unless it is done: seconds, largest resident memory, output, and files and bytes of `made`."""

@@ -17,8 +17,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.preprocessing import MaxAbsScaler
 
-from satori_hpc.run import Run
-from satori_hpc.stores import atomic, dataset, predictions
+from satori_hpc.data import dataset
+from satori_hpc.run import files
+from satori_hpc.run.layout import Run
+from satori_hpc.training import predictions
 
 PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
@@ -63,7 +65,7 @@ def main() -> None:
             "",
         ]
     )
-    atomic.write_text(options.out, text)
+    files.write_text(options.out, text)
     print(text)
 
 

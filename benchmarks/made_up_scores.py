@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from satori_hpc.stores import scores
-from satori_hpc.stores.score_plan import GROUPS, Plan
-from satori_hpc.stores.scores import ScoreStore
+from satori_hpc.scoring import store as score_store
+from satori_hpc.scoring.layout import GROUPS, Plan
+from satori_hpc.scoring.store import ScoreStore
 
 MISSING = -(2**15)
 
@@ -32,7 +32,7 @@ def write(path: Path, *, filters: int, examples: int, present: float) -> ScoreSt
         chunk_pairs=256,
         digests={"made_up": str(present)},
     )
-    store = scores.create_or_resume(path, plan)
+    store = score_store.create_or_resume(path, plan)
     for group, partition in store.pending(verify=False):
         first, last = store.partitions(group)[partition]
         rng = np.random.default_rng([GROUPS.index(group), partition])
@@ -42,7 +42,7 @@ def write(path: Path, *, filters: int, examples: int, present: float) -> ScoreSt
         distance[np.isnan(score)] = MISSING
         store.write_partition(group, partition, score=score, distance=distance, position=distance, sites=0)
     store.finalise()
-    return scores.open_complete(path)
+    return score_store.open_complete(path)
 
 
 def make(path: Path, filters: int, examples: int, present: float) -> None:

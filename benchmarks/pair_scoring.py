@@ -21,14 +21,13 @@ import numpy as np
 import torch
 
 from benchmarks import timing
-from satori_hpc import models
+from satori_hpc import models, pairs
 from satori_hpc.config import Model
-from satori_hpc.core import pairs
 from satori_hpc.models.satori import Satori
-from satori_hpc.scoring import kernel
+from satori_hpc.run import files
+from satori_hpc.scoring import pair_kernel
 from satori_hpc.scoring.attention import AttentionScorer, strength
-from satori_hpc.stores import atomic
-from tests.helpers_scores import batch_of
+from tests.fixtures.scores import batch_of
 from tests.oracles import plain_satori
 from tests.oracles.plain_satori import PlainSatori
 
@@ -59,7 +58,7 @@ def main() -> None:
             "",
         ]
     )
-    atomic.write_text(options.out, text)
+    files.write_text(options.out, text)
     print(text)
 
 
@@ -76,7 +75,7 @@ def measure(pool: int, options: argparse.Namespace) -> list[str]:
     with torch.inference_mode():
         pooled = model.pooled(tokens)
         active = pooled > threshold[:, None]
-        rows = model.attention_rows(pooled, kernel.occupied_cells(active))
+        rows = model.attention_rows(pooled, pair_kernel.occupied_cells(active))
         attention = model(tokens, attention=True).attention
     assert attention is not None
     some = options.looped
@@ -86,8 +85,8 @@ def measure(pool: int, options: argparse.Namespace) -> list[str]:
     @torch.inference_mode()
     def kernel_alone() -> object:
         there = pooled > threshold[:, None]
-        cells = kernel.occupied_cells(there)
-        return kernel.pair_scores(strength(rows, cells), cells, active=there, pool=pool)
+        cells = pair_kernel.occupied_cells(there)
+        return pair_kernel.pair_scores(strength(rows, cells), cells, active=there, pool=pool)
 
     @torch.inference_mode()
     def loop_names() -> object:

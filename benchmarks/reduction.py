@@ -24,12 +24,14 @@ import numpy as np
 from scipy import stats
 
 from benchmarks import made_up_scores, timing
+from satori_hpc import pairs
 from satori_hpc.config import Reduce
-from satori_hpc.core import pairs, rank_test
-from satori_hpc.provenance import process_peak_rss_bytes
-from satori_hpc.stages import reduce as reduce_stage
-from satori_hpc.stores import atomic, scores
-from satori_hpc.world import Runtime
+from satori_hpc.interactions import stage as interactions_stage
+from satori_hpc.interactions.statistics import mann_whitney
+from satori_hpc.parallel.world import Runtime
+from satori_hpc.run import files
+from satori_hpc.run.provenance import process_peak_rss_bytes
+from satori_hpc.scoring import store as score_store
 
 BLOCK = 256
 
@@ -74,7 +76,7 @@ def main() -> None:
             "",
         ]
     )
-    atomic.write_text(options.out, text)
+    files.write_text(options.out, text)
     print(text)
 
 
@@ -83,7 +85,7 @@ def tests(options: argparse.Namespace) -> tuple[float, float, str]:
     rng = np.random.default_rng(1)
     columns = 256
     foreground, background = (made_up_scores.block(rng, options.examples, columns, options.present) for _ in range(2))
-    found = rank_test.mann_whitney(foreground, background)  # compiles
+    found = mann_whitney.mann_whitney(foreground, background)  # compiles
 
     def loop() -> object:
         results = []
@@ -98,7 +100,7 @@ def tests(options: argparse.Namespace) -> tuple[float, float, str]:
     np.testing.assert_array_equal(found.u[: options.looped], [test.statistic for test in expected])  # type: ignore[attr-defined]
     np.testing.assert_allclose(found.p[: options.looped], [test.pvalue for test in expected], rtol=1e-12)  # type: ignore[attr-defined]
     times = timing.race(
-        {"loop": loop, "ours": lambda: rank_test.mann_whitney(foreground, background)},
+        {"loop": loop, "ours": lambda: mann_whitney.mann_whitney(foreground, background)},
         rounds=options.rounds,
         clock=options.clock,
     )
@@ -110,7 +112,7 @@ def tests(options: argparse.Namespace) -> tuple[float, float, str]:
 def in_memory(options: argparse.Namespace) -> tuple[float, int]:
     """Seconds to test all pairs of two matrices in memory, with q-values, and peak resident bytes of its process."""
     timing.one_thread()
-    rank_test.warm_up()
+    mann_whitney.warm_up()
     number = pairs.count(options.filters)
     sides = [np.empty((options.examples, number), dtype=np.float32) for _ in range(2)]
     spans = [slice(first, min(first + BLOCK, number)) for first in range(0, number, BLOCK)]
@@ -120,19 +122,19 @@ def in_memory(options: argparse.Namespace) -> tuple[float, int]:
             matrix[:, span] = made_up_scores.block(rng, options.examples, span.stop - span.start, options.present)
     now = time.perf_counter if options.clock == "wall" else time.process_time
     began = now()
-    found = [rank_test.mann_whitney(sides[0][:, span], sides[1][:, span]) for span in spans]
-    rank_test.q_values(np.concatenate([each.p for each in found]))
+    found = [mann_whitney.mann_whitney(sides[0][:, span], sides[1][:, span]) for span in spans]
+    mann_whitney.q_values(np.concatenate([each.p for each in found]))
     return now() - began, process_peak_rss_bytes()
 
 
 def whole_stage(path: Path, clock: str) -> tuple[float, int, int]:
     """Seconds of the reduction, peak resident bytes of its process, and pairs tested."""
     timing.one_thread()
-    rank_test.warm_up()
+    mann_whitney.warm_up()
     now = time.perf_counter if clock == "wall" else time.process_time
     began = now()
-    store = scores.open_complete(path)
-    columns, _ = reduce_stage.reduce_store(
+    store = score_store.open_complete(path)
+    columns, _ = interactions_stage.reduce_store(
         store, path.with_name("parts"), settings=Reduce(), cutoff=store.mean_score(), runtime=Runtime(threads=1)
     )
     return now() - began, process_peak_rss_bytes(), int(columns["tested"].sum())

@@ -31,13 +31,15 @@ import numpy as np
 from scipy import stats
 
 from benchmarks import made_up_scores, timing
-from satori_hpc import memory
+from satori_hpc import pairs
 from satori_hpc.config import Reduce
-from satori_hpc.core import pairs, rank_test
+from satori_hpc.interactions import stage as interactions_stage
+from satori_hpc.interactions.statistics import mann_whitney
 from satori_hpc.log import logger
-from satori_hpc.stages import reduce as reduce_stage
-from satori_hpc.stores import atomic, scores
-from satori_hpc.world import Runtime
+from satori_hpc.parallel import memory
+from satori_hpc.parallel.world import Runtime
+from satori_hpc.run import files
+from satori_hpc.scoring import store as score_store
 
 LIBRARIES = ("numpy", "scipy", "numba", "zarr", "dask")
 
@@ -85,7 +87,7 @@ def main() -> None:
         with store(place / "many.zarr", options.many_filters, options.many_examples, options) as path:
             many = reduced(path, threads=options.threads, bound=options.memory)
     text = report(options, main_row, loop, reading, growth, many)
-    atomic.write_text(options.out, text)
+    files.write_text(options.out, text)
     print(text)
 
 
@@ -157,11 +159,11 @@ def reduced(path: Path, *, threads: int, bound: int) -> Measured:
 def reduction(path: Path, threads: int, bound: int) -> Measured:
     """Reduce a store in this process."""
     logger.setLevel("WARNING")
-    rank_test.warm_up()
+    mann_whitney.warm_up()
     wall, cpu = time.perf_counter(), time.process_time()
-    opened = scores.open_complete(path)
+    opened = score_store.open_complete(path)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        columns, _ = reduce_stage.reduce_store(
+        columns, _ = interactions_stage.reduce_store(
             opened,
             Path(folder) / "parts",
             settings=Reduce(),
@@ -183,14 +185,14 @@ def loop_seconds(path: Path, looped: int) -> tuple[float, float]:
     """Processor seconds per pair of the loop in memory, and of reading a block of pairs through Zarr."""
     import zarr
 
-    opened = scores.open_complete(path)
+    opened = score_store.open_complete(path)
     root = zarr.open_group(path, mode="r")
     width = min(opened.chunk_pairs, opened.pairs)
     began = time.process_time()
     sides = [np.asarray(root[f"{group}/score"][:, :width]) for group in ("foreground", "background")]  # type: ignore[index]
     reading = (time.process_time() - began) / width
     looped = min(looped, width)
-    found = rank_test.mann_whitney(*(np.ascontiguousarray(side[:, :looped]) for side in sides))
+    found = mann_whitney.mann_whitney(*(np.ascontiguousarray(side[:, :looped]) for side in sides))
     in_memory = [[side[:, column].astype(np.float64) for column in range(looped)] for side in sides]
     del sides
     began = time.process_time()

@@ -21,14 +21,17 @@ import torch
 
 from benchmarks import timing
 from benchmarks.dfim import COMPOSITION, SITES, Margin, captum_map, even_sites
-from satori_hpc import memory, models, scoring
+from satori_hpc import models
 from satori_hpc.config import Model, Score, Sites
+from satori_hpc.data import dataset
 from satori_hpc.models.satori import Satori
-from satori_hpc.run import Run
+from satori_hpc.parallel import memory
+from satori_hpc.run import files
+from satori_hpc.run.layout import Run
+from satori_hpc.scoring import registry
 from satori_hpc.scoring.base import Batch
-from satori_hpc.scoring.precision import precision
-from satori_hpc.scoring.product import Product
-from satori_hpc.stores import atomic, checkpoint, dataset
+from satori_hpc.scoring.fast.precision import Product, precision
+from satori_hpc.training import checkpoint
 
 METHODS = ("attention", "attribution", "dfim", "epistasis")
 MANY = 80_000
@@ -60,7 +63,7 @@ def main() -> None:
     weights = "a trained network" if options.run else "random weights"
     heading = f"# Scoring on {name}: SATORI-deep, {model.length} bp, at most {SITES} sites, {weights}"
     text = "\n".join([heading, "", timing.made_with("torch", "captum"), "", *lines, ""])
-    atomic.write_text(options.out or Path(f"benchmarks/results/scoring_device_{options.device}.md"), text)
+    files.write_text(options.out or Path(f"benchmarks/results/scoring_device_{options.device}.md"), text)
     print(text)
 
 
@@ -95,11 +98,11 @@ def rows(method: str, model: Satori, tokens: torch.Tensor, options: argparse.Nam
         if method == "attention" and name != "float32":
             continue  # nothing lies behind it
         settings = Score(precision=name, sites=Sites(max_sites=SITES, max_distance=0))
-        scorer = scoring.build(
+        scorer = registry.build(
             method, model, threshold=threshold, settings=settings, seed=1, composition=np.asarray(COMPOSITION)
         )
 
-        def work(scorer: scoring.PairScorer = scorer) -> torch.Tensor:
+        def work(scorer: registry.PairScorer = scorer) -> torch.Tensor:
             size = scorer.slice_size
             parts = range(0, count, size)
             found = [scorer(Batch(batch.tokens[i : i + size], batch.keys[i : i + size])).score for i in parts]

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import timing
-from satori_hpc import config, options
-from satori_hpc.run import Run
-from satori_hpc.stages import new
-from satori_hpc.stores import atomic, records
+from satori_hpc import config
+from satori_hpc.config import toml
+from satori_hpc.run import files, new, provenance
+from satori_hpc.run.layout import Run
 
 SATORI = str(Path(sys.executable).with_name("satori-hpc"))
 MPIEXEC = str(Path(sys.executable).with_name("mpiexec"))
@@ -45,7 +45,7 @@ def main() -> None:
         sizes = [chosen.examples * 4**step for step in range(chosen.growth)]
         run = prepare(path, examples=sizes[-1], length=chosen.length)
         text = "\n".join([*header(run), *efficiency(run, sizes[-1], chosen.rounds), *growth(run, sizes)])
-    atomic.write_text(chosen.out, text + "\n")
+    files.write_text(chosen.out, text + "\n")
     print(text)
 
 
@@ -116,8 +116,8 @@ def growth(run: Run, sizes: list[int]) -> list[str]:
 
 def score(run: Run, *, examples: int, ranks: int) -> tuple[float, float, int, dict[str, Any]]:
     """Seconds of the stage and of the whole command, peak resident bytes of a rank, and the summary."""
-    changed = options.override(run.config, f"score.max_examples={examples // 2}")
-    atomic.write_text(run.config_file, options.render(changed))
+    changed = toml.override(run.config, f"score.max_examples={examples // 2}")
+    files.write_text(run.config_file, toml.render(changed))
     shutil.rmtree(run.path / "scores", ignore_errors=True)
     run.record("score").unlink(missing_ok=True)
     os.sync()  # what the last one wrote is not to be paid for by this one
@@ -130,7 +130,7 @@ def score(run: Run, *, examples: int, ranks: int) -> tuple[float, float, int, di
         stdout=subprocess.DEVNULL,
     )
     command = time.perf_counter() - began
-    record = records.read(run.record("score"))
+    record = provenance.read(run.record("score"))
     assert record is not None
     assert record.world_size == ranks, json.dumps(record.summary)
     return record.summary["attention"]["seconds"], command, record.peak_rss_bytes, record.summary

@@ -20,10 +20,9 @@ from pathlib import Path
 
 from benchmarks import timing
 from satori_hpc.config import Config, Model, Prepare, Simulated, Train
-from satori_hpc.config_search import Search
-from satori_hpc.run import Run
-from satori_hpc.stages import new
-from satori_hpc.stores import atomic, records
+from satori_hpc.config.search import Search
+from satori_hpc.run import files, new, provenance
+from satori_hpc.run.layout import Run
 
 OUT = Path("benchmarks/results/search_record.md")
 MPIEXEC = str(Path(sys.executable).with_name("mpiexec"))
@@ -64,9 +63,7 @@ def main() -> None:
             f"One process, undisturbed: {alone:.0f} s. Two ranks, killed (SIGKILL) with {ended} trials trained and "
             f"started again: {both:.0f} s. The leaderboards, but for seconds: {'the same' if same else 'DIFFERENT'}.",
         ]
-    atomic.write_text(
-        options.out, "\n".join(["# A search by two ranks", "", timing.made_with("torch"), "", *lines, ""])
-    )
+    files.write_text(options.out, "\n".join(["# A search by two ranks", "", timing.made_with("torch"), "", *lines, ""]))
     print(options.out.read_text())
 
 
@@ -115,7 +112,7 @@ def settled(row: dict[str, str]) -> dict[str, str]:
 
 
 def test_auroc(run: Run, trial: int) -> float:
-    record = records.read(run.trial(trial) / "provenance" / "train.json")
+    record = provenance.read(run.trial(trial) / "provenance" / "train.json")
     assert record is not None
     return float(record.summary["test_auroc"])
 

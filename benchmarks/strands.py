@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import chipseq_folds, timing
-from satori_hpc.run import Run
-from satori_hpc.stages import execution, pipeline
-from satori_hpc.stores import atomic, records
-from satori_hpc.world import Runtime
+from satori_hpc.parallel.world import Runtime
+from satori_hpc.run import execute, pipeline, provenance
+from satori_hpc.run import files as run_files
+from satori_hpc.run.layout import Run
 
 OUT = Path("benchmarks/results/strands.md")
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -51,14 +51,14 @@ def main() -> None:
             run = chipseq_folds.opened(given.work / f"{name}_{seed}", config)
             for stage in ("prepare", "train"):
                 if stage in pipeline.pending(run):
-                    execution.execute(run, stage, Runtime(device="cpu"))
+                    execute.execute(run, stage, Runtime(device="cpu"))
             lines.append(row(run, labels))
-            atomic.write_text(given.out, "\n".join([*lines, ""]))
+            run_files.write_text(given.out, "\n".join([*lines, ""]))
     print(given.out.read_text())
 
 
 def row(run: Run, labels: list[str]) -> str:
-    prepared, trained = (records.read(run.record(stage)) for stage in ("prepare", "train"))
+    prepared, trained = (provenance.read(run.record(stage)) for stage in ("prepare", "train"))
     assert prepared is not None
     assert trained is not None
     settings = run.config.train

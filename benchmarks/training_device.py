@@ -15,12 +15,13 @@ import torch
 
 from benchmarks import timing
 from benchmarks.scoring_device import MANY, clock, flops, peak
-from satori_hpc import memory, models
+from satori_hpc import models
 from satori_hpc.config import Model, Train
-from satori_hpc.scoring.precision import precision
-from satori_hpc.stages.training_step import Stepper
-from satori_hpc.stores import atomic
-from satori_hpc.world import World
+from satori_hpc.parallel import memory
+from satori_hpc.parallel.world import World
+from satori_hpc.run import files
+from satori_hpc.scoring.fast.precision import precision
+from satori_hpc.training.step import Stepper
 
 ARCHITECTURES = ("basic", "deep")
 
@@ -46,7 +47,7 @@ def main() -> None:
     name = torch.cuda.get_device_name() if device.type == "cuda" else timing.processor()
     heading = f"# Training on {name}: {options.length} bp, batches of {options.batch}"
     text = "\n".join([heading, "", timing.made_with("torch"), "", *lines, ""])
-    atomic.write_text(options.out or Path(f"benchmarks/results/training_device_{options.device}.md"), text)
+    files.write_text(options.out or Path(f"benchmarks/results/training_device_{options.device}.md"), text)
     print(text)
 
 

@@ -18,9 +18,8 @@ from pathlib import Path
 
 from benchmarks import timing
 from satori_hpc.config import Config, Model, Prepare, Simulated, Train
-from satori_hpc.run import Run
-from satori_hpc.stages import new
-from satori_hpc.stores import atomic
+from satori_hpc.run import files, new
+from satori_hpc.run.layout import Run
 
 OUT = Path("benchmarks/results/training_ranks.md")
 
@@ -55,7 +54,7 @@ def main() -> None:
                 f"{spread([c / a for a, _, c in rates])} |"
             )
     heading = "# Training by two processes against one"
-    atomic.write_text(options.out, "\n".join([heading, "", timing.made_with("torch"), "", *lines, ""]))
+    files.write_text(options.out, "\n".join([heading, "", timing.made_with("torch"), "", *lines, ""]))
     print(options.out.read_text())
 
 

@@ -19,7 +19,7 @@ from satori_hpc import models
 from satori_hpc.config import Model
 from satori_hpc.models import losses
 from satori_hpc.models.satori import Satori
-from satori_hpc.stores import atomic
+from satori_hpc.run import files
 from tests.oracles import plain_satori
 from tests.oracles.plain_satori import PlainSatori
 
@@ -42,7 +42,7 @@ def main() -> None:
             rows.append(row(f"{name}, pool {pool}", times, options.batch))
             print(rows[-1], flush=True)
     text = page(rows, options)
-    atomic.write_text(options.out, text)
+    files.write_text(options.out, text)
     print(f"written to {options.out}")
 
 

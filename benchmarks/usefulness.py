@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import usefulness_table
-from satori_hpc.stores import atomic
+from satori_hpc.run import files
 
 RESULTS = Path("benchmarks/results/usefulness")
 TABLE = Path("benchmarks/results/usefulness.md")
@@ -175,7 +175,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     options = parser.parse_args()
     if options.what == "table":
-        atomic.write_text(TABLE, usefulness_table.text(usefulness_table.read(RESULTS), READING.read_text()))
+        files.write_text(TABLE, usefulness_table.text(usefulness_table.read(RESULTS), READING.read_text()))
         return
     for name in options.runs or RUNS:
         run = RUNS[name]
@@ -221,7 +221,7 @@ def score(run: Trained, which: str, folder: Path, *, threads: int) -> None:
     content.update(baselines)
     content["scores"].update(found)
     RESULTS.mkdir(parents=True, exist_ok=True)
-    atomic.write_text(RESULTS / f"{run.name}.json", json.dumps(content, indent=1) + "\n")
+    files.write_text(RESULTS / f"{run.name}.json", json.dumps(content, indent=1) + "\n")
 
 
 def _content(run: Trained, folder: Path) -> dict[str, Any]:

@@ -9,8 +9,9 @@ import pandas as pd
 import pybigtools
 import pyBigWig
 
-from satori_hpc.run import Run
-from satori_hpc.stores import motifs, tables
+from satori_hpc.interactions import tables
+from satori_hpc.run.layout import Run
+from satori_hpc.sites import store as motif_store
 
 HEADINGS = {
     "attention": "raw attention",
@@ -21,7 +22,7 @@ HEADINGS = {
 
 def named_filters(run: Run) -> str:
     """How many filters have a motif and a name, and the names with the smallest q."""
-    table = motifs.read_tf(run.motifs)
+    table = motif_store.read_tf(run.motifs)
     named = table[table["named"].astype(bool)].sort_values("q")
     count = f"{len(named)} of {run.config.model.filters} filters are named ({len(table)} have a motif)"
     return count + (f": {', '.join(dict.fromkeys(named['tf']))}." if len(named) else ".")

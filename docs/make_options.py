@@ -5,15 +5,14 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from satori_hpc import options
-from satori_hpc.config import Config
-from satori_hpc.stages import new
+from satori_hpc.config import Config, toml
+from satori_hpc.run import new
 
 PATH = Path(__file__).with_name("options.md")
 HEAD = """\
 # Options of run.toml
 
-Made by `python docs/make_options.py` from `satori_hpc/config.py`; do not edit.
+Made by `python docs/make_options.py` from `satori_hpc/config/`; do not edit.
 
 `run.toml` holds the science of a run, one section per stage; `satori-hpc new` writes it with these meanings as
 comments. A key that is left out takes its default. Unknown keys, wrong types and values out of range are all reported
@@ -43,7 +42,7 @@ def _section(name: str, schema: Any, doc: str, default: Any = None) -> list[str]
             inner_name = f"{name}.{field.name}".strip(".")
             inner += ["", *_section(inner_name, kind, field.metadata["doc"], field.default_factory())]
             continue
-        shown = "left out" if field.default is None else f"`{options.to_toml(field.default)}`"
+        shown = "left out" if field.default is None else f"`{toml.to_toml(field.default)}`"
         cells = [f"`{field.name}`", shown, _allowed(kind, field.metadata), field.metadata["doc"]]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     if len(lines) == 6:
@@ -71,10 +70,10 @@ def _presets() -> list[str]:
     """What the presets of `satori-hpc new` set apart from the defaults."""
     lines = ["", "## Presets", "", "`satori-hpc new RUN --preset NAME` writes the defaults, save for these keys:", ""]
     lines += ["| preset | keys that differ |", "|---|---|"]
-    default = options.to_plain(Config())
+    default = toml.to_plain(Config())
     for name, make in new.PRESETS.items():
         changes = ", ".join(
-            f"`{key} = {options.to_toml(value)}`" for key, value in _differences(default, options.to_plain(make()))
+            f"`{key} = {toml.to_toml(value)}`" for key, value in _differences(default, toml.to_plain(make()))
         )
         lines.append(f"| `{name}` | {changes or 'none'} |")
     return lines

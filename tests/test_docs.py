@@ -15,25 +15,21 @@ import zarr
 
 from docs import make_options
 from satori_hpc.config import Config, Ensemble, Evaluate
-from satori_hpc.run import Run
-from satori_hpc.stages import ensemble, execution, pipeline
-from satori_hpc.stores import (
-    differential,
-    history,
-    known_table,
-    label_metrics,
-    left_out,
-    motifs,
-    score_plan,
-    spacing,
-    tables,
-    tracks,
-    truth,
-)
-from satori_hpc.stores.checkpoint import CheckpointInfo
-from satori_hpc.stores.records import Record
-from satori_hpc.world import Runtime
-from tests.tiny import make_run, tiny_config
+from satori_hpc.data import source
+from satori_hpc.data.sources.simulate import truth
+from satori_hpc.evaluation import known_tables
+from satori_hpc.interactions import differential, spacing, tables
+from satori_hpc.interactions.tracks import files as track_files
+from satori_hpc.parallel.world import Runtime
+from satori_hpc.run import execute, pipeline
+from satori_hpc.run.layout import Run
+from satori_hpc.run.provenance import Record
+from satori_hpc.scoring import layout as score_layout
+from satori_hpc.sites import store as motif_store
+from satori_hpc.training import checkpoint, metrics
+from satori_hpc.training.checkpoint import CheckpointInfo
+from satori_hpc.tuning import ensemble
+from tests.fixtures.tiny import make_run, tiny_config
 
 DOCS = Path(__file__).parent.parent / "docs"
 FORMATS = (DOCS / "formats.md").read_text(encoding="utf-8")
@@ -66,10 +62,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     made = make_run(tmp_path_factory.mktemp("docs") / "RUN", settings)
     for name in pipeline.remaining(made):
         if name == "evaluate":  # a table that knows the filters by whatever names they came to have
-            names = motifs.read_tf(made.motifs)["tf"]
+            names = motif_store.read_tf(made.motifs)["tf"]
             (made.path.parent / "known.tsv").write_text("gene_a\tgene_b\n" + "".join(f"{tf}\tX\n" for tf in names))
         if name != "report":
-            execution.execute(made, name, Runtime(device="cpu", threads=1))
+            execute.execute(made, name, Runtime(device="cpu", threads=1))
     assert ensemble.ensemble(made, Runtime(device="cpu", threads=1)).complete
     return made
 
@@ -109,8 +105,8 @@ def test_every_option_and_section_is_in_the_options_page() -> None:
         ("\\<method\\>.spacing", {name: str(kind) for name, (kind, _) in spacing.COLUMNS.items()}),
         ("\\<method\\>.spacing_counts", {name: str(kind) for name, (kind, _) in spacing.COUNTS.items()}),
         ("ensemble/\\<method\\>_tf", {name: str(kind) for name, (kind, _) in tables.ENSEMBLE_COLUMNS.items()}),
-        ("filters.parquet", {field.name: str(field.type) for field in motifs.FILTERS}),
-        ("tf.parquet", {field.name: str(field.type) for field in motifs.TF}),
+        ("filters.parquet", {field.name: str(field.type) for field in motif_store.FILTERS}),
+        ("tf.parquet", {field.name: str(field.type) for field in motif_store.TF}),
     ],
 )
 def test_tables_have_the_documented_columns_in_order(heading: str, columns: dict[str, str]) -> None:
@@ -137,11 +133,11 @@ def test_interaction_columns_have_the_documented_meanings(
 
 
 def test_text_tables_have_the_documented_columns_in_order() -> None:
-    assert keys("history.tsv") == list(history.COLUMNS)
-    assert keys("labels.tsv") == list(label_metrics.COLUMNS)
-    assert keys("left_out.tsv.gz") == list(left_out.COLUMNS)
-    assert keys("\\<method\\>.known.tsv") == list(known_table.COLUMNS)
-    assert keys("sites.bed, sites.bb") == list(tracks.SITES)
+    assert keys("history.tsv") == list(checkpoint.COLUMNS)
+    assert keys("labels.tsv") == list(metrics.COLUMNS)
+    assert keys("left_out.tsv.gz") == list(source.COLUMNS)
+    assert keys("\\<method\\>.known.tsv") == list(known_tables.COLUMNS)
+    assert keys("sites.bed, sites.bb") == list(track_files.SITES)
     assert keys("truth/") == ["tf_a", "tf_b", *truth.INSTANCE_COLUMNS]
 
 
@@ -149,7 +145,7 @@ def test_keys_of_records_markers_and_checkpoints_are_documented() -> None:
     assert set(keys("provenance/\\<stage\\>.json")) == {*(field.name for field in dataclasses.fields(Record)), "sha256"}
     assert keys("checkpoints/") == [field.name for field in dataclasses.fields(CheckpointInfo)]
     store = section("scores/\\<method\\>.zarr")
-    for field in dataclasses.fields(score_plan.Marker):
+    for field in dataclasses.fields(score_layout.Marker):
         assert f"\n| `{field.name}` | " in store, field.name
 
 

@@ -10,12 +10,14 @@ from click.testing import CliRunner, Result
 from sklearn.metrics import roc_auc_score
 
 from satori_hpc.cli import cli
-from satori_hpc.core.labels import UNKNOWN
-from satori_hpc.run import Run
-from satori_hpc.stages import pipeline
-from satori_hpc.stores import dataset, predictions, scores
+from satori_hpc.data import dataset
+from satori_hpc.data.splits import UNKNOWN
+from satori_hpc.run import pipeline
+from satori_hpc.run.layout import Run
+from satori_hpc.scoring import store as score_store
+from satori_hpc.training import predictions
 
-DATA = Path(__file__).parent / "data" / "chipseq_folds"
+DATA = Path(__file__).parent / "fixtures" / "data" / "chipseq_folds"
 TFS = ("ARID3A", "FOXM1", "GATA3")
 SMALL = (
     "model.filters=12",
@@ -71,7 +73,7 @@ def test_a_tf_is_judged_by_the_rows_of_its_own_test_file(run: Run) -> None:
 
 def test_scores_know_no_unknown_label_as_true(run: Run) -> None:
     data = dataset.read(run.dataset)
-    store = scores.open_complete(run.scores("attention"))
+    store = score_store.open_complete(run.scores("attention"))
     true = store.true_positive()
     assert true is not None
     assert not true[data.labels[store.examples("foreground")] == UNKNOWN].any()
@@ -80,7 +82,7 @@ def test_scores_know_no_unknown_label_as_true(run: Run) -> None:
 def test_differential_says_that_labels_are_not_known(run: Run) -> None:
     assert "some labels of this set are not known" in call("differential", run.path, code=1).output
     told = call("differential", run.path, "--labels", "GATA3", "--against", "FOXM1", code=1).output
-    count = len(scores.open_complete(run.scores("attention")).examples("foreground"))
+    count = len(score_store.open_complete(run.scores("attention")).examples("foreground"))
     assert f"of {count} scored examples 0 are on the side of GATA3 and 0 on the other" in told
     assert f"({count} do not count, for these labels are not known of them): nothing to compare" in told
 

@@ -27,23 +27,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from satori_hpc import config, options
+from satori_hpc import config
+from satori_hpc.config import toml
+from satori_hpc.data.sources import arrays, chipseq_folds, fasta_table
+from satori_hpc.data.sources.genome import annotation, peak_files
+from satori_hpc.data.sources.genome import genome as genomes
+from satori_hpc.data.sources.genome.genome import Genome
 from satori_hpc.errors import SatoriError
-from satori_hpc.stores import (
-    annotation,
-    array_files,
-    arrays,
-    chrom_sizes,
-    folds,
-    known_table,
-    label_table,
-    labelled_fasta,
-    motif_files,
-    peaks,
-    records,
-)
-from satori_hpc.stores.genome import Genome
-from tests.tiny import tiny_config
+from satori_hpc.evaluation import known_tables
+from satori_hpc.motifs import readers
+from satori_hpc.run import provenance
+from tests.fixtures.tiny import tiny_config
 
 INPUTS = 300
 SECONDS = 20.0
@@ -255,7 +249,7 @@ def _record(folder: Path) -> bytes:
     values |= dict.fromkeys(("config", "sources", "files", "summary"), {"a": {"b": 1}})
     values |= dict.fromkeys(("inputs", "versions", "slurm"), {"a": "b"})
     values |= dict.fromkeys(("seed", "world_size", "elapsed_s", "peak_rss_bytes"), 1)
-    records.write(folder / "record.json", records.Record(**values))
+    provenance.write(folder / "record.json", provenance.Record(**values))
     return (folder / "record.json").read_bytes()
 
 
@@ -268,13 +262,13 @@ SHARES = "".join(f"{row}\t" + "\t".join(f"{n / 20:.3f}" for n in counts) + "\n" 
 
 
 def _read_labels(path: Path) -> None:
-    label_table.parse_labels(path, label_table.read(path), task="auto", labels=None)
+    fasta_table.parse_labels(path, fasta_table.read_table(path), task="auto", labels=None)
 
 
 def _read_joined(path: Path, *, fasta: str, table: str) -> None:
     (path.parent / "other.fa").write_bytes(FASTA(path))
     (path.parent / "other.tsv").write_bytes(LABELS(path))
-    labelled_fasta.read(path.parent / fasta, path.parent / table, task="auto", labels=None)
+    fasta_table.read(path.parent / fasta, path.parent / table, task="auto", labels=None)
 
 
 def _read_genome(path: Path) -> None:
@@ -289,7 +283,7 @@ def _read_genome(path: Path) -> None:
 
 
 def _read_arrays(path: Path, *, member: str = "") -> None:
-    array_files.APART_SECONDS = 1.0  # of this process, which is the readers'
+    arrays.APART_SECONDS = 1.0  # of this process, which is the readers'
     if member:
         content, path = path.read_bytes(), path.parent / "set.npz"
         members = {}
@@ -304,7 +298,7 @@ def _read_arrays(path: Path, *, member: str = "") -> None:
             for texts in (part.headers, part.split):
                 if texts is not None:
                     part.texts(texts)
-            for _ in arrays.blocks(part, unknown=None):
+            for _ in arrays.read_blocks(part, unknown=None):
                 pass
 
 
@@ -321,7 +315,7 @@ def _read_known(path: Path) -> None:
     def who(names: tuple[str, ...]) -> frozenset[str]:
         return frozenset(name.upper() for name in names)
 
-    known_table.read(path, who, {"GATA3", "FOXA1", "SPI1"}, min_score=0.5)
+    known_tables.read(path, who, {"GATA3", "FOXA1", "SPI1"}, min_score=0.5)
 
 
 class Parser(NamedTuple):
@@ -337,18 +331,18 @@ PARSERS = {
     "label table of a FASTA file": Parser(LABELS, functools.partial(_read_joined, fasta="other.fa", table="input")),
     "BED": Parser(
         _table("track name=a", *(f"chr{row % 3} {row} {row + 90} peak{row} 5 + liver,brain" for row in range(9))),
-        lambda path: list(peaks.pieces(path, key=KEY, rows=4, label_column=7)),
+        lambda path: list(peak_files.pieces(path, key=KEY, rows=4, label_column=7)),
     ),
     "narrowPeak": Parser(
         _table(*(f"chr1 {row * 7} {row * 9 + 90} p{row} 100 . 5.5 3.1 2.2 {row}" for row in range(9))),
-        lambda path: list(peaks.pieces(path, key=KEY, rows=4, summits=True)),
+        lambda path: list(peak_files.pieces(path, key=KEY, rows=4, summits=True)),
     ),
     "gappedPeak": Parser(
         _table(*(f"chr1 {row} {row + 90} p 9 . {row} {row + 90} 0 2 10,20 0,40 5.5 3.1 2.2" for row in range(9))),
-        lambda path: list(peaks.pieces(path, key=KEY, rows=4, summits=True)),
+        lambda path: list(peak_files.pieces(path, key=KEY, rows=4, summits=True)),
     ),
     "list of peak files": Parser(
-        _table("a.bed liver", "b.bed brain", "c.bed ."), lambda path: peaks.read_list(path, key=KEY)
+        _table("a.bed liver", "b.bed brain", "c.bed ."), lambda path: peak_files.read_list(path, key=KEY)
     ),
     "GFF": Parser(
         _table(
@@ -372,13 +366,13 @@ PARSERS = {
         ),
         lambda path: annotation.read(path, CHROMOSOMES),
     ),
-    "chromosome sizes": Parser(_table("chr1 1000", "chr2 900", "chrM 16"), chrom_sizes.read),
+    "chromosome sizes": Parser(_table("chr1 1000", "chr2 900", "chrM 16"), genomes.read_sizes),
     "genome": Parser(GENOME, _read_genome),
     "genome, gzip": Parser(lambda folder: gzip.compress(GENOME(folder), mtime=0), _read_genome),
     "genome, bgzip": Parser(_bgzip, _read_genome),
     "ChIP-seq fold": Parser(
         _table("FoldID EventID seq Bound", *(f"A peak{row} {each} {row % 2}" for row, each in enumerate(_letters(8)))),
-        lambda path: folds.read(path, key=KEY),
+        lambda path: chipseq_folds.read_fold(path, key=KEY),
     ),
     "MEME": Parser(
         _text(
@@ -391,14 +385,14 @@ PARSERS = {
                 for motif in range(3)
             ),
         ),
-        motif_files.read,
+        readers.read,
     ),
     "MEME, frequencies of a background": Parser(
         _text(
             "MEME version 5.1\nALPHABET= ACGT\nBackground letter frequencies\nA 0.3 C 0.2 G 0.2 T 0.3\nMOTIF a\n"
             "letter-probability matrix: alength= 4 w= 2\n 0.7 0.1 0.1 0.1\n 0.25 0.25 0.25 0.25"
         ),
-        motif_files.read_meme,
+        readers.read_meme,
     ),
     "JASPAR": Parser(
         _text(
@@ -410,7 +404,7 @@ PARSERS = {
                 for motif in range(1, 4)
             )
         ),
-        motif_files.read,
+        readers.read,
     ),
     "JASPAR, plain": Parser(
         _text(
@@ -420,7 +414,7 @@ PARSERS = {
                 for motif in range(1, 4)
             )
         ),
-        motif_files.read,
+        readers.read,
     ),
     "TRANSFAC": Parser(
         _text(
@@ -434,7 +428,7 @@ PARSERS = {
                 for motif in range(3)
             )
         ),
-        motif_files.read,
+        readers.read,
     ),
     "HOMER": Parser(
         _text(
@@ -444,17 +438,17 @@ PARSERS = {
                 for motif in range(3)
             )
         ),
-        motif_files.read,
+        readers.read,
     ),
     "CIS-BP": Parser(
         _text(
             *(f"TF\tT0{tf}_1.02\nTF Name\tTF{tf}\nMotif\tM2364_1.02\nPos\tA\tC\tG\tT\n{SHARES}\n" for tf in range(3))
         ),
-        motif_files.read,
+        readers.read,
     ),
     "known interactions": Parser(
         _text("TF A,TF B", "GATA3,FOXA1", '"SPI1","GATA3"', "FOXA1,SPI1"),
-        lambda path: known_table.read(path, frozenset, {"GATA3", "FOXA1", "SPI1"}, columns="TF A,TF B"),
+        lambda path: known_tables.read(path, frozenset, {"GATA3", "FOXA1", "SPI1"}, columns="TF A,TF B"),
     ),
     "known interactions, TRRUST": Parser(
         _table("GATA3 FOXA1 Activation 123", "SPI1 GATA3 Unknown 4;5", "FOXA1 SPI1 Repression 6"), _read_known
@@ -497,15 +491,15 @@ PARSERS = {
         _read_known,
     ),
     "names of genes": Parser(
-        _table("P12345 GATA3", "Q1 FOXA1", "Q2 SPI1 PU.1"), lambda path: known_table.read_names(path, str.upper)
+        _table("P12345 GATA3", "Q1 FOXA1", "Q2 SPI1 PU.1"), lambda path: known_tables.read_names(path, str.upper)
     ),
     "NPZ": Parser(_npz, _read_arrays),
     "NPZ, sequences": Parser(_npy("x"), functools.partial(_read_arrays, member="x")),
     "NPZ, headers": Parser(_npy("headers"), functools.partial(_read_arrays, member="headers")),
     "HDF5": Parser(_hdf5, _read_arrays),
     "HDF5, latest": Parser(functools.partial(_hdf5, libver="latest"), _read_arrays),
-    "run.toml": Parser(lambda folder: re.sub("#.*", "", options.render(tiny_config())).encode(), config.load),
-    "record": Parser(_record, records.read),
+    "run.toml": Parser(lambda folder: re.sub("#.*", "", toml.render(tiny_config())).encode(), config.load),
+    "record": Parser(_record, provenance.read),
 }
 
 

@@ -12,16 +12,22 @@ import torch
 from click.testing import CliRunner, Result
 from scipy import stats
 
-from satori_hpc import config, scoring
+from satori_hpc import config, pairs
 from satori_hpc.cli import cli
 from satori_hpc.config import Config
-from satori_hpc.core import background, pairs, sequence
-from satori_hpc.run import Run
-from satori_hpc.stages import pipeline, score_plans
-from satori_hpc.stages.verify import verify
-from satori_hpc.stores import checkpoint, dataset, differential, motifs, records, scores, tables
-from satori_hpc.world import Runtime
-from tests.tiny import change, make_run
+from satori_hpc.data import dataset, sequence
+from satori_hpc.interactions import differential, tables
+from satori_hpc.parallel.world import Runtime
+from satori_hpc.run import pipeline, provenance
+from satori_hpc.run.layout import Run
+from satori_hpc.scoring import plan as score_plan
+from satori_hpc.scoring import registry
+from satori_hpc.scoring import store as score_store
+from satori_hpc.sites import shuffled_background
+from satori_hpc.sites import store as motif_store
+from satori_hpc.tools.verify import verify
+from satori_hpc.training import checkpoint
+from tests.fixtures.tiny import change, make_run
 
 MOTIFS = ("TGACTCAGCA", "GGGGCGGGGC", "CACGTGACCT", "AGATAAGGAA")
 EXAMPLES, LENGTH = 300, 100
@@ -87,7 +93,7 @@ def test_all_makes_every_artefact(finished: Path) -> None:
     run = Run.open(finished)
     assert list(pipeline.states(run)) == [stage.name for stage in pipeline.STAGES]
     assert pipeline.remaining(run) == []
-    record = records.read(run.record("score"))
+    record = provenance.read(run.record("score"))
     assert record is not None
     assert set(record.inputs) == {"prepare", "train", "motifs", "background"}
     assert "<html" in run.report.read_text()
@@ -106,8 +112,8 @@ def test_twins_are_those_of_the_scored_split_and_scored_beside_their_originals(f
     assert twins.targets == data.targets
     assert twins.task == "multilabel"
     assert (twins.tokens != data.tokens[rows]).any(axis=1).all()
-    found = motifs.read_motifs(run.motifs)
-    expected = background.twins(
+    found = motif_store.read_motifs(run.motifs)
+    expected = shuffled_background.twins(
         data.tokens[rows],
         rows,
         ppms=np.array([motif.ppm for motif in found.values()]),
@@ -118,11 +124,11 @@ def test_twins_are_those_of_the_scored_split_and_scored_beside_their_originals(f
     assert expected.implants.any()
     np.testing.assert_array_equal(twins.tokens, expected.tokens)
 
-    store = scores.open_complete(run.scores("attention"))
+    store = score_store.open_complete(run.scores("attention"))
     foreground, behind = store.examples("foreground"), store.examples("background")
     assert 0 < len(foreground) <= len(rows)
     assert [twins.names[row] for row in behind] == [data.names[row] for row in foreground]
-    record = records.read(run.record("background"))
+    record = provenance.read(run.record("background"))
     assert record is not None
     assert record.summary["examples"] == len(rows)
     assert record.summary["implants"] == expected.implants.sum()
@@ -142,10 +148,10 @@ def test_status_and_refusals_name_the_flag(run: Run) -> None:
 
 
 def test_other_twins_make_the_scores_stale(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = records.read(run.record("prepare"))
-    monkeypatch.setattr(background, "PURPOSE", background.PURPOSE + 1)
+    before = provenance.read(run.record("prepare"))
+    monkeypatch.setattr(shuffled_background, "PURPOSE", shuffled_background.PURPOSE + 1)
     call("prepare", run.path, "--background", "--force")
-    assert records.read(run.record("prepare")) == before
+    assert provenance.read(run.record("prepare")) == before
     states = pipeline.states(run)
     assert states["background"].usable
     assert states["score"].reason == "made from another background"
@@ -177,7 +183,7 @@ def test_tracks_of_one_label_show_its_examples_and_what_speaks_for_it(finished: 
     call("tracks", finished, "--attribute", 3, "--out", tmp_path / "all", "--threads", 1)
     call("tracks", finished, "--attribute", 3, "--out", tmp_path / "two", "--label", "2", "--threads", 1)
     assert "there are 0, 1, 2, 3" in call("tracks", finished, "--label", "9", code=1).output
-    store = scores.open_complete(run.scores("attention"))
+    store = score_store.open_complete(run.scores("attention"))
     every = json.loads((tmp_path / "all" / "tracks.json").read_text())
     of_label = json.loads((tmp_path / "two" / "tracks.json").read_text())
     right = store.true_positive()
@@ -189,17 +195,17 @@ def test_tracks_of_one_label_show_its_examples_and_what_speaks_for_it(finished: 
     lines = (tmp_path / "two" / "attributed.bed").read_text().splitlines()[2:]
     rows = np.array([int(line.split("\t")[6]) for line in lines])
     model, _ = checkpoint.load_model(run.best, "cpu")
-    scorer = scoring.build(
+    scorer = registry.build(
         "dfim",
         model,
-        threshold=torch.from_numpy(score_plans.thresholds(run, model)),
+        threshold=torch.from_numpy(score_plan.thresholds(run, model)),
         settings=run.config.score,
         seed=run.config.seed,
-        composition=score_plans.composition(run, dataset.read_labels(run.dataset)),
+        composition=score_plan.composition(run, dataset.read_labels(run.dataset)),
     )
     only = torch.tensor([[0, 0, 1, 0]], dtype=torch.uint8).expand(3, -1)
     keys = torch.from_numpy(np.stack([np.zeros(3, np.int64), rows], axis=1))
-    batch = scoring.Batch(torch.from_numpy(dataset.read_tokens(run.dataset, rows)), keys, only)
+    batch = registry.Batch(torch.from_numpy(dataset.read_tokens(run.dataset, rows)), keys, only)
     with np.load(tmp_path / "two" / "attributions.npz") as file:
         np.testing.assert_allclose(file["arr_0"], scorer.contributions(batch)[1].numpy(), rtol=1e-4, atol=1e-6)
 
@@ -235,7 +241,7 @@ def test_labels_that_carry_an_interaction(run: Run) -> None:
     assert "interactions/attention.differential.tsv" in run.report.read_text()
     found = differential.read(run.interactions("attention"))
     table = tables.read(run.interactions("attention")).query("called")
-    store = scores.open_complete(run.scores("attention"))
+    store = score_store.open_complete(run.scores("attention"))
     data = dataset.read_labels(run.dataset)
     held = data.labels[store.examples("foreground")] == 1
     assert len(found) == 4 * len(table) > 40

@@ -2,7 +2,7 @@
 
 from satori_hpc.config import Model
 from satori_hpc.errors import ConfigError
-from satori_hpc.models.output import ModelOutput
+from satori_hpc.models.base import ModelOutput
 from satori_hpc.models.satori import Satori
 
 __all__ = ["ModelOutput", "Satori", "build"]

@@ -1,11 +1,100 @@
-"""From positions to one vector per sequence."""
+"""The convolution blocks after attention of SATORI-deep, in the manner of Sei.
+
+Each block is a linear path and, on its output, a non-linear one; both are added. The last part is dilated convolutions,
+each added to the running sum (SATORI 2.0, lqaf209, figure 2; Chen et al. 2022 for Sei). Tracks are images of height 1
+with channels last in memory, the layout in which convolutions are fastest.
+"""
 
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
-from satori_hpc.models import kernels
+from satori_hpc.models import attention
+from satori_hpc.models.dropout import Dropout
+
+LONG = 200
+DILATED_KERNEL = 5
+
+
+def _convolution(inputs: int, outputs: int, kernel: int, dilation: int = 1) -> nn.Conv2d:
+    """A convolution along the track that keeps its length (odd kernels)."""
+    return nn.Conv2d(inputs, outputs, (1, kernel), dilation=(1, dilation), padding=(0, kernel // 2 * dilation))
+
+
+class Block(nn.Module):
+    """(B, inputs, 1, n) -> (B, outputs, 1, n): two convolutions, plus two more with ReLU on top of them."""
+
+    def __init__(self, *, inputs: int, outputs: int, kernel: int) -> None:
+        super().__init__()
+        self.linear = nn.Sequential(_convolution(inputs, outputs, kernel), _convolution(outputs, outputs, kernel))
+        self.nonlinear = nn.Sequential(
+            _convolution(outputs, outputs, kernel), nn.ReLU(), _convolution(outputs, outputs, kernel), nn.ReLU()
+        )
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        straight = self.linear(values)
+        added: torch.Tensor = straight + self.nonlinear(straight)
+        return added
+
+
+class Trunk(nn.Module):
+    """(B, n, inputs) -> (B, hidden): blocks, dilated convolutions, mean over positions, one hidden layer.
+
+    Args:
+        inputs: size of a token.
+        cells: n; above 200 the second block starts with a max pooling of 2.
+        widths: channels of each block.
+        kernel: their kernel, odd.
+        dropout: in front of each block but the first and after the hidden layer; half of it before each dilated
+            convolution.
+        dilations: those that reach beyond the track (2 * dilation >= positions) are left out.
+        hidden: size of the vector given back.
+    """
+
+    def __init__(
+        self,
+        *,
+        inputs: int,
+        cells: int,
+        widths: tuple[int, ...],
+        kernel: int,
+        dropout: float,
+        dilations: tuple[int, ...],
+        hidden: int,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for number, width in enumerate(widths):
+            if number == 1 and cells > LONG:
+                layers.append(nn.MaxPool2d((1, 2)))
+                cells //= 2
+            if number > 0:
+                layers.append(Dropout(dropout, channels_last=True))
+            layers.append(Block(inputs=inputs, outputs=width, kernel=kernel))
+            inputs = width
+        self.blocks = nn.Sequential(*layers)
+        self.dilated = nn.ModuleList(
+            nn.Sequential(
+                Dropout(dropout / 2, channels_last=True),
+                _convolution(inputs, inputs, DILATED_KERNEL, dilation),
+                nn.ReLU(),
+            )
+            for dilation in dilations
+            if 2 * dilation < cells
+        )
+        self.head = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), Dropout(dropout))
+        self.outputs = hidden
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        values = self.blocks(tokens.transpose(1, 2).unsqueeze(2))
+        for layer in self.dilated:
+            values = values + layer(values)
+        vector: torch.Tensor = self.head(values.mean(dim=(2, 3)))
+        return vector
+
+
+# From positions to one vector per sequence.
 
 
 class Readout(nn.Module):
@@ -87,7 +176,7 @@ class LegacyBatchReadout(Readout):
         self.register_buffer("running_variance", torch.ones(()))
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        total = kernels.full(tokens.sum(dim=1))
+        total = attention.full(tokens.sum(dim=1))
         if self.training:
             added, count = self.add_up(torch.stack((total.sum(), total.new_tensor(float(total.numel()))))).unbind()
             mean = added / count

@@ -1,16 +1,55 @@
-"""SATORI-basic and SATORI-deep: convolution, attention, and what reads it out (SATORI 2.0, lqaf209)."""
+"""Sinusoidal positions, added to the tokens that attention sees."""
 
 import torch
 from torch import nn
 
 from satori_hpc.config import Model
-from satori_hpc.models import kernels, readout
+from satori_hpc.models import attention as models_attention
+from satori_hpc.models import readout
 from satori_hpc.models.attention import Attention
-from satori_hpc.models.blocks import Trunk
-from satori_hpc.models.output import ModelOutput
-from satori_hpc.models.positions import SinusoidalPositions
-from satori_hpc.models.recurrent import Recurrent
+from satori_hpc.models.base import ModelOutput
+from satori_hpc.models.dropout import Dropout
+from satori_hpc.models.readout import Trunk
 from satori_hpc.models.stem import Moments, Stem
+
+
+class SinusoidalPositions(nn.Module):
+    """pe[t, 2i] = sin(t / 10000^(2i / size)), pe[t, 2i + 1] the cosine; an odd size loses the last cosine."""
+
+    def __init__(self, *, cells: int, size: int) -> None:
+        super().__init__()
+        cell = torch.arange(cells, dtype=torch.float64)[:, None]
+        even = torch.arange(0, size, 2, dtype=torch.float64)[None, :]
+        angle = cell / 10_000.0 ** (even / size)
+        table = torch.stack((angle.sin(), angle.cos()), dim=2).reshape(cells, -1)[:, :size]
+        self.table: torch.Tensor
+        self.register_buffer("table", table.float(), persistent=False)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(B, n, size) -> the same shape."""
+        return tokens + self.table
+
+
+# The optional bidirectional LSTM between convolution and attention.
+
+
+class Recurrent(nn.Module):
+    """Runs along the positions of each sequence (never along the batch), both ways, then dropout."""
+
+    def __init__(self, *, inputs: int, size: int, layers: int, dropout: float) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(inputs, size, num_layers=layers, bidirectional=True, batch_first=True)
+        self.dropout = Dropout(dropout)
+        self.outputs = 2 * size
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(B, n, inputs) -> (B, n, 2 * size)."""
+        states, _ = self.lstm(tokens)
+        dropped: torch.Tensor = self.dropout(states)
+        return dropped
+
+
+# SATORI-basic and SATORI-deep: convolution, attention, and what reads it out (SATORI 2.0, lqaf209).
 
 
 class Satori(nn.Module):
@@ -106,7 +145,7 @@ class Satori(nn.Module):
         mixed, kept, rows = self.attention(self._attended(pooled), attention=attention, entropy=entropy)
         if self.residual is not None:
             mixed = mixed + self.residual(pooled)
-        logits = kernels.full(self.output(self.readout(mixed)))
+        logits = models_attention.full(self.output(self.readout(mixed)))
         return ModelOutput(logits=logits, attention=kept, activations=tracks, entropy=rows)
 
     def pooled(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -127,7 +166,7 @@ class Satori(nn.Module):
 
     def margin(self, logits: torch.Tensor) -> torch.Tensor:
         """Log-odds (B, T) float32 of logits (B, C): what to rank by, because probabilities round to ties."""
-        logits = kernels.full(logits)
+        logits = models_attention.full(logits)
         return logits[:, 1:] - logits[:, :1] if self.config.output == "two" else logits
 
     def score(self, logits: torch.Tensor) -> torch.Tensor:

@@ -5,10 +5,10 @@ import numpy as np
 from markupsafe import Markup
 
 from satori_hpc import __version__
-from satori_hpc.report import attention, letters, logos, render, site_maps
-from satori_hpc.report.data import AttentionMap
-from satori_hpc.report.inspect_data import Inspected, Site, SiteMap
-from satori_hpc.report.render import Drawing
+from satori_hpc.report import page as report_page
+from satori_hpc.report.data import AttentionMap, Inspected, Site, SiteMap
+from satori_hpc.report.figures import attention, logos
+from satori_hpc.report.page import Drawing
 
 MOST_ROWS = 14  # of the tables of site pairs
 
@@ -18,13 +18,13 @@ def page(data: Inspected) -> str:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    template = environment.from_string(render.resource("inspect.html.j2"))
+    template = environment.from_string(report_page.resource("inspect.html.j2"))
     return template.render(
         data=data,
         version=__version__,
-        style=Markup(render.resource("report.css")),
+        style=Markup(report_page.resource("report.css")),
         shapes=Markup(logos.letters()),
-        rows=[Markup(row) for row in letters.rows(data.tokens, data.letters, _sites(data), width=data.width)],
+        rows=[Markup(row) for row in logos.rows(data.tokens, data.letters, _sites(data), width=data.width)],
         attention=Drawing(
             Markup(attention.heat_map(_marked(data, data.attention))), f"Heat map of attention. {_where(_sites(data))}"
         ),
@@ -36,8 +36,8 @@ def page(data: Inspected) -> str:
             data.dfim, rows="mutated site", columns="site that answers", bar="change of its attribution", name="dfim"
         ),
         epistasis=_site_map(data.epistasis, rows="site", columns="site", bar="epistasis", name="epistasis"),
-        dfim_rows=site_maps.strongest(data.dfim, most=MOST_ROWS, ordered=True),
-        epistasis_rows=site_maps.strongest(data.epistasis, most=MOST_ROWS, ordered=False),
+        dfim_rows=attention.strongest(data.dfim, most=MOST_ROWS, ordered=True),
+        epistasis_rows=attention.strongest(data.epistasis, most=MOST_ROWS, ordered=False),
     )
 
 
@@ -63,7 +63,7 @@ def _where(sites: list[Site]) -> str:
 
 
 def _site_map(map_: SiteMap, *, rows: str, columns: str, bar: str, name: str) -> Drawing | None:
-    if not site_maps.observed(map_):
+    if not attention.observed(map_):
         return None
-    svg = site_maps.draw(map_, rows=rows, columns=columns, bar=bar, name=f"{name}-map")
+    svg = attention.draw(map_, rows=rows, columns=columns, bar=bar, name=f"{name}-map")
     return Drawing(Markup(svg), f"Map of {len(map_.sites)} sites: {rows} against {columns}. {_where(map_.sites)}")

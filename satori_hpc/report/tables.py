@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from satori_hpc.core import evaluation
+from satori_hpc.evaluation import calls
 
 Columns = tuple[tuple[str, str, str, str], ...]
 
@@ -118,7 +118,7 @@ def _with_known(
 ) -> tuple[pd.DataFrame, Columns]:
     if known is None:
         return table, columns
-    flags = [evaluation.key(a, b) in known for a, b in zip(table["tf_a"], table["tf_b"], strict=True)]
+    flags = [calls.key(a, b) in known for a, b in zip(table["tf_a"], table["tf_b"], strict=True)]
     return table.assign(known=flags), (*columns, KNOWN)
 
 

@@ -5,12 +5,12 @@ SATORI 2.0 (lqaf209). Only the rows of attention that belong to active cells are
 
 import torch
 
-from satori_hpc.core import pairs
+from satori_hpc import pairs
 from satori_hpc.errors import SatoriError
 from satori_hpc.models.satori import Satori
-from satori_hpc.scoring import kernel
+from satori_hpc.scoring import pair_kernel
 from satori_hpc.scoring.base import Batch, PairScores, must_fit
-from satori_hpc.scoring.precision import exactly
+from satori_hpc.scoring.fast.precision import exactly
 
 CPU_SLICE = 16  # the fastest: what a slice needs stays in the cache
 DEVICE_SLICE_BYTES = 1 << 30
@@ -72,9 +72,9 @@ class AttentionScorer:
         """
         pooled = self.model.pooled(batch.tokens.to(self.device))
         active = pooled > self.threshold[:, None]
-        cells = kernel.occupied_cells(active)
+        cells = pair_kernel.occupied_cells(active)
         attention = self.model.attention_rows(pooled, cells)
-        return kernel.pair_scores(strength(attention, cells), cells, active=active, pool=self.model.pool)
+        return pair_kernel.pair_scores(strength(attention, cells), cells, active=active, pool=self.model.pool)
 
     def estimate(self, batch: Batch) -> dict[str, float]:
         """Nothing: attention is read off, not approximated."""

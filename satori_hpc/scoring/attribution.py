@@ -10,14 +10,14 @@ to attention once, for the sum over all steps.
 import numpy as np
 import torch
 
+from satori_hpc import pairs
 from satori_hpc.config import Score
-from satori_hpc.core import pairs
 from satori_hpc.models.satori import Satori
-from satori_hpc.scoring import kernel
+from satori_hpc.scoring import pair_kernel
 from satori_hpc.scoring.attention import strength
 from satori_hpc.scoring.base import Batch, PairScores, must_fit
-from satori_hpc.scoring.paths import Network, Rule, rules
-from satori_hpc.scoring.precision import exactly
+from satori_hpc.scoring.fast import Network, Rule, rules
+from satori_hpc.scoring.fast.precision import exactly
 
 CPU_SLICE = 8
 CPU_TOGETHER = 24  # nodes in flight behind attention: what they need stays in the cache
@@ -74,13 +74,13 @@ class AttributionScorer:
         tokens = batch.tokens.to(self.device)
         pooled = self.model.pooled(tokens)
         active = pooled > self.threshold[:, None]
-        cells = kernel.occupied_cells(active)
+        cells = pair_kernel.occupied_cells(active)
         found = self._maps(pooled, batch.targets, self.settings.steps)[0]
         if self.settings.absolute:
             found = found.abs_()
         rows = cells[:, None, :, None].expand(-1, 1, -1, found.shape[-1])
         value = strength(found.amax(dim=1, keepdim=True).gather(2, rows), cells)
-        return kernel.pair_scores(value, cells, active=active, pool=self.model.pool)
+        return pair_kernel.pair_scores(value, cells, active=active, pool=self.model.pool)
 
     @exactly
     @torch.inference_mode()

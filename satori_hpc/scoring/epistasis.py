@@ -10,16 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from satori_hpc import pairs
 from satori_hpc.config import Score
-from satori_hpc.core import pairs
 from satori_hpc.errors import SatoriError
 from satori_hpc.models.satori import Satori
-from satori_hpc.scoring import draws, regions, sites
+from satori_hpc.scoring import draws, sites
 from satori_hpc.scoring.base import Batch, PairScores, must_fit
-from satori_hpc.scoring.precision import precision
-from satori_hpc.scoring.site_pairs import site_pair_scores
-from satori_hpc.scoring.sites import Sites
-from satori_hpc.scoring.variants import Variants
+from satori_hpc.scoring.fast.mutants import Variants
+from satori_hpc.scoring.fast.precision import precision
+from satori_hpc.scoring.sites import Sites, site_pair_scores
 
 CPU_SLICE = 4
 DEVICE_SLICE_BYTES = 4 << 30
@@ -190,7 +189,7 @@ class EpistasisScorer:
         """Which mutants of a sequence with sites at these positions, int64 (m,) on the CPU, are run."""
         model, count = self.model, self.variants.count
         sites_, cells = len(position), torch.arange(count)
-        first = regions.first_cell(position, width=model.width, pool=model.pool, cells=model.cells)
+        first = sites.first_cell(position, width=model.width, pool=model.pool, cells=model.cells)
         both = torch.triu_indices(sites_, sites_, 1)
         distance = self.settings.sites.max_distance
         if distance:

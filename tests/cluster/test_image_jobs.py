@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from tests.cluster.jobs import Jobs, alone, assert_same_tables, scores_of
-from tests.tiny import make_run, tiny_config
+from tests.fixtures.tiny import make_run, tiny_config
 
 
 def test_submit_all_with_the_image(slurm: dict[str, str], image: Path, tmp_path: Path) -> None:

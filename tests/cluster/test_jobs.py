@@ -13,8 +13,8 @@ import torch
 from satori_hpc import config
 from satori_hpc.config import Config
 from tests.cluster.jobs import ROOT, Jobs, alone, assert_same_tables, scores_of, weights
+from tests.fixtures.tiny import make_run, tiny_config
 from tests.test_multilabel import write_set
-from tests.tiny import make_run, tiny_config
 
 STAGES = ["prepare", "train", "motifs", "score", "reduce", "report"]
 

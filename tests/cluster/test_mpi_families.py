@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from satori_hpc.run import Run
-from satori_hpc.stages import execution
-from satori_hpc.world import Runtime
-from tests import tiny
-from tests.helpers_scores import store_digest
+from satori_hpc.parallel.world import Runtime
+from satori_hpc.run import execute
+from satori_hpc.run.layout import Run
+from tests.fixtures import tiny
+from tests.fixtures.scores import store_digest
 from tests.parallel.open_mpi import ROOT, open_mpi
 
 LIBRARY = {"mpich": "libmpi.so.12", "openmpi": "libmpi.so.40"}
@@ -66,7 +66,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
     # No filter gets a motif of so many sites: Tomtom would take a minute to compile.
     run = tiny.change(run, motifs={"min_sites": 1_000_000})
     for stage in ("prepare", "train", "motifs", "score"):
-        execution.execute(run, stage, RUNTIME)
+        execute.execute(run, stage, RUNTIME)
     digest = store_digest(run)
     shutil.rmtree(run.scores("attention").parent)
     return run, digest

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.cluster.jobs import ENDED, Jobs, alone, assert_same_tables, scores_of, weights
-from tests.tiny import change, make_run, tiny_config
+from tests.fixtures.tiny import change, make_run, tiny_config
 
 # What comes in the middle of a job, as an administrator, a preemption and a time limit do it.
 DISTURBANCES = (

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from satori_hpc.run import Run
-from satori_hpc.stages import execution, new
-from satori_hpc.stores import records
-from satori_hpc.world import Runtime
-from tests import tiny
+from satori_hpc.parallel.world import Runtime
+from satori_hpc.run import execute, new, provenance
+from satori_hpc.run.layout import Run
+from tests.fixtures import tiny
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("prepare", "train", "motifs", "score", "reduce", "evaluate", "report")
@@ -78,7 +77,7 @@ def made(run: Run) -> dict[str, str]:
 
 
 def digests(run: Run, *stages: str) -> dict[str, str]:
-    found = {stage: records.read(run.record(stage)) for stage in stages}
+    found = {stage: provenance.read(run.record(stage)) for stage in stages}
     return {stage: record.digest for stage, record in found.items() if record is not None}
 
 
@@ -111,8 +110,8 @@ def test_killed_it_goes_on_and_ends_as_all_does(run: Run, tmp_path: Path) -> Non
     assert list(before) == ["prepare", "train"]
 
     workflow([run], "--cores", "1", str(run.path / ".workflow" / "motifs"))
-    execution.score_part(run, RUNTIME, mode="plan", numbers=[], force=False)
-    execution.score_part(run, RUNTIME, mode="partition", numbers=[1], force=False)
+    execute.score_part(run, RUNTIME, mode="plan", numbers=[], force=False)
+    execute.score_part(run, RUNTIME, mode="partition", numbers=[1], force=False)
     times = {file: file.stat().st_mtime_ns for file in run.scores("attention").rglob("c/*/*") if file.is_file()}
     assert times
     workflow([run])
@@ -193,7 +192,7 @@ def test_by_slurm_over_two_nodes(run: Run, slurm: dict[str, str], tmp_path: Path
         env={**slurm, "PATH": f"{srun.parent}:{slurm['PATH']}"},
     )
     assert said.count("has been submitted with SLURM jobid") == 2
-    record = records.read(other.record("score"))
+    record = provenance.read(other.record("score"))
     assert record is not None
     assert record.world_size == 2
     assert digests(other, "reduce") == digests(run, "reduce")

@@ -5,7 +5,7 @@ import torch
 
 from satori_hpc.config import Model
 from satori_hpc.models import build
-from satori_hpc.models.inference import predict
+from satori_hpc.models.predict import predict
 
 VARIANTS = {
     "basic": {},

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from satori_hpc.config import Model
-from satori_hpc.models import build, dropout, kernels, losses, stem
+from satori_hpc.models import attention, build, dropout, losses, stem
 from satori_hpc.models.satori import Satori
 from tests.oracles import plain_satori
 from tests.oracles.plain_satori import PlainSatori
@@ -115,10 +115,10 @@ def test_attention_rows_are_rows_of_the_attention(change):
 
 def test_entropy_of_uniform_rows_is_the_logarithm_and_of_one_hot_rows_zero():
     uniform = torch.zeros(2, 8, 75, 75, requires_grad=True)
-    _, rows = kernels.SoftmaxEntropy.apply(uniform)
+    _, rows = attention.SoftmaxEntropy.apply(uniform)
     torch.testing.assert_close(rows.mean(2).sum(1), torch.full((2,), 8 * math.log(75)))
     sharp = (torch.eye(75) * 1e4).requires_grad_()
-    weights, rows_of_sharp = kernels.SoftmaxEntropy.apply(sharp)
+    weights, rows_of_sharp = attention.SoftmaxEntropy.apply(sharp)
     assert torch.equal(rows_of_sharp, torch.zeros(75))
     assert torch.equal(weights, torch.eye(75))
     (rows.sum() + rows_of_sharp.sum()).backward()
@@ -128,7 +128,7 @@ def test_entropy_of_uniform_rows_is_the_logarithm_and_of_one_hot_rows_zero():
 
 def test_entropy_gradient_is_right():
     scores = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda s: kernels.SoftmaxEntropy.apply(s), (scores,))
+    assert torch.autograd.gradcheck(lambda s: attention.SoftmaxEntropy.apply(s), (scores,))
 
 
 @pytest.mark.parametrize("p", [0.2, 0.5])
@@ -151,7 +151,7 @@ def test_dropout_keeps_the_mean_and_masks_the_gradient(p):
 
 def test_linear_equals_torch():
     layer, tokens = torch.nn.Linear(11, 7), torch.randn(3, 5, 11)
-    torch.testing.assert_close(kernels.linear(tokens, layer.weight, layer.bias), layer(tokens), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(attention.linear(tokens, layer.weight, layer.bias), layer(tokens), rtol=1e-5, atol=1e-6)
 
 
 def test_positions_are_sinusoids_also_for_odd_sizes():

@@ -1,4 +1,4 @@
-"""Slow, obvious versions of what core.sites, core.tomtom and core.hits compute."""
+"""Slow, obvious versions of what sites.activations, motifs.tomtom and motifs.scan compute."""
 
 import itertools
 

@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from satori_hpc.stores import atomic, scores, shards
+from satori_hpc.run import files
+from satori_hpc.scoring import shard
+from satori_hpc.scoring import store as score_store
 
 
 def rank() -> int:
@@ -26,9 +28,9 @@ def die(*_: Any) -> None:
 def install(fault: str) -> None:
     """Let this rank fail in its third partition."""
     done = 0
-    encode, write_text, stage_partition = shards._encode, atomic.write_text, scores.ScoreStore.stage_partition
+    encode, write_text, stage_partition = shard._encode, files.write_text, score_store.ScoreStore.stage_partition
 
-    def counted(self: scores.ScoreStore, *arguments: Any, **named: Any) -> Any:
+    def counted(self: score_store.ScoreStore, *arguments: Any, **named: Any) -> Any:
         nonlocal done
         done += 1
         if done == 3 and fault == "raise":
@@ -48,9 +50,9 @@ def install(fault: str) -> None:
             die()
         write_text(path, text)
 
-    scores.ScoreStore.stage_partition = counted  # type: ignore[method-assign]
-    shards._encode = in_the_middle
-    atomic.write_text = before_the_marker
+    score_store.ScoreStore.stage_partition = counted  # type: ignore[method-assign]
+    shard._encode = in_the_middle
+    files.write_text = before_the_marker
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests import tiny
-from tests.helpers_ensemble import ensemble_run
+from tests.fixtures import tiny
+from tests.fixtures.ensemble import ensemble_run
 
 pytestmark = pytest.mark.mpi
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from satori_hpc.errors import ArtefactError, HeldError, Requeue, SatoriError
-from satori_hpc.stages import messages
-from satori_hpc.stages.process_group import LostError
+from satori_hpc.parallel import messages
+from satori_hpc.parallel.torch_group import LostError
 
 SECRET = b"of this job"
 

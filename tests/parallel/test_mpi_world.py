@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from satori_hpc.errors import SatoriError
-from satori_hpc.stages import ending, launch
+from satori_hpc.parallel import mpi, signals
 
 WORKER = str(Path(__file__).parent / "worker_world.py")
 SOON = 25  # seconds for all to be gone on a busy machine; a second or two otherwise
@@ -21,7 +21,7 @@ SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 
 @pytest.fixture
 def no_launcher(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    for name in (*SIZES, *launch.SAID_NOTHING):
+    for name in (*SIZES, *mpi.SAID_NOTHING):
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
 
@@ -103,7 +103,7 @@ def test_sigterm_ends_all(mpi, tmp_path, target) -> None:  # type: ignore[no-unt
     if target == "launcher" and mpi.name == "openmpi":
         return  # its launcher forwards nothing that ranks say once it was told to stop
     told = next(line for line in done.stderr.splitlines() if RANK_1 in line)
-    assert told.endswith(", while scoring, foreground partition 6: stopped by SIGTERM; " + ending.AGAIN)
+    assert told.endswith(", while scoring, foreground partition 6: stopped by SIGTERM; " + signals.AGAIN)
 
 
 @pytest.mark.mpi
@@ -142,35 +142,35 @@ def test_doctor_names_the_library_and_the_rank(mpi) -> None:  # type: ignore[no-
 
 
 def test_the_launcher_counts(no_launcher: pytest.MonkeyPatch) -> None:
-    assert launch.expected_ranks() is None
+    assert mpi.expected_ranks() is None
     no_launcher.setenv("SLURM_NTASKS", "4")  # of the job, not of a step: sbatch sets it for a single process
-    assert launch.expected_ranks() is None
+    assert mpi.expected_ranks() is None
     no_launcher.setenv("SLURM_STEP_NUM_TASKS", "2")
-    assert launch.expected_ranks() == 2
+    assert mpi.expected_ranks() == 2
     no_launcher.setenv("OMPI_COMM_WORLD_SIZE", "3")
-    assert launch.expected_ranks() == 3
+    assert mpi.expected_ranks() == 3
     no_launcher.setenv("PMI_SIZE", "none")
-    assert launch.expected_ranks() == 3
+    assert mpi.expected_ranks() == 3
     no_launcher.setenv("PMI_SIZE", "4")
-    assert launch.expected_ranks() == 4
+    assert mpi.expected_ranks() == 4
 
 
 def test_commands_of_one_process_refuse_many(no_launcher: pytest.MonkeyPatch) -> None:
-    launch.refuse_many("reduce")
+    mpi.refuse_many("reduce")
     no_launcher.setenv("PMI_SIZE", "1")
-    launch.refuse_many("reduce")
+    mpi.refuse_many("reduce")
     no_launcher.setenv("PMI_SIZE", "2")
     with pytest.raises(SatoriError, match="started 2 processes, and satori-hpc reduce works in one"):
-        launch.refuse_many("reduce")
+        mpi.refuse_many("reduce")
 
 
 def test_one_process_needs_no_mpi(no_launcher: pytest.MonkeyPatch) -> None:
     code = """
 import sys
 sys.modules["mpi4py"] = None
-from satori_hpc.stages import ending, launch
+from satori_hpc.parallel import signals, mpi
 for expect in (None, 1):
-    with launch.session(expect_ranks=expect) as world:
+    with mpi.session(expect_ranks=expect) as world:
         assert (world.rank, world.size) == (0, 1)
         assert list(world.shares(range(3), schedule="dynamic")) == [0, 1, 2]
 """
@@ -185,10 +185,10 @@ def test_many_processes_without_mpi4py_are_told_what_to_install(no_launcher: pyt
     code = """
 import sys
 sys.modules["mpi4py"] = None
-from satori_hpc.stages import ending, launch
+from satori_hpc.parallel import signals, mpi
 from satori_hpc.errors import SatoriError
 try:
-    with launch.session(expect_ranks=None):
+    with mpi.session(expect_ranks=None):
         pass
 except SatoriError as error:
     sys.exit(str(error))
@@ -208,5 +208,5 @@ def test_sigterm_stops_a_process_alone(tmp_path: Path, no_launcher: pytest.Monke
     process.terminate()
     _, said = process.communicate(timeout=SOON)
     assert process.returncode == 143
-    assert said == f"stopped by SIGTERM; {ending.AGAIN}\n"
+    assert said == f"stopped by SIGTERM; {signals.AGAIN}\n"
     assert (tmp_path / "tidy-0").exists()

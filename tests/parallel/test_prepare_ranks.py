@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from satori_hpc.config import Config, Genome, Prepare
-from satori_hpc.run import Run
-from satori_hpc.stages import execution, new
-from satori_hpc.world import Runtime
-from tests.stages.test_prepare import bytes_of
+from satori_hpc.parallel.world import Runtime
+from satori_hpc.run import execute, new
+from satori_hpc.run.layout import Run
+from tests.data.test_prepare import bytes_of
 
 pytestmark = pytest.mark.mpi
 
@@ -39,7 +39,7 @@ def test_two_ranks_write_the_bytes_of_one(mpi: Any, fresh: Path) -> None:
     alone, run = (fresh.with_name(f"{mpi.name}-{name}") for name in ("alone", "ranks"))
     for path in (alone, run):
         shutil.copytree(fresh, path)
-    execution.execute(Run.open(alone), "prepare", Runtime(device="cpu", threads=1))
+    execute.execute(Run.open(alone), "prepare", Runtime(device="cpu", threads=1))
     done = mpi.run(2, ["prepare", run, "--expect-ranks", 2, "--memory", "1GiB"], timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("windows of peaks") == 1

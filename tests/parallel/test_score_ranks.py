@@ -15,9 +15,9 @@ import pytest
 
 from satori_hpc import config
 from satori_hpc.config import Score
-from satori_hpc.run import Run
+from satori_hpc.run.layout import Run
+from tests.fixtures.tiny import change, make_run
 from tests.parallel import disks
-from tests.tiny import change, make_run
 
 FAULTY = Path(__file__).with_name("faulty_score.py")
 SATORI = [sys.executable, "-m", "satori_hpc"]

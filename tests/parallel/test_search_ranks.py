@@ -8,9 +8,9 @@ from typing import Any
 import psutil
 import pytest
 
-from satori_hpc.run import Run
-from satori_hpc.stages import search
-from tests.helpers_search import DEADLY, RUNTIME, searchable, table
+from satori_hpc.run.layout import Run
+from satori_hpc.tuning import search
+from tests.fixtures.search import DEADLY, RUNTIME, searchable, table
 
 pytestmark = pytest.mark.mpi
 

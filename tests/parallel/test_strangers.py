@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from satori_hpc.errors import SatoriError
-from satori_hpc.stages import rendezvous
+from satori_hpc.parallel import torch_group
+from tests.fixtures.tiny import make_run
 from tests.parallel.ranks import Ranks
-from tests.tiny import make_run
 
 STRANGER = Path(__file__).with_name("stranger.py")
 SOON = 60
@@ -22,8 +22,8 @@ SRUN = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2"}
 MEET = """
 import sys, psutil, torch
 from pathlib import Path
-from satori_hpc.stages import process_group
-with process_group.session(Path(sys.argv[1]), meeting=sys.argv[2], join_timeout=60) as world:
+from satori_hpc.parallel import torch_group
+with torch_group.session(Path(sys.argv[1]), meeting=sys.argv[2], join_timeout=60) as world:
     total = torch.ones(3)
     world.add_up(total)
     mine = [f"{each.laddr.ip}" for each in psutil.Process().net_connections() if each.status == "LISTEN"]
@@ -88,9 +88,9 @@ def test_a_note_that_a_killed_job_has_left_does_not_count(tmp_path):
     program.write_text(MEET)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    where = rendezvous.Place("mpiexec", 1, 2)
-    note = rendezvous._note_of(tmp_path, where, f"tcp://127.0.0.1:{port}")
-    rendezvous._write_note(note, {"host": "127.0.0.1", "port": port, "secret": "of another job"})
+    where = torch_group.Place("mpiexec", 1, 2)
+    note = torch_group._note_of(tmp_path, where, f"tcp://127.0.0.1:{port}")
+    torch_group._write_note(note, {"host": "127.0.0.1", "port": port, "secret": "of another job"})
     env = [{"PMI_RANK": str(rank), "PMI_SIZE": "2"} for rank in range(2)]
     argv = [program, tmp_path, f"tcp://127.0.0.1:{port}"]
     second = Ranks(1, argv, env=env[1])
@@ -105,19 +105,19 @@ def test_a_folder_of_secrets_that_others_can_read_is_refused(tmp_path):
     folder = tmp_path / f".rendezvous-{os.geteuid()}"
     folder.mkdir(mode=0o700)
     path = folder / "job"
-    os.close(rendezvous._open_private(path, os.O_RDWR | os.O_CREAT))
+    os.close(torch_group._open_private(path, os.O_RDWR | os.O_CREAT))
     assert path.stat().st_mode & 0o777 == 0o600
     path.chmod(0o640)
     with pytest.raises(SatoriError, match=r"job keeps what .* mode 640, expected owner \d+ and no rights for others"):
-        rendezvous._open_private(path, os.O_RDWR)
+        torch_group._open_private(path, os.O_RDWR)
     folder.chmod(0o755)
     with pytest.raises(SatoriError, match=r"mode 755"):
-        rendezvous._read_note(path)
+        torch_group._read_note(path)
     folder.rename(tmp_path / "elsewhere")
     (tmp_path / "elsewhere").chmod(0o700)
     folder.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(SatoriError, match=r"keeps what"):
-        rendezvous._open_private(path, os.O_RDWR)
+        torch_group._open_private(path, os.O_RDWR)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])

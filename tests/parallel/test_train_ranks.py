@@ -17,15 +17,15 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from satori_hpc import models
 from satori_hpc.config import Model
-from satori_hpc.models.inference import predict
-from satori_hpc.run import Run
-from satori_hpc.stages import execution
-from satori_hpc.stores import checkpoint, predictions
-from satori_hpc.world import Runtime, World
-from tests.helpers_learnable import SMALL_MODEL, learnable
+from satori_hpc.models.predict import predict
+from satori_hpc.parallel.world import Runtime, World
+from satori_hpc.run import execute
+from satori_hpc.run.layout import Run
+from satori_hpc.training import checkpoint, predictions
+from tests.fixtures.learnable import SMALL_MODEL, learnable
+from tests.fixtures.tiny import change, make_run
 from tests.parallel import worker_stops, worker_train
 from tests.parallel.ranks import ROOT, Ranks
-from tests.tiny import change, make_run
 
 SOON = 30
 WORKER = Path(__file__).with_name("worker_train.py")
@@ -122,7 +122,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run to be trained in some hundred steps, with checkpoints in between."""
     run = make_run(tmp_path_factory.mktemp("prepared") / "run")
     run = change(run, train={"epochs": 16, "patience": 0, "checkpoint_every": 4})
-    execution.execute(run, "prepare", Runtime(device="cpu", threads=1))
+    execute.execute(run, "prepare", Runtime(device="cpu", threads=1))
     return run
 
 
@@ -200,7 +200,7 @@ def test_killed_stopped_and_resumed_by_the_command(tmp_path, prepared, monkeypat
     # One process may go on from there as well; the results differ by rounding, and it says so.
     monkeypatch.setattr(logging.getLogger("satori_hpc"), "propagate", True)
     with caplog.at_level(logging.INFO, logger="satori_hpc"):
-        execution.execute(alone, "train", Runtime(device="cpu", threads=1))
+        execute.execute(alone, "train", Runtime(device="cpu", threads=1))
     assert "saved by 2 processes and goes on with 1" in caplog.text
     logits = [predictions.read(run.predictions)[0] for run in (whole, alone)]
     np.testing.assert_allclose(*logits, atol=0.02)
@@ -210,7 +210,7 @@ def test_a_rank_that_fails_ends_all_with_one_message(tmp_path):
     program = tmp_path / "fail.py"
     program.write_text(
         "from pathlib import Path; import sys\n"
-        "from satori_hpc.stages import process_group\n"
+        "from satori_hpc.parallel import torch_group as process_group\n"
         "with process_group.session(Path(sys.argv[1]), meeting=None, join_timeout=60) as world:\n"
         "    world.doing('training')\n"
         "    if world.rank == 1: raise OSError(28, 'No space left', '/scratch/x')\n"

@@ -16,15 +16,16 @@ from typing import Any
 
 import torch
 
+from satori_hpc.data import dataset
 from satori_hpc.errors import Requeue
-from satori_hpc.run import Run
-from satori_hpc.stages import process_group
-from satori_hpc.stages.preemption import SIGNALS
-from satori_hpc.stages.train import train
-from satori_hpc.stages.training_loop import Trainer
-from satori_hpc.stores import checkpoint, dataset
-from satori_hpc.world import Runtime, World
-from tests.helpers_learnable import learnable, small_config
+from satori_hpc.parallel import torch_group
+from satori_hpc.parallel.signals import SIGNALS
+from satori_hpc.parallel.world import Runtime, World
+from satori_hpc.run.layout import Run
+from satori_hpc.training import checkpoint
+from satori_hpc.training.loop import Trainer
+from satori_hpc.training.stage import train
+from tests.fixtures.learnable import learnable, small_config
 
 CONFIG = small_config(epochs=2, entropy=1e-3, entropy_warmup=0.5, schedule="cosine", warmup=0.1, batch_size=32)
 
@@ -33,7 +34,7 @@ Step = Callable[..., torch.Tensor]
 
 def main() -> None:
     folder, trials = Path(sys.argv[1]), int(sys.argv[2])
-    with process_group.session(folder, meeting=None, join_timeout=60) as world:
+    with torch_group.session(folder, meeting=None, join_timeout=60) as world:
         found = [trial(folder, number, world) for number in range(trials + 1)]
         if world.rank == 0:
             print(json.dumps(found))

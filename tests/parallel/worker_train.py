@@ -14,18 +14,17 @@ import torch
 
 from satori_hpc import models
 from satori_hpc.config import Model, Train
-from satori_hpc.stages import process_group
-from satori_hpc.stages.preemption import StopWish
-from satori_hpc.stages.training_loop import Trainer
-from satori_hpc.stages.training_state import Examples
-from satori_hpc.world import World
-from tests.helpers_learnable import SMALL_MODEL, learnable
+from satori_hpc.parallel import torch_group
+from satori_hpc.parallel.signals import StopWish
+from satori_hpc.parallel.world import World
+from satori_hpc.training.loop import Examples, Trainer
+from tests.fixtures.learnable import SMALL_MODEL, learnable
 
 
 def main() -> None:
     folder, run, cases = map(Path, sys.argv[1:])
     torch.set_num_threads(1)
-    with process_group.session(run, meeting=None, join_timeout=60) as world:
+    with torch_group.session(run, meeting=None, join_timeout=60) as world:
         for name, case in json.loads(cases.read_text()).items():
             found = train(case, world)
             if world.rank == 0:

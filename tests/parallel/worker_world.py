@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from satori_hpc.errors import ArtefactError, SatoriError
-from satori_hpc.stages import launch
-from satori_hpc.world import World
+from satori_hpc.parallel import mpi
+from satori_hpc.parallel.world import World
 
 
 def work(world: World, folder: Path) -> None:
@@ -111,7 +111,7 @@ ACTIONS: dict[str, Callable[[World, Path], None]] = {
 if __name__ == "__main__":
     name, place, *expect = sys.argv[1:]
     try:
-        with launch.session(expect_ranks=int(expect[0]) if expect else None) as joined:
+        with mpi.session(expect_ranks=int(expect[0]) if expect else None) as joined:
             joined.doing(f"scoring, foreground partition {joined.rank + 5}")
             ACTIONS[name](joined, Path(place))
     except SatoriError as problem:

@@ -6,10 +6,11 @@ import re
 import numpy as np
 import pytest
 
-from satori_hpc.report import inspect_page, letters, site_maps
-from satori_hpc.report.inspect_data import Site, SiteMap
-from tests import helpers_report
-from tests.helpers_inspect import inspected
+from satori_hpc.report import inspect_page
+from satori_hpc.report.data import Site, SiteMap
+from satori_hpc.report.figures import attention, logos
+from tests.fixtures import report
+from tests.fixtures.inspect import inspected
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +43,9 @@ def test_ids_are_unique_and_references_lead_somewhere(page):
 
 
 def test_hostile_names_stay_text():
-    data = inspected(names=(*helpers_report.HOSTILE, "CTCF"), title=helpers_report.HOSTILE[0])
+    data = inspected(names=(*report.HOSTILE, "CTCF"), title=report.HOSTILE[0])
     data = dataclasses.replace(
-        data, example=helpers_report.HOSTILE[1], explained=helpers_report.HOSTILE[2], facts=[("label", "<b>x</b>")]
+        data, example=report.HOSTILE[1], explained=report.HOSTILE[2], facts=[("label", "<b>x</b>")]
     )
     page = inspect_page.page(data)
     assert "<script>window" not in page
@@ -74,11 +75,11 @@ def test_letters_are_as_high_as_their_values_and_hang_when_negative():
     tokens = np.array([0, 1, 2, 3, 4, 0], dtype=np.uint8)
     values = np.array([2.0, -1.0, 0.0, 1.0, 5.0, 0.001], dtype=np.float32)
     values[4] = 3.0  # an unknown letter: it sets the scale and has no shape
-    (row,) = letters.rows(tokens, values, [], width=3)
+    (row,) = logos.rows(tokens, values, [], width=3)
     found = heights(row)
-    scale = letters.HEIGHT / 4  # from 3 to -1
+    scale = logos.LETTERS_HEIGHT / 4  # from 3 to -1
     assert found[:, 2] == pytest.approx([2 * scale, scale, scale])
-    line = letters.TOP + 3 * scale
+    line = logos.TOP + 3 * scale
     assert found[:, 1] == pytest.approx([line - 2 * scale, line, line - scale], abs=0.01)
     assert re.findall("letter-([ACGT])", row) == ["A", "C", "T"]
 
@@ -86,21 +87,19 @@ def test_letters_are_as_high_as_their_values_and_hang_when_negative():
 def test_rows_share_one_scale_and_number_their_letters():
     values = np.zeros(250, dtype=np.float32)
     values[[10, 110, 210]] = 1.0, 0.5, -1.0
-    rows = letters.rows(np.zeros(250, dtype=np.uint8), values, [], width=13)
+    rows = logos.rows(np.zeros(250, dtype=np.uint8), values, [], width=13)
     assert len(rows) == 3
     assert [heights(row)[0, 2] for row in rows] == pytest.approx([48, 24, 48])
-    assert [heights(row)[0, 0] for row in rows] == pytest.approx(
-        [letters.LEFT + 10 * letters.LETTER + 0.3] * 3, abs=0.06
-    )
+    assert [heights(row)[0, 0] for row in rows] == pytest.approx([logos.LEFT + 10 * logos.LETTER + 0.3] * 3, abs=0.06)
     assert ">200<" in rows[2]
     assert ">250<" not in rows[2]
 
 
 def test_a_site_over_the_end_of_a_row_is_shaded_in_both_and_named_once():
     zeros = np.zeros(200, dtype=np.uint8)
-    rows = letters.rows(zeros, zeros.astype(np.float32), [Site(95, "A&B")], width=13)
+    rows = logos.rows(zeros, zeros.astype(np.float32), [Site(95, "A&B")], width=13)
     widths = [[float(w) for w in re.findall(r'<rect[^>]* width="(\S+)"', row)] for row in rows]
-    assert widths == [[pytest.approx(5 * letters.LETTER, abs=0.06)], [pytest.approx(8 * letters.LETTER, abs=0.06)]]
+    assert widths == [[pytest.approx(5 * logos.LETTER, abs=0.06)], [pytest.approx(8 * logos.LETTER, abs=0.06)]]
     assert ["A&amp;B" in row for row in rows] == [True, False]
 
 
@@ -108,9 +107,9 @@ def test_strongest_pairs_come_first_and_unordered_ones_once():
     sites = [Site(0, "A"), Site(20, "B"), Site(40, "C")]
     values = np.array([[np.nan, 1, -3], [1, np.nan, np.nan], [-3, np.nan, np.nan]], dtype=np.float32)
     map_ = SiteMap(sites=sites, values=values)
-    assert site_maps.strongest(map_, most=9, ordered=False) == [(sites[0], sites[2], -3.0), (sites[0], sites[1], 1.0)]
-    assert len(site_maps.strongest(map_, most=9, ordered=True)) == 4
-    assert site_maps.strongest(map_, most=1, ordered=True) == [(sites[0], sites[2], -3.0)]
+    assert attention.strongest(map_, most=9, ordered=False) == [(sites[0], sites[2], -3.0), (sites[0], sites[1], 1.0)]
+    assert len(attention.strongest(map_, most=9, ordered=True)) == 4
+    assert attention.strongest(map_, most=1, ordered=True) == [(sites[0], sites[2], -3.0)]
 
 
 def test_the_page_is_the_same_twice_and_small(page):

@@ -4,9 +4,10 @@ import dataclasses
 
 import pandas as pd
 
-from satori_hpc.report import known, render
-from satori_hpc.stores.known_table import COLUMNS
-from tests import helpers_report
+from satori_hpc.evaluation.known_tables import COLUMNS
+from satori_hpc.report import page as report_page
+from satori_hpc.report import words
+from tests.fixtures import report
 
 FIGURES = {"tested": 1200, "called": 40, "known": 60, "both": 9, "precision": 0.225, "base_rate": 0.05, "fold": 4.5,
            "odds_ratio": 6.25, "odds_low": 2.5, "odds_high": 14.0, "p": 0.00012, "p_permuted": 0.001}  # fmt: skip
@@ -15,7 +16,7 @@ HOSTILE = "<script>window.hacked=3</script>"
 
 
 def report_data(*, directed=False, shared=FIGURES, missing=()):
-    data = helpers_report.report_data(truth=False)
+    data = report.report_data(truth=False)
     table = {
         "table": "hippie.txt", "format": "HIPPIE", "directed": directed, "rows": 1000, "used": 990, "genes": 345,
         "left_out": {"a gene with itself": 10}, "found": ["SPI1", HOSTILE], "missing": list(missing),
@@ -32,7 +33,7 @@ def report_data(*, directed=False, shared=FIGURES, missing=()):
 
 
 def test_the_figures_of_a_table():
-    (part,) = known.parts(report_data(missing=["ARNT"]))
+    (part,) = words.parts(report_data(missing=["ARNT"]))
     assert part.title == "hippie.txt (HIPPIE)"
     assert "990 of 1,000 rows used; 10 left out: a gene with itself. 345 genes" in part.note
     assert "2 of the 3 TFs that name a filter. Not in it: ARNT." in part.note
@@ -51,27 +52,27 @@ def test_the_figures_of_a_table():
         "0.001",
     )
     assert line.odds == "6.25 (2.50 to 14.00)"
-    assert known.parts(report_data(directed=True))[0].lines[1].reading == "a target in common"
+    assert words.parts(report_data(directed=True))[0].lines[1].reading == "a target in common"
 
 
 def test_figures_that_are_not_defined():
-    line = known.parts(report_data(shared=NOTHING))[0].lines[1]
+    line = words.parts(report_data(shared=NOTHING))[0].lines[1]
     assert (line.precision, line.fold, line.odds) == ("–", "", "–")
-    line = known.parts(report_data(shared={**FIGURES, "odds_ratio": None, "odds_high": None}))[0].lines[1]
+    line = words.parts(report_data(shared={**FIGURES, "odds_ratio": None, "odds_high": None}))[0].lines[1]
     assert line.odds == "∞ (2.50 to ∞)"
 
 
 def test_a_long_list_of_missing_names_is_cut():
-    (part,) = known.parts(report_data(missing=[f"TF{number}" for number in range(100)]))
+    (part,) = words.parts(report_data(missing=[f"TF{number}" for number in range(100)]))
     assert part.note.endswith("TF59 and 40 more.")
 
 
 def test_the_page_with_a_table_and_without():
-    page = render.render(report_data(missing=[HOSTILE]))
+    page = report_page.render(report_data(missing=[HOSTILE]))
     assert page.count('id="known"') == 1
     assert HOSTILE not in page
     assert "hippie.txt lists 9 of the 40 pairs called by attention" in page
     assert 'id="data-support-0"' in page
-    without = render.render(helpers_report.report_data())
+    without = report_page.render(report.report_data())
     assert 'id="known"' not in without
     assert "data-support" not in without

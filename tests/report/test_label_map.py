@@ -7,9 +7,10 @@ import re
 import numpy as np
 import pandas as pd
 
-from satori_hpc.report import labels, render
-from satori_hpc.stores.differential import COLUMNS
-from tests import helpers_report
+from satori_hpc.interactions.differential import COLUMNS
+from satori_hpc.report import page as report_page
+from satori_hpc.report.figures import pairs
+from tests.fixtures import report
 
 HOSTILE = "</script><script>window.x=1</script>$x$"
 
@@ -34,8 +35,10 @@ def by_label(names: list[str], *, against: str = "") -> pd.DataFrame:
 
 
 def page_of(table: pd.DataFrame) -> str:
-    data = helpers_report.report_data()
-    return render.render(dataclasses.replace(data, methods=[dataclasses.replace(data.methods[0], differential=table)]))
+    data = report.report_data()
+    return report_page.render(
+        dataclasses.replace(data, methods=[dataclasses.replace(data.methods[0], differential=table)])
+    )
 
 
 def table_of(page: str) -> dict:
@@ -62,13 +65,13 @@ def test_the_page_has_every_test_and_names_stay_text():
 
 
 def test_the_picture_has_a_row_per_pair_of_filters_and_labels_in_order():
-    auc = labels.strongest(by_label(["10", "2", "b"]))
+    auc = pairs.strongest(by_label(["10", "2", "b"]))
     assert list(auc.index)[:2] == ["ARNT – GATA3 (0, 3)", "ARNT – GATA3 (1, 3)"]
     assert list(auc.columns) == ["b", "2", "10"]
     assert auc.loc["ARNT – GATA3 (1, 3)", "10"] == 0.6
     assert np.isnan(auc.iloc[2]["10"])
-    many = labels.strongest(by_label([str(number) for number in range(60)]))
-    assert list(many.columns) == [str(number) for number in range(labels.LABELS)]
+    many = pairs.strongest(by_label([str(number) for number in range(60)]))
+    assert list(many.columns) == [str(number) for number in range(pairs.SHOWN_LABELS)]
 
 
 def test_one_group_is_told_without_a_picture_and_no_test_in_words():
@@ -79,4 +82,4 @@ def test_one_group_is_told_without_a_picture_and_no_test_in_words():
     page = page_of(nothing)
     assert "No called filter pair has enough examples with and without a label" in page
     assert "data-labels-0" not in page
-    assert "Which labels carry them" not in render.render(helpers_report.report_data())
+    assert "Which labels carry them" not in report_page.render(report.report_data())

@@ -11,22 +11,24 @@ import pandas as pd
 import pytest
 
 from satori_hpc.config import Simulated
-from satori_hpc.core import metrics
-from satori_hpc.report import attention, logos, methods, network, pairs, render, spacings, tables, words
-from satori_hpc.report.attention import thin_marks
+from satori_hpc.report import page as report_page
+from satori_hpc.report import stage as report_stage
+from satori_hpc.report import tables, words
 from satori_hpc.report.data import Performance, ReportData
-from satori_hpc.stages import report_data
-from tests import helpers_report
+from satori_hpc.report.figures import attention, logos, network, pairs
+from satori_hpc.report.figures.attention import thin_marks
+from satori_hpc.training import metrics
+from tests.fixtures import report
 
 
 @pytest.fixture(scope="module")
 def data():
-    return helpers_report.report_data()
+    return report.report_data()
 
 
 @pytest.fixture(scope="module")
 def page(data):
-    return render.render(data)
+    return report_page.render(data)
 
 
 def test_every_section_is_there_and_linked(page):
@@ -55,7 +57,7 @@ def test_ids_are_unique(page):
 
 def test_the_page_is_small_and_the_same_twice(page, data):
     assert len(page) < 8e6
-    assert render.render(data) == page
+    assert report_page.render(data) == page
 
 
 def test_the_figures_are_those_given(page):
@@ -71,12 +73,12 @@ ALL = ("attention", "attribution", "dfim", "epistasis")
 
 @pytest.fixture(scope="module")
 def several():
-    return helpers_report.report_data(methods=ALL)
+    return report.report_data(methods=ALL)
 
 
 @pytest.fixture(scope="module")
 def several_page(several):
-    return render.render(several)
+    return report_page.render(several)
 
 
 def lines_of(page, caption):
@@ -133,23 +135,23 @@ def test_agreement_counts_shared_calls(several, several_page):
             both = len(called[first] & called[second])
             jaccard = both / len(called[first] | called[second])
             assert cell == (str(both) if first == second else f"{both} ({jaccard:.2f})")
-    found = methods.agreement(several.methods)
+    found = words.agreement(several.methods)
     assert found.total == len(set.intersection(*called)) > 0
     assert f"Called by every method: {found.everywhere[0]}" in several_page
-    assert methods.agreement(several.methods[:1]) is None
+    assert words.agreement(several.methods[:1]) is None
 
 
 def test_methods_that_call_nothing_agree_on_nothing(several):
     silent = [dataclasses.replace(m, tf_pairs=m.tf_pairs.assign(called=False)) for m in several.methods[:2]]
-    found = methods.agreement(silent)
+    found = words.agreement(silent)
     assert found.shared == [[(0, None)] * 2] * 2
-    page = render.render(ReportData(title="Silence", methods=silent))
+    page = report_page.render(ReportData(title="Silence", methods=silent))
     assert "No TF pair is called by both." in page
 
 
 def test_several_methods_without_a_truth_and_with_hostile_names():
-    tfs = (*helpers_report.HOSTILE, *helpers_report.TFS[:4])
-    page = render.render(helpers_report.report_data(truth=False, tfs=tfs, filters=24, methods=ALL[2:]))
+    tfs = (*report.HOSTILE, *report.TFS[:4])
+    page = report_page.render(report.report_data(truth=False, tfs=tfs, filters=24, methods=ALL[2:]))
     assert "<script>window" not in page
     assert "<img src=x" not in page
     rows = lines_of(page, "What each method tested and called")
@@ -175,7 +177,7 @@ def test_signed_scores_have_an_axis_with_both_sides():
     assert attention._signed_ticks(0.03, 150.0) == [-10.0, -0.1, 0.0, 0.1, 10.0]
     assert attention._signed_ticks(0.5, 0.7) == [0.0]
     sample = np.full((1, 3, 3), 1 / 3)
-    method = helpers_report.method("epistasis", helpers_report.TFS, 24)
+    method = report.method("epistasis", report.TFS, 24)
     assert (method.foreground < 0).any()
     svg = attention.distribution(sample, 3, [method])
     assert re.search(r">−1\d*<", svg)
@@ -193,29 +195,29 @@ def test_zeros_count_in_the_curves_of_the_pair_scores_and_their_share_is_told():
     assert middle == pytest.approx((values <= 0.5).mean(), abs=0.01)
     assert attention.cumulative(np.array([-1.0, 0.0, 1.0]), signed=True)[1][0] == 0
     assert [len(part) for part in attention.cumulative(np.zeros(3), signed=False)] == [0, 0]
-    method = dataclasses.replace(helpers_report.method("attention", helpers_report.TFS, 24), foreground=values)
+    method = dataclasses.replace(report.method("attention", report.TFS, 24), foreground=values)
     sample = np.full((1, 3, 3), 1 / 3)
     assert "foreground (25.0 % are 0)" in attention.distribution(sample, 3, [method])
     data = ReportData(title="Zeros", attention_sample=sample, positions=3, methods=[method])
-    assert "in the foreground (25.0 % are 0)" in render.render(data)
+    assert "in the foreground (25.0 % are 0)" in report_page.render(data)
     rare = dataclasses.replace(method, background=np.zeros(9))  # a side of zeros is compared, too
     assert "background (100.0 % are 0)" in attention.distribution(sample, 3, [rare])
 
 
 def test_warnings_stand_before_everything_else_and_stay_text(data):
-    hostile = helpers_report.HOSTILE[0]
+    hostile = report.HOSTILE[0]
     records = [dict(record, summary={"warnings": []}) for record in data.records]
     records[1]["summary"] = {"warnings": ["validation AUROC near 0.5", f"label {hostile}"]}
-    page = render.render(dataclasses.replace(data, records=records))
+    page = report_page.render(dataclasses.replace(data, records=records))
     block = page[page.index('<div class="warnings"') : page.index('<dl class="tiles">')]
     assert "2 warnings: read these before the results" in block
     assert "<b>train:</b> validation AUROC near 0.5" in block
     assert "<script>window" not in page
-    assert 'class="warnings"' not in render.render(data)
+    assert 'class="warnings"' not in report_page.render(data)
 
 
 def test_absent_parts_leave_no_trace():
-    page = render.render(ReportData(title="Empty"))
+    page = report_page.render(ReportData(title="Empty"))
     assert "<h1>Empty</h1>" in page
     assert "<section" not in page
     assert "<figure" not in page
@@ -237,14 +239,14 @@ def test_absent_parts_leave_no_trace():
     ],
 )
 def test_each_part_stands_alone(data, section, parts):
-    page = render.render(ReportData(title="Part", **{part: getattr(data, part) for part in parts}))
+    page = report_page.render(ReportData(title="Part", **{part: getattr(data, part) for part in parts}))
     assert page.count("<section") == 1
     assert f'id="{section}"' in page
     assert f'href="#{section}"' in page
 
 
 def test_real_data_has_no_evaluation_and_no_implanted_column():
-    page = render.render(helpers_report.report_data(truth=False))
+    page = report_page.render(report.report_data(truth=False))
     assert 'id="evaluation"' not in page
     assert "implanted" not in page
 
@@ -259,7 +261,7 @@ def test_nothing_called(data):
     )
     evaluation = json.loads(json.dumps(data.evaluation))
     evaluation["methods"]["attention"].update(called=0, precision=0.0, recall=0.0, f1=0.0, nothing_called=True)
-    page = render.render(dataclasses.replace(data, methods=[method], evaluation=evaluation))
+    page = report_page.render(dataclasses.replace(data, methods=[method], evaluation=evaluation))
     assert "No pair of two different TFs is called." in page
     assert "network-0" not in page
     assert "It calls nothing" in page
@@ -270,14 +272,14 @@ def test_no_test_at_all(data):
     empty = dataclasses.replace(
         method, filter_pairs=method.filter_pairs.iloc[:0], tf_pairs=method.tf_pairs.iloc[:0], distances=[]
     )
-    page = render.render(dataclasses.replace(data, methods=[empty]))
+    page = report_page.render(dataclasses.replace(data, methods=[empty]))
     assert "could be tested" in page
     assert 'class="datatable"' not in page
 
 
 def test_hostile_names_stay_text():
-    tfs = (*helpers_report.HOSTILE, *helpers_report.TFS[:4])
-    page = render.render(helpers_report.report_data(tfs=tfs, title=helpers_report.HOSTILE[1], filters=24))
+    tfs = (*report.HOSTILE, *report.TFS[:4])
+    page = report_page.render(report.report_data(tfs=tfs, title=report.HOSTILE[1], filters=24))
     assert "<script>window" not in page
     assert "<img src=x" not in page
     assert "&lt;script&gt;window.hacked=1" in page  # logos and figures
@@ -349,7 +351,7 @@ def test_many_labels_have_one_figure_and_single_class_labels_none(targets):
     probability = (labels * 0.3 + random.random((200, targets)) * 0.7).astype(np.float32)
     auroc, aupr = metrics.by_label(labels, probability)
     performance = Performance(targets=[f"tissue <{i}>" for i in range(targets)], auroc=auroc, aupr=aupr)
-    page = render.render(ReportData(title="Labels", performance=performance))
+    page = report_page.render(ReportData(title="Labels", performance=performance))
     assert f"mean test AUROC of {targets - 1} labels" in page
     assert "tissue <" not in page
     assert ("tissue &lt;1&gt;" in page) == (targets == 5)  # bars have names, a histogram has not
@@ -357,21 +359,21 @@ def test_many_labels_have_one_figure_and_single_class_labels_none(targets):
 
 def test_the_page_says_what_tells_the_classes_apart(data):
     for tfs, expected in (("uniform", "alone tells much"), ("matched", "only which motifs stand together")):
-        design = report_data.design_of(Simulated(design="hard", negative_tfs=tfs))
+        design = report_stage.design_of(Simulated(design="hard", negative_tfs=tfs))
         said = words.lead(dataclasses.replace(data, facts=dataclasses.replace(data.facts, design=design)))
         assert expected in said[0]
-    design = report_data.design_of(Simulated(design="published"))
+    design = report_stage.design_of(Simulated(design="published"))
     said = words.lead(dataclasses.replace(data, facts=dataclasses.replace(data.facts, design=design)))
     assert "negatives" not in said[0]
 
 
 def test_spacings_are_drawn_with_what_the_tests_say():
-    data = helpers_report.report_data()
-    page = render.render(data)
+    data = report.report_data()
+    page = report_page.render(data)
     assert page.count("Spacing against the background") == 1
     assert "ARNT – GATA3, spacing q = 0.0005, turn of the helix q = 0.03" in page
     untested = dataclasses.replace(data.methods[0].spacings[0], q={"order": 0.4})
-    assert spacings.told(untested, 1.0) == "order q = 0.4"
-    assert spacings.told(untested, 0.05) == "like the background"
+    assert pairs.told(untested, 1.0) == "order q = 0.4"
+    assert pairs.told(untested, 0.05) == "like the background"
     nothing = dataclasses.replace(data, methods=[dataclasses.replace(data.methods[0], spacings=[])])
-    assert "Spacing against the background" not in render.render(nothing)
+    assert "Spacing against the background" not in report_page.render(nothing)

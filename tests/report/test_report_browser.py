@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from satori_hpc.report import render
-from tests import helpers_report
+from satori_hpc.report import page
+from tests.fixtures import report as fixtures_report
 
 pytestmark = pytest.mark.browser
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -44,7 +44,7 @@ def show(browser, folder, data):
     import json
 
     path = folder / "report.html"
-    path.write_text(render.render(data), encoding="utf-8")
+    path.write_text(page.render(data), encoding="utf-8")
     browser.get_log("performance")
     browser.get(path.as_uri())
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
@@ -55,7 +55,7 @@ def show(browser, folder, data):
 
 @pytest.fixture(scope="module")
 def report(browser, tmp_path_factory):
-    data = helpers_report.report_data()
+    data = fixtures_report.report_data()
     requests = show(browser, tmp_path_factory.mktemp("report"), data)
     return browser, data, requests
 
@@ -184,18 +184,18 @@ def test_the_layout_holds_on_wide_and_narrow_screens(report):
 @pytest.mark.parametrize("policy", [True, False], ids=["with policy", "escaping alone"])
 def test_hostile_names_show_as_text_and_do_not_run(browser, tmp_path, monkeypatch, policy):
     if not policy:  # the content security policy must not be what saves us
-        real = render.resource
+        real = page.resource
         monkeypatch.setattr(
-            render,
+            page,
             "resource",
             lambda name: real(name).replace("Content-Security-Policy", "Nothing") if "j2" in name else real(name),
         )
-    tfs = (*helpers_report.HOSTILE, *helpers_report.TFS[:3])
-    requests = show(browser, tmp_path, helpers_report.report_data(tfs=tfs, title=tfs[0], filters=24))
+    tfs = (*fixtures_report.HOSTILE, *fixtures_report.TFS[:3])
+    requests = show(browser, tmp_path, fixtures_report.report_data(tfs=tfs, title=tfs[0], filters=24))
     assert browser.execute_script("return window.hacked === undefined")
     assert browser.find_element("css selector", "h1").text == tfs[0]
     names = {*column(host(browser), 0), *column(host(browser), 1)}
-    assert set(helpers_report.HOSTILE) <= names
+    assert set(fixtures_report.HOSTILE) <= names
     assert not browser.find_elements("css selector", "img")
     assert requests == []
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []

@@ -12,30 +12,30 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from satori_hpc import models, scoring
+from satori_hpc import models
 from satori_hpc.config import Model, Score
 from satori_hpc.errors import SatoriError
 from satori_hpc.models.satori import Satori
-from satori_hpc.scoring import kernel
+from satori_hpc.scoring import pair_kernel, registry
 from satori_hpc.scoring.attention import AttentionScorer, strength
 from satori_hpc.scoring.base import PairScores
-from tests.helpers_scores import batch_of
+from tests.fixtures.scores import batch_of
 from tests.oracles.pair_scores import brute_force, largest_attention
 
 Kernel = Callable[..., PairScores]
 
 
 def by_tensors(value: torch.Tensor, cells: torch.Tensor, *, active: torch.Tensor, pool: int) -> PairScores:
-    return kernel.best_entries(value, kernel.find_sites(active, cells), pool=pool)
+    return pair_kernel.best_entries(value, pair_kernel.find_sites(active, cells), pool=pool)
 
 
-KERNELS = pytest.mark.parametrize("score", [kernel.pair_scores, by_tensors], ids=["compiled", "tensors"])
+KERNELS = pytest.mark.parametrize("score", [pair_kernel.pair_scores, by_tensors], ids=["compiled", "tensors"])
 
 
 def check(score: Kernel, value: np.ndarray, active: np.ndarray, *, pool: int = 4) -> PairScores:
     """Score a batch from whole (n, n) matrices and compare each sequence with the double loop."""
     there = torch.from_numpy(active)
-    cells = kernel.occupied_cells(there)
+    cells = pair_kernel.occupied_cells(there)
     gathered = torch.from_numpy(value)[torch.arange(len(value))[:, None, None], cells[:, :, None], cells[:, None, :]]
     found = score(gathered.contiguous(), cells, active=there, pool=pool)
     for b in range(len(value)):
@@ -101,7 +101,7 @@ def test_the_longest_sequence_fits_the_numbers(score: Kernel) -> None:
     active = np.zeros((1, 2, 32_767), dtype=bool)
     active[0, 0, 32_766] = active[0, 1, 0] = True
     there = torch.from_numpy(active)
-    found = score(torch.ones(1, 2, 2), kernel.occupied_cells(there), active=there, pool=1)
+    found = score(torch.ones(1, 2, 2), pair_kernel.occupied_cells(there), active=there, pool=1)
     assert (found.distance.item(), found.position.item()) == (-32_766, 32_766)
 
 
@@ -151,7 +151,7 @@ def thresholds(model: Satori, tokens: torch.Tensor, share: float = 0.5) -> torch
 def test_the_scorer_equals_the_loop_on_the_attention_of_a_model() -> None:
     model, tokens = make_model(), random_tokens(6)
     threshold = thresholds(model, tokens)
-    found = scoring.build(
+    found = registry.build(
         "attention", model, threshold=threshold, settings=Score(), seed=1, composition=np.full(4, 0.25)
     )(batch_of(tokens))
     assert found.extras == {}
@@ -208,13 +208,13 @@ def test_first_calls_may_come_from_several_threads() -> None:
     code = """
 import numpy as np, threading
 from concurrent.futures import ThreadPoolExecutor
-from satori_hpc.core import pair_maxima
+from satori_hpc.scoring import pair_kernel
 start = threading.Barrier(4)
 def call(_):
     start.wait()
     score, distance, position = np.full((1, 1), np.nan, np.float32), np.zeros((1, 1), "i2"), np.zeros((1, 1), "i2")
     active = np.array([[[True, False], [False, True]]])
-    pair_maxima.fill(np.ones((1, 2, 2), np.float32), np.array([[0, 1]]), active=active, pool=4,
+    pair_kernel.fill(np.ones((1, 2, 2), np.float32), np.array([[0, 1]]), active=active, pool=4,
                      score=score, distance=distance, position=position)
     return score[0, 0], distance[0, 0], position[0, 0]
 with ThreadPoolExecutor(4) as pool:
@@ -243,7 +243,7 @@ import torch
 from satori_hpc import models
 from satori_hpc.config import Model
 from satori_hpc.scoring.attention import AttentionScorer
-from tests.helpers_scores import batch_of
+from tests.fixtures.scores import batch_of
 torch.set_num_threads(1)
 model = models.build(Model(filters=150), length=600, targets=1, task="binary", entropy=0.0).eval()
 scorer = AttentionScorer(model, torch.full((150,), -1.0))
@@ -287,8 +287,8 @@ def test_the_device_gives_the_same_bits() -> None:
     active = torch.from_numpy(rng.random((6, 30, 40)) < 0.1)
     active[:, 0] = True
     cells = torch.arange(40).repeat(6, 1)
-    here = kernel.pair_scores(value, cells, active=active, pool=4)
-    there = kernel.pair_scores(value.cuda(), cells.cuda(), active=active.cuda(), pool=4)
+    here = pair_kernel.pair_scores(value, cells, active=active, pool=4)
+    there = pair_kernel.pair_scores(value.cuda(), cells.cuda(), active=active.cuda(), pool=4)
     np.testing.assert_array_equal(there.score.cpu().numpy(), here.score.numpy())
     np.testing.assert_array_equal(there.distance.cpu().numpy(), here.distance.numpy())
     np.testing.assert_array_equal(there.position.cpu().numpy(), here.position.numpy())

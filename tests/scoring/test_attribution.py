@@ -8,7 +8,7 @@ from satori_hpc.config import Attribution, Score
 from satori_hpc.models.satori import Satori
 from satori_hpc.scoring.attribution import AttributionScorer
 from satori_hpc.scoring.base import Batch
-from satori_hpc.scoring.paths import Rule
+from satori_hpc.scoring.fast import Rule
 from tests.oracles.pair_scores import brute_force, largest_attention
 from tests.oracles.soft_satori import SoftSatori, one_hot
 from tests.scoring.test_paths import MODELS, network

@@ -9,10 +9,10 @@ from captum.attr import IntegratedGradients
 
 from satori_hpc.config import Dfim, Score, Sites
 from satori_hpc.models.satori import Satori
-from satori_hpc.scoring import draws, mutants
+from satori_hpc.scoring import dfim, draws
 from satori_hpc.scoring.base import Batch
 from satori_hpc.scoring.dfim import DfimScorer, rule_of
-from satori_hpc.scoring.letters import LetterAttributions
+from satori_hpc.scoring.fast.letters import LetterAttributions
 from tests.oracles.soft_satori import SoftSatori, integrated, one_hot
 from tests.scoring.test_attribution import batch_of, threshold_of
 from tests.scoring.test_paths import MODELS, network
@@ -95,7 +95,7 @@ def test_mutants_reuse_of_the_original_is_exact(name):
     original = one_hot(only.tokens)
     position = sites.position[0][sites.used[0]]
     drawn = one_hot(draws.replacements(only.tokens, only.keys, seed=3, number=1)[0])
-    made = mutants.make(original[0], position - model.padding, drawn, width=model.width, settings=scores.settings)
+    made = dfim.make(original[0], position - model.padding, drawn, width=model.width, settings=scores.settings)
     base = one_hot(draws.baselines(only.keys, seed=3, number=1, length=model.length, composition=COMPOSITION)[0])
     letters = LetterAttributions(scores._net, rule_of(scores.settings))
     weights = scores._weights(only)
@@ -103,7 +103,7 @@ def test_mutants_reuse_of_the_original_is_exact(name):
         own = letters.of(base, original, weights, original)
         others = letters.of(base.expand_as(made.letters), made.letters, weights, original)
         change = own - others
-        expected = mutants.site_map(
+        expected = dfim.site_map(
             change, made, position - model.padding, width=model.width, settings=scores.settings
         ).fill_diagonal_(torch.nan)
     m = len(position)
@@ -304,7 +304,7 @@ def test_sites_replaced_by_frequencies_or_nothing(mutation):
     original = one_hot(batch_of(network()).tokens)[0]
     settings = Dfim(mutation=mutation, mutation_gc=0.46)
     starts = torch.tensor([3, 30])
-    made = mutants.make(original, starts, original[None], width=7, settings=settings)
+    made = dfim.make(original, starts, original[None], width=7, settings=settings)
     assert made.letters.shape == (2, 4, original.shape[1])
     column = torch.tensor([0.27, 0.23, 0.23, 0.27]).double() * (mutation == "frequencies")
     torch.testing.assert_close(made.letters[1, :, 30:37], column[:, None].expand(4, 7))

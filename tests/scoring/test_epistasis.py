@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from satori_hpc import models, scoring
+from satori_hpc import models
 from satori_hpc.config import Epistasis, Model, Score, Sites
 from satori_hpc.errors import SatoriError
 from satori_hpc.models.satori import Satori
-from satori_hpc.scoring import draws
+from satori_hpc.scoring import draws, registry
 from satori_hpc.scoring.base import Batch, PairScores
 from satori_hpc.scoring.epistasis import EpistasisScorer
-from satori_hpc.scoring.variants import Variants
+from satori_hpc.scoring.fast.mutants import Variants
 
 LENGTH = 80
 UNIFORM = np.full(4, 0.25)
@@ -302,7 +302,9 @@ def test_logits_that_are_not_finite_are_an_error():
 
 def test_is_one_of_the_methods():
     model, batch = make_model(), make_batch(1)
-    scorer = scoring.build("epistasis", model, threshold=torch.zeros(12), settings=Score(), seed=1, composition=UNIFORM)
+    scorer = registry.build(
+        "epistasis", model, threshold=torch.zeros(12), settings=Score(), seed=1, composition=UNIFORM
+    )
     assert scorer(batch).score.shape == (1, 66)
     with pytest.raises(SatoriError, match="32,767"):
         EpistasisScorer(make_model(length=32_768), torch.zeros(12), settings=Score(), seed=1, composition=UNIFORM)

@@ -5,11 +5,10 @@ import pytest
 import torch
 
 from satori_hpc.config import Model
-from satori_hpc.core import winners
 from satori_hpc.models import build
 from satori_hpc.models.satori import Satori
-from satori_hpc.scoring.paths import Network, Rule, heads, stem
-from satori_hpc.scoring.paths.rules import GRADIENTS
+from satori_hpc.scoring.fast import Network, Rule, heads, stem
+from satori_hpc.scoring.fast.rules import GRADIENTS
 from tests.oracles.soft_satori import SoftSatori, integrated, one_hot
 
 LENGTH = 60
@@ -155,7 +154,7 @@ def test_compiled_routing_equals_that_of_tensors(pool, floor):
     multipliers = torch.randn(3, 2, 5, 40, generator=generator).double()
     nodes = (0.0, 0.2, 0.7, 1.0)
     out = torch.empty_like(end)
-    winners.route(start.numpy(), end.numpy(), multipliers.numpy(), nodes=np.array(nodes), floor=floor, out=out.numpy())
+    stem.route(start.numpy(), end.numpy(), multipliers.numpy(), nodes=np.array(nodes), floor=floor, out=out.numpy())
     low, high = stem.winning(start, end, floor=floor)
     expected = sum(
         (high.clamp(max=b) - low.clamp(min=a)).clamp(min=0) * values[:, :, None]
@@ -176,7 +175,7 @@ def test_compiled_picking_equals_that_of_tensors(floor):
     nodes, weights = (0.1, 0.5, 0.9), (0.3, 0.5, 0.2)
     for begin in (start, start[:1]):  # a start of its own for each path, or one for all
         out = torch.full_like(end, 7.0)
-        winners.pick(
+        stem.pick(
             *(each.numpy() for each in (begin, end, multipliers)),
             nodes=np.array(nodes, np.float32),
             weights=np.array(weights, np.float32),
@@ -191,7 +190,7 @@ def test_compiled_picking_equals_that_of_tensors(floor):
 def test_of_equal_positions_the_first_is_picked():
     even, out = np.ones((1, 1, 3, 2), np.float32), np.empty((1, 1, 3, 2), np.float32)
     one = np.ones(1, np.float32)
-    winners.pick(even, even, np.ones((1, 1, 1, 2), np.float32), nodes=one, weights=one, floor=True, out=out)
+    stem.pick(even, even, np.ones((1, 1, 1, 2), np.float32), nodes=one, weights=one, floor=True, out=out)
     assert out[0, 0].tolist() == [[1, 1], [0, 0], [0, 0]]
 
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from satori_hpc.scoring import product
-from satori_hpc.scoring.product import Product
+from satori_hpc.scoring.fast import precision
+from satori_hpc.scoring.fast.precision import Product
 
 
 @pytest.fixture(params=["onednn", "plain"])
 def road(request, monkeypatch):
     if request.param == "plain":
-        monkeypatch.setattr(product, "_available", lambda: False)
+        monkeypatch.setattr(precision, "_available", lambda: False)
     return request.param
 
 

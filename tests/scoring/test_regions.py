@@ -5,7 +5,7 @@ import torch
 
 from satori_hpc import models
 from satori_hpc.config import Model
-from satori_hpc.scoring import regions
+from satori_hpc.scoring import sites
 from tests.oracles import sites_oracle
 
 GEOMETRIES = [
@@ -22,10 +22,10 @@ GEOMETRIES = [
 @pytest.mark.parametrize(("width", "padding", "pool", "length"), GEOMETRIES)
 def test_a_region_holds_every_cell_that_can_change(width, padding, pool, length):
     cells = length // pool
-    size = regions.count(width=width, pool=pool, cells=cells)
+    size = sites.count(width=width, pool=pool, cells=cells)
     largest = 0
     for j in range(padding, length - width + padding + 1):
-        first = int(regions.first_cell(torch.tensor(j), width=width, pool=pool, cells=cells))
+        first = int(sites.first_cell(torch.tensor(j), width=width, pool=pool, cells=cells))
         changed = sites_oracle.changed_cells(j, width=width, padding=padding, pool=pool, length=length)
         assert 0 <= first <= cells - size
         assert changed <= set(range(first, first + size))
@@ -42,13 +42,13 @@ def test_a_valid_convolution_over_the_letters_gives_the_cells(width, padding, po
     tokens = torch.randint(0, 5, (3, length), dtype=torch.uint8)
     cells = length // pool
     geometry = {"width": width, "pool": pool, "cells": cells}
-    size = regions.count(**geometry)
+    size = sites.count(**geometry)
     with torch.inference_mode():
         pooled = model.pooled(tokens)
         weight, bias = model.stem._folded(torch.empty(0))
         for j in (padding, length // 2, length - width + padding):
-            first = regions.first_cell(torch.full((3,), j), **geometry)
-            letters = regions.letters_of(tokens, first, padding=padding, **geometry)
+            first = sites.first_cell(torch.full((3,), j), **geometry)
+            letters = sites.letters_of(tokens, first, padding=padding, **geometry)
             image = torch.nn.functional.one_hot(letters.long(), 5)[:, :, :4].float().transpose(1, 2)
             track = model.stem.activation(torch.nn.functional.conv1d(image, weight, bias))
             assert track.shape[2] == size * pool

@@ -6,8 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from satori_hpc.scoring.site_pairs import site_pair_scores
-from satori_hpc.scoring.sites import Sites
+from satori_hpc.scoring.sites import Sites, site_pair_scores
 from tests.oracles import sites_oracle
 
 

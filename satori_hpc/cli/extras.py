@@ -1,0 +1,117 @@
+"""The commands `tracks` and `differential`: what is made of a finished reduction."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from satori_hpc.cli import options as cli_options
+from satori_hpc.cli.options import RUN, FilePath, say
+from satori_hpc.errors import quoted
+from satori_hpc.run.layout import Run
+from satori_hpc.tools import doctor as doctor_stage
+
+FILE = FilePath(exists=True, dir_okay=False)
+
+
+@click.command()
+@RUN
+@click.option("--label", default="", help="Of a set with several labels: its examples, and what speaks for it, alone.")
+@click.option(
+    "--attribute",
+    type=click.IntRange(min=0),
+    default=1000,
+    show_default=True,
+    help="Examples whose letters are attributed, those that the network is surest of.",
+)
+@click.option("--chrom-sizes", type=FILE, help="Names and lengths of the chromosomes; default: how far examples reach.")
+@click.option("--genome", default="", help="Name of the assembly, such as hg19: for IGV, and a UCSC track hub.")
+@click.option("--out", type=FilePath(file_okay=False), help="Folder to write; default: RUN/tracks.")
+@cli_options.runtime_options("tracks")
+def tracks(
+    run: Path,
+    label: str,
+    attribute: int,
+    chrom_sizes: Path | None,
+    genome: str,
+    out: Path | None,
+    **options: Any,
+) -> None:
+    """Write sites, interactions and attributions as genome tracks, and arrays for TF-MoDISco.
+
+    Shows the foreground examples, those that were scored. RUN/tracks/igv.xml has IGV load all tracks. A killed command
+    goes on where it was; a set that was made of the same, with the same options, stays.
+    """
+    from satori_hpc.interactions.tracks import stage as tracks_stage  # here: torch and zarr are slow to load
+
+    found = tracks_stage.make(
+        Run.open(run),
+        cli_options.runtime(**options),
+        label=label,
+        attribute=attribute,
+        sizes_file=chrom_sizes,
+        genome=genome,
+        out=out,
+    )
+    cli_options.show("tracks", found)
+
+
+class Names(click.ParamType):
+    """Names with commas between."""
+
+    name = "labels"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        return value if isinstance(value, tuple) else tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+@click.command()
+@RUN
+@click.option("--labels", type=Names(), default=(), help="Examples with any of these; default: each label in turn.")
+@click.option(
+    "--against", type=Names(), default=(), help="Compared with examples with any of these; default: the rest."
+)
+@cli_options.runtime_options("differential")
+def differential(run: Path, labels: tuple[str, ...], against: tuple[str, ...], **options: Any) -> None:
+    """Test which labels carry an interaction, for sets with several labels; nothing is scored again.
+
+    Of every called pair of filters, the foreground scores of examples with a label are compared with those without.
+    """
+    from satori_hpc.interactions import differential as differential_stage  # here: zarr is slow to load
+
+    cli_options.runtime(**options)
+    opened = Run.open(run)
+    cli_options.show("differential", differential_stage.compare(opened, labels=labels, against=against))
+    if opened.report.exists():
+        say(f"next, for a report that shows it: satori-hpc report {quoted(run)}")
+
+
+# The command `doctor`.
+
+
+@click.command()
+@click.argument("run", required=False, type=FilePath())
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--strict", is_flag=True, help="Exit status 1 when there is any warning.")
+def doctor(run: Path | None, as_json: bool, strict: bool) -> None:
+    """Print versions, devices, the MPI library, memory and folders; warn of known traps, with their cures.
+
+    With RUN, a run directory or the folder that is to hold one, see that it can be worked on from here. Start it as
+    the work itself will be started, for what it says is true of that only:
+
+    \b
+      srun --mpi=pmi2 satori-hpc doctor RUN
+      srun --mpi=pmi2 apptainer run IMAGE.sif doctor RUN
+    """
+    told = (lambda name, value: None) if as_json else (lambda name, value: say(f"{name:<23}  {value}"))
+    report = doctor_stage.doctor(doctor_stage.Report(told), run)
+    if as_json:
+        click.echo(json.dumps(report.as_dict(), indent=1))
+    else:
+        for warning in report.warnings:
+            say(f"warning: {warning}")
+        told("verdict", report.verdict())
+    if strict and report.warnings:
+        sys.exit(1)

@@ -1,0 +1,292 @@
+"""The options that commands share: each command shows those that do something for it."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from satori_hpc import log
+from satori_hpc.config import Reduce
+from satori_hpc.config.edit import Value
+from satori_hpc.config.evaluate import Evaluate
+from satori_hpc.config.score import METHODS
+from satori_hpc.errors import SatoriError
+from satori_hpc.parallel import memory
+from satori_hpc.parallel.world import Runtime, World
+from satori_hpc.run.layout import Run
+
+# Options of stages that change run.toml, so that whatever runs later keeps to them.
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+KNOWN = click.option(
+    "--known",
+    multiple=True,
+    type=_FILE,
+    metavar="TABLE",
+    help="Compare with these known interactions, too (HIPPIE, BioGRID, STRING, TRRUST, DoRothEA, CORUM, SIF, ...; see "
+    "docs/evaluation.md): adds the table to evaluate.known of run.toml. May be repeated.",
+)
+KNOWN_COLUMNS = click.option(
+    "--known-columns",
+    multiple=True,
+    metavar="A,B",
+    help="The columns with the names, by heading or number from 1, or the one whose cells hold pairs: of every "
+    "--known, or repeated for each.",
+)
+KNOWN_NAMES = click.option(
+    "--known-names",
+    type=_FILE,
+    metavar="FILE",
+    help="Two columns, identifier and name, for tables that name genes otherwise: sets evaluate.known_names.",
+)
+
+
+NAMES = {"statistic", "known", "known_columns", "known_names"}  # as click hands them on
+
+
+def wanted(
+    run: Run,
+    *,
+    statistic: str | None = None,
+    known: tuple[Path, ...] = (),
+    known_columns: tuple[str, ...] = (),
+    known_names: Path | None = None,
+) -> dict[str, Value]:
+    """What such options ask for: {key of run.toml: value}."""
+    changes: dict[str, Value] = {}
+    if statistic is not None and statistic != run.config.reduce.statistic:
+        changes["reduce.statistic"] = statistic
+    if known_columns and (not known or len(known_columns) not in (1, len(known))):
+        raise click.UsageError("--known-columns goes with --known: once, or once for each")
+    if known or known_names:
+        tables = tuple(str(table.resolve()) for table in known)
+        names = None if known_names is None else str(known_names.resolve())
+        changes |= with_known(run.config.evaluate, tables, known_columns, names)
+    return changes
+
+
+def with_methods(run: Run, methods: tuple[str, ...]) -> dict[str, Value]:
+    """These methods among score.methods of run.toml, behind those that are there."""
+    asked = tuple(dict.fromkeys((*run.config.score.methods, *methods)))
+    return {} if asked == run.config.score.methods else {"score.methods": asked}
+
+
+def with_known(
+    settings: Evaluate, new: tuple[str, ...], columns: tuple[str, ...], names: str | None
+) -> dict[str, Value]:
+    """These tables among evaluate.known of run.toml, behind those that are there.
+
+    Args:
+        settings: as they are.
+        new: files.
+        columns: of all of them, or of each; empty = as run.toml has it.
+        names: evaluate.known_names; None = as run.toml has it.
+    """
+    known = tuple(dict.fromkeys((*settings.known, *new)))
+    asked = dict(zip(known, settings.columns + ("",) * len(new), strict=False))
+    if columns:
+        asked |= dict(zip(new, columns * len(new) if len(columns) == 1 else columns, strict=True))
+    changes: dict[str, Value] = {"known": known}
+    if columns:
+        changes["known_columns"] = tuple(asked[table] for table in known)
+    if names is not None:
+        changes["known_names"] = names
+    return {f"evaluate.{key}": value for key, value in changes.items() if value != getattr(settings, key)}
+
+
+class FilePath(click.Path):
+    """A path, made absolute: a relative one such as `s3:run` or `-x` means something else to libraries and shells."""
+
+    def __init__(self, **checks: bool) -> None:
+        super().__init__(path_type=Path, **checks)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return Path(str(super().convert(value, param, ctx))).absolute()
+
+
+RUN = click.argument("run", type=FilePath())
+STATISTICS = next(field.metadata["choices"] for field in dataclasses.fields(Reduce) if field.name == "statistic")
+Command = Callable[..., None]
+Decorator = Callable[[Command], Command]
+
+
+class Memory(click.ParamType):
+    """A size of memory, as bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return value if isinstance(value, int) else memory.parse(value)
+        except SatoriError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Numbers(click.ParamType):
+    """Numbers such as 7 or 0-9,12, as a rising list."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
+        if isinstance(value, list):
+            return value
+        found: set[int] = set()
+        for part in value.split(","):
+            ends = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+            first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (1, 0)
+            if last < first:
+                self.fail(f"{value!r}: expected numbers and ranges such as 7 or 0-9,12", param, ctx)
+            found.update(range(first, last + 1))
+        return sorted(found)
+
+
+DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+THREADS = click.option(
+    "--threads",
+    type=click.IntRange(min=0),
+    default=0,
+    help="CPU threads; 0 = all usable, or OMP_NUM_THREADS where that is less.",
+)
+BATCH = click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=256,
+    show_default=True,
+    help="Sequences per forward pass outside training; does not change results beyond rounding.",
+)
+
+MICRO_BATCH = click.option(
+    "--micro-batch",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Sequences per forward pass in training, for little GPU memory; does not change results beyond rounding. "
+    "Default: on a GPU all that a process has of a batch, on a CPU what its caches and allocator like.",
+)
+RENDEZVOUS_HELP = (
+    "Where several processes find each other; default: at MASTER_ADDR and MASTER_PORT, which torchrun sets, else by a "
+    "file in the run directory. PORT 0: one that is free."
+)
+
+
+def _memory(text: str) -> Decorator:
+    return click.option("--memory", type=Memory(), default=0, metavar="SIZE", help=text)
+
+
+RANK_MEMORY = _memory("Memory that a rank may use, such as 4G; default: what the buffers need (see --plan).")
+PREPARE_MEMORY = _memory(
+    "Memory that a rank may use, such as 4G, simulated sets aside; default: what is kept of every sequence, and up to "
+    "2G for what can be cut. FASTA files and folds are held as a whole."
+)
+WORKER_MEMORY = _memory(
+    "Memory of all workers together, such as 16G; default: most of what the job has. With --scheduler-file: of each "
+    "worker."
+)
+SCHEDULE = click.option(
+    "--schedule",
+    type=click.Choice(["static", "dynamic"]),
+    default="static",
+    show_default=True,
+    help="How ranks share the partitions: in turn, or each takes the next when it is free (for work of uneven cost).",
+)
+CLUSTER = click.option(
+    "--cluster",
+    type=click.Choice(["threads", "local"]),
+    default="threads",
+    show_default=True,
+    help="Where Dask works: threads of this process, or processes on this node (a LocalCluster).",
+)
+SCHEDULER_FILE = click.option(
+    "--scheduler-file",
+    type=FilePath(dir_okay=False),
+    help="Of a Dask cluster that is running; used instead of --cluster.",
+)
+METHOD = click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    type=click.Choice(METHODS),
+    help="Score by this method too: adds it to score.methods of run.toml. May be repeated.",
+)
+STATISTIC = click.option(
+    "--statistic",
+    type=click.Choice(STATISTICS),
+    help="What a pair is compared with: sets reduce.statistic of run.toml, which says what each means.",
+)
+PROGRESS = click.option("--progress/--no-progress", default=None, help="Progress bars; default: on a terminal.")
+VERBOSE = click.option("-v", "--verbose", count=True, help="More messages.")
+
+# What each stage can make use of, besides progress and verbosity.
+USES: dict[str, tuple[Decorator, ...]] = {
+    "prepare": (PREPARE_MEMORY,),
+    "train": (DEVICE, THREADS, BATCH, MICRO_BATCH),
+    "motifs": (DEVICE, THREADS, BATCH),
+    "score": (METHOD, DEVICE, THREADS, RANK_MEMORY, SCHEDULE),
+    "reduce": (STATISTIC, THREADS, WORKER_MEMORY, CLUSTER, SCHEDULER_FILE),
+    "evaluate": (KNOWN, KNOWN_COLUMNS, KNOWN_NAMES),
+    "report": (DEVICE, THREADS),
+    "verify": (THREADS,),
+    "inspect": (DEVICE, THREADS),
+    "tracks": (DEVICE, THREADS, BATCH),
+    "differential": (),
+    "all": (DEVICE, THREADS, BATCH, MICRO_BATCH, CLUSTER, SCHEDULER_FILE),
+    "search": (DEVICE, THREADS, BATCH, MICRO_BATCH),
+    "ensemble": (DEVICE, THREADS, BATCH, MICRO_BATCH),
+    "demo": (DEVICE, THREADS, BATCH),
+}
+
+
+def runtime_options(name: str) -> Decorator:
+    """Add the options of the command `name`."""
+
+    def decorate(command: Command) -> Command:
+        adds: tuple[Decorator, ...] = (*USES[name], PROGRESS, VERBOSE)
+        for add in reversed(adds):
+            command = add(command)
+        return command
+
+    return decorate
+
+
+def runtime(*, progress: bool | None, verbose: int, world: World | None = None, **options: Any) -> Runtime:
+    """The runtime that the options ask for; sets up the log on the way."""
+    world = world or World()
+    log.setup(verbose=verbose, progress=progress, rank=world.rank, size=world.size)
+    return Runtime(world=world, **options)
+
+
+def show(name: str, summary: dict[str, Any] | None, *, as_json: bool = False) -> None:
+    """Print what a command tells of its work, for people or as JSON."""
+    if as_json:
+        click.echo(json.dumps(summary, indent=1))
+        return
+    if summary is None:
+        say(f"{name}: complete and up to date (--force makes it anew)")
+        return
+    say(f"{name}:")
+    for line in _lines({key: value for key, value in summary.items() if key != "warnings"}):  # these are logged
+        say("  " + line)
+
+
+def say(text: str) -> None:
+    """Print text for people; names in it may come from files."""
+    click.echo(log.printable(text))
+
+
+def _lines(summary: dict[str, Any], indent: str = "", *, sizes: bool = False) -> list[str]:
+    """A summary as aligned lines; inner dictionaries are indented; `sizes`: all numbers are bytes."""
+    width = max((len(key) for key, value in summary.items() if not isinstance(value, dict)), default=0)
+    lines = []
+    for key, value in summary.items():
+        label = key.replace("_", " ")
+        if isinstance(value, dict):
+            lines += [f"{indent}{label}:", *_lines(value, indent + "  ", sizes=key.startswith("memory"))]
+        else:
+            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+            if sizes or key.startswith("bytes"):
+                shown = memory.show(value)
+            lines.append(f"{indent}{label:<{width}}  {shown}")
+    return lines

@@ -1,0 +1,367 @@
+"""What run.toml may say: the science of a run, one section per stage. Machines are not its business.
+
+Defaults follow the published protocol where it is stated (SATORI 2.0, NAR Genomics and Bioinformatics 2026, lqaf209)
+and the choices documented in docs/methods.md where it is not.
+"""
+
+import operator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from satori_hpc.config import prepare, search, toml
+from satori_hpc.config.evaluate import Evaluate
+from satori_hpc.config.prepare import Arrays, Fasta, Folds, Genome, Prepare, Simulated
+from satori_hpc.config.score import Attribution, Dfim, Epistasis, Score, Sites
+from satori_hpc.config.search import Search
+from satori_hpc.config.toml import option, table
+from satori_hpc.errors import ConfigError
+
+FORMAT_VERSION = 1
+# Keys that name files of the user; that of a motif database may also name JASPAR.
+FILES = (
+    "prepare.fasta.fasta",
+    "prepare.fasta.table",
+    "prepare.folds.train",
+    "prepare.folds.test",
+    "prepare.arrays.files",
+    "prepare.arrays.targets",
+    *(f"prepare.genome.{key}" for key in prepare.FILES),
+)
+__all__ = [
+    "Arrays",
+    "Attribution",
+    "Config",
+    "Dfim",
+    "Ensemble",
+    "Epistasis",
+    "Evaluate",
+    "Fasta",
+    "Folds",
+    "Genome",
+    "Model",
+    "Motifs",
+    "Prepare",
+    "Reduce",
+    "Report",
+    "Score",
+    "Search",
+    "Simulated",
+    "Sites",
+    "Train",
+    "load",
+    "rooted",
+    "sections",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """[model]: the network."""
+
+    architecture: str = option(
+        "basic", "basic: attention, then one layer; deep: convolution blocks after attention", choices=("basic", "deep")
+    )
+    filters: int = option(200, "first-layer filters", low=2)
+    width: int = option(13, "width of a filter, bp", low=1)
+    padding: int | None = option(
+        None, "zero columns left of the sequence; default: width // 2 (the right side gets width - 1 - padding)", low=0
+    )
+    activation: str = option("relu", "after batch norm of the first layer", choices=("relu", "exp"))
+    pool: int = option(4, "max-pool size and stride, bp; attention sees length // pool positions", low=1)
+    dropout: float = option(0.2, "dropout after pooling", low=0, high=0.95)
+    recurrent: bool = option(False, "a bidirectional LSTM between convolution and attention")
+    recurrent_size: int = option(100, "hidden units per direction", low=1)
+    recurrent_layers: int = option(2, "LSTM layers", low=1)
+    recurrent_dropout: float = option(0.4, "dropout after the LSTM", low=0, high=0.95)
+    positions: bool = option(False, "add sinusoidal positions to the tokens that attention sees")
+    heads: int = option(8, "attention heads", low=1)
+    head_size: int = option(32, "size of a query, key or value", low=1)
+    attention_dropout: float = option(0.2, "dropout on attention values in training", low=0, high=0.95)
+    mixing_size: int = option(100, "size of the layer that mixes the heads", low=1)
+    readout: str = option(
+        "sum",
+        "basic: how positions become one vector (sum is followed by LayerNorm)",
+        choices=("sum", "mean", "max", "flatten", "legacy_batchnorm"),
+    )
+    output: str = option("one", "binary: one logit (BCE) or two (cross entropy)", choices=("one", "two"))
+    block_widths: tuple[int, ...] = option((128, 160, 192), "deep: channels of each block", low=1)
+    block_kernel: int = option(9, "deep: kernel of the blocks, odd", low=1)
+    block_dropout: float = option(0.2, "deep: dropout in front of blocks and output", low=0, high=0.95)
+    dilations: tuple[int, ...] = option(
+        (2, 4, 8, 16), "deep: dilations of the last block; too large ones are dropped", low=1
+    )
+    hidden: int = option(128, "deep: size of the last hidden layer", low=1)
+    conv_residual: bool | None = option(
+        None, "deep: add the convolution to the attention output; default: when train.entropy > 0"
+    )
+
+    def problems(self) -> Iterator[str]:
+        if self.block_kernel % 2 == 0:
+            yield f"block_kernel = {self.block_kernel}: expected an odd number"
+        if self.padding is not None and self.padding >= self.width:
+            yield f"padding = {self.padding}: expected less than width = {self.width}"
+        if self.architecture == "deep" and not self.block_widths:
+            yield "architecture = 'deep' needs at least one block width"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """[train]: loss, optimiser and stopping."""
+
+    entropy: float = option(0.0, "weight of the attention entropy in the loss (1e-5 .. 1e-2); 0 = none", low=0)
+    entropy_warmup: float = option(0.0, "share of all steps over which that weight rises from 0", low=0, high=1)
+    epochs: int = option(30, "most passes over the training examples", low=1)
+    patience: int = option(6, "stop after so many epochs without a better validation metric; 0 = never", low=0)
+    select: str = option("auroc", "validation metric that chooses the model", choices=("auroc", "aupr"))
+    batch_size: int = option(256, "examples per step", low=2)
+    strands: str = option(
+        "given",
+        "strands that training shows: given: examples as they are; random: each one in each epoch as it is or as its "
+        "reverse complement, by a coin; both: each one both ways in every epoch, which then takes twice as long",
+        choices=("given", "random", "both"),
+    )
+    optimiser: str = option("adam", "optimiser", choices=("adam", "adamw", "sgd"))
+    learning_rate: float = option(1e-3, "largest learning rate", low=1e-8)
+    schedule: str = option(
+        "constant",
+        "learning rate over the steps: constant; cosine or linear: down to 0; onecycle: up and down",
+        choices=("constant", "cosine", "linear", "onecycle"),
+    )
+    warmup: float = option(
+        0.0,
+        "share of all steps over which the learning rate rises from 0; onecycle has a rise of its own",
+        low=0,
+        high=1,
+    )
+    weight_decay: float = option(0.0, "weight decay", low=0)
+    momentum: float = option(0.9, "momentum of sgd", low=0, high=0.999)
+    gradient_clip: float = option(1.0, "largest gradient norm; 0 = no clipping", low=0)
+    precision: str = option(
+        "float32", "bfloat16 = autocast; losses, softmax and entropy stay in float32", choices=("float32", "bfloat16")
+    )
+    checkpoint_every: int = option(0, "steps between checkpoints within an epoch; 0 = at epoch ends only", low=0)
+    seed: int | None = option(
+        None,
+        "first weights, order of the examples and dropout follow from this, the data do not; default: the seed of this "
+        "file",
+        low=0,
+        high=2**31 - 1,
+    )
+
+    def problems(self) -> Iterator[str]:
+        if self.warmup > 0 and self.schedule == "onecycle":
+            yield f"warmup = {self.warmup:g}: onecycle has a rise of its own; set warmup = 0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Motifs:
+    """[motifs]: from filters to motifs and names."""
+
+    split: str = option("test", "examples whose sites make the motifs", choices=("train", "valid", "test", "all"))
+    min_probability: float = option(0.65, "binary: positives predicted above this count", low=0, high=1)
+    threshold: float = option(
+        0.65, "a site is an activation above this share of the filter's maximum", low=0, high=0.999
+    )
+    threshold_rule: str = option(
+        "maximum", "legacy = mean + threshold * (maximum - mean), as SATORI 1", choices=("maximum", "legacy")
+    )
+    min_sites: int = option(10, "a filter with fewer sites has no motif", low=1)
+    pseudocount: float = option(1.0, "added to every count of a column", low=0)
+    trim_bits: float = option(
+        0.2,
+        "flanking columns of a filter with less information, bits, are left out of the comparison with known motifs; "
+        "0 = compare whole filters, whose flat flanks then match the flat stretches of wide motifs",
+        low=0,
+        high=2,
+    )
+    min_match_bits: float = option(
+        6.0, "a filter is named only if the known motif's columns under it hold so much information, bits", low=0
+    )
+    database: str = option(
+        "jaspar",
+        "jaspar, or a file of known motifs: MEME, JASPAR, TRANSFAC, HOMER or CIS-BP (relative paths start at the run "
+        "directory)",
+    )
+    jaspar_release: str = option("JASPAR2026", "release of JASPAR, as pyjaspar names it")
+    jaspar_collection: str = option("CORE", "collection of JASPAR")
+    jaspar_groups: tuple[str, ...] = option(("vertebrates",), "taxonomic groups of JASPAR")
+    database_similarity_max: float = option(
+        1.0,
+        "thin the known motifs: of those more alike than this the first stays and stands for its family; 1 = keep all",
+        low=0.5,
+        high=1,
+    )
+    max_q: float = option(0.05, "a filter is named after its best match at or below this q-value", low=0, high=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reduce:
+    """[reduce]: the tests."""
+
+    cutoff: str = option(
+        "mean",
+        "cut-off of the scores, a number in quotes; mean = mean of the foreground's scores where the statistic is "
+        "background, none where it is another",
+    )
+    cutoff_rule: str = option(
+        "pair",
+        "pair: a pair is tested when its largest score reaches the cut-off; value: smaller scores are dropped",
+        choices=("pair", "value"),
+    )
+    min_examples: int = option(10, "a pair is tested when each side has this many scores", low=1)
+    statistic: str = option(
+        "auto",
+        "what a pair is compared with: background = its scores in the background (Mann-Whitney, as published); "
+        "within-sequence = the other pairs of the same sequence (signed-rank); null = dfim with score.dfim.null only; "
+        "auto = within-sequence for epistasis and dfim, background for the others and for dfim with legacy",
+        choices=("auto", "background", "within-sequence", "null"),
+    )
+    calibration: str = option(
+        "empirical",
+        "within-sequence: empirical = a pair must exceed the side effects that pairs have where they are further apart "
+        "than max_distance (or most tested pairs, if that is 0; needs 30 of them); theoretical = any effect above "
+        "none, which with thousands of sequences calls the smallest side effect",
+        choices=("empirical", "theoretical"),
+    )
+    max_distance: int = option(
+        60,
+        "within-sequence: only scores of sites at most so many bp apart are tested; the others show what pairs do "
+        "that do not interact; "
+        "0 = any distance",
+        low=0,
+    )
+    alpha: float = option(0.05, "an interaction is called at or below this q-value", low=0, high=1)
+    bedpe_interactions: int = option(1000, "strongest called interactions whose instances are written as BEDPE", low=0)
+    bedpe_instances: int = option(10, "strongest instances of each of them", low=1)
+    spacing_interactions: int = option(
+        200, "strongest called interactions whose spacing, order and strands are tested against the background", low=0
+    )
+    spacing_distance: int = option(150, "spacings beyond this many bp are not looked at", low=1, high=32767)
+    spacing_draws: int = option(
+        10000,
+        "random draws behind a p-value of a preferred spacing, at most: with few, no q-value can be small",
+        low=19,
+    )
+    legacy: bool = option(
+        False, "SATORI 1: two scores suffice, and a background of at most one becomes zeros (finds what is not there)"
+    )
+
+    def problems(self) -> Iterator[str]:
+        if self.cutoff != "mean":
+            try:
+                float(self.cutoff)
+            except ValueError:
+                yield f"cutoff = {self.cutoff!r}: expected 'mean' or a number in quotes, such as '0.12'"
+        if self.legacy and self.statistic not in ("auto", "background"):
+            yield f"legacy = true compares with the background, statistic = {self.statistic!r} does not"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """[report]: the HTML page."""
+
+    title: str = option("", "title of the page; default: the run's name")
+    max_rows: int = option(2000, "strongest interactions that the page's table holds", low=1)
+    max_logos: int = option(60, "filter logos shown", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ensemble:
+    """[ensemble]: several networks on the same data."""
+
+    seeds: int = option(
+        3, "networks in all: this run's own, and others that differ from it in train.seed alone, by 1, 2, ...", low=1
+    )
+    min_seeds: int | None = option(
+        None, "a TF pair is called when the tables of so many networks call it; default: more than half of them", low=1
+    )
+
+    @property
+    def needed(self) -> int:
+        """How many networks must call a pair."""
+        return self.seeds // 2 + 1 if self.min_seeds is None else self.min_seeds
+
+    def problems(self) -> Iterator[str]:
+        if self.min_seeds is not None and self.min_seeds > self.seeds:
+            yield f"min_seeds = {self.min_seeds}: expected at most seeds = {self.seeds}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The whole of run.toml."""
+
+    format_version: int = option(FORMAT_VERSION, "version of this file's form; do not change")
+    seed: int = option(1, "every random choice follows from this", low=0, high=2**31 - 1)
+    prepare: Prepare = table(
+        lambda: Prepare(simulated=Simulated()), "Where the sequences come from and how they are split."
+    )
+    model: Model = table(Model, "The network.")
+    train: Train = table(Train, "Loss, optimiser and stopping.")
+    motifs: Motifs = table(Motifs, "From filters to motifs and TF names.")
+    score: Score = table(Score, "Which examples are scored, and how.")
+    reduce: Reduce = table(Reduce, "The tests.")
+    evaluate: Evaluate = table(Evaluate, "Comparison with known pairs.")
+    report: Report = table(Report, "The HTML page.")
+    search: Search = table(Search, "Other configurations to try: satori-hpc search.")
+    ensemble: Ensemble = table(Ensemble, "Other networks of this configuration: satori-hpc ensemble.")
+
+    @property
+    def network_seed(self) -> int:
+        """What the network's random choices follow from."""
+        return self.seed if self.train.seed is None else self.train.seed
+
+    def problems(self) -> Iterator[str]:
+        simulated = self.prepare.simulated
+        if simulated is not None and simulated.length < self.model.width:
+            yield f"[prepare.simulated] length = {simulated.length} is shorter than [model] width = {self.model.width}"
+        yield from search.problems(self.search, Config)
+
+
+def load(path: Path, text: str | None = None) -> Config:
+    """Read run.toml.
+
+    Args:
+        path: of the file.
+        text: what it says, when that is known already.
+
+    Raises:
+        ConfigError: everything that is wrong with it, or that it has another format version.
+    """
+    config = toml.read(path, Config) if text is None else toml.parse(text, Config, name=str(path))
+    if config.format_version != FORMAT_VERSION:
+        raise ConfigError(
+            f"{path}: format_version = {config.format_version}, this program reads {FORMAT_VERSION}; "
+            "use the version of satori-hpc that made the run, or make a new run and copy your settings"
+        )
+    return config
+
+
+def rooted(config: Config, folder: Path) -> Config:
+    """`config` with the files that it names, relative ones from `folder`, under their absolute names."""
+    return renamed(config, lambda name: str((folder / Path(name).expanduser()).resolve()))
+
+
+def renamed(config: Config, rename: Callable[[str], str]) -> Config:
+    """`config` with the files that it names under other names."""
+    for key in FILES:
+        section, _, _ = key.rpartition(".")
+        named = operator.attrgetter(key)(config) if operator.attrgetter(section)(config) is not None else None
+        if named:
+            found = tuple(map(rename, named)) if isinstance(named, tuple) else rename(named)
+            config = toml.replace(config, key, found)
+    if config.motifs.database != "jaspar":
+        config = toml.replace(config, "motifs.database", rename(config.motifs.database))
+    config = toml.replace(config, "evaluate.known", tuple(rename(name) for name in config.evaluate.known))
+    if config.evaluate.known_names:
+        config = toml.replace(config, "evaluate.known_names", rename(config.evaluate.known_names))
+    return config
+
+
+def sections(config: Config, names: tuple[str, ...]) -> dict[str, Any]:
+    """The named sections, or keys of sections ("score.split"), and the seed as plain values.
+
+    They are what an artefact depends on.
+    """
+    return {"seed": config.seed, **{name: toml.to_plain(operator.attrgetter(name)(config)) for name in names}}

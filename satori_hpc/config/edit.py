@@ -1,0 +1,115 @@
+"""Changing values of run.toml, with all that a person wrote around them left as it is."""
+
+import dataclasses
+import os
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import Array
+
+from satori_hpc import config
+from satori_hpc.config import Config, toml
+from satori_hpc.errors import ConfigError
+
+Value = str | float | bool | Sequence[str]
+
+
+def change(path: Path, key: str, value: Value) -> bool:
+    """Set a key of run.toml; comments, order and all other values stay. Nothing is written when it has the value.
+
+    Args:
+        path: of run.toml, one that `config.load` reads.
+        key: with its sections: "reduce.statistic".
+        value: what it shall be.
+
+    Returns:
+        whether the file was changed.
+
+    Raises:
+        ConfigError: the file cannot be used, or could not with this value; lists what is wrong. The file is as it was.
+    """
+    before = path.read_bytes()
+    text, _ = edited(path, {key: value})
+    if text.encode() != before:
+        write(path, text)
+    return text.encode() != before
+
+
+def edited(path: Path, changes: Mapping[str, Value]) -> tuple[str, Config]:
+    """The text of run.toml with some keys set, and what it then says; nothing is written.
+
+    Args:
+        path: of run.toml, one that `config.load` reads.
+        changes: {key with its sections, such as "reduce.statistic": what it shall be}.
+
+    Raises:
+        ConfigError: the file cannot be used, or could not with these values; lists what is wrong.
+    """
+    wanted = config.load(path)
+    text = path.read_bytes().decode("utf-8")  # line ends as they are
+    said = []
+    for key, value in changes.items():
+        plain = tuple(value) if isinstance(value, list | tuple) else value
+        names = key.split(".")
+        if _get(wanted, names) == plain:
+            continue
+        said.append(f"{key} = {toml.to_toml(plain)}")
+        try:
+            text = _edited(text, names, plain)
+        except TOMLKitError as error:
+            raise ConfigError(f"{path}: cannot be changed ({error}); write {said[-1]} by hand") from None
+        wanted = _with(wanted, names, plain)
+    if not said:
+        return text, wanted
+    together = ", ".join(said)
+    if toml.parse(text, Config, name=f"{path}, with {together}") != wanted:
+        raise ConfigError(f"{path}: cannot be changed without harm to the rest; write {together} by hand")
+    return text, wanted
+
+
+def _edited(text: str, names: list[str], value: Any) -> str:
+    document = tomlkit.parse(text)
+    table: Any = document
+    for name in names[:-1]:
+        if name not in table:
+            table[name] = tomlkit.table()
+        table = table[name]
+    old = table.get(names[-1])
+    if isinstance(old, Array) and list(value[: len(old)]) == list(old):
+        for item in value[len(old) :]:  # so that comments between items stay
+            old.append(item)
+    else:
+        table[names[-1]] = list(value) if isinstance(value, tuple) else value
+    return tomlkit.dumps(document)
+
+
+def _get(value: Any, names: list[str]) -> Any:
+    for name in names:
+        value = getattr(value, name)
+    return value
+
+
+def _with(value: Any, names: list[str], item: Any) -> Any:
+    if len(names) > 1:
+        item = _with(getattr(value, names[0]), names[1:], item)
+    return dataclasses.replace(value, **{names[0]: item})
+
+
+def write(path: Path, text: str) -> None:
+    """Replace the file in one step; where it is a link, the file that it points to."""
+    path = path.resolve()
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        with open(partial, "wb") as handle:
+            handle.write(text.encode("utf-8"))
+            handle.flush()
+            os.fsync(handle.fileno())
+        shutil.copymode(path, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,62 @@
+"""The section [evaluate] of run.toml: what called pairs are compared with."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from satori_hpc.config.toml import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """[evaluate]: comparison with implanted pairs (simulated sets have them) and with tables of known interactions."""
+
+    cooccurrence_range: int = option(45, "baseline: two motif hits co-occur within this many bp", low=1)
+    cooccurrence_p: float = option(
+        1e-4, "baseline: p-value of a motif hit; of a motif too short for it, the best word", low=1e-9, high=0.1
+    )
+    known: tuple[str, ...] = option(
+        (),
+        "tables of known interactions, plain or gzip, of a layout that docs/evaluation.md lists, or with two columns "
+        "of names; relative names start at the run directory",
+    )
+    known_columns: tuple[str, ...] = option(
+        (),
+        "for each table in turn, its two columns of names as 'A,B', by heading or by number from 1, or 'A' where each "
+        "cell of a column holds a pair; '' or left out = as its layout or its values tell",
+    )
+    known_names: str = option(
+        "", "file of two columns, identifier and name, for tables that name genes otherwise than motifs do; '' = none"
+    )
+    known_organism: str = option(
+        "", "taxon number, such as '9606', that both sides must have where a table tells it; '' = any"
+    )
+    known_min_score: float = option(
+        0.0,
+        "rows of a lower confidence, from 0 to 1, are left out, where a table has one (HIPPIE, MITAB, STRING, a column "
+        "headed score); over 1 = on the scale of the table",
+        low=0,
+    )
+    known_composites: str = option(
+        "parts",
+        "GATA1::TAL1: parts = known by what is known of either; literal = a name like any other",
+        choices=("parts", "literal"),
+    )
+    known_case: bool = option(False, "names that differ in case only are different")
+    known_permutations: int = option(
+        1000, "draws in which the TFs have each other's names; the smallest p-value is 1 / (1 + draws)", low=1
+    )
+
+    def problems(self) -> Iterator[str]:
+        if len(set(self.known)) < len(self.known):
+            yield f"known = {list(self.known)}: a table stands there twice"
+        if "" in self.known:
+            yield "known holds an empty name"
+        if len(self.known_columns) > len(self.known):
+            yield f"known_columns has {len(self.known_columns)} entries for {len(self.known)} tables"
+        if self.known_organism and not self.known_organism.isdigit():
+            yield f"known_organism = {self.known_organism!r}: expected a taxon number in quotes, such as '9606'"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """`known_columns` with an entry for every table."""
+        return self.known_columns + ("",) * (len(self.known) - len(self.known_columns))

@@ -1,0 +1,343 @@
+"""The section [prepare] of run.toml: where sequences come from and how they are split."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from satori_hpc.config.toml import option, table
+
+# [prepare.genome]: windows of a genome around peaks.
+
+CONSTRUCTIONS = ("extend_then_merge", "merge_then_extend", "as_given")
+CENTRES = ("middle", "summit")
+FILES = ("genome", "peaks", "peak_table", "chrom_sizes", "blacklist", "annotation")
+NEGATIVES = ("none", "composition", "intergenic", "annotation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Genome:
+    """[prepare.genome]: windows of a genome around peaks, labelled by the files they come from."""
+
+    genome: str = option("genome.fa", "FASTA file, plain, gzip or bgzip; a relative path starts at the run directory")
+    peaks: tuple[str, ...] = option(
+        (), "files of peaks: BED, narrowPeak, broadPeak, gappedPeak, tables of MACS (.xls) or HOMER; gzip or not"
+    )
+    peak_labels: tuple[str, ...] = option((), "label of each file; default: its name without endings")
+    peak_table: str | None = option(
+        None, "instead of peaks: a table of two columns, file and label; files of one label are taken together"
+    )
+    label_column: int | None = option(
+        None,
+        "column, from 1, that holds the labels of each row, with commas in between; default: one label per file",
+        low=4,
+    )
+    construction: str = option(
+        "extend_then_merge",
+        "extend_then_merge: peaks become windows, overlapping windows one at the weighted mean of their middles; "
+        "merge_then_extend: overlapping peaks are joined, each joined region becomes a window; as_given: peaks are "
+        "windows already, all of one length; labels of equal ones are put together",
+        choices=CONSTRUCTIONS,
+    )
+    window: int = option(600, "length of a window, bp", low=10)
+    overlap: int = option(200, "overlap from which windows (above which peaks) become one, bp", low=1)
+    centre: str = option(
+        "middle",
+        "what a peak is extended about: its middle, or the summit that narrowPeak and MACS tell",
+        choices=CENTRES,
+    )
+    stranded: bool = option(
+        False, "keep strands apart: peaks of column 6 = - become windows of the other strand, read 5' to 3' there"
+    )
+    chromosomes: tuple[str, ...] = option((), "take only these; default: all")
+    without_chromosomes: tuple[str, ...] = option((), "leave these out, such as chrM")
+    chrom_sizes: str | None = option(
+        None, "table of names and lengths of chromosomes: only these are taken, and the genome must have these lengths"
+    )
+    blacklist: str | None = option(None, "BED file: windows that touch one of its regions are left out")
+    annotation: str | None = option(
+        None, "GFF3 or GTF file of genes, for promoters and for negatives that are intergenic or by annotation"
+    )
+    promoters: int = option(
+        0,
+        "take only peaks that touch this many bp upstream of a transcription start, 0: all peaks; where no peaks are "
+        "given, these stretches stand for them, with the label promoter",
+        low=0,
+    )
+    allow_missing_chromosomes: bool = option(
+        False,
+        "go on where more than half of a file of peaks, a blacklist, an annotation or a table of sizes is on "
+        "chromosomes that are not in the genome; they are left out",
+    )
+    unknown_max: float = option(0.1, "leave out windows with a larger share of letters other than ACGT", low=0, high=1)
+    negatives: str = option(
+        "none",
+        "windows without a label: none; composition: as many G, C and lower-case (repeat) letters as the positives, on "
+        "the same chromosomes; intergenic: these, of windows that touch no transcript either; annotation: the same mix "
+        "of promoters, exons, introns, ...",
+        choices=NEGATIVES,
+    )
+    negatives_per_positive: float = option(1.0, "how many", low=0.01, high=100)
+
+    @property
+    def has_peaks(self) -> bool:
+        """Whether files of peaks are named; else promoters stand for them."""
+        return bool(self.peaks) or self.peak_table is not None
+
+    def files(self) -> dict[str, tuple[str, ...]]:
+        """The files that it names, by key."""
+        named = {key: getattr(self, key) for key in FILES}
+        return {key: (name,) if isinstance(name, str) else tuple(name) for key, name in named.items() if name}
+
+    def problems(self) -> Iterator[str]:
+        if self.peaks and self.peak_table is not None:
+            yield "give peaks or peak_table, one of them: the files of peaks"
+        if not (self.has_peaks or self.promoters):
+            yield "give peaks or peak_table, the files of peaks; or promoters, with an annotation, to stand for them"
+        if not self.has_peaks and (self.peak_labels or self.label_column is not None or self.centre == "summit"):
+            yield "peak_labels, label_column and centre = 'summit' are told of peaks: give these, or leave them away"
+        if self.peak_labels and len(self.peak_labels) != len(self.peaks):
+            yield f"{len(self.peaks)} files of peaks, {len(self.peak_labels)} peak_labels: give one each, or none"
+        if self.label_column is not None and (self.peak_labels or self.peak_table):
+            yield "label_column tells the labels: leave peak_labels and peak_table away"
+        if self.overlap > self.window:
+            yield f"overlap = {self.overlap} is above window = {self.window}"
+        if self.annotation is None and (self.promoters or self.negatives in ("annotation", "intergenic")):
+            yield "promoters and negatives = 'annotation' or 'intergenic' need an annotation file"
+        both = sorted(set(self.chromosomes) & set(self.without_chromosomes))
+        if both:
+            yield f"in both chromosomes and without_chromosomes: {', '.join(both)}"
+
+
+SOURCES = ("simulated", "fasta", "genome", "folds", "arrays")
+SPLITS = ("random", "chromosome", "given", "human", "arabidopsis")  # the last two are data.splits.PUBLISHED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulated:
+    """[prepare.simulated]: sequences with implanted pairs of JASPAR motifs."""
+
+    design: str = option(
+        "published",
+        "what a negative holds: published = a few lone motifs; hard = as many motifs as a positive, as close together, "
+        "in pairs that are not listed",
+        choices=("published", "hard"),
+    )
+    examples: int = option(60_000, "sequences; half are positive", low=20)
+    length: int = option(300, "length of a sequence, bp", low=20)
+    tfs: int = option(20, "TFs in the pool", low=2)
+    pairs: int = option(40, "interacting pairs among them; every TF is in at least one", low=1)
+    pairs_per_positive_min: int = option(3, "fewest listed pairs implanted in a positive", low=1)
+    pairs_per_positive_max: int = option(3, "most listed pairs implanted in a positive", low=1)
+    pair_gap_min: int = option(
+        8, "smallest gap between the two motifs of a pair, bp (end of left to start of right)", low=0
+    )
+    pair_gap_max: int = option(15, "largest gap between the two motifs of a pair, bp", low=0)
+    between_pairs_gap: int = option(16, "smallest gap between two pairs of one sequence, bp", low=0)
+    negative_motifs_min: int = option(1, "published design: fewest motifs in a negative", low=0)
+    negative_motifs_max: int = option(3, "published design: most motifs in a negative", low=0)
+    negative_gap: int = option(40, "published design: smallest gap between any two motifs of a negative, bp", low=0)
+    negative_repeats: bool = option(False, "published design: may a TF occur twice in one negative?")
+    negative_tfs: str = option(
+        "uniform",
+        "hard design: how unlisted pairs are drawn: uniform = each alike, so TFs with many listed pairs are rarer in "
+        "negatives and their bare presence tells much of the class; matched = every TF is as common as in positives",
+        choices=("uniform", "matched"),
+    )
+    order: str = option(
+        "random", "order of the two members of a pair; fixed = by name, left to right", choices=("random", "fixed")
+    )
+    strand: str = option("forward", "strand of an instance: both = each on its own", choices=("forward", "both"))
+    shared_tfs: bool = option(True, "may one TF occur in several of the pairs of one sequence?")
+    min_score_fraction: float = option(
+        0.5, "an instance must score above this share of its PWM's maximum", low=0, high=0.95
+    )
+    base_frequencies: tuple[float, ...] = option(
+        (0.295, 0.205, 0.205, 0.295), "background letters A, C, G, T", low=0, high=1
+    )
+    pseudocount: float = option(
+        0.8, "pseudo-count added to a column of counts, shared by background frequency", low=1e-6
+    )
+    placement_tries: int = option(
+        200,
+        "draws of the motifs and gaps of a sequence until they fit and obey the rules; then the run is refused",
+        low=1,
+    )
+    instance_tries: int = option(1000, "draws of an instance before it is mended toward the consensus", low=1)
+    jaspar_release: str = option("JASPAR2026", "release of JASPAR, as pyjaspar names it")
+    jaspar_collection: str = option("CORE", "collection of JASPAR")
+    jaspar_groups: tuple[str, ...] = option(("vertebrates",), "taxonomic groups of JASPAR")
+    jaspar_similarity_max: float = option(
+        1.0,
+        "thin the collection before the pool is drawn: of motifs more alike than this the first by identifier stays; "
+        "1 = keep all",
+        low=0.5,
+        high=1,
+    )
+    motif_width_min: int = option(6, "narrowest motif drawn, bp", low=1)
+    motif_width_max: int = option(20, "widest motif drawn, bp", low=1)
+    motif_information_min: float = option(8.0, "least information of a motif drawn, bits", low=0)
+    motif_similarity_max: float = option(
+        0.75,
+        "no two motifs of the pool may be more alike (best aligned column correlation, both strands)",
+        low=0,
+        high=1,
+    )
+
+    def problems(self) -> Iterator[str]:
+        possible = self.tfs * (self.tfs - 1) // 2
+        if self.pairs > possible:
+            yield f"pairs = {self.pairs}: {self.tfs} TFs form only {possible} pairs"
+        if 2 * self.pairs < self.tfs:
+            yield f"pairs = {self.pairs}: too few for each of {self.tfs} TFs to be in one"
+        if self.design == "hard" and 0 <= possible - self.pairs < self.pairs_per_positive_max:
+            yield "design = 'hard' needs as many unlisted pairs as a positive holds: lower pairs or raise tfs"
+        for low, high in (
+            ("pairs_per_positive_min", "pairs_per_positive_max"),
+            ("pair_gap_min", "pair_gap_max"),
+            ("negative_motifs_min", "negative_motifs_max"),
+            ("motif_width_min", "motif_width_max"),
+        ):
+            if getattr(self, low) > getattr(self, high):
+                yield f"{low} = {getattr(self, low)} is above {high} = {getattr(self, high)}"
+        if self.pairs_per_positive_max > self.pairs:
+            yield f"pairs_per_positive_max = {self.pairs_per_positive_max} is above pairs = {self.pairs}"
+        if (
+            len(self.base_frequencies) != 4
+            or abs(sum(self.base_frequencies) - 1) > 1e-6
+            or min(self.base_frequencies) <= 0
+        ):
+            yield f"base_frequencies = {list(self.base_frequencies)}: expected four positive numbers that sum to 1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fasta:
+    """[prepare.fasta]: sequences from a FASTA file and labels from a table, joined by headers."""
+
+    fasta: str = option("sequences.fa", "FASTA file, plain or gzip; a relative path starts at the run directory")
+    table: str = option(
+        "labels.txt", "label table: tab-separated, no header line, name (or chrom), start, end, ..., label last"
+    )
+    join: str = option(
+        "auto",
+        "which row a record belongs to: auto = that of its place, or of its name; name = of its name, in the first "
+        "column or another one of text; order = record k to row k, refused where headers tell otherwise",
+        choices=("auto", "name", "order"),
+    )
+    unlabelled: str = option(
+        "refuse", "records without a row: refuse = an error; drop = left out and counted", choices=("refuse", "drop")
+    )
+    task: str = option(
+        "auto",
+        "binary: labels are 0 and 1; multilabel: a comma-separated list of label ids per row; auto: binary when only "
+        "0 and 1 occur, alone",
+        choices=("auto", "binary", "multilabel"),
+    )
+    labels: int | None = option(None, "multilabel: number of labels; default: the largest id + 1", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folds:
+    """[prepare.folds]: ChIP-seq folds, a training and a test file per TF."""
+
+    labels: tuple[str, ...] = option((), "names of the TFs; one makes a binary set")
+    train: tuple[str, ...] = option(
+        (), "training file of each TF, in their order (columns EventID, seq, Bound; plain or gzip)"
+    )
+    test: tuple[str, ...] = option((), "test file of each TF, likewise")
+    negatives: str = option(
+        "dinucleotide",
+        "what is added to the training sequences, which are bound: dinucleotide = a shuffle of each that keeps all "
+        "dinucleotides; blocks = a shuffle of its blocks of two letters, as published; none = nothing",
+        choices=("dinucleotide", "blocks", "none"),
+    )
+    elsewhere: str = option(
+        "unknown",
+        "label of a training sequence for the TFs in whose training files it is not: unknown = none, it neither trains "
+        "nor counts there; absent = 0. In the test part it is always unknown",
+        choices=("unknown", "absent"),
+    )
+
+    def problems(self) -> Iterator[str]:
+        if not self.labels:
+            yield "labels is empty: name a TF, and its files in train and test"
+        if not len(self.labels) == len(self.train) == len(self.test):
+            yield (
+                f"{len(self.labels)} labels, {len(self.train)} files in train, {len(self.test)} in test: expected one "
+                "of each per TF"
+            )
+        if len(set(self.labels)) < len(self.labels) or not all(label.strip() for label in self.labels):
+            yield "labels are empty or repeated: give each TF a name of its own"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrays:
+    """[prepare.arrays]: one-hot sequences and labels in HDF5 or NPZ files."""
+
+    files: tuple[str, ...] = option(
+        ("arrays.h5",),
+        "HDF5 (MATLAB 7.3, too) or NPZ files; several when train, valid and test have files of their own",
+    )
+    letters: str | None = option(
+        None, "order of the letters in the one-hot axis; default: ACGT, of DeepSEA's arrays (trainxdata, ...) AGCT"
+    )
+    targets: str | None = option(
+        None, "text file with the name of a label per line; default: names in the arrays' file, else numbers"
+    )
+    unknown: int | None = option(None, "label that stands for not known, such as -1; sets of several labels only")
+
+    def problems(self) -> Iterator[str]:
+        if not self.files:
+            yield "files is empty: name at least one"
+        if self.letters is not None and sorted(self.letters.replace("U", "T")) != list("ACGT"):
+            yield f"letters = {self.letters!r}: expected A, C, G and T once each, in the order of the arrays"
+        if self.unknown in (0, 1):
+            yield f"unknown = {self.unknown} is a label"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepare:
+    """[prepare]: where the sequences come from and how they are split."""
+
+    source: str = option("simulated", "where the sequences come from", choices=SOURCES)
+    alphabet: str = option(
+        "dna", "letters of all files of sequences: rna = U is read as T; dna = U is refused", choices=("dna", "rna")
+    )
+    split: str = option(
+        "random",
+        "random: seeded, equal and overlapping sequences stay together; chromosome: by the lists below; without them, "
+        "the published chromosomes of human and Arabidopsis, of other genomes whole chromosomes drawn by the "
+        "fractions; given: the parts that folds or arrays come in, "
+        "validation drawn from training by valid_fraction where they have none; human, arabidopsis: "
+        "the chromosomes of SATORI 2.0",
+        choices=SPLITS,
+    )
+    valid_fraction: float = option(0.1, "share of examples that choose the model", low=0.001, high=0.9)
+    test_fraction: float = option(0.1, "share of examples that are interpreted and evaluated", low=0.001, high=0.9)
+    valid_chromosomes: tuple[str, ...] = option((), "chromosome split: names for validation")
+    test_chromosomes: tuple[str, ...] = option((), "chromosome split: names for test; all others train")
+    simulated: Simulated | None = table(None, "The simulated set.")
+    fasta: Fasta | None = table(None, "Sequences and labels from files.")
+    genome: Genome | None = table(None, "Windows of a genome around peaks.")
+    folds: Folds | None = table(None, "Training and test folds of ChIP-seq experiments.")
+    arrays: Arrays | None = table(None, "One-hot sequences and labels.")
+
+    def problems(self) -> Iterator[str]:
+        for source in SOURCES:
+            present = getattr(self, source) is not None
+            if present and source != self.source:
+                yield f"source = {self.source!r}, yet there is a section [prepare.{source}]: remove one of them"
+            if not present and source == self.source:
+                yield f"source = {self.source!r} needs a section [prepare.{source}]"
+        if self.alphabet == "dna" and self.arrays is not None and "U" in (self.arrays.letters or ""):
+            yield f"letters = {self.arrays.letters!r} hold U, which is RNA: set alphabet = 'rna', or write T"
+        if self.source == "folds" and self.split != "given":
+            yield f"source = 'folds' needs split = 'given', found {self.split!r}"
+        if self.source in ("simulated", "fasta") and self.split == "given":
+            yield f"source = {self.source!r} has no parts of its own: set split = 'random' or 'chromosome'"
+        if self.split in ("random", "chromosome") and self.valid_fraction + self.test_fraction >= 1:
+            yield "valid_fraction + test_fraction leave nothing to train on"
+        if self.split == "chromosome":
+            if bool(self.valid_chromosomes) != bool(self.test_chromosomes):
+                yield "split = 'chromosome' needs valid_chromosomes and test_chromosomes, both or neither"
+            both = sorted(set(self.valid_chromosomes) & set(self.test_chromosomes))
+            if both:
+                yield f"in both valid_chromosomes and test_chromosomes: {', '.join(both)}"

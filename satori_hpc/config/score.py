@@ -1,0 +1,143 @@
+"""The section [score] of run.toml: which examples are scored, by which methods, and how each method works."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from satori_hpc.config.toml import option, table
+
+METHODS = ("attention", "attribution", "dfim", "epistasis")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sites:
+    """[score.sites]: the motif sites that dfim and epistasis mutate."""
+
+    max_sites: int = option(
+        24, "sites per sequence, the strongest, none overlapping: what a sequence costs follows from it", low=2
+    )
+    max_distance: int = option(
+        0,
+        "sites further apart than this many bp (start to start) are no pair, which saves epistasis much work; 0 = any "
+        "distance: then far pairs show what close ones must exceed (reduce.max_distance)",
+        low=0,
+    )
+    filters: str = option(
+        "strongest",
+        "which filters a site counts for: its strongest one, or all that are active under its window",
+        choices=("strongest", "all"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attribution:
+    """[score.attribution]: integrated gradients over the attention matrices (SATORI 2.0)."""
+
+    steps: int = option(20, "steps between no attention and all of it", low=1)
+    rule: str = option(
+        "right",
+        "how the steps are placed: right as published; secant is complete with any number of steps, so few suffice",
+        choices=("right", "left", "trapezoid", "midpoint", "gauss-legendre", "secant"),
+    )
+    target: str = option("logit", "what is attributed", choices=("logit", "probability"))
+    absolute: bool = option(False, "score the size of attributions; else negative ones are the smallest")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dfim:
+    """[score.dfim]: how much mutating one site changes the attribution of another."""
+
+    attribution: str = option(
+        "integrated",
+        "integrated gradients, gradient x input, or deeplift (one secant step, complete also through attention)",
+        choices=("integrated", "gradient", "deeplift"),
+    )
+    rule: str = option(
+        "secant",
+        "quadrature of integrated gradients; secant is complete with any number of steps",
+        choices=("secant", "midpoint", "gauss-legendre"),
+    )
+    steps: int = option(10, "steps between baseline and sequence", low=1)
+    baselines: int = option(3, "random baselines, each shared by a sequence and all its mutants; averaged", low=1)
+    baseline: str = option(
+        "random",
+        "where paths start: random letters, letter frequencies of mutation_gc, or zero",
+        choices=("random", "frequencies", "zero"),
+    )
+    mutations: int = option(2, "different letters put in place of a site; averaged", low=1)
+    mutation: str = option(
+        "random",
+        "what takes the place of a site: random letters, letter frequencies of mutation_gc, or zero (no letter)",
+        choices=("random", "frequencies", "zero"),
+    )
+    mutation_gc: float = option(0.46, "share of G and C in those frequencies", low=0, high=1)
+    feature: str = option(
+        "interval",
+        "interval: a site is mutated as a whole; base: each of its bases alone, to each other letter, the largest "
+        "effect counts (three times the filter's width as many mutants)",
+        choices=("interval", "base"),
+    )
+    response: str = option(
+        "sum",
+        "what is read at the other site: sum of its letters' attributions, or the largest change of a single position",
+        choices=("sum", "max"),
+    )
+    null: bool = option(
+        False,
+        "also score every sequence with its letters permuted, the same sites mutated: a null for "
+        "reduce.statistic = 'null' (doubles the cost)",
+    )
+    legacy: bool = option(
+        False,
+        "as published with SATORI: 50 Gauss-Legendre steps, another random baseline for each mutant, one mutation, one "
+        "direction; the options above are not used",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epistasis:
+    """[score.epistasis]: F(x) - F(x without i) - F(x without j) + F(x without both), forward passes only."""
+
+    mutations: int = option(3, "different letters put in place of a site; averaged", low=1)
+    combine: str = option(
+        "largest",
+        "several pairs of sites of the same two filters: the largest in size, or the sum; the sign is kept",
+        choices=("largest", "sum"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """[score]: which examples are scored, how, and the geometry of the stores."""
+
+    methods: tuple[str, ...] = option(("attention",), "what is scored, in this order", choices=METHODS)
+    split: str = option("test", "examples to score", choices=("train", "valid", "test", "all"))
+    positive_probability: float = option(0.65, "binary: foreground = positives predicted above this", low=0, high=1)
+    negative_probability: float = option(0.35, "binary: background = negatives predicted below this", low=0, high=1)
+    label_probability: float = option(0.5, "multilabel: a label is predicted at or above this", low=0, high=1)
+    min_precision: float = option(
+        0.5, "multilabel: foreground = examples whose predicted labels are right to this share", low=0, high=1
+    )
+    use_all: bool = option(False, "use every example of the split, however it is predicted")
+    max_examples: int = option(5000, "at most so many on each side, drawn by the seed; 0 = all", low=0)
+    precision: str = option(
+        "float32",
+        "of the convolutions behind attention (deep): float32, tf32 (CUDA only) or bfloat16; docs/methods.md says what "
+        "they cost in accuracy; attention and all before it stay in float32",
+        choices=("float32", "tf32", "bfloat16"),
+    )
+    shard_examples: int = option(
+        0,
+        "examples per shard (one file of each array); 0 = a power of two: some 32 shards, of 384 MiB in memory at most",
+        low=0,
+    )
+    chunk_pairs: int = option(256, "pairs per inner chunk (what the reduction reads)", low=1)
+    sites: Sites = table(Sites, "The motif sites that dfim and epistasis mutate.")
+    attribution: Attribution = table(Attribution, "Integrated gradients over attention.")
+    dfim: Dfim = table(Dfim, "How much mutating one site changes the attribution of another.")
+    epistasis: Epistasis = table(Epistasis, "Double mutants, forward passes only.")
+
+    def problems(self) -> Iterator[str]:
+        if len(set(self.methods)) < len(self.methods):
+            yield f"methods = {list(self.methods)}: a method stands there twice"
+        if not self.methods:
+            yield f"methods is empty: expected some of {', '.join(METHODS)}"

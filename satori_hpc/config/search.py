@@ -1,0 +1,181 @@
+"""The section [search] of run.toml: which configurations are tried, how many, and what ranks them."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from satori_hpc.config import toml
+from satori_hpc.config.toml import option, table
+
+# Sections whose keys may vary, by what ranks the trials: others would change nothing, or the data that trials share.
+SECTIONS = {"auroc": ("model", "train"), "f1": ("model", "train", "motifs", "score", "reduce")}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A key that takes one of several values, each alike."""
+
+    key: str
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Range:
+    """A key that takes any number from low to high, both included; `log`: uniform in its logarithm."""
+
+    key: str
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Space:
+    """[search.space]: what varies, by key. In TOML, as `from_toml` and `toml_lines` have it:
+
+    model.filters = [64, 128, 200]
+    train.learning_rate = {low = 1e-4, high = 3e-3, log = true}
+    """
+
+    dimensions: tuple[Choice | Range, ...] = field(metadata={"doc": "by key, sorted"})
+
+    @staticmethod
+    def from_toml(content: dict[str, Any]) -> tuple["Space", list[str]]:
+        """The space that a TOML table declares, and what is wrong with its form."""
+        problems: list[str] = []
+        found = list(_dimensions(content, "", problems))
+        keys = [dimension.key for dimension in found]
+        problems += [f"{key}: stands there twice" for key in sorted(set(keys)) if keys.count(key) > 1]
+        return Space(tuple(sorted(found, key=lambda dimension: dimension.key))), problems
+
+    def toml_lines(self) -> list[str]:
+        """The lines of the table."""
+        return [f"{dimension.key} = {_to_toml(dimension)}" for dimension in self.dimensions]
+
+
+def _dimensions(content: dict[str, Any], above: str, problems: list[str]) -> Iterator[Choice | Range]:
+    for name, value in content.items():
+        key = f"{above}.{name}".strip(".")
+        if isinstance(value, list):
+            yield Choice(key, tuple(tuple(item) if isinstance(item, list) else item for item in value))
+        elif isinstance(value, dict) and value and not {"low", "high", "log"} & value.keys():
+            yield from _dimensions(value, key, problems)
+        elif _is_range(value):
+            yield Range(key, value["low"], value["high"], value.get("log", False))
+        else:
+            problems.append(
+                f"{key} = {value!r}: expected a list of values, or {{low = 0.1, high = 0.5}}, with log = true for a "
+                "range that is even in its logarithm"
+            )
+
+
+def _is_range(value: Any) -> bool:
+    def number(item: Any) -> bool:
+        return isinstance(item, int | float) and not isinstance(item, bool)
+
+    return (
+        isinstance(value, dict)
+        and {"low", "high"} <= value.keys() <= {"low", "high", "log"}
+        and number(value["low"])
+        and number(value["high"])
+        and isinstance(value.get("log", False), bool)
+    )
+
+
+def _to_toml(dimension: Choice | Range) -> str:
+    if isinstance(dimension, Choice):
+        return toml.to_toml(dimension.values)
+    log = ", log = true" if dimension.log else ""
+    return f"{{low = {toml.to_toml(dimension.low)}, high = {toml.to_toml(dimension.high)}{log}}}"
+
+
+def _published() -> Space:
+    """What SATORI 2.0 tuned; the values are ours, for its table of them is not public.
+
+    SGD is left out: it wants learning rates some hundred times those of Adam, so that in one range with them every
+    trial of it is lost (benchmarks/search_record.py, before: four of ten, AUROC .49 to .62 against .77 to .86).
+    """
+    return Space(
+        (
+            Choice("model.filters", (64, 128, 200, 256, 320)),
+            Choice("model.head_size", (16, 32, 64)),
+            Choice("model.heads", (2, 4, 8)),
+            Choice("model.mixing_size", (64, 100, 128, 256)),
+            Choice("model.pool", (2, 4)),
+            Choice("model.width", (11, 13, 15, 19, 21)),
+            Range("train.learning_rate", 3e-4, 5e-3, log=True),
+            Choice("train.optimiser", ("adam", "adamw")),
+            Range("train.weight_decay", 1e-6, 1e-3, log=True),
+        )
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """[search]: other configurations of this run, each tried in a run of its own."""
+
+    trials: int = option(20, "configurations to try; trial 0 is this file's own, the others are drawn", low=1)
+    seed: int = option(1, "trial k follows from this seed and k, whoever works on it and when", low=0, high=2**31 - 1)
+    select: str = option(
+        "auroc",
+        "what ranks them: auroc = AUROC of the validation examples; f1 = F1 of the called pairs against the implanted "
+        "ones (simulated sets only; of the first of score.methods), for train.entropy: such a set is discarded after",
+        choices=("auroc", "f1"),
+    )
+    space: Space = table(
+        _published,
+        "What is varied: a list of values, {low = 0.1, high = 0.5}, or with log = true even in the logarithm.",
+    )
+
+
+def problems(search: Search, schema: type) -> Iterator[str]:
+    """What is wrong with the space, given the dataclass of the whole of run.toml."""
+    if not search.space.dimensions:
+        yield "[search.space] is empty: name a key to vary, such as model.filters = [64, 128]"
+    for dimension in search.space.dimensions:
+        section = dimension.key.partition(".")[0]
+        if section not in SECTIONS[search.select]:
+            reason = {
+                "prepare": "trials share the data of this run",
+                "search": "a search does not vary itself",
+            }.get(section, f"select = {search.select!r} varies keys of {', '.join(SECTIONS[search.select])}")
+            yield f"[search.space] {dimension.key}: cannot be varied; {reason}"
+            continue
+        for complaint in _complaints(dimension, schema):
+            yield f"[search.space] {complaint}"
+
+
+def _complaints(dimension: Choice | Range, schema: type) -> Iterator[str]:
+    key = dimension.key
+    try:
+        kind = toml.kind(schema, key)
+    except KeyError as error:
+        yield f"{key}: {error.args[0]}"
+        return
+    if isinstance(dimension, Choice):
+        if not dimension.values:
+            yield f"{key} = []: expected at least one value"
+        if len(set(map(repr, dimension.values))) < len(dimension.values):
+            yield f"{key}: a value stands there twice"
+        tried = dimension.values
+    else:
+        tried = (dimension.low, dimension.high)
+        if kind not in (int, float):
+            yield f"{key}: a range suits numbers only; expected a list of values"
+            return
+        if not dimension.low < dimension.high:
+            yield f"{key}: low = {dimension.low} is not below high = {dimension.high}"
+        if dimension.log and dimension.low <= 0:
+            yield f"{key}: log = true needs low above 0, found {dimension.low}"
+    for value in tried:
+        complaint = toml.complaint(schema, key, list(value) if isinstance(value, tuple) else value)
+        if complaint:
+            yield f"{key} = {toml.to_toml(value)}: {complaint}"
+
+
+def combinations(space: Space) -> int | None:
+    """How many configurations a space holds; None when a range makes them countless."""
+    if any(isinstance(dimension, Range) for dimension in space.dimensions):
+        return None
+    return math.prod(len(dimension.values) for dimension in space.dimensions if isinstance(dimension, Choice))

@@ -1,1 +1,0 @@
-"""Arrays in, arrays out: no file, no MPI, no Dask, no command line."""

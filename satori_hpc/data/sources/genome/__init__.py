@@ -1,0 +1,1 @@
+"""Data sets from a genome and peaks or promoters."""

@@ -1,0 +1,1 @@
+"""Simulated data sets, with implanted pairs that are known."""

@@ -1,0 +1,179 @@
+"""The TFs of a simulated set and the pairs of them that interact."""
+
+import math
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from satori_hpc import pairs
+from satori_hpc.config import Simulated
+from satori_hpc.errors import ConfigError
+from satori_hpc.motifs import motif
+from satori_hpc.motifs.motif import Motif
+
+POOL = int.from_bytes(b"pool", "big")
+PAIRS = int.from_bytes(b"pair", "big")
+DRAWS = 1000
+SWAPS_PER_PAIR = 50
+
+
+def tf_key(name: str) -> str:
+    """What makes two TF names the same TF: case does not, nor does the number of a variant, as in NR1H4(var.2)."""
+    return re.sub(r"\(VAR\.\d+\)$", "", name.strip().upper())
+
+
+def select(motifs: Sequence[Motif], config: Simulated, *, seed: int) -> list[Motif]:
+    """Draw the pool: motifs in random order, each taken when it fits the options and resembles none before it.
+
+    Args:
+        motifs: of the database, with counts.
+        config: width, information and similarity limits; the number of TFs.
+
+    Returns:
+        `config.tfs` motifs of different TFs, sorted by TF name.
+
+    Raises:
+        ConfigError: the database cannot fill the pool under these limits.
+    """
+    usable = [
+        item
+        for item in motifs
+        if config.motif_width_min <= item.width <= config.motif_width_max
+        and float(motif.information(item.ppm).sum()) >= config.motif_information_min
+        and item.counts is not None
+    ]
+    chosen: list[Motif] = []
+    keys: set[str] = set()
+    for index in np.random.default_rng([seed, POOL]).permutation(len(usable)):
+        item = usable[index]
+        if tf_key(item.name) in keys:
+            continue
+        alike = similarities(item.ppm, [other.ppm for other in chosen])
+        if np.any(alike > config.motif_similarity_max):
+            continue
+        chosen.append(item)
+        keys.add(tf_key(item.name))
+        if len(chosen) == config.tfs:
+            return sorted(chosen, key=lambda each: each.name)
+    raise ConfigError(
+        f"[prepare.simulated] tfs = {config.tfs}: only {len(chosen)} motifs of different TFs were found among "
+        f"{len(motifs)} ({len(usable)} within motif_width_min .. motif_width_max and motif_information_min); "
+        "raise motif_similarity_max, widen the other limits, or lower tfs"
+    )
+
+
+def draw_pairs(tfs: int, count: int, *, seed: int) -> np.ndarray:
+    """Draw the interacting pairs, uniformly from all sets of pairs in which every TF occurs.
+
+    Sets are drawn until one covers every TF. When the set is so small that this hardly happens, a covering set is
+    built and mixed by random swaps of one pair that keep it covering.
+
+    Args:
+        tfs: number of TFs.
+        count: number of pairs, at least tfs / 2.
+
+    Returns:
+        int64 (count, 2), first < second, in row-major order.
+    """
+    rng = np.random.default_rng([seed, PAIRS])
+    first, second = pairs.filters_of(tfs)
+    total = len(first)
+    for _ in range(DRAWS):
+        chosen = np.sort(rng.choice(total, size=count, replace=False))
+        if len(np.union1d(first[chosen], second[chosen])) == tfs:
+            break
+    else:
+        chosen = np.sort(_swapped(_cover(tfs, count, rng), first, second, rng))
+    return np.stack([first[chosen], second[chosen]], axis=1).astype(np.int64)
+
+
+def _cover(tfs: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Numbers of `count` pairs in which every TF occurs: couples of a random order, then any others."""
+    order = rng.permutation(tfs)
+    if tfs % 2:
+        order = np.append(order, rng.choice(order[:-1]))
+    couples = np.sort(order.reshape(-1, 2), axis=1)
+    chosen = pairs.index(couples[:, 0], couples[:, 1], filters=tfs)
+    others = np.setdiff1d(np.arange(pairs.count(tfs)), chosen)
+    return np.concatenate([chosen, rng.choice(others, size=count - len(chosen), replace=False)])
+
+
+def _swapped(chosen: np.ndarray, first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    chosen = chosen.copy()
+    others = np.setdiff1d(np.arange(len(first)), chosen)
+    degree = np.bincount(np.concatenate([first[chosen], second[chosen]]))
+    if not len(others):
+        return chosen
+    for _ in range(SWAPS_PER_PAIR * len(chosen)):
+        out, into = rng.integers(len(chosen)), rng.integers(len(others))
+        leaving, entering = chosen[out], others[into]
+        degree[[first[leaving], second[leaving]]] -= 1
+        degree[[first[entering], second[entering]]] += 1
+        if degree.min() > 0:
+            chosen[out], others[into] = entering, leaving
+        else:
+            degree[[first[leaving], second[leaving]]] += 1
+            degree[[first[entering], second[entering]]] -= 1
+    return chosen
+
+
+# Collections of known motifs without near-duplicates.
+#
+# JASPAR holds many motifs of one family that differ by less than a filter can tell (GATA2 and GATA3, or the members of
+# most zinc-finger and bHLH families). In a thinned collection a name stands for its family.
+
+
+def thin(motifs: Sequence[Motif], limit: float) -> list[Motif]:
+    """Keep a motif when it resembles none that is kept before it.
+
+    Args:
+        motifs: in order of preference.
+        limit: the largest `motif.similarity` allowed between two kept motifs; 1 or more keeps all.
+    """
+    if limit >= 1 or not motifs:
+        return list(motifs)
+    columns, widths = _stacked([item.ppm for item in motifs])
+    left = np.arange(len(motifs))
+    kept = []
+    while len(left):
+        first, left = left[0], left[1:]
+        kept.append(motifs[first])
+        left = left[_similarities(motifs[first].ppm, columns[left], widths[left]) <= limit]
+    return kept
+
+
+def similarities(query: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
+    """`motif.similarity` of one motif to each of many, float64 (others,).
+
+    Args:
+        query: (w, 4) letter probabilities.
+        others: letter probabilities, each (its width, 4).
+    """
+    return _similarities(query, *_stacked(others))
+
+
+def _stacked(ppms: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Directions of all columns, zero beyond each motif's width, (motifs, widest, 4), and the widths."""
+    widths = np.array([len(ppm) for ppm in ppms])
+    columns = np.zeros((len(ppms), int(widths.max(initial=0)), 4))
+    for row, ppm in zip(columns, ppms, strict=True):
+        row[: len(ppm)] = motif.directions(ppm)
+    return columns, widths
+
+
+def _similarities(query: np.ndarray, columns: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    width, (count, widest) = len(query), columns.shape[:2]
+    shorter = np.minimum(width, widths)
+    least = np.minimum(shorter, np.maximum(5, np.ceil(shorter / 2)))
+    offsets = np.arange(1 - width, widest)
+    overlap = np.minimum(width, widths[:, None] - offsets) - np.maximum(0, -offsets)
+    best = np.full(count, -math.inf)
+    for strand in (query, motif.reverse_complement(query)):
+        # products[m, i, width - 1 + j] compares column i of the query with column j of motif m; what hangs over is 0.
+        products = np.zeros((count, width, widest + 2 * (width - 1)))
+        products[:, :, width - 1 : width - 1 + widest] = np.einsum("ic,mjc->mij", motif.directions(strand), columns)
+        sums = sum(products[:, i, i : i + len(offsets)] for i in range(width))
+        means = np.where(overlap >= least[:, None], sums / np.maximum(overlap, 1), -math.inf)
+        best = np.maximum(best, means.max(axis=1, initial=-math.inf))
+    return best

@@ -1,0 +1,1 @@
+"""Interactions against implanted pairs and tables of known ones."""

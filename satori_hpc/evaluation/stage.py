@@ -1,0 +1,217 @@
+"""evaluate: called TF pairs against the implanted ones, beside what needs no network and what needs no thought.
+
+And against tables of known interactions (`evaluate_known`).
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from satori_hpc.data import dataset
+from satori_hpc.data.sources.simulate import truth
+from satori_hpc.errors import ArtefactError, quoted
+from satori_hpc.evaluation import calls, cooccurrence
+from satori_hpc.evaluation import known as evaluation_known
+from satori_hpc.evaluation.cooccurrence import Hits
+from satori_hpc.evaluation.known import KnownTables
+from satori_hpc.interactions import tables
+from satori_hpc.interactions.statistics.registry import statistic_of
+from satori_hpc.log import logger
+from satori_hpc.motifs import names as tf_names
+from satori_hpc.motifs import scan
+from satori_hpc.motifs.motif import Motif
+from satori_hpc.parallel.world import Runtime
+from satori_hpc.run import sealed
+from satori_hpc.run.layout import Run
+from satori_hpc.sites import store as motif_store
+
+FORMAT_VERSION = 4
+NO_TRUTH = "no known pairs: the sequences come from files, and only simulated sets have a truth"
+NO_TABLE = "; compare with a table of known interactions: --known TABLE"
+
+
+def check(run: Run, runtime: Runtime) -> dict[str, Any]:
+    """Read the tables of known interactions, before the evaluation that is there is removed.
+
+    Raises:
+        InputError: a table cannot be used.
+    """
+    return {"given": evaluation_known.read(run)}
+
+
+def evaluate(run: Run, runtime: Runtime, *, given: KnownTables | None = None) -> dict[str, Any]:
+    """Compare every scored method with the implanted pairs and with tables; write evaluation.json.
+
+    Runs without a truth get a file that says so.
+
+    Args:
+        run: up to its reduction.
+        runtime: what it may use.
+        given: the tables of known interactions, as `check` read them; None = read them.
+
+    Raises:
+        InputError: a table of known interactions cannot be used; the evaluation that is there stays.
+    """
+    given = given or evaluation_known.read(run)
+    run.evaluation.unlink(missing_ok=True)
+    known = evaluation_known.compare(run, given)
+    if run.truth.exists():
+        content = _compare(run)
+        summary = _summary(content)
+    else:
+        reason = NO_TRUTH + ("" if known else NO_TABLE)
+        content = {"format_version": FORMAT_VERSION, "truth": None, "reason": reason}
+        summary = {"truth": reason}
+    _write(run, {**content, "known": known})
+    if known:
+        summary |= {**evaluation_known.summary(known), "sources": given.sources}
+    return summary
+
+
+def _write(run: Run, content: dict[str, Any]) -> None:
+    sealed.write_json(run.evaluation, content, allow_nan=False)
+
+
+def read(run: Run) -> dict[str, Any]:
+    """The content of evaluation.json.
+
+    Raises:
+        ArtefactError: missing, damaged or of another format version.
+    """
+    mend = f"make it: satori-hpc evaluate {quoted(run.path)} --force"
+    try:
+        return sealed.read_json(run.evaluation, version=FORMAT_VERSION, mend=mend)
+    except FileNotFoundError:
+        raise ArtefactError(f"{run.evaluation}: missing; {mend}") from None
+
+
+def _compare(run: Run) -> dict[str, Any]:
+    gold = truth.read_pairs(run.truth)
+    pool = truth.read_pool(run.truth)
+    names = [motif.name for motif in pool]
+    tf = motif_store.read_tf(run.motifs)
+    named = sorted(set(tf.loc[tf["named"], "tf"]))
+    everything = calls.call_all(gold, pool=names)
+    inside = {tf_names.compared(name) for name in names}
+    found = inside & {tf_names.compared(name) for name in named}
+    unmet = _unmet(named, names) if named and not found else None
+    if unmet:
+        logger.warning("%s", unmet)
+    return {
+        "format_version": FORMAT_VERSION,
+        "truth": {
+            "tfs": len(inside),
+            "pairs": len(calls.keys(gold)),
+            "possible_pairs": everything.called,
+            "base_rate": everything.precision,
+            "named_tfs": len(found),
+            "recall_ceiling": calls.recall_ceiling(gold, named=named),
+            "unmet": unmet,
+        },
+        "call_all": dataclasses.asdict(everything),
+        "methods": {
+            method: {
+                "statistic": statistic_of(run.config, method),
+                **_method(tables.read_tf(run.interactions(method)), gold, names),
+            }
+            for method in run.config.score.methods
+        },
+        "cooccurrence": _cooccurrence(run, pool, gold),
+    }
+
+
+def _unmet(named: list[str], pool: list[str]) -> str:
+    """Why nothing can be found: no filter bears the name of a TF of the pool."""
+    ours, theirs = (", ".join(repr(name[:60]) for name in sorted(names)[:3]) for names in (named, pool))
+    return (
+        f"No filter is named after an implanted TF, so no implanted pair can be found (recall ceiling 0). Filters are "
+        f"named {ours}, implanted are {theirs}: either the motifs of [motifs] database have names of another kind, or "
+        f"the network has not learned the implanted motifs."
+    )
+
+
+def _method(table: pd.DataFrame, gold: list[tuple[str, str]], pool: list[str]) -> dict[str, Any]:
+    """Calls by q-value, ranking by q and then p and AUC; and how well the size of the effect ranks."""
+    rows = list(zip(table["tf_a"], table["tf_b"], strict=True))
+    column = {name: table[name].to_numpy(dtype=np.float64) for name in ("q", "neg_log10_p", "auc", "effect")}
+    # Many q-values are 0 with thousands of sequences; logarithms of p still tell them apart.
+    scores = calls.ranks(-column["q"], column["neg_log10_p"], column["auc"])
+    called = [row for row, flag in zip(rows, table["called"], strict=True) if flag]
+    by_effect = calls.pool_scores(rows, calls.ranks(column["effect"]), pool=pool)
+    return {
+        **_scored(called, calls.pool_scores(rows, scores, pool=pool), gold, pool),
+        "aupr_effect": calls.average_precision(calls.pool_labels(gold, pool=pool), by_effect),
+    }
+
+
+def _scored(
+    called: list[tuple[str, str]], scores: np.ndarray, gold: list[tuple[str, str]], pool: list[str]
+) -> dict[str, Any]:
+    labels = calls.pool_labels(gold, pool=pool)
+    precision, recall = calls.precision_recall(labels, scores)
+    return {
+        **dataclasses.asdict(calls.calls(called, gold, pool=pool)),
+        "aupr": calls.average_precision(labels, scores),
+        "curve": {"recall": recall.tolist(), "precision": precision.tolist()},
+    }
+
+
+def _cooccurrence(run: Run, pool: list[Motif], gold: list[tuple[str, str]]) -> dict[str, Any]:
+    """The baseline, on all positives of the scored split; it is given the motifs of the pool, the methods are not."""
+    data = dataset.read_labels(run.dataset)
+    rows = data.rows(run.config.score.split)
+    tokens = dataset.read_tokens(run.dataset, rows[data.labels[rows, 0] == 1])
+    options = run.config.evaluate
+    width = np.array([motif.width for motif in pool], dtype=np.int64)
+    # Of a short motif not even the best word is as rare as asked for: its best word then is its hit.
+    rare = np.maximum(options.cooccurrence_p, 4.0**-width)
+    example, start, motif, _ = scan.hits(tokens, [motif.ppm for motif in pool], p=rare)
+    found = cooccurrence.measure(
+        Hits(example=example, tf=motif, start=start, end=start + width[motif]),
+        examples=len(tokens),
+        length=data.length,
+        tfs=len(pool),
+        max_gap=options.cooccurrence_range,
+    )
+    names = [motif.name for motif in pool]
+    pairs = [(names[a], names[b]) for a, b in zip(found.tf_a, found.tf_b, strict=True)]
+    # Pairs without any evidence share the last rank, as those do that a method could not test.
+    known = np.flatnonzero(~np.isnan(found.z))
+    ranked = [pairs[i] for i in known]
+    scores = calls.ranks(found.z[known])
+    called = [pairs[i] for i in np.flatnonzero((found.q <= run.config.reduce.alpha) & (found.z > 0))]
+    return {
+        **_scored(called, calls.pool_scores(ranked, scores, pool=names), gold, names),
+        "sequences": len(tokens),
+        "range_bp": options.cooccurrence_range,
+        "hit_p": options.cooccurrence_p,
+    }
+
+
+def _summary(content: dict[str, Any]) -> dict[str, Any]:
+    """The figures side by side, rounded for reading."""
+    known = content["truth"]
+    lines: dict[str, Any] = {
+        "implanted": f"{known['pairs']} of {known['possible_pairs']} pairs of {known['tfs']} TFs",
+        "base rate": round(known["base_rate"], 3),
+        "recall ceiling": round(known["recall_ceiling"], 3),
+        **({"names": known["unmet"]} if known["unmet"] else {}),
+    }
+    for name, scores in {**content["methods"], "co-occurrence": content["cooccurrence"]}.items():
+        lines[name] = f"{figures(scores)}, AUPR {scores['aupr']:.3f}"
+        if "statistic" in scores:
+            lines[name] += f" ({scores['statistic']}; by effect {scores['aupr_effect']:.3f})"
+    lines["every pair called"] = figures(content["call_all"])
+    return lines
+
+
+def figures(scores: dict[str, Any]) -> str:
+    """A `evaluation.calls.Calls` as one line."""
+    if scores["nothing_called"]:
+        return "nothing called"
+    return (
+        f"{scores['called']} called, precision {scores['precision']:.3f}, recall {scores['recall']:.3f}, "
+        f"F1 {scores['f1']:.3f}"
+    )

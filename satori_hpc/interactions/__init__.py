@@ -1,0 +1,1 @@
+"""From scores to interactions: tests, tables, spacing, instances, networks, tracks."""

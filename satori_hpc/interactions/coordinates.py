@@ -1,0 +1,115 @@
+"""Where examples lie: in the genome, or, where that is not told, on a sequence of their own."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from satori_hpc.data import dataset
+from satori_hpc.run import tsv
+
+STRANDS = np.array([".", "+", "-"])  # by strand 0, 1, -1
+
+
+@dataclass(frozen=True)
+class Places:
+    """Places of some examples.
+
+    Attributes:
+        names: str (n,), of the examples.
+        chrom: str (n,), the example's name where it has a sequence of its own.
+        start, end: int64 (n,), as long as its sequence.
+        strand: int8 (n,), 1, -1, or 0 = not told; 1 on a sequence of its own.
+        own: bool (n,), whether its interval is not as long as its sequence, so that it says nothing of letters.
+    """
+
+    names: np.ndarray
+    chrom: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+    strand: np.ndarray
+    own: np.ndarray
+
+    def take(self, order: np.ndarray) -> "Places":
+        """Some of them, in this order."""
+        return Places(**{name: values[order] for name, values in vars(self).items()})
+
+    def escaped(self) -> "Places":
+        """With names and chromosomes as all tables write them."""
+        names, chrom = (np.array([tsv.escape(name) for name in each], object) for each in (self.names, self.chrom))
+        return Places(names, chrom, self.start, self.end, self.strand, self.own)
+
+    def in_order(self) -> np.ndarray:
+        """int64: by chromosome (its name as UTF-8), start, then as they are."""
+        number = np.unique(self.chrom.astype(str), return_inverse=True)[1]
+        order: np.ndarray = np.lexsort((np.arange(len(number)), self.start, number))
+        return order
+
+
+def places(path: Path, examples: np.ndarray) -> Places:
+    """The places of some examples.
+
+    Args:
+        path: of the data set.
+        examples: int64, rows of it.
+
+    Raises:
+        ArtefactError: it is missing or damaged.
+    """
+    names = np.array(list(dataset.read_names(path, examples)), dtype=object)
+    length = dataset.read_length(path)
+    at = dataset.read_coordinates(path, examples)
+    # An interval of another length does not say where in it the sequence lies; then sites are told in the sequence.
+    own = at.end - at.start != length
+    return Places(
+        names=names,
+        chrom=np.where(own, names, at.chrom.astype(object)),
+        start=np.where(own, 0, at.start),
+        end=np.where(own, length, at.end),
+        strand=np.where(own, 1, at.strand).astype(np.int8),
+        own=own,
+    )
+
+
+# From cells of the attention to letters of the sequence, and from there to the genome.
+#
+# Intervals are 0-based, half-open. A cell is `pool` positions of the activation track, and position j of it is the
+# filter laid on the letters j - padding .. j - padding + width - 1. Scores know a site by its cell alone, so it is told
+# as the letters that any position of the cell covers.
+
+
+def letters(position: np.ndarray, *, pool: int, padding: int, width: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """The letters that a site in a cell may stand on.
+
+    Args:
+        position: int (n,), starts of cells, bp.
+        pool: width of a cell, bp.
+        padding: zero columns left of the sequence.
+        width: of a filter, bp.
+        length: of the sequences, bp; what hangs over is cut off.
+
+    Returns:
+        start, end: int64 (n,).
+    """
+    start = position.astype(np.int64) - padding
+    return np.maximum(start, 0), np.minimum(start + pool - 1 + width, length)
+
+
+def on_genome(
+    start: np.ndarray, end: np.ndarray, *, example_start: np.ndarray, example_end: np.ndarray, strand: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where letters of examples lie in the genome.
+
+    Args:
+        start, end: int64 (n,), letters of the example as the network read it.
+        example_start, example_end: int64 (n,), the example's own interval, as long as its sequence.
+        strand: int8 (n,), 1, -1 or 0 = not told, which counts as 1; a sequence of strand -1 is the reverse complement.
+
+    Returns:
+        start, end: int64 (n,), start < end also on the reverse strand.
+    """
+    backwards = strand < 0
+    return (
+        np.where(backwards, example_end - end, example_start + start),
+        np.where(backwards, example_end - start, example_start + end),
+    )

@@ -1,0 +1,1 @@
+"""What scores are compared with, and the tests; arrays in, arrays out."""

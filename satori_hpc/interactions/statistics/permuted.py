@@ -1,0 +1,72 @@
+"""Scores of many columns against a normal distribution fitted to scores of permuted sequences, as the original DFIM.
+
+Every score has the p-value of the upper tail; those of a column make one by Simes' rule, which is the smallest
+Benjamini-Hochberg q-value among them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from satori_hpc.interactions.columns import Columns, values_of
+from satori_hpc.interactions.statistics import mann_whitney
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Mean and standard deviation (of the population) of so many null scores; NaN where there are none."""
+
+    count: int
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True)
+class NullTest:
+    """What the test says of each column; all float64 (columns,), NaN where there is no score.
+
+    Attributes:
+        auc: mean chance that a score is above a null score.
+        p: Simes' p-value.
+        neg_log10_p: told also where p is too small for a float64.
+    """
+
+    auc: np.ndarray
+    p: np.ndarray
+    neg_log10_p: np.ndarray
+
+
+def moments(values: np.ndarray) -> tuple[int, float, float]:
+    """(count, mean, sum of squared distances from it) of float32 values, in float64."""
+    values = values.astype(np.float64)
+    mean = float(values.mean()) if len(values) else 0.0
+    return len(values), mean, float(np.square(values - mean).sum())
+
+
+def merge(counts: np.ndarray, means: np.ndarray, squares: np.ndarray) -> tuple[int, float, float]:
+    """The moments of several sets of values together; arguments as of `moments`, an entry per set."""
+    count = int(counts.sum())
+    if not count:
+        return 0, 0.0, 0.0
+    mean = float((counts * means).sum() / count)
+    return count, mean, float(squares.sum() + (counts * np.square(means - mean)).sum())
+
+
+def fit(counts: np.ndarray, means: np.ndarray, squares: np.ndarray) -> Gaussian:
+    """The normal distribution of all values of several sets; arguments as of `merge`."""
+    count, mean, total = merge(counts, means, squares)
+    return Gaussian(count, mean, float(np.sqrt(total / count))) if count else Gaussian(0, np.nan, np.nan)
+
+
+def test(columns: Columns, side: int, null: Gaussian) -> NullTest:
+    """Test every gathered column of one side for scores above the null."""
+    auc, level = np.full((2, columns.width), np.nan)
+    if null.count:
+        keys_of = columns.sorted_keys(side)
+        for column in np.flatnonzero(columns.counts(side)).tolist():
+            above = values_of(keys_of(column)).astype(np.float64) - null.mean
+            deviate = above / max(null.deviation, 1e-30)
+            auc[column] = special.ndtr(deviate).mean()
+            level[column] = mann_whitney.simes(mann_whitney.neg_log10_upper(deviate))
+    return NullTest(auc=auc, p=10.0**-level, neg_log10_p=level)

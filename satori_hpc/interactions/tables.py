@@ -1,0 +1,177 @@
+"""interactions/<method>.*: the tables people read, as Parquet and as the same columns in TSV.
+
+The registries below are the columns, in order, with their types and meanings.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from satori_hpc.errors import ArtefactError, quoted
+from satori_hpc.run import files
+
+FORMAT_VERSION = 3
+
+COLUMNS: dict[str, tuple[pa.DataType, str]] = {
+    "filter_a": (pa.int32(), "first filter of the pair, the smaller number"),
+    "filter_b": (pa.int32(), "second filter of the pair"),
+    "tf_a": (pa.string(), "TF that the first filter's motif matches; empty = none"),
+    "tf_b": (pa.string(), "TF that the second filter's motif matches; empty = none"),
+    "motif_q_a": (pa.float64(), "Tomtom q-value of the first filter's best match; empty = no motif"),
+    "motif_q_b": (pa.float64(), "Tomtom q-value of the second filter's best match"),
+    "tested": (
+        pa.bool_(),
+        "in the tested family: enough scores, on both sides where both are compared, and the cut-off reached",
+    ),
+    "n_fg": (pa.int64(), "foreground examples in which the pair was observed"),
+    "n_bg": (pa.int64(), "background examples in which the pair was observed"),
+    "median_fg": (pa.float64(), "median score in the foreground"),
+    "median_bg": (pa.float64(), "median score in the background"),
+    "max_fg": (pa.float64(), "largest score in the foreground"),
+    "median_distance": (pa.float64(), "median distance of the scoring cells in the foreground, bp"),
+    "statistic": (
+        pa.float64(),
+        "Mann-Whitney U of the foreground; within-sequence: W+, the ranks of positive contrasts summed; null: empty. "
+        "Empty = not tested, like all that follow",
+    ),
+    "auc": (
+        pa.float64(),
+        "the statistic as a share of its largest value, 0.5 = no effect: chance that a foreground score is above a "
+        "background score; within-sequence: that the mean of two contrasts is positive, (rank-biserial correlation + "
+        "1) / 2; null: mean chance that a score is above a null score",
+    ),
+    "effect": (
+        pa.float64(),
+        "in units of the score: median_fg - median_bg; within-sequence: median contrast; null: median_fg - mean of the "
+        "null",
+    ),
+    "p": (pa.float64(), "one-sided p-value; within-sequence: after calibration; null: Simes over the examples"),
+    "neg_log10_p": (pa.float64(), "-log10 p, told also where p is too small for a float64"),
+    "q": (pa.float64(), "Benjamini-Hochberg q-value over all tested pairs"),
+    "called": (pa.bool_(), "tested, and q at most alpha"),
+}
+
+TF_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
+    "tf_a": (pa.string(), "first TF in alphabetical order"),
+    "tf_b": (pa.string(), "second TF"),
+    "q": (
+        pa.float64(),
+        "background: smallest q-value of the filter pairs of these two TFs; else Benjamini-Hochberg q-value over the "
+        "TF pairs",
+    ),
+    "p": (pa.float64(), "background: p-value of the best filter pair; else Simes' p-value of all its filter pairs"),
+    "neg_log10_p": (pa.float64(), "-log10 p, told also where p is too small for a float64"),
+    "auc": (pa.float64(), "AUC of the best filter pair (smallest q, then p)"),
+    "effect": (pa.float64(), "effect of that filter pair"),
+    "filter_pairs": (pa.int64(), "tested filter pairs of these two TFs"),
+    "called_filter_pairs": (pa.int64(), "called ones among them"),
+    "n_fg": (pa.int64(), "foreground examples in which the best filter pair was observed"),
+    "median_distance": (pa.float64(), "median distance of the best filter pair in the foreground, bp"),
+    "called": (pa.bool_(), "background: any of the filter pairs is called; else q at most alpha"),
+}
+
+ENSEMBLE_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
+    "tf_a": (pa.string(), "first TF in alphabetical order"),
+    "tf_b": (pa.string(), "second TF"),
+    "seeds": (pa.int64(), "networks that tested the pair, so both TFs name filters there; what follows is of these"),
+    "called_seeds": (pa.int64(), "those that call the pair"),
+    "min_q": (pa.float64(), "smallest q-value"),
+    "median_q": (pa.float64(), "median q-value"),
+    "median_neg_log10_p": (pa.float64(), "median -log10 p"),
+    "median_auc": (pa.float64(), "median AUC"),
+    "median_effect": (pa.float64(), "median effect"),
+    "median_distance": (pa.float64(), "median of the median distances, bp"),
+    "called": (pa.bool_(), "called by at least ensemble.min_seeds networks"),
+}
+
+
+def write(path: Path, columns: Mapping[str, Any]) -> None:
+    """Write the table of filter pairs to `path`.parquet and `path`.tsv (`path` has no ending), each atomically."""
+    write_table(path, columns, COLUMNS)
+
+
+def write_tf(path: Path, columns: Mapping[str, Any]) -> None:
+    """Write the table of TF pairs to `path`.tf.parquet and `path`.tf.tsv."""
+    write_table(path.with_name(path.name + ".tf"), columns, TF_COLUMNS)
+
+
+def write_ensemble(path: Path, columns: Mapping[str, Any]) -> None:
+    """Write the table of an ensemble to `path`.parquet and `path`.tsv."""
+    write_table(path, columns, ENSEMBLE_COLUMNS)
+
+
+def read(path: Path) -> pd.DataFrame:
+    """The table of filter pairs (columns: COLUMNS), sorted by q, then p, then AUC falling.
+
+    Raises:
+        ArtefactError: missing, damaged or of another format version.
+    """
+    return read_table(path, COLUMNS)
+
+
+def read_tf(path: Path) -> pd.DataFrame:
+    """The table of TF pairs (columns: TF_COLUMNS).
+
+    Raises:
+        ArtefactError: missing, damaged or of another format version.
+    """
+    return read_table(path.with_name(path.name + ".tf"), TF_COLUMNS)
+
+
+def read_ensemble(path: Path) -> pd.DataFrame:
+    """The table of an ensemble (columns: ENSEMBLE_COLUMNS), most often called pairs first, then by median q.
+
+    Raises:
+        ArtefactError: missing, damaged or of another format version.
+    """
+    return read_table(path, ENSEMBLE_COLUMNS, command="ensemble")
+
+
+def write_table(path: Path, columns: Mapping[str, Any], registry: dict[str, tuple[pa.DataType, str]]) -> None:
+    """Write a table of these columns to `path`.parquet and `path`.tsv, each atomically."""
+    fields = [
+        pa.field(name, kind, metadata={"meaning": meaning}, nullable=True) for name, (kind, meaning) in registry.items()
+    ]
+    schema = pa.schema(fields, metadata={"satori_hpc_format_version": str(FORMAT_VERSION)})
+    table = pa.table([pa.array(columns[name], type=registry[name][0]) for name in registry], schema=schema)
+    with files.atomic_file(_ending(path, ".parquet")) as partial:
+        pq.write_table(table, partial, compression="zstd")
+    text = table.to_pandas()
+    for name, (kind, _) in registry.items():
+        if pa.types.is_string(kind):
+            text[name] = text[name].str.replace("\t", "\\t").str.replace("\n", "\\n").str.replace("\r", "\\r")
+    with files.atomic_file(_ending(path, ".tsv")) as partial:
+        text.to_csv(partial, sep="\t", index=False, lineterminator="\n")
+
+
+def read_table(path: Path, registry: dict[str, tuple[pa.DataType, str]], *, command: str = "reduce") -> pd.DataFrame:
+    """The table of these columns at `path`.parquet.
+
+    Raises:
+        ArtefactError: missing, damaged or of another format version; says to run `command`.
+    """
+    file = _ending(path, ".parquet")
+    mend = f"make it: satori-hpc {command} {quoted(path.parent.parent)}"
+    again = mend if command == "ensemble" else f"{mend} --force"  # an ensemble's tables are made each time
+    if not file.exists():
+        raise ArtefactError(f"{file}: no interaction table; {mend}")
+    try:
+        table = pq.read_table(file)
+    except Exception as error:  # Arrow, OSError, or what Python makes of a damaged schema
+        raise ArtefactError(f"{file}: cannot be read ({error}); {again}") from None
+    version = (table.schema.metadata or {}).get(b"satori_hpc_format_version", b"").decode()
+    if version != str(FORMAT_VERSION) or table.schema.names != list(registry):
+        raise ArtefactError(
+            f"{file}: expected an interaction table of format version {FORMAT_VERSION} with the columns "
+            f"{', '.join(registry)}; found version {version or 'none'} with {', '.join(table.schema.names)}; "
+            f"{again}"
+        )
+    return table.to_pandas()
+
+
+def _ending(path: Path, ending: str) -> Path:
+    return path.with_name(path.name + ending)

@@ -1,0 +1,1 @@
+"""Interactions as tracks of a genome browser."""

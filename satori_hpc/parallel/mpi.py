@@ -1,0 +1,263 @@
+"""The world of many processes: MPI as this package uses it. Host memory only; mpi4py is loaded by `join`."""
+
+import contextlib
+import os
+import secrets
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+from satori_hpc.errors import Requeue, SatoriError
+from satori_hpc.parallel import signals as parallel_signals
+from satori_hpc.parallel.signals import name_of, serial, together
+from satori_hpc.parallel.watch import JOINING, Watch
+from satori_hpc.parallel.world import Joined, World
+
+Value = TypeVar("Value")
+
+PIECE = 2**30  # bytes in one message; counts of older MPI libraries end at 2**31
+LONGEST_PAUSE = 0.01  # seconds between two looks at a message that is not there yet
+INSTALL = "pip install 'satori-hpc[mpi]'"
+
+
+def join() -> "MpiWorld":
+    """Enter MPI and become one of its processes.
+
+    Raises:
+        SatoriError: no mpi4py, or no MPI library for it.
+    """
+    try:
+        from mpi4py import MPI
+    except ImportError as error:
+        raise SatoriError(f"several processes need mpi4py, which cannot be loaded ({error}); run: {INSTALL}") from error
+    except RuntimeError as error:
+        raise SatoriError(
+            f"mpi4py finds no MPI library ({error}); run: {INSTALL}, or load the MPI of this machine "
+            "and set MPI4PY_LIBMPI to its libmpi.so"
+        ) from error
+    return MpiWorld(MPI.COMM_WORLD)
+
+
+class MpiWorld(Joined):
+    """The processes of an MPI communicator; see World for what each method promises.
+
+    Waiting is done by looking again and again with growing pauses, not inside MPI: a waiting process takes no
+    processor from those that compute, and signals reach it.
+
+    Args:
+        comm: an intracommunicator of mpi4py; duplicated, so that no message of others is met.
+    """
+
+    def __init__(self, comm: Any) -> None:
+        from mpi4py import MPI
+
+        self._comm = comm.Dup()
+        self.rank, self.size = comm.Get_rank(), comm.Get_size()
+        node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+        self.local_rank = node.Get_rank()
+        here = sorted(node.group.Translate_ranks(None, comm.group))
+        cores = self.gather(sorted(os.sched_getaffinity(0)))
+        self.sharers = sum(not set(cores[self.rank]).isdisjoint(cores[rank]) for rank in here)
+        node.Free()
+
+    def barrier(self) -> None:
+        self._wait(self._comm.Ibarrier())
+
+    def shares(self, items: Sequence[Value], *, schedule: str) -> Iterator[Value]:
+        if schedule != "dynamic":
+            yield from items[self.rank :: self.size]
+            return
+        from mpi4py.util.sync import Counter
+
+        self.barrier()  # making a counter waits inside MPI: be there together
+        counter = Counter(comm=self._comm)
+        while (number := counter.next()) < len(items):
+            yield items[number]
+        self.barrier()
+        counter.free()
+
+    def poke(self) -> None:
+        # Asking for any message lets the library serve those who want the counter that lies on this process.
+        self._comm.Iprobe()
+
+    def close(self) -> None:
+        self.barrier()
+        self._comm.Free()
+
+    def abort(self, status: int) -> None:
+        from mpi4py import MPI
+
+        MPI.COMM_WORLD.Abort(status)
+
+    def _all_gather(self, message: bytes) -> list[bytes]:
+        import numpy as np
+        from mpi4py import MPI
+
+        sizes = np.empty(self.size, np.int64)
+        self._wait(self._comm.Iallgather(np.array([len(message)], np.int64), sizes))
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        buffer = bytearray(int(starts[-1]))
+        layout = [buffer, (sizes.tolist(), starts[:-1].tolist()), MPI.BYTE]
+        self._wait(self._comm.Iallgatherv([message, MPI.BYTE], layout))
+        return [bytes(buffer[start:stop]) for start, stop in zip(starts[:-1], starts[1:], strict=True)]
+
+    def _broadcast(self, payload: bytes) -> bytes:
+        """The leader's bytes, on every process."""
+        import numpy as np
+        from mpi4py import MPI
+
+        size = np.array([len(payload)], np.int64)
+        self._wait(self._comm.Ibcast(size))
+        buffer = bytearray(payload) if self.rank == 0 else bytearray(int(size[0]))
+        view = memoryview(buffer)
+        for start in range(0, len(buffer), PIECE):
+            self._wait(self._comm.Ibcast([view[start : start + PIECE], MPI.BYTE]))
+        return bytes(buffer)
+
+    def _wait(self, request: Any) -> None:
+        began = time.monotonic()
+        while not request.Test():
+            waited = time.monotonic() - began
+            time.sleep(min(LONGEST_PAUSE, waited / 10))
+
+
+# From a launcher's processes to a world: who started us, and whether MPI agrees.
+
+# Number of processes, by whoever started us. mpiexec inside a Slurm job sets its own and inherits those of the step
+# that carries its helpers, so Slurm's word counts last.
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
+SAID_NOTHING = ("PMIX_RANK", "PALS_RANKID", "FLUX_TASK_RANK")  # launchers that give a rank and no number
+CURE = "with srun, use --mpi=pmi2 for MPICH (Intel, Cray) or --mpi=pmix for Open MPI; else the mpiexec of the same MPI"
+
+
+def expected_ranks() -> int | None:
+    """How many processes the launcher says it started; None when no launcher is known."""
+    for name in SIZES:
+        value = os.environ.get(name, "")
+        if value.isdigit() and int(value) > 0:
+            return int(value)
+    return None
+
+
+def refuse_many(command: str) -> None:
+    """Keep a command that works in one process from running several times at once.
+
+    Raises:
+        SatoriError: a launcher started more than one process.
+    """
+    found = (expected_ranks(), _torchrun_ranks())
+    count = max((count for count in found if count is not None), default=1)
+    if count > 1:
+        raise SatoriError(
+            f"the launcher started {count} processes, and satori-hpc {command} works in one: they would overwrite each "
+            "other's work. Start it without the launcher, or with -n 1; only satori-hpc train, score, search and "
+            "ensemble share their work out"
+        )
+
+
+def refuse_torchrun(command: str) -> None:
+    """Keep a command whose processes find each other by MPI from running under torchrun.
+
+    Raises:
+        SatoriError: torchrun started more than one process.
+    """
+    count = _torchrun_ranks()
+    if count is not None and count > 1 and expected_ranks() in (None, 1):
+        raise SatoriError(
+            f"torchrun started {count} processes, and those of satori-hpc {command} find each other by MPI: start it "
+            f"by mpiexec -n {count} or srun -n {count}"
+        )
+
+
+def refuse_unknown(command: str, cure: str) -> None:
+    """Keep processes whose launcher gives a rank and no number from each taking itself for the only one.
+
+    Raises:
+        SatoriError: such a launcher started this process.
+    """
+    name = next((name for name in SAID_NOTHING if name in os.environ), None)
+    if name is not None and expected_ranks() is None:
+        raise SatoriError(
+            f"the launcher sets {name} and does not say how many processes it started, which satori-hpc {command} must "
+            f"know: set RANK and WORLD_SIZE for each, and {cure}"
+        )
+
+
+def _torchrun_ranks() -> int | None:
+    value = os.environ.get("WORLD_SIZE", "") if "TORCHELASTIC_RUN_ID" in os.environ else ""
+    return int(value) if value.isdigit() else None
+
+
+@contextlib.contextmanager
+def session(*, expect_ranks: int | None, parts: bool = False) -> Iterator[World]:
+    """The world of this command: one process, or all that the launcher started.
+
+    An exception that leaves the block on one process ends all of them, with a message that names the process and
+    what it was doing. The exception is an error with `shared`: the leader raises it, the others exit with status 1.
+    SIGTERM ends with status 143; a work of many parts by SIGTERM and SIGUSR2 with that of Requeue.
+
+    Args:
+        expect_ranks: how many processes the user says there are; None = as many as the launcher says.
+        parts: it is a work of many parts (`signals.work`).
+
+    Raises:
+        SatoriError: the launcher, the user and MPI do not agree on the number of processes, or there is no MPI.
+    """
+    signals, status = (parallel_signals.SIGNALS, Requeue.status) if parts else ((signal.SIGTERM,), 143)
+    launched = expected_ranks()
+    counts = {count for count in (launched, expect_ranks) if count is not None}
+    unknown = launched is None and any(name in os.environ for name in SAID_NOTHING)
+    if counts <= {1} and not unknown:
+        with serial(signals, status=status):
+            yield World()
+        return
+    watch = Watch(
+        name_of(next((os.environ[name] for name in RANKS if name in os.environ), "of a number not known yet"))
+    )
+    watch.doing(JOINING)
+    try:
+        world = join()
+    except SatoriError:
+        watch.end()
+        raise
+    watch.who(name_of(world.rank, world.size))
+    watch.job(world.lead(lambda: secrets.token_hex(8)))
+    watch.doing("")
+    world.listen(watch.doing)
+    try:
+        with together(world, watch, signals, status=status):
+            _agree(world, launched, expect_ranks)
+            yield world
+            world.doing("waiting for the others at the end")
+            world.close()
+    except SatoriError as error:
+        if world.rank == 0:
+            raise
+        raise SystemExit(error.status) from None
+    finally:
+        watch.end()
+
+
+def _agree(world: World, launched: int | None, expect_ranks: int | None) -> None:
+    """Refuse together when anybody was told another number of processes than MPI has."""
+    said = []
+    if launched not in (None, world.size):
+        said.append(f"the launcher started {launched} processes")
+    if expect_ranks not in (None, world.size):
+        said.append(f"--expect-ranks says {expect_ranks}")
+    if not any(world.gather(bool(said))):
+        return
+    if launched == world.size:
+        advice = f"start {expect_ranks} processes, or leave --expect-ranks away"
+    elif launched is None:
+        advice = f"start it by mpiexec -n {expect_ranks} or srun -n {expect_ranks}, or leave --expect-ranks away"
+    else:
+        advice = f"launcher and MPI library do not know each other: {CURE}; satori-hpc doctor shows which is loaded"
+    error = SatoriError(
+        f"{' and '.join(said) or 'other processes were told another number'}, yet MPI has a world of {world.size}. "
+        f"Nothing was done, for processes that do not share the work would overwrite each other's. {advice}"
+    )
+    error.shared = True
+    raise error

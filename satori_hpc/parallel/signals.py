@@ -1,0 +1,312 @@
+"""How processes end: in good order when a signal says so, and all of them when one fails."""
+
+import atexit
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from satori_hpc.errors import Requeue, SatoriError
+from satori_hpc.log import logger
+from satori_hpc.parallel.watch import Watch
+from satori_hpc.parallel.world import Joined, World
+
+AGAIN = "run the same command again to go on"
+FORWARDING = 0.2  # seconds that launchers get to forward our last words
+LAST_RESORT = 20  # seconds after which a process that MPI cannot end is killed
+AFRESH = 0.05  # seconds after which a signal is sent again whose exception got lost
+INTERRUPTED = 128 + signal.SIGINT  # exit status after Ctrl-C
+STOPPED = (INTERRUPTED, 128 + signal.SIGTERM, 128 + signal.SIGHUP)
+Signals = tuple[signal.Signals, ...]
+
+
+class Stopped(BaseException):
+    """A signal to stop, raised in the main thread; no ordinary handler of errors may swallow it.
+
+    Args:
+        signal: its name.
+        status: exit status of the command.
+    """
+
+    def __init__(self, signal: str, status: int) -> None:
+        super().__init__(signal, status)
+        self.signal = signal
+        self.status = status
+
+    def __str__(self) -> str:
+        return f"stopped by {self.signal}; {AGAIN}"
+
+
+def name_of(rank: int | str, size: int | None = None) -> str:
+    of = f" of {size}" if size else ""
+    return f"rank {rank}{of} (host {socket.gethostname()}, pid {os.getpid()})"
+
+
+@contextlib.contextmanager
+def serial(signals: Signals = (signal.SIGTERM, signal.SIGHUP), *, status: int | None = None) -> Iterator[None]:
+    """One process: these signals and Ctrl-C end it in good order.
+
+    Args:
+        signals: besides Ctrl-C.
+        status: of the command then; None = 128 and the number of the signal, as shells have it.
+    """
+    with _stoppable(signals, status):
+        try:
+            yield
+        except (Stopped, KeyboardInterrupt) as error:
+            words, code = _words(error)
+            _say(words)
+            raise SystemExit(code) from None
+
+
+def exit_at_once(status: int) -> NoReturn:
+    """End a process whose context managers have all been left, without waiting for threads that still compute."""
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
+
+
+@contextlib.contextmanager
+def delayed(signals: Signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) -> Iterator[None]:
+    """Signals that come while the block runs count when it has ended: for what cannot be undone when half done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    previous = {each: signal.signal(each, lambda number, frame: came.append(number)) for each in signals}
+    try:
+        yield
+    finally:
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
+@contextlib.contextmanager
+def together(world: Joined, watch: Watch, signals: Signals = (signal.SIGTERM,), *, status: int = 143) -> Iterator[None]:
+    """End all processes when this one fails, in whatever thread."""
+    name = name_of(world.rank, world.size)
+
+    def fail(error: BaseException) -> NoReturn:
+        watch.failed()
+        while_doing = f", while {world.current}" if world.current else ""
+        words, status = _words(error)
+        if not world.explains(error):
+            _say(f"{name}{while_doing}: {words}")
+        _end(world, status)
+
+    def fail_thread(args: threading.ExceptHookArgs) -> None:
+        if not isinstance(args.exc_value, SystemExit):  # the way for a thread to end itself
+            fail(args.exc_value or args.exc_type())
+
+    previous, threading.excepthook = threading.excepthook, fail_thread
+    try:
+        with _stoppable(signals, status):
+            yield
+    except BaseException as error:
+        if getattr(error, "shared", False):
+            raise
+        fail(error)
+    finally:
+        threading.excepthook = previous
+
+
+@contextlib.contextmanager
+def _stoppable(signals: Signals, status: int | None) -> Iterator[None]:
+    """Turn signals into an exception of the main thread, so that locks and files are left in order.
+
+    In a function that C calls, as LLVM does when numba compiles, and in a finaliser Python reports an exception and
+    goes on: there the exception of a signal, of Ctrl-C as well, would be lost. So the signal is sent again.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    stopping = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopping
+        if stopping:  # launchers send it again while we tidy up
+            return
+        stopping = True
+        raise Stopped(signal.Signals(number).name, 128 + number if status is None else status)
+
+    def lost(unraisable: "sys.UnraisableHookArgs") -> None:
+        nonlocal stopping
+        error = unraisable.exc_value
+        if not isinstance(error, Stopped | KeyboardInterrupt):
+            hook(unraisable)
+            return
+        stopping = False
+        number = signal.Signals[error.signal] if isinstance(error, Stopped) else signal.SIGINT
+        again = threading.Timer(AFRESH, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+
+    nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    previous = {each: signal.signal(each, stop) for each in signals if not (nohup and each == signal.SIGHUP)}
+    hook, sys.unraisablehook = sys.unraisablehook, lost
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+
+
+def _words(error: BaseException) -> tuple[str, int]:
+    """What to print about an error, and the exit status that it deserves."""
+    if isinstance(error, Stopped):
+        return str(error), error.status
+    if isinstance(error, KeyboardInterrupt):
+        return f"interrupted; {AGAIN}", INTERRUPTED
+    if isinstance(error, SystemExit):
+        status = error.code if isinstance(error.code, int) and error.code else 1
+        return f"left the common work early (exit status {error.code})", status
+    if isinstance(error, SatoriError):
+        return str(error), 1
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}", 1
+    return "".join(traceback.format_exception(error)).rstrip(), 1
+
+
+def _say(text: str) -> None:
+    """One write for the whole message, so that those of several processes do not mix."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.write(2, (text + "\n").encode(errors="replace"))
+
+
+def _end(world: Joined, status: int) -> NoReturn:
+    """End this process and all others, whatever state MPI and the threads of this process are in."""
+    signal.alarm(LAST_RESORT)  # nobody handles it: the kernel ends us should Abort hang
+    time.sleep(FORWARDING)
+    with contextlib.suppress(Exception):
+        world.abort(status)
+    os._exit(status)
+
+
+# Stopping in good order: signals and RUN/STOP set a flag, and training looks at it between two steps.
+#
+# Nothing is written inside a signal handler, for it may interrupt the very writing of a checkpoint.
+#
+# Trainings that are parts of a larger work, as in a search, share its wish to stop: `work`.
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR2)  # SIGUSR1 is left alone: NCCL and launchers use it
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+class StopWish:
+    """Whether this process has been asked to stop.
+
+    Args:
+        file: its presence asks; None = signals only.
+        common: it asks other processes, too, and those that come later not: it is left where it is, and does not count
+            as long as it is as it was found.
+
+    Attributes:
+        why: "" or what asked, in words.
+    """
+
+    def __init__(self, file: Path | None = None, *, common: bool = False) -> None:
+        self.why = ""
+        self._file = file
+        self._common = common
+        self._known = _touched(file) if file is not None and common else None
+        self._looked = 0.0
+
+    def wished(self) -> bool:
+        """Cheap enough for every step: the file system is asked once a second."""
+        if not self.why and self._file is not None and time.monotonic() - self._looked >= SECONDS_BETWEEN_LOOKS:
+            self._looked = time.monotonic()
+            if _touched(self._file) not in (None, self._known):
+                self.why = str(self._file)
+        return bool(self.why)
+
+    def obeyed(self) -> None:
+        """The state is kept: the file has done its work, and must not stop the job that goes on."""
+        if self._file is not None and not self._common:
+            self._file.unlink(missing_ok=True)
+
+    def heard(self, number: int, frame: FrameType | None) -> None:
+        """Handler of the signals."""
+        self.why = signal.Signals(number).name
+
+
+def _touched(file: Path) -> int | None:
+    """When a file was touched last; None when it is not there."""
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+_work: StopWish | None = None
+
+
+@contextlib.contextmanager
+def work(file: Path) -> Iterator[StopWish]:
+    """Work of many parts that this process does alone, beside others: in the block, `listen` gives its wish to stop.
+
+    A file that is there already does not ask; touched again, it does.
+    """
+    global _work
+    _work = StopWish(file, common=True)
+    try:
+        yield _work
+    finally:
+        _work = None
+
+
+def between_parts() -> None:
+    """A point between two parts of a work, or of none.
+
+    Raises:
+        Requeue: somebody wished the work to stop.
+    """
+    if _work is not None and _work.wished():
+        raise Requeue(f"stopped for {_work.why}: run the same command again to go on")
+
+
+@contextlib.contextmanager
+def listen(file: Path, world: World) -> Iterator[StopWish]:
+    """Turn SIGTERM, SIGUSR2 and the file into a wish, as long as the block runs; in a work, its wish.
+
+    A file that is there already was meant for a job before this one: it is removed, or a requeued job would stop again
+    for ever. Only the leader looks for the file.
+    """
+    if _work is not None:
+        wish = _work
+    else:
+        if world.rank == 0 and file.exists():
+            logger.info("%s was there from before and is removed", file)
+            file.unlink(missing_ok=True)
+        wish = StopWish(file if world.rank == 0 else None)
+    with hearing(wish):
+        yield wish
+
+
+@contextlib.contextmanager
+def hearing(wish: StopWish) -> Iterator[None]:
+    """In the block, signals are wishes and nothing else."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, wish.heard) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

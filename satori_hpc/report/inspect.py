@@ -1,0 +1,370 @@
+"""inspect: one sequence through every method, as a page of pictures and as arrays; scored or not."""
+
+import difflib
+import heapq
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from satori_hpc.data import dataset
+from satori_hpc.data.dataset import Labels
+from satori_hpc.data.splits import known
+from satori_hpc.errors import ArtefactError, InputError
+from satori_hpc.log import logger
+from satori_hpc.models.satori import Satori
+from satori_hpc.parallel.world import Runtime
+from satori_hpc.report.data import Inspected, Site, SiteMap
+from satori_hpc.run import files, pipeline, provenance, sealed
+from satori_hpc.run.layout import Run
+from satori_hpc.run.pipeline import Stage
+from satori_hpc.scoring import plan as score_plan
+from satori_hpc.scoring import registry, select
+from satori_hpc.scoring.base import Batch
+from satori_hpc.scoring.sites import Sites
+from satori_hpc.sites import store as motif_store
+from satori_hpc.training import checkpoint
+
+NEEDS = Stage(
+    "inspect",
+    "report.inspect",
+    ("prepare", "train", "motifs"),
+    (),
+    lambda run: [run.inspections],
+    "maps of one sequence",
+)
+NEAREST = 3  # names that an error proposes
+CANDIDATES = 500  # names with the longest common beginning, among which they are
+
+
+def inspect(run: Run, runtime: Runtime, example: str, *, out: Path | None = None) -> dict[str, Any]:
+    """Write the maps of one sequence: <row>.html to look at and <row>.npz to compute with.
+
+    Args:
+        run: trained, with motifs; nothing need be scored.
+        runtime: the device to compute on.
+        example: name of a sequence of the data set, or its row number.
+        out: folder to write to; default: inspect/ of the run.
+
+    Raises:
+        ArtefactError: data set, model or motifs are missing or stale; says what to run.
+        InputError: there is no such sequence.
+    """
+    from satori_hpc.report import inspect_page  # here: matplotlib is slow to load
+
+    inputs = pipeline.require(run, NEEDS)
+    row, name = find(run.dataset, example)
+    data = dataset.read_labels(run.dataset)
+    device = runtime.torch_device()
+    model, _ = checkpoint.load_model(run.best, device)
+    arrays = {"row": row, "name": name, "labels": data.labels[row], **_maps(run, model, data, row)}
+    folder = run.inspections if out is None else out
+    text = inspect_page.page(view(run, model, data, arrays))
+    write(folder / f"{row}.npz", **arrays)
+    files.write_text(folder / f"{row}.html", text)
+    seal(folder, row, example=name, inputs=inputs)
+    return {
+        "example": name,
+        "row": row,
+        "sites": len(arrays["epistasis_start"]),
+        "page": str(folder / f"{row}.html"),
+        "arrays": str(folder / f"{row}.npz"),
+    }
+
+
+def find(path: Path, example: str) -> tuple[int, str]:
+    """Row and name of a sequence that is given by its name, else by its row number.
+
+    Args:
+        path: the data set.
+        example: what the user typed. A name wins: it is what tables and browsers show.
+
+    Raises:
+        InputError: there is none; proposes the nearest names, or tells the range.
+    """
+    number = int(example) if example.isascii() and example.isdigit() and len(example) < 19 else -1
+    by_number, rows = None, 0
+
+    def names() -> Iterator[str]:
+        nonlocal by_number, rows
+        for row, name in enumerate(dataset.read_names(path)):
+            rows = row + 1
+            by_number = name if row == number else by_number
+            yield name
+
+    def alike(name: str) -> tuple[int, int]:
+        return len(os.path.commonprefix([name, example])), -abs(len(name) - len(example))
+
+    # One pass: the name itself has the longest common beginning and no other length, so it would come first.
+    candidates = heapq.nlargest(CANDIDATES, enumerate(names()), key=lambda item: alike(item[1]))
+    for row, name in candidates[:1]:
+        if name == example:
+            return row, name
+    if by_number is not None:
+        return number, by_number
+    if number >= 0:
+        raise InputError(f"no sequence {example}: the rows of {path} are 0 to {rows - 1}, and none has that name")
+    near = difflib.get_close_matches(example, [name for _, name in candidates], n=NEAREST, cutoff=0.0)
+    raise InputError(
+        f"{path}: no sequence is named {example!r}; nearest: {', '.join(map(repr, near))}. "
+        f"A row number, 0 to {rows - 1}, will do as well"
+    )
+
+
+def _maps(run: Run, model: Satori, data: Labels, row: int) -> dict[str, np.ndarray]:
+    """All arrays of report.inspect that are computed."""
+    device = next(model.parameters()).device
+    tokens = dataset.read_tokens(run.dataset, np.array([row]))
+    threshold = score_plan.thresholds(run, model)
+    with _told("letter composition of the training examples"):
+        letters = score_plan.composition(run, data)
+    with _told("attention"), torch.inference_mode():
+        output = model(torch.from_numpy(tokens).to(device), attention=True)
+        probability = model.score(output.logits)[0].cpu().numpy()
+    assert output.attention is not None
+    explained = _explained(run, data, row, probability)
+    negative = data.task == "binary" and data.labels[row, 0] == 0
+    batch = Batch(
+        tokens=torch.from_numpy(tokens),
+        keys=torch.tensor([[select.BACKGROUND if negative else select.FOREGROUND, row]], dtype=torch.int64),
+        targets=torch.from_numpy(explained[None]) if data.task == "multilabel" else None,
+    )
+
+    def scorer(method: str) -> Any:
+        return registry.build(
+            method,
+            model,
+            threshold=torch.from_numpy(threshold),
+            settings=run.config.score,
+            seed=run.config.seed,
+            composition=letters,
+        )
+
+    with _told("attribution of attention"):
+        attribution = _array(scorer("attribution").maps(batch))
+    dfim = scorer("dfim")
+    with _told("attribution of letters"):
+        letter_attribution = _array(dfim.attributions(batch))
+    with _told("dfim"):
+        dfim_map = _sites("dfim", *dfim.maps(batch), padding=model.padding)
+    with _told("epistasis"):
+        epistasis_map = _sites("epistasis", *scorer("epistasis").maps(batch), padding=model.padding)
+    return {
+        "tokens": tokens[0],
+        "logits": _array(output.logits),
+        "probability": probability,
+        "explained": explained,
+        "filter_name": np.array(_filter_names(run, model.filters), dtype=np.str_),
+        "attention": _array(output.attention),
+        "attention_attribution": attribution,
+        "letter_attribution": letter_attribution,
+        **dfim_map,
+        **epistasis_map,
+    }
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Say what has begun, for deep networks take their time, and how long it took."""
+    logger.info("inspect: %s ...", what)
+    began = time.monotonic()
+    yield
+    logger.info("inspect: %s, %.1f s", what, time.monotonic() - began)
+
+
+def _array(batch: torch.Tensor) -> np.ndarray:
+    """The only sequence of a batch, float32."""
+    return np.asarray(batch[0].detach().float().cpu().numpy())
+
+
+def _sites(method: str, sites: Sites, values: torch.Tensor, *, padding: int) -> dict[str, np.ndarray]:
+    """The sites that are used, and the values among them."""
+    used = int(sites.used[0].sum())
+    return {
+        method: _array(values)[:used, :used],
+        f"{method}_start": sites.position[0, :used].cpu().numpy() - padding,
+        f"{method}_filters": sites.members[0, :used].cpu().numpy(),
+    }
+
+
+def _explained(run: Run, data: Labels, row: int, probability: np.ndarray) -> np.ndarray:
+    """uint8 (T,): the labels whose logits are explained: as in scoring, or the likeliest one where none is right."""
+    if data.task == "binary":
+        return np.ones(1, dtype=np.uint8)
+    right = select.true_positives(data.labels[row], probability, run.config.score.label_probability)
+    if not right.any():
+        right[int(probability.argmax())] = 1
+    return right
+
+
+def _filter_names(run: Run, filters: int) -> list[str]:
+    named = motif_store.read_tf(run.motifs).query("named")
+    tf = dict(zip(named["filter"].tolist(), named["tf"].tolist(), strict=True))
+    return [str(tf.get(number, f"filter {number}")) for number in range(filters)]
+
+
+# What the page of one sequence shows, from its arrays.
+
+NAMED = 3  # names of filters at a site
+LISTED = 6  # labels listed
+
+
+def view(run: Run, model: Satori, data: Labels, arrays: dict[str, Any]) -> Inspected:
+    """Arrays of report.inspect (plain values where they are single ones) as the page takes them."""
+    names = arrays["filter_name"]
+    attribution = arrays["attention_attribution"]
+    largest = np.abs(attribution).argmax(axis=0)
+    explained = [data.targets[target] for target in np.flatnonzero(arrays["explained"])]
+    odds = "the log-odds of a positive" if data.task == "binary" else f"the log-odds of {_listed(explained)}"
+    probability = run.config.score.attribution.target == "probability"
+    return Inspected(
+        title=run.config.report.title or run.path.resolve().name,
+        example=arrays["name"],
+        row=arrays["row"],
+        facts=_facts(run, data, arrays),
+        tokens=arrays["tokens"],
+        width=model.width,
+        pool=model.pool,
+        attention=arrays["attention"].max(axis=0),
+        attention_attribution=np.take_along_axis(attribution, largest[None], axis=0)[0],
+        letters=arrays["letter_attribution"],
+        dfim=_site_map(arrays, "dfim", names),
+        epistasis=_site_map(arrays, "epistasis", names),
+        explained=odds,
+        attributed="the probability" if probability else odds,
+        arrays=f"{arrays['row']}.npz",
+    )
+
+
+def _facts(run: Run, data: Labels, arrays: dict[str, Any]) -> list[tuple[str, str]]:
+    row = arrays["row"]
+    place = dataset.read_coordinates(run.dataset, np.array([row]))
+    strand = {1: " (+)", -1: " (−)"}.get(int(place.strand[0]), "")
+    start, end, other = int(place.start[0]), int(place.end[0]), f" (not as long as the sequence, {data.length:,} bp)"
+    probability = arrays["probability"]
+    if data.task == "binary":
+        label = "positive" if data.labels[row, 0] else "negative"
+        predicted = f"positive with probability {probability[0]:.3f}"
+    else:
+        label = _listed([data.targets[target] for target in np.flatnonzero(data.labels[row] == 1)]) or "none"
+        unknown = np.flatnonzero(~known(data.labels[row]))
+        label += f"; not known: {_listed([data.targets[target] for target in unknown])}" if len(unknown) else ""
+        likely = np.argsort(-probability, kind="stable")[:LISTED]
+        predicted = ", ".join(f"{data.targets[target]} {probability[target]:.3f}" for target in likely)
+    return [
+        ("row", f"{row} of {data.examples:,}, {dataset.SPLITS[int(data.split[row])]} split"),
+        ("place", f"{place.chrom[0]}:{start:,}–{end:,}{strand}" + ("" if end - start == data.length else other)),
+        ("label" if data.task == "binary" else "labels", label),
+        ("predicted", predicted),
+    ]
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
+
+
+def _site_map(arrays: dict[str, Any], method: str, names: np.ndarray) -> SiteMap:
+    sites = []
+    for start, members in zip(arrays[f"{method}_start"].tolist(), arrays[f"{method}_filters"], strict=True):
+        found = list(dict.fromkeys(names[members].tolist()))
+        sites.append(Site(start, " / ".join(found[:NAMED]) + (" …" if len(found) > NAMED else "")))
+    return SiteMap(sites=sites, values=arrays[method])
+
+
+# inspect/<row>.npz: the interaction maps of one sequence, plain arrays that numpy reads without pickles.
+
+FORMAT_VERSION = 1
+
+# Array -> its kind ("str" or a dtype) and its dimensions; docs/formats.md says what they mean.
+ARRAYS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "format_version": ("int64", ()),
+    "row": ("int64", ()),
+    "name": ("str", ()),
+    "tokens": ("uint8", ("position",)),
+    "labels": ("uint8", ("target",)),
+    "logits": ("float32", ("output",)),
+    "probability": ("float32", ("target",)),
+    "explained": ("uint8", ("target",)),
+    "filter_name": ("str", ("filter",)),
+    "attention": ("float32", ("head", "cell", "cell")),
+    "attention_attribution": ("float32", ("head", "cell", "cell")),
+    "letter_attribution": ("float32", ("position",)),
+    "dfim": ("float32", ("site", "site")),
+    "dfim_start": ("int64", ("site",)),
+    "dfim_filters": ("bool", ("site", "filter")),
+    "epistasis": ("float32", ("site", "site")),
+    "epistasis_start": ("int64", ("site",)),
+    "epistasis_filters": ("bool", ("site", "filter")),
+}
+
+
+def write(path: Path, **arrays: Any) -> None:
+    """Write the arrays of ARRAYS, all but `format_version`, in one step.
+
+    Raises:
+        ValueError: one is missing, unknown, or of another kind or shape.
+    """
+    content = {name: np.asarray(values) for name, values in {"format_version": FORMAT_VERSION, **arrays}.items()}
+    if content.keys() != ARRAYS.keys():
+        raise ValueError(f"expected the arrays {list(ARRAYS)}, found {list(content)}")
+    for name, (kind, dimensions) in ARRAYS.items():
+        found = content[name]
+        if _kind(found) != kind or found.ndim != len(dimensions):
+            raise ValueError(f"{name}: expected {kind} {dimensions}, found {found.dtype} {found.shape}")
+    with files.atomic_file(path) as partial, open(partial, "wb") as handle:
+        # No pickles: no array of ARRAYS is of objects.
+        np.savez_compressed(handle, **{name: content[name] for name in ARRAYS})  # type: ignore[arg-type]
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of ARRAYS by name.
+
+    Raises:
+        ArtefactError: the file is missing, damaged, or of another format version.
+    """
+    mend = "make it: satori-hpc inspect RUN EXAMPLE"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            content = {name: file[name] for name in file.files}
+    except Exception as error:  # numpy, zipfile and zlib each have their own
+        raise ArtefactError(f"{path}: no maps that can be read ({type(error).__name__}: {error}); {mend}") from None
+    version = int(content.get("format_version", -1))
+    if version != FORMAT_VERSION:
+        raise ArtefactError(f"{path}: format version {version}, this program reads {FORMAT_VERSION}; {mend}")
+    if content.keys() != ARRAYS.keys():
+        raise ArtefactError(f"{path}: arrays {sorted(content)}, expected {sorted(ARRAYS)}; {mend}")
+    return content
+
+
+def seal(folder: Path, row: int, *, example: str, inputs: dict[str, str]) -> None:
+    """Write <row>.json: what the page and the maps of a sequence are of, with their digests.
+
+    Args:
+        folder: of both.
+        row: of the sequence.
+        example: its name.
+        inputs: digests of the stages that they were made from.
+    """
+    files = {path.name: provenance.entry(path) for path in (folder / f"{row}.html", folder / f"{row}.npz")}
+    content = {"format_version": FORMAT_VERSION, "example": example, "inputs": inputs, "files": files}
+    sealed.write_json(folder / f"{row}.json", content)
+
+
+def read_seal(path: Path) -> dict[str, Any]:
+    """What `seal` wrote.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ArtefactError: it is damaged or of another format version.
+    """
+    return sealed.read_json(path, version=FORMAT_VERSION, mend=f"make it again: satori-hpc inspect RUN {path.stem}")
+
+
+def _kind(values: np.ndarray) -> str:
+    return "str" if values.dtype.kind == "U" else str(values.dtype)

@@ -1,0 +1,297 @@
+"""report: everything a run found, on one self-contained HTML page."""
+
+import dataclasses
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from satori_hpc import pairs
+from satori_hpc.config import Simulated
+from satori_hpc.data import dataset
+from satori_hpc.data.dataset import Labels
+from satori_hpc.data.sources.simulate import truth
+from satori_hpc.evaluation import calls, known_tables
+from satori_hpc.evaluation import stage as evaluation_stage
+from satori_hpc.interactions import differential, spacing, tables
+from satori_hpc.interactions.statistics import registry
+from satori_hpc.models.satori import Satori
+from satori_hpc.parallel.world import Runtime
+from satori_hpc.report.data import AttentionMap, Facts, FilterMotif, Method, Performance, ReportData, Spacing, Training
+from satori_hpc.run import files, pipeline, provenance
+from satori_hpc.run.layout import Run
+from satori_hpc.scoring import store as score_store
+from satori_hpc.scoring.store import ScoreStore
+from satori_hpc.sites import store as motif_store
+from satori_hpc.training import checkpoint, metrics, predictions
+from satori_hpc.training.checkpoint import CheckpointInfo
+from satori_hpc.tuning import ensemble
+
+
+def report(run: Run, runtime: Runtime) -> dict[str, Any]:
+    """Write report.html."""
+    from satori_hpc.report import page as report_page  # here: matplotlib is slow to load
+
+    run.report.unlink(missing_ok=True)
+    data = gather(run, runtime)
+    page = report_page.render(data)
+    files.write_text(run.report, page)
+    return {
+        "page": run.report.name,
+        "megabytes": round(len(page.encode()) / 1e6, 2),
+        "TF pairs": sum(len(method.tf_pairs) for method in data.methods),
+        "logos": min(len(data.motifs), data.max_logos),
+    }
+
+
+# What the report shows, gathered from the artefacts of a run.
+
+DISTANCES = 6  # interactions with a histogram of distances
+SAMPLE_ATTENTION = 4_000_000  # attention values held for their distribution
+TOP_EXAMPLES = 32
+
+
+def gather(run: Run, runtime: Runtime) -> ReportData:
+    """Read the run; the network runs once more on a few examples, because attention itself is stored nowhere."""
+    data = dataset.read_labels(run.dataset)
+    probability = predictions.Probability(run.predictions)
+    model, info = checkpoint.load_model(run.best, runtime.torch_device())
+    stores = {name: score_store.open_complete(run.scores(name)) for name in run.config.score.methods}
+    requested = pipeline.shown(run, pipeline.BY_NAME["report"])
+    methods = [_method(run, name, store, requested) for name, store in stores.items()]
+    first = next(iter(stores.values()))
+    foreground = first.examples("foreground")
+    largest = [probability[foreground[rows]].max(axis=1) for rows in dataset.blocks(len(foreground))]
+    best_first = foreground[np.argsort(-np.concatenate(largest), kind="stable")]
+    return ReportData(
+        title=run.config.report.title or run.path.resolve().name,
+        facts=_facts(run, data, stores),
+        training=_training(run, info),
+        performance=_performance(run, data, probability),
+        motifs=_motifs(run),
+        attention_map=_attention_map(run, model, first, methods[0], int(best_first[0])),
+        attention_sample=_attention_sample(run, model, best_first),
+        positions=model.cells,
+        methods=methods,
+        known_pairs=calls.keys(truth.read_pairs(run.truth)) if run.truth.exists() else None,
+        evaluation=evaluation_stage.read(run),
+        records=_records(run),
+        settings=run.config_file.read_text(encoding="utf-8"),
+        max_rows=run.config.report.max_rows,
+        max_logos=run.config.report.max_logos,
+    )
+
+
+def design_of(simulated: Simulated) -> str:
+    """The design of the negatives, with how the TFs of hard ones are drawn."""
+    return f"hard ({simulated.negative_tfs})" if simulated.design == "hard" else simulated.design
+
+
+def _performance(run: Run, data: Labels, probability: predictions.Probability) -> Performance:
+    """What training found of every label; the examples themselves only where their curves are drawn."""
+    figures = metrics.read(run.label_metrics, split="test", labels=len(data.targets))
+    rows = data.rows("test")
+    one = (data.labels[rows, 0], probability[rows][:, 0]) if len(data.targets) == 1 else None
+    return Performance(targets=data.targets, auroc=figures["auroc"], aupr=figures["aupr"], curves=one)
+
+
+def _facts(run: Run, data: Labels, stores: dict[str, ScoreStore]) -> Facts:
+    config = run.config
+    simulated = config.prepare.simulated
+    names = {"training": "train", "validation": "valid", "test": "test"}
+    return Facts(
+        examples=data.examples,
+        length=data.length,
+        targets=len(data.targets),
+        filters=config.model.filters,
+        width=config.model.width,
+        pool=config.model.pool,
+        heads=config.model.heads,
+        positives=int(data.labels[:, 0].sum()) if data.task == "binary" else None,
+        per_split={words: len(data.rows(split)) for words, split in names.items()},
+        task=data.task,
+        source=config.prepare.source,
+        design=design_of(simulated) if simulated is not None else None,
+        architecture=config.model.architecture,
+        entropy=config.train.entropy,
+        strands=config.train.strands,
+        seed=config.network_seed,
+        scored={n: (len(s.examples("foreground")), len(s.examples("background"))) for n, s in stores.items()},
+        alpha=config.reduce.alpha,
+    )
+
+
+def _training(run: Run, info: CheckpointInfo) -> Training | None:
+    history = pd.read_csv(run.history, sep="\t")
+    if history.empty:
+        return None
+    kept = np.flatnonzero(history["epoch"].to_numpy() == info.epoch)
+    select = run.config.train.select
+    return Training(
+        epochs=history["epoch"].to_numpy(),
+        losses={"training": history["train_loss"].to_numpy(), "validation": history["valid_loss"].to_numpy()},
+        metric=select.upper(),
+        values=history[f"valid_{select}"].to_numpy(),
+        best=int(kept[0]) if len(kept) else int(np.nanargmax(history[f"valid_{select}"])),
+    )
+
+
+def _motifs(run: Run) -> list[FilterMotif]:
+    """The filters that have a motif, with their best match."""
+    matches: dict[int, Any] = {match["filter"]: match for match in motif_store.read_tf(run.motifs).to_dict("records")}
+    nothing: dict[str, Any] = {"tf": "", "q": float("nan"), "named": False}
+    found = []
+    for number, motif in motif_store.read_motifs(run.motifs).items():
+        match = matches.get(number, nothing)
+        found.append(
+            FilterMotif(
+                number=number,
+                ppm=motif.ppm,
+                sites=motif.sites,
+                tf=str(match["tf"]),
+                q=float(match["q"]),
+                named=bool(match["named"]),
+            )
+        )
+    return found
+
+
+def _method(run: Run, name: str, store: ScoreStore, requested: Collection[str]) -> Method:
+    table = tables.read(run.interactions(name))
+    compared = registry.statistic_of(run.config, name)
+    together = ensemble.table_of(run, name) if "ensemble" in requested else None
+    cutoff = registry.cutoff_of(run.config.reduce, compared, store)
+    return Method(
+        name=name,
+        filter_pairs=table,
+        tf_pairs=tables.read_tf(run.interactions(name)),
+        foreground=store.sample("foreground"),
+        background=store.sample("background"),
+        cutoff=cutoff if np.isfinite(cutoff) else None,
+        distances=_distances(store, table),
+        spacings=_spacings(run, name),
+        statistic=compared,
+        resolution=int(store.attributes["pool"]),
+        estimate=store.estimate,
+        ensemble=None if together is None else (together, run.config.ensemble.seeds),
+        known=known_tables.read_pairs(run.known_pairs(name)) if run.config.evaluate.known else None,
+        differential=differential.read(run.interactions(name)) if "differential" in requested else None,
+    )
+
+
+def _named(table: pd.DataFrame) -> pd.DataFrame:
+    """Tested filter pairs of two different named TFs, the best one of each TF pair, strongest first."""
+    rows = table[table["tested"] & (table["tf_a"] != "") & (table["tf_b"] != "")]
+    keys = [calls.key(*pair) for pair in zip(rows["tf_a"], rows["tf_b"], strict=True)]
+    two = np.array([a != b for a, b in keys], dtype=bool)
+    return rows[two & ~pd.Series(keys, dtype=object).duplicated().to_numpy()]
+
+
+def _pair_number(store: ScoreStore, row: pd.Series) -> int:
+    return int(pairs.index(row["filter_a"], row["filter_b"], filters=store.filters))
+
+
+def _words(row: pd.Series) -> str:
+    return " – ".join(sorted((row["tf_a"], row["tf_b"])))
+
+
+def _distances(store: ScoreStore, table: pd.DataFrame) -> list[tuple[str, np.ndarray]]:
+    found = []
+    rows = _named(table)
+    for _, row in rows[rows["called"]].head(DISTANCES).iterrows():
+        number = _pair_number(store, row)
+        score, distance = store.read_pair_block("foreground", number, number + 1)
+        found.append((_words(row), np.abs(distance[~np.isnan(score)].astype(np.int64))))
+    return found
+
+
+def _spacings(run: Run, name: str) -> list[Spacing]:
+    """The interactions with the smallest p of a preferred spacing; of equal ones the strongest."""
+    table, counts = spacing.read_tables(run.interactions(name))
+    found = []
+    for row in table[table["tested"]].sort_values("preferred_p", kind="stable").head(DISTANCES).to_dict("records"):
+        mine = counts[counts["name"] == row["name"]]
+        q = {test: float(row[f"{test}_q"]) for test in ("preferred", "helical", "order", "arrangement")}
+        found.append(
+            Spacing(
+                name=str(row["name"]).replace("|", " – "),
+                at=mine["spacing"].to_numpy(np.int64),
+                foreground=mine["n_fg"].to_numpy(np.int64),
+                background=mine["n_bg"].to_numpy(np.int64),
+                window=(row["preferred_start"] - 0.5, row["preferred_end"] - 0.5),
+                q={test: value for test, value in q.items() if not np.isnan(value)},
+            )
+        )
+    return found
+
+
+def _attention_map(run: Run, model: Satori, store: ScoreStore, method: Method, fallback: int) -> AttentionMap:
+    """Attention of the example in which the strongest named interaction scores highest."""
+    named = _named(method.filter_pairs)
+    example, why, first = fallback, "The foreground example that the network is surest of.", []
+    if len(named):
+        row = named.iloc[0]
+        number = _pair_number(store, row)
+        score = store.read_scores("foreground", number, number + 1)[:, 0]
+        example = int(store.examples("foreground")[int(np.nanargmax(score))])
+        why = f"The foreground example in which the strongest interaction, {_words(row)}, scores highest."
+        first = [int(row["filter_a"]), int(row["filter_b"])]
+    tokens = _tokens(run, model, np.array([example]))
+    with torch.inference_mode():
+        attention = model(tokens, attention=True).attention
+        pooled = model.pooled(tokens)[0].float().cpu().numpy()
+    assert attention is not None
+    return AttentionMap(
+        values=attention[0].amax(dim=0).float().cpu().numpy(),
+        marks=_marks(run, pooled, apart=max(1, round(model.width / 2 / model.pool)), first=first),
+        pool=model.pool,
+        example=next(dataset.read_names(run.dataset, np.array([example]))),
+        why=why,
+    )
+
+
+def _marks(run: Run, pooled: np.ndarray, *, apart: int, first: list[int]) -> list[tuple[int, str]]:
+    """(position, TF) of the sites of named filters: the clearest wins where several overlap.
+
+    Args:
+        run: whose motifs these are.
+        pooled: (F, n) activations of one example.
+        apart: two marks are at least so many positions from each other.
+        first: filters whose sites come before all others.
+    """
+    filters = motif_store.read_filters(run.motifs).sort_values("filter")
+    threshold, maximum = filters["threshold"].to_numpy(), filters["maximum"].to_numpy()
+    tf = motif_store.read_tf(run.motifs).query("named")
+    sites = []
+    for number, name in zip(tf["filter"].tolist(), tf["tf"].tolist(), strict=True):
+        for position in np.flatnonzero(pooled[number] > threshold[number]).tolist():
+            level = float(pooled[number, position] / maximum[number])
+            sites.append((number not in first, -level, position, name))
+    marks: list[tuple[int, str]] = []
+    for _, _, position, name in sorted(sites):
+        if all(abs(position - other) >= apart for other, _ in marks):
+            marks.append((position, name))
+    return sorted(marks)
+
+
+def _attention_sample(run: Run, model: Satori, best_first: np.ndarray) -> np.ndarray:
+    """Attention values, all heads, of the foreground examples that the network is surest of."""
+    each = model.config.heads * model.cells**2
+    count = int(np.clip(SAMPLE_ATTENTION // each, 1, TOP_EXAMPLES))
+    with torch.inference_mode():
+        attention = model(_tokens(run, model, best_first[:count]), attention=True).attention
+    assert attention is not None
+    return np.asarray(attention.float().cpu().numpy())
+
+
+def _tokens(run: Run, model: Satori, rows: np.ndarray) -> torch.Tensor:
+    device = next(model.parameters()).device
+    return torch.from_numpy(dataset.read_tokens(run.dataset, rows)).to(device)
+
+
+def _records(run: Run) -> list[dict[str, Any]]:
+    """Provenance of the stages that the page rests on."""
+    read = [provenance.read(run.record(stage.name)) for stage in pipeline.STAGES if stage.name != "report"]
+    return [dataclasses.asdict(record) for record in read if record is not None]

@@ -1,0 +1,322 @@
+"""Running stages: lock the run, check the inputs, call the stage, and write the record that makes it complete."""
+
+import contextlib
+import datetime
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from satori_hpc import config
+from satori_hpc.config import edit, toml
+from satori_hpc.config.edit import Value
+from satori_hpc.errors import ArtefactError, HeldError, Requeue, SatoriError
+from satori_hpc.log import collected, logger
+from satori_hpc.parallel.world import Runtime, World
+from satori_hpc.run import files, lock, pipeline, provenance
+from satori_hpc.run.layout import Run
+from satori_hpc.run.provenance import Record
+
+
+def open_together(path: Path, world: World) -> Run:
+    """The run at `path`, which must be one that can be written to; every process has it as the leader reads it.
+
+    A node may see files of another one as they were a while ago, so the others do not read run.toml.
+
+    Raises:
+        ConfigError: run.toml is missing or not usable.
+        SatoriError: it was made by another version, or cannot be written to.
+    """
+
+    def read() -> str:
+        run = Run.open(path)
+        pipeline.writable(run)
+        return run.config_file.read_text(encoding="utf-8")
+
+    return Run.open(path, world.lead(read))
+
+
+Changes = Mapping[str, Value]  # {"reduce.statistic": "background"}: keys of run.toml that a command sets
+
+
+@contextlib.contextmanager
+def changing(run: Run, changes: Changes) -> Iterator[Run]:
+    """The run with keys of its run.toml changed, there too; where what is done within is refused, it is as it was.
+
+    Nobody may be at work on the run when it is changed.
+
+    Raises:
+        ConfigError: run.toml could not be used with these values; it is as it was.
+        SatoriError: another job works on this run.
+    """
+    what = f"a change of {', '.join(changes)} in {run.config_file}"
+    with contextlib.ExitStack() as kept:
+        with lock.hold(run.path, what=what):
+            changed = with_changes(run, changes)
+            kept.enter_context(_written(changed, changes, what=what))
+        yield changed
+
+
+def with_changes(run: Run, changes: Changes) -> Run:
+    """The run as it would be with keys of its run.toml changed; nothing is written.
+
+    Raises:
+        ConfigError: run.toml could not be used with these values.
+    """
+    return Run(path=run.path, config=edit.edited(run.config_file, changes)[1]) if changes else run
+
+
+@contextlib.contextmanager
+def _written(run: Run, changes: Changes, *, what: str = "") -> Iterator[None]:
+    """Keep changes in run.toml; put it back where what is done within is refused.
+
+    Args:
+        run: held by the caller.
+        changes: as of `with_changes`.
+        what: the caller no longer holds the run when it is done, so this holds it again, for this purpose.
+    """
+    before = run.config_file.read_bytes().decode("utf-8")
+    text, _ = edit.edited(run.config_file, changes)
+    if text == before:
+        yield
+        return
+    edit.write(run.config_file, text)
+    for key, value in changes.items():
+        logger.info("%s: %s = %s", run.config_file, key, toml.to_toml(value))
+    try:
+        yield
+    except Requeue:
+        raise
+    except SatoriError:
+        with contextlib.suppress(HeldError), contextlib.ExitStack() as held:
+            if what:
+                held.enter_context(lock.hold(run.path, what=what))
+            if run.config_file.read_bytes().decode("utf-8") == text:
+                edit.write(run.config_file, before)
+                logger.info("%s: as it was", run.config_file)
+        raise
+
+
+def execute(
+    run: Run,
+    name: str,
+    runtime: Runtime,
+    *,
+    force: bool = False,
+    function: pipeline.StageFunction | None = None,
+    held: bool = False,
+    changes: Changes | None = None,
+) -> dict[str, Any] | None:
+    """Run one stage and record it; a complete and fresh one is left alone unless `force`.
+
+    Every process of the runtime's world calls this; the leader alone checks, removes and records. What is refused by
+    the check leaves run.toml and everything that was made as it was.
+
+    Args:
+        run: the run.
+        name: of the stage.
+        runtime: what it may use.
+        force: make it anew, resuming nothing.
+        function: what to call instead of the stage's own function, for a stage that was worked off in parts.
+        held: the caller holds the run already, for longer than this stage.
+        changes: of run.toml, made once the stage's inputs are checked, and taken back where the stage refuses them.
+
+    Returns:
+        the stage's summary, or None when there was nothing to do.
+
+    Raises:
+        ArtefactError: its inputs cannot be used, or the run has no such step.
+        ConfigError: run.toml could not be used with these changes.
+        SatoriError: another job works on this run.
+    """
+    stage, world = pipeline.BY_NAME[name], runtime.world
+    devices = world.gather(str(runtime.torch_device()))  # before anything is removed, for it may not be there
+    with contextlib.ExitStack() as entered:
+        if not held:
+            world.lead(lambda: entered.enter_context(lock.hold(run.path, what=stage.command(run.path))))
+        if changes:
+            run = Run.open(run.path, world.lead(lambda: edit.edited(run.config_file, changes)[0]))
+        begun = world.lead(lambda: _begin(run, stage, runtime, entered, force=force, changes=changes or {}))
+        if begun is None:
+            return None
+        inputs, checked = begun
+        runtime.apply()
+        began_ns = time.time_ns()
+        with provenance.Measure() as measure, collected() as warnings:
+            summary = function(run, runtime) if function else stage.function()(run, runtime, **checked)
+        summary["warnings"] = [*summary.get("warnings", []), *warnings]
+        peak = max(world.gather(measure.peak_rss_bytes))
+        sources, known = summary.pop("sources", {}), summary.pop("files", {})
+        world.lead(
+            lambda: _record(
+                run,
+                stage,
+                inputs=inputs,
+                sources=provenance.source_entries(sources, since_ns=began_ns),
+                known=known,
+                summary=summary,
+                world_size=world.size,
+                device=", ".join(sorted(set(devices))),
+                elapsed_s=round(measure.elapsed_s, 3),
+                peak_rss_bytes=peak,
+            )
+        )
+    return {**summary, "seconds": round(measure.elapsed_s, 1), "peak_gib": round(peak / 2**30, 2)}
+
+
+def _begin(
+    run: Run, stage: pipeline.Stage, runtime: Runtime, entered: contextlib.ExitStack, *, force: bool, changes: Changes
+) -> tuple[dict[str, str], dict[str, Any]] | None:
+    """Digests of the inputs, once all is ready for the stage to run, and what its check has read.
+
+    None when it need not run. What `entered` leaves behind holds as long as the stage runs.
+    """
+    if stage.applies(run) is False:
+        raise ArtefactError(f"{run.path}: nothing to do: this run has no {stage.name} ({stage.what})")
+    inputs = pipeline.require(run, stage)
+    state = pipeline.states(run).get(stage.name, pipeline.State("missing"))
+    if state.usable and not force:
+        entered.enter_context(_written(run, changes))
+        return None
+    if state.reason:
+        logger.info("%s: %s (%s); making it anew", stage.name, state.state, state.reason)
+    checked = stage.check(run, runtime)
+    entered.enter_context(_written(run, changes))
+    record = run.record(stage.name)
+    if changes and not force and record.exists():
+        entered.push(_put_back(record))
+    record.unlink(missing_ok=True)
+    if force:
+        for path in [*stage.outputs(run), *stage.scratch(run)]:
+            files.remove(path)
+    return inputs, checked
+
+
+def _put_back(record: Path) -> Callable[..., None]:
+    """What puts a record back where a stage refuses what was asked of it; its files tell whether it still holds."""
+    text = record.read_text()
+
+    def exit(kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, SatoriError) and not isinstance(error, Requeue):
+            files.write_text(record, text)
+
+    return exit
+
+
+def _record(
+    run: Run,
+    stage: pipeline.Stage,
+    *,
+    inputs: dict[str, str],
+    sources: dict[str, Any],
+    known: dict[str, dict[str, Any]],
+    summary: dict[str, Any],
+    **measured: Any,
+) -> None:
+    """Write the record that makes a stage complete."""
+    files = provenance.listing(run.path, stage.outputs(run), known=known)
+    sections = config.sections(run.config, stage.sections)
+    provenance.write(
+        run.record(stage.name),
+        Record(
+            stage=stage.name,
+            digest=provenance.digest_of(files),
+            config_digest=toml.digest(sections),
+            config=sections,
+            inputs=inputs,
+            sources=sources,
+            files=files,
+            summary=summary,
+            versions=provenance.versions(),
+            slurm=provenance.slurm(),
+            seed=run.config.seed,
+            finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            **measured,
+        ),
+    )
+
+
+def note(run: Run, name: str, *, inputs: dict[str, str], summary: dict[str, Any], began: float) -> None:
+    """Write the record of a command on request.
+
+    Args:
+        run: the run.
+        name: of the command.
+        inputs: from `pipeline.require`.
+        summary: what it found; "arguments": the options that make the same again.
+        began: time.monotonic() then.
+    """
+    _record(
+        run,
+        pipeline.BY_NAME[name],
+        inputs=inputs,
+        sources={},
+        known={},
+        summary=summary,
+        world_size=1,
+        device="cpu",
+        elapsed_s=round(time.monotonic() - began, 3),
+        peak_rss_bytes=provenance.process_peak_rss_bytes(),
+    )
+
+
+def assist(
+    run: Run,
+    name: str,
+    runtime: Runtime,
+    *,
+    work: pipeline.StageFunction,
+    shared: bool,
+    changes: Changes | None = None,
+) -> dict[str, Any]:
+    """Do a part of a stage, for job arrays: its inputs must be fresh; nothing is removed and nothing recorded.
+
+    Args:
+        run: the run.
+        name: of the stage.
+        runtime: what it may use.
+        work: the part.
+        shared: other parts may be worked on at the same time.
+        changes: as of `execute`; not with `shared`.
+
+    Raises:
+        ArtefactError: the inputs cannot be used.
+        SatoriError: another job works on this run.
+    """
+    stage = pipeline.BY_NAME[name]
+    runtime.torch_device()
+    with lock.hold(run.path, what=stage.command(run.path), shared=shared):
+        run = with_changes(run, changes or {})
+        pipeline.require(run, stage)
+        runtime.apply()
+        with _written(run, changes or {}):
+            return work(run, runtime)
+
+
+def score_part(
+    run: Run, runtime: Runtime, *, mode: str, numbers: list[int], force: bool, changes: Changes | None = None
+) -> dict[str, Any] | None:
+    """The steps of a job array: "plan" (with these `changes`), "partition" (these `numbers`) or "finalise".
+
+    Returns, Raises: as `assist`, or `execute` for "finalise".
+    """
+    from satori_hpc.scoring import stage as scoring_stage  # here: torch is slow to load, and --help does without
+
+    if mode == "finalise":
+        return execute(run, "score", runtime, function=scoring_stage.finalise)
+    if mode == "partition":
+        return assist(
+            run,
+            "score",
+            runtime,
+            work=lambda run, runtime: scoring_stage.partitions(run, runtime, numbers),
+            shared=True,
+        )
+    return assist(
+        run,
+        "score",
+        runtime,
+        work=lambda run, runtime: scoring_stage.plan(run, runtime, replace=force),
+        shared=False,
+        changes=changes,
+    )

@@ -1,0 +1,226 @@
+"""Make a run directory with a commented run.toml."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from satori_hpc import config as config_module
+from satori_hpc.config import (
+    Arrays,
+    Config,
+    Fasta,
+    Folds,
+    Genome,
+    Model,
+    Motifs,
+    Prepare,
+    Score,
+    Simulated,
+    Train,
+    toml,
+)
+from satori_hpc.errors import ArtefactError, quoted
+from satori_hpc.run import files
+from satori_hpc.run.layout import Run
+
+HEADER = """\
+# A run of satori-hpc. This file holds the science; devices, threads and memory are options of the commands.
+# All that is left out takes its default. Check and run:  satori-hpc status {path}   satori-hpc all {path}
+
+"""
+
+
+def _simulated(**changes: object) -> Config:
+    return Config(prepare=Prepare(source="simulated", simulated=Simulated(**changes)))  # type: ignore[arg-type]
+
+
+def _demo() -> Config:
+    """Small enough for five minutes on two cores; negatives hold as many motifs, as close together, in other pairs."""
+    return Config(
+        prepare=Prepare(
+            source="simulated",
+            simulated=Simulated(
+                design="hard",
+                examples=40_000,
+                length=160,
+                tfs=12,
+                pairs=15,
+                pairs_per_positive_min=2,
+                pairs_per_positive_max=2,
+                motif_information_min=12.0,
+                jaspar_similarity_max=0.8,
+            ),
+        ),
+        # Exponential activations, wide pooling and few filters make whole motifs of filters, and few of the same motif.
+        model=Model(
+            activation="exp",
+            pool=8,
+            filters=32,
+            width=15,
+            heads=4,
+            head_size=16,
+            mixing_size=64,
+            dropout=0.1,
+            attention_dropout=0.1,
+        ),
+        motifs=Motifs(database_similarity_max=0.8, threshold=0.2),
+        train=Train(epochs=12, learning_rate=3e-3, schedule="onecycle", batch_size=64),
+        score=Score(methods=("attention", "epistasis")),
+    )
+
+
+# Sets of the publication (40, 60, 80 pairs among 20, 25, 30 TFs), its long sequences, and ours for a first look.
+PRESETS = {
+    "data-40": lambda: _simulated(tfs=20, pairs=40),
+    "data-60": lambda: _simulated(tfs=25, pairs=60),
+    "data-80": lambda: _simulated(tfs=30, pairs=80),
+    "data-1500": lambda: _simulated(
+        length=1500,
+        tfs=40,
+        pairs=80,
+        pairs_per_positive_min=3,
+        pairs_per_positive_max=5,
+        pair_gap_min=8,
+        pair_gap_max=80,
+        between_pairs_gap=81,
+        negative_gap=100,
+    ),
+    "demo": _demo,
+}
+
+
+def _small() -> Config:
+    """For some thousand sequences: a smaller network, smaller batches, one cycle of the learning rate."""
+    return Config(
+        model=Model(filters=64, width=15, heads=4, head_size=16, mixing_size=64),
+        train=Train(epochs=20, patience=0, learning_rate=3e-3, schedule="onecycle", batch_size=64),
+    )
+
+
+def _short() -> Config:
+    """For tens of thousands of sequences of about 100 bp: the smaller network, larger batches and fewer epochs.
+
+    Few activations of an exponential filter come near its largest one: the threshold of sites is lower.
+    """
+    return Config(
+        motifs=Motifs(threshold=0.2),
+        model=Model(activation="exp", filters=64, width=15, heads=4, head_size=16, mixing_size=64),
+        train=Train(epochs=8, patience=0, learning_rate=2e-3, schedule="onecycle", batch_size=128),
+    )
+
+
+# Network and training for sets from files: the published sizes, ours for sets of some thousand sequences, and ours for
+# many short sequences.
+FILE_PRESETS = {"published": Config, "small": _small, "short": _short}
+
+
+def new(path: Path, *, config: Config) -> Run:
+    """Write `path`/run.toml.
+
+    Raises:
+        ArtefactError: there is a run.toml already, or `path` is a file.
+        ConfigError: the configuration does not hold; nothing is written.
+    """
+    run = Run(path=path, config=config)
+    if run.config_file.exists():
+        raise ArtefactError(f"{run.config_file} exists; edit it, or choose another directory")
+    if path.exists() and not path.is_dir():
+        raise ArtefactError(f"{path} is not a directory; choose another name for the run")
+    text = HEADER.format(path=quoted(run.path)) + toml.render(config)
+    checked = toml.parse(text, Config, name=str(run.config_file))
+    path.mkdir(parents=True, exist_ok=True)
+    files.write_text(run.config_file, text)
+    return Run(path=path, config=checked)
+
+
+def simulated(preset: str, *, seed: int) -> Config:
+    """The configuration of a named simulated set."""
+    return dataclasses.replace(PRESETS[preset](), seed=seed)
+
+
+def fasta(
+    fasta_file: str,
+    table: str,
+    *,
+    join: str = "auto",
+    drop_unlabelled: bool = False,
+    preset: str = "published",
+    seed: int,
+) -> Config:
+    """The configuration for sequences and labels in files, with a network of a named size."""
+    section = Fasta(fasta=fasta_file, table=table, join=join, unlabelled="drop" if drop_unlabelled else "refuse")
+    return dataclasses.replace(FILE_PRESETS[preset](), seed=seed, prepare=Prepare(source="fasta", fasta=section))
+
+
+def folds(files: Sequence[tuple[str, str, str]], *, preset: str = "short", seed: int) -> Config:
+    """The configuration for ChIP-seq folds; a label, its training file and its test file each.
+
+    Motifs and scores are made of the validation part: it holds far more bound sequences than the test files do.
+    """
+    labels, train, test = (tuple(column) for column in zip(*files, strict=True))
+    section = Folds(labels=labels, train=train, test=test)
+    config = FILE_PRESETS[preset]()
+    return dataclasses.replace(
+        config,
+        seed=seed,
+        prepare=Prepare(source="folds", split="given", folds=section),
+        motifs=dataclasses.replace(config.motifs, split="valid"),
+        score=dataclasses.replace(config.score, split="valid"),
+    )
+
+
+def arrays(files: Sequence[str], *, preset: str = "published", seed: int) -> Config:
+    """The configuration for one-hot sequences and labels in HDF5 or NPZ files that say what trains and what tests."""
+    section = Arrays(files=tuple(files))
+    return dataclasses.replace(
+        FILE_PRESETS[preset](), seed=seed, prepare=Prepare(source="arrays", split="given", arrays=section)
+    )
+
+
+def genome(
+    genome_file: str,
+    *,
+    peaks: tuple[str, ...] = (),
+    peak_table: str | None = None,
+    chrom_sizes: str | None = None,
+    annotation: str | None = None,
+    promoters: int = 0,
+    allow_missing_chromosomes: bool = False,
+    preset: str = "published",
+    seed: int,
+) -> Config:
+    """The configuration for windows of a genome: around peaks, multi-label or with one label against negatives; or,
+    without peaks, around the promoters of an annotation, in their direction, against intergenic windows.
+    """
+    annotated = not peaks and peak_table is None
+    alone = "composition" if peak_table is None and len(peaks) == 1 else "none"
+    section = Genome(
+        genome=genome_file,
+        peaks=peaks,
+        peak_table=peak_table,
+        chrom_sizes=chrom_sizes,
+        annotation=annotation,
+        promoters=promoters,
+        allow_missing_chromosomes=allow_missing_chromosomes,
+        stranded=annotated,
+        negatives="intergenic" if annotated else alone,
+    )
+    prepare = Prepare(source="genome", split="chromosome", genome=section)
+    return dataclasses.replace(FILE_PRESETS[preset](), seed=seed, prepare=prepare)
+
+
+def like(path: Path, *, data: Config | None = None, seed: int | None = None) -> Config:
+    """The configuration in a run.toml, or in the best.toml of a search.
+
+    Args:
+        path: of the file; relative names in it start at its folder.
+        data: whose [prepare] to take instead.
+        seed: to take instead.
+
+    Raises:
+        ConfigError: the file cannot be used.
+    """
+    config = config_module.rooted(config_module.load(path), path.resolve().parent)
+    if data is not None:
+        config = dataclasses.replace(config, prepare=data.prepare)
+    return config if seed is None else dataclasses.replace(config, seed=seed)

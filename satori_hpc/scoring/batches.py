@@ -1,0 +1,281 @@
+"""Slices of sequences scored side by side, so that neither threads nor ranks shape a bit of what comes out.
+
+How many sequences are scored at a time, and on how many threads of torch each, can change the last bit of a score. So a
+slice always has the same size, counted from the start of its partition, and runs on one thread of torch; threads are
+used by running several slices at a time.
+"""
+
+import contextlib
+import gc
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from satori_hpc.errors import SatoriError
+from satori_hpc.log import logger
+from satori_hpc.models.satori import Satori
+from satori_hpc.parallel import memory
+from satori_hpc.scoring.base import Batch, PairScorer, PairScores
+from satori_hpc.scoring.layout import ARRAYS, GROUPS
+from satori_hpc.scoring.store import ScoreStore
+
+
+class Slices:
+    """Scores sequences on a pool of threads; use it in a with statement.
+
+    Args:
+        scorer: the method.
+        size: sequences per slice.
+        workers: slices at a time.
+        poke: called after each slice, on the thread that calls `score`.
+    """
+
+    def __init__(self, scorer: PairScorer, *, size: int, workers: int, poke: Callable[[], None]) -> None:
+        self.size = size
+        self._scorer = scorer
+        self._poke = poke
+        self._pool = ThreadPoolExecutor(workers, "slices", initializer=torch.set_num_threads, initargs=(1,))
+        self._threads = torch.get_num_threads()
+
+    def __enter__(self) -> "Slices":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(self._threads)
+
+    def score(self, batch: Batch, arrays: dict[str, np.ndarray]) -> int:
+        """Score sequences; the number of active (filter, cell) entries in them.
+
+        Args:
+            batch: E sequences.
+            arrays: (E,P) of each array of the method, by name; filled.
+
+        Raises:
+            SatoriError: not even one sequence at a time fits into the memory.
+        """
+        spans = [(first, min(first + self.size, len(batch))) for first in range(0, len(batch), self.size)]
+        running: dict[Future[int | None], tuple[int, int]] = {
+            self._pool.submit(self._slice, *span, batch, arrays): span for span in spans
+        }
+        sites, too_large = 0, []
+        try:
+            for future in as_completed(running):
+                found = future.result()
+                if found is None:
+                    too_large.append(running[future])
+                else:
+                    sites += found
+                self._poke()
+        finally:
+            for future in running:
+                future.cancel()
+        return sites + sum(self._alone(first, last, batch, arrays) for first, last in sorted(too_large))
+
+    def _slice(self, first: int, last: int, batch: Batch, arrays: dict[str, np.ndarray]) -> int | None:
+        """Sites of one slice, whose scores are put in place; None when the memory did not suffice."""
+        try:
+            found = self._scorer(part(batch, first, last))
+            for name, values in arrays.items():
+                values[first:last] = _array(found, name).cpu().numpy()
+            return int(found.sites.sum())
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            return None
+
+    def _alone(self, first: int, last: int, batch: Batch, arrays: dict[str, np.ndarray]) -> int:
+        """Score a slice for which the memory did not suffice: nothing beside it, then in smaller and smaller parts."""
+        size = last - first
+        while True:
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            sites = []
+            for begin in range(first, last, size):
+                end = min(begin + size, last)
+                sites.append(self._pool.submit(self._slice, begin, end, batch, arrays).result())
+                self._poke()
+                if sites[-1] is None:
+                    break
+            else:
+                if size < min(self.size, last - first):
+                    self.size = size
+                    logger.warning(
+                        "out of memory with %d sequences at a time: from here on %d; the last bits of scores may "
+                        "differ from those of a run with more memory",
+                        last - first,
+                        size,
+                    )
+                return sum(found for found in sites if found is not None)
+            if size == 1:
+                raise SatoriError(
+                    f"out of memory: tried {last - first} sequences at a time, and fewer, down to a single one; "
+                    "free memory on the device, use one with more, or --device cpu"
+                )
+            size = -(-size // 2)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread of torch, as slices do."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def part(batch: Batch, first: int, last: int) -> Batch:
+    """Sequences [first, last) of a batch."""
+    targets = None if batch.targets is None else batch.targets[first:last]
+    return Batch(batch.tokens[first:last], batch.keys[first:last], targets)
+
+
+def _array(found: PairScores, name: str) -> torch.Tensor:
+    values: torch.Tensor = getattr(found, name) if name in ARRAYS else found.extras[name]
+    return values
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory did not suffice, on a device or on the host."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+# How much memory a scoring process needs, by parts, and how the work shrinks to what it may have.
+
+CHUNKS_HELD = 5  # by a thread that encodes: the chunk, its code, its code with the checksum, and two codes to write
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """Bytes of a process while it scores.
+
+    Attributes:
+        process: the program and its libraries.
+        model: weights.
+        buffers: all arrays and the sequences of the largest partition.
+        chunk: inner chunks on their way to disk. Nothing is scored meanwhile, so that on the CPU those of all threads
+            but one find room where the slices were.
+        slices: working memory of all slices at a time.
+        workers: slices at a time.
+        encoders: threads that encode what is written.
+        slice: sequences per slice.
+    """
+
+    process: int
+    model: int
+    buffers: int
+    chunk: int
+    slices: int
+    workers: int
+    encoders: int
+    slice: int
+
+    @property
+    def total(self) -> int:
+        return self.process + self.model + self.buffers + self.chunk + self.slices
+
+    def as_dict(self) -> dict[str, Any]:
+        """{part: bytes}, with the total."""
+        parts = asdict(self)
+        return {
+            **{part: parts[part] for part in ("process", "model", "buffers", "chunk", "slices")},
+            "total": self.total,
+        }
+
+
+def need(store: ScoreStore, model: Satori, scorer: PairScorer, *, sample: Batch, workers: int, limit: int) -> Need:
+    """What this process needs, made small enough for `limit`: fewer workers first, then smaller slices.
+
+    Args:
+        store: whose partitions are written.
+        model: on its device; loaded in this process.
+        scorer: of that model.
+        sample: a sequence that will be scored.
+        workers: slices at a time that the processors allow.
+        limit: bytes; 0 = as much as it takes.
+
+    Raises:
+        SatoriError: not even one sequence at a time fits.
+    """
+    device = next(model.parameters()).device
+    _warm_up(scorer, sample)
+    weights = sum(part.nbytes for part in (*model.parameters(), *model.buffers())) if device.type == "cpu" else 0
+    rows = max(store.shard_rows(group) for group in GROUPS)
+    each = scorer.bytes_per_sequence if device.type == "cpu" else store.pair_bytes * store.pairs
+    encoders = 1 if device.type == "cpu" else workers
+    chunk = rows * store.chunk_pairs * max(np.dtype(dtype).itemsize for dtype in store.arrays.values())
+    fixed = {
+        "process": max(0, psutil.Process().memory_info().rss - weights),
+        "model": weights,
+        "buffers": rows * (store.pair_bytes * store.pairs + model.length),
+        "chunk": encoders * CHUNKS_HELD * chunk,
+    }
+    workers = workers if device.type == "cpu" else 1
+    fitting = fit(limit - sum(fixed.values()), each=each, workers=workers, size=scorer.slice_size) if limit else None
+    if limit and fitting is None:
+        least = sum(fixed.values()) + each
+        raise SatoriError(
+            f"--memory {memory.show(limit)} is too little to score {store.pairs} pairs: at least {memory.show(least)} "
+            f"are needed (program and model {memory.show(fixed['process'] + weights)}, a partition of {rows} examples "
+            f"{memory.show(fixed['buffers'] + fixed['chunk'])}, one sequence {memory.show(each)}); "
+            "give more memory, or make score.shard_examples in run.toml smaller"
+        )
+    chosen, size = fitting or (workers, scorer.slice_size)
+    if size < scorer.slice_size:
+        logger.warning(
+            "--memory allows %d sequences per slice instead of %d: the last bits of scores may differ from those of "
+            "a run with more memory",
+            size,
+            scorer.slice_size,
+        )
+    found = Need(**fixed, slices=chosen * size * each, workers=chosen, encoders=max(chosen, encoders), slice=size)
+    if not limit and found.total > memory.limit_bytes():
+        logger.warning(
+            "scoring needs up to %s, this job has %s; give --memory, or make score.shard_examples in run.toml smaller",
+            memory.show(found.total),
+            memory.show(memory.limit_bytes()),
+        )
+    return found
+
+
+def _warm_up(scorer: PairScorer, sample: Batch) -> None:
+    """Score one sequence: what compilers and libraries keep from then on belongs to the process."""
+    try:
+        scorer(sample)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise SatoriError(
+            f"out of memory with a single sequence ({error}); use a device with more, or --device cpu"
+        ) from None
+
+
+def fit(room: int, *, each: int, workers: int, size: int) -> tuple[int, int] | None:
+    """(workers, sequences per slice) whose working memory is at most `room`, or None.
+
+    A smaller slice is a power of two, so that processes with a little more or less room take the same.
+
+    Args:
+        room: bytes.
+        each: bytes per sequence.
+        workers, size: wanted.
+    """
+    if room < each:
+        return None
+    workers = max(1, min(workers, room // (size * each)))
+    if workers * size * each <= room:
+        return workers, size
+    return 1, 1 << ((room // each).bit_length() - 1)

@@ -1,0 +1,244 @@
+"""A network with frozen weights, forward along paths and back."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from satori_hpc.models.readout import Trunk
+from satori_hpc.models.satori import Satori
+from satori_hpc.scoring.fast import rules, stem
+from satori_hpc.scoring.fast import trunk as fast_trunk
+from satori_hpc.scoring.fast.heads import Heads, Projection
+from satori_hpc.scoring.fast.precision import Product, precision
+from satori_hpc.scoring.fast.recurrent import Lstm
+from satori_hpc.scoring.fast.rules import Rule
+from satori_hpc.scoring.fast.stem import Pooled
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Queries, keys and values of the nodes of some paths, and what lies before them.
+
+    Attributes:
+        pooled: the first block.
+        projected: (3, N * R, heads, n, size).
+        back: multipliers of tokens (S * R, n, inputs) -> of pooled activations (S * R, n, F).
+    """
+
+    pooled: Pooled
+    projected: torch.Tensor
+    back: Callable[[torch.Tensor], torch.Tensor]
+
+
+class Network:
+    """The parts of a model that paths run through; nothing here changes the model.
+
+    Args:
+        model: in evaluation mode.
+        dtype: to compute in; float64 for what others are compared with.
+        trunk: precision of the convolutions behind attention, as in [score]; float32 = as `dtype`.
+    """
+
+    def __init__(self, model: Satori, *, dtype: torch.dtype = torch.float32, trunk: str = "float32") -> None:
+        self.model = model
+        self.dtype = dtype
+        self.device = next(model.parameters()).device
+        self.exp = model.config.activation == "exp"
+        self._products = "tf32" if trunk == "tf32" else "float32"  # what else there is, types tell
+        with torch.no_grad():
+            weight, bias = model.stem.folded(dtype)
+        self._weight, self._bias = weight, bias
+        self._lstm = None if model.recurrent is None else Lstm(model.recurrent.lstm, dtype)
+        self.projection = Projection(model.attention, dtype)
+        weight, self.mix_bias = (
+            each.detach().to(dtype) for each in (model.attention.mix.weight, model.attention.mix.bias)
+        )
+        self._mix, self._mix_back = Product(weight, self.mix_bias), Product(weight.T)
+        self._around: tuple[Product, Product] | None = None
+        if isinstance(model.residual, torch.nn.Linear):
+            weight = model.residual.weight.detach().to(dtype)
+            self._around = Product(weight), Product(weight.T)
+        steps = (
+            fast_trunk.trunk(model.readout, dtype, inner=torch.bfloat16 if trunk == "bfloat16" else dtype)
+            if isinstance(model.readout, Trunk)
+            else fast_trunk.reading(model.readout, dtype)
+        )
+        self._behind = [*steps, fast_trunk.linear(model.output, dtype)]
+
+    @property
+    def bytes_behind(self) -> int:
+        """Working memory of `behind` and its way back, per node: an upper bound."""
+        config = self.model.config
+        values = 8 * config.mixing_size
+        if config.architecture == "deep":
+            values += sum(10 * width for width in config.block_widths)
+            values += 4 * len(config.dilations) * config.block_widths[-1]
+        return self._weight.element_size() * self.model.cells * values
+
+    @property
+    def bytes_of_tokens(self) -> int:
+        """What `tokens` makes and holds, per node: an upper bound."""
+        model, config = self.model, self.model.config
+        values = config.filters * (2 * model.pool + 4) + 6 * config.heads * config.head_size
+        if config.recurrent:
+            values += 2 * config.recurrent_layers * 24 * config.recurrent_size
+        return self._weight.element_size() * model.cells * values
+
+    @property
+    def bytes_per_node(self) -> int:
+        """Working memory of a path and the way back, per node: an upper bound."""
+        model, config = self.model, self.model.config
+        values = 4 * config.filters + 8 * config.heads * config.head_size + 9 * config.heads * model.cells
+        return self.bytes_of_tokens + self._weight.element_size() * model.cells * values + self.bytes_behind
+
+    def one_hot(self, tokens: torch.Tensor) -> torch.Tensor:
+        """uint8 codes (B, L) -> (B, 4, L); unknown letters are zero columns."""
+        letters = torch.arange(4, dtype=tokens.dtype, device=tokens.device)
+        return (tokens[:, None, :] == letters[:, None]).to(self.dtype)
+
+    def track(self, letters: torch.Tensor) -> torch.Tensor:
+        """Letters (R, 4, L) -> convolution values with the batch norm by pooled cell, (R, n, pool, F)."""
+        model = self.model
+        padded = F.pad(letters, (model.padding, model.width - 1 - model.padding))
+        return self.track_of_padded(padded[:, :, : model.cells * model.pool + model.width - 1])
+
+    def track_of_padded(self, letters: torch.Tensor) -> torch.Tensor:
+        """The same for letters that hold all that their cells need, (R, 4, cells * pool + W - 1)."""
+        image = letters.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+        values = F.conv2d(image, self._weight.unsqueeze(2), self._bias)
+        return values.squeeze(2).transpose(1, 2).unflatten(1, (-1, self.model.pool)).contiguous()
+
+    def tokens(self, rule: Rule, start: torch.Tensor, end: torch.Tensor) -> Tokens:
+        """From convolution values at both ends of paths, (R or 1, n, pool, F), to queries, keys and values."""
+        pooled = Pooled(rule, start, end, exp=self.exp)
+        attended, back = self._attended(rule, pooled.values)
+        return Tokens(pooled, self.projection(attended), back)
+
+    def tokens_changed(
+        self, rule: Rule, start: torch.Tensor, end: torch.Tensor, *, like: Tokens, first: torch.Tensor, count: int
+    ) -> Tokens:
+        """The same for paths that differ from one other path in a few cells: the rest is taken from there.
+
+        Args:
+            rule: of the paths.
+            start: (1, n, pool, F), of that path, too.
+            end: (R, n, pool, F).
+            like: tokens of that path, R = 1.
+            first: int64 (R,), first cell in which a path differs.
+            count: cells in which it may differ from there on.
+        """
+        if self._lstm is not None:  # everything differs
+            return self.tokens(rule, start, end)
+        nodes, paths = len(rule.nodes), len(end)
+        pooled = Pooled(rule, start, end, exp=self.exp)
+        cells = (first[:, None] + torch.arange(count, device=first.device)).repeat(nodes, 1)  # (N * R, k)
+        rows = pooled.values.gather(1, cells[:, :, None].expand(-1, -1, pooled.values.shape[2]))
+        if self.model.positions is not None:
+            rows = rows + self.model.positions.table.to(self.dtype)[cells]
+        changed = self.projection(rows)
+        projected = like.projected.repeat_interleave(paths, dim=1)
+        projected.scatter_(3, cells[None, :, None, :, None].expand_as(changed), changed)
+        return Tokens(pooled, projected, like.back)
+
+    def _attended(
+        self, rule: Rule, pooled: torch.Tensor
+    ) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
+        """Tokens that attention sees, (N * R, n, inputs)."""
+        back: Callable[[torch.Tensor], torch.Tensor] = lambda multipliers: multipliers  # noqa: E731
+        if self._lstm is not None:
+            lstm = self._lstm
+            pooled, saved = lstm.forward(pooled)
+            back = lambda multipliers: lstm.back(rule, multipliers, saved)  # noqa: E731
+        if self.model.positions is not None:
+            pooled = pooled + self.model.positions.table.to(self.dtype)
+        return pooled, back
+
+    def attention(self, pooled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Attention (B, heads, n, n) and the values that it reads, (B, heads, n, size), of pooled activations."""
+        query, key, value = self.projection(self._attended(rules.POINT, pooled)[0])
+        scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)
+        return torch.softmax(scores.to(self.dtype), dim=-1), value
+
+    def mix(self, read: torch.Tensor) -> torch.Tensor:
+        """What heads read (N, heads, n, size) -> mixed heads before their activation (N, n, D)."""
+        return self._mix(read.transpose(1, 2).flatten(2).clamp(min=0))
+
+    def mix_back(self, multipliers: torch.Tensor) -> torch.Tensor:
+        """Multipliers (N, n, D) of mixed heads -> of activated heads (N, heads, n, size)."""
+        heads = self.projection.heads
+        return self._mix_back(multipliers).unflatten(2, (heads, -1)).transpose(1, 2)
+
+    def residual(self, pooled: torch.Tensor) -> torch.Tensor | None:
+        """The way of pooled activations (N * R, n, F) around attention, (N * R, n, D); None if there is none."""
+        if self.model.residual is None:
+            return None
+        return pooled if self._around is None else self._around[0](pooled)
+
+    def residual_back(self, multipliers: torch.Tensor) -> torch.Tensor | None:
+        """Multipliers (S * R, n, D) of what goes around attention -> (S * R, n, F); None if nothing does."""
+        if self.model.residual is None:
+            return None
+        return multipliers if self._around is None else self._around[1](multipliers)
+
+    def behind(
+        self, rule: Rule, mixed: torch.Tensor, residual: torch.Tensor | None
+    ) -> tuple[torch.Tensor, fast_trunk.Back]:
+        """Mixed heads before their activation (N * R, n, D), and what went around them -> logits (N * R, C).
+
+        The way back ends behind the activation, where both meet: multipliers (S * R, n, D).
+        """
+        values = mixed.clamp(min=0)
+        if residual is not None:
+            values = values + residual
+        with precision(self.device, self._products):
+            logits, back = fast_trunk.chain(self._behind, rule, values)
+
+        def back_with_precision(multipliers: torch.Tensor) -> torch.Tensor:
+            with precision(self.device, self._products):
+                return back(multipliers)
+
+        return logits, back_with_precision
+
+    def weights(self, targets: torch.Tensor | None, count: int) -> torch.Tensor:
+        """How much of each logit is explained, (count, C).
+
+        Args:
+            targets: uint8 (count, T), or None for the one of a binary model.
+            count: sequences.
+        """
+        if self.model.config.output == "two":
+            return torch.tensor([[-1.0, 1.0]], dtype=self.dtype, device=self.device).expand(count, -1)
+        if targets is None:
+            return torch.ones(count, self.model.targets, dtype=self.dtype, device=self.device)
+        return targets.to(self.device, self.dtype)
+
+    def attributions(self, rule: Rule, tokens: Tokens, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Multipliers of the letters, all segments together, and what is explained at every node.
+
+        Args:
+            rule: of the paths.
+            tokens: of the paths.
+            weights: (R, C) of the logits.
+
+        Returns:
+            (R, 4, L), (N * R,).
+        """
+        heads = Heads(rule, tokens.projected)
+        mixed = self.mix(heads.read)
+        logits, back_behind = self.behind(rule, mixed, self.residual(tokens.pooled.values))
+        explained = (logits.unflatten(0, (-1, len(weights))) * weights).sum(-1).flatten()
+
+        met = back_behind(weights.repeat(rule.segments, 1))
+        around = self.residual_back(met)
+        of_read = self.mix_back(met * rules.relu_slope(rule, mixed)) * rules.relu_slope(rule, heads.read)
+        of_tokens = self.projection.back(heads.back(of_read))
+        of_pooled = tokens.back(of_tokens)
+        if around is not None:
+            of_pooled = of_pooled + around
+        of_track = tokens.pooled.back(of_pooled)
+        model = self.model
+        letters = stem.to_letters(of_track, self._weight, length=model.length, padding=model.padding)
+        return letters, explained

@@ -1,0 +1,203 @@
+"""The plans of the score stores: which examples, which thresholds, and digests of all that the scores follow from.
+
+One process of a world makes them; the others find in the stores what they need.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from satori_hpc import __version__
+from satori_hpc.config import toml
+from satori_hpc.data import dataset
+from satori_hpc.data.dataset import Labels
+from satori_hpc.errors import ArtefactError, quoted
+from satori_hpc.models.satori import Satori
+from satori_hpc.run import provenance
+from satori_hpc.run.layout import Run
+from satori_hpc.scoring import registry, select
+from satori_hpc.scoring.base import PairScorer
+from satori_hpc.scoring.layout import Plan
+from satori_hpc.sites import store as motif_store
+from satori_hpc.training import checkpoint, predictions
+
+# What the scores of a method follow from besides model, thresholds and sequences: keys and tables of [score], and the
+# run's seed. A store is made anew when any of them changes, and only then.
+FOLLOWS = {
+    "attention": (),
+    "attribution": ("attribution", "precision"),
+    "dfim": ("sites", "dfim", "precision", "seed"),
+    "epistasis": ("sites", "epistasis", "precision", "seed"),
+}
+BLOCK = 8192  # sequences whose letters are counted at a time
+
+
+@dataclass(frozen=True)
+class _Examples:
+    """What is scored: rows of the dataset, and rows of the set that the background comes from."""
+
+    foreground: np.ndarray
+    background: np.ndarray
+    background_source: str
+    true_positive: np.ndarray | None
+
+
+def make(run: Run) -> list[Plan]:
+    """The plan of every method of run.toml, in their order; holds labels and predictions, but no sequences.
+
+    Raises:
+        ArtefactError: the artefacts do not fit together, or the shuffled background is missing.
+        SatoriError: no example is left to score on one side.
+    """
+    settings = run.config.score
+    data = dataset.read_labels(run.dataset)
+    examples = _select(run, data)
+    model, _ = checkpoint.load_model(run.best, "cpu")
+    threshold = thresholds(run, model)
+    digests = _digests(run, examples, threshold)
+    letters = composition(run, data)
+    scorers = build(run, model, threshold=threshold, composition=letters)
+    return [
+        Plan(
+            method=method,
+            filters=model.filters,
+            foreground=examples.foreground,
+            background=examples.background,
+            background_source=examples.background_source,
+            dataset_examples=data.examples,
+            shard_examples=settings.shard_examples,
+            chunk_pairs=settings.chunk_pairs,
+            pool=1 if method in registry.EXACT else model.pool,
+            padding=model.padding,
+            width=model.width,
+            extras=scorers[method].extras,
+            settings=_settings(run, method),
+            composition=tuple(letters.tolist()),
+            selection=select.record(settings, task=data.task, seed=run.config.seed),
+            true_positive=examples.true_positive,
+            digests=digests,
+        )
+        for method in settings.methods
+    ]
+
+
+def build(run: Run, model: Satori, *, threshold: np.ndarray, composition: np.ndarray) -> dict[str, PairScorer]:
+    """The scorer of every method of run.toml.
+
+    Args:
+        run: whose settings they have.
+        model: in evaluation mode, on the device to compute on.
+        threshold: float32 (F,).
+        composition: float64 (4,), as of `composition`.
+    """
+    return {
+        method: registry.build(
+            method,
+            model,
+            threshold=torch.from_numpy(threshold),
+            settings=run.config.score,
+            seed=run.config.seed,
+            composition=composition,
+        )
+        for method in run.config.score.methods
+    }
+
+
+def composition(run: Run, data: Labels) -> np.ndarray:
+    """float64 (4,): share of A, C, G and T in the training examples; read in blocks.
+
+    Args:
+        run: whose data set is read.
+        data: its labels and split.
+    """
+    counts = np.zeros(4, dtype=np.int64)
+    rows = data.rows("train")
+    for first in range(0, len(rows), BLOCK):
+        tokens = dataset.read_tokens(run.dataset, rows[first : first + BLOCK])
+        counts += [np.count_nonzero(tokens == letter) for letter in range(4)]
+    return counts / counts.sum() if counts.any() else np.full(4, 0.25)
+
+
+def _settings(run: Run, method: str) -> dict[str, Any]:
+    values = {**toml.to_plain(run.config.score), "seed": run.config.seed}
+    return {name: values[name] for name in FOLLOWS[method]}
+
+
+def thresholds(run: Run, model: Satori) -> np.ndarray:
+    """float32 (F,); the foreground's thresholds serve both sides, so that "active" means the same in both.
+
+    Raises:
+        ArtefactError: they are those of another model.
+    """
+    table = motif_store.read_filters(run.motifs).sort_values("filter")
+    if table["filter"].tolist() != list(range(model.filters)):
+        raise ArtefactError(
+            f"{run.motifs}: thresholds of {len(table)} filters, the model has {model.filters}; "
+            f"make them again: satori-hpc motifs {quoted(run.path)}"
+        )
+    return np.array(table["threshold"], dtype=np.float32)
+
+
+def _select(run: Run, data: Labels) -> _Examples:
+    settings, seed = run.config.score, run.config.seed
+    probability = predictions.Probability(run.predictions)
+    if len(probability) != data.examples:
+        raise ArtefactError(
+            f"{run.predictions}: predictions of {len(probability)} examples, but {run.dataset} holds {data.examples}; "
+            f"make them again: satori-hpc train {quoted(run.path)}"
+        )
+    rows = data.rows(settings.split)
+    if data.task == "binary":
+        positive = probability[np.arange(len(probability))][:, 0]
+        chosen = select.binary(data.labels[:, 0], positive, rows=rows, settings=settings, seed=seed)
+        return _Examples(chosen.foreground, chosen.background, "dataset", None)
+    foreground = select.multilabel(data.labels, probability, rows=rows, settings=settings, seed=seed)
+    true_positive = select.true_positives_of(foreground, data.labels, probability, settings.label_probability)
+    return _Examples(foreground, _twins(run, data, foreground), "background", true_positive)
+
+
+def _twins(run: Run, data: Labels, foreground: np.ndarray) -> np.ndarray:
+    """int64: rows of the shuffled twins of the foreground, which have the names of their originals."""
+    again = f"make it again: satori-hpc prepare {quoted(run.path)} --background"
+    if not run.background.exists():
+        raise ArtefactError(
+            f"{run.background}: with several labels the background is made of shuffled twins, and there are none; "
+            f"make them: satori-hpc prepare {quoted(run.path)} --background"
+        )
+    length = dataset.read_length(run.background, background=True)
+    if length != data.length:
+        raise ArtefactError(f"{run.background}: sequences of {length} bp, the dataset has {data.length} bp; {again}")
+    # Both are in the order of the data set as a rule: then no name need be kept.
+    found = np.empty(len(foreground), dtype=np.int64)
+    twins = enumerate(dataset.read_names(run.background, background=True))
+    for place, name in enumerate(dataset.read_names(run.dataset, foreground)):
+        row = next((row for row, twin in twins if twin == name), None)
+        if row is None:
+            return _twins_by_name(run, foreground, again)
+        found[place] = row
+    return found
+
+
+def _twins_by_name(run: Run, foreground: np.ndarray, again: str) -> np.ndarray:
+    rows = {name: row for row, name in enumerate(dataset.read_names(run.background, background=True))}
+    names = list(dataset.read_names(run.dataset, foreground))
+    missing = [name for name in names if name not in rows]
+    if missing:
+        raise ArtefactError(
+            f"{run.background}: no shuffled twin of {len(missing)} examples ({', '.join(missing[:5])}, ...); {again}"
+        )
+    return np.array([rows[name] for name in names], dtype=np.int64)
+
+
+def _digests(run: Run, examples: _Examples, threshold: np.ndarray) -> dict[str, str]:
+    """Digests of all that the scores of an example follow from."""
+    sources = [run.dataset] + ([run.background] if examples.background_source == "background" else [])
+    return {
+        "sequences": provenance.digest_of(provenance.listing(run.path, sources)),
+        "model": provenance.file_digest(run.best),
+        "thresholds": hashlib.sha256(threshold.tobytes()).hexdigest(),
+        "version": __version__,
+    }

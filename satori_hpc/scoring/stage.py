@@ -1,0 +1,446 @@
+"""score: pair scores of the selected examples, foreground and background, by each configured method.
+
+A partition of the store is a unit of work: slices restart with it, so who computes it does not shape its bytes, and a
+killed run goes on with the partitions that are not done. One process or many, it is the same code: the leader makes the
+plan and the empty store, all share its partitions, the leader closes it. `plan`, `partitions` and `finalise` are the
+same steps one by one, for job arrays.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from satori_hpc.data import dataset
+from satori_hpc.errors import ArtefactError, SatoriError, quoted
+from satori_hpc.log import logger, progress
+from satori_hpc.models.satori import Satori
+from satori_hpc.parallel.world import Runtime
+from satori_hpc.run import files, provenance
+from satori_hpc.run.layout import Run
+from satori_hpc.scoring import batches
+from satori_hpc.scoring import plan as score_plan
+from satori_hpc.scoring import store as score_store
+from satori_hpc.scoring.base import Batch, PairScorer
+from satori_hpc.scoring.batches import Need, Slices, one_thread
+from satori_hpc.scoring.layout import GROUPS
+from satori_hpc.scoring.store import ScoreStore
+from satori_hpc.training import checkpoint
+
+Item = tuple[str, int]
+SAMPLE = 4  # sequences on which a method estimates how far its scores are off
+
+
+def score(run: Run, runtime: Runtime) -> dict[str, Any]:
+    """Write the score store of every method of run.toml, or what is missing of it; every process of the world calls it.
+
+    Returns:
+        what is in the stores; "files" holds size and SHA-256 of every shard, by its path relative to the run.
+
+    Raises:
+        ArtefactError: the artefacts do not fit together, or the shuffled background is missing.
+        SatoriError: no example is left to score on one side, or the memory does not suffice.
+    """
+    world = runtime.world
+    world.lead(lambda: _create(run))
+    work = _load(run, runtime)
+    done = {}
+    for method in run.config.score.methods:
+        began = time.monotonic()
+        store = ScoreStore(run.scores(method))
+        todo = _pending(store, runtime)
+        world.lead(lambda store=store, todo=todo: _announce(store, todo))  # type: ignore[misc]
+        _fill(store, todo, work, runtime)
+        world.lead(lambda store=store: _close(store, work))  # type: ignore[misc]
+        done[method] = {
+            "scored": len(todo),
+            "kept": len(store.items()) - len(todo),
+            "seconds": round(time.monotonic() - began, 2),
+        }
+    return world.lead(lambda: {**summary(run, done), "ranks": world.size})
+
+
+def plan(run: Run, runtime: Runtime, *, replace: bool) -> dict[str, Any]:
+    """Make the empty stores, or keep those of the same plan, and say what scoring them takes.
+
+    Args:
+        run: with all that scoring needs.
+        runtime: what each process will have.
+        replace: make a store anew that is there with another plan.
+
+    Returns:
+        {method: partitions and their numbers, examples, pairs, bytes, files, bytes of memory per rank by parts}.
+
+    Raises:
+        ArtefactError: a store of another plan is there, or the artefacts do not fit together.
+        SatoriError: the memory does not suffice.
+    """
+    plans = score_plan.make(run)
+    for each in plans:
+        path = run.scores(each.method)
+        if path.exists() and not replace and score_store.open_same(path, each) is None:
+            raise ArtefactError(
+                f"{path}: scores of another plan or another model are there, with "
+                f"{len(list((path / 'markers').glob('*-*.json')))} partitions done; keep them elsewhere, or make them "
+                f"anew: satori-hpc score {quoted(run.path)} --plan --force"
+            )
+    for each in plans:
+        score_store.create_or_resume(run.scores(each.method), each)
+    work = _load(run, runtime)
+    found: dict[str, Any] = {}
+    first = 0
+    for method in run.config.score.methods:
+        store = ScoreStore(run.scores(method))
+        found[method] = {"first_partition": first, **needed(store, work.need(store, runtime))}
+        first += len(store.items())
+    return found
+
+
+def partitions(run: Run, runtime: Runtime, numbers: list[int]) -> dict[str, Any]:
+    """Score some partitions, numbered from 0 over methods, groups and partitions; those that are done are left alone.
+
+    Other processes may work on other partitions of the same stores.
+
+    Raises:
+        ArtefactError: a store is missing, or one of another plan.
+        SatoriError: there is no such partition, or the memory does not suffice.
+    """
+    stores = _planned(run)
+    numbered = [(store, item) for store in stores for item in store.items()]
+    wrong = [number for number in numbers if not 0 <= number < len(numbered)]
+    if wrong:
+        raise SatoriError(
+            f"no partition {', '.join(map(str, wrong))}: those of {run.path} are 0 to {len(numbered) - 1}"
+        )
+    work = _load(run, runtime)
+    scored = 0
+    for store in stores:
+        asked = [numbered[number][1] for number in sorted(set(numbers)) if numbered[number][0] is store]
+        todo = store.pending(asked)
+        _fill(store, todo, work, runtime)
+        scored += len(todo)
+    return {"scored": scored, "kept": len(set(numbers)) - scored, "partitions": len(numbered)}
+
+
+def finalise(run: Run, runtime: Runtime) -> dict[str, Any]:
+    """Close stores whose partitions are all written.
+
+    Returns:
+        as `score`.
+
+    Raises:
+        ArtefactError: a store is missing or of another plan, or partitions are missing; lists them.
+    """
+    done = {}
+    stores = _planned(run)
+    work = _load(run, runtime)
+    for store in stores:
+        _close(store, work)
+        done[store.method] = {"scored": 0, "kept": len(store.items()), "seconds": 0.0}
+    return {**summary(run, done), "ranks": runtime.world.size}
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a process holds while it scores."""
+
+    model: Satori
+    scorers: dict[str, PairScorer]
+    sequences: dict[str, Path]
+
+    def need(self, store: ScoreStore, runtime: Runtime) -> Need:
+        """Memory and sizes of the work; the leader's choice, for the size of a slice shapes the last bits."""
+        scorer, workers, limit = self.scorers[store.method], runtime.cpu_threads(), runtime.memory
+
+        def need() -> dict[str, int]:
+            sample = self.batch(store, "foreground", np.arange(1))
+            return asdict(batches.need(store, self.model, scorer, sample=sample, workers=workers, limit=limit))
+
+        return Need(**runtime.world.lead(need))
+
+    def batch(self, store: ScoreStore, group: str, places: np.ndarray) -> Batch:
+        """Examples of a group, by their places in it."""
+        twins = group == "background" and store.attributes["background_source"] == "background"
+        rows = store.examples(group)[places]
+        tokens = dataset.read_tokens(self.sequences["background" if twins else "dataset"], rows, background=twins)
+        keys = np.stack([np.full(len(rows), GROUPS.index(group)), rows], axis=1)
+        targets = store.true_positive(places)  # a twin has the labels of its source, which is at the same place
+        return Batch(
+            torch.from_numpy(tokens),
+            torch.from_numpy(keys),
+            None if targets is None else torch.from_numpy(targets),
+        )
+
+
+def _load(run: Run, runtime: Runtime) -> _Work:
+    model, _ = checkpoint.load_model(run.best, runtime.torch_device())
+    composition = ScoreStore(run.scores(run.config.score.methods[0])).composition  # the same in all of them
+    scorers = score_plan.build(run, model, threshold=score_plan.thresholds(run, model), composition=composition)
+    return _Work(model, scorers, {"dataset": run.dataset, "background": run.background})
+
+
+def _close(store: ScoreStore, work: _Work) -> None:
+    """Close a store whose partitions are all written; a method estimates on a few examples how far it is off."""
+    store.require_all()
+    try:
+        estimate = store.estimate  # of the same plan, so the same
+    except ArtefactError:
+        total = store.partitions("foreground")[-1][1]
+        places = np.unique(np.linspace(0, total - 1, SAMPLE).astype(np.int64))
+        sample = work.batch(store, "foreground", places)
+        with one_thread():
+            estimate = work.scorers[store.method].estimate(sample)
+    store.finalise(estimate=estimate)
+
+
+def _create(run: Run) -> None:
+    """Make the stores, or clean those of the same plan up."""
+    for plan in score_plan.make(run):
+        path = run.scores(plan.method)
+        files.sweep_partials(path.parent)
+        if path.exists() and score_store.open_same(path, plan) is None:
+            logger.info("%s: scores of another plan or another model; making them anew", path)
+        score_store.create_or_resume(path, plan).sweep()
+
+
+def _planned(run: Run) -> list[ScoreStore]:
+    """The stores of this run's plans, which must be there."""
+    found: list[ScoreStore] = []
+    for plan in score_plan.make(run):
+        path = run.scores(plan.method)
+        store = score_store.open_same(path, plan)
+        if store is None:
+            what = "scores of another plan or another model" if path.exists() else "no store to score into"
+            raise ArtefactError(
+                f"{path}: {what}; make the plan first: satori-hpc score {quoted(run.path)} --plan"
+                + (" --force" if path.exists() else "")
+            )
+        found.append(store)
+    return found
+
+
+def _pending(store: ScoreStore, runtime: Runtime) -> list[Item]:
+    """What is not done; each process verifies its part of what is written."""
+    world = runtime.world
+    world.doing(f"verifying the scores of {store.method}")
+    bad = {item for found in world.gather(store.pending(store.items()[world.rank :: world.size])) for item in found}
+    return [item for item in store.items() if item in bad]
+
+
+def _announce(store: ScoreStore, todo: list[Item]) -> None:
+    store.discard(todo)  # now a marker is there only of what is done
+    logger.info(
+        "%s: %d of %d partitions to score, %d pairs, up to %.2f GiB per partition in memory",
+        store.method,
+        len(todo),
+        len(store.items()),
+        store.pairs,
+        store.pair_bytes * store.pairs * max(store.shard_rows(group) for group in GROUPS) / 2**30,
+    )
+
+
+def _fill(store: ScoreStore, todo: list[Item], work: _Work, runtime: Runtime) -> None:
+    """Score this process's share of `todo`; rank 0 tells how far all are."""
+    world = runtime.world
+    if not todo:
+        return
+    need = work.need(store, runtime)
+    most = max(store.shard_rows(group) for group in GROUPS)
+    buffers = {name: np.empty((most, store.pairs), dtype=dtype) for name, dtype in store.arrays.items()}
+    workers = min(need.workers, runtime.cpu_threads())
+    with (
+        ThreadPoolExecutor(1, "disk") as disk,
+        Slices(work.scorers[store.method], size=need.slice, workers=workers, poke=world.poke) as slices,
+    ):
+        waiting: Future[None] | None = None  # the disk is one partition behind, so that nobody waits for it
+
+        def run_one(item: Item) -> None:
+            nonlocal waiting
+            group, partition = item
+            what = f"scoring, {group} partition {partition} of {store.method}"
+            world.doing(what)
+            first, last = store.partitions(group)[partition]
+            with _named(what):
+                batch = work.batch(store, group, np.arange(first, last))
+                finish = stage_partition(
+                    store, group, partition, slices=slices, batch=batch, buffers=buffers, threads=need.encoders
+                )
+            if waiting is not None:
+                waiting.result()
+            waiting = disk.submit(_named(what)(finish))
+
+        mine = world.shares(todo, schedule=runtime.schedule)
+        steps = _steps(store, mine, run_one, last=lambda: waiting.result() if waiting is not None else None)
+        if world.rank == 0:
+            steps = progress(steps, what=f"scoring, {store.method}", total=len(todo), unit="partition")
+        for _ in steps:
+            pass
+    world.doing("")
+    world.barrier()
+
+
+@contextlib.contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Say in whatever goes wrong which partition it was; it may have been noticed while another was worked on."""
+    try:
+        yield
+    except SatoriError as error:
+        raise type(error)(f"{what}: {error}") from error
+    except Exception as error:
+        error.add_note(f"while {what}")
+        raise
+
+
+def _steps(
+    store: ScoreStore, mine: Iterator[Item], run_one: Callable[[Item], None], *, last: Callable[[], None]
+) -> Iterator[None]:
+    """Work through `mine`; yield once for each partition that any process has finished meanwhile."""
+    told = store.markers_there()
+    for item in mine:
+        run_one(item)
+        done = store.markers_there()
+        yield from [None] * (done - told)
+        told = max(told, done)
+    last()
+    yield from [None] * (store.markers_there() - told)
+
+
+def stage_partition(
+    store: ScoreStore,
+    group: str,
+    partition: int,
+    *,
+    slices: Slices,
+    batch: Batch,
+    buffers: dict[str, np.ndarray],
+    threads: int = 1,
+) -> Callable[[], None]:
+    """Score one partition and write it beside its place; gives back what finishes it.
+
+    Args:
+        store: to write into.
+        group: "foreground" or "background".
+        partition: its number.
+        slices: of the method.
+        batch: the examples of the partition.
+        buffers: of each array, at least so many rows x P; overwritten.
+        threads: that encode what is written.
+    """
+    arrays = {name: buffers[name][: len(batch)] for name in store.arrays}
+    sites = slices.score(batch, arrays)
+    return store.stage_partition(group, partition, **arrays, sites=sites, threads=threads)
+
+
+# What scoring takes, told before, and what is in the stores, told after.
+
+SATURATED = 0.5  # share of scores at the maximum beyond which the median of a pair is the maximum, whatever it does
+NEAR = 1e-3  # of the maximum: scores so close to it are at it
+
+
+def needed(store: ScoreStore, need: Need) -> dict[str, Any]:
+    """What scoring a store takes, for people and programs."""
+    examples = {group: store.partitions(group)[-1][1] for group in GROUPS}
+    parts = {group: len(store.partitions(group)) for group in GROUPS}
+    rows = {group: store.shard_rows(group) for group in GROUPS}
+    uncompressed = sum(parts[group] * rows[group] for group in GROUPS) * store.pairs * store.pair_bytes
+    return {
+        "partitions": parts,
+        "examples": examples,
+        "pairs": store.pairs,
+        "shard_examples": rows,
+        "bytes_uncompressed": uncompressed,
+        "bytes_expected": uncompressed // 2,  # measured: .48 to .56, two thirds of the pairs observed
+        "files": store.expected_files(),
+        "workers": need.workers,
+        "slice": need.slice,
+        "memory_per_rank": need.as_dict(),
+        # Of the leader, and of every task of a job array: they choose the examples first.
+        "memory_while_planning": provenance.process_peak_rss_bytes(),
+    }
+
+
+def summary(run: Run, done: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What is in the finished stores; warns of few examples and of scores at their maximum.
+
+    Args:
+        run: whose stores they are.
+        done: {method: what else to say of it}.
+
+    Returns:
+        examples of both sides, what is in the store of each method, and "files": {shard relative to the run: size and
+        SHA-256}.
+    """
+    stores = {method: ScoreStore(run.scores(method)) for method in done}
+    any_store = next(iter(stores.values()))
+    examples = {group: any_store.partitions(group)[-1][1] for group in GROUPS}
+    _warn_of_few(run, examples)
+    saturated = {method: _saturated_shares(store) for method, store in stores.items()}
+    return {
+        **{f"{group}_examples": count for group, count in examples.items()},
+        **{
+            method: {**_content(store), "share_at_maximum": saturated[method], **done[method]}
+            for method, store in stores.items()
+        },
+        "files": {
+            (store.path.relative_to(run.path) / name).as_posix(): entry
+            for store in stores.values()
+            for name, entry in store.files().items()
+        },
+    }
+
+
+def _warn_of_few(run: Run, examples: dict[str, int]) -> None:
+    least = run.config.reduce.min_examples
+    for group, count in examples.items():
+        if count < least:
+            logger.warning(
+                "only %d %s examples are scored; reduce.min_examples asked for %d on each side. Take more: [score] "
+                "split (now %r), use_all, max_examples and the bounds on predictions say which are taken",
+                count,
+                group,
+                least,
+                run.config.score.split,
+            )
+
+
+def _saturated_shares(store: ScoreStore) -> dict[str, float | None]:
+    """Share of each side's observed scores that are at the largest one of both, from a sample; warns of many."""
+    sample = {group: store.sample(group) for group in GROUPS}
+    most = float(max((values.max(initial=-np.inf) for values in sample.values()), default=-np.inf))
+    shares = {
+        group: float((values >= most - NEAR * abs(most)).mean()) if len(values) else None
+        for group, values in sample.items()
+    }
+    if max(share or 0 for share in shares.values()) > SATURATED:
+        logger.warning(
+            "%s is saturated: %s scores are at the maximum, %.4g; above %.0f %% the median of a pair is the maximum, "
+            "whatever the pair does, and ranks are mostly ties. Score by another method too (epistasis, dfim), or "
+            "train with a smaller train.entropy or learning_rate",
+            store.method,
+            " and ".join(f"{100 * (share or 0):.0f} % of the {group}" for group, share in shares.items()),
+            most,
+            100 * SATURATED,
+        )
+    return shares
+
+
+def _content(store: ScoreStore) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for group in GROUPS:
+        markers = store.markers(group)
+        examples = store.partitions(group)[-1][1]
+        observed = sum(marker.observed for marker in markers)
+        found[group] = {
+            "observed_share": round(observed / (examples * store.pairs), 6),
+            "mean_score": store.mean_score(group) if observed else None,
+            "mean_sites_per_sequence": round(sum(marker.sites for marker in markers) / examples, 3),
+            "bytes": sum(entry["bytes"] for marker in markers for entry in marker.files.values()),
+        }
+    estimate = {"estimate": store.estimate} if store.estimate else {}
+    return {"pairs": store.pairs, **found, **estimate, "partitions": len(store.items())}

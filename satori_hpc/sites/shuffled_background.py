@@ -1,0 +1,156 @@
+"""background: shuffled twins of the examples to score, for sets with several labels."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from satori_hpc.data import dataset, sequence
+from satori_hpc.data.dataset import Coded, Examples
+from satori_hpc.log import logger
+from satori_hpc.motifs.motif import Motif
+from satori_hpc.parallel.world import Runtime
+from satori_hpc.run import files
+from satori_hpc.run.layout import Run
+from satori_hpc.sites import store as motif_store
+
+BLOCK = 1024  # examples that are shuffled together
+
+
+def background(run: Run, runtime: Runtime) -> dict[str, Any]:
+    """Write background.zarr: a twin of every example of the split that [score] names, with its name and labels.
+
+    All of the split, not only the examples selected for scoring: that selection follows from the predictions and
+    from settings that users try out, and the twins need not be made again for them.
+
+    Raises:
+        ArtefactError: the data set or the motifs cannot be used.
+    """
+    data = dataset.read_labels(run.dataset)
+    found = list(motif_store.read_motifs(run.motifs).values())
+    rows = data.rows(run.config.score.split)
+    counted = len(data.rows(run.config.motifs.split))  # with several labels, sites are counted in the whole split
+    files.sweep_partials(run.path)
+    files.remove(run.background)
+    if not found:
+        logger.warning("no filter has a motif: the background is shuffled only")
+    twins = Twins(run, rows, found, length=data.length, counted=counted)
+    at = dataset.read_coordinates(run.dataset, rows)
+    dataset.write(
+        run.background,
+        Examples(
+            tokens=twins,
+            labels=data.labels if len(rows) == data.examples else data.labels[rows],
+            split=data.split[rows],
+            names=list(dataset.read_names(run.dataset, rows)),
+            chrom=Coded.of(at.chrom),
+            start=at.start,
+            end=at.end,
+            strand=at.strand,
+            targets=data.targets,
+            task=data.task,
+        ),
+    )
+    implants = twins.implants
+    return {
+        "examples": len(rows),
+        "implanted filters": len(found),
+        "implants": int(implants.sum()),
+        "implants per example": round(float(implants.sum()) / len(rows), 3),
+        "mean implants per filter": round(float(implants.mean()), 1) if len(found) else 0.0,
+    }
+
+
+class Twins:
+    """Sequences of the twins of `rows` of the data set, made as they are asked for, once each.
+
+    Attributes:
+        implants: int64 (motifs,), instances placed so far.
+    """
+
+    def __init__(self, run: Run, rows: np.ndarray, found: list[Motif], *, length: int, counted: int) -> None:
+        self._run, self._rows, self._counted = run, rows, counted
+        self._ppms = np.array([motif.ppm for motif in found]).reshape(-1, run.config.model.width, 4)
+        self._sites = np.array([motif.sites for motif in found], dtype=np.int64)
+        self.implants = np.zeros(len(found), dtype=np.int64)
+        self.shape = (len(rows), length)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        """uint8 (rows, length)."""
+        chosen = self._rows[rows]
+        tokens = np.empty((len(chosen), self.shape[1]), dtype=np.uint8)
+        for first in range(0, len(chosen), BLOCK):
+            examples = chosen[first : first + BLOCK]
+            made = twins(
+                dataset.read_tokens(self._run.dataset, examples),
+                examples,
+                ppms=self._ppms,
+                sites=self._sites,
+                counted=self._counted,
+                seed=self._run.config.seed,
+            )
+            tokens[first : first + BLOCK] = made.tokens
+            self.implants += made.implants
+        return tokens
+
+
+# Shuffled twins with implanted motifs: what multi-label sets are compared with, because they have no negatives.
+#
+# A twin keeps the dinucleotides of its original and holds the filters' motifs as often as real sequences do, but at
+# random places and in random company (SATORI, Ullah and Ben-Hur 2021; SATORI 2.0, lqaf209).
+
+PURPOSE = int.from_bytes(b"twin", "big")  # keys the generators of this module
+
+
+@dataclass(frozen=True)
+class TwinBatch:
+    """Twins of some examples.
+
+    Attributes:
+        tokens: uint8 (examples, length).
+        implants: int64 (motifs,), instances placed of each motif, over all these examples.
+    """
+
+    tokens: np.ndarray
+    implants: np.ndarray
+
+
+def twins(
+    tokens: np.ndarray, examples: np.ndarray, *, ppms: np.ndarray, sites: np.ndarray, counted: int, seed: int
+) -> TwinBatch:
+    """A dinucleotide shuffle of every sequence, with instances of the motifs implanted.
+
+    The published procedure spreads all sites of a motif over the whole set, each to a sequence drawn with
+    replacement; a sequence then holds Binomial(sites, 1 / counted) of them. Here each sequence draws that number for
+    itself, from a generator keyed by (seed, example): the totals match in expectation instead of exactly, and a twin
+    depends on no other example, so any process can make any part of the set.
+
+    An instance starts at any of 0 .. length - width with equal chance; its letters are drawn column by column.
+    Instances of later motifs overwrite those of earlier ones.
+
+    Args:
+        tokens: uint8 (examples, length), the originals.
+        examples: int64 (examples,), their rows in the data set.
+        ppms: float64 (motifs, width, 4), letter probabilities; no wider than the sequences.
+        sites: int64 (motifs,), sites of each motif in real sequences.
+        counted: number of those sequences.
+        seed: of the run.
+    """
+    made = sequence.shuffled_twins(tokens, seed=seed, examples=examples)
+    implants = np.zeros(len(ppms), dtype=np.int64)
+    cumulative = np.cumsum(ppms, axis=2)[:, :, :3]
+    for twin, example in zip(made, examples.tolist(), strict=True):
+        rng = np.random.default_rng([seed, PURPOSE, example])
+        numbers = rng.binomial(sites, 1 / counted)
+        implants += numbers
+        _implant(twin, cumulative[np.repeat(np.arange(len(ppms)), numbers)], rng)
+    return TwinBatch(tokens=made, implants=implants)
+
+
+def _implant(twin: np.ndarray, cumulative: np.ndarray, rng: np.random.Generator) -> None:
+    """Write an instance of each of `cumulative` (instances, width, 3), chances of A, A or C, A, C or G, in place."""
+    instances, width, _ = cumulative.shape
+    starts = rng.integers(len(twin) - width, endpoint=True, size=instances)
+    letters = (rng.random((instances, width, 1)) >= cumulative).sum(axis=2)
+    for start, instance in zip(starts.tolist(), letters, strict=True):
+        twin[start : start + width] = instance

@@ -1,0 +1,258 @@
+"""motifs: from the filters of the trained network to motifs and TF names.
+
+Two passes over the sequences: the first finds each filter's maximum, which sets its threshold; the second counts the
+letters under its sites.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from satori_hpc import config as config_module
+from satori_hpc.data import dataset
+from satori_hpc.data.dataset import Labels, Tokens
+from satori_hpc.data.sources.simulate import pool
+from satori_hpc.errors import InputError, SatoriError
+from satori_hpc.log import logger, progress
+from satori_hpc.models.satori import Satori
+from satori_hpc.motifs import motif, readers, tomtom
+from satori_hpc.motifs import names as tf_names
+from satori_hpc.motifs.motif import Motif
+from satori_hpc.parallel.world import Runtime
+from satori_hpc.run import files, provenance
+from satori_hpc.run.layout import Run
+from satori_hpc.sites import activations as sites_activations
+from satori_hpc.sites import store as motif_store
+from satori_hpc.sites.activations import Extremes, SiteCounts
+from satori_hpc.training import checkpoint, predictions
+
+FEW_SEQUENCES = 50  # with fewer a column's probabilities are off by up to sqrt(.25 / 50) = .07 (standard error)
+
+
+def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
+    """Write motifs/ of a run.
+
+    Raises:
+        InputError: the database of known motifs cannot be used.
+        SatoriError: no sequence qualifies.
+    """
+    config = run.config.motifs
+    database = _database(run)
+    known = pool.thin(database.motifs, run.config.motifs.database_similarity_max)
+    database = dataclasses.replace(database, motifs=known)
+    without_tf = [item for item in known if not tf_names.tf_name(item.name, item.identifier)]
+    _tell_names(database, without_tf)
+    data = dataset.read_labels(run.dataset)
+    device = runtime.torch_device()
+    model, _ = checkpoint.load_model(run.best, device)
+    tokens, rows = Tokens(run.dataset), _rows(run, data)
+    if len(rows) < FEW_SEQUENCES:
+        logger.warning(
+            "motifs are made from %d sequences, fewer than %d: their columns, and so the names of filters, are "
+            "uncertain. They are those of [motifs] split = %r%s: take a larger split, or more data",
+            len(rows),
+            FEW_SEQUENCES,
+            config.split,
+            f", positive and predicted above min_probability = {config.min_probability:g}"
+            if data.task == "binary"
+            else "",
+        )
+    files.remove_folder(run.motifs)
+
+    extremes, letters = Extremes(model.filters), np.zeros(5, dtype=np.int64)
+    for batch, activations in _activations(model, tokens, rows, runtime, what="thresholds"):
+        extremes.add(activations)
+        letters += np.bincount(batch.ravel(), minlength=5)
+    threshold = sites_activations.thresholds(
+        extremes.maximum, extremes.mean, share=config.threshold, rule=config.threshold_rule
+    )
+    counts = SiteCounts.empty(model.filters, model.width)
+    threshold_there = torch.from_numpy(threshold).to(device)
+    for batch, activations in _activations(model, tokens, rows, runtime, what="sites"):
+        counts.add(batch, activations, threshold_there, padding=model.padding)
+
+    written = np.flatnonzero(counts.sites >= config.min_sites)
+    found = [
+        Motif(
+            name=f"filter{number}",
+            ppm=motif.probabilities(counts.letters[number], config.pseudocount),
+            sites=int(counts.sites[number]),
+        )
+        for number in written
+    ]
+    tf = _tf_columns(run, written, found, database, runtime)
+    motif_store.write(
+        run.motifs,
+        motifs=found,
+        # A letter that never occurs would make the background useless for others: one count is added to each.
+        background=motif.probabilities(letters[:4], 1.0),
+        filters=_filter_columns(extremes.maximum, threshold, counts, written, found),
+        tf=tf,
+    )
+    named = np.asarray(tf["named"], dtype=bool)
+    rare = [
+        (number, int(counts.sequences[number])) for number in written[named] if counts.sequences[number] < FEW_SEQUENCES
+    ]
+    if rare and len(rows) >= FEW_SEQUENCES:
+        logger.warning(
+            "%d of %d named filters have sites in fewer than %d sequences, so their names are uncertain (%s%s); a "
+            "lower [motifs] threshold, a larger split or more data give more sites",
+            len(rare),
+            named.sum(),
+            FEW_SEQUENCES,
+            ", ".join(f"filter {number}: {sequences}" for number, sequences in rare[:5]),
+            ", ..." if len(rare) > 5 else "",
+        )
+    if not named.any():
+        logger.warning("no filter could be named after a known motif; no TF pair will come out of this run")
+    return {
+        "sequences": len(rows),
+        "filters": model.filters,
+        "filters with sites": int((counts.sites > 0).sum()),
+        "filters with a motif": len(found),
+        "filters with a TF": int(named.sum()),
+        "TFs": len(set(np.asarray(tf["tf"], dtype=object)[named])),
+        "database": database.title,
+        "database motifs": len(database.motifs),
+        "database motifs without a TF name": len(without_tf),
+        "database digest": database.digest,
+        "sources": database.sources,
+    }
+
+
+@dataclass(frozen=True)
+class _Database:
+    """Known motifs: title for people, digest over what was read, sources {file: SHA-256} for staleness."""
+
+    motifs: list[Motif]
+    title: str
+    digest: str
+    sources: dict[str, str]
+
+
+def _database(run: Run) -> _Database:
+    config = run.config.motifs
+    if config.database == "jaspar":
+        known = readers.jaspar(
+            release=config.jaspar_release, collection=config.jaspar_collection, groups=config.jaspar_groups
+        )
+        total = hashlib.sha256()
+        for item in known:
+            total.update(f"{item.identifier}\0{item.name}\0{item.width}\n".encode())
+            total.update(np.ascontiguousarray(item.ppm, dtype="<f8").tobytes())
+        groups = ", ".join(config.jaspar_groups) or "all groups"
+        title = f"{config.jaspar_release} {config.jaspar_collection} ({groups})"
+        return _Database(known, title, total.hexdigest(), {})
+    path = run.resolve(config.database)
+    if not path.is_file():
+        raise InputError(f"{run.config_file}: [motifs] database = {config.database!r}: no file {path}")
+    known = readers.read(path)
+    digest = provenance.file_digest(path)
+    return _Database(known, Path(config.database).name, digest, {str(path): digest})
+
+
+def _tell_names(database: _Database, without_tf: list[Motif]) -> None:
+    """Warn of names that cannot be compared with those of TFs."""
+    if 2 * len(without_tf) > len(database.motifs):
+        logger.warning(
+            "%s: %d of %d motifs have names that tell no TF (%s); they stay what they are, so pairs are of motifs, and "
+            "with TFs they are compared only by a file of motif and TF name (evaluate --known-names)",
+            database.title, len(without_tf), len(database.motifs), _some([item.name for item in without_tf]),
+        )  # fmt: skip
+    names = [tf_names.tf_name(item.name, item.identifier) for item in database.motifs]
+    entries = [name for name in names if tf_names.is_entry(name)]
+    if 2 * len(entries) > len(names):
+        logger.warning(
+            "%s: names of UniProt's entries (%s) are compared by what stands before the underscore, which is not "
+            "always the symbol of the gene (P53_HUMAN is TP53); a file of entry and symbol: evaluate --known-names",
+            database.title, _some(entries),
+        )  # fmt: skip
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(repr(name[:60]) for name in names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _rows(run: Run, data: Labels) -> np.ndarray:
+    """Examples whose sites make the motifs: of the split, and for binary sets positives found with confidence."""
+    config = run.config.motifs
+    rows = data.rows(config.split)
+    if data.task == "multilabel":
+        if not len(rows):
+            raise SatoriError(f"the {config.split} split is empty; change [motifs] split in {run.config_file}")
+        return rows
+    probability = predictions.Probability(run.predictions)[rows][:, 0]
+    positive = data.labels[rows, 0] == 1
+    confident = probability > config.min_probability
+    if not (positive & confident).any():
+        best = probability[positive].max(initial=0.0)
+        raise SatoriError(
+            f"no sequence to make motifs from: of {len(rows)} examples in the {config.split} split {positive.sum()} "
+            f"are positive, and none of these is predicted above {config.min_probability} (largest: {best:.3f}); train "
+            f"longer, or lower [motifs] min_probability or change its split in {run.config_file}"
+        )
+    selected: np.ndarray = rows[positive & confident]
+    return selected
+
+
+def _activations(
+    model: Satori, tokens: Tokens, rows: np.ndarray, runtime: Runtime, *, what: str
+) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+    """(tokens (B, L), first-layer activations (B, F, L)) batch by batch; nothing behind the first layer is computed."""
+    device = runtime.torch_device()
+    begins = range(0, len(rows), runtime.batch_size)
+    for begin in progress(begins, what=what, unit="batch"):
+        batch = tokens[rows[begin : begin + runtime.batch_size]]
+        with torch.inference_mode():
+            activations = model.stem.activations(torch.from_numpy(batch).to(device))
+        yield batch, activations
+
+
+def _filter_columns(
+    maximum: np.ndarray, threshold: np.ndarray, counts: SiteCounts, written: np.ndarray, found: list[Motif]
+) -> dict[str, Any]:
+    filters = len(threshold)
+    information = np.full(filters, np.nan)
+    consensus = [""] * filters
+    for number, item in zip(written.tolist(), found, strict=True):
+        information[number] = motif.information(item.ppm).sum()
+        consensus[number] = motif.consensus(item.ppm)
+    return {
+        "filter": np.arange(filters, dtype=np.int32),
+        "threshold": threshold,
+        "maximum": maximum.astype(np.float32),
+        "sites": counts.sites,
+        "sequences": counts.sequences,
+        "information": information,
+        "consensus": consensus,
+        "written": np.isin(np.arange(filters), written),
+    }
+
+
+def _tf_columns(
+    run: Run, written: np.ndarray, found: list[Motif], database: _Database, runtime: Runtime
+) -> dict[str, Any]:
+    config: config_module.Motifs = run.config.motifs
+    best = tomtom.best(
+        [item.ppm for item in found], database.motifs, trim_bits=config.trim_bits, threads=runtime.cpu_threads()
+    )
+    names = tf_names.of_motifs(database.motifs)
+    known = [database.motifs[match.target] for match in best]
+    return {
+        "filter": written.astype(np.int32),
+        "tf": [names[match.target] for match in best],
+        "motif_id": [item.identifier or item.name for item in known],
+        "p": [match.p for match in best],
+        "q": [match.q for match in best],
+        "strand": [match.strand for match in best],
+        "offset": [match.offset for match in best],
+        "ties": [match.ties for match in best],
+        "bits": [match.bits for match in best],
+        "named": [match.q <= config.max_q and match.bits >= config.min_match_bits for match in best],
+    }

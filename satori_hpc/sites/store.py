@@ -1,0 +1,135 @@
+"""motifs/: the filters' motifs (filters.meme), what is known of every filter (filters.parquet), and the best known
+motif of each (tf.parquet)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from satori_hpc.errors import ArtefactError, quoted
+from satori_hpc.motifs.motif import Motif
+from satori_hpc.motifs.readers import read_meme, write_meme
+from satori_hpc.run import files
+
+__all__ = ["Motif", "read_filters", "read_meme", "read_motifs", "read_tf", "write", "write_meme"]
+
+FORMAT_VERSION = 1
+_VERSION_KEY = b"satori_hpc_format_version"
+
+FILTERS = pa.schema(
+    [
+        ("filter", pa.int32()),
+        ("threshold", pa.float32()),
+        ("maximum", pa.float32()),
+        ("sites", pa.int64()),
+        ("sequences", pa.int64()),
+        ("information", pa.float64()),
+        ("consensus", pa.string()),
+        ("written", pa.bool_()),
+    ]
+)
+TF = pa.schema(
+    [
+        ("filter", pa.int32()),
+        ("tf", pa.string()),
+        ("motif_id", pa.string()),
+        ("p", pa.float64()),
+        ("q", pa.float64()),
+        ("strand", pa.string()),
+        ("offset", pa.int32()),
+        ("ties", pa.int32()),
+        ("bits", pa.float64()),
+        ("named", pa.bool_()),
+    ]
+)
+
+
+def write(
+    folder: Path,
+    *,
+    motifs: Sequence[Motif],
+    background: np.ndarray,
+    filters: dict[str, Any],
+    tf: dict[str, Any],
+) -> None:
+    """Write motifs/ in one step.
+
+    Args:
+        folder: motifs/ of a run.
+        motifs: of the filters that have one, named filter<f>.
+        background: (4,) letter frequencies of the sequences they come from.
+        filters: a column per field of FILTERS: number; activation above which a position is a site (+inf: none is);
+            largest activation; sites counted; sequences with one; information of the motif, bits (NaN without a
+            motif); consensus; whether it has a motif.
+        tf: a column per field of TF, a row per filter with a motif: best known motif, its p and q, strand and offset
+            (column of the known motif on which column 0 of the filter lies), other known motifs with the same p,
+            information under the match, and whether the filter may bear the name.
+    """
+    with files.atomic_folder(folder) as partial:
+        write_meme(partial / "filters.meme", motifs, background)
+        _write_table(partial / "filters.parquet", FILTERS, filters)
+        _write_table(partial / "tf.parquet", TF, tf)
+
+
+def read_filters(folder: Path) -> pd.DataFrame:
+    """filters.parquet: one row per filter of the network.
+
+    Raises:
+        ArtefactError: missing, unreadable, or of another format version.
+    """
+    return _read_table(folder / "filters.parquet", FILTERS)
+
+
+def read_tf(folder: Path) -> pd.DataFrame:
+    """tf.parquet: the best known motif of every filter that has a motif.
+
+    Raises:
+        ArtefactError: missing, unreadable, or of another format version.
+    """
+    return _read_table(folder / "tf.parquet", TF)
+
+
+def read_motifs(folder: Path) -> dict[int, Motif]:
+    """{filter: its motif} of the filters that have one.
+
+    Raises:
+        ArtefactError: missing or not what this program wrote.
+    """
+    path = folder / "filters.meme"
+    if not path.exists():
+        raise _unusable(path, "does not exist")
+    numbers = read_filters(folder).query("written")["filter"].tolist()
+    motifs = read_meme(path, may_be_empty=True)[0]
+    if [motif.name for motif in motifs] != [f"filter{number}" for number in numbers]:
+        raise _unusable(path, "does not hold the filters that filters.parquet lists")
+    return dict(zip(numbers, motifs, strict=True))
+
+
+def _write_table(path: Path, schema: pa.Schema, columns: dict[str, Any]) -> None:
+    table = pa.table({name: columns[name] for name in schema.names}, schema=schema)
+    table = table.replace_schema_metadata({_VERSION_KEY: str(FORMAT_VERSION).encode()})
+    with files.atomic_file(path) as partial:
+        pq.write_table(table, partial)
+
+
+def _read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
+    if not path.exists():
+        raise _unusable(path, "does not exist")
+    try:
+        table = pq.read_table(path)
+    except Exception as error:  # Arrow, OSError, or what Python makes of a damaged schema
+        raise _unusable(path, f"cannot be read ({error})") from None
+    found = (table.schema.metadata or {}).get(_VERSION_KEY, b"none").decode(errors="replace")
+    if found != str(FORMAT_VERSION):
+        raise _unusable(path, f"has format version {found}, this program reads {FORMAT_VERSION}")
+    if not table.schema.equals(schema):
+        raise _unusable(path, f"has columns {table.schema.names}, expected {schema.names}")
+    return table.to_pandas()
+
+
+def _unusable(path: Path, what: str) -> ArtefactError:
+    return ArtefactError(f"{path} {what}; run: satori-hpc motifs {quoted(path.parent.parent)}")

@@ -1,0 +1,1 @@
+"""Checks of a run and of this machine."""

@@ -1,0 +1,1 @@
+"""Training: the stage, its loop and step, checkpoints, predictions and metrics."""

@@ -1,0 +1,322 @@
+"""The training loop. Every random number is keyed by (seed, epoch, step), so a resumed run needs no generator state."""
+
+import dataclasses
+import time
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from satori_hpc.config import Train
+from satori_hpc.data import sequence
+from satori_hpc.errors import ConfigError, Requeue, SatoriError, shared
+from satori_hpc.log import PASSING, logger, progress
+from satori_hpc.models.readout import LegacyBatchReadout
+from satori_hpc.models.satori import Satori
+from satori_hpc.parallel.signals import StopWish
+from satori_hpc.parallel.world import World
+from satori_hpc.training import metrics, predictions, step
+from satori_hpc.training.step import Stepper
+
+# What training has and where it is, in plain values.
+
+
+@dataclass
+class Progress:
+    """How far training is; all of it goes into a step checkpoint.
+
+    Attributes:
+        epoch: epochs done. step: steps done of the next one. total_steps: steps done since the start.
+        loss, entropy, seconds: sums over the steps of the unfinished epoch (the first two weighted by examples).
+        history: one row per finished epoch. best_epoch, best_value: of the selection metric, epoch from 1.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    total_steps: int = 0
+    loss: float = 0.0
+    entropy: float = 0.0
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_value: float = float("-inf")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Token codes (E, L) uint8 and labels (E, T) uint8 of one split."""
+
+    tokens: np.ndarray
+    labels: np.ndarray
+
+
+STEPS_BETWEEN_CHECKS = 20
+
+
+class Keeper(Protocol):
+    """Who stores what the loop produces."""
+
+    def best(self, trainer: "Trainer") -> None:
+        """The model has just become the best so far; called on the leader only, as the others are."""
+
+    def state(self, trainer: "Trainer") -> None:
+        """A point from which training can go on."""
+
+    def history(self, trainer: "Trainer") -> None:
+        """An epoch has ended."""
+
+
+class Trainer:
+    """Trains one network together with the other processes; `fit` goes on from `progress`, wherever that is.
+
+    Args:
+        model: on its device; the same on every process.
+        config: section [train].
+        seed: of the run.
+        train: the training examples, all of them on every process, on the model's device as token codes.
+        valid: the examples that choose the model.
+        batch_size: sequences per forward pass in validation.
+        world: the processes that share every batch.
+        micro_batch: sequences per forward pass in training; 0 = as many as suit the device.
+
+    Raises:
+        ConfigError: model and processes do not go together.
+    """
+
+    def __init__(
+        self,
+        model: Satori,
+        config: Train,
+        *,
+        seed: int,
+        train: Examples,
+        valid: Examples,
+        batch_size: int,
+        world: World | None = None,
+        micro_batch: int = 0,
+    ) -> None:
+        self.model = model
+        self.config = config
+        self.seed = seed
+        self.valid = valid
+        self.batch_size = batch_size
+        self.world = world or World()
+        self.device = next(model.parameters()).device
+        self.tokens = torch.from_numpy(train.tokens).to(self.device)
+        self.labels = torch.from_numpy(train.labels).to(self.device)
+        self.complement = torch.from_numpy(sequence.COMPLEMENT).to(self.device)
+        self.rows_per_epoch = step.per_epoch(len(train.tokens), config.strands)
+        self.steps_per_epoch = -(-self.rows_per_epoch // config.batch_size)
+        self.stepper = Stepper(
+            model,
+            config,
+            seed=seed,
+            steps=self.steps_per_epoch * config.epochs,
+            world=self.world,
+            micro_batch=micro_batch,
+        )
+        self.progress = Progress()
+        self.best_weights: dict[str, torch.Tensor] = {}
+        smallest = self.rows_per_epoch // self.steps_per_epoch
+        if isinstance(model.readout, LegacyBatchReadout) and smallest < self.world.size:
+            raise ConfigError(
+                f"model.readout = 'legacy_batchnorm' needs an example per process in every batch: the smallest batch "
+                f"has {smallest}, and there are {self.world.size} processes; start fewer, or choose another readout"
+            )
+
+    @property
+    def optimiser(self) -> torch.optim.Optimizer:
+        return self.stepper.optimiser
+
+    @property
+    def finished(self) -> bool:
+        """All epochs are done, or `patience` epochs have passed without a better one."""
+        done = self.progress.epoch
+        stale = self.config.patience > 0 and done - self.progress.best_epoch >= self.config.patience
+        return done >= self.config.epochs or (done > 0 and stale)
+
+    def fit(self, keeper: Keeper, stop: StopWish) -> None:
+        """Train until `finished`.
+
+        Raises:
+            Requeue: somebody wished to stop; the state is kept.
+            SatoriError: the loss is no longer finite.
+        """
+        while not self.finished:
+            self.world.doing(f"training, epoch {self.progress.epoch + 1}")
+            self._align()
+            self._train_epoch(keeper, stop)
+            self._end_epoch(keeper)
+        if any(self.world.gather(stop.wished())):
+            self._leave(stop)
+
+    def _align(self) -> None:
+        """Give all processes the leader's weights: processors of another kind may round another way."""
+        if self.world.size > 1:
+            self.model.load_state_dict(
+                self.world.lead(lambda: {name: value.cpu() for name, value in self.model.state_dict().items()})
+            )
+
+    def _train_epoch(self, keeper: Keeper, stop: StopWish) -> None:
+        now = self.progress
+        batches = self.batches(now.epoch)
+        left = progress(batches[now.step :], what=f"epoch {now.epoch + 1}/{self.config.epochs}", unit="step")
+        pending: list[torch.Tensor] = []
+        began = time.monotonic()
+        for rows in left:
+            pending.append(self._step(rows, stop))
+            now.step += 1
+            now.total_steps += 1
+            every = self.config.checkpoint_every
+            save = every > 0 and now.total_steps % every == 0 and now.step < len(batches)
+            look = save or len(pending) == STEPS_BETWEEN_CHECKS or now.step == len(batches)
+            # To look waits for a GPU, so that is not done at each step; all processes look at the same ones.
+            asked = (look or self.device.type == "cpu") and bool(pending[-1][2] > 0)
+            if look or asked:
+                self._account(pending)
+                pending = []
+                now.seconds, began = now.seconds + time.monotonic() - began, time.monotonic()
+            if save or asked:
+                self.world.lead(lambda: keeper.state(self))
+            if asked:
+                self._leave(stop)
+
+    def _leave(self, stop: StopWish) -> None:
+        now = self.progress
+        why = self.world.gather(stop.why)
+        stop.obeyed()
+        asked = ", ".join(dict.fromkeys(filter(None, why)))
+        raise shared(
+            Requeue(
+                f"training stopped after {now.epoch} epochs and {now.step} steps of the next, for {asked}; its state "
+                "is kept: run the same command again to go on"
+            )
+        )
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        """Rows of every batch of an epoch, as `step.shown` numbers them.
+
+        They are cut into batches whose sizes differ by at most one, so that no example is lost and none makes a batch
+        of its own.
+        """
+        rows = step.shown(len(self.tokens), self.config.strands, seed=self.seed, epoch=epoch)
+        return np.array_split(rows, self.steps_per_epoch)
+
+    def _examples(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens (rows, L) and labels (rows, T); rows beyond the examples are their reverse complements."""
+        chosen = torch.from_numpy(rows % len(self.tokens)).to(self.device)
+        tokens = self.tokens[chosen]
+        other = torch.from_numpy(np.flatnonzero(rows >= len(self.tokens))).to(self.device)
+        if len(other):
+            tokens[other] = self.complement[tokens[other].flip(1).int()]
+        return tokens, self.labels[chosen]
+
+    def _step(self, rows: np.ndarray, stop: StopWish) -> torch.Tensor:
+        """One step on the rows of a global batch, of which this process takes its slice; see Stepper.step."""
+        now = self.progress
+        mine = predictions.share(len(rows), self.world)
+        return self.stepper.step(
+            *self._examples(rows[mine]),
+            count=len(rows),
+            first=mine.start,
+            key=(now.epoch, now.step),
+            number=now.total_steps,
+            wish=stop.wished,
+        )
+
+    def _account(self, pending: list[torch.Tensor]) -> None:
+        """Add the losses of the last steps; they are the same on every process."""
+        found = torch.stack(pending)[:, :2].double().cpu()
+        if not bool(torch.isfinite(found).all()):
+            bad = int((~torch.isfinite(found).all(dim=1)).int().argmax())
+            step = self.progress.step - len(pending) + bad + 1
+            raise shared(
+                SatoriError(
+                    f"the loss is not finite at epoch {self.progress.epoch + 1}, step {step} of "
+                    f"{self.steps_per_epoch}: lower [train] learning_rate (now {self.config.learning_rate:g})"
+                    + (" or keep gradient_clip above 0" if self.config.gradient_clip == 0 else " or gradient_clip")
+                    + (", or use precision = 'float32'" if self.config.precision == "bfloat16" else "")
+                )
+            )
+        for loss, entropy in found.tolist():
+            self.progress.loss += loss
+            self.progress.entropy += entropy
+
+    def _end_epoch(self, keeper: Keeper) -> None:
+        now, config, count = self.progress, self.config, self.rows_per_epoch
+        row = {
+            "epoch": now.epoch + 1,
+            "train_loss": now.loss / count,
+            "train_entropy": now.entropy / count if config.entropy > 0 else None,
+            **self.validate(),
+            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "seconds": now.seconds,
+            "examples_per_s": count / max(now.seconds, 1e-9),
+        }
+        row = self.world.lead(lambda: row)  # one clock
+        value = row[f"valid_{config.select}"]
+        improved = value > now.best_value
+        now = dataclasses.replace(
+            now, epoch=now.epoch + 1, step=0, loss=0.0, entropy=0.0, seconds=0.0, history=[*now.history, row]
+        )
+        self.progress = now
+        if improved:
+            now.best_epoch, now.best_value = now.epoch, value
+            self.best_weights = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
+        self.world.lead(lambda: self._keep(keeper, improved))
+        logger.info(
+            "epoch %d/%d: loss %.4f, validation loss %.4f, AUROC %.4f, AUPR %.4f%s, %.0f examples/s",
+            *(now.epoch, config.epochs, row["train_loss"], row["valid_loss"], row["valid_auroc"], row["valid_aupr"]),
+            " (best)" if improved else "",
+            row["examples_per_s"],
+        )
+        collapsed = [bool(row.get("constant_outputs")) for row in now.history]
+        if self.world.rank == 0 and collapsed[-1] and not any(collapsed[-2:-1]):
+            logger.warning(
+                "epoch %d: the network has collapsed: it gives all validation examples the same output%s",
+                now.epoch,
+                f" for {row['constant_outputs']} of {self.labels.shape[1]} labels" if self.labels.shape[1] > 1 else "",
+                extra=PASSING,
+            )
+
+    def _keep(self, keeper: Keeper, improved: bool) -> None:
+        if improved:
+            keeper.best(self)
+        keeper.history(self)
+        keeper.state(self)
+
+    def validate(self) -> dict[str, float | None]:
+        """Loss and metrics over the whole validation set; the columns valid_*, column_mass and constant_outputs.
+
+        Raises:
+            SatoriError: the predictions are no longer finite.
+        """
+        logits = predictions.predict_on_ranks(
+            self.model, self.valid.tokens, batch_size=self.batch_size, world=self.world
+        )
+        if not bool(torch.isfinite(logits).all()):
+            raise shared(
+                SatoriError(
+                    f"predictions are not finite after epoch {self.progress.epoch + 1}: lower [train] learning_rate "
+                    f"(now {self.config.learning_rate:g})"
+                )
+            )
+        ranking, threads = self.model.margin(logits).numpy(), torch.get_num_threads()
+
+        def measure() -> tuple[float, float]:
+            found = metrics.classification(self.valid.labels, ranking, threads=threads)
+            return found.auroc, found.aupr
+
+        auroc, aupr = self.world.lead(measure)
+        mass = None
+        if self.config.entropy > 0:
+            first = self.valid.tokens[: self.batch_size]
+            mass = predictions.column_mass(self.model, first, world=self.world)
+        return {
+            "valid_loss": float(self.stepper.loss(logits, torch.from_numpy(self.valid.labels))),
+            "valid_auroc": auroc,
+            "valid_aupr": aupr,
+            "column_mass": mass,
+            "constant_outputs": self.world.lead(lambda: metrics.constant_outputs(ranking)),
+        }

@@ -1,0 +1,295 @@
+"""Predictions of the best network for all examples, and its figures by label: what training ends with."""
+
+import contextlib
+import functools
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import zarr
+
+from satori_hpc.data import dataset, zarr_arrays
+from satori_hpc.data.dataset import BLOCK, Labels, Rows, Tokens, blocks
+from satori_hpc.data.splits import known
+from satori_hpc.errors import ArtefactError, quoted
+from satori_hpc.log import logger, progress
+from satori_hpc.models import losses
+from satori_hpc.models import predict as models_predict
+from satori_hpc.models.satori import Satori
+from satori_hpc.parallel.world import Runtime, World
+from satori_hpc.run import files
+from satori_hpc.run.layout import Run
+from satori_hpc.training import metrics
+
+MOST_NAMED = 5  # labels in a warning
+RANKED_AT_ONCE = 2**24  # predictions that are in memory together while the figures of labels are worked out
+
+
+def digest(weights: dict[str, torch.Tensor], digests: dict[str, str]) -> str:
+    """Of weights, and of the configuration and data set that they belong to."""
+    total = hashlib.sha256(json.dumps(digests, sort_keys=True).encode())
+    for name, value in sorted(weights.items()):
+        total.update(name.encode())
+        total.update(value.numpy().tobytes())
+    return total.hexdigest()
+
+
+def predict(run: Run, runtime: Runtime, model: Satori, tokens: Tokens, *, targets: int, key: str) -> None:
+    """Write the predictions of all examples, made and written a block at a time; killed, it goes on with the next.
+
+    Args:
+        run: to write to.
+        runtime: what it may use.
+        model: with the weights to predict with.
+        tokens: of the data set.
+        targets: T.
+        key: digest of all that shapes the predictions.
+    """
+    world = runtime.world
+    shape = {"examples": len(tokens), "outputs": model.output.out_features, "targets": targets}
+    written = Writer(run.predictions, run.predictions_parts, key=key, **shape)
+    done = world.lead(written.begin)
+    left = [rows for rows in dataset.blocks(len(tokens)) if rows.stop > done]
+    if done:
+        logger.info("predictions of %d examples are there already", done)
+    for rows in progress(left, what="predictions", unit="block"):
+        logits = predict_on_ranks(model, tokens, rows=rows, batch_size=runtime.batch_size, world=world)
+        world.lead(functools.partial(written.add, rows, logits.numpy(), model.score(logits).numpy()))
+    world.lead(written.publish)
+
+
+def measure(run: Run, model: Satori, data: Labels) -> dict[str, Any]:
+    """Write the figures of every label, from the predictions of the run; their means."""
+    found: dict[str, Any] = {}
+    rows = []
+    for split in ("valid", "test"):
+        chosen = data.rows(split)
+        labels = data.labels[chosen]
+        auroc, aupr = _by_label(run, model, labels, chosen)
+        for name, values in (("auroc", auroc), ("aupr", aupr)):
+            usable = values[~np.isnan(values)]
+            # JSON has no NaN: a split whose labels are all of one class has no figure.
+            found[f"{split}_{name}"] = float(usable.mean()) if len(usable) else None
+        found[f"{split}_labels_skipped"] = int(np.isnan(auroc).sum())
+        for column, target in enumerate(data.targets):
+            counts = {
+                "examples": int(known(labels[:, column]).sum()),
+                "positives": int((labels[:, column] == 1).sum()),
+            }
+            rows.append({"split": split, "label": target, **counts, "auroc": auroc[column], "aupr": aupr[column]})
+    metrics.write(run.label_metrics, rows)
+    _warn_near_chance([row for row in rows if row["split"] == "valid" and not np.isnan(row["auroc"])])
+    return found
+
+
+def _warn_near_chance(rows: list[dict[str, Any]]) -> None:
+    """Warn of labels that the network cannot tell; rows as of labels.tsv, of labels with both classes."""
+    near = []
+    for row in rows:
+        positives, negatives = row["positives"], row["examples"] - row["positives"]
+        bound = metrics.chance_bound(positives, negatives)
+        if row["auroc"] < bound:
+            name = f"{row['label']} " if len(rows) > 1 else ""
+            near.append(f"{name}{row['auroc']:.3f} ({positives} positives, {negatives} negatives; bound {bound:.3f})")
+    if near:
+        logger.warning(
+            "validation AUROC near 0.5%s: %s%s. What is read from such a network means little: train longer, with "
+            "another learning_rate or architecture, or on more examples",
+            f" for {len(near)} of {len(rows)} labels" if len(rows) > 1 else "",
+            ", ".join(near[:MOST_NAMED]),
+            f" and {len(near) - MOST_NAMED} more, see labels.tsv" if len(near) > MOST_NAMED else "",
+        )
+
+
+def _by_label(run: Run, model: Satori, labels: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """AUROC and AUPR of every label over some examples, whose predictions are read some labels at a time.
+
+    Args:
+        labels: uint8 (rows, T).
+        rows: int64, of the data set.
+    """
+    if model.config.output == "two":
+        both = torch.from_numpy(read_logits(run.predictions, rows))
+        return metrics.by_label(labels, model.margin(both).numpy())
+    found = []
+    step = max(1, RANKED_AT_ONCE // max(1, len(rows)))
+    columns = range(0, labels.shape[1], step)
+    for first in progress(columns, what="figures of labels", unit="block"):
+        some = slice(first, min(first + step, labels.shape[1]))
+        logits = torch.from_numpy(read_logits(run.predictions, rows, some))
+        threads = torch.get_num_threads()
+        found.append(metrics.by_label(labels[:, some], model.margin(logits).numpy(), threads=threads))
+    auroc, aupr = (np.concatenate(values) for values in zip(*found, strict=True))
+    return auroc, aupr
+
+
+# What the network says of whole sets, worked out by all processes together: each its share of the rows, none twice.
+
+
+def share(count: int, world: World) -> slice:
+    """The rows of `count` that fall to this process: contiguous, in order of rank, as even as can be, maybe none."""
+    return slice(count * world.rank // world.size, count * (world.rank + 1) // world.size)
+
+
+def predict_on_ranks(
+    model: Satori, tokens: Rows, *, batch_size: int, world: World, rows: slice | None = None
+) -> torch.Tensor:
+    """`predict.predict` of some rows, or of all, by all processes together; all of them get all logits.
+
+    Each reads and computes its share of the rows.
+    """
+    first, last = (0, tokens.shape[0]) if rows is None else (rows.start, rows.stop)
+    mine = share(last - first, world)
+    found = models_predict.predict(model, tokens[first + mine.start : first + mine.stop], batch_size=batch_size)
+    return torch.cat(world.gather(found))
+
+
+@torch.inference_mode()
+def column_mass(model: Satori, tokens: np.ndarray, *, world: World) -> float:
+    """Mean strongest-column share of attention over these sequences: has a head collapsed?"""
+    model.eval()
+    mine = torch.from_numpy(tokens[share(len(tokens), world)]).to(next(model.parameters()).device)
+    masses = losses.column_mass(model(mine, attention=True).attention) if len(mine) else torch.zeros(0)
+    return float(torch.cat(world.gather(masses.cpu())).mean())
+
+
+# predictions.zarr: logits and probabilities of every example by the best checkpoint.
+
+FORMAT_VERSION = 2
+
+
+class Writer:
+    """Predictions, written some examples at a time, in order; they appear when they are whole.
+
+    Until then they are in a folder beside it. Killed, whoever comes next with the same key goes on there.
+
+    Args:
+        path: the store.
+        parts: the folder beside it.
+        key: digest of what the predictions follow from.
+        examples: E, of the data set.
+        outputs, targets: C and T.
+    """
+
+    def __init__(self, path: Path, parts: Path, *, key: str, examples: int, outputs: int, targets: int) -> None:
+        self._path, self._parts, self._key = path, parts, key
+        self._shapes = {"logits": (examples, outputs), "probability": (examples, targets)}
+
+    def begin(self) -> int:
+        """How many examples are there already; what is there of another key goes.
+
+        Raises:
+            SatoriError: the disk is full.
+        """
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RuntimeError):
+            group = self._opened()
+            done, shapes = int(str(group.attrs["done"])), {name: array.shape for name, array in group.arrays()}
+            if dict(group.attrs) == self._progress(done) and shapes == self._shapes:
+                for rows in blocks(done):
+                    for name in shapes:
+                        zarr_arrays.read(group, name, rows)  # what is damaged is made anew
+                for left in self._parts.rglob("*.partial"):
+                    left.unlink()
+                return done
+        with files.room(self._path):
+            files.remove_folder(self._parts)
+            group = zarr.open_group(self._parts, mode="w", zarr_format=3)
+            for name, (examples, width) in self._shapes.items():
+                chunks = (max(1, min(BLOCK, examples)), width)
+                zarr_arrays.create(group, name, shape=(examples, width), dtype=np.float32, chunks=chunks)
+            group.attrs.update(self._progress(0))
+        return 0
+
+    def add(self, rows: slice, logits: np.ndarray, probability: np.ndarray) -> None:
+        """Write the next examples: (rows, C) and (rows, T) float32.
+
+        Raises:
+            SatoriError: the disk is full.
+        """
+        with files.room(self._path):
+            group = self._opened()
+            for name, values in (("logits", logits), ("probability", probability)):
+                group[name][rows] = values  # type: ignore[index]
+            group.attrs.update(self._progress(rows.stop))
+
+    def publish(self) -> None:
+        """Put what is whole now in its place."""
+        with files.room(self._path):
+            self._opened().attrs.put({"artefact": "satori_hpc predictions", "format_version": FORMAT_VERSION})
+            files.publish_folder(self._parts, self._path)
+
+    def _progress(self, done: int) -> dict[str, Any]:
+        """What the folder says of itself, with a digest, for nothing else would tell that a digit has changed."""
+        digest = hashlib.sha256(f"{self._key} {done}".encode()).hexdigest()
+        return {"key": self._key, "done": done, "sha256": digest}
+
+    def _opened(self) -> zarr.Group:
+        return zarr.open_group(self._parts, mode="r+", zarr_format=3)
+
+
+def write(path: Path, logits: np.ndarray, probability: np.ndarray) -> None:
+    """Write predictions that are in memory: (E, C) and (E, T) float32."""
+    shape = {"examples": len(logits), "outputs": logits.shape[1], "targets": probability.shape[1]}
+    written = Writer(path, files.sibling(path), key="", **shape)
+    written.begin()
+    written.add(slice(0, len(logits)), logits, probability)
+    written.publish()
+
+
+def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(logits (E, C), probability (E, T)), float32.
+
+    Raises:
+        ArtefactError: missing, damaged or of another format version.
+    """
+    with _opened(path) as group:
+        return zarr_arrays.read(group, "logits"), zarr_arrays.read(group, "probability")
+
+
+def read_logits(path: Path, rows: np.ndarray, columns: slice = slice(None)) -> np.ndarray:
+    """Logits of some examples, float32 (rows, columns), in the order of `rows`. Raises: as `read`."""
+    with _opened(path) as group:
+        return zarr_arrays.take(group, "logits", rows, columns)
+
+
+class Probability:
+    """The probabilities, read as they are asked for: of many labels they are larger than all else that scoring holds.
+
+    Raises:
+        ArtefactError: as `read`; also when they are asked for.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with _opened(path) as group:
+            self._count = int(zarr_arrays.member(group, "probability").shape[0])
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """float32 (rows, T), in the order of `rows`."""
+        with _opened(self._path) as group:
+            return zarr_arrays.take(group, "probability", rows)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[zarr.Group]:
+    """The group of logits and probability; what goes wrong in the block is told."""
+    mend = f"make it again: satori-hpc train {quoted(path.parent)} --force"
+    if not path.exists():
+        raise ArtefactError(f"{path}: no predictions; make them: satori-hpc train {quoted(path.parent)}")
+    with zarr_arrays.opened(path, mend=mend) as group:
+        version = group.attrs.get("format_version")
+        if group.attrs.get("artefact") != "satori_hpc predictions" or version != FORMAT_VERSION:
+            raise ArtefactError(
+                f"{path}: expected predictions of format version {FORMAT_VERSION}, found {version}; {mend}"
+            )
+        shapes = [zarr_arrays.member(group, name).shape for name in ("logits", "probability")]
+        if any(len(shape) != 2 for shape in shapes) or shapes[0][0] != shapes[1][0]:
+            raise ArtefactError(f"{path}: logits {shapes[0]} and probability {shapes[1]} do not match; {mend}")
+        yield group

@@ -1,0 +1,1 @@
+"""Many networks: searches of hyperparameters, ensembles."""

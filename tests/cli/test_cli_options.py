@@ -1,0 +1,179 @@
+"""Options of the command line that concern processes, memory and damage."""
+
+import json
+import shutil
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from satori_hpc.cli import cli, options
+from satori_hpc.interactions import instances
+from satori_hpc.run import lock, pipeline
+from satori_hpc.run.layout import INTERACTION_ENDINGS, OUTPUT_ENDINGS, Run
+from tests.fixtures.tiny import make_run
+
+
+def call(*arguments: object, code: int = 0, **environment: str) -> Result:
+    result = CliRunner().invoke(cli, [str(argument) for argument in arguments], env=environment)
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run with motifs."""
+    made = make_run(tmp_path_factory.mktemp("options") / "run")
+    for stage in ("prepare", "train", "motifs"):
+        call(stage, made.path)
+    return made
+
+
+@pytest.mark.parametrize(("text", "numbers"), [("7", [7]), ("0-3", [0, 1, 2, 3]), ("5,1-2,2", [1, 2, 5]), ("4-4", [4])])
+def test_numbers(text: str, numbers: list[int]) -> None:
+    assert options.Numbers().convert(text, None, None) == numbers
+
+
+@pytest.mark.parametrize("text", ["", "a", "3-1", "-1", "1-", "1,,2", "0x3"])
+def test_what_is_no_number(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="expected numbers and ranges"):
+        options.Numbers().convert(text, None, None)
+
+
+def test_a_size_that_is_none_says_what_is_expected(run: Run) -> None:
+    assert "such as 4G" in call("score", run.path, "--memory", "lots", code=2).output
+
+
+def test_every_command_shows_only_what_it_can_use() -> None:
+    assert "--batch-size" not in call("score", "--help").output
+    assert "--device" not in call("reduce", "--help").output
+    assert set(options.USES) >= {stage.name for stage in pipeline.STAGES if not stage.flag_of}
+
+
+@pytest.mark.parametrize("command", ["reduce", "all", "status", "verify", "inspect"])
+def test_commands_of_one_process_refuse_a_launcher(run: Run, command: str) -> None:
+    more = ["sim0"] if command == "inspect" else []
+    said = call(command, run.path, *more, code=1, PMI_SIZE="4").output
+    assert "started 4 processes" in said
+    assert f"satori-hpc {command}" in said
+
+
+def test_the_modes_of_score_exclude_each_other(run: Run) -> None:
+    assert "exclude" in call("score", run.path, "--plan", "--partition", 1, code=2).output
+    assert "--json goes with" in call("score", run.path, "--json", code=2).output
+
+
+def test_the_way_of_a_job_array(run: Run) -> None:
+    plan = json.loads(call("score", run.path, "--plan", "--json", "--no-progress").stdout)["attention"]
+    assert plan["memory_per_rank"]["total"] > 100 * 2**20
+    total = sum(plan["partitions"].values())
+    text = call("score", run.path, "--plan").stdout
+    assert "GiB" in text or "MiB" in text, "sizes are for people"
+    assert "not done" in call("score", run.path, "--finalise", code=1).output
+    call("score", run.path, "--partition", f"0-{total - 1}", "--threads", 1)
+    assert json.loads(call("status", run.path, "--json").stdout)["stages"]["score"]["state"] == "unfinished"
+    call("score", run.path, "--finalise")
+    assert json.loads(call("status", run.path, "--json").stdout)["stages"]["score"]["state"] == "complete"
+    files = [path for path in run.scores("attention").rglob("*") if path.is_file()]
+    assert len(files) == plan["files"]
+
+
+def test_reduce_on_processes_writes_everything_and_verify_reads_it(run: Run) -> None:
+    call("score", run.path)
+    call("reduce", run.path, "--cluster", "local", "--threads", 1, "--memory", "2G")
+    for ending in INTERACTION_ENDINGS:
+        assert (run.path / "interactions" / f"attention{ending}").exists()
+    assert [path.name for path in instances.paths(run, "attention")] == [
+        f"attention{ending}" for ending in OUTPUT_ENDINGS
+    ]
+    call("verify", run.path)
+    damaged = run.path / "interactions" / "attention.bedpe"
+    damaged.write_text(damaged.read_text() + "x")
+    found = json.loads(call("verify", run.path, "--json", code=1).stdout)
+    assert "attention.bedpe" in json.dumps(found)
+    call("reduce", run.path, "--force")
+
+
+def test_a_scheduler_that_is_not_there(run: Run, tmp_path: Path) -> None:
+    call("score", run.path)
+    said = call("reduce", run.path, "--force", "--scheduler-file", tmp_path / "none.json", code=1).output
+    assert "no such file" in said
+
+
+def test_a_method_asked_for_is_added_to_run_toml_and_what_is_scored_stays(run: Run, tmp_path: Path) -> None:
+    call("score", run.path)
+    path = tmp_path / "run"
+    shutil.copytree(run.path, path)
+    config = path / "run.toml"
+    config.write_text("# my run\n" + config.read_text())
+    before = config.read_text()
+    kept = {file: file.stat().st_mtime_ns for file in path.glob("scores/attention.zarr/markers/*ground-*")}
+    assert kept
+    told = call("score", path, "--method", "epistasis", "--method", "attention", "--threads", 1).stdout
+    assert config.read_text() == before.replace('methods = ["attention"]', 'methods = ["attention", "epistasis"]')
+    assert (path / "scores" / "epistasis.zarr" / "markers" / "complete.json").exists()
+    assert {file: file.stat().st_mtime_ns for file in kept} == kept
+    assert "epistasis:" in told
+    assert "up to date" in call("score", path, "--method", "epistasis").stdout
+    assert json.loads(call("status", path, "--json").stdout)["stages"]["score"]["state"] == "complete"
+
+
+def test_a_statistic_asked_for_is_set_in_run_toml(run: Run, tmp_path: Path) -> None:
+    call("score", run.path)
+    path = tmp_path / "run"
+    shutil.copytree(run.path, path)
+    before = (path / "run.toml").read_text()
+    call("reduce", path, "--statistic", "background", "--threads", 1)
+    assert (path / "run.toml").read_text() == before.replace('statistic = "auto"', 'statistic = "background"')
+    assert "up to date" in call("reduce", path, "--statistic", "background").stdout
+    assert "Invalid value" in call("reduce", path, "--statistic", "guess", code=2).output
+    assert (path / "run.toml").read_text() == before.replace('statistic = "auto"', 'statistic = "background"')
+
+
+def test_what_changes_run_toml_is_no_part_of_a_job_array_and_waits_for_nobody(run: Run) -> None:
+    before = run.config_file.read_text()
+    for mode in (["--partition", 0], ["--finalise"]):
+        said = call("score", run.path, "--method", "epistasis", *mode, code=2).output
+        assert "goes with --plan" in said
+    assert "Invalid value" in call("score", run.path, "--method", "magic", code=2).output
+    with lock.hold(run.path, what="somebody else"):
+        assert "somebody else" in call("score", run.path, "--method", "epistasis", code=1).output
+    assert run.config_file.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["reduce", "--statistic", "background", "--scheduler-file", "none.json"], "no such file"),
+        (["reduce", "--statistic", "background", "--memory", "1M"], "reducing needs at least"),
+        (["score", "--method", "epistasis", "--memory", "1M"], "memory"),
+        (["search", "--trials", "7"], "is stale"),
+        (["ensemble", "--seeds", "7"], "is stale"),
+    ],
+)
+def test_a_refused_command_leaves_run_toml_and_what_was_made(
+    run: Run, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    """search and ensemble need a data set that fits run.toml."""
+    call("score", run.path)
+    call("reduce", run.path)
+    path = tmp_path / "run"
+    shutil.copytree(run.path, path)
+    config = path / "run.toml"
+    if said == "is stale":
+        config.write_text(config.read_text().replace("examples = 600", "examples = 500"))
+    kept = [config, *path.glob("provenance/*"), *(file for file in path.glob("interactions/*") if file.is_file())]
+    before = {file: file.read_bytes() for file in kept}
+    command, *options = arguments
+    assert said in call(command, path, *options, code=1).output
+    assert {file: file.read_bytes() for file in kept} == before
+    states = json.loads(call("status", path, "--json").stdout)["stages"]
+    assert {states[name]["state"] for name in ("score", "reduce")} == {"stale" if said == "is stale" else "complete"}
+
+
+def test_the_plan_counts_the_partitions_of_an_added_method(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(run.path, path, ignore=shutil.ignore_patterns("scores"))
+    plan = json.loads(call("score", path, "--plan", "--json", "--method", "epistasis").stdout)
+    assert plan["epistasis"]["first_partition"] == sum(plan["attention"]["partitions"].values())

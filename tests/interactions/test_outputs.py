@@ -1,0 +1,308 @@
+"""Instances against a loop over all examples, and against the network, the letters and the genome they stand for."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import networkx
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from satori_hpc import config, models, pairs
+from satori_hpc.data import dataset, sequence
+from satori_hpc.data.dataset import Coordinates, Dataset
+from satori_hpc.interactions import instances, tf_pairs
+from satori_hpc.models.satori import Satori
+from satori_hpc.run.layout import Run
+from satori_hpc.scoring import store as score_store
+from satori_hpc.scoring.attention import AttentionScorer
+from satori_hpc.scoring.layout import Plan
+from tests.fixtures import tiny
+from tests.fixtures.scores import batch_of
+
+LENGTH, POOL, WIDTH, PADDING, FILTERS = 82, 4, 7, 2, 10  # two letters never reach attention
+PAIRS = pairs.count(FILTERS)
+EXAMPLES = 60
+KEEP = 4
+TF = ["B", "A", "A", "", "C", "B", "c\tc", "C", "", "A"]  # B before A: sides are swapped
+COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    run: Run
+    model: Satori
+    threshold: torch.Tensor
+    data: Dataset
+    genome: dict[str, str]
+    score: np.ndarray
+    rows: np.ndarray
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A scored run whose examples come from a made-up genome, on all strands, some without a place in it."""
+    rng = np.random.default_rng(8)
+    settings = tiny.tiny_config()
+    settings = dataclasses.replace(
+        settings, reduce=dataclasses.replace(settings.reduce, bedpe_interactions=3, bedpe_instances=KEEP)
+    )
+    run = tiny.make_run(tmp_path_factory.mktemp("outputs") / "run", settings)
+    genome = {name: "".join(rng.choice(list("ACGT"), 4000)) for name in ("chr1", "chrUn β")}
+    chrom = rng.choice(list(genome), EXAMPLES)
+    start = rng.integers(0, 3800, EXAMPLES)
+    strand = rng.choice(np.array([1, -1, 0], np.int8), EXAMPLES)
+    read = []
+    for name, first, sign in zip(chrom, start, strand, strict=True):
+        letters = genome[name][first : first + LENGTH]
+        read.append(letters.translate(COMPLEMENT)[::-1] if sign < 0 else letters)
+    end = start + LENGTH
+    end[::7] += 18  # intervals that do not say where in them the sequence lies
+    data = Dataset(
+        tokens=np.stack([sequence.encode(text) for text in read]),
+        labels=np.ones((EXAMPLES, 1), np.uint8),
+        split=np.zeros(EXAMPLES, np.uint8),
+        names=[f"example {number}\t" for number in range(EXAMPLES)],
+        coordinates=Coordinates(chrom=chrom, start=start, end=end, strand=strand),
+        targets=["label"],
+        task="binary",
+    )
+    dataset.write(run.dataset, data)
+    torch.manual_seed(5)
+    shape = config.Model(filters=FILTERS, width=WIDTH, padding=PADDING, pool=POOL, heads=2, head_size=6, mixing_size=8)
+    model = models.build(shape, length=LENGTH, targets=1, task="binary", entropy=0.0).eval()
+    tokens = torch.from_numpy(data.tokens)
+    with torch.inference_mode():
+        threshold = model.pooled(tokens).transpose(0, 1).flatten(1).quantile(0.9, dim=1)
+    scorer = AttentionScorer(model, threshold)
+    rows = np.sort(rng.permutation(EXAMPLES)[:50])
+    plan = Plan(
+        method="attention",
+        filters=FILTERS,
+        foreground=rows,
+        background=rows[:5],
+        background_source="background",
+        dataset_examples=EXAMPLES,
+        shard_examples=16,
+        chunk_pairs=8,
+        pool=POOL,
+        padding=PADDING,
+        width=WIDTH,
+        digests={},
+    )
+    store = score_store.create_or_resume(run.scores("attention"), plan)
+    kept = []
+    for group, partition in store.pending():
+        first, last = store.partitions(group)[partition]
+        part = scorer(batch_of(tokens[store.examples(group)[first:last]]))
+        # Rounded, so that there are ties within and between filter pairs.
+        score = np.round(part.score.numpy(), 3).astype(np.float32)
+        if group == "foreground":
+            kept.append(score)
+        store.write_partition(
+            group, partition, score=score, distance=part.distance.numpy(), position=part.position.numpy(), sites=0
+        )
+    store.finalise()
+    return Made(run, model, threshold, data, genome, np.concatenate(kept), rows)
+
+
+def tables(*, tf: list[str], calls: float = 0.7, seed: int = 1) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Tables of a reduction, with p-values out of thin air; ties among the q-values."""
+    rng = np.random.default_rng(seed)
+    first, second = pairs.filters_of(FILTERS)
+    names = np.array(tf, dtype=object)
+    columns: dict[str, Any] = {
+        "filter_a": first, "filter_b": second, "tf_a": names[first], "tf_b": names[second],
+        "q": np.round(rng.random(PAIRS), 1), "p": rng.random(PAIRS), "auc": rng.random(PAIRS),
+        "n_fg": rng.integers(10, 50, PAIRS), "median_distance": rng.integers(4, 70, PAIRS).astype(float),
+    }  # fmt: skip
+    columns["called"] = columns["q"] <= calls
+    columns |= {"neg_log10_p": -np.log10(columns["p"]), "effect": columns["auc"] - 0.5}
+    order = np.lexsort((-columns["auc"], columns["p"], columns["q"]))
+    columns = {name: values[order] for name, values in columns.items()}
+    of_tf = {name: columns[name] for name in tf_pairs.COLUMNS}
+    tf_columns = tf_pairs.combine(columns["tf_a"], columns["tf_b"], columns=of_tf)
+    return pd.DataFrame(columns), pd.DataFrame(tf_columns)
+
+
+def write(
+    made: Made, table: pd.DataFrame, tf_table: pd.DataFrame, **changes: Any
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    run = Run(
+        made.run.path,
+        dataclasses.replace(made.run.config, reduce=dataclasses.replace(made.run.config.reduce, **changes)),
+    )
+    summary = instances.write(run, "attention", table=table, tf_table=tf_table)
+    assert all(path.exists() for path in instances.paths(run, "attention"))
+    read = pd.read_csv(instances.paths(run, "attention")[0], sep="\t", keep_default_na=False)
+    return summary, read.rename(columns={"#chrom1": "chrom1"})
+
+
+def brute_force(
+    made: Made, interactions: list[list[int]], *, keep: int, floor: float = -1.0
+) -> list[tuple[int, int, int, float]]:
+    """(interaction, filter pair, row, score), by looking at every example; `interactions`: their pairs, best first."""
+    out = []
+    for number, members in enumerate(interactions):
+        found = []
+        for row in range(len(made.rows)):
+            best = None
+            for pair in members:
+                value = made.score[row, pair]
+                if value >= floor and (best is None or value > best[0]):
+                    best = (value, pair)
+            if best is not None:
+                found.append((-float(best[0]), row, best[1]))
+        out += [(number, pair, row, -value) for value, row, pair in sorted(found)[:keep]]
+    return out
+
+
+def pair_of(row: Any) -> int:
+    return int(pairs.index(min(row.filter_a, row.filter_b), max(row.filter_a, row.filter_b), filters=FILTERS))
+
+
+def check(made: Made, read: pd.DataFrame, expected: list[tuple[int, int, int, float]]) -> None:
+    example = [f"example {made.rows[row]}\\t" for _, _, row, _ in expected]
+    assert read["example"].tolist() == example
+    assert [pair_of(row) for row in read.itertuples()] == [pair for _, pair, _, _ in expected]
+    np.testing.assert_array_equal(read["score"].to_numpy(np.float32), np.float32([score for *_, score in expected]))
+
+
+def called_pairs(table: pd.DataFrame, names: set[str]) -> list[int]:
+    return [pair_of(row) for row in table.itertuples() if row.called and {row.tf_a, row.tf_b} == names]
+
+
+def test_instances_are_the_strongest_of_all_examples(made: Made) -> None:
+    table, tf_table = tables(tf=TF)
+    summary, read = write(made, table, tf_table)
+    top = tf_table[tf_table["called"]].head(3)
+    members = [called_pairs(table, {a, b}) for a, b in zip(top["tf_a"], top["tf_b"], strict=True)]
+    assert max(len(pairs_of) for pairs_of in members) > 2
+    check(made, read, brute_force(made, members, keep=KEEP))
+    shown = [name.replace("\t", "\\t") for name in top["tf_a"] + "|" + top["tf_b"]]
+    assert list(dict.fromkeys(read["name"])) == shown
+    assert (read["name"] == read["tf_a"] + "|" + read["tf_b"]).all()
+    for row in read.itertuples():
+        assert [TF[row.filter_a], TF[row.filter_b]] == [row.tf_a.replace("\\t", "\t"), row.tf_b.replace("\\t", "\t")]
+    assert (read["filter_a"] > read["filter_b"]).any()
+    assert (read["filter_a"] < read["filter_b"]).any()
+    assert summary["bedpe_interactions"] == 3
+    assert summary["bedpe_instances"] == len(read) == 3 * KEEP
+    q = dict(zip(top["tf_a"] + "|" + top["tf_b"], top["q"], strict=True))
+    assert read["q"].tolist() == [q[name.replace("\\t", "\t")] for name in read["name"]]
+
+
+def test_both_sites_are_there_in_sequence_and_genome(made: Made) -> None:
+    """The letters that a line tells, read from the genome, are active alone: all others may be unknown."""
+    table, tf_table = tables(tf=TF)
+    read = write(made, table, tf_table, bedpe_interactions=100, bedpe_instances=50)[1]
+    assert set(read["strand1"]) == {"+", "-", "."}
+    strands = set()
+    for row in read.itertuples():
+        example = int(row.example.split()[1].removesuffix("\\t"))
+        placed = example % 7 != 0
+        assert row.strand1 == row.strand2
+        text = sequence.decode(made.data.tokens[example])
+        backwards = row.strand1 == "-"
+        starts = []
+        for chrom, start, end, filter_ in (
+            (row.chrom1, row.start1, row.end1, row.filter_a),
+            (row.chrom2, row.start2, row.end2, row.filter_b),
+        ):
+            if placed:
+                found = made.genome[chrom][start:end]
+                found = found.translate(COMPLEMENT)[::-1] if backwards else found
+                lead = (
+                    made.data.coordinates.end[example] - end
+                    if backwards
+                    else start - made.data.coordinates.start[example]
+                )
+            else:
+                assert (chrom, row.strand1) == (row.example, ".")
+                found, lead = text[start:end], start
+            assert found == text[lead : lead + len(found)]
+            alone = sequence.encode("N" * lead + found + "N" * (LENGTH - lead - len(found)))
+            with torch.inference_mode():
+                active = made.model.pooled(torch.from_numpy(alone)[None])[0, filter_] > made.threshold[filter_]
+            starts.append({POOL * cell for cell in np.flatnonzero(active.numpy()).tolist()})
+            cell = (lead + PADDING) if lead else POOL * ((len(found) - WIDTH - POOL + 1 + PADDING) // POOL)
+            assert cell in starts[-1]
+            assert len(found) <= POOL + WIDTH - 1
+            starts[-1] = {cell}
+        assert row.distance == starts[1].pop() - starts[0].pop()
+        strands.add((row.strand1, placed))
+    assert strands == {("+", True), ("-", True), (".", True), (".", False)}
+
+
+def test_filters_stand_in_where_no_tf_pair_is_named(made: Made) -> None:
+    table, tf_table = tables(tf=["A"] * 5 + [""] * 5)
+    assert tf_table.empty
+    summary, read = write(made, table, tf_table)
+    strongest = [pair_of(row) for row in table[table["called"]].head(3).itertuples()]
+    check(made, read, brute_force(made, [[pair] for pair in strongest], keep=KEEP))
+    assert (read["name"] == "filter" + read["filter_a"].astype(str) + "|filter" + read["filter_b"].astype(str)).all()
+    assert summary["network_nodes"] == summary["network_edges"] == 0
+
+
+def test_scores_below_the_cutoff_are_no_instances_when_values_are_cut(made: Made) -> None:
+    table, tf_table = tables(tf=[""] * FILTERS)
+    cutoff = float(np.float32(np.nanquantile(made.score, 0.9)))
+    read = write(made, table, tf_table, cutoff=str(cutoff), cutoff_rule="value", bedpe_instances=50)[1]
+    strongest = [pair_of(row) for row in table[table["called"]].head(3).itertuples()]
+    expected = brute_force(made, [[pair] for pair in strongest], keep=50, floor=cutoff)
+    assert 0 < len(expected) < np.isfinite(made.score[:, strongest]).sum()
+    check(made, read, expected)
+
+
+def test_nothing_called_leaves_empty_files(made: Made) -> None:
+    for names in (TF, [""] * FILTERS):
+        table, tf_table = tables(tf=names, calls=-1.0)
+        summary, read = write(made, table, tf_table)
+        assert set(summary.values()) == {0}
+        assert read.empty
+        assert read.columns[0] == "chrom1"
+    table, tf_table = tables(tf=TF)
+    assert write(made, table, tf_table, bedpe_interactions=0)[1].empty
+
+
+def test_each_inner_chunk_is_read_once(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    from satori_hpc.scoring import shard
+
+    seen: list[tuple[Path, int]] = []
+    plain = shard.Shard.read
+
+    def counted(self: shard.Shard, chunk: int, out: np.ndarray) -> None:
+        seen.append((self.path, chunk))
+        plain(self, chunk, out)
+
+    monkeypatch.setattr(shard.Shard, "read", counted)
+    table, tf_table = tables(tf=TF)
+    write(made, table, tf_table)
+    assert seen
+    assert len(seen) == len(set(seen))
+
+
+def test_the_network_holds_the_called_tf_pairs(made: Made) -> None:
+    table, tf_table = tables(tf=TF, calls=0.1)
+    summary = write(made, table, tf_table)[0]
+    called = tf_table[tf_table["called"]]
+    assert 0 < len(called) < len(tf_table)
+    _, graphml, nodes, edges = instances.paths(made.run, "attention")
+    graph = networkx.read_graphml(graphml)
+    assert (summary["network_nodes"], summary["network_edges"]) == (graph.number_of_nodes(), graph.number_of_edges())
+    read = pd.read_csv(edges, sep="\t")
+    assert list(read.columns[:2]) == ["source", "target"]
+    assert len(read) == graph.number_of_edges() == len(called)
+    for ours, row in zip(called.itertuples(), read.itertuples(), strict=True):
+        assert [row.source, row.target] == [ours.tf_a.replace("\t", "\\t"), ours.tf_b.replace("\t", "\\t")]
+        for name in ("q", "p", "auc", "filter_pairs", "called_filter_pairs", "n_fg", "median_distance"):
+            assert getattr(row, name) == getattr(ours, name) == graph.edges[row.source, row.target][name]
+    for row in pd.read_csv(nodes, sep="\t").itertuples():
+        filters = [number for number, name in enumerate(TF) if name.replace("\t", "\\t") == row.id]
+        assert row.filters == len(filters)
+        assert row.filter_names == ",".join(f"filter{number}" for number in filters)
+        assert row.degree == graph.degree[row.id]
+        mine = called[(called["tf_a"] == TF[filters[0]]) | (called["tf_b"] == TF[filters[0]])]
+        assert row.best_q == mine["q"].min() == graph.nodes[row.id]["best_q"]

@@ -1,0 +1,129 @@
+"""Wishes to stop: a flag, a file, and where processes meet."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from satori_hpc.config import Config
+from satori_hpc.errors import SatoriError
+from satori_hpc.parallel import mpi, signals, torch_group
+from satori_hpc.parallel.signals import StopWish
+from satori_hpc.parallel.world import World
+from satori_hpc.run.layout import Run
+from satori_hpc.tuning import child_runs
+from tests.parallel.ranks import LAUNCHERS
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """No launcher's variables."""
+    for name in list(os.environ):
+        if name.startswith(LAUNCHERS):
+            monkeypatch.delenv(name)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("number", signals.SIGNALS)
+def test_a_signal_is_a_wish_and_nothing_else(tmp_path: Path, number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with signals.listen(tmp_path / "STOP", World()) as wish:
+        assert not wish.wished()
+        os.kill(os.getpid(), number)
+        assert wish.wished()
+        assert wish.why == number.name
+    assert signal.getsignal(number) is before
+
+
+def test_the_file_asks_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "SECONDS_BETWEEN_LOOKS", 0.0)
+    file = tmp_path / "STOP"
+    file.touch()  # left from a job before
+    with signals.listen(file, World()) as wish:
+        assert not file.exists()
+        assert not wish.wished()
+        file.touch()
+        assert wish.wished()
+        assert wish.why == str(file)
+        wish.obeyed()
+        assert not file.exists()
+
+
+def test_the_file_is_looked_for_once_a_second_and_by_the_leader_alone(tmp_path: Path) -> None:
+    wish = StopWish(tmp_path / "STOP")
+    assert not wish.wished()
+    (tmp_path / "STOP").touch()
+    assert not wish.wished()
+    time.sleep(signals.SECONDS_BETWEEN_LOOKS)
+    assert wish.wished()
+    other = World()
+    other.rank = 1
+    with signals.listen(tmp_path / "STOP", other) as theirs:
+        assert (tmp_path / "STOP").exists()
+        assert not theirs.wished()
+
+
+def test_who_started_us(alone: pytest.MonkeyPatch) -> None:
+    assert torch_group.place() is None
+    alone.setenv("SLURM_PROCID", "0")  # a batch script has a rank, and no number of tasks
+    assert torch_group.place() is None
+    for rank, size, launcher in (
+        ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "srun"),
+        ("PMI_RANK", "PMI_SIZE", "srun"),  # srun --mpi=pmi2 sets both
+        ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "srun"),
+        ("RANK", "WORLD_SIZE", "torchrun"),
+    ):
+        alone.setenv(rank, "1")
+        alone.setenv(size, "4")
+        assert torch_group.place() == torch_group.Place(launcher, 1, 4)
+    alone.delenv("RANK")
+    alone.setenv("PMI_SIZE", "8")  # an mpiexec whose helpers are the step's tasks
+    assert torch_group.place() == torch_group.Place("mpiexec", 1, 8)
+
+
+def test_the_file_is_that_of_the_job_its_restart_and_its_step(alone: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    where = torch_group.Place("srun", 1, 4)
+    names = set()
+    for job, restarts, step in (("7", "0", "0"), ("7", "1", "0"), ("7", "0", "1"), ("8", "0", "0")):
+        for name, value in (("JOB_ID", job), ("RESTART_COUNT", restarts), ("STEP_ID", step)):
+            alone.setenv(f"SLURM_{name}", value)
+        names.add(torch_group.file_of(tmp_path, where))
+    assert len(names) == 4
+    with pytest.raises(SatoriError, match="mpiexec started 4.*no word in common.*tcp://HOST:PORT"):
+        torch_group.file_of(tmp_path, torch_group.Place("mpiexec", 1, 4))
+
+
+@pytest.mark.parametrize("wrong", ["tcp://", "tcp://node", "tcp://node:0x", "http://node:1", "node:1", "tcp://a:1/b"])
+def test_an_address_that_is_none(wrong: str) -> None:
+    with pytest.raises(SatoriError, match="expected file or tcp://HOST:PORT"):
+        torch_group.address(wrong)
+    assert torch_group.address("tcp://node7:29500") == ("node7", 29500)
+
+
+def test_launchers_that_do_not_suit_are_told_what_does(alone: pytest.MonkeyPatch) -> None:
+    mpi.refuse_torchrun("score")
+    alone.setenv("PMIX_RANK", "0")
+    with pytest.raises(SatoriError, match="PMIX_RANK.*RANK and WORLD_SIZE"):
+        mpi.refuse_unknown("train", torch_group.CURE)
+    alone.setenv("TORCHELASTIC_RUN_ID", "x")
+    alone.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SatoriError, match="torchrun started 2 processes.*mpiexec -n 2"):
+        mpi.refuse_torchrun("score")
+    with pytest.raises(SatoriError, match="started 2 processes"):
+        mpi.refuse_many("reduce")
+
+
+def test_who_is_asked_while_waiting_for_the_others_says_so(tmp_path: Path) -> None:
+    """A signal that comes after the own share is done, while others still work, ends the parts that would follow."""
+    run = Run(path=tmp_path, config=Config())
+
+    class Asked(World):
+        def barrier(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert child_runs.work_together(run, World(), lambda: None) == []
+    (why,) = child_runs.work_together(run, Asked(), lambda: None)
+    assert "SIGTERM" in why
+    assert "run the same command again" in why

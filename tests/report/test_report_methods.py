@@ -1,0 +1,115 @@
+"""The report of a real small run that is scored by every method."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from satori_hpc import config
+from satori_hpc.config.score import METHODS
+from satori_hpc.data import prepare
+from satori_hpc.data.sources.simulate import truth
+from satori_hpc.evaluation.stage import evaluate
+from satori_hpc.interactions import tables
+from satori_hpc.interactions.stage import reduce
+from satori_hpc.parallel.world import Runtime
+from satori_hpc.report import stage as report_stage
+from satori_hpc.report.stage import report
+from satori_hpc.run import execute
+from satori_hpc.scoring import store as score_store
+from satori_hpc.scoring.stage import score
+from satori_hpc.sites import stage as sites_stage
+from satori_hpc.training import stage as training_stage
+from tests.fixtures import tiny
+from tests.report.test_evaluate_report import name_filters
+
+RUNTIME = Runtime(device="cpu", threads=1)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    settings = tiny.tiny_config()
+    score_settings = dataclasses.replace(
+        settings.score,
+        methods=METHODS,
+        max_examples=60,
+        sites=config.Sites(max_sites=6, max_distance=0),
+        attribution=config.Attribution(steps=2),
+        dfim=config.Dfim(steps=1, baselines=1, mutations=1),
+        epistasis=config.Epistasis(mutations=2),
+    )
+    made = tiny.make_run(
+        tmp_path_factory.mktemp("methods") / "run", dataclasses.replace(settings, score=score_settings)
+    )
+    for stage in (prepare.prepare, training_stage.train, sites_stage.motifs):
+        stage(made, RUNTIME)
+    name_filters(made, [motif.name for motif in truth.read_pool(made.truth)])
+    for stage in (score, reduce, evaluate):
+        stage(made, RUNTIME)
+    return made
+
+
+def test_every_method_is_gathered_with_what_it_is_compared_with(run):
+    data = report_stage.gather(run, RUNTIME)
+    assert [method.name for method in data.methods] == list(METHODS)
+    assert [method.statistic for method in data.methods] == ["background"] * 2 + ["within-sequence"] * 2
+    assert [method.resolution for method in data.methods] == [run.config.model.pool] * 2 + [1, 1]
+    assert [method.cutoff is None for method in data.methods] == [False, False, True, True]
+    for method in data.methods:
+        store = score_store.open_complete(run.scores(method.name))
+        assert method.estimate == store.estimate
+        for group, sample in (("foreground", method.foreground), ("background", method.background)):
+            every = store.read_scores(group, 0, store.pairs)
+            np.testing.assert_array_equal(np.sort(sample), np.sort(every[~np.isnan(every)]))  # few enough for all
+        assert all((distance >= 0).all() for _, distance in method.distances)
+    assert (data.methods[3].foreground < 0).any()
+
+
+def test_a_sample_is_bounded_and_spread(run, monkeypatch):
+    store = score_store.open_complete(run.scores("attention"))
+    every = store.read_scores("foreground", 0, store.pairs)
+    monkeypatch.setattr(score_store, "SAMPLE_SCORES", 200)
+    monkeypatch.setattr(score_store, "SAMPLE_READ", 2 * len(every))  # two pairs of each block
+    sample = store.sample("foreground")
+    starts = np.arange(0, store.pairs, store.chunk_pairs)
+    columns = np.concatenate([np.arange(start, min(start + 2, store.pairs)) for start in starts])
+    assert set(sample) <= set(every[:, columns].ravel())
+    assert 50 < len(sample) <= 2 * 200
+
+
+def test_the_page_shows_all_of_them(run):
+    report(run, RUNTIME)
+    page = run.report.read_text()
+    for number, method in enumerate(METHODS):
+        assert f'id="interactions-{number}"' in page
+        called = tables.read_tf(run.interactions(method))["called"].sum()
+        assert f"TF pairs called by {method}" in page
+        assert f">{called}</dd>" in page
+    assert page.count("The simulation implanted") == 1
+    assert "twice the steps change attributions by" in page
+    assert 'id="methods"' in page
+
+
+def test_inspect_follows_all_of_it(run):
+    """Scores of an example are those of its maps: what the page of a sequence shows is what was tested."""
+    from satori_hpc import pairs
+    from satori_hpc.report import inspect as report_inspect
+    from satori_hpc.report.inspect import inspect
+
+    for stage in ("prepare", "train", "motifs"):
+        execute.execute(run, stage, RUNTIME)  # with records, as inspect wants them
+    store = score_store.open_complete(run.scores("epistasis"))
+    row = int(store.examples("foreground")[0])
+    inspect(run, RUNTIME, str(row))
+    found = report_inspect.read(run.inspections / f"{row}.npz")
+    score_of = store.read_scores("foreground", 0, store.pairs)[0]
+    members, values = found["epistasis_filters"], found["epistasis"]
+    largest: dict[int, float] = {}
+    for a, b in zip(*np.nonzero(np.triu(np.isfinite(values), 1)), strict=True):
+        first, second = sorted((int(members[a].argmax()), int(members[b].argmax())))
+        if first != second:
+            number = int(pairs.index(first, second, filters=store.filters))
+            largest[number] = max(largest.get(number, 0.0), abs(float(values[a, b])))
+    assert np.flatnonzero(~np.isnan(score_of)).tolist() == sorted(largest)
+    for number, size in largest.items():
+        assert abs(score_of[number]) == pytest.approx(size, rel=1e-3, abs=1e-5)

@@ -1,0 +1,37 @@
+"""score and reduce: from a trained model to tables."""
+
+import numpy as np
+import pandas as pd
+
+from satori_hpc.interactions import stage as interactions_stage
+from satori_hpc.interactions import tables
+from satori_hpc.parallel.world import Runtime
+from satori_hpc.run.layout import Run
+from satori_hpc.scoring import stage as scoring_stage
+from satori_hpc.scoring import store as score_store
+from tests.fixtures.scores import store_digest
+
+RUNTIME = Runtime(device="cpu", threads=1)
+
+
+def test_score_and_reduce_of_a_trained_run(trained: Run) -> None:
+    summary = scoring_stage.score(trained, RUNTIME)
+    assert summary["foreground_examples"] + summary["background_examples"] == 180
+    assert summary["attention"]["pairs"] == 66
+    store = score_store.open_complete(trained.scores("attention"), verify=True)
+    again = store_digest(trained)
+    assert scoring_stage.score(trained, RUNTIME)["attention"]["foreground"] == summary["attention"]["foreground"]
+    assert store_digest(trained) == again
+
+    result = interactions_stage.reduce(trained, RUNTIME)["attention"]
+    assert result["cutoff"] == store.mean_score()
+    table = tables.read(trained.interactions("attention"))
+    assert list(table.columns) == list(tables.COLUMNS)
+    assert len(table) == result["observed_pairs"]
+    assert table["called"].sum() == result["called_pairs"]
+    text = pd.read_csv(f"{trained.interactions('attention')}.tsv", sep="\t", keep_default_na=False, na_values=[""])
+    assert list(text.columns) == list(tables.COLUMNS)
+    np.testing.assert_array_equal(text["p"], table["p"])
+    tf_table = tables.read_tf(trained.interactions("attention"))
+    assert list(tf_table.columns) == list(tables.TF_COLUMNS)
+    assert len(tf_table) == result["tf_pairs"]
