@@ -299,6 +299,7 @@ def test_workers_follow_from_threads_tasks_and_memory() -> None:
 
 def test_a_reduction_killed_goes_on_with_its_parts(run: Run, expected: dict[str, bytes]) -> None:
     code = f"from tests.fixtures import tasks as helpers_tasks; helpers_tasks.slow_reduction({str(run.path)!r}, 0.3)"
+    run.interactions("attention").with_name("attention.parquet").unlink()  # of another reduction, which stays till then
     killed = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     until = time.monotonic() + 60
     while len(list(parts_of(run).glob("block-*.part"))) < 4 and time.monotonic() < until:
