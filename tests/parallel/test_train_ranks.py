@@ -188,7 +188,7 @@ def test_killed_stopped_and_resumed_by_the_command(tmp_path, prepared, monkeypat
     newest.write_bytes(newest.read_bytes()[:2000])
     codes, _, said = Ranks(2, train).finish()
     assert codes == [0, 0], said
-    assert f"{newest}: not a checkpoint, or cut short" in said[0]
+    assert f"{newest}: damaged, cut short" in said[0]
     assert broken.best.read_bytes() == whole.best.read_bytes()
     for name in ("model", "optimiser"):
         states = [
