@@ -61,7 +61,14 @@ def started(argv: list[object], **env: str) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_heed_signals,
     )
+
+
+def _heed_signals() -> None:
+    """Let a process be ended where the tests themselves run under nohup or in the background of a shell."""
+    for number in STATUS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def ended(process: "subprocess.Popen[str]", number: signal.Signals) -> None:

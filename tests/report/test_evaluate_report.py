@@ -1,17 +1,15 @@
 """evaluate and report on a real small run, with filters named after the pool so that there is something to compare."""
 
-import builtins
 import dataclasses
 import json
 import re
 import shutil
-import sys
 
 import numpy as np
 import pytest
 
 from satori_hpc.data.sources.simulate import truth
-from satori_hpc.errors import ArtefactError, SatoriError
+from satori_hpc.errors import ArtefactError
 from satori_hpc.evaluation import calls
 from satori_hpc.evaluation.stage import evaluate
 from satori_hpc.interactions import tables
@@ -218,22 +216,6 @@ def test_gathered_values_are_those_of_the_stores(run):
     np.testing.assert_allclose(data.attention_sample.sum(axis=-1), 1, rtol=1e-5)
     assert data.training.values[data.training.best] == data.training.values.max()
     assert len(data.records) == 4  # only the stages that the pipeline recorded
-
-
-def test_a_missing_library_is_named_with_its_remedy(run, monkeypatch):
-    evaluate(run, RUNTIME)
-    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib" or "satori_hpc.report" in name]:
-        monkeypatch.delitem(sys.modules, name)
-    real = builtins.__import__
-
-    def without(name, *rest):
-        if name.split(".")[0] == "matplotlib":
-            raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib")
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(SatoriError, match=r"needs matplotlib.*pip install 'satori-hpc\[report\]'"):
-        report(run, RUNTIME)
 
 
 def test_title_and_limits_come_from_run_toml(run):
