@@ -301,7 +301,7 @@ def test_a_reduction_killed_goes_on_with_its_parts(run: Run, expected: dict[str,
     code = f"from tests.fixtures import tasks as helpers_tasks; helpers_tasks.slow_reduction({str(run.path)!r}, 0.3)"
     run.interactions("attention").with_name("attention.parquet").unlink()  # of another reduction, which stays till then
     killed = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240  # the loops are compiled first
     while len(list(parts_of(run).glob("block-*.part"))) < 4 and time.monotonic() < until:
         time.sleep(0.02)
     killed.send_signal(signal.SIGKILL)
