@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "satori_hpc"
 
 # In the order of a run: a room imports itself and those before it, at the top of a file and inside functions.
 ROOMS = (
-    *("errors", "log", "pairs", "config", "parallel", "run", "motifs", "data", "models", "training", "sites"),
+    *("errors", "log", "pairs", "registry", "config", "parallel", "run", "motifs", "data", "models", "training", "sites"),
     *("scoring", "interactions", "evaluation", "tuning", "report", "tools", "cli", "__main__"),
 )
 UPWARDS = {  # module, what it imports from a later room: why

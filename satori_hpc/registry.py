@@ -1,0 +1,62 @@
+"""Doors: tables of what can be plugged in by name, such as scoring methods and data sources."""
+
+import pkgutil
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from satori_hpc.errors import ConfigError
+
+Entry = TypeVar("Entry")
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")  # names of entries become keys of run.toml and names of files
+
+
+class Registry(Mapping[str, Entry]):
+    """What is known by name, in the order in which it was added; a plug-in adds its own to what the package brings.
+
+    An entry is a small record of facts that costs nothing to make. What loads torch or Zarr it names as
+    "package.module:attribute", and `load` imports that on first use.
+
+    Args:
+        what: it is a registry of, for messages, such as "scoring method".
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self._entries: dict[str, Entry] = {}
+
+    def add(self, name: str, entry: Entry) -> Entry:
+        """Register an entry.
+
+        Raises:
+            ConfigError: the name is taken, or no name that a key of run.toml and a file could have.
+        """
+        if not NAME.fullmatch(name):
+            raise ConfigError(f"{self.what} {name!r}: expected a name of small letters, digits, - and _, such as 'mine'")
+        if name in self._entries and self._entries[name] != entry:
+            raise ConfigError(f"{self.what} {name!r} is there already; choose another name")
+        self._entries[name] = entry
+        return entry
+
+    def __getitem__(self, name: str) -> Entry:
+        try:
+            return self._entries[name]
+        except KeyError:
+            known = ", ".join(self._entries)
+            raise ConfigError(
+                f"no {self.what} {name!r}; known: {known}. One of a plug-in needs its module in plugins of run.toml"
+            ) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def load(reference: Any) -> Any:
+    """What "package.module:attribute" names, imported now; anything else as it is."""
+    return pkgutil.resolve_name(reference) if isinstance(reference, str) else reference
