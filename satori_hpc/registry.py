@@ -32,7 +32,7 @@ class Registry(Mapping[str, Entry]):
             ConfigError: the name is taken, or no name that a key of run.toml and a file could have.
         """
         if not NAME.fullmatch(name):
-            raise ConfigError(f"{self.what} {name!r}: expected a name of small letters, digits, - and _, such as 'mine'")
+            raise ConfigError(f"{self.what} {name!r}: expected a name of small letters, digits, - and _")
         if name in self._entries and self._entries[name] != entry:
             raise ConfigError(f"{self.what} {name!r} is there already; choose another name")
         self._entries[name] = entry
