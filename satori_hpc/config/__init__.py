@@ -15,6 +15,7 @@ from satori_hpc.config.evaluate import Evaluate
 from satori_hpc.config.prepare import Arrays, Fasta, Folds, Genome, Prepare, Simulated
 from satori_hpc.config.score import Attribution, Dfim, Epistasis, Score, Sites
 from satori_hpc.config.search import Search
+from satori_hpc.config.statistics import STATISTICS
 from satori_hpc.config.toml import option, table
 from satori_hpc.errors import ConfigError
 
@@ -203,7 +204,7 @@ class Reduce:
     cutoff: str = option(
         "mean",
         "cut-off of the scores, a number in quotes; mean = mean of the foreground's scores where the statistic is "
-        "background, none where it is another",
+        "published, none where it is another",
     )
     cutoff_rule: str = option(
         "pair",
@@ -211,12 +212,20 @@ class Reduce:
         choices=("pair", "value"),
     )
     min_examples: int = option(10, "a pair is tested when each side has this many scores", low=1)
+    combine: str = option(
+        "largest",
+        "several pairs of sites of the same two motifs or TFs in a sequence: the largest counts (by size where scores have "
+        "a sign), or their sum",
+        choices=("largest", "sum"),
+    )
     statistic: str = option(
         "auto",
-        "what a pair is compared with: background = its scores in the background (Mann-Whitney, as published); "
-        "within-sequence = the other pairs of the same sequence (signed-rank); null = dfim with score.dfim.null only; "
-        "auto = within-sequence for epistasis and dfim, background for the others and for dfim with legacy",
-        choices=("auto", "background", "within-sequence", "null"),
+        "what a pair is compared with: published = its scores in the background (Mann-Whitney, SATORI 2.0); "
+        "within-sequence = the other pairs of the same sequence (signed-rank); minimum-effect = a share of what its sites "
+        "do alone (epistasis; signed-rank); contrasts-two-way = what its two motifs' own rises from background to "
+        "foreground add up to; permuted = the same sequences with their letters permuted (dfim with score.dfim.null only); "
+        "auto = minimum-effect for epistasis, within-sequence for dfim, published for the others and for dfim with legacy",
+        choices=("auto", *STATISTICS),
     )
     calibration: str = option(
         "empirical",
@@ -227,9 +236,8 @@ class Reduce:
     )
     max_distance: int = option(
         60,
-        "within-sequence: only scores of sites at most so many bp apart are tested; the others show what pairs do "
-        "that do not interact; "
-        "0 = any distance",
+        "all statistics but published: only scores of sites at most so many bp apart are tested; in within-sequence the "
+        "others show what pairs do that do not interact; 0 = any distance",
         low=0,
     )
     alpha: float = option(0.05, "an interaction is called at or below this q-value", low=0, high=1)
@@ -254,7 +262,7 @@ class Reduce:
                 float(self.cutoff)
             except ValueError:
                 yield f"cutoff = {self.cutoff!r}: expected 'mean' or a number in quotes, such as '0.12'"
-        if self.legacy and self.statistic not in ("auto", "background"):
+        if self.legacy and self.statistic not in ("auto", "published"):
             yield f"legacy = true compares with the background, statistic = {self.statistic!r} does not"
 
 

@@ -98,11 +98,6 @@ class Epistasis:
     """[score.epistasis]: F(x) - F(x without i) - F(x without j) + F(x without both), forward passes only."""
 
     mutations: int = option(3, "different letters put in place of a site; averaged", low=1)
-    combine: str = option(
-        "largest",
-        "several pairs of sites of the same two filters: the largest in size, or the sum; the sign is kept",
-        choices=("largest", "sum"),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +125,6 @@ class Score:
         "examples per shard (one file of each array); 0 = a power of two: some 32 shards, of 384 MiB in memory at most",
         low=0,
     )
-    chunk_pairs: int = option(256, "pairs per inner chunk (what the reduction reads)", low=1)
     sites: Sites = table(Sites, "The motif sites that dfim and epistasis mutate.")
     attribution: Attribution = table(Attribution, "Integrated gradients over attention.")
     dfim: Dfim = table(Dfim, "How much mutating one site changes the attribution of another.")

@@ -1,85 +1,96 @@
-"""The work of one task of the reduction: a block of pairs from the shards of a score store to a part of the table.
+"""The work of one task of the reduction: a block of pairs, or a partition of examples, from a score store to a part.
 
 Dask's workers import this module, wherever they run; it must load neither torch nor anything else of the network.
 """
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from satori_hpc.errors import ArtefactError, quoted
-from satori_hpc.interactions import parts
+from satori_hpc.interactions import parts, site_pairs
 from satori_hpc.interactions.columns import Columns, buffer_size, needed_bytes
-from satori_hpc.interactions.statistics import mann_whitney, permuted, signed_rank
-from satori_hpc.interactions.statistics.permuted import Gaussian
-from satori_hpc.interactions.statistics.registry import BACKGROUND, NULL, WITHIN
-from satori_hpc.interactions.statistics.signed_rank import Middles
+from satori_hpc.interactions.site_pairs import ROWS, PairBlock, Partition, Space, Units
+from satori_hpc.interactions.statistics import mann_whitney, registry, signed_rank
+from satori_hpc.interactions.statistics.base import BACKGROUND, FOREGROUND, Described, Rules
+from satori_hpc.interactions.statistics.within_sequence import LAID_OUT
 from satori_hpc.scoring.layout import GROUPS
 from satori_hpc.scoring.store import ScoreStore
 
+COLUMNS_VERSION = 4  # of what parts hold: those of an older program are made again
+BLOCKS = 16  # tasks at least, if their blocks have LEAST_WIDTH pairs
+LEAST_WIDTH = 32
+BLOCK_BYTES = 2**28  # of the values of a block, at most, if every pair is observed in every example
+SAMPLE_LAID_OUT = 2**23  # scores that are looked at for a sample
+SAMPLE_SCORES = 200_000
+ROW_BYTES = 4 * 8  # that the columns of a described example take, at most
+SITE_BYTES = 72  # of a site in memory: as stored, as sorted, and while it is sorted
+PAIR_BYTES = 12 + 16  # of a pair that is laid out in an example, and of what is made of it
 
-@dataclass(frozen=True, kw_only=True)
-class Rules:
-    """What decides which pairs are tested, and on which values; see [reduce].
+_spare: list[np.ndarray] = []  # left by finished tasks, because fresh memory costs as much as a fifth of the work
+Rows = dict[str, Described]  # what the statistic knows of the examples, by group
 
-    Attributes:
-        statistic: background, within-sequence or null.
-        cutoff: of the scores; NaN = there are none.
-        drop_values: whether values below the cut-off are dropped, and not only pairs that never reach it.
-        min_examples: values that each side needs, or where the background is not tested, the foreground.
-        legacy: as SATORI 1 did.
-        max_distance: values of sites further apart, bp, only serve for comparison; 0 = none.
+
+def blocks(store: ScoreStore, rules: Rules) -> list[tuple[int, int]]:
+    """[first, last) pairs of each block; they follow from the store and the rules alone."""
+    every = rules.units.pairs
+    most = BLOCK_BYTES // (4 * max(1, _values(store, rules)))
+    width = max(LEAST_WIDTH, min(most, -(-every // BLOCKS)))
+    return [(first, min(first + width, every)) for first in range(0, every, width)]
+
+
+def open_partition(store: ScoreStore, units: Units, group: str, partition: int) -> Partition:
+    """Read a partition of a store.
+
+    Raises:
+        ArtefactError: a shard is missing or damaged.
     """
-
-    statistic: str = BACKGROUND
-    cutoff: float
-    drop_values: bool
-    min_examples: int
-    legacy: bool
-    max_distance: int = 0
-
-    @property
-    def least(self) -> float:
-        """Smaller values are dropped."""
-        return self.cutoff if self.drop_values else -np.inf
+    return Partition(store.read(group, partition), units, choose=store.choose, directed=store.directed)
 
 
-COLUMNS_VERSION = 3  # of what parts hold: those of an older program are made again
-CONTRASTS, FAR = 2, 3  # the sides of what is made of the foreground; FAR: of sites too far apart to be tested
-Rows = Middles | Gaussian | None  # what the statistic needs to know of the rows
+def laid_out(
+    store: ScoreStore, units: Units, group: str, first: int, last: int, *, space: Space | None = None
+) -> Iterator[tuple[int, PairBlock]]:
+    """The pairs [first, last) of all examples of a group, some at a time, with the number of the first example."""
+    space = space or Space(ROWS, last - first)
+    for partition, (begin, _) in enumerate(store.partitions(group)):
+        for block in open_partition(store, units, group, partition).blocks(first, last, space=space):
+            yield begin + block.rows.start, block
 
 
-class _Space(NamedTuple):
-    """What a task works in: gathered values, a chunk of scores and one of distances."""
-
-    values: np.ndarray
-    score: np.ndarray
-    distance: np.ndarray
-
-
-_spare: list[_Space] = []  # left by finished tasks, because fresh memory costs as much as a fifth of the work
+def read_scores(store: ScoreStore, units: Units, group: str, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores float32 and distances int16 of pairs [first, last), (examples, last - first)."""
+    found = [(block.score.copy(), block.distance()) for _, block in laid_out(store, units, group, first, last)]
+    score, distance = zip(*found, strict=True)
+    return np.concatenate(score), np.concatenate(distance)
 
 
-def blocks(store: ScoreStore) -> list[tuple[int, int]]:
-    """[first, last) pairs of each block; a block is an inner chunk of the store."""
-    width = store.chunk_pairs
-    return [(first, min(first + width, store.pairs)) for first in range(0, store.pairs, width)]
+def sample(store: ScoreStore, units: Units, group: str) -> np.ndarray:
+    """Observed scores of some evenly spaced examples, thinned evenly: the same ones every time."""
+    total = store.partitions(group)[-1][1]
+    wanted = max(1, min(total, SAMPLE_LAID_OUT // max(units.pairs, 1)))
+    rows = np.unique(np.linspace(0, total - 1, wanted).round().astype(np.int64))
+    found = []
+    for partition, (begin, end) in enumerate(store.partitions(group)):
+        mine = rows[(rows >= begin) & (rows < end)] - begin
+        if len(mine):
+            opened = open_partition(store, units, group, partition)
+            for row in mine.tolist():
+                score = opened.block(0, units.pairs, slice(row, row + 1)).score
+                values = score[~np.isnan(score)]
+                found.append(values[:: max(1, len(values) * len(rows) // SAMPLE_SCORES)])
+    return np.concatenate(found)
 
 
-def memory_range(store: ScoreStore, statistic: str = BACKGROUND) -> tuple[int, int]:
+def memory_range(store: ScoreStore, rules: Rules) -> tuple[int, int]:
     """(least, most) bytes that a task can work with, and that it can make use of."""
-    total = _values(store, statistic)
-    rows = max(store.shard_rows(group) for group in GROUPS)
-    # A chunk of scores and one of distances: each decoded, as read, and as read without its checksum; sizes of the
-    # distances. Then the sorted values of the two sides, and both merged.
-    fixed = rows * store.chunk_pairs * (3 * 4 + 4 * 2) + 2 * 4 * total
-    if statistic == WITHIN:  # the middles of the rows, their parts, and what reading these leaves behind; far contrasts
-        fixed += 4 * store.partitions("foreground")[-1][1] * (4 + 3 * 8) + rows * store.chunk_pairs * (4 + 2)
-    return fixed + needed_bytes(1, rows=total), fixed + needed_bytes(store.chunk_pairs, rows=total)
+    total, width = _values(store, rules), max(last - first for first, last in blocks(store, rules))
+    # A partition, read and sorted; the pairs of some examples; sorted values of two sides, both merged; described rows.
+    fixed = _partition_bytes(store) + ROWS * width * PAIR_BYTES + 2 * 4 * total
+    fixed += sum(store.partitions(group)[-1][1] for group in registry.test_of(rules.statistic).groups) * 4 * ROW_BYTES
+    return fixed + needed_bytes(1, rows=total), fixed + needed_bytes(width, rows=total)
 
 
 def work(store: str, folder: str, digest: str, block: int, rules: Rules, memory: int, keep: bool) -> int:
@@ -99,7 +110,7 @@ def work(store: str, folder: str, digest: str, block: int, rules: Rules, memory:
     """
     try:
         opened = _open(store, digest)
-        rows = _rows(opened, folder, digest, rules)
+        rows = load(folder, digest, tuple(sizes(opened, rules)), rules, opened)
         columns = test_block(opened, block, rules=rules, memory=memory, rows=rows)
     except ArtefactError as error:
         raise ArtefactError(
@@ -120,22 +131,32 @@ def test_block(store: ScoreStore, block: int, *, rules: Rules, memory: int, rows
         block: its number.
         rules: of the tests.
         memory: bytes to work with.
-        rows: the middles of all foreground rows for within-sequence, the null for null.
+        rows: what the statistic knows of the examples.
     """
-    first, last = blocks(store)[block]
-    values = _values(store, rules.statistic)
-    memory -= memory_range(store, rules.statistic)[0] - needed_bytes(1, rows=values)
-    found, done, width = [], 0, last - first
-    space = _space(store, values, memory)
-    while done < last - first:
-        width = min(width, last - first - done)
-        columns = Columns(width, rows=values, first=done, least=rules.least, memory=memory, buffer=space.values)
-        _gather(store, block, columns=columns, rows=rows, rules=rules, space=space)
-        found.append(_judge(columns, rules, rows))
+    first, last = blocks(store, rules)[block]
+    values, test = _values(store, rules), registry.test_of(rules.statistic)
+    memory -= memory_range(store, rules)[0] - needed_bytes(1, rows=values)
+    cutoff = cutoff_of(rules, rows)
+    described = rows.get("foreground", {})
+    found, done, width = [], first, last - first
+    buffer = _buffer(buffer_size(width, rows=values, memory=memory))
+    while done < last:
+        width = min(width, last - done)
+        columns = Columns(width, rows=values, least=rules.with_cutoff(cutoff), memory=memory, buffer=buffer)
+        _gather(store, done, columns=columns, rows=rows, rules=rules)
+        found.append(test.test(columns, described, rules, cutoff))
         done += columns.width
         width = columns.width  # where the memory was full once, it would be again
-    _spare.append(space)
+    _spare.append(buffer)
     return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
+
+
+def cutoff_of(rules: Rules, rows: Rows) -> float:
+    """The cut-off of the scores; NaN where it is their mean and there are none."""
+    if rules.cutoff is not None:
+        return rules.cutoff
+    observed, total = (sum(rows["foreground"][name].tolist()) for name in ("observed", "total"))
+    return total / observed if observed else float("nan")
 
 
 def release() -> None:
@@ -143,156 +164,60 @@ def release() -> None:
     _spare.clear()
 
 
-def _gather(store: ScoreStore, block: int, *, columns: Columns, rows: Rows, rules: Rules, space: _Space) -> None:
-    for side, group in enumerate(GROUPS):
-        score, distance = space.score[: store.shard_rows(group)], space.distance[: store.shard_rows(group)]
-        for partition, (begin, end) in enumerate(store.partitions(group)):
-            with store.shard(group, "score", partition) as shard:
-                shard.read(block, score)
-            there, apart = score[: end - begin], distance[: end - begin]
-            if group == "foreground" or rules.max_distance:
-                with store.shard(group, "distance", partition) as shard:
-                    shard.read(block, distance)
-            far = _take_far(there, apart, rules.max_distance) if rules.max_distance else None
-            if group == "background":
-                columns.add(side, there)
-                continue
-            columns.add(side, there, apart)
-            if isinstance(rows, Middles):
-                here = Middles(*(values[begin:end] for values in rows))
-                for number, each in ((CONTRASTS, there), (FAR, far)):
-                    if each is not None:
-                        signed_rank.subtract(each, here, least=rules.least)
-                        columns.add(number, each, least=-np.inf)
+def _gather(store: ScoreStore, first: int, *, columns: Columns, rows: Rows, rules: Rules) -> None:
+    """Gather the values of pairs from `first` on; columns that the memory does not hold are given up meanwhile."""
+    test = registry.test_of(rules.statistic)
+    space = Space(ROWS, columns.width)
+    for side, group in ((FOREGROUND, "foreground"), (BACKGROUND, "background")):
+        lines = rows.get(group) if test.per_example else None
+        for partition, (begin, _) in enumerate(store.partitions(group)):
+            opened = open_partition(store, rules.units, group, partition)
+            for start in range(0, len(opened), ROWS):
+                some = slice(start, min(start + ROWS, len(opened)))
+                block = opened.block(first, first + columns.width, some, space)
+                mine = slice(begin + some.start, begin + some.stop)
+                described = {name: values[mine] for name, values in lines.items()} if lines else None
+                test.add(columns, side, block, described, rules)
 
 
-def _take_far(score: np.ndarray, distance: np.ndarray, max_distance: int) -> np.ndarray:
-    """The scores of sites too far apart to be tested, which become missing among the others."""
-    away = np.abs(distance) > max_distance
-    far = np.where(away, score, np.float32(np.nan))
-    score[away] = np.nan
-    return far
-
-
-def _judge(columns: Columns, rules: Rules, rows: Rows) -> dict[str, np.ndarray]:
-    if isinstance(rows, Middles):
-        return _within(columns, rules)
-    if isinstance(rows, Gaussian):
-        return _against_null(columns, rules, rows)
-    found = mann_whitney.compare(columns, replace_rare=rules.legacy)
-    # In legacy only the foreground counts: a background that is too small was replaced.
-    least, counts = (2, found.n_fg) if rules.legacy else (rules.min_examples, np.minimum(found.n_fg, found.n_bg))
-    tested = (counts >= least) & (found.max_fg >= rules.cutoff)
-    return {
-        "tested": tested,
-        "n_fg": found.n_fg,
-        "n_bg": found.n_bg,
-        "median_fg": found.median_fg,
-        "median_bg": found.median_bg,
-        "max_fg": found.max_fg.astype(np.float64),
-        "median_distance": columns.median_distances(),
-        **_where(
-            tested,
-            statistic=found.u,
-            auc=found.auc,
-            effect=found.median_fg - found.median_bg,
-            p=found.p,
-            neg_log10_p=found.neg_log10_p,
-        ),
-    }
-
-
-def _within(columns: Columns, rules: Rules) -> dict[str, np.ndarray]:
-    """The signed-rank test of the contrasts; the background is only described."""
-    described = _described(columns)
-    found, far = signed_rank.test(columns, CONTRASTS), signed_rank.test(columns, FAR)
-    enough = far.n >= rules.min_examples
-    tested = (found.n >= rules.min_examples) & (described["max_fg"] >= rules.cutoff)
-    return {
-        "tested": tested,
-        **described,
-        **_where(
-            tested,
-            statistic=found.w_plus,
-            auc=found.auc,
-            effect=found.median,
-            p=found.p,
-            neg_log10_p=found.neg_log10_p,
-            auc_error=found.auc_error,
-        ),
-        "nonzero": found.nonzero,
-        "far_nonzero": np.where(enough, far.nonzero, 0),
-        **_where(enough, far_auc=far.auc, far_error=far.auc_error),
-    }
-
-
-def _against_null(columns: Columns, rules: Rules, null: Gaussian) -> dict[str, np.ndarray]:
-    """Scores against those of permuted sequences; the background is only described."""
-    described = _described(columns)
-    found = permuted.test(columns, 0, null)
-    tested = (described["n_fg"] >= rules.min_examples) & (described["max_fg"] >= rules.cutoff) & ~np.isnan(found.p)
-    return {
-        "tested": tested,
-        **described,
-        **_where(
-            tested,
-            statistic=np.full(columns.width, np.nan),
-            auc=found.auc,
-            effect=described["median_fg"] - null.mean,
-            p=found.p,
-            neg_log10_p=found.neg_log10_p,
-        ),
-    }
-
-
-def _described(columns: Columns) -> dict[str, np.ndarray]:
-    median_fg, max_fg = columns.medians_and_largest(0)
-    median_bg, _ = columns.medians_and_largest(1)
-    return {
-        "n_fg": columns.counts(0),
-        "n_bg": columns.counts(1),
-        "median_fg": median_fg,
-        "median_bg": median_bg,
-        "max_fg": max_fg,
-        "median_distance": columns.median_distances(),
-    }
-
-
-def _where(tested: np.ndarray, **columns: np.ndarray) -> dict[str, np.ndarray]:
-    """Columns that are told of tested pairs only."""
-    return {name: np.where(tested, values, np.nan) for name, values in columns.items()}
-
-
-def _values(store: ScoreStore, statistic: str) -> int:
+def _values(store: ScoreStore, rules: Rules) -> int:
     """Values of a column on all sides, at most."""
     foreground, background = (store.partitions(group)[-1][1] for group in GROUPS)
-    return foreground * (3 if statistic == WITHIN else 1) + background
+    own = {"contrasts of the background": background, "background": background}
+    return sum(own.get(side, foreground) for side in registry.test_of(rules.statistic).sides)
 
 
-def _rows(store: ScoreStore, folder: str, digest: str, rules: Rules) -> Rows:
-    load: dict[str, Callable[..., Rows]] = {WITHIN: load_middles, NULL: load_null}
-    if rules.statistic not in load:
-        return None
-    return load[rules.statistic](folder, digest, tuple(sizes(store, rules.statistic)))
+def _partition_bytes(store: ScoreStore) -> int:
+    """Bytes of the largest partition in memory, with what it is while it is read and sorted."""
+    arrays = store.arrays
+    most = 0
+    for group in GROUPS:
+        for marker in store.markers(group):
+            held = sum(
+                marker.entries[name] * int(np.prod(shape, dtype=int)) * np.dtype(dtype).itemsize
+                for name, (dtype, shape) in arrays.items()
+            )
+            file = max(entry["bytes"] for entry in marker.files.values())
+            most = max(most, held + 2 * file + SITE_BYTES * marker.entries["site"])
+    return most
 
 
 def warm_up() -> None:
     """Compile now all that tasks run."""
     mann_whitney.warm_up()
     signed_rank.warm_up()
+    site_pairs.warm_up()
 
 
-def _space(store: ScoreStore, values: int, memory: int) -> _Space:
-    size = buffer_size(store.chunk_pairs, rows=values, memory=memory)
-    chunk = (max(store.shard_rows(group) for group in GROUPS), store.chunk_pairs)
+def _buffer(size: int) -> np.ndarray:
     while _spare:
         try:
             found = _spare.pop()
         except IndexError:  # another thread was faster
             break
-        if len(found.values) >= size and found.score.shape == chunk:
+        if len(found) >= size:
             return found
-    return _Space(np.empty(size, np.float32), np.empty(chunk, np.float32), np.empty(chunk, np.int16))
+    return np.empty(size, np.float32)
 
 
 @functools.lru_cache(maxsize=2)
@@ -301,116 +226,76 @@ def _open(path: str, digest: str) -> ScoreStore:
     return ScoreStore(Path(path))
 
 
-# The work of one task on rows: what the tests of columns need to know of the examples of a partition.
-#
-# For the within-sequence statistic that is the middle of every example's scores; for the null statistic, the moments of
-# the scores of permuted sequences. Like the blocks of pairs, partitions are parts on disk that a killed reduction
-# keeps.
-# Dask's workers import this module, wherever they run; it must load neither torch nor anything else of the network.
-
-LEAST_ROWS = 256  # gathered at once; each time all chunks of the partition are read
-SIDE = "foreground"
+# The first pass: what the statistic needs to know of the examples of a partition. Like the blocks of pairs, partitions are
+# parts on disk that a killed reduction keeps.
 
 
 def folder_of(folder: Path) -> Path:
-    """Where the parts of rows lie in the folder of parts."""
-    return folder / "rows"
+    """Where the parts of examples lie in the folder of parts."""
+    return folder / "examples"
 
 
-def sizes(store: ScoreStore, statistic: str) -> list[int]:
-    """Lines of each part; no part where the statistic asks for nothing of the rows."""
-    found = {WITHIN: [last - first for first, last in store.partitions(SIDE)], NULL: [1] * len(store.partitions(SIDE))}
-    return found.get(statistic, [])
+def described_items(store: ScoreStore, rules: Rules) -> list[tuple[str, int]]:
+    """(group, partition) of what the statistic wants to see first."""
+    wanted = registry.test_of(rules.statistic).groups
+    if rules.statistic == registry.PUBLISHED and rules.cutoff is not None:
+        wanted = ()  # its mean alone is wanted
+    return [item for item in store.items() if item[0] in wanted]
 
 
-def least_bytes(store: ScoreStore, statistic: str) -> int:
-    """Memory without which a task on rows cannot work."""
-    rows = store.shard_rows(SIDE)
-    chunk = rows * store.chunk_pairs * 3 * 4  # decoded, as read, and as read without its checksum
-    if statistic == NULL:
-        return chunk + rows * store.chunk_pairs * 3 * 8  # in float64, and squared
-    return chunk + (min(rows, LEAST_ROWS) + 2) * store.pairs * 4
+def sizes(store: ScoreStore, rules: Rules) -> list[int]:
+    """Lines of each part of examples."""
+    each = registry.test_of(rules.statistic).per_example
+    return [
+        np.diff(store.partitions(group)[partition]).item() if each else 1
+        for group, partition in described_items(store, rules)
+    ]
 
 
-def work_rows(store: str, folder: str, digest: str, partition: int, statistic: str, least: float, memory: int) -> None:
-    """Describe the rows of a partition of the foreground and write the part.
+def least_bytes(store: ScoreStore, rules: Rules) -> int:
+    """Memory without which a task on examples cannot work."""
+    return _partition_bytes(store) + (max(LAID_OUT, rules.units.pairs) + ROWS * rules.units.pairs) * PAIR_BYTES
+
+
+def work_examples(store: str, folder: str, digest: str, number: int, rules: Rules) -> None:
+    """Describe the examples of a partition and write the part.
 
     Args:
         store: path of the scores.
         folder: of the parts.
         digest: of the work.
-        partition: its number.
-        statistic: within-sequence or null.
-        least: smaller scores are dropped as if missing.
-        memory: bytes to work with.
+        number: of the partition in `described_items`.
+        rules: of the tests.
 
     Raises:
         ArtefactError: a shard is missing or damaged.
     """
     try:
         opened = ScoreStore(Path(store))
-        if statistic == NULL:
-            columns = null_moments(opened, partition)
-        else:
-            rows = middles(opened, partition, least=least, memory=memory)
-            columns = rows._asdict()
+        group, partition = described_items(opened, rules)[number]
+        columns = registry.test_of(rules.statistic).describe(
+            open_partition(opened, rules.units, group, partition), rules
+        )
     except ArtefactError as error:
         raise ArtefactError(
             f"{error}; what else is damaged, and what mends it: satori-hpc verify {quoted(Path(store).parent.parent)}"
         ) from None
-    parts.write(folder_of(Path(folder)), partition, columns, digest=digest)
-
-
-def middles(store: ScoreStore, partition: int, *, least: float, memory: int) -> Middles:
-    """The middles of all rows of a partition, as many rows at once as the memory takes."""
-    first, last = store.partitions(SIDE)[partition]
-    chunk = np.empty((store.shard_rows(SIDE), store.chunk_pairs), np.float32)
-    spare = memory - 3 * chunk.nbytes - 2 * store.pairs * 4
-    step = max(1, min(last - first, spare // (4 * store.pairs)))
-    rows = np.empty((step, store.pairs), np.float32)
-    found = []
-    for begin in range(0, last - first, step):
-        end = min(begin + step, last - first)
-        with store.shard(SIDE, "score", partition) as shard:
-            for number in range(store.chunks):
-                left = number * store.chunk_pairs
-                right = min(left + store.chunk_pairs, store.pairs)
-                shard.read(number, chunk)
-                rows[: end - begin, left:right] = chunk[begin:end, : right - left]
-        found.append(signed_rank.middles(rows[: end - begin], least=least))
-    return Middles(*(np.concatenate(values) for values in zip(*found, strict=True)))
-
-
-def null_moments(store: ScoreStore, partition: int) -> dict[str, np.ndarray]:
-    """Moments of a partition's scores of permuted sequences, as columns of one line."""
-    first, last = store.partitions(SIDE)[partition]
-    chunk = np.empty((store.shard_rows(SIDE), store.chunk_pairs), np.float32)
-    found = []
-    with store.shard(SIDE, "null", partition) as shard:
-        for number in range(store.chunks):
-            shard.read(number, chunk)
-            values = chunk[: last - first, : store.pairs - number * store.chunk_pairs]
-            found.append(permuted.moments(values[~np.isnan(values)]))
-    count, mean, squares = permuted.merge(*(np.array(each) for each in zip(*found, strict=True)))
-    return {"count": np.array([count]), "mean": np.array([mean]), "squares": np.array([squares])}
+    parts.write(folder_of(Path(folder)), number, columns, digest=digest)
 
 
 @functools.lru_cache(maxsize=2)
-def load(folder: str, digest: str, lines: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """The columns of all parts, read once per process.
+def load(folder: str, digest: str, lines: tuple[int, ...], rules: Rules, store: ScoreStore) -> Rows:
+    """What the statistic knows of the examples, read once per process.
 
     Raises:
         ArtefactError: parts are missing or damaged.
     """
-    found = parts.merge(folder_of(Path(folder)), digest=digest, rows=list(lines))
-    # What Parquet gives may not be written to, which compiled loops would take for another type.
-    return {name: values if values.flags.writeable else values.copy() for name, values in found.items()}
-
-
-def load_middles(folder: str, digest: str, lines: tuple[int, ...]) -> Middles:
-    return Middles(**load(folder, digest, lines))
-
-
-def load_null(folder: str, digest: str, lines: tuple[int, ...]) -> Gaussian:
-    found = load(folder, digest, lines)
-    return permuted.fit(found["count"], found["mean"], found["squares"])
+    found: Rows = {}
+    items = described_items(store, rules)
+    for group in GROUPS:
+        mine = [number for number, item in enumerate(items) if item[0] == group]
+        if mine:
+            columns = parts.merge(folder_of(Path(folder)), digest=digest, rows=list(lines), numbers=mine)
+            # What Parquet gives may not be written to, which compiled loops would take for another type.
+            found[group] = {k: v if v.flags.writeable else v.copy() for k, v in columns.items()}
+    return found

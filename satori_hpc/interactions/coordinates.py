@@ -73,25 +73,23 @@ def places(path: Path, examples: np.ndarray) -> Places:
 
 # From cells of the attention to letters of the sequence, and from there to the genome.
 #
-# Intervals are 0-based, half-open. A cell is `pool` positions of the activation track, and position j of it is the
-# filter laid on the letters j - padding .. j - padding + width - 1. Scores know a site by its cell alone, so it is told
-# as the letters that any position of the cell covers.
+# Intervals are 0-based, half-open. A cell is `pool` positions of the activation track. Attention knows a site by its cell
+# alone, so it is told as the letters that any position of the cell covers.
 
 
-def letters(position: np.ndarray, *, pool: int, padding: int, width: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """The letters that a site in a cell may stand on.
+def letters(start: np.ndarray, *, pool: int, width: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """The letters that a site may stand on.
 
     Args:
-        position: int (n,), starts of cells, bp.
-        pool: width of a cell, bp.
-        padding: zero columns left of the sequence.
-        width: of a filter, bp.
+        start: int (n,), first letter of the sites, or of the first window of the cells that they are known to be in; bp.
+        pool: bp that a place spans; 1 = sites are exact.
+        width: int (n,), of the sites, bp.
         length: of the sequences, bp; what hangs over is cut off.
 
     Returns:
         start, end: int64 (n,).
     """
-    start = position.astype(np.int64) - padding
+    start = start.astype(np.int64)
     return np.maximum(start, 0), np.minimum(start + pool - 1 + width, length)
 
 

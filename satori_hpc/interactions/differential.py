@@ -16,13 +16,14 @@ from satori_hpc.data.dataset import Labels
 from satori_hpc.data.splits import known
 from satori_hpc.errors import InputError, quoted
 from satori_hpc.interactions import instances, tables
-from satori_hpc.interactions.statistics import differential, mann_whitney
+from satori_hpc.interactions.site_pairs import Units
+from satori_hpc.interactions.statistics import differential, mann_whitney, registry
+from satori_hpc.interactions.statistics.base import Rules
 from satori_hpc.interactions.statistics.differential import Difference
 from satori_hpc.log import logger, progress
-from satori_hpc.run import execute, lock, pipeline
+from satori_hpc.run import execute, lock, pipeline, provenance
 from satori_hpc.run.layout import Run
 from satori_hpc.scoring import store as score_store
-from satori_hpc.scoring.layout import ARRAYS
 from satori_hpc.scoring.store import ScoreStore
 
 HELD = 2**26  # scores held at a time
@@ -125,14 +126,19 @@ def _test(
     table = tables.read(run.interactions(method))
     table = table[table["called"].astype(bool)].reset_index(drop=True)
     numbers = pairs.index(
-        table["filter_a"].to_numpy(np.int64), table["filter_b"].to_numpy(np.int64), filters=store.filters
+        table["filter_a"].to_numpy(np.int64), table["filter_b"].to_numpy(np.int64), filters=store.motifs
     )
-    floor = instances.floor_of(run, method, store)
+    rules = registry.rules_of(
+        store, settings, registry.statistic_of(run.config, method), Units.motifs(store.motifs, settings.combine)
+    )
+    record = provenance.read(run.record("reduce"))
+    cutoff = record.summary[method]["cutoff"] if record is not None and rules.drop_values else None
+    floor = -np.inf if cutoff is None else float(cutoff)
     parts: dict[str, list[np.ndarray]] = {field.name: [] for field in dataclasses.fields(Difference)}
     order = np.argsort(numbers, kind="stable")
     most = max(1, HELD // max(len(store.examples("foreground")), 1))
     for first in progress(range(0, len(order), most), what=f"labels, {method}", unit="block"):
-        for values in read_columns(store, numbers[order[first : first + most]])[rows].T:
+        for values in read_columns(store, rules, numbers[order[first : first + most]])[rows].T:
             values = np.where(values < np.float32(floor), np.float32(np.nan), values)
             for name, found in vars(differential.compare(values, members)).items():
                 parts[name].append(found)
@@ -157,17 +163,11 @@ def _test(
     return {name: values[rank] for name, values in columns.items()}
 
 
-def read_columns(store: ScoreStore, numbers: np.ndarray) -> np.ndarray:
-    """Foreground scores float32 (examples, n) of some pairs, whose numbers rise; an inner chunk is read once."""
-    partitions = store.partitions("foreground")
-    out = np.empty((partitions[-1][1], len(numbers)), dtype=ARRAYS["score"])
-    chunk = np.empty((store.shard_rows("foreground"), store.chunk_pairs), dtype=ARRAYS["score"])
-    for partition, (begin, end) in enumerate(partitions):
-        with store.shard("foreground", "score", partition) as shard:
-            for left, right in instances.runs(numbers // store.chunk_pairs):
-                block = int(numbers[left]) // store.chunk_pairs
-                shard.read(block, chunk)
-                out[begin:end, left:right] = chunk[: end - begin, numbers[left:right] - block * store.chunk_pairs]
+def read_columns(store: ScoreStore, rules: Rules, numbers: np.ndarray) -> np.ndarray:
+    """Foreground scores float32 (examples, n) of some pairs."""
+    out = np.full((store.partitions("foreground")[-1][1], len(numbers)), np.nan, dtype=np.float32)
+    for start, columns, _, scores in instances.chosen_blocks(store, rules, numbers, "foreground", near=True):
+        out[start : start + len(scores), columns] = scores
     return out
 
 

@@ -1,6 +1,6 @@
 """What other programs take up: instances of the interactions in genome coordinates, and the network of TFs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,17 @@ import pandas as pd
 from satori_hpc import pairs
 from satori_hpc.data import dataset
 from satori_hpc.errors import ArtefactError, quoted
-from satori_hpc.interactions import coordinates, network
+from satori_hpc.interactions import block, coordinates, network
 from satori_hpc.interactions.coordinates import STRANDS, places
-from satori_hpc.interactions.statistics import registry
+from satori_hpc.interactions.site_pairs import ROWS, PairBlock, Space, Units
+from satori_hpc.interactions.statistics.base import Rules, drop_far
 from satori_hpc.log import progress
 from satori_hpc.run import tsv
 from satori_hpc.run.layout import OUTPUT_ENDINGS, Run
 from satori_hpc.scoring import store as score_store
-from satori_hpc.scoring.layout import ARRAYS
 from satori_hpc.scoring.store import ScoreStore
+
+WIDTH = 2048  # pairs that are laid out at a time
 
 # The k largest values of many columns, whose rows come in blocks; memory does not grow with the rows.
 
@@ -73,25 +75,6 @@ class Strongest:
         self._least[numbers] = np.maximum(self._least[numbers], self.score[numbers, -1])
 
 
-def merge(group: np.ndarray, row: np.ndarray, score: np.ndarray, *, keep: int) -> np.ndarray:
-    """Choose the `keep` rows of each group that score highest; a row that a group has several times counts once.
-
-    Args:
-        group: int64 (n,).
-        row: int64 (n,).
-        score: float32 (n,); of a row's several entries in a group the largest counts, and of equal ones the first.
-
-    Returns:
-        int64, which entries are chosen, by group, then score falling, then row.
-    """
-    order = np.lexsort((np.arange(len(group)), -score, row, group))
-    again = (np.diff(group[order]) == 0) & (np.diff(row[order]) == 0)
-    once = order[np.concatenate([np.ones(min(1, len(order)), dtype=bool), ~again])]
-    ranked = once[np.lexsort((row[once], -score[once], group[once]))]
-    chosen: np.ndarray = ranked[_place_in_run(group[ranked]) < keep]
-    return chosen
-
-
 def _place_in_run(values: np.ndarray) -> np.ndarray:
     """0, 1, 2, ... within each run of equal values; equal values must be beside each other."""
     places = np.arange(len(values))
@@ -102,19 +85,15 @@ def _place_in_run(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The interactions whose instances are told, and their filter pairs, by interaction, then by the table's order.
+    """The strongest called interactions, in the order of the table.
 
     Attributes:
-        interaction: int64 (pairs,), rank of the interaction that the filter pair belongs to.
-        pair: int64 (pairs,), its number; none comes twice.
-        swapped: bool (pairs,), whether filter_b of the pair is the filter of tf_a.
-        name, tf_a, tf_b: str (interactions,).
-        q: float64 (interactions,).
+        pair: int64 (n,), numbers of the pairs of units.
+        name, tf_a, tf_b: str (n,).
+        q: float64 (n,).
     """
 
-    interaction: np.ndarray
     pair: np.ndarray
-    swapped: np.ndarray
     name: np.ndarray
     tf_a: np.ndarray
     tf_b: np.ndarray
@@ -127,7 +106,16 @@ def paths(run: Run, method: str) -> list[Path]:
     return [path.with_name(path.name + ending) for ending in OUTPUT_ENDINGS]
 
 
-def write(run: Run, method: str, *, table: pd.DataFrame, tf_table: pd.DataFrame) -> dict[str, Any]:
+def write(
+    run: Run,
+    method: str,
+    *,
+    table: pd.DataFrame,
+    tf_table: pd.DataFrame,
+    tfs: Sequence[str],
+    rules: Rules,
+    cutoff: float,
+) -> dict[str, Any]:
     """Write instances and network of a method's interactions; numbers for the summary.
 
     Args:
@@ -135,15 +123,19 @@ def write(run: Run, method: str, *, table: pd.DataFrame, tf_table: pd.DataFrame)
         method: of scoring.
         table: of filter pairs (columns: tables.COLUMNS), sorted by q, then p, then AUC falling.
         tf_table: of TF pairs (columns: tables.TF_COLUMNS), sorted likewise.
+        tfs: the units that are TFs.
+        rules: of the tests of TF pairs, or where there are none, of filter pairs.
+        cutoff: of the scores.
 
     Raises:
         ArtefactError: scores or data set are missing, damaged or unfinished.
     """
     settings = run.config.reduce
     store = score_store.open_complete(run.scores(method))
-    chosen = choose(table, tf_table, filters=store.filters, most=settings.bedpe_interactions)
-    floor = floor_of(run, method, store)
-    found = instances(store, run.dataset, chosen, keep=settings.bedpe_instances, floor=floor)
+    chosen = choose(table, tf_table, tfs=tfs, units=rules.units, most=settings.bedpe_interactions)
+    found = instances(
+        store, run.dataset, chosen, keep=settings.bedpe_instances, rules=rules, floor=rules.with_cutoff(cutoff)
+    )
     nodes, edges = tf_network(table, tf_table)
     write_bedpe(paths(run, method)[0], found)
     network.write(run.interactions(method), nodes=nodes, edges=edges)
@@ -155,39 +147,22 @@ def write(run: Run, method: str, *, table: pd.DataFrame, tf_table: pd.DataFrame)
     }
 
 
-def floor_of(run: Run, method: str, store: ScoreStore) -> float:
-    """Smaller scores of a method count as not observed."""
-    settings = run.config.reduce
-    if settings.cutoff_rule != "value":
-        return -np.inf
-    return registry.cutoff_of(settings, registry.statistic_of(run.config, method), store)
-
-
-def choose(table: pd.DataFrame, tf_table: pd.DataFrame, *, filters: int, most: int) -> Chosen:
-    """The strongest called interactions: of TFs, or of filters where no two TFs are named.
+def choose(table: pd.DataFrame, tf_table: pd.DataFrame, *, tfs: Sequence[str], units: Units, most: int) -> Chosen:
+    """The strongest called interactions: of TFs, or of filters where no two TFs are tested.
 
     Args:
-        table, tf_table: as in `write`.
-        filters: F.
+        table, tf_table, tfs: as in `write`.
+        units: of TFs, or of filters.
         most: interactions to take.
     """
-    called = table[table["called"].astype(bool)]
     by_tf = len(tf_table) > 0
-    top = (tf_table[tf_table["called"].astype(bool)] if by_tf else called).head(most)
-    names = list(zip(called["tf_a"], called["tf_b"], strict=True))
-    if by_tf:
-        rank = {both: place for place, both in enumerate(zip(top["tf_a"], top["tf_b"], strict=True))}
-        place = np.array([rank.get((min(both), max(both)), -1) for both in names], dtype=np.int64)
-    else:
-        place = np.where(np.arange(len(called)) < most, np.arange(len(called)), -1)
-    order = np.argsort(place, kind="stable")[np.count_nonzero(place < 0) :]
-    swapped = np.array([by_tf and first > second for first, second in names], dtype=bool)
-    first, second = (called[name].to_numpy(np.int64)[order] for name in ("filter_a", "filter_b"))
+    top = tf_table if by_tf else table
+    top = top[top["called"].astype(bool)].head(most)
     shown, word = (("tf_a", "tf_b"), "") if by_tf else (("filter_a", "filter_b"), "filter")
+    number: Mapping[Any, int] = {name: place for place, name in enumerate(tfs)} if by_tf else {}
+    first, second = (np.array([number.get(one, one) for one in top[name]], dtype=np.int64) for name in shown)
     return Chosen(
-        interaction=place[order],
-        pair=pairs.index(first, second, filters=filters),
-        swapped=swapped[order],
+        pair=pairs.index(first, second, filters=units.count),
         name=np.array(
             [f"{word}{a}|{word}{b}" for a, b in zip(*(top[name] for name in shown), strict=True)], dtype=object
         ),
@@ -198,86 +173,103 @@ def choose(table: pd.DataFrame, tf_table: pd.DataFrame, *, filters: int, most: i
 
 
 def instances(
-    store: ScoreStore, dataset_path: Path, chosen: Chosen, *, keep: int, floor: float = -np.inf
+    store: ScoreStore, dataset_path: Path, chosen: Chosen, *, keep: int, rules: Rules, floor: float = -np.inf
 ) -> dict[str, np.ndarray]:
-    """The foreground examples in which each interaction scores highest, with the letters of its two sites.
-
-    An example counts once per interaction, with the filter pair that scores highest in it.
+    """The foreground examples in which each interaction scores highest, with its two sites there.
 
     Args:
         store: finished.
         dataset_path: the data set that the foreground comes from.
         chosen: the interactions.
         keep: instances of each.
+        rules: which pairs of sites are tested.
         floor: smaller scores are no instances.
 
     Returns:
-        the columns of bedpe.COLUMNS, by interaction, then score falling, then example.
+        the columns of COLUMNS, by interaction, then score falling, then example.
     """
-    numbers = np.sort(chosen.pair)
-    best = strongest(store, numbers, keep=keep, floor=floor)
-    mine = np.searchsorted(numbers, chosen.pair)  # by interaction, so that ties go to its best filter pair
-    there = np.isfinite(best.score[mine])
-    owner = np.nonzero(there)[0]
-    score, row = best.score[mine][there], best.row[mine][there]
-    take = merge(chosen.interaction[owner], row, score, keep=keep)
-    owner, score, row = owner[take], score[take], row[take]
-
-    position, distance = (entries(store, name, chosen.pair[owner], row) for name in ("position", "distance"))
-    cells = np.stack([position, position + distance], axis=1)  # of the smaller and of the larger filter
-    filters = np.stack(pairs.filters_of(store.filters), axis=1)[chosen.pair[owner]]
-    swapped = chosen.swapped[owner]
-    cells[swapped], filters[swapped] = cells[swapped, ::-1], filters[swapped, ::-1]
-
-    interaction = chosen.interaction[owner]
-    return _located(store, dataset_path, row, cells) | {
+    best = strongest(store, chosen.pair, keep=keep, rules=rules, floor=floor)
+    interaction, _ = np.nonzero(np.isfinite(best.score))
+    there = np.isfinite(best.score)
+    score, row = best.score[there], best.row[there]
+    first, second = sites_at(store, rules, chosen.pair[interaction], row)
+    return _located(store, dataset_path, row, (first, second)) | {
         "name": chosen.name[interaction],
         "score": score,
         "tf_a": chosen.tf_a[interaction],
         "tf_b": chosen.tf_b[interaction],
-        "filter_a": filters[:, 0],
-        "filter_b": filters[:, 1],
-        "distance": cells[:, 1] - cells[:, 0],
+        "filter_a": first[:, 0],
+        "filter_b": second[:, 0],
+        "distance": second[:, 1] - first[:, 1],
         "q": chosen.q[interaction],
     }
 
 
-def strongest(store: ScoreStore, numbers: np.ndarray, *, keep: int, floor: float) -> Strongest:
-    """The examples in which some pairs score highest; every inner chunk that holds one of them is read once.
+def strongest(store: ScoreStore, numbers: np.ndarray, *, keep: int, rules: Rules, floor: float) -> Strongest:
+    """The examples in which some pairs score highest.
 
     Args:
         store: finished.
-        numbers: int64, pairs, rising; the columns of what comes back.
-        keep, floor: as in `instances`.
+        numbers: int64, pairs of units, in any order; the columns of what comes back.
+        keep, rules, floor: as in `instances`.
     """
     found = Strongest(len(numbers), keep, floor=floor)
-    chunk = np.empty((store.shard_rows("foreground"), store.chunk_pairs), dtype=ARRAYS["score"])
-    spans = list(runs(numbers // store.chunk_pairs))
-    partitions = store.partitions("foreground") if len(numbers) else []
-    for partition, (first, last) in enumerate(progress(partitions, what="instances", unit="partition")):
-        with store.shard("foreground", "score", partition) as shard:
-            for begin, end in spans:
-                block = int(numbers[begin]) // store.chunk_pairs
-                shard.read(block, chunk)
-                values = chunk[: last - first, numbers[begin:end] - block * store.chunk_pairs]
-                found.add(values, np.arange(begin, end), first_row=first)
+    for start, columns, _, scores in chosen_blocks(store, rules, numbers, "foreground", near=True):
+        found.add(scores, columns, first_row=start)
     return found
 
 
-def entries(store: ScoreStore, name: str, numbers: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """int64 (n,): what an array of the foreground holds at some pairs and rows; an inner chunk is read once."""
-    out = np.empty(len(rows), dtype=np.int64)
+def chosen_blocks(
+    store: ScoreStore, rules: Rules, numbers: np.ndarray, group: str, *, near: bool
+) -> Iterator[tuple[int, np.ndarray, PairBlock, np.ndarray]]:
+    """Scores of some pairs in all examples of a group, some at a time; a partition is read once.
+
+    Args:
+        store: finished.
+        rules: which sites are pooled.
+        numbers: int64, pairs of units.
+        group: "foreground" or "background".
+        near: leave out what rules say is too far apart to be tested.
+
+    Yields:
+        number of the first example; int64 (n,), places in `numbers`; the block that holds them; their scores (rows, n).
+    """
+    order = np.argsort(numbers, kind="stable")
+    spans = [order[begin:end] for begin, end in runs(numbers[order] // WIDTH)]
+    space = Space(ROWS, WIDTH)
+    partitions = store.partitions(group) if len(numbers) else []
+    for partition, (begin, _) in enumerate(progress(partitions, what=f"instances, {group}", unit="partition")):
+        opened = block.open_partition(store, rules.units, group, partition)
+        for span in spans:
+            first = int(numbers[span[0]]) // WIDTH * WIDTH
+            for laid in opened.blocks(first, min(first + WIDTH, rules.units.pairs), space=space):
+                if near:
+                    drop_far(laid, rules.max_distance)
+                yield begin + laid.rows.start, span, laid, laid.score[:, numbers[span] - first]
+
+
+def sites_at(store: ScoreStore, rules: Rules, pair: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """int64 (n, 3) twice: motif, start (bp) and strand of the two sites that speak for a pair in a foreground example.
+
+    Args:
+        store: finished.
+        rules: which sites are pooled.
+        pair: int64 (n,), pairs of units.
+        row: int64 (n,), the examples, in which these pairs are observed.
+    """
+    out = np.zeros((2, len(row), 3), dtype=np.int64)
     firsts = np.array([first for first, _ in store.partitions("foreground")])
-    partition, block = np.searchsorted(firsts, rows, side="right") - 1, numbers // store.chunk_pairs
-    order = np.lexsort((block, partition))
-    chunk = np.empty((store.shard_rows("foreground"), store.chunk_pairs), dtype=ARRAYS[name])
+    partition = np.searchsorted(firsts, row, side="right") - 1
+    order = np.argsort(partition, kind="stable")
     for begin, end in runs(partition[order]):
-        with store.shard("foreground", name, int(partition[order[begin]])) as shard:
-            for left, right in runs(block[order[begin:end]]):
-                some = order[begin + left : begin + right]
-                shard.read(int(block[some[0]]), chunk)
-                out[some] = chunk[rows[some] - firsts[partition[some]], numbers[some] - block[some] * store.chunk_pairs]
-    return out
+        number = int(partition[order[begin]])
+        opened = block.open_partition(store, rules.units, "foreground", number)
+        for entry in order[begin:end].tolist():
+            place = int(row[entry] - firsts[number])
+            laid = opened.block(int(pair[entry]), int(pair[entry]) + 1, slice(place, place + 1))
+            for side, site in enumerate((laid.first[0, 0], laid.second[0, 0])):
+                out[side, entry] = opened.scores.site[site, :3]
+    return out[0], out[1]
 
 
 def tf_network(table: pd.DataFrame, tf_table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -300,22 +292,21 @@ def tf_network(table: pd.DataFrame, tf_table: pd.DataFrame) -> tuple[pd.DataFram
     return nodes, edges[list(network.EDGES)]
 
 
-def _located(store: ScoreStore, dataset_path: Path, row: np.ndarray, cells: np.ndarray) -> dict[str, np.ndarray]:
-    """Columns that say where instances lie; cells: (n, 2), starts of the cells of both sites, bp."""
+def _located(
+    store: ScoreStore, dataset_path: Path, row: np.ndarray, sites: tuple[np.ndarray, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Columns that say where instances lie; sites: (n, 3) each, motif, start and strand in the example."""
     at = places(dataset_path, store.examples("foreground")[row])
     strand = np.where(at.own, 0, at.strand)
+    widths = store.widths().astype(np.int64)
     columns: dict[str, np.ndarray] = {"example": at.names}
-    for number, position in enumerate(cells.T, start=1):
+    for number, site in enumerate(sites, start=1):
         start, end = coordinates.letters(
-            position,
-            pool=store.attributes["pool"],
-            padding=store.attributes["padding"],
-            width=store.attributes["width"],
-            length=dataset.read_length(dataset_path),
+            site[:, 1], pool=store.pool, width=widths[site[:, 0]], length=dataset.read_length(dataset_path)
         )
         start, end = coordinates.on_genome(start, end, example_start=at.start, example_end=at.end, strand=strand)
         columns[f"chrom{number}"] = at.chrom
-        columns |= {f"start{number}": start, f"end{number}": end, f"strand{number}": STRANDS[strand]}
+        columns |= {f"start{number}": start, f"end{number}": end, f"strand{number}": STRANDS[strand * site[:, 2]]}
     return columns
 
 
@@ -340,14 +331,15 @@ COLUMNS: dict[str, str] = {
     "end2": "as end1, of site 2",
     "name": "the interaction: TF|TF, or filter<a>|filter<b> where no two TFs are named",
     "score": "score of this instance",
-    "strand1": "strand of the example in its data set: + or -, . = not told",
-    "strand2": "the same",
+    "strand1": "strand of site 1: of its motif in the example, on the strand that the example has in its data set; . = not "
+    "told",
+    "strand2": "as strand1, of site 2",
     "tf_a": "TF of site 1, the first of the two in alphabetical order; empty = none",
     "tf_b": "TF of site 2",
-    "filter_a": "filter of site 1",
+    "filter_a": "filter of site 1, one of those named tf_a",
     "filter_b": "filter of site 2",
     "example": "name of the example",
-    "distance": "start of site 2's cell minus start of site 1's, bp, along the sequence as the network read it",
+    "distance": "start of site 2 minus start of site 1 (of their cells, for attention), bp, along the sequence as the network read it",
     "q": "q-value of the interaction",
 }
 

@@ -39,17 +39,18 @@ def write(folder: Path, block: int, columns: dict[str, np.ndarray], *, digest: s
     parquet.write_table(_path(folder, block), table)
 
 
-def merge(folder: Path, *, digest: str, rows: list[int]) -> dict[str, np.ndarray]:
-    """The columns of all parts, in the order of the blocks.
+def merge(folder: Path, *, digest: str, rows: list[int], numbers: list[int] | None = None) -> dict[str, np.ndarray]:
+    """The columns of all parts, or of those of some numbers, in their order.
 
     Raises:
         ArtefactError: parts are missing, damaged or of another digest.
     """
-    found = [_read(folder, block, digest=digest, rows=size) for block, size in enumerate(rows)]
-    bad = [_path(folder, block).name for block, table in enumerate(found) if table is None]
+    wanted = range(len(rows)) if numbers is None else numbers
+    found = [_read(folder, block, digest=digest, rows=rows[block]) for block in wanted]
+    bad = [_path(folder, block).name for block, table in zip(wanted, found, strict=True) if table is None]
     if bad:
         raise ArtefactError(
-            f"{folder}: {len(bad)} of {len(rows)} parts are missing or damaged: {', '.join(bad[:5])}"
+            f"{folder}: {len(bad)} of {len(found)} parts are missing or damaged: {', '.join(bad[:5])}"
             f"{' ...' if len(bad) > 5 else ''}; run the same command again, it goes on with the others"
         )
     table = pa.concat_tables([part for part in found if part is not None])

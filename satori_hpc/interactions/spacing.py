@@ -4,7 +4,7 @@ Part of `reduce`, whose table says which interactions are called and whose setti
 never older than that table. What is held are counts by spacing, whatever the number of examples.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,22 +13,20 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from satori_hpc import pairs
 from satori_hpc.config import Reduce
 from satori_hpc.interactions import instances, tables
 from satori_hpc.interactions.instances import Chosen
 from satori_hpc.interactions.statistics import mann_whitney, spacing
+from satori_hpc.interactions.statistics.base import Rules
 from satori_hpc.interactions.statistics.spacing import ARRANGEMENTS
-from satori_hpc.log import progress
 from satori_hpc.run.layout import Run
 from satori_hpc.scoring import store as score_store
-from satori_hpc.scoring.layout import ARRAYS, GROUPS
+from satori_hpc.scoring.layout import GROUPS
 from satori_hpc.scoring.store import ScoreStore
 from satori_hpc.sites import store as motif_store
 
 PURPOSE = 0x5BAC1  # keys the generators of this module
 WIDEST_EXACT = 3  # bp, window of spacings where positions are letters
-EMPTY = -(2**15)
 
 
 @dataclass(frozen=True)
@@ -66,19 +64,29 @@ class Counts:
     arrangement: np.ndarray
 
 
-def write(run: Run, method: str, *, table: pd.DataFrame, tf_table: pd.DataFrame) -> dict[str, Any]:
+def write(
+    run: Run,
+    method: str,
+    *,
+    table: pd.DataFrame,
+    tf_table: pd.DataFrame,
+    tfs: Sequence[str],
+    rules: Rules,
+    cutoff: float,
+) -> dict[str, Any]:
     """Write the spacing tables of a method; numbers for the summary. Arguments and errors: as of `instances.write`."""
     settings = run.config.reduce
     store = score_store.open_complete(run.scores(method))
-    chosen = instances.choose(table, tf_table, filters=store.filters, most=settings.spacing_interactions)
+    chosen = instances.choose(table, tf_table, tfs=tfs, units=rules.units, most=settings.spacing_interactions)
     counts = gather(
         store,
         chosen,
-        Reading.of(motif_store.read_tf(run.motifs), store.filters),
+        Reading.of(motif_store.read_tf(run.motifs), store.motifs),
+        rules=rules,
         reach=settings.spacing_distance,
-        floor=instances.floor_of(run, method, store),
+        floor=rules.with_cutoff(cutoff),
     )
-    window = max(WIDEST_EXACT, 2 * int(store.attributes["pool"]))
+    window = max(WIDEST_EXACT, 2 * store.pool)
     columns = test(counts, chosen, settings=settings, window=window, seed=run.config.seed)
     told = counts.spacing.sum(axis=1)
     owner, place = np.nonzero(told)
@@ -103,63 +111,40 @@ def write(run: Run, method: str, *, table: pd.DataFrame, tf_table: pd.DataFrame)
     }
 
 
-def gather(store: ScoreStore, chosen: Chosen, reading: Reading, *, reach: int, floor: float) -> Counts:
-    """Count the examples of each interaction by spacing and arrangement; an inner chunk is read once.
+def gather(store: ScoreStore, chosen: Chosen, reading: Reading, *, rules: Rules, reach: int, floor: float) -> Counts:
+    """Count the examples of each interaction by spacing and arrangement.
 
-    An example counts once per interaction, with the filter pair that scores highest in it (equal: the pair with the
-    smallest number). The spacing is from start to start: of the motifs that the filters are named after, else of the
-    filters' cells.
+    An example counts once per interaction, with the pair of sites that speaks for it there. The spacing is from start to
+    start: of the motifs that the filters are named after, else of the sites.
 
     Args:
         store: finished.
         chosen: the interactions.
         reading: of the filters; of interactions without names nothing is made of it.
+        rules: which sites are pooled.
         reach: spacings beyond count for nothing, bp.
         floor: smaller scores count for nothing.
     """
-    order = np.argsort(chosen.pair, kind="stable")
-    numbers, owner = chosen.pair[order], chosen.interaction[order]
-    first, second = (each[numbers].astype(np.int64) for each in pairs.filters_of(store.filters))
-    swapped = chosen.swapped[order]
-    first, second = np.where(swapped, second, first), np.where(swapped, first, second)
-    named = (chosen.tf_a[owner] != "") & (chosen.tf_b[owner] != "")
-    shift = np.where(named, reading.offset[first] - reading.offset[second], 0)
-    strands = [np.where(named, reading.strand[side], 0) for side in (first, second)]
-    sign = np.where(swapped, -1, 1)
-
     interactions, width = len(chosen.q), 2 * reach + 1
     counts = Counts(
         np.zeros((interactions, 2, width), np.int64), np.zeros((interactions, 2, len(ARRANGEMENTS)), np.int64)
     )
-    runs = list(instances.runs(numbers // store.chunk_pairs))
+    named = (chosen.tf_a != "") & (chosen.tf_b != "")
     for side, group in enumerate(GROUPS):
-        shape = (store.shard_rows(group), store.chunk_pairs)
-        score, apart = np.empty(shape, ARRAYS["score"]), np.empty(shape, ARRAYS["distance"])
-        partitions = store.partitions(group) if len(numbers) else []
-        for partition, (begin, end) in enumerate(progress(partitions, what=f"spacing, {group}", unit="partition")):
-            rows = end - begin
-            best = np.full((rows, interactions), np.nextafter(np.float32(floor), np.float32(-np.inf)), np.float32)
-            which = np.full((rows, interactions), -1, np.int32)
-            distance = np.zeros((rows, interactions), np.int32)
-            with store.shard(group, "score", partition) as scored, store.shard(group, "distance", partition) as far:
-                for left, right in runs:
-                    block = int(numbers[left]) // store.chunk_pairs
-                    scored.read(block, score)
-                    far.read(block, apart)
-                    for pair in range(left, right):
-                        column, mine = int(numbers[pair]) - block * store.chunk_pairs, owner[pair]
-                        better = score[:rows, column] > best[:, mine]
-                        best[better, mine] = score[:rows, column][better]
-                        distance[better, mine] = apart[:rows, column][better]
-                        which[better, mine] = pair
-            example, mine = np.nonzero(which >= 0)
-            best_pair = which[example, mine]
-            away = sign[best_pair] * distance[example, mine] + shift[best_pair]
+        for _, mine, block, score in instances.chosen_blocks(store, rules, chosen.pair, group, near=False):
+            row, column = np.nonzero(score >= np.float32(floor))
+            at = chosen.pair[mine[column]] % instances.WIDTH
+            first, second = (block.scores.site[each[row, at]].astype(np.int64) for each in (block.first, block.second))
+            owner = mine[column]
+            told = named[owner]
+            shift = np.where(told, reading.offset[first[:, 0]] - reading.offset[second[:, 0]], 0)
+            strands = [np.where(told, reading.strand[each[:, 0]] * each[:, 2], 0) for each in (first, second)]
+            away = second[:, 1] - first[:, 1] + shift
             near = np.abs(away) <= reach
-            best_pair, away, mine = best_pair[near], away[near], mine[near]
-            np.add.at(counts.spacing[:, side], (mine, away + reach), 1)
-            kind = spacing.arrangement(away, strands[0][best_pair], strands[1][best_pair])
-            np.add.at(counts.arrangement[:, side], (mine[kind >= 0], kind[kind >= 0]), 1)
+            owner, away, strands = owner[near], away[near], [each[near] for each in strands]
+            np.add.at(counts.spacing[:, side], (owner, away + reach), 1)
+            kind = spacing.arrangement(away, strands[0], strands[1])
+            np.add.at(counts.arrangement[:, side], (owner[kind >= 0], kind[kind >= 0]), 1)
     return counts
 
 
@@ -171,7 +156,7 @@ def test(counts: Counts, chosen: Chosen, *, settings: Reduce, window: int, seed:
         chosen: the interactions.
         settings: the section [reduce].
         window: spacings in a window, bp.
-        seed: of the run; draws are keyed by it and by the interaction's best filter pair.
+        seed: of the run; draws are keyed by it and by the number of the interaction's pair.
     """
     reach = counts.spacing.shape[2] // 2
     at = np.arange(-reach, reach + 1)
@@ -183,7 +168,6 @@ def test(counts: Counts, chosen: Chosen, *, settings: Reduce, window: int, seed:
         "name": chosen.name,
         "tf_a": chosen.tf_a,
         "tf_b": chosen.tf_b,
-        "filter_pairs": np.bincount(chosen.interaction, minlength=len(tested)),
         "n_fg": sides[:, 0],
         "n_bg": sides[:, 1],
         "tested": tested,
@@ -194,7 +178,7 @@ def test(counts: Counts, chosen: Chosen, *, settings: Reduce, window: int, seed:
     }
     found = {name: np.full(len(tested), np.nan) for name in COLUMNS if name not in columns}
     for row in np.flatnonzero(tested):
-        best = int(chosen.pair[chosen.interaction == row][0])
+        best = int(chosen.pair[row])
         rng = np.random.default_rng([seed, PURPOSE, best])
         foreground, background = counts.spacing[row]
         peak = spacing.preferred(foreground, background, window=window, draws=settings.spacing_draws, rng=rng)
@@ -240,7 +224,6 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "name": (pa.string(), "the interaction: TF|TF, or filter<a>|filter<b> where no two TFs are named"),
     "tf_a": (pa.string(), "first TF in alphabetical order; empty = none"),
     "tf_b": (pa.string(), "second TF"),
-    "filter_pairs": (pa.int64(), "called filter pairs of the interaction; the best one of each example counts"),
     "n_fg": (pa.int64(), "foreground examples with it at a spacing that is looked at"),
     "n_bg": (pa.int64(), "background examples likewise"),
     "tested": (pa.bool_(), "both have reduce.min_examples; if not, what follows the medians is empty"),

@@ -1,14 +1,15 @@
 """reduce: from scores by example to tested interactions, a task per block of pairs on Dask.
 
-What a pair is compared with is the statistic of its method (`interactions.statistics.registry`): its scores in the
-background, the other pairs of the same sequences, or permuted sequences; the latter two need a pass over the rows
-first. The family of tests is declared by counts and cut-off, not by p-values; names of TFs are joined last. A reduction
-that was killed goes on with what is finished.
+Sites are pooled by unit in every example before any test: by filter, and by the TF that filters are named after. What a
+pair is compared with is the statistic of its method (`interactions.statistics`); some need a pass over the examples first.
+The family of tests is declared by counts and cut-off, not by p-values. Beside the statistic the published one is told. A
+reduction that was killed goes on with what is finished.
 """
 
 import dataclasses
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,12 @@ import numpy as np
 
 from satori_hpc import pairs
 from satori_hpc.config import Reduce
-from satori_hpc.errors import ArtefactError, quoted
-from satori_hpc.interactions import block, instances, parts, spacing, tables, tf_pairs
-from satori_hpc.interactions.block import Rules
-from satori_hpc.interactions.statistics import mann_whitney, signed_rank
-from satori_hpc.interactions.statistics.registry import BACKGROUND, NULL, WITHIN, cutoff_of, statistic_of
-from satori_hpc.interactions.statistics.signed_rank import Null
+from satori_hpc.interactions import block, instances, parts, spacing, tables
+from satori_hpc.interactions.named import Named, names_of
+from satori_hpc.interactions.site_pairs import NONE, Units
+from satori_hpc.interactions.statistics import mann_whitney, registry
+from satori_hpc.interactions.statistics.base import Rules
+from satori_hpc.interactions.statistics.registry import PUBLISHED, statistic_of
 from satori_hpc.log import logger
 from satori_hpc.parallel import dask_pool
 from satori_hpc.parallel.world import Runtime
@@ -30,7 +31,6 @@ from satori_hpc.run.layout import DIFFERENTIAL_ENDINGS, INTERACTION_ENDINGS, Run
 from satori_hpc.scoring import store as score_store
 from satori_hpc.scoring.layout import GROUPS
 from satori_hpc.scoring.store import ScoreStore
-from satori_hpc.sites import store as motif_store
 
 
 def check(run: Run, runtime: Runtime) -> dict[str, Any]:
@@ -41,7 +41,8 @@ def check(run: Run, runtime: Runtime) -> dict[str, Any]:
         SatoriError: there is no such scheduler file.
     """
     for method in run.config.score.methods:
-        _must_suffice(score_store.open_complete(run.scores(method)), statistic_of(run.config, method))
+        store = score_store.open_complete(run.scores(method))
+        registry.test_of(statistic_of(run.config, method)).facts(store, run.config.reduce)
     dask_pool.must_exist(runtime)
     return {}
 
@@ -53,130 +54,160 @@ def reduce(run: Run, runtime: Runtime) -> dict[str, Any]:
         ArtefactError: a store is missing, unfinished, damaged or of another model.
         SatoriError: too little memory, or a cluster that cannot be used.
     """
-    settings = run.config.reduce
     summary: dict[str, Any] = {}
     run.record("differential").unlink(missing_ok=True)  # its tables are of the old ones, and go with them
     for method in run.config.score.methods:
         store = score_store.open_complete(run.scores(method))
-        statistic = statistic_of(run.config, method)
-        cutoff = cutoff_of(settings, statistic, store)
-        folder = run.parts(method)
-        columns, null = reduce_store(
-            store, folder, settings=settings, cutoff=cutoff, runtime=runtime, statistic=statistic
-        )
-        for ending in INTERACTION_ENDINGS + DIFFERENTIAL_ENDINGS:
-            run.interactions(method).with_name(method + ending).unlink(missing_ok=True)
-        _join_names(columns, run.motifs, filters=store.filters)
-        tf_columns = _tf_level(columns, pooled=statistic != BACKGROUND, alpha=settings.alpha)
-        tables.write(run.interactions(method), columns)
-        tables.write_tf(run.interactions(method), tf_columns)
-        table, tf_table = tables.read(run.interactions(method)), tables.read_tf(run.interactions(method))
-        _warn_of_untested(run, store, columns, tf_pairs=len(tf_columns["q"]), cutoff=cutoff, statistic=statistic)
-        told = instances.write(run, method, table=table, tf_table=tf_table)
-        told |= spacing.write(run, method, table=table, tf_table=tf_table)
-        files.remove_folder(folder)
-        summary[method] = {
-            "statistic": statistic,
-            **({"calibration": _in_words(settings, null)} if statistic == WITHIN else {}),
-            "cutoff": cutoff if np.isfinite(cutoff) else None,
-            "pairs": store.pairs,
-            "observed_pairs": len(columns["q"]),
-            "tested_pairs": int(columns["tested"].sum()),
-            "called_pairs": int(columns["called"].sum()),
-            "tf_pairs": len(tf_columns["q"]),
-            "called_tf_pairs": int(tf_columns["called"].sum()),
-            **told,
-        }
+        summary[method] = _reduce_method(run, store, method, runtime)
     return summary
 
 
+def _reduce_method(run: Run, store: ScoreStore, method: str, runtime: Runtime) -> dict[str, Any]:
+    settings, statistic, folder = run.config.reduce, statistic_of(run.config, method), run.parts(method)
+    named = names_of(run.motifs, store)
+
+    def tested(units: Units, level: str, statistic: str) -> Reduced:
+        return reduce_store(store, folder / level, settings=settings, runtime=runtime, statistic=statistic, units=units)
+
+    by_filter = tested(Units.motifs(store.motifs, settings.combine), "filters", statistic)
+    by_tf = tested(named.units(settings.combine), "tfs", statistic)
+    published = by_filter if statistic == PUBLISHED else tested(Units.motifs(store.motifs), "published", PUBLISHED)
+
+    columns = named.join(by_filter.columns)
+    _join_published(columns, published.columns, motifs=store.motifs)
+    tf_columns = _tf_table(by_tf.columns, named, columns, alpha=settings.alpha)
+    for ending in INTERACTION_ENDINGS + DIFFERENTIAL_ENDINGS:
+        run.interactions(method).with_name(method + ending).unlink(missing_ok=True)
+    tables.write(run.interactions(method), columns)
+    tables.write_tf(run.interactions(method), tf_columns)
+    table, tf_table = tables.read(run.interactions(method)), tables.read_tf(run.interactions(method))
+    _warn_of_untested(run, store, by_filter, named, tf_pairs=len(tf_columns["q"]))
+    shown = by_tf if len(tf_table) else by_filter
+    chosen = {"table": table, "tf_table": tf_table, "tfs": named.tfs}
+    told = instances.write(run, method, **chosen, rules=shown.rules, cutoff=shown.cutoff)
+    told |= spacing.write(run, method, **chosen, rules=shown.rules, cutoff=shown.cutoff)
+    files.remove_folder(folder)
+    return {
+        "statistic": statistic,
+        **by_tf.told,
+        "cutoff": by_filter.cutoff if np.isfinite(by_filter.cutoff) else None,
+        "pairs": pairs.count(store.motifs),
+        "observed_pairs": len(columns["q"]),
+        "tested_pairs": int(columns["tested"].sum()),
+        "called_pairs": int(columns["called"].sum()),
+        "published_called_pairs": int(np.sum(columns["published_q"] <= settings.alpha)),
+        "tf_pairs": len(tf_columns["q"]),
+        "called_tf_pairs": int(tf_columns["called"].sum()),
+        "published_called_tf_pairs": int(tf_columns["published_called"].sum()),
+        **told,
+    }
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """Tests of all pairs of units of a store.
+
+    Attributes:
+        columns: of the interaction table save the names, and unit_a, unit_b, for every pair that was observed at all,
+            sorted by q, then p, then AUC falling.
+        cutoff: of the scores; NaN where it is their mean and there are none.
+        told: what the statistic tells people of all pairs together.
+        rules: of the tests.
+    """
+
+    columns: dict[str, np.ndarray]
+    cutoff: float
+    told: dict[str, Any]
+    rules: Rules
+
+
 def reduce_store(
-    store: ScoreStore, folder: Path, *, settings: Reduce, cutoff: float, runtime: Runtime, statistic: str = BACKGROUND
-) -> tuple[dict[str, np.ndarray], Null | None]:
-    """Test every pair of a store.
+    store: ScoreStore,
+    folder: Path,
+    *,
+    settings: Reduce,
+    runtime: Runtime,
+    statistic: str = PUBLISHED,
+    units: Units | None = None,
+) -> Reduced:
+    """Test every pair of units of a store.
 
     Args:
         store: finished.
         folder: for the finished blocks; those that it has of the same work are kept. Left to the caller to remove.
         settings: the section [reduce].
-        cutoff: of the scores.
         runtime: where the blocks are worked on; does not shape the result.
-        statistic: background, within-sequence or null.
+        statistic: its name.
+        units: what is tested in pairs; default: the motifs.
 
-    Returns:
-        the columns of the interaction table save the names, for every pair that was observed at all, sorted by q,
-        then p, then AUC falling; and the empirical null where p-values are held against one.
+    Raises:
+        ArtefactError: the store does not hold what the statistic needs, or is damaged.
     """
-    _must_suffice(store, statistic)
-    rules = Rules(
-        statistic=statistic,
-        cutoff=cutoff,
-        drop_values=settings.cutoff_rule == "value",
-        min_examples=settings.min_examples,
-        legacy=settings.legacy,
-        max_distance=settings.max_distance if statistic == WITHIN else 0,
-    )
+    rules = registry.rules_of(store, settings, statistic, units or Units.motifs(store.motifs, settings.combine))
+    if not rules.units.pairs:
+        return Reduced(_nothing(rules), rules.cutoff if rules.cutoff is not None else float("nan"), {}, rules)
     told = [block.COLUMNS_VERSION, store.digest(), dataclasses.asdict(rules)]
     digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()
-    rows = [last - first for first, last in block.blocks(store)]
+    rows = [last - first for first, last in block.blocks(store, rules)]
     _work(store, folder, digest=digest, rules=rules, runtime=runtime)
     columns = parts.merge(folder, digest=digest, rows=rows)
-    columns["filter_a"], columns["filter_b"] = pairs.filters_of(store.filters)
-    null = _calibrate(columns, settings) if statistic == WITHIN else None
+    columns["unit_a"], columns["unit_b"] = pairs.filters_of(rules.units.count)
+    about = registry.test_of(statistic).conclude(columns, settings, rules)
+    columns.setdefault("redundancy_q", np.full(len(columns["p"]), np.nan))
     _decide(columns, alpha=settings.alpha)
     observed = np.flatnonzero(columns["n_fg"] + columns["n_bg"] > 0)
     keys = [-columns[name][observed] for name in ("auc", "neg_log10_p")]
     order = np.lexsort((observed, *keys, columns["q"][observed]))  # NaN sorts last
-    return {name: values[observed[order]] for name, values in columns.items()}, null
+    cutoff = block.cutoff_of(
+        rules, block.load(str(folder.resolve()), digest, tuple(block.sizes(store, rules)), rules, store)
+    )
+    return Reduced({name: values[observed[order]] for name, values in columns.items()}, cutoff, about, rules)
 
 
-def _must_suffice(store: ScoreStore, statistic: str) -> None:
-    if statistic == NULL and "null" not in store.arrays:
-        run_path = store.path.parent.parent
-        raise ArtefactError(
-            f"{store.path}: has no scores of permuted sequences, which reduce.statistic = 'null' needs; set "
-            f"null = true in [score.dfim] of run.toml, then: satori-hpc score {quoted(run_path)} && "
-            f"satori-hpc reduce {quoted(run_path)}"
-        )
+def _nothing(rules: Rules) -> dict[str, np.ndarray]:
+    """The columns of no pair."""
+    whole = ("unit_a", "unit_b", "n_fg", "n_bg")
+    names = (*whole, *tables.NUMBERS, "redundancy_q", "q")
+    columns = {name: np.zeros(0, np.int64 if name in whole else np.float64) for name in names}
+    return columns | {name: np.zeros(0, bool) for name in ("tested", "called")}
 
 
 def _work(store: ScoreStore, folder: Path, *, digest: str, rules: Rules, runtime: Runtime) -> None:
-    """Do what is not done: first partitions of rows, where the statistic asks for them, then the blocks of pairs."""
-    blocks = block.blocks(store)
+    """Do what is not done: first partitions of examples, where the statistic asks for them, then the blocks of pairs."""
+    blocks = block.blocks(store, rules)
     pending = parts.prepare(folder, digest=digest, rows=[last - first for first, last in blocks])
     if len(pending) < len(blocks):
         logger.info("%s: %d of %d blocks are tested already", store.method, len(blocks) - len(pending), len(blocks))
     if not pending:
         return
-    lines = block.sizes(store, rules.statistic)
-    rows = parts.prepare(block.folder_of(folder), digest=digest, rows=lines) if lines else []
+    lines = block.sizes(store, rules)
+    examples = parts.prepare(block.folder_of(folder), digest=digest, rows=lines) if lines else []
     block.warm_up()
-    least, _ = block.memory_range(store, rules.statistic)
-    if rows:
-        least = max(least, block.least_bytes(store, rules.statistic))
+    least, _ = block.memory_range(store, rules)
+    if examples:
+        least = max(least, block.least_bytes(store, rules))
     place = (str(store.path.resolve()), str(folder.resolve()), digest)
-    with dask_pool.pool(runtime, tasks=max(len(pending), len(rows)), least_bytes=least) as pool:
-        if rows:
+    with dask_pool.pool(runtime, tasks=max(len(pending), len(examples)), least_bytes=least) as pool:
+        if examples:
+            items = block.described_items(store, rules)
             tasks: dask_pool.Tasks = {
-                f"examples of foreground partition {partition} of {store.method}": (
+                f"examples of {items[number][0]} partition {items[number][1]} of {store.method}": (
                     *place,
-                    partition,
-                    rules.statistic,
-                    rules.least,
-                    pool.task_bytes,
+                    number,
+                    rules,
                 )
-                for partition in rows
+                for number in examples
             }
-            pool.run(block.work_rows, tasks, f"examples, {store.method}")
+            pool.run(block.work_examples, tasks, f"examples, {store.method}")
         tasks = {
-            f"testing pairs {blocks[block][0]} to {blocks[block][1] - 1} of {store.method}": (
+            f"testing pairs {blocks[number][0]} to {blocks[number][1] - 1} of {store.method}": (
                 *place,
-                block,
+                number,
                 rules,
                 pool.task_bytes,
                 pool.keep,
             )
-            for block in pending
+            for number in pending
         }
         try:
             pool.run(block.work, tasks, f"testing, {store.method}")
@@ -184,53 +215,82 @@ def _work(store: ScoreStore, folder: Path, *, digest: str, rules: Rules, runtime
             block.release()
 
 
-def _warn_of_untested(
-    run: Run, store: ScoreStore, columns: dict[str, np.ndarray], *, tf_pairs: int, cutoff: float, statistic: str
-) -> None:
+def _join_published(columns: dict[str, np.ndarray], published: dict[str, np.ndarray], *, motifs: int) -> None:
+    """Add p and q of the published test of the same filter pairs; NaN where it does not test them."""
+    number = pairs.index(*(columns[f"filter_{side}"].astype(np.int64) for side in "ab"), filters=motifs)
+    theirs = pairs.index(*(published[f"unit_{side}"].astype(np.int64) for side in "ab"), filters=motifs)
+    for name in ("p", "q", "neg_log10_p", "auc"):
+        every = np.full(pairs.count(motifs), np.nan)
+        every[theirs] = published[name]
+        columns[f"published_{name}"] = every[number]
+
+
+def _tf_table(
+    columns: dict[str, np.ndarray], named: Named, by_filter: dict[str, np.ndarray], *, alpha: float
+) -> dict[str, np.ndarray]:
+    """The table of TF pairs: the tested ones of pooled sites, with their filter pairs and what is called as published.
+
+    As published a TF pair is called when any of its filter pairs is, so that with many filters per TF false calls add up.
+    """
+    columns = {name: values[columns["tested"]] for name, values in columns.items()}
+    tfs = np.array([*named.tfs, ""], dtype=object)
+    unit_a, unit_b = (columns.pop(f"unit_{side}").astype(np.int64) for side in "ab")
+    number = pairs.index(unit_a, unit_b, filters=len(named.tfs))
+    first, second = (named.unit[by_filter[f"filter_{side}"]] for side in "ab")
+    mine = (first != NONE) & (second != NONE) & (first != second)
+    owner = pairs.index(np.minimum(first, second)[mine], np.maximum(first, second)[mine], filters=len(named.tfs))
+    every = pairs.count(len(named.tfs))
+    q = np.full(every, np.inf)
+    np.minimum.at(q, owner, np.nan_to_num(by_filter["published_q"][mine], nan=np.inf))
+    for name, of in (("filter_pairs", "tested"), ("called_filter_pairs", "called")):
+        columns[name] = np.bincount(owner, by_filter[of][mine], minlength=every).astype(np.int64)[number]
+    columns["published_q"] = np.where(np.isfinite(q), q, np.nan)[number]
+    return columns | {"published_called": q[number] <= alpha, "tf_a": tfs[unit_a], "tf_b": tfs[unit_b]}
+
+
+def _warn_of_untested(run: Run, store: ScoreStore, found: Reduced, named: Named, *, tf_pairs: int) -> None:
     """Warn where no TF pair was tested, with the numbers and the setting that decides it.
 
     Args:
         run: its settings.
         store: the scores.
-        columns: of the table, of the pairs that were observed at all.
+        found: the tests of the filter pairs that were observed at all.
+        named: the names of the filters.
         tf_pairs: tested ones.
-        cutoff, statistic: of the method.
     """
-    tested = columns["tested"]
-    if not tested.any():
-        why = _why_untested(columns, store, settings=run.config.reduce, cutoff=cutoff, statistic=statistic)
-        logger.warning("%s: nothing is tested: %s", store.method, why)
+    tested = found.columns["tested"]
+    if not tested.any() and not tf_pairs:
+        logger.warning(
+            "%s: nothing is tested: %s", store.method, _why_untested(found, store, settings=run.config.reduce)
+        )
     elif not tf_pairs:
-        named = {int(f) for side in "ab" for f in columns[f"filter_{side}"][columns[f"tf_{side}"] != ""]}
         logger.warning(
             "%s: %d filter pairs are tested, but no pair of two different TFs: %d of %d filters are named after a TF. "
             "[motifs] max_q, min_match_bits and database decide which are",
             store.method,
             tested.sum(),
-            len(named),
-            store.filters,
+            int(np.sum(named.tf != "")),
+            store.motifs,
         )
 
 
-def _why_untested(
-    columns: dict[str, np.ndarray], store: ScoreStore, *, settings: Reduce, cutoff: float, statistic: str
-) -> str:
-    """How far pairs got on the way to a test (`reduce_block`), up to the step that none passed, and what decides it."""
-    legacy = settings.legacy and statistic == BACKGROUND
-    both = statistic == BACKGROUND and not legacy
-    least = 2 if legacy else settings.min_examples
+def _why_untested(found: Reduced, store: ScoreStore, *, settings: Reduce) -> str:
+    """How far pairs got on the way to a test, up to the step that none passed, and what decides it."""
+    columns, rules, cutoff = found.columns, found.rules, found.cutoff
+    both = (rules.statistic == PUBLISHED and not rules.legacy) or rules.statistic == "contrasts-two-way"
+    least = 2 if rules.legacy else settings.min_examples
     most = [
         f"{columns[name].max(initial=0)} of the {store.partitions(group)[-1][1]} {group} examples"
         for name, group in zip(("n_fg", "n_bg"), GROUPS, strict=True)
     ]
     enough = (np.minimum(columns["n_fg"], columns["n_bg"]) if both else columns["n_fg"]) >= least
     reached = enough & (columns["max_fg"] >= cutoff)
-    near = f" at most {settings.max_distance} bp apart" if statistic == WITHIN and settings.max_distance else ""
+    near = f" at most {rules.max_distance} bp apart" if rules.max_distance else ""
     above = " with scores from the cut-off on" if settings.cutoff_rule == "value" and np.isfinite(cutoff) else ""
     steps = (
         (
             len(enough),
-            f"{len(enough)} of {store.pairs} filter pairs are observed in any example{near}{above}",
+            f"{len(enough)} of {rules.units.pairs} filter pairs are observed in any example{near}{above}",
             "[motifs] threshold decides where filters are active" + (", reduce.max_distance what is near" * bool(near)),
         ),
         (
@@ -251,67 +311,9 @@ def _why_untested(
     return f"{', '.join(said for _, said, _ in steps[: last + 1])}. {steps[last][2]}"
 
 
-def _calibrate(columns: dict[str, np.ndarray], settings: Reduce) -> Null | None:
-    """Hold p-values of the signed-rank test against the scatter of the effects of pairs that do nothing of their own.
-
-    These are the pairs where their sites are too far apart to be tested, or if any distance is, most tested pairs.
-    """
-    near = [columns["auc"], columns.pop("auc_error"), columns.pop("nonzero")]
-    far = [columns.pop(f"far_{name}") for name in ("auc", "error", "nonzero")]
-    if settings.calibration != "empirical":
-        return None
-    family = np.flatnonzero(columns["tested"] & (near[2] > 0))
-    effect, error = signed_rank.effects(*(values[family] for values in near))
-    far_effect, far_error = signed_rank.effects(*(values[far[2] > 0] for values in far))
-    null = signed_rank.fit(far_effect, far_error) if settings.max_distance else signed_rank.fit(effect, error)
-    if null is not None:
-        # Never less strict than the test itself: a pair must do more than nothing, and more than most pairs do.
-        level = signed_rank.neg_log10_p(effect, error, null)
-        p, log_p = columns["p"].copy(), columns["neg_log10_p"].copy()  # what Parquet gives may not be written to
-        p[family] = np.maximum(p[family], 10.0**-level)
-        log_p[family] = np.minimum(log_p[family], level)
-        columns |= {"p": p, "neg_log10_p": log_p}
-    return null
-
-
-def _in_words(settings: Reduce, null: Null | None) -> str:
-    if settings.calibration != "empirical":
-        return "theoretical"
-    what = "far pairs" if settings.max_distance else "tested pairs"
-    if null is None:
-        return f"theoretical, for there are fewer than {signed_rank.LEAST_PAIRS} {what}"
-    return f"empirical, effects of {what} {null.centre:.3f} +- {null.scale:.3f} standard deviations"
-
-
 def _decide(columns: dict[str, np.ndarray], *, alpha: float) -> None:
     """Add q over the tested family, and what is called."""
     tested = columns["tested"]
     columns["q"] = np.full(len(tested), np.nan)
     columns["q"][tested] = mann_whitney.q_values(columns["p"][tested])
     columns["called"] = tested & (np.nan_to_num(columns["q"], nan=np.inf) <= alpha)
-
-
-def _join_names(columns: dict[str, np.ndarray], folder: Path, *, filters: int) -> None:
-    """Add the TF and the motif q-value of both filters; "" and NaN where there is none."""
-    table = motif_store.read_tf(folder)
-    if len(table) and int(table["filter"].max()) >= filters:
-        raise ArtefactError(
-            f"{folder}: names filter {int(table['filter'].max())}, the scores are of {filters} filters; "
-            f"make them again: satori-hpc motifs {quoted(folder.parent)}"
-        )
-    names = np.full(filters, "", dtype=object)
-    motif_q = np.full(filters, np.nan)
-    for number, tf, q, named in zip(table["filter"], table["tf"], table["q"], table["named"], strict=True):
-        names[number] = tf if named else ""
-        motif_q[number] = q
-    for side in ("a", "b"):
-        columns[f"tf_{side}"] = names[columns[f"filter_{side}"]]
-        columns[f"motif_q_{side}"] = motif_q[columns[f"filter_{side}"]]
-
-
-def _tf_level(columns: dict[str, np.ndarray], *, pooled: bool, alpha: float) -> dict[str, np.ndarray]:
-    """The TF pairs; pooled: tested as a family of their own, else called with any of their filter pairs."""
-    tested = columns["tested"]
-    chosen = {name: columns[name][tested] for name in tf_pairs.COLUMNS}
-    first, second = columns["tf_a"][tested], columns["tf_b"][tested]
-    return tf_pairs.combine(first, second, columns=chosen, pooled_alpha=alpha if pooled else None)

@@ -14,7 +14,41 @@ import pyarrow.parquet as pq
 from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.run import files
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
+
+# What a test says of a pair of filters, or of a pair of TFs whose sites are pooled in every example.
+_NUMBERS: dict[str, tuple[pa.DataType, str]] = {
+    "n_fg": (pa.int64(), "foreground examples in which the pair was observed"),
+    "n_bg": (pa.int64(), "background examples in which the pair was observed"),
+    "median_fg": (pa.float64(), "median score in the foreground"),
+    "median_bg": (pa.float64(), "median score in the background"),
+    "max_fg": (pa.float64(), "largest score in the foreground"),
+    "median_distance": (pa.float64(), "median distance of the scoring sites in the foreground, bp"),
+    "statistic": (
+        pa.float64(),
+        "published, contrasts-two-way: Mann-Whitney U of the foreground; within-sequence, minimum-effect: W+, the ranks of "
+        "positive values summed; permuted: empty. Empty = not tested, like all that follow",
+    ),
+    "auc": (
+        pa.float64(),
+        "the statistic as a share of its largest value, 0.5 = no effect: chance that a foreground score (or contrast) is "
+        "above a background one; within-sequence, minimum-effect: that the mean of two values is positive, (rank-biserial "
+        "correlation + 1) / 2; permuted: mean chance that a score is above a null score",
+    ),
+    "effect": (
+        pa.float64(),
+        "in units of the score: median_fg - median_bg, also of contrasts; within-sequence: median contrast; "
+        "minimum-effect: median_fg; permuted: median_fg - mean of the null",
+    ),
+    "p": (
+        pa.float64(),
+        "one-sided p-value; within-sequence: after calibration; contrasts-two-way: of what is left when the effects of "
+        "both units are taken away; permuted: Simes over the examples",
+    ),
+    "neg_log10_p": (pa.float64(), "-log10 p, told also where p is too small for a float64"),
+    "q": (pa.float64(), "Benjamini-Hochberg q-value over all tested pairs"),
+}
+NUMBERS = tuple(_NUMBERS)
 
 COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "filter_a": (pa.int32(), "first filter of the pair, the smaller number"),
@@ -27,51 +61,28 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
         pa.bool_(),
         "in the tested family: enough scores, on both sides where both are compared, and the cut-off reached",
     ),
-    "n_fg": (pa.int64(), "foreground examples in which the pair was observed"),
-    "n_bg": (pa.int64(), "background examples in which the pair was observed"),
-    "median_fg": (pa.float64(), "median score in the foreground"),
-    "median_bg": (pa.float64(), "median score in the background"),
-    "max_fg": (pa.float64(), "largest score in the foreground"),
-    "median_distance": (pa.float64(), "median distance of the scoring cells in the foreground, bp"),
-    "statistic": (
-        pa.float64(),
-        "Mann-Whitney U of the foreground; within-sequence: W+, the ranks of positive contrasts summed; null: empty. "
-        "Empty = not tested, like all that follow",
-    ),
-    "auc": (
-        pa.float64(),
-        "the statistic as a share of its largest value, 0.5 = no effect: chance that a foreground score is above a "
-        "background score; within-sequence: that the mean of two contrasts is positive, (rank-biserial correlation + "
-        "1) / 2; null: mean chance that a score is above a null score",
-    ),
-    "effect": (
-        pa.float64(),
-        "in units of the score: median_fg - median_bg; within-sequence: median contrast; null: median_fg - mean of the "
-        "null",
-    ),
-    "p": (pa.float64(), "one-sided p-value; within-sequence: after calibration; null: Simes over the examples"),
-    "neg_log10_p": (pa.float64(), "-log10 p, told also where p is too small for a float64"),
-    "q": (pa.float64(), "Benjamini-Hochberg q-value over all tested pairs"),
+    **_NUMBERS,
     "called": (pa.bool_(), "tested, and q at most alpha"),
+    "redundancy_q": (
+        pa.float64(),
+        "minimum-effect: q-value of the two sites doing less together than alone, by more than the margin; else empty",
+    ),
+    "published_auc": (pa.float64(), "AUC of the published test, a Mann-Whitney test against the background"),
+    "published_p": (pa.float64(), "its p-value; empty = not tested by it"),
+    "published_neg_log10_p": (pa.float64(), "-log10 of it"),
+    "published_q": (pa.float64(), "Benjamini-Hochberg q-value over all pairs that it tests"),
 }
 
 TF_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "tf_a": (pa.string(), "first TF in alphabetical order"),
     "tf_b": (pa.string(), "second TF"),
-    "q": (
-        pa.float64(),
-        "background: smallest q-value of the filter pairs of these two TFs; else Benjamini-Hochberg q-value over the "
-        "TF pairs",
-    ),
-    "p": (pa.float64(), "background: p-value of the best filter pair; else Simes' p-value of all its filter pairs"),
-    "neg_log10_p": (pa.float64(), "-log10 p, told also where p is too small for a float64"),
-    "auc": (pa.float64(), "AUC of the best filter pair (smallest q, then p)"),
-    "effect": (pa.float64(), "effect of that filter pair"),
+    **_NUMBERS,
+    "called": (pa.bool_(), "q at most alpha"),
+    "redundancy_q": (pa.float64(), "as of filter pairs"),
     "filter_pairs": (pa.int64(), "tested filter pairs of these two TFs"),
     "called_filter_pairs": (pa.int64(), "called ones among them"),
-    "n_fg": (pa.int64(), "foreground examples in which the best filter pair was observed"),
-    "median_distance": (pa.float64(), "median distance of the best filter pair in the foreground, bp"),
-    "called": (pa.bool_(), "background: any of the filter pairs is called; else q at most alpha"),
+    "published_q": (pa.float64(), "smallest q-value of the published test of its filter pairs; empty = none is tested"),
+    "published_called": (pa.bool_(), "as published: any of its filter pairs is called by that test"),
 }
 
 ENSEMBLE_COLUMNS: dict[str, tuple[pa.DataType, str]] = {

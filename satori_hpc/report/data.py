@@ -150,7 +150,7 @@ class Method:
         foreground, background: samples of pair scores.
         cutoff: a pair is tested when its largest score reaches it; None when not known.
         distances: (TF pair in words, int (K,) distances in bp) of the strongest interactions.
-        statistic: what scores are compared with: "background", "within-sequence" or "null".
+        statistic: what scores are compared with, by its name.
         resolution: of distances, bp.
         estimate: how far scores are off, by name, where the method tells.
         spacings: of the called interactions whose spacing stands out most against the background.
@@ -166,7 +166,7 @@ class Method:
     background: np.ndarray
     cutoff: float | None = None
     distances: list[tuple[str, np.ndarray]] = field(default_factory=list)
-    statistic: str = "background"
+    statistic: str = "published"
     resolution: int = 1
     estimate: dict[str, float] = field(default_factory=dict)
     spacings: list[Spacing] = field(default_factory=list)

@@ -11,6 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from satori_hpc import __version__
+from satori_hpc.config.statistics import STATISTICS
 from satori_hpc.report import tables, words
 from satori_hpc.report.data import FilterMotif, Method, ReportData
 from satori_hpc.report.figures import attention, curves, logos, network, pairs
@@ -128,7 +129,9 @@ def _method(data: ReportData, number: int, method: Method) -> MethodPart:
         seeds=method.ensemble[1] if method.ensemble else 0,
         ensemble_table=_ensemble(data, method),
         volcano=_drawing(
-            pairs.volcano(method.filter_pairs, alpha, effect=words.EFFECTS[method.statistic], name=f"volcano-{number}"),
+            pairs.volcano(
+                method.filter_pairs, alpha, effect=STATISTICS[method.statistic].effect, name=f"volcano-{number}"
+            ),
             f"Effect against significance of {len(tested)} filter pairs; {int(tested['called'].sum())} are called.",
         )
         if len(tested)

@@ -15,7 +15,8 @@ from satori_hpc.data.dataset import Labels
 from satori_hpc.data.sources.simulate import truth
 from satori_hpc.evaluation import calls, known_tables
 from satori_hpc.evaluation import stage as evaluation_stage
-from satori_hpc.interactions import differential, spacing, tables
+from satori_hpc.interactions import block, differential, spacing, tables
+from satori_hpc.interactions.site_pairs import Units
 from satori_hpc.interactions.statistics import registry
 from satori_hpc.models.satori import Satori
 from satori_hpc.parallel.world import Runtime
@@ -162,18 +163,20 @@ def _method(run: Run, name: str, store: ScoreStore, requested: Collection[str]) 
     table = tables.read(run.interactions(name))
     compared = registry.statistic_of(run.config, name)
     together = ensemble.table_of(run, name) if "ensemble" in requested else None
-    cutoff = registry.cutoff_of(run.config.reduce, compared, store)
+    units = Units.motifs(store.motifs, run.config.reduce.combine)
+    record = provenance.read(run.record("reduce"))
+    cutoff = record.summary[name]["cutoff"] if record is not None else None
     return Method(
         name=name,
         filter_pairs=table,
         tf_pairs=tables.read_tf(run.interactions(name)),
-        foreground=store.sample("foreground"),
-        background=store.sample("background"),
-        cutoff=cutoff if np.isfinite(cutoff) else None,
-        distances=_distances(store, table),
+        foreground=block.sample(store, units, "foreground"),
+        background=block.sample(store, units, "background"),
+        cutoff=cutoff,
+        distances=_distances(store, units, table),
         spacings=_spacings(run, name),
         statistic=compared,
-        resolution=int(store.attributes["pool"]),
+        resolution=store.pool,
         estimate=store.estimate,
         ensemble=None if together is None else (together, run.config.ensemble.seeds),
         known=known_tables.read_pairs(run.known_pairs(name)) if run.config.evaluate.known else None,
@@ -189,20 +192,22 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
     return rows[two & ~pd.Series(keys, dtype=object).duplicated().to_numpy()]
 
 
-def _pair_number(store: ScoreStore, row: pd.Series) -> int:
-    return int(pairs.index(row["filter_a"], row["filter_b"], filters=store.filters))
+def _of_pair(store: ScoreStore, units: Units, row: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and distances of a filter pair in the foreground, (examples,)."""
+    number = int(pairs.index(row["filter_a"], row["filter_b"], filters=units.count))
+    score, distance = block.read_scores(store, units, "foreground", number, number + 1)
+    return score[:, 0], distance[:, 0]
 
 
 def _words(row: pd.Series) -> str:
     return " – ".join(sorted((row["tf_a"], row["tf_b"])))
 
 
-def _distances(store: ScoreStore, table: pd.DataFrame) -> list[tuple[str, np.ndarray]]:
+def _distances(store: ScoreStore, units: Units, table: pd.DataFrame) -> list[tuple[str, np.ndarray]]:
     found = []
     rows = _named(table)
     for _, row in rows[rows["called"]].head(DISTANCES).iterrows():
-        number = _pair_number(store, row)
-        score, distance = store.read_pair_block("foreground", number, number + 1)
+        score, distance = _of_pair(store, units, row)
         found.append((_words(row), np.abs(distance[~np.isnan(score)].astype(np.int64))))
     return found
 
@@ -233,8 +238,7 @@ def _attention_map(run: Run, model: Satori, store: ScoreStore, method: Method, f
     example, why, first = fallback, "The foreground example that the network is surest of.", []
     if len(named):
         row = named.iloc[0]
-        number = _pair_number(store, row)
-        score = store.read_scores("foreground", number, number + 1)[:, 0]
+        score, _ = _of_pair(store, Units.motifs(store.motifs, run.config.reduce.combine), row)
         example = int(store.examples("foreground")[int(np.nanargmax(score))])
         why = f"The foreground example in which the strongest interaction, {_words(row)}, scores highest."
         first = [int(row["filter_a"]), int(row["filter_b"])]

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from satori_hpc.config.statistics import STATISTICS
 from satori_hpc.report.data import Facts, Method, ReportData
 
 
@@ -205,32 +206,19 @@ SCORES = {
     "alone, by mutating either and both; below 0, one makes up for the other",
 }
 
-# What these scores are compared with, by statistic: what a call says, and how the table names it.
-CALLS = {
-    "background": "called when it scores higher in the foreground than in the background (one-sided Mann-Whitney test)",
-    "within-sequence": "called when it scores higher than the other pairs of the same sequences do (one-sided "
-    "signed-rank test)",
-    "null": "called when it scores higher than in the same sequences with their letters permuted (one-sided test)",
-}
-POOLED = "when all its filter pairs together say so (Simes' p-values, corrected for the number of TF pairs)"
-EFFECTS = {
-    "background": "AUC: chance that a foreground score exceeds a background score",
-    "within-sequence": "AUC: chance that the mean of two contrasts to the other pairs is positive",
-    "null": "AUC: chance that a score exceeds one of permuted letters",
-}
 ESTIMATES = {
     "steps": "twice the steps change attributions by {} %",
     "completeness": "the attributions of a sequence miss what they should add up to by {} %",
     "letters": "drawing the letters of the mutations again changes scores by {} % (standard error)",
 }
-SHORT = {"background": "against background", "within-sequence": "within sequences", "null": "against permuted letters"}
 
 
 def explanation(method: Method) -> str:
     """What a score is and what a call means, for people who have not read the documentation."""
     return (
-        f"The score of two filters in a sequence is {SCORES[method.name]}. The pair is {CALLS[method.statistic]}; a TF "
-        f"pair, {'when any of its filter pairs is' if method.statistic == 'background' else POOLED}."
+        f"The score of two filters in a sequence is {SCORES[method.name]}. The pair is called when "
+        f"{STATISTICS[method.statistic].call}. For a pair of TFs the sites of all filters that are named after them are "
+        "pooled in every sequence before the test."
     )
 
 
@@ -275,7 +263,7 @@ def lines(data: ReportData) -> list[MethodLine]:
     return [
         MethodLine(
             name=method.name,
-            statistic=SHORT[method.statistic],
+            statistic=STATISTICS[method.statistic].short,
             tested=int(method.filter_pairs["tested"].sum()),
             called_filter_pairs=int(method.filter_pairs["called"].sum()),
             called=int(method.tf_pairs["called"].sum()),

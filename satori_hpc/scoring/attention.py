@@ -3,21 +3,21 @@
 SATORI 2.0 (lqaf209). Only the rows of attention that belong to active cells are computed.
 """
 
+import numpy as np
 import torch
 
-from satori_hpc import pairs
 from satori_hpc.errors import SatoriError
 from satori_hpc.models.satori import Satori
-from satori_hpc.scoring import pair_kernel
-from satori_hpc.scoring.base import Batch, PairScores, must_fit
+from satori_hpc.scoring.base import LARGEST, Batch, SiteScores, must_fit, ragged
 from satori_hpc.scoring.fast.precision import exactly
 
 CPU_SLICE = 16  # the fastest: what a slice needs stays in the cache
 DEVICE_SLICE_BYTES = 1 << 30
+SMALLEST_THRESHOLD = 1e-12  # a threshold of 0 divides nothing
 
 
 class AttentionScorer:
-    """Scores slices of sequences by raw attention; see PairScorer.
+    """Scores slices of sequences by raw attention; see SiteScorer.
 
     Args:
         model: in evaluation mode, on the device to compute on.
@@ -27,6 +27,11 @@ class AttentionScorer:
         SatoriError: distances of this model's sequences do not fit the store (32,767 bp).
     """
 
+    directed = False
+    choose = LARGEST
+    extras: tuple[str, ...] = ()
+    effects: tuple[str, ...] = ()
+
     def __init__(self, model: Satori, threshold: torch.Tensor) -> None:
         must_fit(model.pool * model.cells)
         self.model = model
@@ -34,9 +39,9 @@ class AttentionScorer:
         self.threshold = threshold.to(self.device)
 
     @property
-    def extras(self) -> tuple[str, ...]:
-        """Names of the further arrays that it gives for every pair: none."""
-        return ()
+    def most(self) -> tuple[int, int]:
+        """Sites and places that an example can have: every filter active in every cell."""
+        return self.model.filters * self.model.cells, self.model.cells
 
     @property
     def slice_size(self) -> int:
@@ -56,15 +61,12 @@ class AttentionScorer:
         letters = (64 + 16 * model.width) * (model.length + model.width)  # one-hot, and windows laid side by side
         activations = 12 * filters * model.length + 12 * features * cells
         attention = 4 * (2 * heads + 6) * cells**2
-        sites = 48 * filters * cells
-        result = 8 * pairs.count(filters)
-        if self.device.type != "cpu":  # the keys of every filter with every cell and every filter
-            result += 32 * filters * cells + 80 * filters**2
-        return letters + activations + attention + sites + result
+        result = 160 * filters * cells + 8 * cells**2
+        return letters + activations + attention + result
 
     @exactly
     @torch.inference_mode()
-    def __call__(self, batch: Batch) -> PairScores:
+    def __call__(self, batch: Batch) -> SiteScores:
         """Score a slice; keys and targets play no part.
 
         Raises:
@@ -72,13 +74,57 @@ class AttentionScorer:
         """
         pooled = self.model.pooled(batch.tokens.to(self.device))
         active = pooled > self.threshold[:, None]
-        cells = pair_kernel.occupied_cells(active)
+        cells = occupied_cells(active)
         attention = self.model.attention_rows(pooled, cells)
-        return pair_kernel.pair_scores(strength(attention, cells), cells, active=active, pool=self.model.pool)
+        return of_cells(strength(attention, cells), pooled, active=active, threshold=self.threshold, model=self.model)
 
     def estimate(self, batch: Batch) -> dict[str, float]:
         """Nothing: attention is read off, not approximated."""
         return {}
+
+
+def occupied_cells(active: torch.Tensor) -> torch.Tensor:
+    """int64 (B,a): the cells of each sequence in which any filter is active, rising, filled up with cell 0.
+
+    `a` is the most that any sequence has, at least 1.
+
+    Args:
+        active: bool (B,F,n).
+    """
+    occupied = active.any(dim=1)
+    places = occupied.cumsum(dim=1)
+    width = max(1, int(places[:, -1].max())) if len(occupied) else 1
+    # Cells that are not occupied go to a column of their own, which is cut off.
+    target = torch.where(occupied, places - 1, width)
+    cells = torch.zeros(len(occupied), width + 1, dtype=torch.int64, device=active.device)
+    numbers = torch.arange(active.shape[2], device=active.device).expand_as(target)
+    return cells.scatter_(1, target, numbers)[:, :width].contiguous()
+
+
+def of_cells(
+    value: torch.Tensor, pooled: torch.Tensor, *, active: torch.Tensor, threshold: torch.Tensor, model: Satori
+) -> SiteScores:
+    """Sites and values of occupied cells; a site is a filter that is active in a cell, and starts where the cell does.
+
+    Args:
+        value: float32 (B,a,a), finite, symmetric, between the cells of `occupied_cells`.
+        pooled: float32 (B,F,n).
+        active: bool (B,F,n), where pooled is above the threshold.
+        threshold: float32 (F,).
+        model: whose cells these are.
+    """
+    relative = pooled / threshold.clamp(min=SMALLEST_THRESHOLD)[:, None]
+    there = active.cpu().numpy()
+    example, motif, cell = np.nonzero(there)
+    occupied = there.any(axis=1)
+    place = occupied.cumsum(axis=1) - 1
+    starts = np.arange(model.cells) * model.pool - model.padding
+    width = value.shape[1]
+    used = np.arange(width) < occupied.sum(axis=1)[:, None]
+    at = np.zeros(used.shape, dtype=np.int64)
+    at[used] = np.broadcast_to(starts, occupied.shape)[occupied]
+    site = np.stack([example, motif, starts[cell], np.ones_like(cell), place[example, cell]], axis=1)
+    return ragged(site, relative[active].cpu().numpy(), at, used, value.cpu().numpy())
 
 
 def strength(attention: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:

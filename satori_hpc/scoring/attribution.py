@@ -10,12 +10,10 @@ to attention once, for the sum over all steps.
 import numpy as np
 import torch
 
-from satori_hpc import pairs
 from satori_hpc.config import Score
 from satori_hpc.models.satori import Satori
-from satori_hpc.scoring import pair_kernel
-from satori_hpc.scoring.attention import strength
-from satori_hpc.scoring.base import Batch, PairScores, must_fit
+from satori_hpc.scoring.attention import occupied_cells, of_cells, strength
+from satori_hpc.scoring.base import LARGEST, Batch, SiteScores, must_fit
 from satori_hpc.scoring.fast import Network, Rule, rules
 from satori_hpc.scoring.fast.precision import exactly
 
@@ -25,7 +23,7 @@ DEVICE_SLICE_BYTES = 1 << 30
 
 
 class AttributionScorer:
-    """Scores slices of sequences by attention attribution; see PairScorer.
+    """Scores slices of sequences by attention attribution; see SiteScorer.
 
     Args:
         model: in evaluation mode, on the device to compute on.
@@ -37,7 +35,10 @@ class AttributionScorer:
         SatoriError: distances of this model's sequences do not fit the store (32,767 bp).
     """
 
+    directed = False
+    choose = LARGEST
     extras: tuple[str, ...] = ()
+    effects: tuple[str, ...] = ()
 
     def __init__(
         self, model: Satori, threshold: torch.Tensor, *, settings: Score, seed: int, composition: np.ndarray
@@ -48,6 +49,11 @@ class AttributionScorer:
         self._net = Network(model, trunk=settings.precision)
         self.device = self._net.device
         self.threshold = threshold.to(self.device)
+
+    @property
+    def most(self) -> tuple[int, int]:
+        """Sites and places that an example can have: every filter active in every cell."""
+        return self.model.filters * self.model.cells, self.model.cells
 
     @property
     def slice_size(self) -> int:
@@ -65,22 +71,22 @@ class AttributionScorer:
         first = 4 * (32 * (model.length + model.width) + 6 * filters * model.length + 2 * features * cells)
         attention = 4 * (4 * config.heads + 6) * cells**2
         behind = (self.settings.steps + 1) * self._net.bytes_behind
-        return first + attention + behind + 48 * filters * cells + 16 * pairs.count(filters)
+        return first + attention + behind + 160 * filters * cells + 8 * cells**2
 
     @exactly
     @torch.inference_mode()
-    def __call__(self, batch: Batch) -> PairScores:
+    def __call__(self, batch: Batch) -> SiteScores:
         """Score a slice."""
         tokens = batch.tokens.to(self.device)
         pooled = self.model.pooled(tokens)
         active = pooled > self.threshold[:, None]
-        cells = pair_kernel.occupied_cells(active)
+        cells = occupied_cells(active)
         found = self._maps(pooled, batch.targets, self.settings.steps)[0]
         if self.settings.absolute:
             found = found.abs_()
         rows = cells[:, None, :, None].expand(-1, 1, -1, found.shape[-1])
         value = strength(found.amax(dim=1, keepdim=True).gather(2, rows), cells)
-        return pair_kernel.pair_scores(value, cells, active=active, pool=self.model.pool)
+        return of_cells(value, pooled, active=active, threshold=self.threshold, model=self.model)
 
     @exactly
     @torch.inference_mode()

@@ -1,11 +1,12 @@
-"""What every scoring method gives back, so that stores and statistics need not know the method."""
+"""What a scoring method is: sequences in, scores of their sites out."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
 from satori_hpc.errors import SatoriError
+from satori_hpc.scoring.site_scores import FIRST, LARGEST, LARGEST_SIZE, SiteScores, ragged
 
 LONGEST = 2**15 - 1  # bp
 
@@ -29,26 +30,6 @@ class Batch:
         return len(self.tokens)
 
 
-@dataclass(frozen=True)
-class PairScores:
-    """Scores of every filter pair in every sequence of a batch.
-
-    Attributes:
-        score: float32 (B,P), NaN where the pair was not observed.
-        distance: int16 (B,P), of the two cells that gave the score: start of the larger filter's minus start of the
-            smaller filter's, bp; negative = the larger filter's lies before; MISSING where not observed.
-        position: int16 (B,P), start of the smaller filter's cell, bp; MISSING where not observed.
-        sites: int64 (B,), active (filter, cell) entries of each sequence; of methods that mutate, mutated sites.
-        extras: further float32 (B,P) that the method keeps, by name (its `extras`); NaN where not observed.
-    """
-
-    score: torch.Tensor
-    distance: torch.Tensor
-    position: torch.Tensor
-    sites: torch.Tensor
-    extras: dict[str, torch.Tensor] = field(default_factory=dict)
-
-
 def must_fit(length: int) -> None:
     """Refuse sequences in which distances, bp, do not fit the int16 of a store.
 
@@ -59,16 +40,32 @@ def must_fit(length: int) -> None:
         raise SatoriError(f"sequences of {length} bp: distances beyond {LONGEST:,} bp cannot be stored")
 
 
-class PairScorer(Protocol):
-    """A method: sequences in, pair scores out; a sequence's scores depend on that sequence alone, save their last bit.
+class SiteScorer(Protocol):
+    """A method: sequences in, scores of their sites out; those of a sequence depend on it alone, save their last bit.
 
     The last bit may follow from how many sequences are scored at a time and on how many threads. Whoever wants the same
     bytes every time calls with `slice_size` sequences, counted from a fixed start, on one intra-op thread of torch.
     """
 
     @property
+    def directed(self) -> bool:
+        """Whether the value from place i to place j is another than that from j to i."""
+
+    @property
+    def choose(self) -> str:
+        """Which pair of sites speaks for two motifs in an example: LARGEST, LARGEST_SIZE (sign aside) or FIRST."""
+
+    @property
     def extras(self) -> tuple[str, ...]:
-        """Names of the further arrays that it gives for every pair."""
+        """Names of the further arrays between places."""
+
+    @property
+    def effects(self) -> tuple[str, ...]:
+        """Names of the arrays over single places."""
+
+    @property
+    def most(self) -> tuple[int, int]:
+        """Sites and places that an example can have."""
 
     @property
     def slice_size(self) -> int:
@@ -78,7 +75,7 @@ class PairScorer(Protocol):
     def bytes_per_sequence(self) -> int:
         """Working memory of a call, per sequence: an upper bound, the result included."""
 
-    def __call__(self, batch: Batch) -> PairScores:
+    def __call__(self, batch: Batch) -> SiteScores:
         """Score a slice; several threads may call at once."""
 
     def estimate(self, batch: Batch) -> dict[str, float]:
@@ -86,3 +83,6 @@ class PairScorer(Protocol):
 
         On one intra-op thread, as a call.
         """
+
+
+__all__ = ["FIRST", "LARGEST", "LARGEST_SIZE", "Batch", "SiteScorer", "SiteScores", "must_fit", "ragged"]

@@ -8,12 +8,11 @@ used by running several slices at a time.
 import contextlib
 import gc
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import psutil
 import torch
 
@@ -21,8 +20,8 @@ from satori_hpc.errors import SatoriError
 from satori_hpc.log import logger
 from satori_hpc.models.satori import Satori
 from satori_hpc.parallel import memory
-from satori_hpc.scoring.base import Batch, PairScorer, PairScores
-from satori_hpc.scoring.layout import ARRAYS, GROUPS
+from satori_hpc.scoring.base import Batch, SiteScorer, SiteScores
+from satori_hpc.scoring.layout import CHUNK, GROUPS
 from satori_hpc.scoring.store import ScoreStore
 
 
@@ -36,7 +35,7 @@ class Slices:
         poke: called after each slice, on the thread that calls `score`.
     """
 
-    def __init__(self, scorer: PairScorer, *, size: int, workers: int, poke: Callable[[], None]) -> None:
+    def __init__(self, scorer: SiteScorer, *, size: int, workers: int, poke: Callable[[], None]) -> None:
         self.size = size
         self._scorer = scorer
         self._poke = poke
@@ -52,60 +51,50 @@ class Slices:
         self._pool.shutdown(cancel_futures=True)
         torch.set_num_threads(self._threads)
 
-    def score(self, batch: Batch, arrays: dict[str, np.ndarray]) -> int:
-        """Score sequences; the number of active (filter, cell) entries in them.
-
-        Args:
-            batch: E sequences.
-            arrays: (E,P) of each array of the method, by name; filled.
+    def score(self, batch: Batch) -> SiteScores:
+        """Score sequences.
 
         Raises:
             SatoriError: not even one sequence at a time fits into the memory.
         """
         spans = [(first, min(first + self.size, len(batch))) for first in range(0, len(batch), self.size)]
-        running: dict[Future[int | None], tuple[int, int]] = {
-            self._pool.submit(self._slice, *span, batch, arrays): span for span in spans
-        }
-        sites, too_large = 0, []
+        running = {self._pool.submit(self._slice, *span, batch): span for span in spans}
+        found: dict[tuple[int, int], SiteScores] = {}
         try:
             for future in as_completed(running):
-                found = future.result()
-                if found is None:
-                    too_large.append(running[future])
-                else:
-                    sites += found
+                scores = future.result()
+                if scores is not None:
+                    found[running[future]] = scores
                 self._poke()
         finally:
             for future in running:
                 future.cancel()
-        return sites + sum(self._alone(first, last, batch, arrays) for first, last in sorted(too_large))
+        return SiteScores.join([found[span] if span in found else self._alone(*span, batch) for span in spans])
 
-    def _slice(self, first: int, last: int, batch: Batch, arrays: dict[str, np.ndarray]) -> int | None:
-        """Sites of one slice, whose scores are put in place; None when the memory did not suffice."""
+    def _slice(self, first: int, last: int, batch: Batch) -> SiteScores | None:
+        """Scores of one slice; None when the memory did not suffice."""
         try:
-            found = self._scorer(part(batch, first, last))
-            for name, values in arrays.items():
-                values[first:last] = _array(found, name).cpu().numpy()
-            return int(found.sites.sum())
+            return self._scorer(part(batch, first, last))
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
             return None
 
-    def _alone(self, first: int, last: int, batch: Batch, arrays: dict[str, np.ndarray]) -> int:
+    def _alone(self, first: int, last: int, batch: Batch) -> SiteScores:
         """Score a slice for which the memory did not suffice: nothing beside it, then in smaller and smaller parts."""
         size = last - first
         while True:
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            sites = []
+            found: list[SiteScores] = []
             for begin in range(first, last, size):
                 end = min(begin + size, last)
-                sites.append(self._pool.submit(self._slice, begin, end, batch, arrays).result())
+                scores = self._pool.submit(self._slice, begin, end, batch).result()
                 self._poke()
-                if sites[-1] is None:
+                if scores is None:
                     break
+                found.append(scores)
             else:
                 if size < min(self.size, last - first):
                     self.size = size
@@ -115,7 +104,7 @@ class Slices:
                         last - first,
                         size,
                     )
-                return sum(found for found in sites if found is not None)
+                return SiteScores.join(found)
             if size == 1:
                 raise SatoriError(
                     f"out of memory: tried {last - first} sequences at a time, and fewer, down to a single one; "
@@ -141,11 +130,6 @@ def part(batch: Batch, first: int, last: int) -> Batch:
     return Batch(batch.tokens[first:last], batch.keys[first:last], targets)
 
 
-def _array(found: PairScores, name: str) -> torch.Tensor:
-    values: torch.Tensor = getattr(found, name) if name in ARRAYS else found.extras[name]
-    return values
-
-
 def out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory did not suffice, on a device or on the host."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
@@ -156,6 +140,8 @@ def out_of_memory(error: BaseException) -> bool:
 # How much memory a scoring process needs, by parts, and how the work shrinks to what it may have.
 
 CHUNKS_HELD = 5  # by a thread that encodes: the chunk, its code, its code with the checksum, and two codes to write
+ENTRY = 8  # bytes of the largest entry, a site
+COPIES = 2  # of a partition's scores: as slices and joined
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +151,7 @@ class Need:
     Attributes:
         process: the program and its libraries.
         model: weights.
-        buffers: all arrays and the sequences of the largest partition.
+        buffers: the scores and the sequences of the largest partition, if every example has all that it can have.
         chunk: inner chunks on their way to disk. Nothing is scored meanwhile, so that on the CPU those of all threads
             but one find room where the slices were.
         slices: working memory of all slices at a time.
@@ -196,7 +182,7 @@ class Need:
         }
 
 
-def need(store: ScoreStore, model: Satori, scorer: PairScorer, *, sample: Batch, workers: int, limit: int) -> Need:
+def need(store: ScoreStore, model: Satori, scorer: SiteScorer, *, sample: Batch, workers: int, limit: int) -> Need:
     """What this process needs, made small enough for `limit`: fewer workers first, then smaller slices.
 
     Args:
@@ -214,21 +200,20 @@ def need(store: ScoreStore, model: Satori, scorer: PairScorer, *, sample: Batch,
     _warm_up(scorer, sample)
     weights = sum(part.nbytes for part in (*model.parameters(), *model.buffers())) if device.type == "cpu" else 0
     rows = max(store.shard_rows(group) for group in GROUPS)
-    each = scorer.bytes_per_sequence if device.type == "cpu" else store.pair_bytes * store.pairs
+    each = scorer.bytes_per_sequence if device.type == "cpu" else store.example_bytes
     encoders = 1 if device.type == "cpu" else workers
-    chunk = rows * store.chunk_pairs * max(np.dtype(dtype).itemsize for dtype in store.arrays.values())
     fixed = {
         "process": max(0, psutil.Process().memory_info().rss - weights),
         "model": weights,
-        "buffers": rows * (store.pair_bytes * store.pairs + model.length),
-        "chunk": encoders * CHUNKS_HELD * chunk,
+        "buffers": rows * (COPIES * store.example_bytes + model.length),
+        "chunk": encoders * CHUNKS_HELD * CHUNK * ENTRY,
     }
     workers = workers if device.type == "cpu" else 1
     fitting = fit(limit - sum(fixed.values()), each=each, workers=workers, size=scorer.slice_size) if limit else None
     if limit and fitting is None:
         least = sum(fixed.values()) + each
         raise SatoriError(
-            f"--memory {memory.show(limit)} is too little to score {store.pairs} pairs: at least {memory.show(least)} "
+            f"--memory {memory.show(limit)} is too little to score {store.method}: at least {memory.show(least)} "
             f"are needed (program and model {memory.show(fixed['process'] + weights)}, a partition of {rows} examples "
             f"{memory.show(fixed['buffers'] + fixed['chunk'])}, one sequence {memory.show(each)}); "
             "give more memory, or make score.shard_examples in run.toml smaller"
@@ -251,7 +236,7 @@ def need(store: ScoreStore, model: Satori, scorer: PairScorer, *, sample: Batch,
     return found
 
 
-def _warm_up(scorer: PairScorer, sample: Batch) -> None:
+def _warm_up(scorer: SiteScorer, sample: Batch) -> None:
     """Score one sequence: what compilers and libraries keep from then on belongs to the process."""
     try:
         scorer(sample)

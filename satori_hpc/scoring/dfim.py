@@ -11,15 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from satori_hpc import pairs
 from satori_hpc.config import Dfim, Score
 from satori_hpc.models.satori import Satori
 from satori_hpc.scoring import draws, sites
-from satori_hpc.scoring.base import Batch, PairScores, must_fit
+from satori_hpc.scoring.base import FIRST, LARGEST_SIZE, Batch, SiteScores, must_fit
 from satori_hpc.scoring.fast import Network, Rule, rules
 from satori_hpc.scoring.fast.letters import LetterAttributions
 from satori_hpc.scoring.fast.precision import exactly
-from satori_hpc.scoring.sites import Sites, site_pair_scores
+from satori_hpc.scoring.sites import Sites, relative_at, site_scores
 
 # Which sequences are compared with the original, and what of their attributions is read: the features of DFIM.
 #
@@ -150,7 +149,7 @@ def rule_of(settings: Dfim, *, finer: int = 1) -> Rule:
 
 
 class DfimScorer:
-    """Scores sequences by DFIM; see PairScorer.
+    """Scores sequences by DFIM; see SiteScorer.
 
     Args:
         model: in evaluation mode, on the device to compute on.
@@ -163,6 +162,9 @@ class DfimScorer:
     Raises:
         SatoriError: distances of this model's sequences do not fit the store (32,767 bp).
     """
+
+    directed = True
+    effects: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -188,8 +190,19 @@ class DfimScorer:
 
     @property
     def extras(self) -> tuple[str, ...]:
-        """Both directions; and the score in the permuted sequence, if it is asked for."""
-        return ("a_to_b", "b_to_a", "null") if self._with_null else ("a_to_b", "b_to_a")
+        """The values in the permuted sequence, if they are asked for."""
+        return ("null",) if self._with_null else ()
+
+    @property
+    def choose(self) -> str:
+        """The larger direction of the largest pair; legacy: the pair that a loop over the sites meets first."""
+        return FIRST if self.settings.legacy else LARGEST_SIZE
+
+    @property
+    def most(self) -> tuple[int, int]:
+        """Sites and places that an example can have."""
+        each = self.model.filters if self._sites.filters == "all" else 1
+        return each * self._sites.max_sites, self._sites.max_sites
 
     @property
     def slice_size(self) -> int:
@@ -202,21 +215,25 @@ class DfimScorer:
         model, settings, most = self.model, self.settings, self._sites.max_sites
         each = 3 * model.width if settings.feature == "base" else settings.mutations
         letters = 8 * model.length * (4 * (3 * most * each + settings.baselines + 8) + 6 * model.filters)
-        result = (8 + 4 * len(self.extras)) * pairs.count(model.filters)
-        return letters + self._letters.bytes_needed + 64 * most**2 + 2 * result
+        return letters + self._letters.bytes_needed + 64 * most * (most + model.filters)
 
     @exactly
     @torch.inference_mode()
-    def __call__(self, batch: Batch) -> PairScores:
+    def __call__(self, batch: Batch) -> SiteScores:
         """Score a slice."""
-        found = self._find_sites(batch)
-        directed = self._maps(batch, found, self._letters)
-        both = {"a_to_b": directed, "b_to_a": directed.transpose(1, 2)}
-        if self.settings.legacy:
-            return _first_met(directed, found, both)
-        if self._with_null:
-            both["null"] = _larger_direction(self._maps(self._permuted(batch), found, self._letters))
-        return site_pair_scores(_larger_direction(directed), found, max_distance=self._sites.max_distance, extras=both)
+        activations = self._activations(batch)
+        found = self._find_sites(activations)
+        extras = {"null": self._maps(self._permuted(batch), found, self._letters)} if self._with_null else {}
+        reach = self.model.width // 2 if self._sites.filters == "all" else 0
+        return site_scores(
+            self._maps(batch, found, self._letters),
+            found,
+            relative_at(activations, self.threshold, found, reach=reach),
+            padding=self.model.padding,
+            max_distance=0 if self.settings.legacy else self._sites.max_distance,
+            directed=True,
+            extras=extras,
+        )
 
     @exactly
     @torch.inference_mode()
@@ -225,7 +242,7 @@ class DfimScorer:
 
         Positive: the target counts for less without the source. NaN on the diagonal and where no site is.
         """
-        found = self._find_sites(batch)
+        found = self._find_sites(self._activations(batch))
         return found, self._maps(batch, found, self._letters)
 
     @exactly
@@ -238,7 +255,7 @@ class DfimScorer:
     @torch.inference_mode()
     def permuted_maps(self, batch: Batch) -> torch.Tensor:
         """The same of the sequences with their letters permuted, the sites where they were."""
-        return self._maps(self._permuted(batch), self._find_sites(batch), self._letters)
+        return self._maps(self._permuted(batch), self._find_sites(self._activations(batch)), self._letters)
 
     @exactly
     @torch.inference_mode()
@@ -279,16 +296,19 @@ class DfimScorer:
         """Error of a sample: its maps against those of twice the steps, by root mean squares; nothing without steps."""
         if self.settings.attribution == "gradient" and not self.settings.legacy:
             return {}
-        found = self._find_sites(batch)
+        found = self._find_sites(self._activations(batch))
         coarse = self._maps(batch, found, self._letters)
         fine = self._maps(batch, found, LetterAttributions(self._net, rule_of(self.settings, finer=2)))
         there = ~coarse.isnan()
         scale = fine[there].norm()
         return {"steps": float((coarse[there] - fine[there]).norm() / scale)} if scale > 0 else {}
 
-    def _find_sites(self, batch: Batch) -> Sites:
+    def _activations(self, batch: Batch) -> torch.Tensor:
+        return self.model.stem.activations(batch.tokens.to(self.device))
+
+    def _find_sites(self, activations: torch.Tensor) -> Sites:
         return sites.strongest(
-            self.model.stem.activations(batch.tokens.to(self.device)),
+            activations,
             self.threshold,
             padding=self.model.padding,
             width=self.model.width,
@@ -366,22 +386,3 @@ class DfimScorer:
         every = torch.cat((original, made.letters))
         found = letters.of(self._baselines(keys, len(every)), every, weights, original)
         return found[:1] - found[1:]
-
-
-def _larger_direction(directed: torch.Tensor) -> torch.Tensor:
-    """The larger size of both directions, (B, M, M), symmetric."""
-    size = directed.abs()
-    return torch.maximum(size, size.transpose(1, 2))
-
-
-def _first_met(directed: torch.Tensor, found: Sites, both: dict[str, torch.Tensor]) -> PairScores:
-    """Each pair at the first (source, target) that a loop over the sites meets, in that direction only."""
-    most = directed.shape[1]
-    number = torch.arange(most, device=directed.device)
-    first, second = torch.minimum(number[:, None], number), torch.maximum(number[:, None], number)
-    order = (most**2 - (first * most + second)).float()  # the largest is what is met first
-    forward = directed.triu(diagonal=1).abs()
-    extras = {**both, "score": forward + forward.transpose(1, 2)}
-    scores = site_pair_scores(order.masked_fill(directed.isnan(), torch.nan), found, max_distance=0, extras=extras)
-    score = scores.extras.pop("score")
-    return PairScores(score, scores.distance, scores.position, scores.sites, scores.extras)

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from satori_hpc import pairs
 from satori_hpc.config import Score
 from satori_hpc.errors import SatoriError
 from satori_hpc.models.satori import Satori
 from satori_hpc.scoring import draws, sites
-from satori_hpc.scoring.base import Batch, PairScores, must_fit
+from satori_hpc.scoring.base import LARGEST_SIZE, Batch, SiteScores, must_fit
 from satori_hpc.scoring.fast.mutants import Variants
 from satori_hpc.scoring.fast.precision import precision
-from satori_hpc.scoring.sites import Sites, site_pair_scores
+from satori_hpc.scoring.sites import Sites, relative_at, site_scores
 
 CPU_SLICE = 4
 DEVICE_SLICE_BYTES = 4 << 30
@@ -41,8 +40,25 @@ class _Plan:
     index: torch.Tensor
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """Effects of each mutation of the letters, D of them.
+
+    Attributes:
+        sites: of the batch.
+        relative: float32 (B,M,F), activations at the sites, 1 = the filter's threshold; None of sites that were given.
+        value: float64 (B,D,M,M), E between sites, symmetric; NaN where they are no pair.
+        single: float64 (B,D,M), F(x) - F(x without the site); NaN where there is none.
+    """
+
+    sites: Sites
+    relative: torch.Tensor | None
+    value: torch.Tensor
+    single: torch.Tensor
+
+
 class EpistasisScorer:
-    """Scores slices of sequences by double mutants; see PairScorer.
+    """Scores slices of sequences by double mutants; see SiteScorer.
 
     Args:
         model: in evaluation mode, on the device to compute on.
@@ -55,7 +71,10 @@ class EpistasisScorer:
         SatoriError: distances of this model's sequences do not fit the store (32,767 bp).
     """
 
+    directed = False
+    choose = LARGEST_SIZE
     extras: tuple[str, ...] = ()
+    effects: tuple[str, ...] = ("single",)
 
     def __init__(
         self, model: Satori, threshold: torch.Tensor, *, settings: Score, seed: int, composition: np.ndarray
@@ -70,6 +89,12 @@ class EpistasisScorer:
             self.variants = Variants(model, trunk=settings.precision)
 
     @property
+    def most(self) -> tuple[int, int]:
+        """Sites and places that an example can have."""
+        each = self.model.filters if self.settings.sites.filters == "all" else 1
+        return each * self._most, self._most
+
+    @property
     def slice_size(self) -> int:
         """Sequences per call; follows from the model and the kind of device only."""
         if self.device.type == "cpu":
@@ -82,9 +107,7 @@ class EpistasisScorer:
         model, most = self.model, self._most
         letters = (64 + 16 * model.width) * (model.length + model.width)
         activations = 25 * model.filters * model.length
-        results = 100 * pairs.count(model.filters) + 16 * most * (model.filters + most)
-        if self.settings.epistasis.combine == "sum":
-            results += 24 * model.filters**2
+        results = 64 * most * (model.filters + most)
         # Neighbours whose regions share cells, per side; at the ends of the sequence there may be some more.
         reach = (self.variants.count * model.pool - 1) // model.width
         mutants = min(most * (1 + reach) + 2 * (reach + 2), most * (most + 1) // 2)
@@ -99,33 +122,36 @@ class EpistasisScorer:
         index = 24 * variants * model.cells
         return letters + activations + results + table + index + self.variants.bytes_at_once
 
-    def __call__(self, batch: Batch) -> PairScores:
+    def __call__(self, batch: Batch) -> SiteScores:
         """Score a slice.
 
         Raises:
             SatoriError: a logit is not finite.
         """
-        found, value = self.maps(batch)
+        drawn = self._each_draw(batch)
+        assert drawn.relative is not None
         with torch.inference_mode():
-            return site_pair_scores(
-                value,
-                found,
+            return site_scores(
+                drawn.value.mean(dim=1).float(),
+                drawn.sites,
+                drawn.relative,
+                padding=self.model.padding,
                 max_distance=self.settings.sites.max_distance,
-                combine=self.settings.epistasis.combine,
+                effects={"single": drawn.single.mean(dim=1).float()},
             )
 
     def maps(self, batch: Batch) -> tuple[Sites, torch.Tensor]:
         """The sites of each sequence and E between them: float32 (B,M,M), symmetric, NaN where sites are no pair."""
-        found, each = self._each_draw(batch)
-        return found, each.mean(dim=1).float()
+        drawn = self._each_draw(batch)
+        return drawn.sites, drawn.value.mean(dim=1).float()
 
     def map_sites(self, batch: Batch, found: Sites) -> torch.Tensor:
         """E between given sites, of any overlap: float32 (B,M,M), as of `maps`."""
-        return self._each_draw(batch, found)[1].mean(dim=1).float()
+        return self._each_draw(batch, found).value.mean(dim=1).float()
 
     def estimate(self, batch: Batch) -> dict[str, float]:
         """ "letters": standard error of E from the number of mutations, relative to the size of E."""
-        _, each = self._each_draw(batch)
+        each = self._each_draw(batch).value
         number = each.shape[1]
         there = ~each[:, 0].isnan()
         if number < 2 or not bool(there.any()):
@@ -135,8 +161,8 @@ class EpistasisScorer:
         return {"letters": float((error.mean() / size).sqrt())} if size > 0 else {}
 
     @torch.inference_mode()
-    def _each_draw(self, batch: Batch, given: Sites | None = None) -> tuple[Sites, torch.Tensor]:
-        """Sites, and E of each mutation, float64 (B,mutations,M,M).
+    def _each_draw(self, batch: Batch, given: Sites | None = None) -> _Drawn:
+        """Sites, and the effects of each mutation.
 
         Args:
             batch: sequences.
@@ -157,17 +183,20 @@ class EpistasisScorer:
                 most=self._most,
                 all_filters=settings.sites.filters == "all",
             )
+            reach = model.width // 2 if settings.sites.filters == "all" else 0
+            relative = None if given else relative_at(activations, self.threshold, found, reach=reach)
             del activations
             number = settings.epistasis.mutations
             letters = draws.replacements(tokens, batch.keys, seed=self.seed, number=number)
             most = found.position.shape[1]
             shape = (len(tokens), number, most, most)
             value = torch.full(shape, torch.nan, dtype=torch.float64, device=self.device)
+            alone = torch.full(shape[:3], torch.nan, dtype=torch.float64, device=self.device)
             together = 1 if self.device.type == "cpu" else number
             positions = [row[there] for row, there in zip(found.position.cpu(), found.used.cpu(), strict=True)]
             for b, position in enumerate(positions):
                 plan = self._plan(position)
-                if not plan.pairs.shape[1]:
+                if not len(position):
                     continue
                 first, second = plan.pairs
                 for start in range(0, number, together):
@@ -176,9 +205,10 @@ class EpistasisScorer:
                     explained = self._explained(logits, None if batch.targets is None else batch.targets[b])
                     whole, single, double = explained.split([1, len(position), len(first)], dim=1)
                     epistasis = (whole - single[:, first]) - single[:, second] + double
+                    alone[b, part, : len(position)] = whole - single
                     value[b, part, first, second] = epistasis
                     value[b, part, second, first] = epistasis
-        return found, value
+        return _Drawn(found, relative, value, alone)
 
     @property
     def _most(self) -> int:

@@ -11,36 +11,43 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, ZstdCodec
 
-from satori_hpc import pairs
 from satori_hpc.data import zarr_arrays
 from satori_hpc.data.dataset import BLOCK
 from satori_hpc.run import files, sealed
 from satori_hpc.scoring import shard
+from satori_hpc.scoring.site_scores import entries
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 ARTEFACT = "satori_hpc scores"
 GROUPS = ("foreground", "background")
-ARRAYS = {"score": "float32", "distance": "int16", "position": "int16"}  # of every method, each with its type
-EXTRA = "float32"  # type of what a method keeps besides
-MISSING = -(2**15)  # distance and position of a pair that was not observed
-
-SHARD_BYTES = 384 * 2**20  # of a partition in memory, at most
+# The arrays of every method and group, each with its type and the shape of an entry; further ones between places are
+# like `value`, those over single places like `place` in number and float32.
+ARRAYS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "counts": ("int32", (2,)),
+    "site": ("int16", (4,)),
+    "strength": ("float32", ()),
+    "place": ("int16", ()),
+    "value": ("float32", ()),
+}
+CHUNK = 2**14  # entries of an inner chunk
+SHARD_BYTES = 384 * 2**20  # of a partition in memory, at most, if every example has all that it can have
 PARTITIONS = 32  # of a group, if that does not make shards of fewer than SHARD_EXAMPLES
 SHARD_EXAMPLES = (64, 4096)
 
 
-def pair_bytes(arrays: dict[str, str]) -> int:
-    """Bytes of a pair in an example, over all arrays; `arrays`: the type of each."""
-    return sum(np.dtype(dtype).itemsize for dtype in arrays.values())
+def example_bytes(most: tuple[int, int], *, directed: bool = False, extras: int = 0, effects: int = 0) -> int:
+    """Bytes of an example in memory that has so many sites and places; numbers of further arrays."""
+    sites, places = most
+    return 8 + 12 * sites + (2 + 4 * effects) * places + 4 * (1 + extras) * int(entries(places, directed=directed))
 
 
-def shard_examples_for(filters: int, examples: int, *, arrays: dict[str, str] = ARRAYS) -> int:
+def shard_examples_for(examples: int, each: int) -> int:
     """Examples per shard: a power of two in 64 .. 4,096.
 
-    The largest whose arrays hold at most 384 MiB in memory; but a smaller one for a small set, so that there is work
-    for many ranks and a killed one loses little.
+    The largest that hold at most 384 MiB in memory, of `each` bytes; but a smaller one for a small set, so that there is
+    work for many ranks and a killed one loses little.
     """
-    most = min(SHARD_BYTES // (pair_bytes(arrays) * pairs.count(filters)), examples // PARTITIONS)
+    most = min(SHARD_BYTES // each, examples // PARTITIONS)
     low, high = SHARD_EXAMPLES
     return max(low, min(high, 1 << max(0, most.bit_length() - 1)))
 
@@ -51,15 +58,14 @@ class Plan:
 
     Attributes:
         method: name of the scoring method.
-        filters: F; there are F (F - 1) / 2 pairs.
+        widths: int16 (motifs,), bp of the sites of each motif; with learned filters all are the filter's.
         foreground, background: int64, rows of the examples in their dataset, in the order of the store.
         background_source: "dataset" or "background": whose rows `background` are.
         dataset_examples: length of `selected`.
         shard_examples: examples per partition; 0 = `shard_examples_for`.
-        chunk_pairs: pairs per inner chunk.
-        pool, padding, width: bp: a cell and its position say with them which letters they stand for; pool = 1 where
-            positions are exact.
-        extras: names of the float32 arrays that the method keeps besides ARRAYS.
+        pool: bp that a place spans: a site may start at any of them; 1 = positions are exact.
+        most: sites and places that an example can have.
+        directed, choose, extras, effects: as of the method's scorer (scoring.base.SiteScorer).
         settings: what the scores of this method follow from besides model and examples, as plain values.
         composition: share of A, C, G and T in the training examples; random letters of methods that need some.
         selection: the settings that chose the examples, as plain values.
@@ -68,17 +74,18 @@ class Plan:
     """
 
     method: str
-    filters: int
+    widths: np.ndarray
     foreground: np.ndarray
     background: np.ndarray
     background_source: str
     dataset_examples: int
     shard_examples: int
-    chunk_pairs: int
     pool: int = 1
-    padding: int = 0
-    width: int = 1
+    most: tuple[int, int]
+    directed: bool = False
+    choose: str = "largest"
     extras: tuple[str, ...] = ()
+    effects: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     composition: tuple[float, ...] = (0.25, 0.25, 0.25, 0.25)
     selection: dict[str, Any] = field(default_factory=dict)
@@ -86,19 +93,10 @@ class Plan:
     digests: dict[str, str]
 
     @property
-    def pairs(self) -> int:
-        return pairs.count(self.filters)
-
-    @property
-    def arrays(self) -> dict[str, str]:
-        """The arrays of every group that hold a value per example and pair, each with its type."""
-        return ARRAYS | dict.fromkeys(self.extras, EXTRA)
-
-    @property
     def partition_examples(self) -> int:
         """Examples per partition, the automatic choice made."""
-        most = max(len(self.rows(group)) for group in GROUPS)
-        return self.shard_examples or shard_examples_for(self.filters, most, arrays=self.arrays)
+        each = example_bytes(self.most, directed=self.directed, extras=len(self.extras), effects=len(self.effects))
+        return self.shard_examples or shard_examples_for(max(len(self.rows(group)) for group in GROUPS), each)
 
     def rows(self, group: str) -> np.ndarray:
         rows: np.ndarray = getattr(self, group)
@@ -116,16 +114,17 @@ class Plan:
             "artefact": ARTEFACT,
             "format_version": FORMAT_VERSION,
             "method": self.method,
-            "filters": self.filters,
+            "motifs": len(self.widths),
             "pool": self.pool,
-            "padding": self.padding,
-            "width": self.width,
-            "arrays": self.arrays,
+            "most": list(self.most),
+            "directed": self.directed,
+            "choose": self.choose,
+            "extras": list(self.extras),
+            "effects": list(self.effects),
             "settings": self.settings,
-            "composition": self.composition,
+            "composition": list(self.composition),
             "background_source": self.background_source,
             "shard_examples": self.partition_examples,
-            "chunk_pairs": self.chunk_pairs,
             "plan": {group: [list(rows) for rows in self.partitions(group)] for group in GROUPS},
             "selection": self.selection,
             "digests": self.digests,
@@ -135,15 +134,22 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Marker:
-    """What is known of a finished partition: its rows, its files by array, and sums over the observed scores."""
+    """What is known of a finished partition.
+
+    Attributes:
+        group, partition: which it is.
+        rows: [first, last) examples of the group.
+        files: {array: {"bytes", "sha256"}}.
+        entries: {array: how many entries there are}.
+        effects: {array over single places: [how many there are, sum of their sizes]}.
+    """
 
     group: str
     partition: int
     rows: list[int]
     files: dict[str, dict[str, Any]]
-    observed: int
-    total: float
-    sites: int
+    entries: dict[str, int]
+    effects: dict[str, list[float]]
 
     def text(self) -> str:
         """As JSON, with a digest of itself."""
@@ -199,22 +205,29 @@ class Geometry:
         return str(self.attributes["method"])
 
     @property
-    def filters(self) -> int:
-        return int(self.attributes["filters"])
+    def motifs(self) -> int:
+        """How many motifs (learned filters, or known motifs) sites are of."""
+        return int(self.attributes["motifs"])
 
     @property
-    def pairs(self) -> int:
-        return pairs.count(self.filters)
+    def directed(self) -> bool:
+        return bool(self.attributes["directed"])
 
     @property
-    def arrays(self) -> dict[str, str]:
-        """The arrays of every group that hold a value per example and pair, each with its type."""
-        return dict(self.attributes["arrays"])
+    def choose(self) -> str:
+        """Which pair of sites speaks for two motifs: scoring.base.LARGEST, LARGEST_SIZE or FIRST."""
+        return str(self.attributes["choose"])
 
     @property
-    def pair_bytes(self) -> int:
-        """Bytes of a pair in an example, over all arrays."""
-        return pair_bytes(self.arrays)
+    def pool(self) -> int:
+        """bp that a place spans."""
+        return int(self.attributes["pool"])
+
+    @property
+    def arrays(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """The arrays of every group that partitions are written of, each with its type and the shape of an entry."""
+        more = (*self.attributes["extras"], *self.attributes["effects"])
+        return ARRAYS | dict.fromkeys(more, ("float32", ()))
 
     @property
     def composition(self) -> np.ndarray:
@@ -222,19 +235,31 @@ class Geometry:
         return np.array(self.attributes["composition"], dtype=np.float64)
 
     @property
-    def chunk_pairs(self) -> int:
-        """Pairs per inner chunk."""
-        return min(int(self.attributes["chunk_pairs"]), self.pairs)
-
-    @property
-    def chunks(self) -> int:
-        """Inner chunks per shard."""
-        return -(-self.pairs // self.chunk_pairs)
+    def example_bytes(self) -> int:
+        """Bytes in memory of an example that has all the sites and places that it can have."""
+        told = self.attributes
+        return example_bytes(
+            tuple(told["most"]), directed=self.directed, extras=len(told["extras"]), effects=len(told["effects"])
+        )
 
     def shard_rows(self, group: str) -> int:
-        """Rows of every shard of a group; those of the last one that have no example are filled up."""
+        """Examples of every shard of a group; those of the last one that have no example are filled up."""
         total = self.partitions(group)[-1][1]
         return min(int(self.attributes["shard_examples"]), total)  # a short group is not filled up to a whole shard
+
+    def chunking(self, group: str, array: str) -> tuple[int, int]:
+        """Entries per inner chunk of a shard, and how many inner chunks it may have."""
+        rows = self.shard_rows(group)
+        sites, places = self.attributes["most"]
+        if array == "counts":
+            return rows, 1
+        if array in ("site", "strength"):
+            most = sites
+        elif array == "place" or array in self.attributes["effects"]:
+            most = places
+        else:
+            most = int(entries(places, directed=self.directed))
+        return CHUNK, max(1, -(-rows * most // CHUNK))
 
     def partitions(self, group: str) -> list[tuple[int, int]]:
         """[first, last) rows of each partition of a group."""
@@ -245,56 +270,72 @@ class Geometry:
         return [(group, partition) for group in GROUPS for partition in range(len(self.partitions(group)))]
 
     def shard_path(self, group: str, array: str, partition: int) -> Path:
-        return self.path / group / array / "c" / str(partition) / "0"
+        _, shape = self.arrays[array]
+        behind = 0 if array == "counts" else 1  # axes of an array besides that of partitions and of an entry
+        return (self.path / group / array / "c" / str(partition)).joinpath(*["0"] * (behind + len(shape)))
 
 
 # The empty score store: groups, arrays and coordinates, made once before anybody writes scores.
 
-SHUFFLES: dict[str, Literal["noshuffle", "bitshuffle"]] = {"float32": "noshuffle", "int16": "bitshuffle"}
+SHUFFLES: dict[str, Literal["noshuffle", "bitshuffle"]] = {
+    "float32": "noshuffle",
+    "int16": "bitshuffle",
+    "int32": "bitshuffle",
+}
 
 
 def create(path: Path, plan: Plan) -> None:
     """Make the empty store of a plan, in place of what is at `path`; it appears whole or not at all."""
     limit_concurrency()
+    attributes = plan.attributes()
+    shape = Geometry(path, attributes)
     with files.atomic_folder(path) as partial:
-        root = zarr.create_group(partial, zarr_format=3, attributes=plan.attributes())
-        first, second = pairs.filters_of(plan.filters)
+        root = zarr.create_group(partial, zarr_format=3, attributes=attributes)
         selected = np.zeros(plan.dataset_examples, dtype=np.uint8)
         selected[plan.foreground] = 1
         if plan.background_source == "dataset":
             selected[plan.background] = 2
-        for name, values, dimension in (
-            ("filter_a", first, "pair"),
-            ("filter_b", second, "pair"),
-            ("selected", selected, "dataset_example"),
-        ):
-            _write_whole(root, name, values, (dimension,))
+        _write_whole(root, "width", np.asarray(plan.widths, dtype=np.int16), ("motif",))
+        _write_whole(root, "selected", selected, ("dataset_example",))
         for name in GROUPS:
             group = root.create_group(name)
             rows = plan.rows(name)
             _write_whole(group, "example", rows.astype(np.int64, copy=False), ("example",))
-            for array, dtype in plan.arrays.items():
-                _create_matrix(group, array, dtype, (len(rows), plan.pairs), plan)
+            for array in shape.arrays:
+                _create_ragged(group, array, shape)
             if name == "foreground" and plan.true_positive is not None:
                 right = plan.true_positive.astype(np.uint8, copy=False)
                 _write_whole(group, "true_positive", right, ("example", "target"))
         (partial / "markers").mkdir()
 
 
-def _create_matrix(group: zarr.Group, name: str, dtype: str, shape: tuple[int, int], plan: Plan) -> None:
-    """The metadata that makes what scoring.shard writes an array that any reader of Zarr v3 opens."""
-    examples = min(plan.partition_examples, shape[0])
-    chunk = min(plan.chunk_pairs, shape[1])
+def _create_ragged(group: zarr.Group, name: str, shape: Geometry) -> None:
+    """The metadata that makes what scoring.shard writes an array that any reader of Zarr v3 opens.
+
+    A shard has a row of its own, (partition, entry), as long as its entries can become; what is not there is fill.
+    """
+    where = group.name.strip("/")
+    dtype, entry = shape.arrays[name]
+    chunk, chunks = shape.chunking(where, name)
+    column = ("column",) * len(entry)
+    if name == "counts":
+        size, one, dimensions = (shape.partitions(where)[-1][1],), (), ("example", *column)
+    else:
+        size, one, dimensions = (
+            (len(shape.partitions(where)), chunk * chunks),
+            (1,),
+            ("partition", f"{name}_entry", *column),
+        )
     zarr_arrays.create(
         group,
         name,
-        shape=shape,
+        shape=(*size, *entry),
         dtype=dtype,
-        chunks=(examples, chunk),
+        chunks=(*one, chunk, *entry),
         compressor=BloscCodec(typesize=np.dtype(dtype).itemsize, cname="lz4", clevel=9, shuffle=SHUFFLES[dtype]),
-        shards=(examples, -(-shape[1] // chunk) * chunk),
+        shards=(*one, chunk * chunks, *entry),
         fill_value=shard.FILL[dtype],
-        dimension_names=("example", "pair"),
+        dimension_names=dimensions,
     )
 
 

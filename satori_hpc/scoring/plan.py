@@ -19,7 +19,7 @@ from satori_hpc.models.satori import Satori
 from satori_hpc.run import provenance
 from satori_hpc.run.layout import Run
 from satori_hpc.scoring import registry, select
-from satori_hpc.scoring.base import PairScorer
+from satori_hpc.scoring.base import SiteScorer
 from satori_hpc.scoring.layout import Plan
 from satori_hpc.sites import store as motif_store
 from satori_hpc.training import checkpoint, predictions
@@ -63,17 +63,18 @@ def make(run: Run) -> list[Plan]:
     return [
         Plan(
             method=method,
-            filters=model.filters,
+            widths=np.full(model.filters, model.width, dtype=np.int16),
             foreground=examples.foreground,
             background=examples.background,
             background_source=examples.background_source,
             dataset_examples=data.examples,
             shard_examples=settings.shard_examples,
-            chunk_pairs=settings.chunk_pairs,
             pool=1 if method in registry.EXACT else model.pool,
-            padding=model.padding,
-            width=model.width,
+            most=scorers[method].most,
+            directed=scorers[method].directed,
+            choose=scorers[method].choose,
             extras=scorers[method].extras,
+            effects=scorers[method].effects,
             settings=_settings(run, method),
             composition=tuple(letters.tolist()),
             selection=select.record(settings, task=data.task, seed=run.config.seed),
@@ -84,7 +85,7 @@ def make(run: Run) -> list[Plan]:
     ]
 
 
-def build(run: Run, model: Satori, *, threshold: np.ndarray, composition: np.ndarray) -> dict[str, PairScorer]:
+def build(run: Run, model: Satori, *, threshold: np.ndarray, composition: np.ndarray) -> dict[str, SiteScorer]:
     """The scorer of every method of run.toml.
 
     Args:

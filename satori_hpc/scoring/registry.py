@@ -9,18 +9,18 @@ from satori_hpc.config import Score
 from satori_hpc.models.satori import Satori
 from satori_hpc.scoring.attention import AttentionScorer
 from satori_hpc.scoring.attribution import AttributionScorer
-from satori_hpc.scoring.base import Batch, PairScorer, PairScores
+from satori_hpc.scoring.base import Batch, SiteScorer, SiteScores
 from satori_hpc.scoring.dfim import DfimScorer
 from satori_hpc.scoring.epistasis import EpistasisScorer
 
 
 def _attention(
     model: Satori, threshold: torch.Tensor, *, settings: Score, seed: int, composition: np.ndarray
-) -> PairScorer:
+) -> SiteScorer:
     return AttentionScorer(model, threshold)  # it follows from the model alone
 
 
-METHODS: dict[str, Callable[..., PairScorer]] = {
+METHODS: dict[str, Callable[..., SiteScorer]] = {
     "attention": _attention,
     "attribution": AttributionScorer,
     "dfim": DfimScorer,
@@ -31,7 +31,7 @@ EXACT = frozenset({"dfim", "epistasis"})  # methods whose positions are letters,
 
 def build(
     method: str, model: Satori, *, threshold: torch.Tensor, settings: Score, seed: int, composition: np.ndarray
-) -> PairScorer:
+) -> SiteScorer:
     """The scorer of a method (a key of METHODS).
 
     Args:
@@ -45,4 +45,4 @@ def build(
     return METHODS[method](model, threshold, settings=settings, seed=seed, composition=composition)
 
 
-__all__ = ["EXACT", "METHODS", "Batch", "PairScorer", "PairScores", "build"]
+__all__ = ["EXACT", "METHODS", "Batch", "SiteScorer", "SiteScores", "build"]

@@ -7,15 +7,12 @@ an error on reading. What is written here opens in any Zarr v3 reader, and the o
 
 import functools
 import hashlib
-import os
 import struct
-import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import google_crc32c
 import numpy as np
@@ -27,8 +24,9 @@ from satori_hpc.run import files
 
 blosc.use_threads = False  # many processes may share a node; each works on chunks of its own
 CHECKSUM_BYTES = 4
-# What stands where nothing was observed, and behind the last pair of the last inner chunk.
-FILL: dict[str, float | int] = {"float32": float("nan"), "int16": -(2**15)}
+# What stands behind the last entry of the last inner chunk, and in inner chunks that are not there.
+FILL: dict[str, float | int] = {"float32": float("nan"), "int16": -(2**15), "int32": 0}
+NOT_THERE = 2**64 - 1  # offset and size of such a chunk
 
 
 @functools.cache
@@ -66,30 +64,34 @@ class Written:
             files.publish(self.partial, self.path)
 
 
-def write(path: Path, block: np.ndarray, *, chunk_pairs: int, rows: int | None = None, threads: int = 1) -> Written:
+def write(path: Path, entries: np.ndarray, *, chunk: int, chunks: int, threads: int = 1) -> Written:
     """Write a shard beside its place; `publish` puts it there.
 
     Args:
         path: of the shard.
-        block: (examples, P), all pairs of the shard.
-        chunk_pairs: pairs per inner chunk; the last one is filled up with FILL.
-        rows: of the shard; those behind `block` are FILL. Default: as many as `block` has.
+        entries: (n, ...), what there is of the shard's entries.
+        chunk: entries per inner chunk; the last one is filled up with FILL.
+        chunks: inner chunks that the shard may have; those behind the last entry are left out.
         threads: that encode; the bytes do not depend on it.
 
     Raises:
         SatoriError: the disk is full; names the path and the bytes that are needed.
+        ValueError: more entries than the shard may have.
     """
+    if len(entries) > chunk * chunks:
+        raise ValueError(f"{path}: {len(entries)} entries, the shard may have {chunk * chunks}")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = files.sibling(path)
-    digest, position, index = hashlib.sha256(), 0, []
+    digest, position = hashlib.sha256(), 0
+    index = np.full((chunks, 2), NOT_THERE, dtype="<u8")
     try:
-        with files.room(path, _needs(block.nbytes)), open(partial, "wb") as handle:
-            for encoded in _encoded(block, chunk_pairs, rows or len(block), threads):
-                index.append((position, len(encoded)))
+        with files.room(path, _needs(entries.nbytes)), open(partial, "wb") as handle:
+            for number, encoded in enumerate(_encoded(entries, chunk, threads)):
+                index[number] = position, len(encoded)
                 position += len(encoded)
                 handle.write(encoded)
                 digest.update(encoded)
-            tail = np.array(index, dtype="<u8").tobytes()
+            tail = index.tobytes()
             tail += struct.pack("<I", google_crc32c.value(tail))
             handle.write(tail)
             digest.update(tail)
@@ -103,19 +105,17 @@ def _needs(size: int) -> str:
     return f": this file needs up to {memory.show(size)}"
 
 
-def _encoded(block: np.ndarray, chunk_pairs: int, rows: int, threads: int) -> Iterator[bytes]:
+def _encoded(entries: np.ndarray, chunk: int, threads: int) -> Iterator[bytes]:
     """The encoded inner chunks in order; never many more than `threads` of them at a time."""
-    scratch = threading.local()
 
     def encode(first: int) -> bytes:
-        if not hasattr(scratch, "chunk"):  # one per thread: fresh pages cost more than the copy
-            scratch.chunk = np.full((rows, chunk_pairs), FILL[block.dtype.name], dtype=block.dtype)
-        columns = block[:, first : first + chunk_pairs]
-        scratch.chunk[: len(block), : columns.shape[1]] = columns
-        scratch.chunk[:, columns.shape[1] :] = FILL[block.dtype.name]
-        return _encode(scratch.chunk)
+        some = entries[first : first + chunk]
+        if len(some) < chunk:
+            fill = np.full((chunk - len(some), *entries.shape[1:]), FILL[entries.dtype.name], dtype=entries.dtype)
+            some = np.concatenate([some, fill])
+        return _encode(np.ascontiguousarray(some))
 
-    starts = range(0, block.shape[1], chunk_pairs)
+    starts = range(0, len(entries), chunk)
     if threads == 1:
         yield from map(encode, starts)
         return
@@ -134,56 +134,43 @@ def _encode(chunk: np.ndarray) -> bytes:
     return encoded + struct.pack("<I", google_crc32c.value(encoded))
 
 
-class Shard:
-    """An open shard.
+def read(
+    path: Path, count: int, *, chunk: int, chunks: int, dtype: str, shape: tuple[int, ...], mend: str
+) -> np.ndarray:
+    """The entries of a shard, (count, *shape).
 
     Args:
         path: of the shard.
-        chunks: inner chunks that it holds.
-        dtype: of its values.
+        count: how many there are.
+        chunk, chunks: as in `write`.
+        dtype: of the values.
+        shape: of an entry.
         mend: what to do when it cannot be used, for messages.
 
     Raises:
         ArtefactError: it is missing, truncated or damaged.
     """
-
-    def __init__(self, path: Path, *, chunks: int, dtype: str, mend: str = "") -> None:
-        self.path = path
-        self._cure = mend and f"; {mend}"
-        self._codec = codec(dtype)
-        try:
-            self._handle = open(path, "rb", buffering=0)  # noqa: SIM115  closed by the with statement of our user
-        except FileNotFoundError:
-            raise ArtefactError(f"{path}: this shard is missing{self._cure}") from None
-        size = os.fstat(self._handle.fileno()).st_size
-        tail_bytes = 16 * chunks + CHECKSUM_BYTES
-        tail = os.pread(self._handle.fileno(), tail_bytes, max(0, size - tail_bytes))
-        if len(tail) != tail_bytes or not _intact(tail):
-            self._handle.close()
-            raise ArtefactError(f"{path}: this shard is truncated or damaged (its index cannot be read){self._cure}")
-        self._index = np.frombuffer(tail[:-CHECKSUM_BYTES], dtype="<u8").reshape(chunks, 2)
-
-    def __enter__(self) -> "Shard":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._handle.close()
-
-    def read(self, chunk: int, out: np.ndarray) -> None:
-        """Decode an inner chunk into `out`, (rows of the shard, chunk_pairs), contiguous.
-
-        Raises:
-            ArtefactError: the chunk is damaged.
-        """
-        offset, size = (int(value) for value in self._index[chunk])
-        # Zarr marks a chunk that was never written by the largest number; we write all of them.
-        encoded = os.pread(self._handle.fileno(), size, offset) if offset < 2**63 else b""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ArtefactError(f"{path}: this shard is missing; {mend}") from None
+    tail = content[-(16 * chunks + CHECKSUM_BYTES) :]
+    if len(tail) != 16 * chunks + CHECKSUM_BYTES or not _intact(tail):
+        raise ArtefactError(f"{path}: this shard is truncated or damaged (its index cannot be read); {mend}")
+    index = np.frombuffer(tail[:-CHECKSUM_BYTES], dtype="<u8").reshape(chunks, 2)
+    needed = -(-count // chunk)
+    out = np.empty((needed * chunk, *shape), dtype=dtype)
+    view = memoryview(content)
+    for number in range(needed):
+        offset, size = (int(value) for value in index[number])
+        encoded = view[offset : offset + size] if offset != NOT_THERE else view[:0]
         if len(encoded) != size or not _intact(encoded):
-            raise ArtefactError(f"{self.path}: this shard is damaged (inner chunk {chunk}){self._cure}")
-        self._codec.decode(encoded[:-CHECKSUM_BYTES], out)
+            raise ArtefactError(f"{path}: this shard is damaged (inner chunk {number}); {mend}")
+        codec(dtype).decode(encoded[:-CHECKSUM_BYTES], out[number * chunk : (number + 1) * chunk])
+    return out[:count]
 
 
-def _intact(data: bytes) -> bool:
-    return int(google_crc32c.value(data[:-CHECKSUM_BYTES])) == struct.unpack("<I", data[-CHECKSUM_BYTES:])[0]
+def _intact(data: bytes | memoryview) -> bool:
+    if len(data) <= CHECKSUM_BYTES:
+        return False
+    return int(google_crc32c.value(bytes(data[:-CHECKSUM_BYTES]))) == struct.unpack("<I", data[-CHECKSUM_BYTES:])[0]

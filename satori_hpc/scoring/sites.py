@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-from satori_hpc import pairs
-from satori_hpc.scoring import pair_kernel
-from satori_hpc.scoring.base import PairScores
+from satori_hpc.scoring.site_scores import SiteScores, ragged
 
 SMALLEST_THRESHOLD = 1e-12  # a threshold of 0 divides nothing; the larger activation still comes first
 
@@ -82,74 +81,69 @@ def _active_near(active: torch.Tensor, position: torch.Tensor, *, reach: int) ->
     return (between > 0).transpose(1, 2)
 
 
-# From values between sites to scores of filter pairs.
-
-NO_PAIR = -1.0  # below every absolute value
+# From padded tensors of sites to what a store holds.
 
 
-def site_pair_scores(
+def site_scores(
     value: torch.Tensor,
     sites: Sites,
+    activations: torch.Tensor,
     *,
+    padding: int,
     max_distance: int,
-    combine: str = "largest",
+    directed: bool = False,
     extras: dict[str, torch.Tensor] | None = None,
-) -> PairScores:
-    """Score every filter pair a < b by the values between a's sites and b's.
-
-    Of several site pairs the one of the largest absolute value counts (of equal ones the first, row by row); the score
-    keeps its sign. `position` is the start index of a's site on the activation track, `distance` b's less a's.
+    effects: dict[str, torch.Tensor] | None = None,
+) -> SiteScores:
+    """Sites, a place for each of them, and the values between them.
 
     Args:
-        value: float32 (B,M,M): value[b,i,u] belongs to site i of the smaller filter and site u of the larger; NaN = no
-            pair. The diagonal is not read.
-        sites: of the batch.
+        value: float32 (B,M,M), NaN = no pair; symmetric unless directed. The diagonal is not read.
+        sites: of the batch; one that counts for several filters becomes several sites in one place.
+        activations: float32 (B,M,F), relative to the thresholds, at the positions of the sites.
+        padding: zero columns left of the sequence.
         max_distance: sites further apart than this (start to start, bp) are no pair; 0 = any distance.
-        combine: "largest"; or "sum": the score is the sum over the site pairs, position and distance are the largest's.
-        extras: further float32 (B,M,M) to give back at the site pair of the largest value.
+        directed: value[b,i,u] is from site i to site u.
+        extras: further (B,M,M), by name.
+        effects: (B,M) of single sites, by name.
     """
-    batch, most = sites.position.shape
-    filters = sites.members.shape[2]
-    device = value.device
-    apart = sites.position[:, None, :] - sites.position[:, :, None]
-    admissible = sites.used[:, :, None] & sites.used[:, None, :] & ~value.isnan()
-    admissible &= ~torch.eye(most, dtype=torch.bool, device=device)
+    maps = {"value": value, **(extras or {})}
     if max_distance:
-        admissible &= apart.abs() <= max_distance
-
-    # The kernel finds the largest, with sites in the place of cells, so that position and distance count sites.
-    size = value.abs().masked_fill_(~admissible, NO_PAIR)
-    numbers = torch.arange(most, device=device).expand(batch, most).contiguous()
-    members = sites.members.transpose(1, 2).contiguous()
-    best = pair_kernel.pair_scores(size, numbers, active=members, pool=1)
-    there = best.score >= 0
-    smaller = best.position.long().masked_fill_(~there, 0)
-    larger = smaller + best.distance.long().masked_fill_(~there, 0)
-    entry = smaller * most + larger
-
-    def at(matrix: torch.Tensor) -> torch.Tensor:
-        return matrix.reshape(batch, -1).gather(1, entry)
-
-    if combine == "sum":
-        score = _sums(value.masked_fill(~admissible, 0.0), sites.members, filters=filters)
-    else:
-        score = at(value)
-    start = sites.position.gather(1, smaller)
-    return PairScores(
-        score=score.masked_fill(~there, torch.nan),
-        distance=at(apart).masked_fill_(~there, pair_kernel.MISSING).to(torch.int16),
-        position=start.masked_fill_(~there, pair_kernel.MISSING).to(torch.int16),
-        sites=sites.used.sum(dim=1),
-        extras={name: at(matrix).masked_fill(~there, torch.nan) for name, matrix in (extras or {}).items()},
+        far = (sites.position[:, None, :] - sites.position[:, :, None]).abs() > max_distance
+        maps = {name: values.masked_fill(far, torch.nan) for name, values in maps.items()}
+    told = {name: values.cpu().numpy() for name, values in maps.items()}
+    example, motif, place = np.nonzero(sites.members.transpose(1, 2).cpu().numpy())
+    start = sites.position.cpu().numpy() - padding
+    strength = activations.cpu().numpy()[example, place, motif]
+    return ragged(
+        np.stack([example, motif, start[example, place], np.ones_like(place), place], axis=1),
+        strength,
+        start,
+        sites.used.cpu().numpy(),
+        told.pop("value"),
+        directed=directed,
+        extras=told,
+        effects={name: values.cpu().numpy() for name, values in (effects or {}).items()},
     )
 
 
-def _sums(value: torch.Tensor, members: torch.Tensor, *, filters: int) -> torch.Tensor:
-    """float32 (B,P): sums of value (B,M,M) over the sites of either filter; in float64, so that order is no matter."""
-    counts = members.double()
-    total = counts.transpose(1, 2) @ value.double() @ counts
-    first, second = (torch.from_numpy(side).long().to(value.device) for side in pairs.filters_of(filters))
-    return total[:, first, second].float()
+def relative_at(activations: torch.Tensor, threshold: torch.Tensor, sites: Sites, *, reach: int) -> torch.Tensor:
+    """float32 (B,M,F): the largest activation at most `reach` from each site's position, 1 = the filter's threshold.
+
+    Args:
+        activations: float32 (B,F,L) before pooling.
+        threshold: float32 (F,).
+        sites: of the batch.
+        reach: positions to either side.
+    """
+    length = activations.shape[2]
+    found = None
+    for step in range(-reach, reach + 1):
+        at = (sites.position + step).clamp(0, length - 1)
+        here = activations.gather(2, at[:, None, :].expand(-1, activations.shape[1], -1))
+        found = here if found is None else torch.maximum(found, here)
+    assert found is not None
+    return (found / threshold.clamp(min=SMALLEST_THRESHOLD)[:, None]).transpose(1, 2)
 
 
 # Which pooled cells a mutated window changes, and the letters that these cells see.

@@ -27,7 +27,7 @@ from satori_hpc.run.layout import Run
 from satori_hpc.scoring import batches
 from satori_hpc.scoring import plan as score_plan
 from satori_hpc.scoring import store as score_store
-from satori_hpc.scoring.base import Batch, PairScorer
+from satori_hpc.scoring.base import Batch, SiteScorer
 from satori_hpc.scoring.batches import Need, Slices, one_thread
 from satori_hpc.scoring.layout import GROUPS
 from satori_hpc.scoring.store import ScoreStore
@@ -75,7 +75,7 @@ def plan(run: Run, runtime: Runtime, *, replace: bool) -> dict[str, Any]:
         replace: make a store anew that is there with another plan.
 
     Returns:
-        {method: partitions and their numbers, examples, pairs, bytes, files, bytes of memory per rank by parts}.
+        {method: partitions and their numbers, examples, bytes, files, bytes of memory per rank by parts}.
 
     Raises:
         ArtefactError: a store of another plan is there, or the artefacts do not fit together.
@@ -151,7 +151,7 @@ class _Work:
     """What a process holds while it scores."""
 
     model: Satori
-    scorers: dict[str, PairScorer]
+    scorers: dict[str, SiteScorer]
     sequences: dict[str, Path]
 
     def need(self, store: ScoreStore, runtime: Runtime) -> Need:
@@ -236,12 +236,10 @@ def _pending(store: ScoreStore, runtime: Runtime) -> list[Item]:
 def _announce(store: ScoreStore, todo: list[Item]) -> None:
     store.discard(todo)  # now a marker is there only of what is done
     logger.info(
-        "%s: %d of %d partitions to score, %d pairs, up to %.2f GiB per partition in memory",
+        "%s: %d of %d partitions to score",
         store.method,
         len(todo),
         len(store.items()),
-        store.pairs,
-        store.pair_bytes * store.pairs * max(store.shard_rows(group) for group in GROUPS) / 2**30,
     )
 
 
@@ -251,8 +249,6 @@ def _fill(store: ScoreStore, todo: list[Item], work: _Work, runtime: Runtime) ->
     if not todo:
         return
     need = work.need(store, runtime)
-    most = max(store.shard_rows(group) for group in GROUPS)
-    buffers = {name: np.empty((most, store.pairs), dtype=dtype) for name, dtype in store.arrays.items()}
     workers = min(need.workers, runtime.cpu_threads())
     with (
         ThreadPoolExecutor(1, "disk") as disk,
@@ -268,9 +264,8 @@ def _fill(store: ScoreStore, todo: list[Item], work: _Work, runtime: Runtime) ->
             first, last = store.partitions(group)[partition]
             with _named(what):
                 batch = work.batch(store, group, np.arange(first, last))
-                finish = stage_partition(
-                    store, group, partition, slices=slices, batch=batch, buffers=buffers, threads=need.encoders
-                )
+                scores = slices.score(batch)
+                finish = store.stage_partition(group, partition, scores, threads=need.encoders)
             if waiting is not None:
                 waiting.result()
             waiting = disk.submit(_named(what)(finish))
@@ -311,32 +306,6 @@ def _steps(
     yield from [None] * (store.markers_there() - told)
 
 
-def stage_partition(
-    store: ScoreStore,
-    group: str,
-    partition: int,
-    *,
-    slices: Slices,
-    batch: Batch,
-    buffers: dict[str, np.ndarray],
-    threads: int = 1,
-) -> Callable[[], None]:
-    """Score one partition and write it beside its place; gives back what finishes it.
-
-    Args:
-        store: to write into.
-        group: "foreground" or "background".
-        partition: its number.
-        slices: of the method.
-        batch: the examples of the partition.
-        buffers: of each array, at least so many rows x P; overwritten.
-        threads: that encode what is written.
-    """
-    arrays = {name: buffers[name][: len(batch)] for name in store.arrays}
-    sites = slices.score(batch, arrays)
-    return store.stage_partition(group, partition, **arrays, sites=sites, threads=threads)
-
-
 # What scoring takes, told before, and what is in the stores, told after.
 
 SATURATED = 0.5  # share of scores at the maximum beyond which the median of a pair is the maximum, whatever it does
@@ -348,14 +317,11 @@ def needed(store: ScoreStore, need: Need) -> dict[str, Any]:
     examples = {group: store.partitions(group)[-1][1] for group in GROUPS}
     parts = {group: len(store.partitions(group)) for group in GROUPS}
     rows = {group: store.shard_rows(group) for group in GROUPS}
-    uncompressed = sum(parts[group] * rows[group] for group in GROUPS) * store.pairs * store.pair_bytes
     return {
         "partitions": parts,
         "examples": examples,
-        "pairs": store.pairs,
         "shard_examples": rows,
-        "bytes_uncompressed": uncompressed,
-        "bytes_expected": uncompressed // 2,  # measured: .48 to .56, two thirds of the pairs observed
+        "bytes_at_most": sum(parts[group] * rows[group] for group in GROUPS) * store.example_bytes,
         "files": store.expected_files(),
         "workers": need.workers,
         "slice": need.slice,
@@ -435,12 +401,15 @@ def _content(store: ScoreStore) -> dict[str, Any]:
     for group in GROUPS:
         markers = store.markers(group)
         examples = store.partitions(group)[-1][1]
-        observed = sum(marker.observed for marker in markers)
+        total = {name: sum(marker.entries[name] for marker in markers) for name in ("site", "place", "value")}
+        size = sum(entry["bytes"] for marker in markers for entry in marker.files.values())
         found[group] = {
-            "observed_share": round(observed / (examples * store.pairs), 6),
-            "mean_score": store.mean_score(group) if observed else None,
-            "mean_sites_per_sequence": round(sum(marker.sites for marker in markers) / examples, 3),
-            "bytes": sum(entry["bytes"] for marker in markers for entry in marker.files.values()),
+            "mean_sites_per_sequence": round(total["site"] / examples, 3),
+            "mean_places_per_sequence": round(total["place"] / examples, 3),
+            "mean_values_per_sequence": round(total["value"] / examples, 3),
+            **{f"mean_{name}": store.mean_size(name, group) for name in store.attributes["effects"]},
+            "bytes": size,
+            "bytes_per_sequence": round(size / examples, 1),
         }
     estimate = {"estimate": store.estimate} if store.estimate else {}
-    return {"pairs": store.pairs, **found, **estimate, "partitions": len(store.items())}
+    return {"motifs": store.motifs, **found, **estimate, "partitions": len(store.items())}

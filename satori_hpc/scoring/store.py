@@ -1,22 +1,26 @@
-"""scores/<method>.zarr: what the scoring processes write by rows and the reduction reads by columns.
+"""scores/<method>.zarr: motif sites of every example and values between the places that they lie in.
 
-One Zarr v3 group, with a group for `foreground` and one for `background`, each holding
+Nothing about pairs of motifs is decided here: the reduction says what a site is a site of, which pairs of sites count,
+and which of several speaks for two motifs.
 
-    score          float32 (example, pair)    NaN = the pair was not observed in that example
-    distance       int16   (example, pair)    bp from filter_a's cell to filter_b's, of the entry that gave the score;
-                                              negative = filter_b's lies before; -32,768 = not observed
-    position       int16   (example, pair)    start of filter_a's cell, bp; -32,768 = not observed
-    <extra>        float32 (example, pair)    what the method keeps besides (attribute `arrays`); NaN like the score
+One Zarr v3 group, with a group for `foreground` and one for `background`, each holding, ragged,
+
+    counts    int32   (example, column)           how many sites and how many places an example has
+    site      int16   (partition, entry, column)  motif, start (bp), strand, place (number within the example)
+    strength  float32 (partition, entry)          of the site, 1 = the threshold of its motif
+    place     int16   (partition, entry)          start of a place, bp
+    value     float32 (partition, entry)          between places i < j of an example, row by row; of methods with a
+                                                  direction (attribute `directed`) from i to j, all of them; NaN = no pair
+    <extra>   float32 (partition, entry)          likewise, what the method keeps besides (attribute `extras`)
+    <effect>  float32 (partition, entry)          like `place`, what the method says of places (attribute `effects`)
     example        int64   (example,)         row of the example in its dataset
     true_positive  uint8   (example, target)  foreground of sets with several labels: 1 = predicted and true
 
-and at the root filter_a, filter_b int32 (pair,) and selected uint8 (dataset example,): 0 no, 1 foreground,
-2 background.
-A partition is a block of examples x all pairs: one shard, so one file of each array, written at once by one process.
-Its inner chunks, the block x a few hundred pairs, are what the reduction reads. The plan of partitions lies in the
-attributes; the number of writers never shapes the bytes. `markers/<group>-<k>.json`, renamed into place after the
-shards, holds their digests and sums: only it makes a partition done. `complete.json` closes the store and holds the
-method's estimate of how far its scores are off.
+and at the root width int16 (motif,), bp, and selected uint8 (dataset example,): 0 no, 1 foreground, 2 background.
+A partition is a block of examples: one shard of each array, written at once by one process, the entries of its examples
+one behind the other. The plan of partitions lies in the attributes; the number of writers never shapes the bytes.
+`markers/<group>-<k>.json`, renamed into place after the shards, holds their digests and numbers of entries: only it makes
+a partition done. `complete.json` closes the store and holds the method's estimate of how far its scores are off.
 """
 
 import hashlib
@@ -29,7 +33,6 @@ from typing import Any
 import numpy as np
 import zarr
 
-from satori_hpc import pairs
 from satori_hpc.data import zarr_arrays
 from satori_hpc.data.dataset import blocks
 from satori_hpc.errors import ArtefactError, quoted
@@ -38,10 +41,10 @@ from satori_hpc.run import provenance, sealed
 from satori_hpc.scoring import layout as score_layout
 from satori_hpc.scoring import shard as scoring_shard
 from satori_hpc.scoring.layout import ARTEFACT, FORMAT_VERSION, GROUPS, Geometry, Marker, Plan
+from satori_hpc.scoring.site_scores import SiteScores, entries
 
-SAMPLE_BLOCKS = 12  # blocks of pairs from which a sample of scores is drawn
-SAMPLE_SCORES = 200_000
-SAMPLE_READ = 4_000_000  # scores read of a block; fewer pairs of it where there are more examples
+SAMPLE_PARTITIONS = 12  # from which a sample of values is drawn
+SAMPLE_VALUES = 200_000
 
 
 class ScoreStore(Geometry):
@@ -80,21 +83,20 @@ class ScoreStore(Geometry):
         name = "foreground/true_positive"
         return self._vector(name, places) if name in self._root else None
 
-    def write_partition(self, group: str, partition: int, **content: Any) -> None:
+    def write_partition(self, group: str, partition: int, scores: SiteScores) -> None:
         """Write a whole partition, then its marker; arguments as of `stage_partition`."""
-        self.stage_partition(group, partition, **content)()
+        self.stage_partition(group, partition, scores)()
 
     def stage_partition(
-        self, group: str, partition: int, *, sites: int, threads: int = 1, **arrays: np.ndarray
+        self, group: str, partition: int, scores: SiteScores, *, threads: int = 1
     ) -> Callable[[], None]:
-        """Write a whole partition beside its place; the arrays are free then.
+        """Write a whole partition beside its place.
 
         Args:
             group: "foreground" or "background".
             partition: its number.
-            sites: active (filter, cell) entries of these examples, for the summary.
+            scores: of its examples.
             threads: that encode; the bytes do not depend on it.
-            arrays: each of `arrays`, (rows of the partition, P); where a pair was not observed, NaN or -32,768.
 
         Returns:
             what finishes it: waits for the disk, puts the shards in their places, writes the marker.
@@ -103,23 +105,21 @@ class ScoreStore(Geometry):
             SatoriError: the disk is full.
         """
         first, last = self.partitions(group)[partition]
+        arrays = scores.arrays()
         if arrays.keys() != self.arrays.keys():
             raise ValueError(f"{', '.join(arrays)} are not the arrays of {self.method}: {', '.join(self.arrays)}")
-        for name, dtype in self.arrays.items():
-            values = arrays[name]
-            if values.shape != (last - first, self.pairs) or values.dtype != dtype:
-                raise ValueError(
-                    f"{name} {values.dtype} {values.shape} is not partition {partition} of {group}, rows {first}-{last}"
-                )
+        for name, (dtype, shape) in self.arrays.items():
+            if arrays[name].dtype != dtype or arrays[name].shape[1:] != shape:
+                raise ValueError(f"{name} {arrays[name].dtype} {arrays[name].shape} is not that of {self.method}")
+        if len(scores) != last - first or self._sizes(scores.counts) != {k: len(v) for k, v in arrays.items()}:
+            raise ValueError(f"these are not the scores of partition {partition} of {group}, rows {first}-{last}")
         self._marker_path(group, partition).unlink(missing_ok=True)
-        observed, total = pairs.observed(arrays["score"])
         written: dict[str, scoring_shard.Written] = {}
         try:
             for name, values in arrays.items():
-                path, rows = self.shard_path(group, name, partition), self.shard_rows(group)
-                written[name] = scoring_shard.write(
-                    path, values, chunk_pairs=self.chunk_pairs, rows=rows, threads=threads
-                )
+                chunk, chunks = self.chunking(group, name)
+                path = self.shard_path(group, name, partition)
+                written[name] = scoring_shard.write(path, values, chunk=chunk, chunks=chunks, threads=threads)
         except BaseException:
             for shard in written.values():
                 shard.partial.unlink(missing_ok=True)
@@ -129,9 +129,8 @@ class ScoreStore(Geometry):
             partition=partition,
             rows=[first, last],
             files={name: {"bytes": shard.bytes, "sha256": shard.sha256} for name, shard in written.items()},
-            observed=observed,
-            total=total,
-            sites=sites,
+            entries={name: len(values) for name, values in arrays.items()},
+            effects={name: _size(values) for name, values in scores.effects.items()},
         )
 
         def finish() -> None:
@@ -232,59 +231,65 @@ class ScoreStore(Geometry):
             for name, entry in marker.files.items()
         }
 
-    def mean_score(self, group: str = "foreground") -> float:
-        """Mean of all observed scores of a group, float64; NaN when there are none."""
-        markers = self.markers(group)
-        observed = sum(marker.observed for marker in markers)
-        return sum(marker.total for marker in markers) / observed if observed else float("nan")
+    def mean_size(self, effect: str, group: str = "foreground") -> float:
+        """Mean size of an effect of single places over a group, float64; NaN when there are none."""
+        told = [marker.effects[effect] for marker in self.markers(group)]
+        count = sum(number for number, _ in told)
+        return sum(total for _, total in told) / count if count else float("nan")
 
-    def shard(self, group: str, array: str, partition: int) -> scoring_shard.Shard:
-        """A shard, open to read its inner chunks, each (`shard_rows`, `chunk_pairs`); close it after use.
+    def read(self, group: str, partition: int) -> SiteScores:
+        """The scores of a partition's examples.
 
         Raises:
-            ArtefactError: it is missing, truncated or damaged.
+            ArtefactError: a shard is missing, truncated or damaged.
         """
-        run = quoted(self.path.parent.parent)
-        return scoring_shard.Shard(
-            self.shard_path(group, array, partition),
-            chunks=self.chunks,
-            dtype=self.arrays[array],
-            mend=f"see which partition to score again, and how: satori-hpc verify {run}",
+        first, last = self.partitions(group)[partition]
+        counts = self._read(group, "counts", partition, last - first)
+        arrays = {
+            name: counts if name == "counts" else self._read(group, name, partition, size)
+            for name, size in self._sizes(counts).items()
+        }
+        return SiteScores(
+            **{name: arrays[name] for name in score_layout.ARRAYS},
+            extras={name: arrays[name] for name in self.attributes["extras"]},
+            effects={name: arrays[name] for name in self.attributes["effects"]},
         )
 
-    def read_pair_block(self, group: str, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """Scores float32 and distances int16 (signed) of pairs [first, last), (examples, last - first)."""
-        return self.read_scores(group, first, last), self._read("distance", group, first, last)
-
-    def read_scores(self, group: str, first: int, last: int) -> np.ndarray:
-        """Scores float32 of pairs [first, last), (examples, last - first)."""
-        return self._read("score", group, first, last)
+    def widths(self) -> np.ndarray:
+        """int16 (motifs,): bp of the sites of each motif."""
+        return self._vector("width")
 
     def sample(self, group: str) -> np.ndarray:
-        """Observed scores of pairs at some evenly spaced places, thinned evenly: the same ones every time."""
-        starts = np.arange(0, self.pairs, self.chunk_pairs)
-        chosen = starts[np.unique(np.linspace(0, len(starts) - 1, SAMPLE_BLOCKS).round().astype(int))]
-        width = int(np.clip(SAMPLE_READ // len(self.examples(group)), 1, self.chunk_pairs))
+        """Values between places, thinned evenly: the same ones every time."""
+        parts = self.partitions(group)
+        chosen = np.unique(np.linspace(0, len(parts) - 1, SAMPLE_PARTITIONS).round().astype(int)).tolist()
         found = []
-        for start in chosen.tolist():
-            block = self.read_scores(group, start, min(start + width, self.pairs))
-            values = block[~np.isnan(block)]
-            found.append(values[:: max(1, len(values) * len(chosen) // SAMPLE_SCORES)])
+        for partition in chosen:
+            values = self.read(group, partition).value
+            values = values[~np.isnan(values)]
+            found.append(values[:: max(1, len(values) * len(chosen) // SAMPLE_VALUES)])
         return np.concatenate(found)
 
-    def _read(self, name: str, group: str, first: int, last: int) -> np.ndarray:
-        width = self.chunk_pairs
-        out = np.empty((self.partitions(group)[-1][1], last - first), dtype=self.arrays[name])
-        chunk = np.empty((self.shard_rows(group), width), dtype=out.dtype)
-        for partition, (begin, end) in enumerate(self.partitions(group)):
-            with self.shard(group, name, partition) as shard:
-                for number in range(first // width, -(-last // width)):
-                    shard.read(number, chunk)
-                    left, right = max(first, number * width), min(last, (number + 1) * width)
-                    out[begin:end, left - first : right - first] = chunk[
-                        : end - begin, left - number * width : right - number * width
-                    ]
-        return out
+    def _read(self, group: str, array: str, partition: int, count: int) -> np.ndarray:
+        dtype, shape = self.arrays[array]
+        chunk, chunks = self.chunking(group, array)
+        return scoring_shard.read(
+            self.shard_path(group, array, partition),
+            count,
+            chunk=chunk,
+            chunks=chunks,
+            dtype=dtype,
+            shape=shape,
+            mend=f"see which partition to score again, and how: satori-hpc verify {quoted(self.path.parent.parent)}",
+        )
+
+    def _sizes(self, counts: np.ndarray) -> dict[str, int]:
+        """How many entries each array has, from the counts of the examples."""
+        sites, places = (int(total) for total in counts.sum(axis=0, dtype=np.int64))
+        between = int(entries(counts[:, 1].astype(np.int64), directed=self.directed).sum())  # type: ignore[union-attr]
+        own = {"counts": len(counts), "site": sites, "strength": sites, "place": places}
+        effects = dict.fromkeys(self.attributes["effects"], places)
+        return {name: own.get(name, effects.get(name, between)) for name in self.arrays}
 
     def _vector(self, name: str, rows: np.ndarray | None = None) -> np.ndarray:
         with zarr_arrays.damage_told(self.path, mend=f"{_mend(self.path)} --force"):
@@ -317,6 +322,8 @@ class ScoreStore(Geometry):
                 list(self.partitions(group)[partition]),
             )
             whole = all({"bytes", "sha256"} == marker.files[name].keys() for name in self.arrays)
+            whole = whole and marker.entries.keys() == self.arrays.keys()
+            whole = whole and marker.effects.keys() == set(self.attributes["effects"])
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None  # a damaged marker marks nothing
         return marker if same and whole else None
@@ -401,3 +408,9 @@ def _same(store: ScoreStore, plan: Plan) -> bool:
 
 def _mend(path: Path) -> str:
     return f"make it: satori-hpc score {quoted(path.parent.parent)}"
+
+
+def _size(values: np.ndarray) -> list[float]:
+    """How many values there are, and the sum of their sizes in float64."""
+    there = np.abs(values[~np.isnan(values)])
+    return [float(len(there)), float(there.sum(dtype=np.float64))]

@@ -60,18 +60,19 @@ def mann_whitney(foreground: np.ndarray, background: np.ndarray) -> RankTest:
     return compare(columns)
 
 
-def compare(columns: Columns, *, replace_rare: bool = False) -> RankTest:
+def compare(columns: Columns, *, sides: tuple[int, int] = (0, 1), replace_rare: bool = False) -> RankTest:
     """Test every gathered column for larger values in the foreground.
 
     Args:
         columns: the values of both sides.
+        sides: which those are, the foreground first.
         replace_rare: as SATORI 1 did, compare with as many zeros as the foreground has values where the background has
             at most one; it then has no median, and `n_bg` still counts what was observed.
     """
-    n_fg, n_bg = columns.counts(0), columns.counts(1)
+    n_fg, n_bg = columns.counts(sides[0]), columns.counts(sides[1])
     replaced = (n_bg <= 1) & replace_rare
     compared = np.where(replaced, n_fg, n_bg)
-    keys_of = [columns.sorted_keys(side) for side in (0, 1)]
+    keys_of = [columns.sorted_keys(side) for side in sides]
     merged = np.empty(int((n_fg + compared).max(initial=0)), np.int32)
     merge, count_ties = compiled()
     wins_twice, ties = np.zeros(columns.width, np.int64), np.zeros(columns.width)

@@ -5,12 +5,19 @@ Benjamini-Hochberg q-value among them.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import special
 
+from satori_hpc.config import Reduce
+from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.interactions.columns import Columns, values_of
+from satori_hpc.interactions.site_pairs import PairBlock, Partition
 from satori_hpc.interactions.statistics import mann_whitney
+from satori_hpc.interactions.statistics.base import FOREGROUND, Described, Rules, Store, describe_scores, where
+
+EXTRA = "null"  # the scores of permuted sequences in a store
 
 
 @dataclass(frozen=True)
@@ -70,3 +77,62 @@ def test(columns: Columns, side: int, null: Gaussian) -> NullTest:
             auc[column] = special.ndtr(deviate).mean()
             level[column] = mann_whitney.simes(mann_whitney.neg_log10_upper(deviate))
     return NullTest(auc=auc, p=10.0**-level, neg_log10_p=level)
+
+
+class Permuted:
+    """Scores against the scores of the same sequences with their letters permuted (the original DFIM's null)."""
+
+    groups: tuple[str, ...] = ("foreground",)
+    per_example = False
+    sides: tuple[str, ...] = ("foreground", "background")
+
+    @staticmethod
+    def facts(store: Store, settings: Reduce) -> dict[str, float]:
+        """Nothing; refuses a store without scores of permuted sequences."""
+        if EXTRA not in store.attributes["extras"]:
+            run = quoted(store.path.parent.parent)
+            raise ArtefactError(
+                f"{store.path}: has no scores of permuted sequences, which reduce.statistic = 'permuted' needs; set "
+                f"null = true in [score.dfim] of run.toml, then: satori-hpc score {run} && satori-hpc reduce {run}"
+            )
+        return {}
+
+    @staticmethod
+    def describe(partition: Partition, rules: Rules) -> Described:
+        """Moments of the scores of permuted sequences, a line in all."""
+        found = []
+        for block in partition.blocks(0, rules.units.pairs):
+            values = block.between(EXTRA)
+            found.append(moments(values[~np.isnan(values)]))
+        count, mean, squares = merge(*(np.array(each) for each in zip(*found, strict=True)))
+        return {"count": np.array([count]), "mean": np.array([mean]), "squares": np.array([squares])}
+
+    @staticmethod
+    def add(columns: Columns, side: int, block: PairBlock, described: Described | None, rules: Rules) -> None:
+        """The scores as they are."""
+        columns.add(side, block.score, block.distance() if side == FOREGROUND else None)
+
+    @staticmethod
+    def test(columns: Columns, described: Described, rules: Rules, cutoff: float) -> dict[str, np.ndarray]:
+        """Test every column; the background is only described."""
+        null = fit(described["count"], described["mean"], described["squares"])
+        told = describe_scores(columns)
+        found = test(columns, FOREGROUND, null)
+        tested = (told["n_fg"] >= rules.min_examples) & (told["max_fg"] >= cutoff) & ~np.isnan(found.p)
+        return {
+            "tested": tested,
+            **told,
+            **where(
+                tested,
+                statistic=np.full(columns.width, np.nan),
+                auc=found.auc,
+                effect=told["median_fg"] - null.mean,
+                p=found.p,
+                neg_log10_p=found.neg_log10_p,
+            ),
+        }
+
+    @staticmethod
+    def conclude(columns: dict[str, np.ndarray], settings: Reduce, rules: Rules) -> dict[str, Any]:
+        """Nothing to add."""
+        return {}

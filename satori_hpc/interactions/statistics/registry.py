@@ -1,32 +1,59 @@
-"""What the pairs of a method are compared with, and from which score on: the one place where that is decided."""
+"""Which statistic the scores of a method are tested by, and from which score on: the one place where that is decided."""
 
 import numpy as np
 
 from satori_hpc.config import Config, Reduce
-from satori_hpc.scoring.store import ScoreStore
+from satori_hpc.config.statistics import STATISTICS
+from satori_hpc.interactions.site_pairs import Units
+from satori_hpc.interactions.statistics.base import Rules, Store, Test
+from satori_hpc.registry import load
 
-BACKGROUND, WITHIN, NULL = "background", "within-sequence", "null"
-OWN_NULL = ("dfim",)  # methods that can score permuted sequences
+PUBLISHED, MINIMUM_EFFECT, WITHIN = "published", "minimum-effect", "within-sequence"
+
+
+def test_of(name: str) -> type[Test]:
+    """The class of a statistic."""
+    found: type[Test] = load(STATISTICS[name].test)
+    return found
 
 
 def statistic_of(config: Config, method: str) -> str:
-    """background, within-sequence or null: what [reduce] statistic means for a method.
+    """What [reduce] statistic means for a method.
 
-    "null" is for methods that score permuted sequences; in a run of several methods the others go as with "auto".
+    "permuted" is for methods that score permuted sequences; in a run of several methods the others go as with "auto".
     """
     asked = config.reduce.statistic
-    if asked in (BACKGROUND, WITHIN) or (asked == NULL and method in OWN_NULL):
+    if asked != "auto" and (asked != "permuted" or method == "dfim"):
         return asked
     published = config.reduce.legacy or (method == "dfim" and config.score.dfim.legacy)
-    return WITHIN if method in ("dfim", "epistasis") and not published else BACKGROUND
+    return PUBLISHED if published else {"epistasis": MINIMUM_EFFECT, "dfim": WITHIN}.get(method, PUBLISHED)
 
 
-def cutoff_of(settings: Reduce, statistic: str, store: ScoreStore) -> float:
-    """The cut-off of the scores; NaN where it is their mean and there are none, minus infinity = no cut-off.
+def rules_of(store: Store, settings: Reduce, statistic: str, units: Units) -> Rules:
+    """What decides which pairs of units of a store are tested.
 
-    The mean is that of attention scores, which are all positive; where pairs are compared within sequences or with
-    permuted ones, nothing is cut off unless run.toml names a number.
+    Raises:
+        ArtefactError: the store does not hold what the statistic needs.
+    """
+    published = statistic == PUBLISHED
+    return Rules(
+        statistic=statistic,
+        units=units,
+        cutoff=cutoff_of(settings, statistic),
+        drop_values=settings.cutoff_rule == "value",
+        min_examples=settings.min_examples,
+        legacy=settings.legacy and published,
+        max_distance=0 if published else settings.max_distance,
+        facts=tuple(test_of(statistic).facts(store, settings).items()),
+    )
+
+
+def cutoff_of(settings: Reduce, statistic: str) -> float | None:
+    """The cut-off of the scores; None = their mean, -inf = none.
+
+    The mean is that of attention scores, which are all positive; of other statistics nothing is cut off unless run.toml
+    names a number.
     """
     if settings.cutoff != "mean":
         return float(settings.cutoff)
-    return store.mean_score() if statistic == BACKGROUND else -np.inf
+    return None if statistic == PUBLISHED else -np.inf

@@ -1,0 +1,135 @@
+"""What a statistic is: values gathered by pair from every example, and a test of each pair's values."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from satori_hpc.config import Reduce
+from satori_hpc.interactions.columns import Columns
+from satori_hpc.interactions.site_pairs import PairBlock, Partition, Units
+
+# Sides of the gathered values: scores of both groups, described in every table; further ones are the statistic's own.
+FOREGROUND, BACKGROUND, OWN, FURTHER = 0, 1, 2, 3
+Described = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What decides which pairs are tested, and on which values; see [reduce].
+
+    Attributes:
+        statistic: its name.
+        units: what is tested in pairs.
+        cutoff: of the scores, -inf = none; None = the mean of all that are observed in the foreground.
+        drop_values: whether values below the cut-off are dropped, and not only pairs that never reach it.
+        min_examples: values that each side needs, or where the background is not tested, the foreground.
+        legacy: as SATORI 1 did.
+        max_distance: values of sites further apart, bp, are not tested; 0 = none.
+        facts: numbers that the statistic has from the store as a whole, by name.
+    """
+
+    statistic: str
+    units: Units
+    cutoff: float | None
+    drop_values: bool
+    min_examples: int
+    legacy: bool = False
+    max_distance: int = 0
+    facts: tuple[tuple[str, float], ...] = ()
+
+    def fact(self, name: str) -> float:
+        """A number that the statistic has from the store."""
+        return dict(self.facts)[name]
+
+    def with_cutoff(self, cutoff: float) -> float:
+        """The smallest value that is not dropped."""
+        return cutoff if self.drop_values else -np.inf
+
+
+class Store(Protocol):
+    """What a statistic may ask of a store of scores (scoring.store.ScoreStore)."""
+
+    path: Path
+    attributes: dict[str, Any]
+
+    @property
+    def method(self) -> str: ...
+
+    def mean_size(self, effect: str, group: str = ...) -> float: ...
+
+
+class Test(Protocol):
+    """A statistic. Its methods are called on Dask's workers, so it must load neither torch nor anything of the network.
+
+    The work has two passes. `describe` sees every example of a partition with all its pairs, where `groups` asks for it.
+    `add` then takes the values of some pairs from some examples, and `test` judges the gathered columns; `conclude` sees
+    the pairs all together.
+    """
+
+    groups: tuple[str, ...]
+    per_example: bool  # whether `describe` gives a line per example, or one in all
+    sides: tuple[str, ...]  # of the gathered values: "foreground", "background", then the statistic's own
+
+    @staticmethod
+    def facts(store: Store, settings: Reduce) -> dict[str, float]:
+        """Numbers from the store as a whole.
+
+        Raises:
+            ArtefactError: the store does not hold what the statistic needs; says how to make it.
+        """
+
+    @staticmethod
+    def describe(partition: Partition, rules: Rules) -> Described:
+        """Columns, a line per example or a line in all, of a partition of one of `groups`."""
+
+    @staticmethod
+    def add(columns: Columns, side: int, block: PairBlock, described: Described | None, rules: Rules) -> None:
+        """Gather the values of some pairs in some examples.
+
+        Args:
+            columns: to add to.
+            side: FOREGROUND or BACKGROUND, the group of the examples.
+            block: their scores, which may be changed.
+            described: the lines of these examples; of all of them together in `test`.
+            rules: of the tests.
+        """
+
+    @staticmethod
+    def test(columns: Columns, described: Described, rules: Rules, cutoff: float) -> dict[str, np.ndarray]:
+        """`tested`, what `describe_scores` tells, statistic, auc, effect, p, neg_log10_p; and columns for `conclude`."""
+
+    @staticmethod
+    def conclude(columns: dict[str, np.ndarray], settings: Reduce, rules: Rules) -> dict[str, Any]:
+        """Change p-values in place by what all pairs together say; what there is to tell people of it."""
+
+
+def describe_scores(columns: Columns) -> dict[str, np.ndarray]:
+    """Counts, medians and the like of the scores of both groups."""
+    median_fg, max_fg = columns.medians_and_largest(FOREGROUND)
+    median_bg, _ = columns.medians_and_largest(BACKGROUND)
+    return {
+        "n_fg": columns.counts(FOREGROUND),
+        "n_bg": columns.counts(BACKGROUND),
+        "median_fg": median_fg,
+        "median_bg": median_bg,
+        "max_fg": max_fg,
+        "median_distance": columns.median_distances(),
+    }
+
+
+def where(tested: np.ndarray, **columns: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns that are told of tested pairs only."""
+    return {name: np.where(tested, values, np.nan) for name, values in columns.items()}
+
+
+def drop_far(block: PairBlock, max_distance: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Distances of the block, and the scores of sites too far apart, which become missing in it; None = no limit."""
+    distance = block.distance()
+    if not max_distance:
+        return distance, None
+    away = np.abs(distance.astype(np.int32)) > max_distance
+    far = np.where(away, block.score, np.float32(np.nan))
+    block.score[away] = np.nan
+    return distance, far

@@ -1,0 +1,102 @@
+"""minimum-effect: in most sequences the interaction of two sites must exceed a share of what sites do alone.
+
+The value of an example is E - margin, where E is the pair's score (the pair of sites that speaks for it) and the margin the
+larger of a tenth of the mean single effect over all sites of the foreground and a quarter of the larger of the two sites'
+own single effects. A one-sided signed-rank test asks whether it is above 0 (synergy); -E - margin asks for redundancy. No
+null made of other pairs is needed, so it works with one true pair and with most pairs true.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from satori_hpc.config import Reduce
+from satori_hpc.errors import ArtefactError, quoted
+from satori_hpc.interactions.columns import Columns
+from satori_hpc.interactions.site_pairs import PairBlock, Partition
+from satori_hpc.interactions.statistics import mann_whitney, signed_rank
+from satori_hpc.interactions.statistics.base import (
+    FOREGROUND,
+    FURTHER,
+    OWN,
+    Described,
+    Rules,
+    Store,
+    describe_scores,
+    drop_far,
+    where,
+)
+
+OF_MEAN, OF_LARGER = 0.1, 0.25  # chosen on seed 1 of simulated designs, reported on others (docs/methods.md)
+EFFECT = "single"  # the effect of a place alone, in the units of the score
+
+
+class MinimumEffect:
+    """One-sided signed-rank test of interactions less a margin made of single effects."""
+
+    groups: tuple[str, ...] = ()
+    per_example = True
+    sides: tuple[str, ...] = ("foreground", "background", "synergy", "redundancy")
+
+    @staticmethod
+    def facts(store: Store, settings: Reduce) -> dict[str, float]:
+        """The mean size of single effects over all sites of the foreground."""
+        if EFFECT not in store.attributes["effects"]:
+            raise ArtefactError(
+                f"{store.path}: {store.method} tells no effects of single sites, which reduce.statistic = "
+                f"'minimum-effect' needs; use another statistic for it, or score by epistasis: satori-hpc score "
+                f"{quoted(store.path.parent.parent)} --method epistasis"
+            )
+        return {"mean_single": store.mean_size(EFFECT)}
+
+    @staticmethod
+    def describe(partition: Partition, rules: Rules) -> Described:
+        """Nothing."""
+        return {}
+
+    @staticmethod
+    def add(columns: Columns, side: int, block: PairBlock, described: Described | None, rules: Rules) -> None:
+        """Scores of both sides; interactions of the foreground less their margins, with either sign."""
+        distance, _ = drop_far(block, rules.max_distance)
+        columns.add(side, block.score, distance if side == FOREGROUND else None)
+        if side == FOREGROUND:
+            first, second = block.effects(EFFECT)
+            larger = np.fmax(np.abs(first), np.abs(second))
+            margin = np.maximum(np.float32(OF_MEAN * rules.fact("mean_single")), np.float32(OF_LARGER) * larger)
+            columns.add(OWN, block.score - margin, least=-np.inf)
+            columns.add(FURTHER, -block.score - margin, least=-np.inf)
+
+    @staticmethod
+    def test(columns: Columns, described: Described, rules: Rules, cutoff: float) -> dict[str, np.ndarray]:
+        """Test every column."""
+        told = describe_scores(columns)
+        synergy, redundancy = signed_rank.test(columns, OWN), signed_rank.test(columns, FURTHER)
+        tested = (synergy.n >= rules.min_examples) & (told["max_fg"] >= cutoff)
+        return {
+            "tested": tested,
+            **told,
+            **where(
+                tested,
+                statistic=synergy.w_plus,
+                auc=synergy.auc,
+                effect=told["median_fg"],
+                p=synergy.p,
+                neg_log10_p=synergy.neg_log10_p,
+                redundancy_p=redundancy.p,
+            ),
+        }
+
+    @staticmethod
+    def conclude(columns: dict[str, np.ndarray], settings: Reduce, rules: Rules) -> dict[str, Any]:
+        """q-values of redundancy, and how much lies between 0 and the margin."""
+        tested = columns["tested"]
+        p = columns.pop("redundancy_p")
+        columns["redundancy_q"] = np.full(len(p), np.nan)
+        columns["redundancy_q"][tested] = mann_whitney.q_values(p[tested])
+        below = tested & (columns["median_fg"] > 0) & ~(columns["auc"] > 0.5)
+        return {
+            "mean_single_effect": rules.fact("mean_single"),
+            "margin": f"max({OF_MEAN:g} of the mean, {OF_LARGER:g} of the larger single effect)",
+            "above_0_below_margin": int(below.sum()),
+            "redundant_pairs": int(np.sum(columns["redundancy_q"] <= settings.alpha)),
+        }

@@ -1,0 +1,117 @@
+"""within-sequence: a pair's scores against the other pairs of the same sequences.
+
+The value of an example is the pair's score less the median of the example's other scores; a signed-rank test asks whether
+these contrasts are above 0, and, as the smallest side effect is, whether they are above those of pairs that do nothing of
+their own: pairs further apart than max_distance, or, of any distance, most tested pairs.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from satori_hpc.config import Reduce
+from satori_hpc.interactions.columns import Columns
+from satori_hpc.interactions.site_pairs import PairBlock, Partition
+from satori_hpc.interactions.statistics import signed_rank
+from satori_hpc.interactions.statistics.base import (
+    FOREGROUND,
+    FURTHER,
+    OWN,
+    Described,
+    Rules,
+    Store,
+    describe_scores,
+    drop_far,
+    where,
+)
+from satori_hpc.interactions.statistics.signed_rank import Middles
+
+LAID_OUT = 2**24  # scores of rows that are laid out at a time, at most
+
+
+class WithinSequence:
+    """One-sided signed-rank test of contrasts within examples, calibrated on pairs that do nothing."""
+
+    groups: tuple[str, ...] = ("foreground",)
+    per_example = True
+    sides: tuple[str, ...] = ("foreground", "background", "contrasts", "contrasts of far pairs")
+
+    @staticmethod
+    def facts(store: Store, settings: Reduce) -> dict[str, float]:
+        """Nothing."""
+        return {}
+
+    @staticmethod
+    def describe(partition: Partition, rules: Rules) -> Described:
+        """The middles of every example's scores."""
+        return of_rows(partition, rules)
+
+    @staticmethod
+    def add(columns: Columns, side: int, block: PairBlock, described: Described | None, rules: Rules) -> None:
+        """Scores of both sides; contrasts of the foreground, those of far pairs apart."""
+        distance, far = drop_far(block, rules.max_distance)
+        columns.add(side, block.score, distance if side == FOREGROUND else None)
+        if side == FOREGROUND and described is not None:
+            least = rules.with_cutoff(-np.inf if rules.cutoff is None else rules.cutoff)
+            for number, each in ((OWN, block.score), (FURTHER, far)):
+                if each is not None:
+                    signed_rank.subtract(each, Middles(**described), least=least)
+                    columns.add(number, each, least=-np.inf)
+
+    @staticmethod
+    def test(columns: Columns, described: Described, rules: Rules, cutoff: float) -> dict[str, np.ndarray]:
+        """Test every column."""
+        told = describe_scores(columns)
+        found, far = signed_rank.test(columns, OWN), signed_rank.test(columns, FURTHER)
+        enough = far.n >= rules.min_examples
+        tested = (found.n >= rules.min_examples) & (told["max_fg"] >= cutoff)
+        return {
+            "tested": tested,
+            **told,
+            **where(
+                tested,
+                statistic=found.w_plus,
+                auc=found.auc,
+                effect=found.median,
+                p=found.p,
+                neg_log10_p=found.neg_log10_p,
+                auc_error=found.auc_error,
+            ),
+            "nonzero": found.nonzero,
+            "far_nonzero": np.where(enough, far.nonzero, 0),
+            **where(enough, far_auc=far.auc, far_error=far.auc_error),
+        }
+
+    @staticmethod
+    def conclude(columns: dict[str, np.ndarray], settings: Reduce, rules: Rules) -> dict[str, Any]:
+        """Hold p-values against the scatter of the effects of pairs that do nothing of their own."""
+        near = [columns["auc"], columns.pop("auc_error"), columns.pop("nonzero")]
+        far = [columns.pop(f"far_{name}") for name in ("auc", "error", "nonzero")]
+        if settings.calibration != "empirical":
+            return {"calibration": "theoretical"}
+        family = np.flatnonzero(columns["tested"] & (near[2] > 0))
+        effect, error = signed_rank.effects(*(values[family] for values in near))
+        far_effect, far_error = signed_rank.effects(*(values[far[2] > 0] for values in far))
+        null = signed_rank.fit(far_effect, far_error) if rules.max_distance else signed_rank.fit(effect, error)
+        what = "far pairs" if rules.max_distance else "tested pairs"
+        if null is None:
+            return {"calibration": f"theoretical, for there are fewer than {signed_rank.LEAST_PAIRS} {what}"}
+        # Never less strict than the test itself: a pair must do more than nothing, and more than most pairs do.
+        level = signed_rank.neg_log10_p(effect, error, null)
+        p, log_p = columns["p"].copy(), columns["neg_log10_p"].copy()  # what Parquet gives may not be written to
+        p[family] = np.maximum(p[family], 10.0**-level)
+        log_p[family] = np.minimum(log_p[family], level)
+        columns |= {"p": p, "neg_log10_p": log_p}
+        return {
+            "calibration": f"empirical, effects of {what} {null.centre:.3f} +- {null.scale:.3f} standard deviations"
+        }
+
+
+def of_rows(partition: Partition, rules: Rules) -> Described:
+    """The middles of the scores of every example of a partition, some examples at a time."""
+    least = rules.with_cutoff(-np.inf if rules.cutoff is None else rules.cutoff)
+    step = max(1, LAID_OUT // max(rules.units.pairs, 1))
+    found = [
+        signed_rank.middles(block.score, least=least) for block in partition.blocks(0, rules.units.pairs, rows=step)
+    ]
+    return Middles(*(np.concatenate(values) for values in zip(*found, strict=True)))._asdict()
