@@ -214,17 +214,18 @@ class Reduce:
     min_examples: int = option(10, "a pair is tested when each side has this many scores", low=1)
     combine: str = option(
         "largest",
-        "several pairs of sites of the same two motifs or TFs in a sequence: the largest counts (by size where scores have "
-        "a sign), or their sum",
+        "several pairs of sites of the same two motifs or TFs in a sequence: the largest counts (by size where scores "
+        "have a sign), or their sum",
         choices=("largest", "sum"),
     )
     statistic: str = option(
         "auto",
         "what a pair is compared with: published = its scores in the background (Mann-Whitney, SATORI 2.0); "
-        "within-sequence = the other pairs of the same sequence (signed-rank); minimum-effect = a share of what its sites "
-        "do alone (epistasis; signed-rank); contrasts-two-way = what its two motifs' own rises from background to "
-        "foreground add up to; permuted = the same sequences with their letters permuted (dfim with score.dfim.null only); "
-        "auto = minimum-effect for epistasis, within-sequence for dfim, published for the others and for dfim with legacy",
+        "within-sequence = the other pairs of the same sequence (signed-rank); minimum-effect = a share of what its "
+        "sites do alone (epistasis; signed-rank); contrasts-two-way = what its two motifs' own rises from background "
+        "to foreground add up to; permuted = the same sequences with their letters permuted (dfim with "
+        "score.dfim.null only); auto = minimum-effect for epistasis, within-sequence for dfim, published for the "
+        "others and for dfim with legacy",
         choices=("auto", *STATISTICS),
     )
     calibration: str = option(
@@ -236,8 +237,8 @@ class Reduce:
     )
     max_distance: int = option(
         60,
-        "all statistics but published: only scores of sites at most so many bp apart are tested; in within-sequence the "
-        "others show what pairs do that do not interact; 0 = any distance",
+        "all statistics but published: only scores of sites at most so many bp apart are tested; in within-sequence "
+        "the others show what pairs do that do not interact; 0 = any distance",
         low=0,
     )
     alpha: float = option(0.05, "an interaction is called at or below this q-value", low=0, high=1)

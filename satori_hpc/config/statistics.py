@@ -11,7 +11,8 @@ class Statistic:
     """Facts of a statistic.
 
     Attributes:
-        test: "package.module:attribute" of the class that computes it (interactions.statistics.base.Test), or the class.
+        test: "package.module:attribute" of the class that computes it (interactions.statistics.base.Test), or the
+            class.
         call: what a call says, in a sentence after "A pair is called when".
         effect: what the column `auc` says, for axes.
         short: the statistic in a few words, for tables.
@@ -49,8 +50,8 @@ STATISTICS.add(
     "minimum-effect",
     Statistic(
         f"{_FOLDER}.minimum_effect:MinimumEffect",
-        call="in most sequences the two sites do together at least a quarter of what the stronger of them does alone, and "
-        "a tenth of what a site does on average (one-sided signed-rank test of the interaction less that margin)",
+        call="in most sequences the two sites do together at least a quarter of what the stronger of them does alone, "
+        "and a tenth of what a site does on average (one-sided signed-rank test of the interaction less that margin)",
         effect="AUC: chance that the mean of two interactions exceeds their margins",
         short="minimum effect",
     ),
@@ -59,8 +60,8 @@ STATISTICS.add(
     "contrasts-two-way",
     Statistic(
         f"{_FOLDER}.two_way:TwoWay",
-        call="its rise from background to foreground, against the other pairs of the same sequences, is more than the rises "
-        "of its two motifs add up to",
+        call="its rise from background to foreground, against the other pairs of the same sequences, is more than the "
+        "rises of its two motifs add up to",
         effect="AUC: chance that a foreground contrast exceeds a background contrast",
         short="contrasts, motifs' own rises removed",
     ),

@@ -226,8 +226,8 @@ def _open(path: str, digest: str) -> ScoreStore:
     return ScoreStore(Path(path))
 
 
-# The first pass: what the statistic needs to know of the examples of a partition. Like the blocks of pairs, partitions are
-# parts on disk that a killed reduction keeps.
+# The first pass: what the statistic needs to know of the examples of a partition. Like the blocks of pairs, partitions
+# are parts on disk that a killed reduction keeps.
 
 
 def folder_of(folder: Path) -> Path:

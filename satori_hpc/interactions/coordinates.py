@@ -73,15 +73,16 @@ def places(path: Path, examples: np.ndarray) -> Places:
 
 # From cells of the attention to letters of the sequence, and from there to the genome.
 #
-# Intervals are 0-based, half-open. A cell is `pool` positions of the activation track. Attention knows a site by its cell
-# alone, so it is told as the letters that any position of the cell covers.
+# Intervals are 0-based, half-open. A cell is `pool` positions of the activation track. Attention knows a site by its
+# cell alone, so it is told as the letters that any position of the cell covers.
 
 
 def letters(start: np.ndarray, *, pool: int, width: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
     """The letters that a site may stand on.
 
     Args:
-        start: int (n,), first letter of the sites, or of the first window of the cells that they are known to be in; bp.
+        start: int (n,), first letter of the sites, or of the first window of the cells that they are known to be in;
+            bp.
         pool: bp that a place spans; 1 = sites are exact.
         width: int (n,), of the sites, bp.
         length: of the sequences, bp; what hangs over is cut off.

@@ -1,8 +1,8 @@
-"""From sites to scores of pairs: which sites are of one unit, which pairs of sites count, and which speaks for two units.
+"""From sites to scores of pairs: which sites are one unit, and which pair of sites speaks for two units.
 
-A unit is what is tested in pairs: a motif (learned filter or known motif), or a TF or family with all its motifs. Its sites
-are pooled in every example before any test. Dask's workers import this module; it loads neither torch nor anything else of
-the network.
+A unit is what is tested in pairs: a motif (learned filter or known motif), or a TF or family with all its motifs. Its
+sites are pooled in every example before any test. Dask's workers import this module; it loads neither torch nor
+anything else of the network.
 """
 
 import functools
@@ -54,8 +54,8 @@ class PairBlock:
 
     Attributes:
         score: float32 (rows, n), NaN = the pair was not observed.
-        first, second: int32 (rows, n), the two sites that speak for the pair, of the smaller and the larger unit, by their
-            numbers in `scores`; NONE where the pair was not observed.
+        first, second: int32 (rows, n), the two sites that speak for the pair, of the smaller and the larger unit, by
+            their numbers in `scores`; NONE where the pair was not observed.
         scores: the partition that the examples are of.
         entry: int64 (examples, 2), number of the first place and of the first value of each example in `scores`.
         rows: which examples of the partition these are.
@@ -235,9 +235,9 @@ def _lay_out(
 ) -> None:
     """Look at every pair of sites of two different units once; of equal ones the first counts, by place, then motif.
 
-    What the choice goes by and the two sites travel in one 64-bit key, so that the largest is found without a branch: the
-    order-preserving image of a float32 (the value, its size, or the order in which a loop over the places meets it) above,
-    2^32 - 1 - (first site << 16 | second site), as numbers within the example, below.
+    What the choice goes by and the two sites travel in one 64-bit key, so that the largest is found without a branch:
+    the order-preserving image of a float32 (the value, its size, or the order in which a loop over the places meets
+    it) above, 2^32 - 1 - (first site << 16 | second site), as numbers within the example, below.
     """
     most = np.int64(places.max()) if len(places) else 0
     held = np.empty((most, most), np.float32)

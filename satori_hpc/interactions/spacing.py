@@ -114,8 +114,8 @@ def write(
 def gather(store: ScoreStore, chosen: Chosen, reading: Reading, *, rules: Rules, reach: int, floor: float) -> Counts:
     """Count the examples of each interaction by spacing and arrangement.
 
-    An example counts once per interaction, with the pair of sites that speaks for it there. The spacing is from start to
-    start: of the motifs that the filters are named after, else of the sites.
+    An example counts once per interaction, with the pair of sites that speaks for it there. The spacing is from start
+    to start: of the motifs that the filters are named after, else of the sites.
 
     Args:
         store: finished.

@@ -1,9 +1,9 @@
 """reduce: from scores by example to tested interactions, a task per block of pairs on Dask.
 
 Sites are pooled by unit in every example before any test: by filter, and by the TF that filters are named after. What a
-pair is compared with is the statistic of its method (`interactions.statistics`); some need a pass over the examples first.
-The family of tests is declared by counts and cut-off, not by p-values. Beside the statistic the published one is told. A
-reduction that was killed goes on with what is finished.
+pair is compared with is the statistic of its method (`interactions.statistics`); some need a pass over the examples
+first. The family of tests is declared by counts and cut-off, not by p-values. Beside the statistic the published one
+is told. A reduction that was killed goes on with what is finished.
 """
 
 import dataclasses
@@ -173,7 +173,7 @@ def _nothing(rules: Rules) -> dict[str, np.ndarray]:
 
 
 def _work(store: ScoreStore, folder: Path, *, digest: str, rules: Rules, runtime: Runtime) -> None:
-    """Do what is not done: first partitions of examples, where the statistic asks for them, then the blocks of pairs."""
+    """Do what is not done: partitions of examples, where the statistic asks for them, then the blocks of pairs."""
     blocks = block.blocks(store, rules)
     pending = parts.prepare(folder, digest=digest, rows=[last - first for first, last in blocks])
     if len(pending) < len(blocks):
@@ -230,7 +230,7 @@ def _tf_table(
 ) -> dict[str, np.ndarray]:
     """The table of TF pairs: the tested ones of pooled sites, with their filter pairs and what is called as published.
 
-    As published a TF pair is called when any of its filter pairs is, so that with many filters per TF false calls add up.
+    As published a TF pair is called when any of its filter pairs is: with many filters per TF false calls add up.
     """
     columns = {name: values[columns["tested"]] for name, values in columns.items()}
     tfs = np.array([*named.tfs, ""], dtype=object)

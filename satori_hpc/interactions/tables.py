@@ -26,14 +26,14 @@ _NUMBERS: dict[str, tuple[pa.DataType, str]] = {
     "median_distance": (pa.float64(), "median distance of the scoring sites in the foreground, bp"),
     "statistic": (
         pa.float64(),
-        "published, contrasts-two-way: Mann-Whitney U of the foreground; within-sequence, minimum-effect: W+, the ranks of "
-        "positive values summed; permuted: empty. Empty = not tested, like all that follow",
+        "published, contrasts-two-way: Mann-Whitney U of the foreground; within-sequence, minimum-effect: W+, the "
+        "ranks of positive values summed; permuted: empty. Empty = not tested, like all that follow",
     ),
     "auc": (
         pa.float64(),
-        "the statistic as a share of its largest value, 0.5 = no effect: chance that a foreground score (or contrast) is "
-        "above a background one; within-sequence, minimum-effect: that the mean of two values is positive, (rank-biserial "
-        "correlation + 1) / 2; permuted: mean chance that a score is above a null score",
+        "the statistic as a share of its largest value, 0.5 = no effect: chance that a foreground score (or contrast) "
+        "is above a background one; within-sequence, minimum-effect: that the mean of two values is positive, "
+        "(rank-biserial correlation + 1) / 2; permuted: mean chance that a score is above a null score",
     ),
     "effect": (
         pa.float64(),

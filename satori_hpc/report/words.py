@@ -217,8 +217,8 @@ def explanation(method: Method) -> str:
     """What a score is and what a call means, for people who have not read the documentation."""
     return (
         f"The score of two filters in a sequence is {SCORES[method.name]}. The pair is called when "
-        f"{STATISTICS[method.statistic].call}. For a pair of TFs the sites of all filters that are named after them are "
-        "pooled in every sequence before the test."
+        f"{STATISTICS[method.statistic].call}. For a pair of TFs the sites of all filters that are named after them "
+        "are pooled in every sequence before the test."
     )
 
 

@@ -44,8 +44,8 @@ def example_bytes(most: tuple[int, int], *, directed: bool = False, extras: int 
 def shard_examples_for(examples: int, each: int) -> int:
     """Examples per shard: a power of two in 64 .. 4,096.
 
-    The largest that hold at most 384 MiB in memory, of `each` bytes; but a smaller one for a small set, so that there is
-    work for many ranks and a killed one loses little.
+    The largest that hold at most 384 MiB in memory, of `each` bytes; but a smaller one for a small set, so that there
+    is work for many ranks and a killed one loses little.
     """
     most = min(SHARD_BYTES // each, examples // PARTITIONS)
     low, high = SHARD_EXAMPLES

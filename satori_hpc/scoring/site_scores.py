@@ -13,13 +13,13 @@ LARGEST, LARGEST_SIZE, FIRST = "largest", "largest-size", "first"
 class SiteScores:
     """Sites of some examples and the values between their places; ragged, one example behind the other.
 
-    A place is a position that carries values: a pooled bin for attention, a mutated site for methods that mutate. Several
-    sites may lie in one place.
+    A place is a position that carries values: a pooled bin for attention, a mutated site for methods that mutate.
+    Several sites may lie in one place.
 
     Attributes:
         counts: int32 (E,2), sites and places of each example.
-        site: int16 (S,4), motif, start (bp, of its window in the sequence; negative = it hangs over the left end), strand
-            (1, -1) and place (number within its example); by example, motif, place.
+        site: int16 (S,4), motif, start (bp, of its window in the sequence; negative = it hangs over the left end),
+            strand (1, -1) and place (number within its example); by example, motif, place.
         strength: float32 (S,), of the site, 1 = the threshold of its motif.
         place: int16 (N,), start of each place, bp; by example, rising.
         value: float32 (V,), between places i < j of an example, row by row; directed: from place i to place j, all m^2

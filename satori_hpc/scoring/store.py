@@ -10,7 +10,8 @@ One Zarr v3 group, with a group for `foreground` and one for `background`, each 
     strength  float32 (partition, entry)          of the site, 1 = the threshold of its motif
     place     int16   (partition, entry)          start of a place, bp
     value     float32 (partition, entry)          between places i < j of an example, row by row; of methods with a
-                                                  direction (attribute `directed`) from i to j, all of them; NaN = no pair
+                                                  direction (attribute `directed`) from i to j, all of them; NaN = no
+                                                  pair
     <extra>   float32 (partition, entry)          likewise, what the method keeps besides (attribute `extras`)
     <effect>  float32 (partition, entry)          like `place`, what the method says of places (attribute `effects`)
     example        int64   (example,)         row of the example in its dataset
@@ -19,8 +20,8 @@ One Zarr v3 group, with a group for `foreground` and one for `background`, each 
 and at the root width int16 (motif,), bp, and selected uint8 (dataset example,): 0 no, 1 foreground, 2 background.
 A partition is a block of examples: one shard of each array, written at once by one process, the entries of its examples
 one behind the other. The plan of partitions lies in the attributes; the number of writers never shapes the bytes.
-`markers/<group>-<k>.json`, renamed into place after the shards, holds their digests and numbers of entries: only it makes
-a partition done. `complete.json` closes the store and holds the method's estimate of how far its scores are off.
+`markers/<group>-<k>.json`, renamed into place after the shards, holds their digests and numbers of entries: only it
+makes a partition done. `complete.json` closes the store and holds the method's estimate of how far its scores are off.
 """
 
 import hashlib

@@ -63,9 +63,9 @@ class Store(Protocol):
 class Test(Protocol):
     """A statistic. Its methods are called on Dask's workers, so it must load neither torch nor anything of the network.
 
-    The work has two passes. `describe` sees every example of a partition with all its pairs, where `groups` asks for it.
-    `add` then takes the values of some pairs from some examples, and `test` judges the gathered columns; `conclude` sees
-    the pairs all together.
+    The work has two passes. `describe` sees every example of a partition with all its pairs, where `groups` asks for
+    it. `add` then takes the values of some pairs from some examples, and `test` judges the gathered columns;
+    `conclude` sees the pairs all together.
     """
 
     groups: tuple[str, ...]
@@ -98,7 +98,7 @@ class Test(Protocol):
 
     @staticmethod
     def test(columns: Columns, described: Described, rules: Rules, cutoff: float) -> dict[str, np.ndarray]:
-        """`tested`, what `describe_scores` tells, statistic, auc, effect, p, neg_log10_p; and columns for `conclude`."""
+        """tested, what `describe_scores` tells, statistic, auc, effect, p, neg_log10_p; columns for `conclude`."""
 
     @staticmethod
     def conclude(columns: dict[str, np.ndarray], settings: Reduce, rules: Rules) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """minimum-effect: in most sequences the interaction of two sites must exceed a share of what sites do alone.
 
-The value of an example is E - margin, where E is the pair's score (the pair of sites that speaks for it) and the margin the
-larger of a tenth of the mean single effect over all sites of the foreground and a quarter of the larger of the two sites'
-own single effects. A one-sided signed-rank test asks whether it is above 0 (synergy); -E - margin asks for redundancy. No
-null made of other pairs is needed, so it works with one true pair and with most pairs true.
+The value of an example is E - margin, where E is the pair's score (the pair of sites that speaks for it) and the
+margin the larger of a tenth of the mean single effect over all sites of the foreground and a quarter of the larger of
+the two sites' own single effects. A one-sided signed-rank test asks whether it is above 0 (synergy); -E - margin asks
+for redundancy. No null made of other pairs is needed, so it works with one true pair and with most pairs true.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which statistic the scores of a method are tested by, and from which score on: the one place where that is decided."""
+"""Which statistic the scores of a method are tested by, and from which score on: the one place that decides it."""
 
 import numpy as np
 

@@ -1,10 +1,10 @@
 """contrasts-two-way: how much more a pair rises from background to foreground than its two motifs do.
 
 The value of an example is the pair's score less the median of its other scores, in foreground and background. The Mann-
-Whitney AUC of these contrasts, as a difference in standard deviations d = sqrt(2) Phi^-1(AUC), is fitted by a constant and
-an effect of each of the two units; what is left, against its sampling error and the scatter of all that is left, is tested.
-Raw attention rises wherever a motif matters; this takes that away. It finds nothing where more than about a third of all
-pairs is true, for then the scatter is theirs: the share is estimated and told.
+Whitney AUC of these contrasts, as a difference in standard deviations d = sqrt(2) Phi^-1(AUC), is fitted by a constant
+and an effect of each of the two units; what is left, against its sampling error and the scatter of all that is left,
+is tested. Raw attention rises wherever a motif matters; this takes that away. It finds nothing where more than about a
+third of all pairs is true, for then the scatter is theirs: the share is estimated and told.
 """
 
 from typing import Any
@@ -98,8 +98,8 @@ class TwoWay:
         share = share_true(z)
         if share > MANY:
             logger.warning(
-                "about %.0f %% of the tested pairs stand out from what their motifs add up to; contrasts-two-way takes the "
-                "scatter of most pairs for that of pairs which do nothing, and may find too few",
+                "about %.0f %% of the tested pairs stand out from what their motifs add up to; contrasts-two-way "
+                "takes the scatter of most pairs for that of pairs which do nothing, and may find too few",
                 100 * share,
             )
         return {"scatter": float(scatter), "share_true": round(share, 3)}

@@ -1,8 +1,8 @@
 """within-sequence: a pair's scores against the other pairs of the same sequences.
 
-The value of an example is the pair's score less the median of the example's other scores; a signed-rank test asks whether
-these contrasts are above 0, and, as the smallest side effect is, whether they are above those of pairs that do nothing of
-their own: pairs further apart than max_distance, or, of any distance, most tested pairs.
+The value of an example is the pair's score less the median of the example's other scores; a signed-rank test asks
+whether these contrasts are above 0, and, as the smallest side effect is, whether they are above those of pairs that do
+nothing of their own: pairs further apart than max_distance, or, of any distance, most tested pairs.
 """
 
 from typing import Any
