@@ -96,7 +96,7 @@ class PairBlock:
             found = np.maximum(np.abs(values[offset + i * places + u]), np.abs(values[offset + u * places + i]))
         else:
             low, high = np.minimum(i, u), np.maximum(i, u)
-            found = values[offset + pairs.index(low, high, filters=places)]
+            found = values[offset + low * (2 * places - low - 1) // 2 + high - low - 1]
         out[row, column] = found
         return out
 
@@ -265,7 +265,7 @@ def _lay_out(
                     rank = abs(found)
                 elif choice == 2:
                     rank = np.float32(-(i * size + u))
-                key = NOTHING
+                key = np.int64(NOTHING)
                 if not np.isnan(found):
                     bits = np.int64(np.float32(rank).view(np.int32))
                     key = ((bits ^ ((bits >> 31) & 0x7FFFFFFF)) << 32) + LOW_BITS
@@ -285,7 +285,7 @@ def _lay_out(
         for run in range(runs - 1):
             a = np.int64(unit_at[run])
             base = a * (2 * units - a - 1) // 2 - a - 1 - first
-            low, high = max(a + 1, -base), min(units, last - first - base)
+            low, high = np.int64(max(a + 1, -base)), np.int64(min(units, last - first - base))
             if low >= high:
                 continue
             left = run + 1 + np.searchsorted(unit_at[run + 1 : runs], low)

@@ -83,7 +83,7 @@ def _reduce_method(run: Run, store: ScoreStore, method: str, runtime: Runtime) -
     table, tf_table = tables.read(run.interactions(method)), tables.read_tf(run.interactions(method))
     _warn_of_untested(run, store, by_filter, named, tf_pairs=len(tf_columns["q"]))
     shown = by_tf if len(tf_table) else by_filter
-    chosen = {"table": table, "tf_table": tf_table, "tfs": named.tfs}
+    chosen: dict[str, Any] = {"table": table, "tf_table": tf_table, "tfs": named.tfs}
     told = instances.write(run, method, **chosen, rules=shown.rules, cutoff=shown.cutoff)
     told |= spacing.write(run, method, **chosen, rules=shown.rules, cutoff=shown.cutoff)
     files.remove_folder(folder)

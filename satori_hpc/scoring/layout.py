@@ -318,6 +318,8 @@ def _create_ragged(group: zarr.Group, name: str, shape: Geometry) -> None:
     dtype, entry = shape.arrays[name]
     chunk, chunks = shape.chunking(where, name)
     column = ("column",) * len(entry)
+    size: tuple[int, ...]
+    one: tuple[int, ...]
     if name == "counts":
         size, one, dimensions = (shape.partitions(where)[-1][1],), (), ("example", *column)
     else:

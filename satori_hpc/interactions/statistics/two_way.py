@@ -136,8 +136,8 @@ def residuals(
         gram, target = np.zeros((size, size)), np.zeros(size)
         for row in (code_a, code_b):
             np.add.at(gram, (row, row), weight)
-            np.add.at(gram, (row, size - 1), weight)
-            np.add.at(gram, (size - 1, row), weight)
+            np.add.at(gram[:, -1], row, weight)
+            np.add.at(gram[-1], row, weight)
             np.add.at(target, row, weight * d)
         np.add.at(gram, (code_a, code_b), weight)
         np.add.at(gram, (code_b, code_a), weight)
@@ -158,4 +158,4 @@ def share_true(z: np.ndarray) -> float:
     """Share of pairs by which the upper tail exceeds the lower one: what stands out above and has no mirror below."""
     if not len(z):
         return 0.0
-    return float(max(0.0, np.mean(z > 1.0) - np.mean(z < -1.0)))
+    return max(0.0, float(np.mean(z > 1.0)) - float(np.mean(z < -1.0)))
