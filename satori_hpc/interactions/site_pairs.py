@@ -8,6 +8,7 @@ anything else of the network.
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -285,7 +286,8 @@ def _lay_out(
         for run in range(runs - 1):
             a = np.int64(unit_at[run])
             base = a * (2 * units - a - 1) // 2 - a - 1 - first
-            low, high = np.int64(max(a + 1, -base)), np.int64(min(units, last - first - base))
+            low: Any = max(a + 1, -base)
+            high: Any = min(units, last - first - base)
             if low >= high:
                 continue
             left = run + 1 + np.searchsorted(unit_at[run + 1 : runs], low)
