@@ -164,7 +164,7 @@ class DfimScorer:
     """
 
     directed = True
-    effects: tuple[str, ...] = ()
+    effects: tuple[str, ...] = ("single",)  # the attribution of a site
 
     def __init__(
         self,
@@ -223,16 +223,18 @@ class DfimScorer:
         """Score a slice."""
         activations = self._activations(batch)
         found = self._find_sites(activations)
-        extras = {"null": self._maps(self._permuted(batch), found, self._letters)} if self._with_null else {}
+        extras = {"null": self._maps(self._permuted(batch), found, self._letters)[0]} if self._with_null else {}
+        directed, single = self._maps(batch, found, self._letters)
         reach = self.model.width // 2 if self._sites.filters == "all" else 0
         return site_scores(
-            self._maps(batch, found, self._letters),
+            directed,
             found,
             relative_at(activations, self.threshold, found, reach=reach),
             padding=self.model.padding,
             max_distance=0 if self.settings.legacy else self._sites.max_distance,
             directed=True,
             extras=extras,
+            effects={"single": single},
         )
 
     @exactly
@@ -243,19 +245,19 @@ class DfimScorer:
         Positive: the target counts for less without the source. NaN on the diagonal and where no site is.
         """
         found = self._find_sites(self._activations(batch))
-        return found, self._maps(batch, found, self._letters)
+        return found, self._maps(batch, found, self._letters)[0]
 
     @exactly
     @torch.inference_mode()
     def map_sites(self, batch: Batch, found: Sites) -> torch.Tensor:
         """The same map of given sites, float32 (B, M, M)."""
-        return self._maps(batch, found, self._letters)
+        return self._maps(batch, found, self._letters)[0]
 
     @exactly
     @torch.inference_mode()
     def permuted_maps(self, batch: Batch) -> torch.Tensor:
         """The same of the sequences with their letters permuted, the sites where they were."""
-        return self._maps(self._permuted(batch), self._find_sites(self._activations(batch)), self._letters)
+        return self._maps(self._permuted(batch), self._find_sites(self._activations(batch)), self._letters)[0]
 
     @exactly
     @torch.inference_mode()
@@ -297,8 +299,8 @@ class DfimScorer:
         if self.settings.attribution == "gradient" and not self.settings.legacy:
             return {}
         found = self._find_sites(self._activations(batch))
-        coarse = self._maps(batch, found, self._letters)
-        fine = self._maps(batch, found, LetterAttributions(self._net, rule_of(self.settings, finer=2)))
+        coarse, _ = self._maps(batch, found, self._letters)
+        fine, _ = self._maps(batch, found, LetterAttributions(self._net, rule_of(self.settings, finer=2)))
         there = ~coarse.isnan()
         scale = fine[there].norm()
         return {"steps": float((coarse[there] - fine[there]).norm() / scale)} if scale > 0 else {}
@@ -343,36 +345,40 @@ class DfimScorer:
             fixed += frequencies(settings.mutation_gc, fixed)[:, None]
         return fixed  # gradient x input starts at nothing
 
-    def _maps(self, batch: Batch, found: Sites, letters: LetterAttributions) -> torch.Tensor:
+    def _maps(self, batch: Batch, found: Sites, letters: LetterAttributions) -> tuple[torch.Tensor, torch.Tensor]:
+        """Directed changes (B, M, M), NaN where there is none, and attributions of the sites (B, M)."""
         most, weights = found.position.shape[1], self._weights(batch)
         out = torch.full((len(batch), most, most), torch.nan, device=self.device)
+        single = out[:, :, 0].clone()
         for row, used in enumerate(found.used.sum(dim=1).tolist()):
-            if used > 1:
+            if used:
                 only = slice(row, row + 1)
                 one = Batch(batch.tokens[only].to(self.device), batch.keys[only])
-                out[row, :used, :used] = self._map(one, found.position[row, :used], weights[only], letters)
-        return out
+                out[row, :used, :used], single[row, :used] = self._map(
+                    one, found.position[row, :used], weights[only], letters
+                )
+        return out, single
 
     def _map(
         self, one: Batch, position: torch.Tensor, weights: torch.Tensor, letters: LetterAttributions
-    ) -> torch.Tensor:
-        """(m, m) of one sequence."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Changes (m, m) and attributions (m,) of the sites of one sequence."""
         settings, width = self.settings, self.model.width
         number = 1 if settings.legacy else settings.mutations
         drawn = self._net.one_hot(draws.replacements(one.tokens, one.keys, seed=self._seed, number=number)[0])
         original, starts = self._net.one_hot(one.tokens), position - self.model.padding
         made = make(original[0], starts, drawn, width=width, settings=settings)
         if settings.legacy:
-            change = self._legacy_change(one.keys, original, made, weights, letters)
+            change, own = self._legacy_change(one.keys, original, made, weights, letters)
         else:
-            change = torch.stack(
-                [
-                    letters.changes(start[None], original, made.letters, position=position[made.site], weights=weights)
-                    for start in self._baselines(one.keys, 1)
-                ]
-            ).mean(dim=0)
+            each = [
+                letters.changes(start[None], original, made.letters, position=position[made.site], weights=weights)
+                for start in self._baselines(one.keys, 1)
+            ]
+            change, own = (torch.stack(values).mean(dim=0) for values in zip(*each, strict=True))
         directed = site_map(change, made, starts, width=width, settings=settings)
-        return directed.fill_diagonal_(torch.nan).float()
+        single = window_mask(starts, length=len(own), width=width).to(own.dtype) @ own
+        return directed.fill_diagonal_(torch.nan).float(), single.float()
 
     def _legacy_change(
         self,
@@ -381,8 +387,8 @@ class DfimScorer:
         made: Mutants,
         weights: torch.Tensor,
         letters: LetterAttributions,
-    ) -> torch.Tensor:
-        """(V, L): the original and each mutant with a baseline of their own."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(V, L) and (L,), as of LetterAttributions.changes: the original and each mutant with their own baselines."""
         every = torch.cat((original, made.letters))
         found = letters.of(self._baselines(keys, len(every)), every, weights, original)
-        return found[:1] - found[1:]
+        return found[:1] - found[1:], found[0]

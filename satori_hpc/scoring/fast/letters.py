@@ -91,8 +91,10 @@ class LetterAttributions:
         *,
         position: torch.Tensor,
         weights: torch.Tensor,
-    ) -> torch.Tensor:
-        """Attribution (V, L) at the letters of the original less that in mutants, all from one start.
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Attribution at the letters of the original less that in mutants, (V, L), and that in the original, (L,).
+
+        All from one start.
 
         Args:
             start, original: (1, 4, L).
@@ -105,11 +107,13 @@ class LetterAttributions:
         first, count = sites.first_cell(position, **shape), sites.count(**shape)
         start_track, end_track = net.track(start), net.track(original)
         out = torch.zeros(len(mutants), original.shape[2], dtype=original.dtype, device=original.device)
+        total = torch.zeros_like(out[:0].sum(dim=0))
         # What is not changed at all changes nothing, to the last bit.
         real = (mutants != original).any(dim=2).any(dim=1).nonzero().squeeze(1)
         for part in self._parts:
             tokens = net.tokens(part, start_track, end_track)
             own = self._read(part, tokens, start, original, weights, original)
+            total += own[0]
             for piece in self._slices(len(real)):
                 rows = real[piece]
                 letters = mutants[rows]
@@ -117,7 +121,7 @@ class LetterAttributions:
                     part, start_track, net.track(letters), like=tokens, first=first[rows], count=count
                 )
                 out[rows] += own - self._read(part, changed, start, letters, weights, original)
-        return out
+        return out, total
 
     def _slices(self, count: int) -> Iterator[slice]:
         return (slice(first, first + self._together) for first in range(0, count, self._together))
