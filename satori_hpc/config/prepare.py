@@ -143,7 +143,7 @@ class Simulated:
         "motifs; hard = a negative holds as many pairs, as close, that are not listed; hard-matched = likewise, and "
         "every TF is as common in negatives; grammar = effects of single TFs and of close listed pairs, decoys add up "
         "only; additive = the same without the pairs; one-motif = one TF, wherever it stands; arrange = how close "
-        "listed pairs stand, which all sequences hold; one-pair = one pair at any distance, a negative holds one of two",
+        "listed pairs stand, which all sequences hold; one-pair = one pair at any distance, negatives one TF",
         choices=DESIGNS,
     )
     examples: int = option(60_000, "sequences; half are positive, in grammar and additive about half", low=20)
