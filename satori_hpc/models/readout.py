@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from satori_hpc.models import attention
+from satori_hpc.models.base import full
 from satori_hpc.models.dropout import Dropout
 
 LONG = 200
@@ -176,7 +176,7 @@ class LegacyBatchReadout(Readout):
         self.register_buffer("running_variance", torch.ones(()))
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        total = attention.full(tokens.sum(dim=1))
+        total = full(tokens.sum(dim=1))
         if self.training:
             added, count = self.add_up(torch.stack((total.sum(), total.new_tensor(float(total.numel()))))).unbind()
             mean = added / count
