@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from satori_hpc.config import Model
+from satori_hpc.errors import ConfigError
 from satori_hpc.models import readout
 from satori_hpc.models.attention import Attention
 from satori_hpc.models.base import ModelOutput, Moments, TrainableModel, full
@@ -105,7 +106,7 @@ class Satori(TrainableModel):
             dropout=config.attention_dropout,
         )
         self.residual = self._residual(config, entropy)
-        self.readout: Trunk | readout.Readout
+        self.readout: readout.Readout
         if config.architecture == "deep":
             self.readout = Trunk(
                 inputs=config.mixing_size,
@@ -180,3 +181,14 @@ class Satori(TrainableModel):
         """(B, n, F) -> the tokens that attention sees."""
         tokens = pooled if self.recurrent is None else self.recurrent(pooled)
         return tokens if self.positions is None else self.positions(tokens)
+
+
+def build(config: Model, *, length: int, targets: int, task: str, entropy: float) -> Satori:
+    """A network of the families "basic" and "deep"; see models.build."""
+    if length < config.width:
+        raise ConfigError(f"[model] width = {config.width}: the sequences are shorter, {length} bp; lower width")
+    if length < config.pool:
+        raise ConfigError(f"[model] pool = {config.pool}: the sequences are shorter, {length} bp; lower pool")
+    if task == "multilabel" and config.output == "two":
+        raise ConfigError("[model] output = 'two' is for binary labels; these are multilabel: set output = 'one'")
+    return Satori(config, length=length, targets=targets, task=task, entropy=entropy)

@@ -89,8 +89,8 @@ def load_model(path: Path, device: torch.device | str) -> tuple[Satori, Checkpoi
     model, info = load(path, device)
     if not isinstance(model, Satori):
         raise ConfigError(
-            f"{path}: [model] architecture = {info.config.architecture!r}: only SATORI networks (basic, deep) have what "
-            "this reads; load_model of training.scorable gives any network to the methods of scoring.generic"
+            f"{path}: [model] architecture = {info.config.architecture!r}: only SATORI networks have the parts "
+            "that this reads; load_model of training.scorable gives any network to the methods of scoring.generic"
         )
     return model, info
 
