@@ -229,7 +229,9 @@ def _parse_section(content: dict[str, Any], schema: type, name: str, lines: dict
         place = f"{name}.{key}".strip(".")
         line = f"line {lines[place]}: " if place in lines else ""
         field, of_guest = declared.get(key), guest(schema, key)
-        if field is None and of_guest is None:
+        if field is None and key in getattr(schema, "REMOVED", {}):
+            problems.add(f"{line}{where}{key}: {schema.REMOVED[key]}")  # type: ignore[attr-defined]
+        elif field is None and of_guest is None:
             known = _known(schema)
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else "known here: " + ", ".join(known)
