@@ -334,6 +334,9 @@ class Arrays:
             yield f"unknown = {self.unknown} is a label"
 
 
+PARTS = ("never", "maybe", "always")
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataSource:
     """A source of sequences.
@@ -345,8 +348,8 @@ class DataSource:
         settings: dataclass of that table; None: it has none.
         files: its keys that name files of the user.
         noun: what the report calls one of its examples.
-        parts: whether it has a training, a validation and a test part of its own: "never", "maybe" or "always", where
-            [prepare] split must be "given".
+        parts: of PARTS, whether it has a training, a validation and a test part of its own; with "always" [prepare]
+            split must be "given", with "never" not.
         together: all processes of a world call `make`, which gives the source to the leader and None to the others,
             and what it keeps in run.dataset_parts stays until the data set is whole, so that a killed command goes on.
             Else the leader alone calls it, and begins anew.

@@ -95,6 +95,11 @@ HEAD = "from satori_hpc import data\n"
         (HEAD + "data.register('fasta', sentence='x')(print)\n", "", "data source 'fasta' is there already"),
         (HEAD + "data.register('split', sentence='x')(print)\n", "", "'split': the name means something else"),
         (HEAD + "data.register('x', sentence='x', files=('y',))(print)\n", "", "files y; expected keys of its"),
+        (
+            HEAD + "data.register('x', sentence='x', parts='no')(print)\n",
+            "",
+            "parts = 'no'; expected one of never",
+        ),
         (None, "[prepare.lines]\nfiel = 'x'", "line 3: [prepare.lines] fiel: unknown key; did you mean 'file'?"),
         (None, "[prepare.lines]\nfile = 3", "line 3: [prepare.lines] file = 3: expected a string, found int"),
         (None, "[prepare.lines]", "source = 'simulated', yet there is a section [prepare.lines]: remove one of them"),

@@ -110,6 +110,10 @@ HEAD = "import dataclasses\nfrom satori_hpc import scoring\nfrom satori_hpc.conf
             "settings of the scoring method 'own': k: expected config.option(default, \"what it means\")",
         ),
         (HEAD + "scoring.register('own', sentence='x', follows=('no',))(print)\n", "follows no; expected keys of"),
+        (
+            HEAD + "scoring.register('own', sentence='x', statistic='t')(print)\n",
+            "'t'; expected one of auto",
+        ),
     ],
 )
 def test_a_plug_in_that_cannot_be_used_is_one_clear_error(
