@@ -1,6 +1,5 @@
 """Write docs/options.md from the declarations in satori_hpc.config. Run: python docs/make_options.py"""
 
-import dataclasses
 import typing
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,9 @@ comments. A key that is left out takes its default. Unknown keys, wrong types an
 at once, each with its line. Changing a key makes the stages that depend on its section stale, and all that was made
 from them; changing `seed` makes everything stale. How many threads and which device are options of the commands:
 `satori-hpc STAGE --help`.
+
+Methods and sources of plug-ins ([architecture](architecture.md#doors)) have tables of their own, `[score.<name>]` and
+`[prepare.<name>]`, of the same kind.
 """
 TYPES = {int: "whole number", float: "number", str: "text", bool: "true, false"}
 
@@ -36,7 +38,7 @@ def _section(name: str, schema: Any, doc: str, default: Any = None) -> list[str]
     lines = [f"## {f'[{name}]' if name else 'Top of the file'}", "", doc, ""]
     lines += ["| key | default | allowed | meaning |", "|---|---|---|---|"]
     inner: list[str] = []
-    for field in dataclasses.fields(schema):
+    for field in toml.fields(schema).values():
         kind = _without_none(hints[field.name])
         if field.metadata.get("table"):
             inner_name = f"{name}.{field.name}".strip(".")

@@ -14,7 +14,7 @@ import pytest
 import zarr
 
 from docs import make_options
-from satori_hpc.config import Config, Ensemble, Evaluate
+from satori_hpc.config import Config, Ensemble, Evaluate, toml
 from satori_hpc.data import source
 from satori_hpc.data.sources.simulate import truth
 from satori_hpc.evaluation import known_tables
@@ -29,6 +29,7 @@ from satori_hpc.sites import store as motif_store
 from satori_hpc.training import checkpoint, metrics
 from satori_hpc.training.checkpoint import CheckpointInfo
 from satori_hpc.tuning import ensemble
+from tests.fixtures.guests import METHOD, SOURCE
 from tests.fixtures.tiny import make_run, tiny_config
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -75,6 +76,12 @@ def test_options_are_up_to_date() -> None:
     assert make_options.render() == made, "run: python docs/make_options.py"
 
 
+@pytest.mark.parametrize("plugin", [METHOD, SOURCE])
+def test_the_plug_ins_that_are_shown_are_those_that_are_tested(plugin: Path) -> None:
+    shown = re.findall(r"```python\n(.*?)```", (DOCS / "architecture.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert plugin.read_text().partition('"""\n\n')[2] in shown
+
+
 def test_every_option_and_section_is_in_the_options_page() -> None:
     text = make_options.PATH.read_text(encoding="utf-8")
 
@@ -86,7 +93,7 @@ def test_every_option_and_section_is_in_the_options_page() -> None:
         if hasattr(schema, "toml_lines"):  # keys of the user's choice
             return
         hints = typing.get_type_hints(schema)
-        for field in dataclasses.fields(schema):
+        for field in toml.fields(schema).values():
             if field.metadata.get("table"):
                 inner = next((each for each in typing.get_args(hints[field.name]) if each is not type(None)), None)
                 check(f"{name}.{field.name}".strip("."), inner or hints[field.name])
@@ -138,7 +145,7 @@ def test_text_tables_have_the_documented_columns_in_order() -> None:
     assert keys("left_out.tsv.gz") == list(source.COLUMNS)
     assert keys("\\<method\\>.known.tsv") == list(known_tables.COLUMNS)
     assert keys("sites.bed, sites.bb") == list(track_files.SITES)
-    assert keys("truth/") == ["tf_a", "tf_b", *truth.INSTANCE_COLUMNS]
+    assert keys("truth/") == [*truth.PAIR_COLUMNS, *truth.INSTANCE_COLUMNS]
 
 
 def test_keys_of_records_markers_and_checkpoints_are_documented() -> None:

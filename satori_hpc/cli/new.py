@@ -1,21 +1,22 @@
 """The command `new`."""
 
+import dataclasses
 from pathlib import Path
 
 import click
 
 from satori_hpc.cli.options import RUN, say
-from satori_hpc.config import toml
+from satori_hpc.config import plugins, toml
+from satori_hpc.config.prepare import SOURCES
 from satori_hpc.errors import quoted
 from satori_hpc.run import new as stage
 
-TEMPLATES = ("simulated", "fasta", "genome", "folds", "arrays")
 DEFAULT_PRESETS = {"simulated": "data-40", "folds": "short"}  # published of the others
 
 
 @click.command()
 @RUN
-@click.option("--template", type=click.Choice(TEMPLATES), help="Default: simulated.")
+@click.option("--template", metavar="SOURCE", help=f"{', '.join(SOURCES)}, or one of a plug-in. Default: simulated.")
 @click.option(
     "--preset",
     help="simulated: "
@@ -73,6 +74,13 @@ DEFAULT_PRESETS = {"simulated": "data-40", "folds": "short"}  # published of the
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A run.toml, or the best.toml of a search, whose settings to take; with --template, all but its [prepare].",
 )
+@click.option(
+    "--plugin",
+    "plugin_names",
+    multiple=True,
+    metavar="MODULE",
+    help="Python module of your own that adds methods or sources by name: adds it to plugins. May be repeated.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Default: 1, or that of --like.")
 @click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Set any key; may be repeated.")
 def new(
@@ -93,6 +101,7 @@ def new(
     fold_files: tuple[str, ...],
     array_files: tuple[str, ...],
     like: Path | None,
+    plugin_names: tuple[str, ...],
     seed: int | None,
     assignments: tuple[str, ...],
 ) -> None:
@@ -109,7 +118,10 @@ def new(
     File names given here are taken from the current folder; written into run.toml by hand, relative ones start at
     the run directory.
     """
+    plugins.load(plugin_names, where="--plugin")
     named = template or "simulated"
+    if named not in SOURCES:
+        raise click.BadParameter(f"{named!r} is not one of {', '.join(SOURCES)}", param_hint="--template")
     if named != "fasta" and (join != "auto" or drop_unlabelled):
         raise click.UsageError("--join and --drop-unlabelled go with --template fasta")
     for option, given, wanted in (("--fold", fold_files, "folds"), ("--arrays", array_files, "arrays")):
@@ -145,10 +157,13 @@ def new(
         config = stage.folds([_fold(text) for text in fold_files], preset=name, seed=number)
     elif named == "arrays":
         config = stage.arrays([_here(file) for file in array_files], preset=name, seed=number)
-    else:
+    elif named == "simulated":
         config = stage.simulated(name, seed=number)
+    else:
+        config = stage.guest(named, preset=name, seed=number)
     if like is not None:
         config = stage.like(like, data=config if template or preset else None, seed=seed)
+    config = dataclasses.replace(config, plugins=tuple(dict.fromkeys((*config.plugins, *plugin_names))))
     for assignment in assignments:
         config = toml.override(config, assignment)
     made = stage.new(run, config=config)

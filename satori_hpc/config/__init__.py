@@ -4,32 +4,23 @@ Defaults follow the published protocol where it is stated (SATORI 2.0, NAR Genom
 and the choices documented in docs/methods.md where it is not.
 """
 
-import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from satori_hpc.config import prepare, search, toml
+from satori_hpc.config import plugins as plugin_modules
+from satori_hpc.config import search, toml
 from satori_hpc.config.evaluate import Evaluate
-from satori_hpc.config.prepare import Arrays, Fasta, Folds, Genome, Prepare, Simulated
-from satori_hpc.config.score import Attribution, Dfim, Epistasis, Score, Sites
+from satori_hpc.config.prepare import SOURCES, Arrays, Fasta, Folds, Genome, Prepare, Simulated
+from satori_hpc.config.score import METHODS, Attribution, Dfim, Epistasis, Score, Sites
 from satori_hpc.config.search import Search
 from satori_hpc.config.statistics import STATISTICS
 from satori_hpc.config.toml import option, table
 from satori_hpc.errors import ConfigError
+from satori_hpc.registry import module_of
 
 FORMAT_VERSION = 1
-# Keys that name files of the user; that of a motif database may also name JASPAR.
-FILES = (
-    "prepare.fasta.fasta",
-    "prepare.fasta.table",
-    "prepare.folds.train",
-    "prepare.folds.test",
-    "prepare.arrays.files",
-    "prepare.arrays.targets",
-    *(f"prepare.genome.{key}" for key in prepare.FILES),
-)
 __all__ = [
     "Arrays",
     "Attribution",
@@ -52,6 +43,7 @@ __all__ = [
     "Sites",
     "Train",
     "load",
+    "option",
     "rooted",
     "sections",
 ]
@@ -224,9 +216,9 @@ class Reduce:
         "within-sequence = the other pairs of the same sequence (signed-rank); minimum-effect = a share of what its "
         "sites do alone (epistasis; signed-rank); contrasts-two-way = what its two motifs' own rises from background "
         "to foreground add up to; permuted = the same sequences with their letters permuted (dfim with "
-        "score.dfim.null only); auto = minimum-effect for epistasis, within-sequence for dfim, published for the "
-        "others and for dfim with legacy",
-        choices=("auto", *STATISTICS),
+        "score.dfim.null only); auto = minimum-effect for epistasis and dfim, published for the others and for "
+        "dfim with legacy",
+        choices=STATISTICS.after("auto"),
     )
     calibration: str = option(
         "empirical",
@@ -303,6 +295,11 @@ class Config:
 
     format_version: int = option(FORMAT_VERSION, "version of this file's form; do not change")
     seed: int = option(1, "every random choice follows from this", low=0, high=2**31 - 1)
+    plugins: tuple[str, ...] = option(
+        (),
+        "Python modules of your own, as package.module, that are imported whenever this file is read: they add scoring "
+        "methods and data sources by name (docs/architecture.md)",
+    )
     prepare: Prepare = table(
         lambda: Prepare(simulated=Simulated()), "Where the sequences come from and how they are split."
     )
@@ -320,6 +317,21 @@ class Config:
     def network_seed(self) -> int:
         """What the network's random choices follow from."""
         return self.seed if self.train.seed is None else self.train.seed
+
+    @staticmethod
+    def begin(content: dict[str, Any], name: str) -> None:
+        """Import the plug-ins, before what they add by name is looked up. Raises: as `plugins.load`."""
+        plugin_modules.load(content.get("plugins", []), where=name)
+
+    def guest_digests(self, sections: tuple[str, ...]) -> dict[str, str]:
+        """{module: digest of its file} of what these sections use that is none of this package's."""
+        used = {
+            "prepare": [SOURCES[self.prepare.source].make],
+            "score": [METHODS[method].scorer for method in self.score.methods],
+            "reduce": [METHODS[method].scorer for method in self.score.methods]  # they name their statistic
+            + [STATISTICS[name].test for name in (self.reduce.statistic,) if name in STATISTICS],
+        }
+        return plugin_modules.digests(tuple(module_of(each) for name in sections for each in used.get(name, ())))
 
     def problems(self) -> Iterator[str]:
         simulated = self.prepare.simulated
@@ -354,12 +366,10 @@ def rooted(config: Config, folder: Path) -> Config:
 
 def renamed(config: Config, rename: Callable[[str], str]) -> Config:
     """`config` with the files that it names under other names."""
-    for key in FILES:
-        section, _, _ = key.rpartition(".")
-        named = operator.attrgetter(key)(config) if operator.attrgetter(section)(config) is not None else None
-        if named:
-            found = tuple(map(rename, named)) if isinstance(named, tuple) else rename(named)
-            config = toml.replace(config, key, found)
+    for key, names in config.prepare.files().items():
+        one = isinstance(getattr(config.prepare.settings, key), str)
+        found = rename(names[0]) if one else tuple(map(rename, names))
+        config = toml.replace(config, f"prepare.{config.prepare.source}.{key}", found)
     if config.motifs.database != "jaspar":
         config = toml.replace(config, "motifs.database", rename(config.motifs.database))
     config = toml.replace(config, "evaluate.known", tuple(rename(name) for name in config.evaluate.known))
@@ -371,6 +381,11 @@ def renamed(config: Config, rename: Callable[[str], str]) -> Config:
 def sections(config: Config, names: tuple[str, ...]) -> dict[str, Any]:
     """The named sections, or keys of sections ("score.split"), and the seed as plain values.
 
-    They are what an artefact depends on.
+    They are what an artefact depends on; with "plugins", digests of the files of plug-ins that whole sections use.
     """
-    return {"seed": config.seed, **{name: toml.to_plain(operator.attrgetter(name)(config)) for name in names}}
+    guests = config.guest_digests(names)
+    return {
+        "seed": config.seed,
+        **{name: toml.to_plain(toml.get(config, name)) for name in names},
+        **({"plugins": guests} if guests else {}),
+    }

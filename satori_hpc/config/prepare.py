@@ -1,9 +1,13 @@
 """The section [prepare] of run.toml: where sequences come from and how they are split."""
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
+from satori_hpc.config import toml
 from satori_hpc.config.toml import option, table
+from satori_hpc.registry import Registry
 
 # [prepare.genome]: windows of a genome around peaks.
 
@@ -82,11 +86,6 @@ class Genome:
         """Whether files of peaks are named; else promoters stand for them."""
         return bool(self.peaks) or self.peak_table is not None
 
-    def files(self) -> dict[str, tuple[str, ...]]:
-        """The files that it names, by key."""
-        named = {key: getattr(self, key) for key in FILES}
-        return {key: (name,) if isinstance(name, str) else tuple(name) for key, name in named.items() if name}
-
     def problems(self) -> Iterator[str]:
         if self.peaks and self.peak_table is not None:
             yield "give peaks or peak_table, one of them: the files of peaks"
@@ -107,24 +106,51 @@ class Genome:
             yield f"in both chromosomes and without_chromosomes: {', '.join(both)}"
 
 
-SOURCES = ("simulated", "fasta", "genome", "folds", "arrays")
 SPLITS = ("random", "chromosome", "given", "human", "arabidopsis")  # the last two are data.splits.PUBLISHED
+
+
+DESIGNS = ("published", "hard", "hard-matched", "grammar", "additive", "one-motif", "arrange", "one-pair")
+# Keys that only the first three designs use: how many pairs, and all distances, are constants of the others.
+DISTANCES = (
+    "pairs_per_positive_min",
+    "pairs_per_positive_max",
+    "pair_gap_min",
+    "pair_gap_max",
+    "between_pairs_gap",
+    "negative_motifs_min",
+    "negative_motifs_max",
+    "negative_gap",
+    "negative_repeats",
+    "shared_tfs",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Simulated:
     """[prepare.simulated]: sequences with implanted pairs of JASPAR motifs."""
 
+    REMOVED: ClassVar[dict[str, str]] = {
+        "negative_tfs": 'is a design now: "uniform" is design = "hard", "matched" is design = "hard-matched"'
+    }
+
     design: str = option(
         "published",
-        "what a negative holds: published = a few lone motifs; hard = as many motifs as a positive, as close together, "
-        "in pairs that are not listed",
-        choices=("published", "hard"),
+        "what makes a sequence positive, and what looks like it: published = listed pairs, a negative holds a few lone "
+        "motifs; hard = a negative holds as many pairs, as close, that are not listed; hard-matched = likewise, and "
+        "every TF is as common in negatives; grammar = effects of single TFs and of close listed pairs, decoys add up "
+        "only; additive = the same without the pairs; one-motif = one TF, wherever it stands; arrange = how close "
+        "listed pairs stand, which all sequences hold; one-pair = one pair at any distance, negatives one TF",
+        choices=DESIGNS,
     )
-    examples: int = option(60_000, "sequences; half are positive", low=20)
+    examples: int = option(60_000, "sequences; half are positive, in grammar and additive about half", low=20)
     length: int = option(300, "length of a sequence, bp", low=20)
     tfs: int = option(20, "TFs in the pool", low=2)
-    pairs: int = option(40, "interacting pairs among them; every TF is in at least one", low=1)
+    pairs: int = option(
+        40,
+        "interacting pairs among them; every TF is in at least one. grammar, additive, one-motif, arrange: and as many "
+        "decoys; one-pair: has one",
+        low=1,
+    )
     pairs_per_positive_min: int = option(3, "fewest listed pairs implanted in a positive", low=1)
     pairs_per_positive_max: int = option(3, "most listed pairs implanted in a positive", low=1)
     pair_gap_min: int = option(
@@ -136,12 +162,6 @@ class Simulated:
     negative_motifs_max: int = option(3, "published design: most motifs in a negative", low=0)
     negative_gap: int = option(40, "published design: smallest gap between any two motifs of a negative, bp", low=0)
     negative_repeats: bool = option(False, "published design: may a TF occur twice in one negative?")
-    negative_tfs: str = option(
-        "uniform",
-        "hard design: how unlisted pairs are drawn: uniform = each alike, so TFs with many listed pairs are rarer in "
-        "negatives and their bare presence tells much of the class; matched = every TF is as common as in positives",
-        choices=("uniform", "matched"),
-    )
     order: str = option(
         "random", "order of the two members of a pair; fixed = by name, left to right", choices=("random", "fixed")
     )
@@ -183,13 +203,12 @@ class Simulated:
     )
 
     def problems(self) -> Iterator[str]:
-        possible = self.tfs * (self.tfs - 1) // 2
-        if self.pairs > possible:
-            yield f"pairs = {self.pairs}: {self.tfs} TFs form only {possible} pairs"
-        if 2 * self.pairs < self.tfs:
-            yield f"pairs = {self.pairs}: too few for each of {self.tfs} TFs to be in one"
-        if self.design == "hard" and 0 <= possible - self.pairs < self.pairs_per_positive_max:
-            yield "design = 'hard' needs as many unlisted pairs as a positive holds: lower pairs or raise tfs"
+        yield from self._pairs_problems()
+        if not self.design.startswith(("published", "hard")):
+            defaults = {field.name: field.default for field in dataclasses.fields(self)}
+            given = [key for key in DISTANCES if getattr(self, key) != defaults[key]]
+            if given:
+                yield f"design = {self.design!r} has constants of its own for {', '.join(given)}: leave these out"
         for low, high in (
             ("pairs_per_positive_min", "pairs_per_positive_max"),
             ("pair_gap_min", "pair_gap_max"),
@@ -198,7 +217,7 @@ class Simulated:
         ):
             if getattr(self, low) > getattr(self, high):
                 yield f"{low} = {getattr(self, low)} is above {high} = {getattr(self, high)}"
-        if self.pairs_per_positive_max > self.pairs:
+        if self.pairs_per_positive_max > self.pairs and self.design.startswith(("published", "hard")):
             yield f"pairs_per_positive_max = {self.pairs_per_positive_max} is above pairs = {self.pairs}"
         if (
             len(self.base_frequencies) != 4
@@ -206,6 +225,28 @@ class Simulated:
             or min(self.base_frequencies) <= 0
         ):
             yield f"base_frequencies = {list(self.base_frequencies)}: expected four positive numbers that sum to 1"
+
+    def _pairs_problems(self) -> Iterator[str]:
+        """Whether the TFs form as many pairs of each role as the design needs."""
+        if self.design == "one-pair":
+            if self.tfs < 4:
+                yield f"tfs = {self.tfs}: design = 'one-pair' needs 4, two for the pair and two for its decoy"
+            return
+        tfs = self.tfs - (self.design == "one-motif")  # the TF that decides is in no drawn pair
+        possible = tfs * (tfs - 1) // 2
+        if self.pairs > possible:
+            yield f"pairs = {self.pairs}: {tfs} TFs form only {possible} pairs"
+        if 2 * self.pairs < tfs:
+            yield f"pairs = {self.pairs}: too few for each of {tfs} TFs to be in one"
+        if self.design.startswith("hard") and 0 <= possible - self.pairs < self.pairs_per_positive_max:
+            yield f"design = {self.design!r} needs as many unlisted pairs as a positive holds: lower pairs or raise tfs"
+        if self.design == "arrange" and self.pairs < 2:
+            yield "pairs = 1: design = 'arrange' implants two true pairs in every sequence"
+        if not self.design.startswith(("published", "hard")) and self.pairs <= possible <= 2 * self.pairs:
+            yield (
+                f"pairs = {self.pairs}: design = {self.design!r} has as many decoys, and other pairs beside; {tfs} TFs "
+                f"form only {possible} pairs: lower pairs or raise tfs"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,6 +334,87 @@ class Arrays:
             yield f"unknown = {self.unknown} is a label"
 
 
+PARTS = ("never", "maybe", "always")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSource:
+    """A source of sequences.
+
+    Attributes:
+        make: called as make(run, runtime), gives a data.source.Source; or "package.module:name" of that, imported on
+            first use.
+        sentence: what its table [prepare.<name>] is about.
+        settings: dataclass of that table; None: it has none.
+        files: its keys that name files of the user.
+        noun: what the report calls one of its examples.
+        parts: of PARTS, whether it has a training, a validation and a test part of its own; with "always" [prepare]
+            split must be "given", with "never" not.
+        together: all processes of a world call `make`, which gives the source to the leader and None to the others,
+            and what it keeps in run.dataset_parts stays until the data set is whole, so that a killed command goes on.
+            Else the leader alone calls it, and begins anew.
+    """
+
+    make: Callable[..., Any] | str
+    sentence: str
+    settings: type | None = None
+    files: tuple[str, ...] = ()
+    noun: str = "sequence"
+    parts: str = "never"
+    together: bool = False
+
+
+SOURCES: Registry[DataSource] = Registry("data source")
+SOURCES.add(
+    "simulated",
+    DataSource(
+        make="satori_hpc.data.sources.simulate.stage:make",
+        sentence="The simulated set.",
+        settings=Simulated,
+        noun="simulated sequence",
+    ),
+)
+SOURCES.add(
+    "fasta",
+    DataSource(
+        make="satori_hpc.data.sources.fasta_table:make",
+        sentence="Sequences and labels from files.",
+        settings=Fasta,
+        files=("fasta", "table"),
+    ),
+)
+SOURCES.add(
+    "genome",
+    DataSource(
+        make="satori_hpc.data.sources.genome.stage:make",
+        sentence="Windows of a genome around peaks.",
+        settings=Genome,
+        files=FILES,
+        together=True,
+    ),
+)
+SOURCES.add(
+    "folds",
+    DataSource(
+        make="satori_hpc.data.sources.chipseq_folds:make",
+        sentence="Training and test folds of ChIP-seq experiments.",
+        settings=Folds,
+        files=("train", "test"),
+        parts="always",
+    ),
+)
+SOURCES.add(
+    "arrays",
+    DataSource(
+        make="satori_hpc.data.sources.arrays:make",
+        sentence="One-hot sequences and labels.",
+        settings=Arrays,
+        files=("files", "targets"),
+        parts="maybe",
+    ),
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prepare:
     """[prepare]: where the sequences come from and how they are split."""
@@ -314,24 +436,38 @@ class Prepare:
     test_fraction: float = option(0.1, "share of examples that are interpreted and evaluated", low=0.001, high=0.9)
     valid_chromosomes: tuple[str, ...] = option((), "chromosome split: names for validation")
     test_chromosomes: tuple[str, ...] = option((), "chromosome split: names for test; all others train")
-    simulated: Simulated | None = table(None, "The simulated set.")
-    fasta: Fasta | None = table(None, "Sequences and labels from files.")
-    genome: Genome | None = table(None, "Windows of a genome around peaks.")
-    folds: Folds | None = table(None, "Training and test folds of ChIP-seq experiments.")
-    arrays: Arrays | None = table(None, "One-hot sequences and labels.")
+    simulated: Simulated | None = table(None, SOURCES["simulated"].sentence)
+    fasta: Fasta | None = table(None, SOURCES["fasta"].sentence)
+    genome: Genome | None = table(None, SOURCES["genome"].sentence)
+    folds: Folds | None = table(None, SOURCES["folds"].sentence)
+    arrays: Arrays | None = table(None, SOURCES["arrays"].sentence)
+
+    guests: dict[str, Any] = toml.guests(SOURCES, used=lambda prepare: (prepare.source,))
+
+    @property
+    def settings(self) -> Any:
+        """The settings of the source, of the dataclass that it was registered with."""
+        return toml.child(self, self.source)
+
+    def files(self) -> dict[str, tuple[str, ...]]:
+        """The files that the source names, by key."""
+        named = {key: getattr(self.settings, key) for key in SOURCES[self.source].files}
+        return {key: (name,) if isinstance(name, str) else tuple(name) for key, name in named.items() if name}
 
     def problems(self) -> Iterator[str]:
-        for source in SOURCES:
-            present = getattr(self, source) is not None
-            if present and source != self.source:
-                yield f"source = {self.source!r}, yet there is a section [prepare.{source}]: remove one of them"
-            if not present and source == self.source:
-                yield f"source = {self.source!r} needs a section [prepare.{source}]"
+        own = toml.fields(self)
+        for name in SOURCES:
+            present = name in self.guests or (name in own and getattr(self, name) is not None)
+            if present and name != self.source:
+                yield f"source = {self.source!r}, yet there is a section [prepare.{name}]: remove one of them"
+            if not present and name == self.source and name in own:
+                yield f"source = {self.source!r} needs a section [prepare.{self.source}]"
         if self.alphabet == "dna" and self.arrays is not None and "U" in (self.arrays.letters or ""):
             yield f"letters = {self.arrays.letters!r} hold U, which is RNA: set alphabet = 'rna', or write T"
-        if self.source == "folds" and self.split != "given":
-            yield f"source = 'folds' needs split = 'given', found {self.split!r}"
-        if self.source in ("simulated", "fasta") and self.split == "given":
+        parts = SOURCES[self.source].parts
+        if parts == "always" and self.split != "given":
+            yield f"source = {self.source!r} needs split = 'given', found {self.split!r}"
+        if parts == "never" and self.split == "given":
             yield f"source = {self.source!r} has no parts of its own: set split = 'random' or 'chromosome'"
         if self.split in ("random", "chromosome") and self.valid_fraction + self.test_fraction >= 1:
             yield "valid_fraction + test_fraction leave nothing to train on"
@@ -341,3 +477,6 @@ class Prepare:
             both = sorted(set(self.valid_chromosomes) & set(self.test_chromosomes))
             if both:
                 yield f"in both valid_chromosomes and test_chromosomes: {', '.join(both)}"
+
+
+SOURCES.reserve(toml.fields(Prepare))

@@ -1,14 +1,46 @@
-"""Torch modules and losses of the SATORI family: `build` makes a network from its configuration."""
+"""Torch networks and losses: `build` makes a network of the family that [model] architecture names."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from torch import nn
 
 from satori_hpc.config import Model
+from satori_hpc.config.families import FAMILIES, Family
 from satori_hpc.errors import ConfigError
-from satori_hpc.models.base import ModelOutput
+from satori_hpc.models.base import ModelOutput, OneHotModel, Scorable, ScorableModel, TrainableModel
 from satori_hpc.models.satori import Satori
+from satori_hpc.registry import load
 
-__all__ = ["ModelOutput", "Satori", "build"]
+__all__ = ["ModelOutput", "Satori", "Scorable", "ScorableModel", "TrainableModel", "build", "register"]
+
+Network = TypeVar("Network", bound=Callable[..., nn.Module])
 
 
-def build(config: Model, *, length: int, targets: int, task: str, entropy: float) -> Satori:
+def register(name: str, *, sentence: str, settings: type | None = None) -> Callable[[Network], Network]:
+    """Add a model family by name: decorates what makes its network.
+
+    That is called as `network(settings, length=L, targets=T, task="binary" or "multilabel", entropy=weight)`, and gives
+    a torch module from one-hot letters (B, 4, L) to logits (B, T) (models.base.OneHotModel says what it may offer
+    besides), or a TrainableModel.
+
+    Args:
+        name: for [model] architecture, and of its table [model.<name>].
+        sentence: what it is; behind "The network is ..." in the report.
+        settings: dataclass of that table; None: there is none, and `network` gets the section [model].
+
+    Raises:
+        ConfigError: the name is taken.
+    """
+
+    def decorate(network: Network) -> Network:
+        FAMILIES.add(name, Family(network=network, sentence=sentence, settings=settings))
+        return network
+
+    return decorate
+
+
+def build(config: Model, *, length: int, targets: int, task: str, entropy: float) -> Any:
     """Make a network with fresh weights, drawn from torch's global generator.
 
     Args:
@@ -18,15 +50,22 @@ def build(config: Model, *, length: int, targets: int, task: str, entropy: float
         task: "binary" or "multilabel".
         entropy: weight of the entropy loss it is trained with; decides the default of `conv_residual`.
 
+    Returns:
+        A TrainableModel.
+
     Raises:
         ConfigError: the configuration does not suit such sequences or labels.
     """
-    if length < config.width:
-        raise ConfigError(f"[model] width = {config.width}: the sequences are shorter, {length} bp; lower width")
-    if length < config.pool:
-        raise ConfigError(f"[model] pool = {config.pool}: the sequences are shorter, {length} bp; lower pool")
     if task == "binary" and targets != 1:
         raise ConfigError(f"a binary task has one target, found {targets}; prepare it as multilabel")
-    if task == "multilabel" and config.output == "two":
-        raise ConfigError("[model] output = 'two' is for binary labels; these are multilabel: set output = 'one'")
-    return Satori(config, length=length, targets=targets, task=task, entropy=entropy)
+    name = config.architecture
+    make = load(FAMILIES[name].network)
+    network = make(config, length=length, targets=targets, task=task, entropy=entropy)
+    if isinstance(network, TrainableModel):
+        return network
+    if entropy > 0:
+        raise ConfigError(
+            f"[train] entropy = {entropy:g}: networks of the family {name!r} give back no entropy of attention; set "
+            "entropy = 0, or have the family make models.TrainableModel"
+        )
+    return OneHotModel(network, length=length, targets=targets, task=task)

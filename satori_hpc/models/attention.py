@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 
+from satori_hpc.models.base import full
 from satori_hpc.models.dropout import Dropout
 
 
@@ -79,11 +80,6 @@ def linear(tokens: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
         return F.linear(tokens, weight, bias)
     image = tokens.unsqueeze(1).permute(0, 3, 1, 2)
     return F.conv2d(image, weight[:, :, None, None], bias).permute(0, 2, 3, 1).squeeze(1)
-
-
-def full(values: torch.Tensor) -> torch.Tensor:
-    """At least float32: what half precision or autocast left is widened, float64 stays."""
-    return values if values.dtype == torch.float64 else values.float()
 
 
 class SoftmaxEntropy(torch.autograd.Function):

@@ -1,8 +1,39 @@
-"""What a network gives back."""
+"""What a network is to the rest: one that is trained here, and what scoring asks of any network.
 
+Shapes: B sequences of L bp, T labels, C logits (2 of a binary network with two outputs, else T), F first-layer filters.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
+import torch.nn.functional as F
+from torch import nn
+
+from satori_hpc.errors import InputError
+
+UNKNOWN = 4
+
+
+class ScorableModel(Protocol):
+    """What the generic scoring methods ask of a network: any torch module over one-hot letters will do.
+
+    It may offer more; an attribute that is None, or not there, is not offered:
+
+    - `attention(one_hot)`: (B, heads, n, n), rows are queries and sum to 1;
+    - `site_activations(one_hot)`: (B, F, L'), where the patterns of the first layer are;
+    - `fast_paths`: the network that the hand-written scorers of `scoring/` take, and which computes the same.
+
+    Attributes:
+        length: L, bp. targets: T.
+    """
+
+    length: int
+    targets: int
+
+    def __call__(self, one_hot: torch.Tensor) -> torch.Tensor:
+        """Outputs before the sigmoid (B, T) of letters (B, 4, L); an unknown letter is a column of zeros."""
 
 
 @dataclass(frozen=True)
@@ -21,3 +52,221 @@ class ModelOutput:
     attention: torch.Tensor | None = None
     activations: torch.Tensor | None = None
     entropy: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean (4 W,) and covariance (4 W, 4 W), float64, of the windows of a batch, and the number of windows."""
+
+    mean: torch.Tensor
+    covariance: torch.Tensor
+    count: int
+
+
+class TrainableModel(nn.Module):
+    """What training, predictions and checkpoints ask of a network: letters in, logits out.
+
+    Attributes:
+        length: L, bp. targets: T. outputs: C. task: "binary" or "multilabel".
+        has_attention: whether it gives back attention and its entropy.
+        filters: F, whose activations it gives back; 0 = none. width: of a filter, bp. padding: columns left of the
+            sequence.
+        has_fast_paths: whether the hand-written scorers of `scoring/` take it.
+        largest_array: numbers per sequence in the largest array of a forward pass; 0 = not known.
+    """
+
+    length: int
+    targets: int
+    outputs: int
+    task: str
+    has_attention = False
+    has_fast_paths = False
+    filters = 0
+    width = 0
+    padding = 0
+    largest_array = 0
+
+    def forward(
+        self,
+        sequences: torch.Tensor,
+        *,
+        attention: bool = False,
+        activations: bool = False,
+        entropy: bool = False,
+        moments: Moments | None = None,
+    ) -> ModelOutput:
+        """Run the network.
+
+        Args:
+            sequences: uint8 codes (B, L), A, C, G, T, other = 0..4; or one-hot letters (B, 4, L) of a float type.
+            attention, activations, entropy: give them back.
+            moments: in training, of the batch that these sequences are a part of, from `batch_moments`; None: they are
+                the batch.
+        """
+        raise NotImplementedError
+
+    def site_activations(self, sequences: torch.Tensor) -> torch.Tensor:
+        """First-layer activations (B, F, L') alone; column j belongs to the window that starts at j - padding."""
+        raise NotImplementedError
+
+    def batch_moments(
+        self, tokens: torch.Tensor, *, count: int, add_up: Callable[[torch.Tensor], object]
+    ) -> Moments | None:
+        """What normalisation in training needs of a whole batch, once a step; None: nothing.
+
+        Args:
+            tokens: uint8 (B, L), those of the batch that this process has; B may be 0.
+            count: sequences of the batch.
+            add_up: adds a tensor up over all processes, in place.
+        """
+        return None
+
+    @property
+    def two_logits(self) -> bool:
+        """Whether a binary network has a logit for each class."""
+        return self.task == "binary" and self.outputs == 2
+
+    def margin(self, logits: torch.Tensor) -> torch.Tensor:
+        """Log-odds (B, T) float32 of logits (B, C): what to rank by, because probabilities round to ties."""
+        logits = full(logits)
+        return logits[:, 1:] - logits[:, :1] if self.two_logits else logits
+
+    def score(self, logits: torch.Tensor) -> torch.Tensor:
+        """Probabilities (B, T) float32 of logits (B, C)."""
+        return torch.sigmoid(self.margin(logits))
+
+
+class Scorable(nn.Module):
+    """A trained network as a plain torch module: one-hot letters (B, 4, L) in, log-odds (B, T) out.
+
+    Gradients flow to the letters. It is a `ScorableModel`, and what captum, tangermeme and the like take.
+
+    Attributes:
+        network: the network itself.
+        length: L, bp. targets: T.
+    """
+
+    def __init__(self, network: TrainableModel) -> None:
+        super().__init__()
+        self.network = network
+        self.length = network.length
+        self.targets = network.targets
+
+    def forward(self, one_hot: torch.Tensor) -> torch.Tensor:
+        """Log-odds of every label.
+
+        Args:
+            one_hot: (B, 4, L) of any float type, rows A, C, G, T; an unknown letter is a column of zeros.
+
+        Returns:
+            (B, T) float32.
+
+        Raises:
+            InputError: of another shape or type.
+        """
+        logits: torch.Tensor = self.network(self._checked(one_hot)).logits
+        return self.network.margin(logits)
+
+    @property
+    def attention(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """One-hot letters (B, 4, L) -> attention (B, heads, n, n); None if the network has none."""
+        if not self.network.has_attention:
+            return None
+        return lambda one_hot: self.network(self._checked(one_hot), attention=True).attention
+
+    @property
+    def site_activations(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """One-hot letters (B, 4, L) -> first-layer activations (B, F, L'); None if the network has no filters."""
+        if not self.network.filters:
+            return None
+        return lambda one_hot: self.network.site_activations(self._checked(one_hot))
+
+    @property
+    def fast_paths(self) -> TrainableModel | None:
+        """The network, for hand-written scorers; None if there are none for it."""
+        return self.network if self.network.has_fast_paths else None
+
+    def _checked(self, one_hot: torch.Tensor) -> torch.Tensor:
+        if not one_hot.is_floating_point() or one_hot.dim() != 3 or one_hot.shape[1:] != (4, self.length):
+            raise InputError(
+                f"one-hot letters of shape (sequences, 4, {self.length}) and a float type were expected, found "
+                f"{tuple(one_hot.shape)} {one_hot.dtype}; rows are A, C, G, T, columns the {self.length} bp that the "
+                "network was trained on"
+            )
+        return one_hot
+
+
+class OneHotModel(TrainableModel):
+    """Trains a plain torch module from one-hot letters (B, 4, L) to logits (B, T), such as a guest's.
+
+    What else the module offers (see `ScorableModel`) is found by name: `attention(one_hot)`, and
+    `site_activations(one_hot)` with the attributes `filters`, `width` and, if the first window starts left of the
+    sequence, `padding`.
+
+    Args:
+        module: the network.
+        length: L, bp. targets: T. task: "binary" or "multilabel".
+    """
+
+    def __init__(self, module: nn.Module, *, length: int, targets: int, task: str) -> None:
+        super().__init__()
+        self.module = module
+        self.length = length
+        self.targets = self.outputs = targets
+        self.task = task
+        self.has_attention = callable(getattr(module, "attention", None))
+        if callable(getattr(module, "site_activations", None)):
+            self.filters, self.width = int(module.filters), int(module.width)  # type: ignore[arg-type]
+            self.padding = int(getattr(module, "padding", 0))
+
+    def forward(
+        self,
+        sequences: torch.Tensor,
+        *,
+        attention: bool = False,
+        activations: bool = False,
+        entropy: bool = False,
+        moments: Moments | None = None,
+    ) -> ModelOutput:
+        """Run the module; it has no entropy to give back."""
+        assert not entropy
+        letters = self._letters(sequences)
+        logits = full(self.module(letters))
+        if logits.shape != (len(letters), self.outputs):
+            raise InputError(
+                f"{type(self.module).__name__}: expected logits of shape {(len(letters), self.outputs)} (sequences, "
+                f"labels), found {tuple(logits.shape)}"
+            )
+        return ModelOutput(
+            logits=logits,
+            attention=self.module.attention(letters) if attention else None,  # type: ignore[operator]
+            activations=self.site_activations(letters) if activations else None,
+        )
+
+    def site_activations(self, sequences: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.module.site_activations(self._letters(sequences))  # type: ignore[operator]
+        return found
+
+    def _letters(self, sequences: torch.Tensor) -> torch.Tensor:
+        parameter = next(self.module.parameters(), None)
+        return one_hot(sequences, torch.float32 if parameter is None else parameter.dtype)
+
+
+def one_hot(sequences: torch.Tensor, dtype: torch.dtype, *, pad: tuple[int, int] = (0, 0)) -> torch.Tensor:
+    """One-hot letters (B, 4, left + L + right) of this type; unknown letters and the padding are columns of zeros.
+
+    Args:
+        sequences: uint8 codes (B, L), or letters (B, 4, L) of a float type, through which gradients flow.
+        dtype: of the result.
+        pad: columns on the left and on the right.
+    """
+    if sequences.is_floating_point():
+        return F.pad(sequences.to(dtype), pad)
+    padded = F.pad(sequences, pad, value=UNKNOWN)  # before it is one-hot it is small
+    letters = torch.arange(4, dtype=sequences.dtype, device=sequences.device)
+    return (padded[:, None, :] == letters[:, None]).to(dtype)
+
+
+def full(values: torch.Tensor) -> torch.Tensor:
+    """At least float32: what half precision or autocast left is widened, float64 stays."""
+    return values if values.dtype == torch.float64 else values.float()

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from satori_hpc.data.splits import UNKNOWN
-from satori_hpc.models import attention
+from satori_hpc.models.base import full
 
 
 def classification_loss(
@@ -20,7 +20,7 @@ def classification_loss(
         output: "one" (binary cross entropy) or "two" (cross entropy over two logits).
         count: examples of the whole batch when these are a part of it: the parts' losses add up to its mean.
     """
-    logits = attention.full(logits)
+    logits = full(logits)
     count = len(labels) if count is None else count
     if task == "binary" and output == "two":
         return F.cross_entropy(logits, labels[:, 0].long(), reduction="sum") / count

@@ -3,27 +3,27 @@
 import numpy as np
 import torch
 
-from satori_hpc.models.satori import Satori
+from satori_hpc.models.base import TrainableModel
 
 # The C library keeps arrays of up to 32 MiB for the next one (memory.keep_freed). Larger ones go back to the system,
 # which clears their pages anew each time: a quarter of a training step with 200 filters and pool 4.
 LARGEST_ARRAY = 24 * 2**20
 
 
-def at_once(model: Satori, rows: int) -> int:
+def at_once(model: TrainableModel, rows: int) -> int:
     """Sequences per forward pass, at most `rows`, that keep the arrays of a CPU small enough to be used again.
 
-    On a GPU all `rows`: torch keeps the memory of every array there.
+    On a GPU all `rows`: torch keeps the memory of every array there. So it is where a network does not tell how large
+    they are.
     """
     parameter = next(model.parameters())
-    if parameter.device.type != "cpu":
+    if parameter.device.type != "cpu" or not model.largest_array:
         return rows
-    numbers = max(model.filters * model.length, model.config.heads * model.cells**2)
-    return max(1, min(rows, LARGEST_ARRAY // (numbers * parameter.element_size())))
+    return max(1, min(rows, LARGEST_ARRAY // (model.largest_array * parameter.element_size())))
 
 
 @torch.inference_mode()
-def predict(model: Satori, tokens: np.ndarray, *, batch_size: int) -> torch.Tensor:
+def predict(model: TrainableModel, tokens: np.ndarray, *, batch_size: int) -> torch.Tensor:
     """Logits (E, C) float32 on the CPU, by the model in evaluation mode on its own device.
 
     Args:
@@ -36,7 +36,7 @@ def predict(model: Satori, tokens: np.ndarray, *, batch_size: int) -> torch.Tens
     model.eval()
     batch_size = at_once(model, batch_size)
     # In one piece: small arrays that stay, between large ones that go, would keep the memory of these.
-    found = torch.empty(len(tokens), model.output.out_features, dtype=next(model.parameters()).dtype)
+    found = torch.empty(len(tokens), model.outputs, dtype=next(model.parameters()).dtype)
     for start in range(0, len(tokens), batch_size):
         some = torch.from_numpy(np.ascontiguousarray(tokens[start : start + batch_size])).to(device)
         found[start : start + batch_size] = model(some).logits

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from satori_hpc.models import attention
+from satori_hpc.models.base import full
 from satori_hpc.models.dropout import Dropout
 
 LONG = 200
@@ -38,7 +38,21 @@ class Block(nn.Module):
         return added
 
 
-class Trunk(nn.Module):
+class Readout(nn.Module):
+    """(B, n, size) -> (B, outputs): from positions to one vector per sequence.
+
+    Attributes:
+        widths: channels of its convolution blocks; () if it has none.
+        dilations: number of its dilated convolutions. kernel: of the blocks.
+    """
+
+    outputs: int
+    widths: tuple[int, ...] = ()
+    dilations = 0
+    kernel = 0
+
+
+class Trunk(Readout):
     """(B, n, inputs) -> (B, hidden): blocks, dilated convolutions, mean over positions, one hidden layer.
 
     Args:
@@ -85,6 +99,9 @@ class Trunk(nn.Module):
         )
         self.head = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), Dropout(dropout))
         self.outputs = hidden
+        self.widths = widths
+        self.dilations = len(self.dilated)
+        self.kernel = kernel
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         values = self.blocks(tokens.transpose(1, 2).unsqueeze(2))
@@ -92,15 +109,6 @@ class Trunk(nn.Module):
             values = values + layer(values)
         vector: torch.Tensor = self.head(values.mean(dim=(2, 3)))
         return vector
-
-
-# From positions to one vector per sequence.
-
-
-class Readout(nn.Module):
-    """(B, n, size) -> (B, outputs)."""
-
-    outputs: int
 
 
 class SumReadout(Readout):
@@ -176,7 +184,7 @@ class LegacyBatchReadout(Readout):
         self.register_buffer("running_variance", torch.ones(()))
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        total = attention.full(tokens.sum(dim=1))
+        total = full(tokens.sum(dim=1))
         if self.training:
             added, count = self.add_up(torch.stack((total.sum(), total.new_tensor(float(total.numel()))))).unbind()
             mean = added / count

@@ -1,16 +1,18 @@
 """Sinusoidal positions, added to the tokens that attention sees."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
 from satori_hpc.config import Model
-from satori_hpc.models import attention as models_attention
+from satori_hpc.errors import ConfigError
 from satori_hpc.models import readout
 from satori_hpc.models.attention import Attention
-from satori_hpc.models.base import ModelOutput
+from satori_hpc.models.base import ModelOutput, Moments, TrainableModel, full
 from satori_hpc.models.dropout import Dropout
 from satori_hpc.models.readout import Trunk
-from satori_hpc.models.stem import Moments, Stem
+from satori_hpc.models.stem import Stem
 
 
 class SinusoidalPositions(nn.Module):
@@ -44,7 +46,11 @@ class Recurrent(nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """(B, n, inputs) -> (B, n, 2 * size)."""
-        states, _ = self.lstm(tokens)
+        if self.training or not tokens.requires_grad:
+            states, _ = self.lstm(tokens)
+        else:  # cuDNN has no way back through an LSTM in evaluation mode, which attributions of letters ask for
+            with torch.backends.cudnn.flags(enabled=False, allow_tf32=torch.backends.cudnn.allow_tf32):
+                states, _ = self.lstm(tokens)
         dropped: torch.Tensor = self.dropout(states)
         return dropped
 
@@ -52,13 +58,15 @@ class Recurrent(nn.Module):
 # SATORI-basic and SATORI-deep: convolution, attention, and what reads it out (SATORI 2.0, lqaf209).
 
 
-class Satori(nn.Module):
-    """A network over token codes; in evaluation mode a result depends on nothing but its own sequence.
+class Satori(TrainableModel):
+    """In evaluation mode a result depends on nothing but its own sequence; see TrainableModel.
 
     Attributes:
         filters: F. width: W, bp. padding: zero columns left of the sequence. pool: bp per cell. cells: n.
-        length: bp of the sequences it is made for. targets: labels. task: "binary" or "multilabel".
     """
+
+    has_attention = True
+    has_fast_paths = True
 
     def __init__(self, config: Model, *, length: int, targets: int, task: str, entropy: float) -> None:
         super().__init__()
@@ -98,7 +106,7 @@ class Satori(nn.Module):
             dropout=config.attention_dropout,
         )
         self.residual = self._residual(config, entropy)
-        self.readout: Trunk | readout.Readout
+        self.readout: readout.Readout
         if config.architecture == "deep":
             self.readout = Trunk(
                 inputs=config.mixing_size,
@@ -111,7 +119,9 @@ class Satori(nn.Module):
             )
         else:
             self.readout = readout.build(config.readout, size=config.mixing_size, cells=self.cells)
-        self.output = nn.Linear(self.readout.outputs, 2 if config.output == "two" else targets)
+        self.outputs = 2 if config.output == "two" else targets
+        self.output = nn.Linear(self.readout.outputs, self.outputs)
+        self.largest_array = max(self.filters * length, config.heads * self.cells**2)
 
     @staticmethod
     def _residual(config: Model, entropy: float) -> nn.Module | None:
@@ -125,32 +135,35 @@ class Satori(nn.Module):
 
     def forward(
         self,
-        tokens: torch.Tensor,
+        sequences: torch.Tensor,
         *,
         attention: bool = False,
         activations: bool = False,
         entropy: bool = False,
         moments: Moments | None = None,
     ) -> ModelOutput:
-        """Run the network.
-
-        Args:
-            tokens: (B, L) uint8, A, C, G, T, other = 0..4.
-            attention: give back the attention.
-            activations: give back the first layer's activations.
-            entropy: give back the entropy of the attention.
-            moments: in training, of the batch that these sequences are a part of; None: they are the batch.
-        """
-        pooled, tracks = self.stem(tokens, activations=activations, moments=moments)
+        """Run the network; see TrainableModel."""
+        pooled, tracks = self.stem(sequences, activations=activations, moments=moments)
         mixed, kept, rows = self.attention(self._attended(pooled), attention=attention, entropy=entropy)
         if self.residual is not None:
             mixed = mixed + self.residual(pooled)
-        logits = models_attention.full(self.output(self.readout(mixed)))
+        logits = full(self.output(self.readout(mixed)))
         return ModelOutput(logits=logits, attention=kept, activations=tracks, entropy=rows)
 
-    def pooled(self, tokens: torch.Tensor) -> torch.Tensor:
+    def site_activations(self, sequences: torch.Tensor) -> torch.Tensor:
+        return self.stem.activations(sequences)
+
+    def batch_moments(self, tokens: torch.Tensor, *, count: int, add_up: Callable[[torch.Tensor], object]) -> Moments:
+        """Of the first layer's windows over the batch; whole numbers, so no rounding tells who added them."""
+        sums = self.stem.window_sums(tokens)
+        add_up(sums)
+        moments = self.stem.moments(sums, count * self.length)
+        self.stem.follow(moments)
+        return moments
+
+    def pooled(self, sequences: torch.Tensor) -> torch.Tensor:
         """Activations after max pooling, before dropout, (B, F, n): what `attention_rows` starts from."""
-        return self.stem.pooled(tokens)
+        return self.stem.pooled(sequences)
 
     def attention_rows(self, pooled: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
         """The rows of attention at these cells, without computing the others.
@@ -164,16 +177,18 @@ class Satori(nn.Module):
         """
         return self.attention.rows(self._attended(pooled.transpose(1, 2)), cells)
 
-    def margin(self, logits: torch.Tensor) -> torch.Tensor:
-        """Log-odds (B, T) float32 of logits (B, C): what to rank by, because probabilities round to ties."""
-        logits = models_attention.full(logits)
-        return logits[:, 1:] - logits[:, :1] if self.config.output == "two" else logits
-
-    def score(self, logits: torch.Tensor) -> torch.Tensor:
-        """Probabilities (B, T) float32 of logits (B, C)."""
-        return torch.sigmoid(self.margin(logits))
-
     def _attended(self, pooled: torch.Tensor) -> torch.Tensor:
         """(B, n, F) -> the tokens that attention sees."""
         tokens = pooled if self.recurrent is None else self.recurrent(pooled)
         return tokens if self.positions is None else self.positions(tokens)
+
+
+def build(config: Model, *, length: int, targets: int, task: str, entropy: float) -> Satori:
+    """A network of the families "basic" and "deep"; see models.build."""
+    if length < config.width:
+        raise ConfigError(f"[model] width = {config.width}: the sequences are shorter, {length} bp; lower width")
+    if length < config.pool:
+        raise ConfigError(f"[model] pool = {config.pool}: the sequences are shorter, {length} bp; lower pool")
+    if task == "multilabel" and config.output == "two":
+        raise ConfigError("[model] output = 'two' is for binary labels; these are multilabel: set output = 'one'")
+    return Satori(config, length=length, targets=targets, task=task, entropy=entropy)

@@ -6,15 +6,13 @@ So the norm folds into the convolution in training as it does in evaluation. And
 non-linearity, which is monotone, so that only pooled values meet it.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from satori_hpc.models.base import Moments, one_hot
 from satori_hpc.models.dropout import Dropout
 
-UNKNOWN = 4
 EXP_LIMIT = 10.0
 PIECE = 2**18
 
@@ -26,17 +24,11 @@ class ClampedExp(nn.Module):
         return values.clamp(max=EXP_LIMIT).exp()
 
 
-@dataclass(frozen=True)
-class Moments:
-    """Mean (4 W,) and covariance (4 W, 4 W), float64, of the windows of a batch, and the number of windows."""
-
-    mean: torch.Tensor
-    covariance: torch.Tensor
-    count: int
-
-
 class Stem(nn.Module):
-    """tokens (B, L) -> pooled activations (B, n, F), n = L // pool.
+    """Letters of sequences -> pooled activations (B, n, F), n = L // pool.
+
+    Sequences come as uint8 codes (B, L), which saves memory, or as one-hot letters (B, 4, L), through which gradients
+    flow; the same computation follows.
 
     Args:
         filters: F.
@@ -57,41 +49,39 @@ class Stem(nn.Module):
         self.activation: nn.Module = nn.ReLU() if activation == "relu" else ClampedExp()
         self.dropout = Dropout(dropout)
 
-    def one_hot(self, tokens: torch.Tensor) -> torch.Tensor:
-        """uint8 codes (B, L) -> (B, 4, L + W - 1) with the padding, in the weights' type; unknown letters are zeros."""
-        padded = F.pad(tokens, (self.padding, self.width - 1 - self.padding), value=UNKNOWN)
-        letters = torch.arange(4, dtype=tokens.dtype, device=tokens.device)
-        return (padded[:, None, :] == letters[:, None]).to(self.conv.weight.dtype)
+    def letters(self, sequences: torch.Tensor) -> torch.Tensor:
+        """Letters (B, 4, L + W - 1) with the padding, in the weights' type; unknown letters are zeros."""
+        return one_hot(sequences, self.conv.weight.dtype, pad=(self.padding, self.width - 1 - self.padding))
 
     def forward(
-        self, tokens: torch.Tensor, *, activations: bool = False, moments: Moments | None = None
+        self, sequences: torch.Tensor, *, activations: bool = False, moments: Moments | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Pooled activations (B, n, F) after dropout, and those before pooling (B, F, L) if asked for.
 
         Args:
-            tokens: (B, L).
+            sequences: uint8 (B, L) or one-hot (B, 4, L).
             activations: give them back.
             moments: in training, of the batch that these sequences are a part of; who gives them calls `follow`. None:
                 these sequences are the batch.
         """
-        normalised = self._normalised(tokens, moments)
+        normalised = self._normalised(sequences, moments)
         tracks = self.activation(normalised.squeeze(2)) if activations else None
         pooled = self.activation(self.pool(normalised).squeeze(2))
         return self.dropout(pooled.transpose(1, 2)), tracks
 
-    def activations(self, tokens: torch.Tensor) -> torch.Tensor:
+    def activations(self, sequences: torch.Tensor) -> torch.Tensor:
         """(B, F, L) after the non-linearity, before pooling."""
-        activated: torch.Tensor = self.activation(self._normalised(tokens).squeeze(2))
+        activated: torch.Tensor = self.activation(self._normalised(sequences).squeeze(2))
         return activated
 
-    def pooled(self, tokens: torch.Tensor) -> torch.Tensor:
+    def pooled(self, sequences: torch.Tensor) -> torch.Tensor:
         """(B, F, n) after pooling, before dropout."""
-        activated: torch.Tensor = self.activation(self.pool(self._normalised(tokens)).squeeze(2))
+        activated: torch.Tensor = self.activation(self.pool(self._normalised(sequences)).squeeze(2))
         return activated
 
     def window_sums(self, tokens: torch.Tensor) -> torch.Tensor:
         """What `moments` is made of: whole numbers (4 W * (4 W + 1),) float64, added exactly in any order."""
-        return _window_sums(self.one_hot(tokens), self.width)
+        return _window_sums(self.letters(tokens), self.width)
 
     def moments(self, sums: torch.Tensor, windows: int) -> Moments:
         """Moments of a batch from the sum of `window_sums` over its parts, and its number of windows (B * L)."""
@@ -113,11 +103,12 @@ class Stem(nn.Module):
         norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), norm.momentum)
         norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), norm.momentum)
 
-    def _normalised(self, tokens: torch.Tensor, moments: Moments | None = None) -> torch.Tensor:
+    def _normalised(self, sequences: torch.Tensor, moments: Moments | None = None) -> torch.Tensor:
         """Convolution and batch norm in one, (B, F, 1, L); channels last, the fastest layout for it and its pooling."""
-        letters = self.one_hot(tokens)
+        letters = self.letters(sequences)
         if self.training and moments is None:
-            moments = self.moments(_window_sums(letters, self.width), tokens.numel())
+            windows = len(letters) * (letters.shape[2] - self.width + 1)
+            moments = self.moments(_window_sums(letters, self.width), windows)
             self.follow(moments)
         weight, bias = self._folded(moments)
         image = letters.unsqueeze(2).contiguous(memory_format=torch.channels_last)

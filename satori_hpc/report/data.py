@@ -19,8 +19,8 @@ class Facts:
         positives: positive examples (binary), else None.
         per_split: {"train": ..., "valid": ..., "test": ...} examples.
         task: "binary" or "multilabel".
-        source: "simulated" or "fasta".
-        design: of the negatives of a simulated set: published, hard (uniform) or hard (matched).
+        source: of the sequences, as prepare.source.
+        design: of a simulated set, as [prepare.simulated] design.
         architecture: "basic" or "deep".
         entropy: weight of the attention entropy.
         strands: that training showed: "given", "random" or "both".

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from satori_hpc.config.prepare import SOURCES
+from satori_hpc.config.score import METHODS
 from satori_hpc.config.statistics import STATISTICS
 from satori_hpc.report.data import Facts, Method, ReportData
 
@@ -24,15 +26,26 @@ STRANDS = {
     "random": ", shown on either strand at random",
     "both": ", shown on both strands",
 }
-NEGATIVES = {
-    "hard (uniform)": (
+DESIGNS = {
+    "hard": (
         " The negatives hold as many motifs as the positives, as close together, in other pairs; how common each TF is "
         "differs too, and alone tells much of the class."
     ),
-    "hard (matched)": (
+    "hard-matched": (
         " The negatives hold the same motifs as the positives, as close together, in other pairs: only which motifs "
         "stand together tells them apart."
     ),
+    "grammar": (
+        " Single TFs add to the chance of being positive, and so do close true pairs; decoys stand together more often "
+        "and only add up."
+    ),
+    "additive": " Single TFs add to the chance of being positive; no pair interacts, though some often stand together.",
+    "one-motif": " One TF makes a sequence positive, alone; no pair interacts, though some often stand together.",
+    "arrange": (
+        " All sequences hold true pairs: close together in positives, further apart in negatives. Decoys are close or "
+        "not in both."
+    ),
+    "one-pair": " Positives hold both TFs of the one true pair, at any distance, negatives one of them.",
 }
 
 
@@ -95,14 +108,14 @@ def lead(data: ReportData) -> list[str]:
 
 
 def _data_sentence(facts: Facts) -> str:
-    what = _count(facts.examples, "simulated sequence" if facts.source == "simulated" else "sequence")
+    what = _count(facts.examples, SOURCES[facts.source].noun)
     parts = [f"{what} of {facts.length} bp"]
     if facts.positives is not None:
         parts.append(f"{facts.positives:,} of them positive")
     else:
         parts.append(_count(facts.targets, "label"))
     split = ", ".join(f"{count:,} {name}" for name, count in facts.per_split.items())
-    hard = NEGATIVES.get(facts.design or "", "")
+    hard = DESIGNS.get(facts.design or "", "")
     return f"{', '.join(parts)} ({split}).{hard}"
 
 
@@ -195,17 +208,6 @@ def median(values: np.ndarray) -> float:
 
 MOST_SHARED = 20  # TF pairs listed that every method calls
 
-# What the score of a pair of filters in a sequence is, by method.
-SCORES = {
-    "attention": "the largest attention, of any head and in either direction, between sites of the two filters",
-    "attribution": "what the attention between sites of the two filters adds to the "
-    "prediction (integrated gradients over attention), the largest of any head and in either direction",
-    "dfim": "how much the attribution of one filter's site changes when the other's is "
-    "mutated, the larger of both directions",
-    "epistasis": "what two sites add to the prediction together beyond what each adds "
-    "alone, by mutating either and both; below 0, one makes up for the other",
-}
-
 ESTIMATES = {
     "steps": "twice the steps change attributions by {} %",
     "completeness": "the attributions of a sequence miss what they should add up to by {} %",
@@ -216,7 +218,7 @@ ESTIMATES = {
 def explanation(method: Method) -> str:
     """What a score is and what a call means, for people who have not read the documentation."""
     return (
-        f"The score of two filters in a sequence is {SCORES[method.name]}. The pair is called when "
+        f"The score of two filters in a sequence is {METHODS[method.name].sentence}. The pair is called when "
         f"{STATISTICS[method.statistic].call}. For a pair of TFs the sites of all filters that are named after them "
         "are pooled in every sequence before the test."
     )

@@ -115,8 +115,7 @@ def _several_labels(run: Run) -> bool | None:
 
 
 def _prepare_outputs(run: Run) -> list[Path]:
-    listed = {"genome": [run.left_out, run.chrom_sizes], "fasta": [run.left_out], "folds": [run.left_out]}
-    return [run.dataset, run.truth, *listed.get(run.config.prepare.source, [])]
+    return [run.dataset, run.truth, *(path for path in (run.left_out, run.chrom_sizes) if path.exists())]
 
 
 STAGES: tuple[Stage, ...] = (
@@ -259,7 +258,10 @@ def _state(run: Run, stage: Stage, upstream: dict[str, State]) -> State:
 def _staleness(run: Run, stage: Stage, record: Record, upstream: dict[str, State]) -> str:
     if record.config_digest != toml.digest(config.sections(run.config, stage.sections)):
         changed = _changed_keys(record.config, config.sections(run.config, stage.sections))
-        return "run.toml changed: " + (", ".join(changed[:5]) or ", ".join(stage.sections))
+        keys = [key for key in changed if key.split(".")[0] != "plugins"]
+        if changed and not keys:
+            return ", ".join(f"plug-in {key.removeprefix('plugins.')} has changed" for key in changed)
+        return "run.toml changed: " + (", ".join(keys[:5]) or ", ".join(stage.sections))
     for name in _needs(stage, upstream):
         above = upstream[name]
         if not above.usable or above.record is None:

@@ -3,6 +3,8 @@
 SATORI 2.0 (lqaf209). Only the rows of attention that belong to active cells are computed.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -125,6 +127,11 @@ def of_cells(
     at[used] = np.broadcast_to(starts, occupied.shape)[occupied]
     site = np.stack([example, motif, starts[cell], np.ones_like(cell), place[example, cell]], axis=1)
     return ragged(site, relative[active].cpu().numpy(), at, used, value.cpu().numpy())
+
+
+def build(model: Satori, threshold: torch.Tensor, **unused: Any) -> AttentionScorer:
+    """The scorer, as `scoring.registry.build` asks for it: it follows from the model alone."""
+    return AttentionScorer(model, threshold)
 
 
 def strength(attention: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,7 @@ from satori_hpc.data.dataset import Labels, Tokens
 from satori_hpc.data.sources.simulate import pool
 from satori_hpc.errors import InputError, SatoriError
 from satori_hpc.log import logger, progress
-from satori_hpc.models.satori import Satori
+from satori_hpc.models.base import TrainableModel
 from satori_hpc.motifs import motif, readers, tomtom
 from satori_hpc.motifs import names as tf_names
 from satori_hpc.motifs.motif import Motif
@@ -50,7 +50,7 @@ def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
     _tell_names(database, without_tf)
     data = dataset.read_labels(run.dataset)
     device = runtime.torch_device()
-    model, _ = checkpoint.load_model(run.best, device)
+    model, _ = checkpoint.load(run.best, device)
     tokens, rows = Tokens(run.dataset), _rows(run, data)
     if len(rows) < FEW_SEQUENCES:
         logger.warning(
@@ -202,7 +202,7 @@ def _rows(run: Run, data: Labels) -> np.ndarray:
 
 
 def _activations(
-    model: Satori, tokens: Tokens, rows: np.ndarray, runtime: Runtime, *, what: str
+    model: TrainableModel, tokens: Tokens, rows: np.ndarray, runtime: Runtime, *, what: str
 ) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
     """(tokens (B, L), first-layer activations (B, F, L)) batch by batch; nothing behind the first layer is computed."""
     device = runtime.torch_device()
@@ -210,7 +210,7 @@ def _activations(
     for begin in progress(begins, what=what, unit="batch"):
         batch = tokens[rows[begin : begin + runtime.batch_size]]
         with torch.inference_mode():
-            activations = model.stem.activations(torch.from_numpy(batch).to(device))
+            activations = model.site_activations(torch.from_numpy(batch).to(device))
         yield batch, activations
 
 

@@ -20,8 +20,9 @@ import torch
 from satori_hpc import config, models
 from satori_hpc.config import Model, toml
 from satori_hpc.data.dataset import Labels, Rows, blocks
-from satori_hpc.errors import ArtefactError, quoted
+from satori_hpc.errors import ArtefactError, ConfigError, quoted
 from satori_hpc.log import logger
+from satori_hpc.models.base import TrainableModel
 from satori_hpc.models.satori import Satori
 from satori_hpc.run import files, sealed
 from satori_hpc.run.layout import Run
@@ -56,7 +57,7 @@ def save(path: Path, *, weights: dict[str, torch.Tensor], info: CheckpointInfo) 
     _write(path, "model", toml.to_plain(info), {"weights": weights})
 
 
-def load_model(path: Path, device: torch.device | str) -> tuple[Satori, CheckpointInfo]:
+def load(path: Path, device: torch.device | str) -> tuple[TrainableModel, CheckpointInfo]:
     """The network in evaluation mode on `device`, and what is known about it.
 
     Raises:
@@ -78,7 +79,23 @@ def load_model(path: Path, device: torch.device | str) -> tuple[Satori, Checkpoi
     return model.to(device).eval(), info
 
 
-def _build(info: CheckpointInfo) -> Satori:
+def load_model(path: Path, device: torch.device | str) -> tuple[Satori, CheckpointInfo]:
+    """As `load`, for what reads the parts of a SATORI network.
+
+    Raises:
+        ConfigError: it is of another family.
+        ArtefactError: as `load`.
+    """
+    model, info = load(path, device)
+    if not isinstance(model, Satori):
+        raise ConfigError(
+            f"{path}: [model] architecture = {info.config.architecture!r}: only SATORI networks have the parts "
+            "that this reads; load_model of training.scorable gives any network to the methods of scoring.generic"
+        )
+    return model, info
+
+
+def _build(info: CheckpointInfo) -> TrainableModel:
     return models.build(info.config, length=info.length, targets=info.targets, task=info.task, entropy=info.entropy)
 
 
@@ -116,7 +133,7 @@ def load_training(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """(plain, tensors) of a step file, on the CPU.
 
     Raises:
-        ArtefactError: as for `load_model`.
+        ArtefactError: as for `load`.
     """
     return _read(path, "training")
 

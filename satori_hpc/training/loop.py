@@ -12,8 +12,7 @@ from satori_hpc.config import Train
 from satori_hpc.data import sequence
 from satori_hpc.errors import ConfigError, Requeue, SatoriError, shared
 from satori_hpc.log import PASSING, logger, progress
-from satori_hpc.models.readout import LegacyBatchReadout
-from satori_hpc.models.satori import Satori
+from satori_hpc.models.base import TrainableModel
 from satori_hpc.parallel.signals import StopWish
 from satori_hpc.parallel.world import World
 from satori_hpc.training import metrics, predictions, step
@@ -86,7 +85,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: Satori,
+        model: TrainableModel,
         config: Train,
         *,
         seed: int,
@@ -119,7 +118,7 @@ class Trainer:
         self.progress = Progress()
         self.best_weights: dict[str, torch.Tensor] = {}
         smallest = self.rows_per_epoch // self.steps_per_epoch
-        if isinstance(model.readout, LegacyBatchReadout) and smallest < self.world.size:
+        if self.stepper.whole_batch and smallest < self.world.size:
             raise ConfigError(
                 f"model.readout = 'legacy_batchnorm' needs an example per process in every batch: the smallest batch "
                 f"has {smallest}, and there are {self.world.size} processes; start fewer, or choose another readout"

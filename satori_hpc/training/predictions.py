@@ -19,7 +19,7 @@ from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.log import logger, progress
 from satori_hpc.models import losses
 from satori_hpc.models import predict as models_predict
-from satori_hpc.models.satori import Satori
+from satori_hpc.models.base import TrainableModel
 from satori_hpc.parallel.world import Runtime, World
 from satori_hpc.run import files
 from satori_hpc.run.layout import Run
@@ -38,7 +38,7 @@ def digest(weights: dict[str, torch.Tensor], digests: dict[str, str]) -> str:
     return total.hexdigest()
 
 
-def predict(run: Run, runtime: Runtime, model: Satori, tokens: Tokens, *, targets: int, key: str) -> None:
+def predict(run: Run, runtime: Runtime, model: TrainableModel, tokens: Tokens, *, targets: int, key: str) -> None:
     """Write the predictions of all examples, made and written a block at a time; killed, it goes on with the next.
 
     Args:
@@ -50,7 +50,7 @@ def predict(run: Run, runtime: Runtime, model: Satori, tokens: Tokens, *, target
         key: digest of all that shapes the predictions.
     """
     world = runtime.world
-    shape = {"examples": len(tokens), "outputs": model.output.out_features, "targets": targets}
+    shape = {"examples": len(tokens), "outputs": model.outputs, "targets": targets}
     written = Writer(run.predictions, run.predictions_parts, key=key, **shape)
     done = world.lead(written.begin)
     left = [rows for rows in dataset.blocks(len(tokens)) if rows.stop > done]
@@ -62,7 +62,7 @@ def predict(run: Run, runtime: Runtime, model: Satori, tokens: Tokens, *, target
     world.lead(written.publish)
 
 
-def measure(run: Run, model: Satori, data: Labels) -> dict[str, Any]:
+def measure(run: Run, model: TrainableModel, data: Labels) -> dict[str, Any]:
     """Write the figures of every label, from the predictions of the run; their means."""
     found: dict[str, Any] = {}
     rows = []
@@ -105,14 +105,14 @@ def _warn_near_chance(rows: list[dict[str, Any]]) -> None:
         )
 
 
-def _by_label(run: Run, model: Satori, labels: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _by_label(run: Run, model: TrainableModel, labels: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """AUROC and AUPR of every label over some examples, whose predictions are read some labels at a time.
 
     Args:
         labels: uint8 (rows, T).
         rows: int64, of the data set.
     """
-    if model.config.output == "two":
+    if model.two_logits:
         both = torch.from_numpy(read_logits(run.predictions, rows))
         return metrics.by_label(labels, model.margin(both).numpy())
     found = []
@@ -136,7 +136,7 @@ def share(count: int, world: World) -> slice:
 
 
 def predict_on_ranks(
-    model: Satori, tokens: Rows, *, batch_size: int, world: World, rows: slice | None = None
+    model: TrainableModel, tokens: Rows, *, batch_size: int, world: World, rows: slice | None = None
 ) -> torch.Tensor:
     """`predict.predict` of some rows, or of all, by all processes together; all of them get all logits.
 
@@ -149,7 +149,7 @@ def predict_on_ranks(
 
 
 @torch.inference_mode()
-def column_mass(model: Satori, tokens: np.ndarray, *, world: World) -> float:
+def column_mass(model: TrainableModel, tokens: np.ndarray, *, world: World) -> float:
     """Mean strongest-column share of attention over these sequences: has a head collapsed?"""
     model.eval()
     mine = torch.from_numpy(tokens[share(len(tokens), world)]).to(next(model.parameters()).device)

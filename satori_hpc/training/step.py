@@ -16,9 +16,8 @@ import torch
 from satori_hpc.config import Train
 from satori_hpc.errors import ConfigError
 from satori_hpc.models import dropout, losses, predict
+from satori_hpc.models.base import TrainableModel
 from satori_hpc.models.readout import LegacyBatchReadout
-from satori_hpc.models.satori import Satori
-from satori_hpc.models.stem import Moments
 from satori_hpc.parallel.world import World
 
 STEP = 13
@@ -36,7 +35,9 @@ class Stepper:
         micro_batch: sequences per forward pass; 0 = as many as suit the device.
     """
 
-    def __init__(self, model: Satori, config: Train, *, seed: int, steps: int, world: World, micro_batch: int) -> None:
+    def __init__(
+        self, model: TrainableModel, config: Train, *, seed: int, steps: int, world: World, micro_batch: int
+    ) -> None:
         self.model = model
         self.config = config
         self.seed = seed
@@ -47,15 +48,16 @@ class Stepper:
         self.optimiser = make_optimiser(model, config)
         self.parameters = list(model.parameters())
         self.dropouts = [layer for layer in model.modules() if isinstance(layer, dropout.Dropout)]
-        readout = model.readout
-        if isinstance(readout, LegacyBatchReadout):
-            if micro_batch:
-                raise ConfigError(
-                    "model.readout = 'legacy_batchnorm' mixes the examples of a batch at its end, so a batch cannot be "
-                    "cut: leave --micro-batch away, or choose another readout"
-                )
-            if world.size > 1:
-                readout.add_up = lambda values: _AddUp.apply(values, world)
+        mixing = [layer for layer in model.modules() if isinstance(layer, LegacyBatchReadout)]
+        self.whole_batch = bool(mixing)
+        if mixing and micro_batch:
+            raise ConfigError(
+                "model.readout = 'legacy_batchnorm' mixes the examples of a batch at its end, so a batch cannot be "
+                "cut: leave --micro-batch away, or choose another readout"
+            )
+        if world.size > 1:
+            for layer in mixing:
+                layer.add_up = lambda values: _AddUp.apply(values, world)
 
     def step(
         self,
@@ -91,12 +93,13 @@ class Stepper:
         seeds = torch_seeds((self.seed, STEP, *key), len(self.dropouts))
         model.train()
         self.optimiser.zero_grad(set_to_none=True)
-        moments = self._moments(tokens, count)
+        moments = model.batch_moments(tokens, count=count, add_up=self.world.add_up)
         found = self.parameters[0].new_zeros(3)
         rows = self._rows_at_once(len(tokens))
         for start in range(0, len(tokens), rows):
             part = slice(start, start + rows)
             dropout.place(self.dropouts, seeds=seeds, first=first + start)
+            torch.manual_seed(torch_seeds((self.seed, STEP, *key, first + start), 1)[0])  # for layers of guests
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=config.precision == "bfloat16"):
                 output = model(tokens[part], entropy=config.entropy > 0, moments=moments)
             classification = self.loss(output.logits, labels[part], count=count)
@@ -113,22 +116,14 @@ class Stepper:
 
     def _rows_at_once(self, rows: int) -> int:
         """Sequences per forward pass, at least 1."""
-        if isinstance(self.model.readout, LegacyBatchReadout):
+        if self.whole_batch:
             return max(rows, 1)
         return self.micro_batch or predict.at_once(self.model, max(rows, 1))
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor, *, count: int | None = None) -> torch.Tensor:
         """The mean classification loss, or the share of these rows in that of `count`."""
-        task, output = self.model.task, self.model.config.output
-        return losses.classification_loss(logits, labels, task=task, output=output, count=count)
-
-    def _moments(self, tokens: torch.Tensor, count: int) -> Moments:
-        """Of the first layer's windows over the global batch; whole numbers, so no rounding tells who added them."""
-        sums = self.model.stem.window_sums(tokens)
-        self.world.add_up(sums)
-        moments = self.model.stem.moments(sums, count * tokens.shape[1])
-        self.model.stem.follow(moments)
-        return moments
+        output = "two" if self.model.two_logits else "one"
+        return losses.classification_loss(logits, labels, task=self.model.task, output=output, count=count)
 
     def _together(self, found: torch.Tensor) -> torch.Tensor:
         """Add gradients and losses over all processes."""

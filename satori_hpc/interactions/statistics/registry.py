@@ -3,12 +3,13 @@
 import numpy as np
 
 from satori_hpc.config import Config, Reduce
+from satori_hpc.config.score import METHODS
 from satori_hpc.config.statistics import STATISTICS
 from satori_hpc.interactions.site_pairs import Units
 from satori_hpc.interactions.statistics.base import Rules, Store, Test
 from satori_hpc.registry import load
 
-PUBLISHED, MINIMUM_EFFECT, WITHIN = "published", "minimum-effect", "within-sequence"
+PUBLISHED = "published"
 
 
 def test_of(name: str) -> type[Test]:
@@ -22,11 +23,11 @@ def statistic_of(config: Config, method: str) -> str:
 
     "permuted" is for methods that score permuted sequences; in a run of several methods the others go as with "auto".
     """
-    asked = config.reduce.statistic
-    if asked != "auto" and (asked != "permuted" or method == "dfim"):
+    asked, entry = config.reduce.statistic, METHODS[method]
+    if asked != "auto" and (asked != "permuted" or entry.permutes):
         return asked
-    published = config.reduce.legacy or (method == "dfim" and config.score.dfim.legacy)
-    return PUBLISHED if published else {"epistasis": MINIMUM_EFFECT, "dfim": WITHIN}.get(method, PUBLISHED)
+    legacy = config.reduce.legacy or (entry.settings and getattr(config.score.settings_of(method), "legacy", False))
+    return PUBLISHED if legacy else entry.statistic
 
 
 def rules_of(store: Store, settings: Reduce, statistic: str, units: Units) -> Rules:

@@ -77,7 +77,7 @@ def _of_batch(
 ) -> Columns:
     """The sites of some examples, which are `first`, `first` + 1, ... among all."""
     with torch.inference_mode():
-        activations = model.stem.activations(torch.from_numpy(tokens).to(threshold.device))
+        activations = model.site_activations(torch.from_numpy(tokens).to(threshold.device))
     example, filter_, position = sites_activations.locate(activations, threshold)
     kept, _ = sites_activations.windows(tokens, example, position, padding=model.padding, width=model.width)
     example, filter_, position = example[kept], filter_[kept], position[kept]

@@ -70,10 +70,9 @@ class Variants:
     @property
     def bytes_at_once(self) -> int:
         """Working memory of these variants: an upper bound."""
-        config = self.model.config
+        readout = self.model.readout
         fixed = 8 * max(SCORES_IN_CACHE // 4, self.model.cells**2) if self.device.type == "cpu" else 0
-        if config.architecture == "deep":
-            fixed += 16 * config.block_kernel * max(config.block_widths) ** 2  # weights, laid out anew for each call
+        fixed += 16 * readout.kernel * max(readout.widths, default=0) ** 2  # weights, laid out anew for each call
         return self.at_once * self._bytes_per_variant + fixed
 
     @property
@@ -85,8 +84,7 @@ class Variants:
             values += 2 * config.heads * model.cells  # on the CPU a few matrices of scores serve all
         if config.recurrent:
             values += 2 * config.filters + 24 * config.recurrent_size + 6 * size
-        if config.architecture == "deep":
-            values += 6 * max(config.block_widths)
+        values += 6 * max(model.readout.widths, default=0)
         return 4 * model.cells * values
 
     @property

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from satori_hpc.models.readout import Trunk
 from satori_hpc.models.satori import Satori
 from satori_hpc.scoring.fast import rules, stem
 from satori_hpc.scoring.fast import trunk as fast_trunk
@@ -61,21 +60,16 @@ class Network:
         if isinstance(model.residual, torch.nn.Linear):
             weight = model.residual.weight.detach().to(dtype)
             self._around = Product(weight), Product(weight.T)
-        steps = (
-            fast_trunk.trunk(model.readout, dtype, inner=torch.bfloat16 if trunk == "bfloat16" else dtype)
-            if isinstance(model.readout, Trunk)
-            else fast_trunk.reading(model.readout, dtype)
-        )
+        steps = fast_trunk.reading(model.readout, dtype, inner=torch.bfloat16 if trunk == "bfloat16" else dtype)
         self._behind = [*steps, fast_trunk.linear(model.output, dtype)]
 
     @property
     def bytes_behind(self) -> int:
         """Working memory of `behind` and its way back, per node: an upper bound."""
-        config = self.model.config
-        values = 8 * config.mixing_size
-        if config.architecture == "deep":
-            values += sum(10 * width for width in config.block_widths)
-            values += 4 * len(config.dilations) * config.block_widths[-1]
+        readout = self.model.readout
+        values = 8 * self.model.config.mixing_size
+        if readout.widths:
+            values += 10 * sum(readout.widths) + 4 * readout.dilations * readout.widths[-1]
         return self._weight.element_size() * self.model.cells * values
 
     @property

@@ -126,15 +126,17 @@ def _mean_of_track(dtype: torch.dtype) -> Step:
     return forward
 
 
-def trunk(module: Trunk, dtype: torch.dtype, *, inner: torch.dtype) -> list[Step]:
-    """The steps from mixed heads (N, n, D) to the hidden vector; `inner` is the type of the convolutions."""
+def _trunk(module: Trunk, dtype: torch.dtype, *, inner: torch.dtype) -> list[Step]:
+    """The steps to the hidden vector of a deep model."""
     dilated = [_added(_steps(layer, inner)) for layer in module.dilated]
     track = [_to_track(inner), *_steps(module.blocks, inner), *dilated, _mean_of_track(dtype)]
     return [*track, *_steps(module.head, dtype)]
 
 
-def reading(module: readout.Readout, dtype: torch.dtype) -> list[Step]:
-    """The steps from mixed heads (N, n, D) to the vector of a basic model."""
+def reading(module: readout.Readout, dtype: torch.dtype, *, inner: torch.dtype) -> list[Step]:
+    """The steps from mixed heads (N, n, D) to the vector that the last layer sees; `inner`: type of convolutions."""
+    if isinstance(module, Trunk):
+        return _trunk(module, dtype, inner=inner)
     if isinstance(module, readout.SumReadout):
         return [_sum, _layer_norm(module.norm, dtype)]
     if isinstance(module, readout.MeanReadout):
