@@ -102,7 +102,7 @@ class MotifBank:
             gate: what counts as a hit.
             threads: blocks of examples that are scanned at a time.
         """
-        groups = self._groups(self.least(gate))
+        groups = self._groups(gate)
         begins = range(0, len(tokens), EXAMPLES_AT_ONCE)
 
         def block(begin: int) -> Hits:
@@ -122,8 +122,10 @@ class MotifBank:
         lowest = np.array([table.min(axis=1).sum() for table in self.scores], dtype=np.int64)
         return np.cumsum(lengths) - lengths - lowest
 
-    def _groups(self, least: np.ndarray) -> list["_Group"]:
+    @functools.lru_cache(maxsize=4)  # noqa: B019
+    def _groups(self, gate: Gate) -> list["_Group"]:
         """The motifs, wide ones first, some at a time."""
+        least = self.least(gate)
         order = np.argsort(-self.widths, kind="stable")
         cuts = range(0, len(order), MOTIFS_AT_ONCE)
         return [self._group(order[cut : cut + MOTIFS_AT_ONCE], least) for cut in cuts]
