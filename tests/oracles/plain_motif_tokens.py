@@ -26,8 +26,8 @@ def cell_values(tokens: np.ndarray, tables: list[np.ndarray], background: np.nda
 
 
 def filter_values(tokens: np.ndarray, weight: np.ndarray, bias: np.ndarray, pool: int) -> np.ndarray:
-    """(B, n, F): ReLU of the better strand of a filter centred at a place, the largest in a cell; columns left out score
-    nothing, beyond the ends too."""
+    """(B, n, F): ReLU of the better strand of a filter centred at a place, the largest in a cell; places beyond
+    the ends score nothing."""
     filters, _, width = weight.shape
     cells = -(-tokens.shape[1] // pool)
     values = np.zeros((len(tokens), cells, filters))
