@@ -138,7 +138,7 @@ def test_text_tables_have_the_documented_columns_in_order() -> None:
     assert keys("left_out.tsv.gz") == list(source.COLUMNS)
     assert keys("\\<method\\>.known.tsv") == list(known_tables.COLUMNS)
     assert keys("sites.bed, sites.bb") == list(track_files.SITES)
-    assert keys("truth/") == ["tf_a", "tf_b", *truth.INSTANCE_COLUMNS]
+    assert keys("truth/") == [*truth.PAIR_COLUMNS, *truth.INSTANCE_COLUMNS]
 
 
 def test_keys_of_records_markers_and_checkpoints_are_documented() -> None:

@@ -152,7 +152,9 @@ def _parse_section(content: dict[str, Any], schema: type, name: str, lines: dict
         place = f"{name}.{key}".strip(".")
         line = f"line {lines[place]}: " if place in lines else ""
         field = fields.get(key)
-        if field is None:
+        if field is None and key in getattr(schema, "REMOVED", {}):
+            problems.add(f"{line}{where}{key}: {schema.REMOVED[key]}")
+        elif field is None:
             near = difflib.get_close_matches(key, fields, n=1)
             hint = f"did you mean {near[0]!r}?" if near else "known here: " + ", ".join(fields)
             problems.add(f"{line}{where}{key[:80]}: unknown key; {hint}")

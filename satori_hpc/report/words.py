@@ -23,15 +23,26 @@ STRANDS = {
     "random": ", shown on either strand at random",
     "both": ", shown on both strands",
 }
-NEGATIVES = {
-    "hard (uniform)": (
+DESIGNS = {
+    "hard": (
         " The negatives hold as many motifs as the positives, as close together, in other pairs; how common each TF is "
         "differs too, and alone tells much of the class."
     ),
-    "hard (matched)": (
+    "hard-matched": (
         " The negatives hold the same motifs as the positives, as close together, in other pairs: only which motifs "
         "stand together tells them apart."
     ),
+    "grammar": (
+        " Single TFs add to the chance of being positive, and so do close true pairs; decoys stand together more often "
+        "and only add up."
+    ),
+    "additive": " Single TFs add to the chance of being positive; no pair interacts, though some often stand together.",
+    "one-motif": " One TF makes a sequence positive, alone; no pair interacts, though some often stand together.",
+    "arrange": (
+        " All sequences hold true pairs: close together in positives, further apart in negatives. Decoys are close or "
+        "not in both."
+    ),
+    "one-pair": " Positives hold both TFs of the one true pair, at any distance, negatives one of them.",
 }
 
 
@@ -101,7 +112,7 @@ def _data_sentence(facts: Facts) -> str:
     else:
         parts.append(_count(facts.targets, "label"))
     split = ", ".join(f"{count:,} {name}" for name, count in facts.per_split.items())
-    hard = NEGATIVES.get(facts.design or "", "")
+    hard = DESIGNS.get(facts.design or "", "")
     return f"{', '.join(parts)} ({split}).{hard}"
 
 
