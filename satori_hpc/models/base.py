@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -120,6 +121,9 @@ class TrainableModel(nn.Module):
             add_up: adds a tensor up over all processes, in place.
         """
         return None
+
+    def remember(self, tokens: np.ndarray) -> None:
+        """Take note of sequences (E, L) uint8 that will come in every epoch: what is found in them may be kept."""
 
     @property
     def two_logits(self) -> bool:

@@ -44,14 +44,13 @@ class Keyed(nn.Module):
         return drawn
 
 
-class Reversal(Keyed):
-    """(B, n, size): in training the positions of each example are reversed by a coin."""
+class Coin(Keyed):
+    """A coin per example, bool (rows,); False outside training."""
 
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
+    def forward(self, rows: int, device: torch.device) -> torch.Tensor:
         if not self.training:
-            return values
-        coins = self.words(len(values), 1, values.device)[:, :, None] < 0
-        return torch.where(coins, values.flip(1), values)
+            return torch.zeros(rows, dtype=torch.bool, device=device)
+        return self.words(rows, 1, device)[:, 0] < 0
 
 
 class Dropout(nn.Dropout, Keyed):

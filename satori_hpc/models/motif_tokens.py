@@ -4,8 +4,11 @@ So what attention carries from one cell to another is what two motifs do togethe
 same without it. No normalisation: it would mix the cells of a sequence.
 """
 
+import dataclasses
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -13,25 +16,46 @@ from torch import nn
 from satori_hpc.config.motif_tokens import MotifTokens as Settings
 from satori_hpc.models.attention import SoftmaxEntropy, linear
 from satori_hpc.models.base import ModelOutput, Moments, TrainableModel, full
-from satori_hpc.models.dropout import Dropout, Reversal
-from satori_hpc.models.motif_cells import MotifCells, StrandFilters
+from satori_hpc.models.dropout import Coin, Dropout
+from satori_hpc.models.motif_cells import MotifCells, MotifTokens, StrandFilters
 from satori_hpc.motifs.scan import Gate, MotifBank
 
 FARTHEST = 16  # cells; what is further apart shares a bias
 NEARNESS = 0.3  # what the first bias loses per cell
 
 
-class DistanceAttention(nn.Module):
-    """(B, n, inputs) -> (B, n, size): softmax of q.k / sqrt(head size) + r[distance], ReLU of what is read, mixed.
+class TokenLinear(nn.Module):
+    """A linear layer without bias of motif tokens and learned filters side by side.
 
     Args:
-        inputs: size of a token. cells: n. heads: h. size: of all heads together.
+        motifs: M. filters: F, may be 0. outputs: size of what comes out.
     """
 
-    def __init__(self, *, inputs: int, cells: int, heads: int, size: int) -> None:
+    def __init__(self, *, motifs: int, filters: int, outputs: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(max(motifs + filters, 1))  # that of nn.Linear
+        self.motifs = nn.Parameter(torch.empty(motifs, outputs).uniform_(-bound, bound))
+        self.filters = nn.Parameter(torch.empty(outputs, filters).uniform_(-bound, bound)) if filters else None
+
+    def forward(self, known: MotifTokens, learned: torch.Tensor | None) -> torch.Tensor:
+        """(B, n, outputs) of tokens and, if there are any, activations of filters (B, n, F)."""
+        examples, cells, _ = known.shape
+        rows = self.motifs[known.motif] * known.value[:, None].to(self.motifs.dtype)
+        found = rows.new_zeros(examples * cells, rows.shape[1]).index_add(0, known.example * cells + known.cell, rows)
+        found = found.view(examples, cells, -1)
+        return found if learned is None else found + linear(learned, self.filters, None)
+
+
+class DistanceAttention(nn.Module):
+    """Queries, keys, values (B, n, size) -> (B, n, size): softmax of q.k / sqrt(head size) + r[distance], then ReLU.
+
+    Args:
+        cells: n. heads: h. size: of all heads together.
+    """
+
+    def __init__(self, *, cells: int, heads: int, size: int) -> None:
         super().__init__()
         self.heads = heads
-        self.project = nn.Linear(inputs, 3 * size, bias=False)
         away = torch.arange(-FARTHEST, FARTHEST + 1).abs().float()
         self.distance = nn.Parameter(-NEARNESS * away.repeat(heads, 1))
         self.mix = nn.Linear(size, size)
@@ -41,20 +65,30 @@ class DistanceAttention(nn.Module):
         self.register_buffer("between", between, persistent=False)
 
     def forward(
-        self, tokens: torch.Tensor, *, attention: bool = False, entropy: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """Mixed heads (B, n, size), attention (B, h, n, n) or None, entropy (B,) or None."""
-        projected = linear(tokens, self.project.weight, None)
-        query, key, value = (each.unflatten(2, (self.heads, -1)).transpose(1, 2) for each in projected.chunk(3, dim=2))
-        scores = full(query @ key.transpose(2, 3)) / math.sqrt(query.shape[3]) + self.distance[:, self.between]
+        self, parts: Sequence[torch.Tensor], turned: torch.Tensor, *, entropy: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Attend.
+
+        Args:
+            parts: queries, keys and values.
+            turned: bool (B,): in these examples distances are those of the reversed order of cells.
+            entropy: give it back.
+
+        Returns:
+            mixed heads (B, n, size), attention (B, h, n, n), entropy (B,) or None.
+        """
+        query, key, value = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
+        near = self.distance[:, self.between]
+        if bool(turned.any()):
+            near = torch.where(turned[:, None, None, None], near.transpose(1, 2), near)
+        scores = full(query @ key.transpose(2, 3)) / math.sqrt(query.shape[3]) + near
         weights, rows = SoftmaxEntropy.apply(scores) if entropy else (torch.softmax(scores, dim=-1), None)
         read = F.relu(weights.to(value.dtype) @ value).transpose(1, 2).flatten(2)
         mixed = linear(read, self.mix.weight, self.mix.bias)
-        kept = weights if attention else None
-        return mixed, kept, None if rows is None else rows.mean(dim=2).sum(dim=1)
+        return mixed, weights, None if rows is None else rows.mean(dim=2).sum(dim=1)
 
 
-class MotifTokens(TrainableModel):
+class MotifTokenNetwork(TrainableModel):
     """In evaluation mode a result depends on nothing but its own sequence; see TrainableModel.
 
     Args:
@@ -63,7 +97,7 @@ class MotifTokens(TrainableModel):
         length: L. targets: T. task: "binary" or "multilabel".
 
     Attributes:
-        motifs: the first layer of known motifs. learned: that of learned filters, or None.
+        known: the first layer of known motifs. learned: that of learned filters, or None.
     """
 
     has_attention = True
@@ -75,20 +109,20 @@ class MotifTokens(TrainableModel):
         self.targets = self.outputs = targets
         self.task = task
         gate = Gate(share=settings.gate_share, p=settings.gate_p)
-        self.motifs = MotifCells(bank, gate, compete=settings.compete, length=length, pool=settings.pool)
+        self.known = MotifCells(bank, gate, compete=settings.compete, length=length, pool=settings.pool)
         self.learned: StrandFilters | None = None
-        if settings.filters:
-            self.learned = StrandFilters(
-                filters=settings.filters, width=settings.width, length=length, pool=settings.pool
-            )
-        inputs, cells = len(bank) + settings.filters, self.motifs.cells
-        self.hidden = Dropout(settings.hit_dropout)
-        self.turned: nn.Module = Reversal() if settings.reverse else nn.Identity()
-        self.attention = DistanceAttention(inputs=inputs, cells=cells, heads=settings.heads, size=settings.size)
-        self.residual = nn.Linear(inputs, settings.size)
+        filters, size, cells = settings.filters, settings.size, self.known.cells
+        if filters:
+            self.learned = StrandFilters(filters=filters, width=settings.width, length=length, pool=settings.pool)
+        self.hidden_hits = Dropout(settings.hit_dropout)
+        self.hidden_filters = Dropout(settings.hit_dropout)
+        self.turned = Coin() if settings.reverse else None
+        self.project = TokenLinear(motifs=len(bank), filters=filters, outputs=4 * size)
+        self.attention = DistanceAttention(cells=cells, heads=settings.heads, size=size)
+        self.bias = nn.Parameter(torch.zeros(size))
         self.dropout = Dropout(settings.dropout)
-        self.output = nn.Linear(settings.size, targets)
-        self.largest_array = max(cells * inputs, settings.heads * cells**2)
+        self.output = nn.Linear(size, targets)
+        self.largest_array = max(cells * 4 * size, settings.heads * cells**2, 2 * filters * length)
 
     def forward(
         self,
@@ -100,17 +134,31 @@ class MotifTokens(TrainableModel):
         moments: Moments | None = None,
     ) -> ModelOutput:
         """Run the network; see TrainableModel."""
-        return self.of_tokens(self.tokens(sequences), attention=attention, entropy=entropy)
+        learned = None if self.learned is None else self.learned(sequences)
+        return self.of_tokens(self.known(sequences), learned, attention=attention, entropy=entropy)
 
-    def tokens(self, sequences: torch.Tensor) -> torch.Tensor:
-        """What attention sees, (B, n, M + F): known motifs first, then learned filters."""
-        known = self.motifs(sequences)
-        return known if self.learned is None else torch.cat((known, self.learned(sequences)), dim=2)
+    def remember(self, tokens: np.ndarray) -> None:
+        self.known.remember(tokens)
 
-    def of_tokens(self, tokens: torch.Tensor, *, attention: bool = False, entropy: bool = False) -> ModelOutput:
-        """What follows from tokens (B, n, M + F)."""
-        seen = self.turned(self.hidden(tokens))
-        mixed, kept, rows = self.attention(seen, attention=attention, entropy=entropy)
-        cells = F.relu(mixed + linear(seen, self.residual.weight, self.residual.bias))
+    def of_tokens(
+        self, known: MotifTokens, learned: torch.Tensor | None, *, attention: bool = False, entropy: bool = False
+    ) -> ModelOutput:
+        """What follows from tokens and activations of learned filters (B, n, F), which scoring may have changed."""
+        if self.training:
+            known = self._hide(known)
+            learned = None if learned is None else self.hidden_filters(learned)
+        *parts, around = self.project(known, learned).chunk(4, dim=2)
+        rows = known.shape[0]
+        coins = torch.zeros(rows, dtype=torch.bool) if self.turned is None else self.turned(rows, around.device)
+        mixed, kept, entropies = self.attention(parts, coins, entropy=entropy)
+        cells = F.relu(mixed + around + self.bias)
         logits = full(self.output(self.dropout(cells).sum(dim=1)))
-        return ModelOutput(logits=logits, attention=kept, entropy=rows)
+        return ModelOutput(logits=logits, attention=kept if attention else None, entropy=entropies)
+
+    def _hide(self, known: MotifTokens) -> MotifTokens:
+        """Tokens with some of them left out; which ones follows from their numbers within the example."""
+        if not len(known.value):
+            return known
+        rank = known.rank()
+        mask = self.hidden_hits(known.value.new_ones(known.shape[0], int(rank.max()) + 1))
+        return dataclasses.replace(known, value=known.value * mask[known.example, rank])

@@ -2,14 +2,14 @@
 
 import functools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from satori_hpc.motifs import motif
-from satori_hpc.motifs.hits import Hits
+from satori_hpc.motifs.hits import Hits, stacked
 from satori_hpc.motifs.motif import Motif
 
 UNKNOWN = 4
@@ -109,7 +109,7 @@ class MotifBank:
             return self._block(np.ascontiguousarray(tokens[begin : begin + EXAMPLES_AT_ONCE]), begin, groups)
 
         with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
-            return joined(pool.map(block, begins) if threads > 1 else map(block, begins))
+            return stacked(pool.map(block, begins) if threads > 1 else map(block, begins))
 
     @functools.cached_property
     def _stacked_tails(self) -> np.ndarray:
@@ -149,7 +149,7 @@ class MotifBank:
         """Hits in some examples, of which the first has this number."""
         parts = [_scan(tokens, group) for group in groups]
         if not parts:
-            return joined([])
+            return stacked([])
         example, start, number, strand, score = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         order = np.lexsort((number, start, example))
         number, score = number[order], score[order]
@@ -192,14 +192,6 @@ def tail(table: np.ndarray, background: np.ndarray) -> np.ndarray:
             longer[step : step + len(distribution)] += background[letter] * distribution
         distribution = longer
     return np.cumsum(distribution[::-1])[::-1]
-
-
-def joined(blocks: Iterator[Hits] | Sequence[Hits]) -> Hits:
-    """Tables of hits, one under the other."""
-    columns = {"example": "i8", "start": "i8", "end": "i8", "motif": "i8", "strand": "i1", "score": "i4"}
-    empty = {name: np.zeros(0, dtype=kind) for name, kind in columns.items()}
-    tables = [Hits(**empty, neg_log10_p=np.zeros(0)), *blocks]
-    return Hits(**{name: np.concatenate([vars(table)[name] for table in tables]) for name in vars(tables[0])})
 
 
 @dataclass(frozen=True, eq=False)

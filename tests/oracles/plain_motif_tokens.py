@@ -47,11 +47,13 @@ def filter_values(tokens: np.ndarray, weight: np.ndarray, bias: np.ndarray, pool
 
 def read(tokens: np.ndarray, weights: dict[str, np.ndarray], heads: int) -> tuple[np.ndarray, np.ndarray]:
     """(logits (B, T), attention (B, h, n, n)) of cells (B, n, M + F)."""
-    size = weights["residual.weight"].shape[0]
-    project, distance = weights["attention.project.weight"], weights["attention.distance"]
+    project, distance = weights["project.motifs"], weights["attention.distance"]
+    if "project.filters" in weights:
+        project = np.concatenate([project, weights["project.filters"].T])
+    size = project.shape[1] // 4
     logits, attention = [], []
     for cells in tokens:
-        query, key, value = (cells @ project[i * size : (i + 1) * size].T for i in range(3))
+        query, key, value, around = (cells @ project[:, i * size : (i + 1) * size] for i in range(4))
         read_out, kept = np.zeros_like(query), np.zeros((heads, len(cells), len(cells)))
         for head in range(heads):
             part = slice(head * size // heads, (head + 1) * size // heads)
@@ -63,7 +65,7 @@ def read(tokens: np.ndarray, weights: dict[str, np.ndarray], heads: int) -> tupl
                 kept[head, i] = np.exp(scores) / np.exp(scores).sum()
                 read_out[i, part] = kept[head, i] @ value[:, part]
         mixed = np.maximum(read_out, 0) @ weights["attention.mix.weight"].T + weights["attention.mix.bias"]
-        mixed += cells @ weights["residual.weight"].T + weights["residual.bias"]
-        logits.append(weights["output.weight"] @ np.maximum(mixed, 0).sum(axis=0) + weights["output.bias"])
+        outputs = np.maximum(mixed + around + weights["bias"], 0).sum(axis=0)
+        logits.append(weights["output.weight"] @ outputs + weights["output.bias"])
         attention.append(kept)
     return np.array(logits), np.array(attention)
