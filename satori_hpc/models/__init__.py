@@ -1,7 +1,7 @@
 """Torch networks and losses: `build` makes a network of the family that [model] architecture names."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from torch import nn
 
@@ -40,7 +40,7 @@ def register(name: str, *, sentence: str, settings: type | None = None) -> Calla
     return decorate
 
 
-def build(config: Model, *, length: int, targets: int, task: str, entropy: float) -> Any:
+def build(config: Model, *, length: int, targets: int, task: str, entropy: float) -> TrainableModel:
     """Make a network with fresh weights, drawn from torch's global generator.
 
     Args:
@@ -49,9 +49,6 @@ def build(config: Model, *, length: int, targets: int, task: str, entropy: float
         targets: T, labels per sequence; 1 when the task is binary.
         task: "binary" or "multilabel".
         entropy: weight of the entropy loss it is trained with; decides the default of `conv_residual`.
-
-    Returns:
-        A TrainableModel.
 
     Raises:
         ConfigError: the configuration does not suit such sequences or labels.
