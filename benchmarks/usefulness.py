@@ -72,7 +72,6 @@ class Trained:
     examples: int
     epochs: int
     filters: int = 32
-    negative_tfs: str = "uniform"
     changes: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -83,7 +82,6 @@ class Trained:
         """What differs from the defaults of run.toml."""
         return {
             "prepare.simulated.design": self.design,
-            "prepare.simulated.negative_tfs": self.negative_tfs,
             "prepare.simulated.tfs": str(self.tfs),
             "prepare.simulated.pairs": str(self.pairs),
             "prepare.simulated.examples": str(self.examples),
@@ -243,7 +241,6 @@ def _about(run: Trained, path: Path) -> dict[str, Any]:
         "name": run.name,
         "group": run.group,
         "design": run.design,
-        "negative_tfs": run.negative_tfs,
         "architecture": run.architecture,
         "seed": run.seed,
         "tfs": run.tfs,

@@ -1,7 +1,9 @@
 """The section [prepare] of run.toml: where sequences come from and how they are split."""
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from satori_hpc.config.toml import option, table
 
@@ -111,20 +113,48 @@ SOURCES = ("simulated", "fasta", "genome", "folds", "arrays")
 SPLITS = ("random", "chromosome", "given", "human", "arabidopsis")  # the last two are data.splits.PUBLISHED
 
 
+DESIGNS = ("published", "hard", "hard-matched", "grammar", "additive", "one-motif", "arrange", "one-pair")
+# Keys that only the first three designs use: how many pairs, and all distances, are constants of the others.
+DISTANCES = (
+    "pairs_per_positive_min",
+    "pairs_per_positive_max",
+    "pair_gap_min",
+    "pair_gap_max",
+    "between_pairs_gap",
+    "negative_motifs_min",
+    "negative_motifs_max",
+    "negative_gap",
+    "negative_repeats",
+    "shared_tfs",
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Simulated:
     """[prepare.simulated]: sequences with implanted pairs of JASPAR motifs."""
 
+    REMOVED: ClassVar[dict[str, str]] = {
+        "negative_tfs": 'is a design now: "uniform" is design = "hard", "matched" is design = "hard-matched"'
+    }
+
     design: str = option(
         "published",
-        "what a negative holds: published = a few lone motifs; hard = as many motifs as a positive, as close together, "
-        "in pairs that are not listed",
-        choices=("published", "hard"),
+        "what makes a sequence positive, and what looks like it: published = listed pairs, a negative holds a few lone "
+        "motifs; hard = a negative holds as many pairs, as close, that are not listed; hard-matched = likewise, and "
+        "every TF is as common in negatives; grammar = effects of single TFs and of close listed pairs, decoys add up "
+        "only; additive = the same without the pairs; one-motif = one TF, wherever it stands; arrange = how close "
+        "listed pairs stand, which all sequences hold; one-pair = one pair at any distance, negatives one TF",
+        choices=DESIGNS,
     )
-    examples: int = option(60_000, "sequences; half are positive", low=20)
+    examples: int = option(60_000, "sequences; half are positive, in grammar and additive about half", low=20)
     length: int = option(300, "length of a sequence, bp", low=20)
     tfs: int = option(20, "TFs in the pool", low=2)
-    pairs: int = option(40, "interacting pairs among them; every TF is in at least one", low=1)
+    pairs: int = option(
+        40,
+        "interacting pairs among them; every TF is in at least one. grammar, additive, one-motif, arrange: and as many "
+        "decoys; one-pair: has one",
+        low=1,
+    )
     pairs_per_positive_min: int = option(3, "fewest listed pairs implanted in a positive", low=1)
     pairs_per_positive_max: int = option(3, "most listed pairs implanted in a positive", low=1)
     pair_gap_min: int = option(
@@ -136,12 +166,6 @@ class Simulated:
     negative_motifs_max: int = option(3, "published design: most motifs in a negative", low=0)
     negative_gap: int = option(40, "published design: smallest gap between any two motifs of a negative, bp", low=0)
     negative_repeats: bool = option(False, "published design: may a TF occur twice in one negative?")
-    negative_tfs: str = option(
-        "uniform",
-        "hard design: how unlisted pairs are drawn: uniform = each alike, so TFs with many listed pairs are rarer in "
-        "negatives and their bare presence tells much of the class; matched = every TF is as common as in positives",
-        choices=("uniform", "matched"),
-    )
     order: str = option(
         "random", "order of the two members of a pair; fixed = by name, left to right", choices=("random", "fixed")
     )
@@ -183,13 +207,12 @@ class Simulated:
     )
 
     def problems(self) -> Iterator[str]:
-        possible = self.tfs * (self.tfs - 1) // 2
-        if self.pairs > possible:
-            yield f"pairs = {self.pairs}: {self.tfs} TFs form only {possible} pairs"
-        if 2 * self.pairs < self.tfs:
-            yield f"pairs = {self.pairs}: too few for each of {self.tfs} TFs to be in one"
-        if self.design == "hard" and 0 <= possible - self.pairs < self.pairs_per_positive_max:
-            yield "design = 'hard' needs as many unlisted pairs as a positive holds: lower pairs or raise tfs"
+        yield from self._pairs_problems()
+        if not self.design.startswith(("published", "hard")):
+            defaults = {field.name: field.default for field in dataclasses.fields(self)}
+            given = [key for key in DISTANCES if getattr(self, key) != defaults[key]]
+            if given:
+                yield f"design = {self.design!r} has constants of its own for {', '.join(given)}: leave these out"
         for low, high in (
             ("pairs_per_positive_min", "pairs_per_positive_max"),
             ("pair_gap_min", "pair_gap_max"),
@@ -198,7 +221,7 @@ class Simulated:
         ):
             if getattr(self, low) > getattr(self, high):
                 yield f"{low} = {getattr(self, low)} is above {high} = {getattr(self, high)}"
-        if self.pairs_per_positive_max > self.pairs:
+        if self.pairs_per_positive_max > self.pairs and self.design.startswith(("published", "hard")):
             yield f"pairs_per_positive_max = {self.pairs_per_positive_max} is above pairs = {self.pairs}"
         if (
             len(self.base_frequencies) != 4
@@ -206,6 +229,28 @@ class Simulated:
             or min(self.base_frequencies) <= 0
         ):
             yield f"base_frequencies = {list(self.base_frequencies)}: expected four positive numbers that sum to 1"
+
+    def _pairs_problems(self) -> Iterator[str]:
+        """Whether the TFs form as many pairs of each role as the design needs."""
+        if self.design == "one-pair":
+            if self.tfs < 4:
+                yield f"tfs = {self.tfs}: design = 'one-pair' needs 4, two for the pair and two for its decoy"
+            return
+        tfs = self.tfs - (self.design == "one-motif")  # the TF that decides is in no drawn pair
+        possible = tfs * (tfs - 1) // 2
+        if self.pairs > possible:
+            yield f"pairs = {self.pairs}: {tfs} TFs form only {possible} pairs"
+        if 2 * self.pairs < tfs:
+            yield f"pairs = {self.pairs}: too few for each of {tfs} TFs to be in one"
+        if self.design.startswith("hard") and 0 <= possible - self.pairs < self.pairs_per_positive_max:
+            yield f"design = {self.design!r} needs as many unlisted pairs as a positive holds: lower pairs or raise tfs"
+        if self.design == "arrange" and self.pairs < 2:
+            yield "pairs = 1: design = 'arrange' implants two true pairs in every sequence"
+        if not self.design.startswith(("published", "hard")) and self.pairs <= possible <= 2 * self.pairs:
+            yield (
+                f"pairs = {self.pairs}: design = {self.design!r} has as many decoys, and other pairs beside; {tfs} TFs "
+                f"form only {possible} pairs: lower pairs or raise tfs"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

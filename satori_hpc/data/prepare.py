@@ -98,7 +98,7 @@ def _simulated(run: Run, _: Room) -> Source:
         release=config.jaspar_release, collection=config.jaspar_collection, groups=config.jaspar_groups
     )
     motifs = pool.select(pool.thin(known, config.jaspar_similarity_max), config, seed=seed)
-    pairs = pool.draw_pairs(config.tfs, config.pairs, seed=seed)
+    pairs = pool.draw_roles(config, seed=seed)
     made = implant.simulate(_pwms(motifs, config), pairs, config, seed=seed)
     if made.mended:
         logger.info("%d of %d instances were mended towards the consensus", made.mended, len(made.instances.tf))
@@ -117,13 +117,16 @@ def _simulated(run: Run, _: Room) -> Source:
         targets=["label"],
         task="binary",
     )
-    summary = {
+    summary: dict[str, Any] = {
         "design": config.design,
         "tfs": config.tfs,
-        "pairs": config.pairs,
+        "pairs": len(pairs.true),
+        "decoys": len(pairs.decoy),
         "instances": len(made.instances.tf),
         "instances_mended": made.mended,
     }
+    if config.design == "one-motif":
+        summary["deciding_tf"] = motifs[pool.deciding_tf(config.tfs, seed=seed)].name
     write_truth = functools.partial(
         truth.write,
         run.truth,

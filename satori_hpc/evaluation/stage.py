@@ -20,8 +20,8 @@ from satori_hpc.interactions import tables
 from satori_hpc.interactions.statistics.registry import statistic_of
 from satori_hpc.log import logger
 from satori_hpc.motifs import names as tf_names
-from satori_hpc.motifs import scan
 from satori_hpc.motifs.motif import Motif
+from satori_hpc.motifs.scan import Gate, MotifBank
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import sealed
 from satori_hpc.run.layout import Run
@@ -164,12 +164,9 @@ def _cooccurrence(run: Run, pool: list[Motif], gold: list[tuple[str, str]]) -> d
     rows = data.rows(run.config.score.split)
     tokens = dataset.read_tokens(run.dataset, rows[data.labels[rows, 0] == 1])
     options = run.config.evaluate
-    width = np.array([motif.width for motif in pool], dtype=np.int64)
-    # Of a short motif not even the best word is as rare as asked for: its best word then is its hit.
-    rare = np.maximum(options.cooccurrence_p, 4.0**-width)
-    example, start, motif, _ = scan.hits(tokens, [motif.ppm for motif in pool], p=rare)
+    hits = MotifBank.from_motifs(pool).scan(tokens, Gate(share=0, p=options.cooccurrence_p))
     found = cooccurrence.measure(
-        Hits(example=example, tf=motif, start=start, end=start + width[motif]),
+        Hits(example=hits.example, tf=hits.motif, start=hits.start, end=hits.end),
         examples=len(tokens),
         length=data.length,
         tfs=len(pool),

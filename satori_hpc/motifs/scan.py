@@ -1,100 +1,283 @@
-"""Occurrences of known motifs in sequences, at an exact p-value of the log-odds score (the idea of FIMO)."""
+"""Hits of known motifs in sequences: log-odds scores on both strands with exact p-values (the idea of FIMO)."""
+
+import functools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from satori_hpc.motifs import motif
+from satori_hpc.motifs.hits import Hits
+from satori_hpc.motifs.motif import Motif
 
 UNKNOWN = 4
 STEPS_PER_BIT = 100
-FLOOR = 1e-3  # probability given to a letter that a motif never shows; bounds the scores
+PSEUDOCOUNT = 0.8  # per column, shared out by the background
 EXAMPLES_AT_ONCE = 256
+MOTIFS_AT_ONCE = 128  # their tables of words stay in a processor's cache
+WORD = 3  # letters that one look at a table scores
+_SHIFTS = 5 ** np.arange(WORD)[::-1]
+_COMPILING = threading.Lock()
 
 
-def hits(
-    tokens: np.ndarray,
-    motifs: list[np.ndarray],
-    *,
-    p: float | np.ndarray,
-    background: np.ndarray = motif.UNIFORM,
-    both_strands: bool = True,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Where each motif scores so high that a random window does so with probability at most `p`.
+@dataclass(frozen=True)
+class Gate:
+    """What a window has to score to be a hit: more than a share of the motif's maximum, and be rare.
 
-    Every window that lies in the sequence is looked at, the last one too; one with an unknown letter never hits.
-
-    Args:
-        tokens: (E, L) uint8, A, C, G, T, other = 0..4.
-        motifs: M arrays (w, 4) of letter probabilities.
-        p: largest p-value of a hit, per window and strand; one for all motifs, or (M,).
-        background: (4,) letter probabilities of a random window.
-        both_strands: look for the reverse complements too.
-
-    Returns:
-        example, start, motif: int64; strand: int8, 1 or -1. One entry per hit, sorted by example, start, motif,
-        strand; `start` is the window's first letter on the given strand.
+    Attributes:
+        share: of the largest score of the motif (SATORI 2.0, lqaf209: half); 0 = any positive score.
+        p: largest p-value of a window on one strand, one for all motifs. The best word of a motif is a hit even where
+            it is not as rare.
     """
-    found: list[list[np.ndarray]] = [[np.zeros(0, dtype=np.int64)] * 3 + [np.zeros(0, dtype=np.int8)]]
-    for number, (ppm, limit) in enumerate(zip(motifs, np.broadcast_to(p, len(motifs)), strict=True)):
-        if len(ppm) > tokens.shape[1]:
-            continue
-        # The other strand is a motif of its own: where the background is not symmetric, so are not its scores.
-        tables = [scores(ppm, background)]
-        if both_strands:
-            tables.append(scores(motif.reverse_complement(ppm), background))
-        limits = [score_threshold(table, background, float(limit)) for table in tables]
-        for begin in range(0, len(tokens), EXAMPLES_AT_ONCE):
-            example, orientation, start = _scan(tokens[begin : begin + EXAMPLES_AT_ONCE], tables, limits)
-            strand = np.where(orientation == 0, 1, -1).astype(np.int8)
-            found.append([example + begin, start, np.full(len(start), number, dtype=np.int64), strand])
-    example, start, number_, strand = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    order = np.lexsort((strand, number_, start, example))
-    return example[order], start[order], number_[order], strand[order]
+
+    share: float = 0.5
+    p: float = 1e-3
 
 
-def scores(ppm: np.ndarray, background: np.ndarray = motif.UNIFORM) -> np.ndarray:
-    """Log-odds of letters against the background, (w, 4) int64, in hundredths of a bit."""
-    floored = np.maximum(np.asarray(ppm, dtype=np.float64), FLOOR)
-    floored /= floored.sum(axis=1, keepdims=True)
-    return np.rint(STEPS_PER_BIT * np.log2(floored / np.asarray(background))).astype(np.int64)
+@dataclass(frozen=True, eq=False)
+class MotifBank:
+    """Scoring matrices (PSSMs) of a collection of motifs.
+
+    Attributes:
+        names: of the motifs.
+        scores: one (w, 4) int32 array per motif, log-odds of letters in hundredths of a bit.
+        background: (4,) letter probabilities of a random window, the same on both strands.
+    """
+
+    names: tuple[str, ...]
+    scores: tuple[np.ndarray, ...]
+    background: np.ndarray
+
+    @classmethod
+    def from_motifs(cls, motifs: Sequence[Motif], *, background: np.ndarray = motif.UNIFORM) -> "MotifBank":
+        """Turn motifs into log-odds against the background, averaged over its two strands."""
+        both = (np.asarray(background, dtype=np.float64) + np.asarray(background)[::-1]) / 2
+        return cls(tuple(item.name for item in motifs), tuple(log_odds(item, both) for item in motifs), both)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @functools.cached_property
+    def widths(self) -> np.ndarray:
+        """int64 (motifs,), bp."""
+        return np.array([len(table) for table in self.scores], dtype=np.int64)
+
+    @functools.cached_property
+    def maxima(self) -> np.ndarray:
+        """int64 (motifs,), the largest score of each motif."""
+        return np.array([table.max(axis=1).sum() for table in self.scores], dtype=np.int64)
+
+    @functools.cached_property
+    def tails(self) -> tuple[np.ndarray, ...]:
+        """-log10 P(score of a random window >= minimum + k) at entry k, one float64 array per motif."""
+        with np.errstate(divide="ignore"):
+            return tuple(-np.log10(tail(table, self.background)) for table in self.scores)
+
+    def neg_log10_p(self, number: np.ndarray, score: np.ndarray) -> np.ndarray:
+        """-log10 p, float64, of scores of the motifs with these numbers."""
+        return self._stacked_tails[self._tail_begin[number] + score]
+
+    def least(self, gate: Gate) -> np.ndarray:
+        """The smallest score of a hit, int64 (motifs,); above the maximum of motifs without any information."""
+        rare = np.array(
+            [
+                table.min(axis=1).sum() + np.searchsorted(found, -np.log10(gate.p) - 1e-9)
+                for table, found in zip(self.scores, self.tails, strict=True)
+            ],
+            dtype=np.int64,
+        )
+        share = np.floor(gate.share * self.maxima).astype(np.int64) + 1
+        return np.maximum(np.minimum(np.maximum(share, rare), self.maxima), 1)  # flat motifs never score more than 0
+
+    def scan(self, tokens: np.ndarray, gate: Gate = Gate(), *, threads: int = 1) -> Hits:
+        """Find all hits; a motif has at most one per start, on its better strand (forward where they are equal).
+
+        Every window that lies in the sequence is looked at; an unknown letter scores 0. The same result from any
+        number of threads.
+
+        Args:
+            tokens: (E, L) uint8, A, C, G, T, other = 0..4; anything that gives such arrays for slices of rows.
+            gate: what counts as a hit.
+            threads: blocks of examples that are scanned at a time.
+        """
+        groups = self._groups(self.least(gate))
+        begins = range(0, len(tokens), EXAMPLES_AT_ONCE)
+
+        def block(begin: int) -> Hits:
+            return self._block(np.ascontiguousarray(tokens[begin : begin + EXAMPLES_AT_ONCE]), begin, groups)
+
+        with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
+            return joined(pool.map(block, begins) if threads > 1 else map(block, begins))
+
+    @functools.cached_property
+    def _stacked_tails(self) -> np.ndarray:
+        return np.concatenate(self.tails or (np.zeros(0),))
+
+    @functools.cached_property
+    def _tail_begin(self) -> np.ndarray:
+        """Where in the stacked tails the score 0 of each motif would be."""
+        lengths = np.array([len(found) for found in self.tails], dtype=np.int64)
+        lowest = np.array([table.min(axis=1).sum() for table in self.scores], dtype=np.int64)
+        return np.cumsum(lengths) - lengths - lowest
+
+    def _groups(self, least: np.ndarray) -> list["_Group"]:
+        """The motifs, wide ones first, some at a time."""
+        order = np.argsort(-self.widths, kind="stable")
+        cuts = range(0, len(order), MOTIFS_AT_ONCE)
+        return [self._group(order[cut : cut + MOTIFS_AT_ONCE], least) for cut in cuts]
+
+    def _group(self, numbers: np.ndarray, least: np.ndarray) -> "_Group":
+        widths = self.widths[numbers]
+        chunks = -(-int(widths.max()) // WORD)
+        letters = np.zeros((2, chunks * WORD, 5, len(numbers)), dtype=np.int32)  # letter N stays 0
+        for column, number in enumerate(numbers):
+            table = self.scores[number]
+            for strand, oriented in enumerate((table, motif.reverse_complement(table))):
+                letters[strand, : len(table), :4, column] = oriented
+        words = np.zeros((chunks, 5**WORD, 2, len(numbers)), dtype=np.int32)
+        for place in range(WORD):
+            letter = np.arange(5**WORD) // _SHIFTS[place] % 5
+            words += letters[:, place::WORD][:, :, letter].transpose(1, 2, 0, 3)
+        reaching = np.array([np.count_nonzero(widths > chunk * WORD) for chunk in range(chunks)], dtype=np.int64)
+        return _Group(numbers, widths, least[numbers].astype(np.int32), words, reaching)
+
+    def _block(self, tokens: np.ndarray, first: int, groups: list["_Group"]) -> Hits:
+        """Hits in some examples, of which the first has this number."""
+        parts = [_scan(tokens, group) for group in groups]
+        if not parts:
+            return joined([])
+        example, start, number, strand, score = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        order = np.lexsort((number, start, example))
+        number, score = number[order], score[order]
+        return Hits(
+            example=example[order] + first,
+            start=start[order],
+            end=start[order] + self.widths[number],
+            motif=number,
+            strand=strand[order].astype(np.int8),
+            score=score.astype(np.int32),
+            neg_log10_p=self.neg_log10_p(number, score),
+        )
 
 
-def score_threshold(table: np.ndarray, background: np.ndarray, p: float) -> int:
-    """The smallest score that a random window reaches with probability at most `p`; above the maximum if none is.
+def log_odds(item: Motif, background: np.ndarray) -> np.ndarray:
+    """Log-odds of letters against the background, (w, 4) int32, in hundredths of a bit.
+
+    q' = (n + c b) / (N + c) with letter counts n, their sum N, background b and c = .8; probabilities without counts
+    count as many sites as the motif says to have.
+    """
+    counts = item.ppm * item.sites if item.counts is None else np.asarray(item.counts, dtype=np.float64)
+    smoothed = (counts + PSEUDOCOUNT * background) / (counts.sum(axis=1, keepdims=True) + PSEUDOCOUNT)
+    return np.rint(STEPS_PER_BIT * np.log2(smoothed / background)).astype(np.int32)
+
+
+def tail(table: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """P(score of a random window >= minimum + k) at entry k, float64 (maximum - minimum + 1,).
 
     Exact for whole-number scores and independent letters: the distribution of the sum is the convolution of the
     distributions of its columns.
 
     Args:
-        table: (w, 4) int64 scores of letters.
+        table: (w, 4) whole-number scores of letters.
         background: (4,) letter probabilities.
-        p: probability.
     """
-    lowest = table.min(axis=1)
-    spread = table - lowest[:, None]
     distribution = np.ones(1)
-    for column in spread:
+    for column in table - table.min(axis=1, keepdims=True):
         longer = np.zeros(len(distribution) + int(column.max()))
-        for letter in range(4):
-            step = int(column[letter])
+        for letter, step in enumerate(column.tolist()):
             longer[step : step + len(distribution)] += background[letter] * distribution
         distribution = longer
-    tail = np.cumsum(distribution[::-1])[::-1]
-    # Scores between two possible ones have the tail of the next possible one, so any first entry is a valid limit.
-    reached = np.flatnonzero(tail <= p * (1 + 1e-9))
-    return int(lowest.sum()) + (int(reached[0]) if len(reached) else len(tail))
+    return np.cumsum(distribution[::-1])[::-1]
 
 
-def _scan(tokens: np.ndarray, tables: list[np.ndarray], limits: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(example, orientation, start) of windows that reach the limit of their table."""
-    codes = torch.from_numpy(np.ascontiguousarray(tokens))
-    letters = (codes[:, None, :] == torch.arange(4, dtype=torch.uint8)[:, None]).float()
-    # Whole numbers far below 2^24: sums in float32 are exact.
-    weights = torch.from_numpy(np.stack([table.T for table in tables])).float()
-    sums = torch.nn.functional.conv1d(letters, weights)
-    unknown = (codes == UNKNOWN).float()[:, None, :]
-    width = weights.shape[2]
-    clean = torch.nn.functional.max_pool1d(unknown, width, stride=1) == 0
-    reached = (sums >= torch.tensor(limits, dtype=torch.float32)[None, :, None]) & clean
-    example, orientation, start = torch.nonzero(reached, as_tuple=True)
-    return example.numpy(), orientation.numpy(), start.numpy()
+def joined(blocks: Iterator[Hits] | Sequence[Hits]) -> Hits:
+    """Tables of hits, one under the other."""
+    columns = {"example": "i8", "start": "i8", "end": "i8", "motif": "i8", "strand": "i1", "score": "i4"}
+    empty = {name: np.zeros(0, dtype=kind) for name, kind in columns.items()}
+    tables = [Hits(**empty, neg_log10_p=np.zeros(0)), *blocks]
+    return Hits(**{name: np.concatenate([vars(table)[name] for table in tables]) for name in vars(tables[0])})
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Some motifs as tables of words of three letters.
+
+    Attributes:
+        numbers: (m,) of the motifs, wide ones first. widths: (m,). least: (m,) int32, smallest score of a hit.
+        words: (chunks, 125, 2, m) int32, what a word adds to a score as letters 3 c .. 3 c + 2 of a window, by strand.
+        reaching: (chunks,), how many of the motifs, from the first, have letters there.
+    """
+
+    numbers: np.ndarray
+    widths: np.ndarray
+    least: np.ndarray
+    words: np.ndarray
+    reaching: np.ndarray
+
+
+def _scan(tokens: np.ndarray, group: _Group) -> tuple[np.ndarray, ...]:
+    """(example, start, motif, strand, score), int64, of the hits of some motifs."""
+    padding = WORD * len(group.words)
+    padded = np.pad(np.minimum(tokens, UNKNOWN), ((0, 0), (0, padding)), constant_values=UNKNOWN)
+    codes = np.lib.stride_tricks.sliding_window_view(padded, WORD, axis=1) @ _SHIFTS.astype(np.uint8)
+    with _COMPILING:  # several threads may come here at once
+        find = _compiled()
+    found = np.empty((5, 64 * len(tokens) + 1), dtype=np.int64)
+    while True:
+        count = find(codes, tokens.shape[1], group.words, group.reaching, group.widths, group.least, found)
+        if count <= found.shape[1]:
+            break
+        found = np.empty((5, count), dtype=np.int64)
+    example, start, column, strand, score = found[:, :count]
+    return example, start, group.numbers[column], strand, score
+
+
+@functools.cache
+def _compiled() -> Callable[..., int]:
+    """Compile once per process, when first needed; not cached on disk, since installations may be read-only."""
+    import numba
+
+    compiled: Callable[..., int] = numba.njit(nogil=True)(_find)
+    return compiled
+
+
+def _find(
+    codes: np.ndarray,
+    length: int,
+    words: np.ndarray,
+    reaching: np.ndarray,
+    widths: np.ndarray,
+    least: np.ndarray,
+    found: np.ndarray,
+) -> int:
+    """Fill `found` with hits, as far as it reaches; the number of all hits."""
+    motifs, room = len(widths), found.shape[1]
+    forward, backward = np.empty(motifs, dtype=np.int32), np.empty(motifs, dtype=np.int32)
+    count = 0
+    for example in range(len(codes)):
+        for start in range(length - widths[-1] + 1):
+            forward[:] = 0
+            backward[:] = 0
+            for chunk in range(len(words)):
+                word = words[chunk, codes[example, start + WORD * chunk]]
+                for column in range(reaching[chunk]):
+                    forward[column] += word[0, column]
+                    backward[column] += word[1, column]
+            passed = 0
+            for column in range(motifs):
+                passed += max(forward[column], backward[column]) >= least[column]
+            if passed == 0:
+                continue
+            for column in range(motifs):
+                score = max(forward[column], backward[column])
+                if score >= least[column] and start + widths[column] <= length:
+                    if count < room:
+                        found[0, count] = example
+                        found[1, count] = start
+                        found[2, count] = column
+                        found[3, count] = 1 if forward[column] == score else -1
+                        found[4, count] = score
+                    count += 1
+    return count

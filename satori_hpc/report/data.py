@@ -20,7 +20,7 @@ class Facts:
         per_split: {"train": ..., "valid": ..., "test": ...} examples.
         task: "binary" or "multilabel".
         source: "simulated" or "fasta".
-        design: of the negatives of a simulated set: published, hard (uniform) or hard (matched).
+        design: of a simulated set, as [prepare.simulated] design.
         architecture: "basic" or "deep".
         entropy: weight of the attention entropy.
         strands: that training showed: "given", "random" or "both".

@@ -9,7 +9,6 @@ import pandas as pd
 import torch
 
 from satori_hpc import pairs
-from satori_hpc.config import Simulated
 from satori_hpc.data import dataset
 from satori_hpc.data.dataset import Labels
 from satori_hpc.data.sources.simulate import truth
@@ -84,11 +83,6 @@ def gather(run: Run, runtime: Runtime) -> ReportData:
     )
 
 
-def design_of(simulated: Simulated) -> str:
-    """The design of the negatives, with how the TFs of hard ones are drawn."""
-    return f"hard ({simulated.negative_tfs})" if simulated.design == "hard" else simulated.design
-
-
 def _performance(run: Run, data: Labels, probability: predictions.Probability) -> Performance:
     """What training found of every label; the examples themselves only where their curves are drawn."""
     figures = metrics.read(run.label_metrics, split="test", labels=len(data.targets))
@@ -113,7 +107,7 @@ def _facts(run: Run, data: Labels, stores: dict[str, ScoreStore]) -> Facts:
         per_split={words: len(data.rows(split)) for words, split in names.items()},
         task=data.task,
         source=config.prepare.source,
-        design=design_of(simulated) if simulated is not None else None,
+        design=simulated.design if simulated is not None else None,
         architecture=config.model.architecture,
         entropy=config.train.entropy,
         strands=config.train.strands,

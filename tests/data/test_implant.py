@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from satori_hpc.config import Simulated
-from satori_hpc.data.sources.simulate import implant, instances, pool
+from satori_hpc.data.sources.simulate import implant, instances, placement, pool, published
 from satori_hpc.errors import ConfigError
 from satori_hpc.motifs.motif import Motif
 
@@ -88,7 +88,7 @@ def test_blocks_keep_their_distance_and_every_placement_is_equally_likely():
     widths = np.array([2, 3])
     seen = Counter()
     for _ in range(20_000):
-        starts = implant.place_blocks(widths, length=10, gap=2, rng=rng)
+        starts = placement.place_blocks(widths, length=10, gap=2, rng=rng)
         seen[tuple(starts.tolist())] += 1
     possible = [(a, b) for a in range(9) for b in range(8) if max(a, b) - min(a + 2, b + 3) >= 2]
     assert set(seen) == set(possible)
@@ -97,9 +97,9 @@ def test_blocks_keep_their_distance_and_every_placement_is_equally_likely():
 
 def test_blocks_that_do_not_fit_and_that_just_fit():
     rng = np.random.default_rng(0)
-    assert implant.place_blocks(np.array([5, 5]), length=11, gap=2, rng=rng) is None
-    assert sorted(implant.place_blocks(np.array([5, 5]), length=12, gap=2, rng=rng).tolist()) == [0, 7]
-    assert implant.place_blocks(np.zeros(0, dtype=int), length=5, gap=2, rng=rng).tolist() == []
+    assert placement.place_blocks(np.array([5, 5]), length=11, gap=2, rng=rng) is None
+    assert sorted(placement.place_blocks(np.array([5, 5]), length=12, gap=2, rng=rng).tolist()) == [0, 7]
+    assert placement.place_blocks(np.zeros(0, dtype=int), length=5, gap=2, rng=rng).tolist() == []
 
 
 def test_pool_obeys_its_limits():
@@ -151,7 +151,7 @@ def test_matched_shares_give_every_tf_its_share():
     every = {tuple(pair) for pair in combinations(range(12), 2)}
     unlisted = np.array(sorted(every - {tuple(pair) for pair in listed.tolist()}))
     degree = np.bincount(listed.ravel(), minlength=12)
-    shares = implant.matched_shares(unlisted, degree)
+    shares = published.matched_shares(unlisted, degree)
     found = np.zeros(12)
     for (a, b), share in zip(unlisted.tolist(), shares, strict=True):
         found[a] += share / 2
@@ -163,7 +163,7 @@ def test_matched_shares_give_every_tf_its_share():
 def test_matched_shares_that_do_not_exist_are_refused():
     # TF 0 is in every listed pair; unlisted pairs do not hold it.
     with pytest.raises(ValueError, match="^0$"):
-        implant.matched_shares(np.array([[1, 2], [1, 3], [2, 3]]), np.array([3, 1, 1, 1]))
+        published.matched_shares(np.array([[1, 2], [1, 3], [2, 3]]), np.array([3, 1, 1, 1]))
 
 
 def test_draws_by_share_have_exactly_these_chances():
@@ -171,7 +171,7 @@ def test_draws_by_share_have_exactly_these_chances():
     rng = np.random.default_rng(0)
     seen = np.zeros(5)
     for _ in range(20_000):
-        chosen = implant.draw_choices(shares, 3, rng)
+        chosen = published.draw_choices(shares, 3, rng)
         assert len(set(chosen.tolist())) == 3
         seen[chosen] += 1
     np.testing.assert_allclose(seen / 20_000, 3 * shares, atol=0.015)
@@ -180,7 +180,7 @@ def test_draws_by_share_have_exactly_these_chances():
 NAMES = ("ACGTTA", "GGATCC", "TTGACA", "CCATGA", "GATTGC", "AGGCTT")
 
 
-def small(**options) -> tuple[list[instances.Pwm], np.ndarray, Simulated]:
+def small(**options) -> tuple[list[instances.Pwm], pool.Pairs, Simulated]:
     config = Simulated(
         **{
             "examples": 200,
@@ -194,7 +194,7 @@ def small(**options) -> tuple[list[instances.Pwm], np.ndarray, Simulated]:
         }
     )
     pwms = [pwm(motif(f"T{k}", consensus).counts, f"T{k}") for k, consensus in enumerate(NAMES)]
-    return pwms, pool.draw_pairs(6, config.pairs, seed=1), config
+    return pwms, pool.draw_roles(config, seed=1), config
 
 
 def test_same_seed_same_set_another_seed_another_set():
@@ -233,7 +233,7 @@ def test_rules_that_cannot_be_obeyed_are_refused(options):
 
 def test_pairs_that_all_share_a_tf_cannot_be_disjoint():
     pwms, _, config = small(shared_tfs=False)
-    star = np.array([[0, other] for other in range(1, 6)])
+    star = pool.Pairs.of(6, np.array([[0, other] for other in range(1, 6)]))
     with pytest.raises(ConfigError, match="positive"):
         implant.simulate(pwms, star, config, seed=1)
 
@@ -241,7 +241,7 @@ def test_pairs_that_all_share_a_tf_cannot_be_disjoint():
 def test_hard_negatives_hold_no_listed_pair_even_when_blocks_may_touch():
     pwms, pairs, config = small(design="hard", between_pairs_gap=0, pair_gap_max=40, examples=400)
     made = implant.simulate(pwms, pairs, config, seed=1)
-    listed = {tuple(pair) for pair in pairs.tolist()}
+    listed = {tuple(pair) for pair in pairs.true.tolist()}
     found = made.instances
     for example in np.flatnonzero(made.labels == 0):
         rows = np.flatnonzero(found.example == example)
@@ -250,10 +250,10 @@ def test_hard_negatives_hold_no_listed_pair_even_when_blocks_may_touch():
             assert distance > 40 or tuple(sorted((int(found.tf[a]), int(found.tf[b])))) not in listed
 
 
-@pytest.mark.parametrize(("negative_tfs", "alike"), [("uniform", False), ("matched", True)])
-def test_matched_negatives_hold_every_tf_as_often_as_positives(negative_tfs, alike):
-    pwms, _, config = small(design="hard", negative_tfs=negative_tfs, examples=6000)
-    pairs = np.array([[0, 1], [1, 2], [2, 3], [3, 4], [4, 5]])
+@pytest.mark.parametrize(("design", "alike"), [("hard", False), ("hard-matched", True)])
+def test_matched_negatives_hold_every_tf_as_often_as_positives(design, alike):
+    pwms, _, config = small(design=design, examples=6000)
+    pairs = pool.Pairs.of(6, np.array([[0, 1], [1, 2], [2, 3], [3, 4], [4, 5]]))
     made = implant.simulate(pwms, pairs, config, seed=1)
     positive = made.labels[made.instances.example] == 1
     table = np.stack([np.bincount(made.instances.tf[side], minlength=6) for side in (positive, ~positive)])

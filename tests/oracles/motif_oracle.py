@@ -46,11 +46,48 @@ def site_counts(
 
 def tail(table: np.ndarray, background: np.ndarray, score: int) -> float:
     """Probability that a random window scores at least `score`, by listing every window."""
-    total = 0.0
-    for word in itertools.product(range(4), repeat=len(table)):
-        if sum(int(table[k, letter]) for k, letter in enumerate(word)) >= score:
-            total += float(np.prod([background[letter] for letter in word]))
-    return total
+    words = np.array(list(itertools.product(range(4), repeat=len(table))))
+    scores = table[np.arange(len(table)), words].sum(axis=1)
+    return float(background[words].prod(axis=1)[scores >= score].sum())
+
+
+def hits(
+    tokens: np.ndarray, tables: list[np.ndarray], background: np.ndarray, *, share: float, p: float
+) -> list[tuple[int, int, int, int, int, int, float]]:
+    """(example, start, end, motif, strand, score, -log10 p) of every hit, window by window."""
+    found = []
+    for example, row in enumerate(tokens):
+        for start, (number, table) in itertools.product(range(len(row)), enumerate(tables)):
+            width, best = len(table), int(table.max(axis=1).sum())
+            if start + width > len(row):
+                continue
+            by_strand = {}
+            for strand, oriented in ((1, table), (-1, table[::-1, ::-1])):
+                letters = row[start : start + width]
+                by_strand[strand] = sum(int(oriented[k, letter]) for k, letter in enumerate(letters) if letter < 4)
+            strand = 1 if by_strand[1] >= by_strand[-1] else -1
+            score = by_strand[strand]
+            if score <= share * best:
+                continue
+            chance = tail(table, background, score)
+            if score == best or chance <= p * (1 + 1e-9):
+                found.append((example, start, start + width, number, strand, score, -np.log10(chance)))
+    return found
+
+
+def compete(hits: list[tuple[int, int, int, int, int, int, float]], overlap: float) -> list[int]:
+    """For each hit the row of the winner it belongs to: the best hit left takes all that it overlaps, and so on."""
+    owner = [-1] * len(hits)
+    while -1 in owner:
+        free = [row for row in range(len(hits)) if owner[row] == -1]
+        best = min(free, key=lambda row: (hits[row][0], -round(hits[row][6], 6), hits[row][1], hits[row][3]))
+        example, start, end = hits[best][:3]
+        owner[best] = best
+        for row in free:
+            shared = min(end, hits[row][2]) - max(start, hits[row][1])
+            if hits[row][0] == example and shared > overlap * min(end - start, hits[row][2] - hits[row][1]):
+                owner[row] = best
+    return owner
 
 
 def similarity(a: np.ndarray, b: np.ndarray, least: int) -> float:

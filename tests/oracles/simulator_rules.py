@@ -50,10 +50,13 @@ def read_sites(folder: Path) -> dict[str, list[Site]]:
     return found
 
 
-def read_pairs(folder: Path) -> list[tuple[str, str]]:
+def read_pairs(folder: Path) -> dict[tuple[str, str], str]:
+    """{pair: role}, in the order of the file."""
     lines = (folder / "pairs.tsv").read_text().splitlines()
-    assert lines[0] == "tf_a\ttf_b"
-    return [tuple(line.split("\t")) for line in lines[1:]]  # type: ignore[misc]
+    assert lines[0] == "tf_a\ttf_b\trole"
+    rows = [line.split("\t") for line in lines[1:]]
+    assert len({(a, b) for a, b, _ in rows}) == len(rows)
+    return {(a, b): role for a, b, role in rows}
 
 
 def pool_identifiers(folder: Path) -> dict[str, str]:
@@ -90,15 +93,20 @@ def log_odds(identifiers: dict[str, str], config: Simulated) -> dict[str, list[d
 def violations(folder: Path, labels: list[int], config: Simulated) -> list[str]:
     """Every broken rule, in words; `folder` is truth/, `labels` those of the data set."""
     sequences, sites = read_sequences(folder), read_sites(folder)
-    pairs, identifiers = read_pairs(folder), pool_identifiers(folder)
-    broken = _set_rules(sequences, labels, pairs, identifiers, config)
+    roles, identifiers = read_pairs(folder), pool_identifiers(folder)
+    pairs = [pair for pair, role in roles.items() if role == "true"]
+    broken = _set_rules(sequences, labels, roles, identifiers, config)
     matrices = log_odds(identifiers, config)
     for number, (seq_id, letters) in enumerate(sequences.items()):
         found = sorted(sites.get(seq_id, []), key=lambda site: site.start)
-        wrong = _site_rules(letters, found, matrices, config)
-        if labels[number] == 1:
+        wrong = _site_rules(letters, found, matrices, config) + _number_rules(found, list(roles))
+        if config.design in DESIGNS:
+            wrong += DESIGNS[config.design](found, labels[number], roles)
+            if config.order == "fixed" and any(left.tf > right.tf for left, right in _couples(found)):
+                wrong.append("order")
+        elif labels[number] == 1:
             wrong += _positive_rules(found, pairs, config)
-        elif config.design == "hard":
+        elif config.design != "published":
             wrong += _hard_rules(found, pairs, config)
         else:
             wrong += _published_rules(found, pairs, config)
@@ -109,22 +117,123 @@ def violations(folder: Path, labels: list[int], config: Simulated) -> list[str]:
 def _set_rules(
     sequences: dict[str, str],
     labels: list[int],
-    pairs: list[tuple[str, str]],
+    roles: dict[tuple[str, str], str],
     identifiers: dict[str, str],
     config: Simulated,
 ) -> list[str]:
     broken = []
     if len(sequences) != config.examples or len(labels) != config.examples:
         broken.append("number of sequences")
-    if sum(labels) != config.examples // 2:
+    if config.design not in ("grammar", "additive") and sum(labels) != config.examples // 2:
         broken.append("class balance")
-    if len(pairs) != config.pairs or len(set(pairs)) != config.pairs or any(a >= b for a, b in pairs):
+    if any(a >= b for a, b in roles) or len(roles) != config.tfs * (config.tfs - 1) // 2:
         broken.append("pairs")
-    if len(identifiers) != config.tfs or {tf for pair in pairs for tf in pair} != set(identifiers):
+    if sorted(roles.values(), key=["true", "decoy", "other"].index) != list(roles.values()):
+        broken.append("order of roles")
+    listed = {"additive": 0, "one-motif": 0, "one-pair": 1}.get(config.design, config.pairs)
+    decoys = {
+        "grammar": config.pairs,
+        "additive": 2 * config.pairs,
+        "one-motif": config.pairs + config.tfs - 1,
+        "arrange": (config.pairs + 1) // 2,
+        "one-pair": 1,
+    }.get(config.design, 0)
+    if [list(roles.values()).count(role) for role in ("true", "decoy")] != [listed, decoys]:
+        broken.append("number of pairs by role")
+    in_true = {tf for pair, role in roles.items() if role == "true" for tf in pair}
+    covered = in_true == set(identifiers) or config.design in ("additive", "one-motif", "one-pair")
+    if len(identifiers) != config.tfs or not covered:
         broken.append("TFs in pairs")
     if len({tf.upper() for tf in identifiers}) != config.tfs:
         broken.append("TF names")
     return broken
+
+
+def _number_rules(sites: list[Site], pairs: list[tuple[str, str]]) -> list[str]:
+    """A pair number stands at two sites, or two each, of the two TFs of that row."""
+    broken = []
+    for number in {site.pair for site in sites} - {-1}:
+        tfs = sorted(site.tf for site in sites if site.pair == number)
+        if tfs != sorted(pairs[number] * (len(tfs) // 2)):
+            broken.append("pair number")
+    return broken
+
+
+def _couples(sites: list[Site]) -> list[list[Site]]:
+    """Sites that belong to a pair, two by two along the sequence."""
+    paired = [site for site in sites if site.pair >= 0]
+    return [paired[place : place + 2] for place in range(0, len(paired), 2)]
+
+
+def _three_couples(sites: list[Site], gaps: tuple[int, int], apart: int) -> list[str]:
+    couples, broken = _couples(sites), []
+    if [len(couple) for couple in couples] != [2, 2, 2]:
+        return ["three pairs"]
+    if any(left.pair != right.pair for left, right in couples):
+        broken.append("pair members")
+    if any(not gaps[0] <= right.start - left.end <= gaps[1] for left, right in couples):
+        broken.append("gap within a pair")
+    if any(gap(a, b) < apart for one, other in combinations(couples, 2) for a in one for b in other):
+        broken.append("gap between pairs")
+    return broken
+
+
+def _grammar_rules(sites: list[Site], label: int, roles: dict[tuple[str, str], str]) -> list[str]:
+    return _three_couples(sites, (5, 20), 21) + ["lone motif"] * (len(sites) != 6)
+
+
+def _one_motif_rules(sites: list[Site], label: int, roles: dict[tuple[str, str], str]) -> list[str]:
+    broken = _three_couples(sites, (5, 20), 5)
+    tfs = sorted({tf for pair in roles for tf in pair})
+    lone = [site for site in sites if site.pair == -1]
+    if len(lone) != label:
+        broken.append("deciding TF")
+    for site in lone:
+        if any(roles[min(site.tf, tf), max(site.tf, tf)] != "decoy" for tf in tfs if tf != site.tf):
+            broken.append("role of the deciding TF")
+        if any(other.tf == site.tf or gap(site, other) < 5 for other in sites if other is not site):
+            broken.append("deciding TF in a pair, or too near")
+    return broken
+
+
+def _arrange_rules(sites: list[Site], label: int, roles: dict[tuple[str, str], str]) -> list[str]:
+    broken = _three_couples(sites, (8, 40), 16) + ["lone motif"] * (len(sites) != 6)
+    found = {"true": [], "decoy": [], "other": []}
+    for left, right in _couples(sites):
+        found[list(roles.values())[left.pair]].append((left.pair, right.start - left.end))
+    near, far = range(8, 16), range(26, 41)
+    if any(width not in (near if label else far) for _, width in found["true"]):
+        broken.append("distance of a true pair")
+    if any(width not in near and width not in far for _, width in found["decoy"]):
+        broken.append("distance of a decoy")
+    if len({pair for pair, _ in found["true"]}) != 2 or len(found["decoy"]) != 1:
+        broken.append("roles")
+    return broken
+
+
+def _one_pair_rules(sites: list[Site], label: int, roles: dict[tuple[str, str], str]) -> list[str]:
+    tfs, broken = [site.tf for site in sites], []
+    if len(set(tfs)) < len(tfs):
+        broken.append("TF twice")
+    if any(gap(a, b) < 5 for a, b in combinations(sites, 2)):
+        broken.append("gap between motifs")
+    (true, decoy), both = list(roles)[:2], {}
+    for pair in (true, decoy):
+        both[pair] = sum(tf in tfs for tf in pair)
+    if both[true] != 1 + label or both[decoy] not in (1, 2):
+        broken.append("members of the pair or the decoy")
+    if {site.pair for site in sites if site.tf in true} != ({0} if label else {-1}):
+        broken.append("number of the pair")
+    return broken
+
+
+DESIGNS = {
+    "grammar": _grammar_rules,
+    "additive": _grammar_rules,
+    "one-motif": _one_motif_rules,
+    "arrange": _arrange_rules,
+    "one-pair": _one_pair_rules,
+}
 
 
 def _site_rules(
@@ -181,7 +290,7 @@ def _positive_rules(sites: list[Site], pairs: list[tuple[str, str]], config: Sim
         return ["pair members"]
     broken = _couple_rules(list(by_pair.values()), config)
     for number, couple in by_pair.items():
-        if number < 0 or tuple(sorted(site.tf for site in couple)) != pairs[number]:
+        if not 0 <= number < len(pairs) or tuple(sorted(site.tf for site in couple)) != pairs[number]:
             broken.append("not a listed pair")
     return broken
 
@@ -196,8 +305,8 @@ def _listed_in_range(sites: list[Site], pairs: list[tuple[str, str]], config: Si
 
 
 def _hard_rules(sites: list[Site], pairs: list[tuple[str, str]], config: Simulated) -> list[str]:
-    if any(site.pair != -1 for site in sites) or len(sites) % 2:
-        return ["negative with a pair number or a lone motif"]
+    if any(site.pair < len(pairs) for site in sites) or len(sites) % 2:
+        return ["negative with the number of a listed pair or a lone motif"]
     couples = [sites[place : place + 2] for place in range(0, len(sites), 2)]
     broken = _couple_rules(couples, config) + _listed_in_range(sites, pairs, config)
     if any(tuple(sorted((a.tf, b.tf))) in set(pairs) or a.tf == b.tf for a, b in couples):

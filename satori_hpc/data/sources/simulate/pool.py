@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from satori_hpc.motifs.motif import Motif
 
 POOL = int.from_bytes(b"pool", "big")
 PAIRS = int.from_bytes(b"pair", "big")
+DECOYS = int.from_bytes(b"deco", "big")
+DECIDER = int.from_bytes(b"deci", "big")
+ROLES = ("true", "decoy", "other")
 DRAWS = 1000
 SWAPS_PER_PAIR = 50
 
@@ -86,6 +90,72 @@ def draw_pairs(tfs: int, count: int, *, seed: int) -> np.ndarray:
     else:
         chosen = np.sort(_swapped(_cover(tfs, count, rng), first, second, rng))
     return np.stack([first[chosen], second[chosen]], axis=1).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All pairs of the pool, by role; each int64 (pairs, 2), first < second.
+
+    Attributes:
+        true: they interact.
+        decoy: they stand as close together as true pairs, and at least as often, and do not interact.
+        other: all the rest.
+    """
+
+    true: np.ndarray
+    decoy: np.ndarray
+    other: np.ndarray
+
+    @staticmethod
+    def of(tfs: int, true: np.ndarray, decoy: np.ndarray | None = None) -> "Pairs":
+        """What is neither true nor decoy among `tfs` TFs is other."""
+        decoy = np.zeros((0, 2), dtype=np.int64) if decoy is None else decoy
+        role = np.full(pairs.count(tfs), 2)
+        for number, members in ((1, decoy), (0, true)):
+            role[pairs.index(members[:, 0], members[:, 1], filters=tfs)] = number
+        return Pairs(true, decoy, np.stack(pairs.filters_of(tfs), axis=1).astype(np.int64)[role == 2])
+
+    @property
+    def all(self) -> np.ndarray:
+        """int64 (pairs, 2): true ones, then decoys, then others; a row is the pair's number."""
+        return np.concatenate([self.true, self.decoy, self.other])
+
+    @property
+    def roles(self) -> list[str]:
+        """Role of each row of `all`."""
+        counts = (len(self.true), len(self.decoy), len(self.other))
+        return [role for role, count in zip(ROLES, counts, strict=True) for _ in range(count)]
+
+
+def draw_roles(config: Simulated, *, seed: int) -> Pairs:
+    """Draw which pairs interact, and which are decoys, as the design has them."""
+    tfs, count = config.tfs, config.pairs
+    if config.design == "one-pair":
+        four = np.random.default_rng([seed, PAIRS]).permutation(tfs)[:4].reshape(2, 2)
+        true, decoy = np.sort(four, axis=1)[:, None, :]
+        return Pairs.of(tfs, true, decoy)
+    if config.design == "one-motif":
+        decider = deciding_tf(tfs, seed=seed)
+        others = np.delete(np.arange(tfs), decider)
+        drawn = others[draw_pairs(tfs - 1, count, seed=seed)]
+        with_decider = np.sort(np.stack([others, np.full(tfs - 1, decider)], axis=1), axis=1)
+        return Pairs.of(tfs, drawn[:0], np.concatenate([drawn, with_decider]))
+    listed = draw_pairs(tfs, count, seed=seed)
+    if config.design in ("published", "hard", "hard-matched"):
+        return Pairs.of(tfs, listed)
+    unlisted = Pairs.of(tfs, listed).other
+    # In arrange a decoy is near in half of its sequences: half as many decoys are near as often as true pairs.
+    wanted = (count + 1) // 2 if config.design == "arrange" else count
+    chosen = np.random.default_rng([seed, DECOYS]).choice(len(unlisted), size=wanted, replace=False)
+    decoys = unlisted[np.sort(chosen)]
+    if config.design == "additive":
+        return Pairs.of(tfs, listed[:0], np.concatenate([listed, decoys]))
+    return Pairs.of(tfs, listed, decoys)
+
+
+def deciding_tf(tfs: int, *, seed: int) -> int:
+    """Number of the TF that decides the label in the design one-motif."""
+    return int(np.random.default_rng([seed, DECIDER]).integers(tfs))
 
 
 def _cover(tfs: int, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,8 +1,9 @@
 """truth/: what was implanted into a simulated set. Only `evaluate` and the report may read it.
 
-pairs.tsv    tf_a, tf_b: the interacting pairs, names sorted within the row; pair_id is the row, from 0
+pairs.tsv    tf_a, tf_b, role: all pairs of the pool, names sorted within the row; pair_id is the row, from 0. Role:
+             true = they interact; decoy = as close together as true pairs and at least as often; other
 truth.tsv    seq_id, tf, start, end, strand, site, pair_id: one row per instance; start is 0-based, end is beyond
-             the last letter; `site` is what the sequence reads there, on its own (+) strand; -1 in negatives
+             the last letter; `site` is what the sequence reads there, on its own (+) strand; pair_id: -1 = alone
 seqs.fa      the sequences, headers `>sim<k>:0-<length>(+)`; k is the row of the data set
 motifs.meme  the pool
 """
@@ -15,11 +16,13 @@ import pandas as pd
 
 from satori_hpc.data import sequence
 from satori_hpc.data.sources.simulate.implant import Instances
+from satori_hpc.data.sources.simulate.pool import ROLES, Pairs
 from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.motifs import readers
 from satori_hpc.motifs.motif import Motif
 from satori_hpc.run import files
 
+PAIR_COLUMNS = ("tf_a", "tf_b", "role")
 INSTANCE_COLUMNS = ("seq_id", "tf", "start", "end", "strand", "site", "pair_id")
 
 
@@ -37,7 +40,7 @@ def write(
     folder: Path,
     pool: Sequence[Motif],
     *,
-    pairs: np.ndarray,
+    pairs: Pairs,
     tokens: np.ndarray,
     instances: Instances,
     background: Sequence[float],
@@ -47,15 +50,18 @@ def write(
     Args:
         folder: truth/ of a run.
         pool: the motifs that were implanted.
-        pairs: int (pairs, 2), numbers of motifs of the pool.
+        pairs: of motifs of the pool, by role.
         tokens: uint8 (examples, length).
         instances: what was implanted where.
         background: frequencies of A, C, G, T around the motifs.
     """
     names = [motif.name for motif in pool]
     with files.atomic_folder(folder) as partial:
-        rows = ["\t".join(sorted((names[a], names[b]))) for a, b in pairs.tolist()]
-        _write_lines(partial / "pairs.tsv", ["tf_a\ttf_b", *rows])
+        rows = [
+            "\t".join([*sorted((names[a], names[b])), role])
+            for (a, b), role in zip(pairs.all.tolist(), pairs.roles, strict=True)
+        ]
+        _write_lines(partial / "pairs.tsv", ["\t".join(PAIR_COLUMNS), *rows])
         _write_lines(partial / "truth.tsv", ["\t".join(INSTANCE_COLUMNS), *_instance_rows(names, tokens, instances)])
         length = tokens.shape[1]
         _write_lines(
@@ -78,13 +84,18 @@ def _write_lines(path: Path, lines: list[str]) -> None:
     files.write_text(path, "\n".join(lines) + "\n")
 
 
-def read_pairs(folder: Path) -> list[tuple[str, str]]:
-    """The interacting pairs, in the order of their pair_id; names sorted within the pair.
+def read_pairs(folder: Path, role: str = "true") -> list[tuple[str, str]]:
+    """The pairs of a role, in the order of their pair_id; names sorted within the pair. Those that interact: "true".
 
     Raises:
-        ArtefactError: the file is missing or not a list of pairs.
+        ArtefactError: the file is missing or not a list of pairs with roles.
     """
-    table = _read_table(folder / "pairs.tsv", ("tf_a", "tf_b"))
+    path = folder / "pairs.tsv"
+    table = _read_table(path, PAIR_COLUMNS)
+    strange = sorted(set(table["role"]) - set(ROLES))
+    if strange:
+        raise ArtefactError(f"{path}: expected roles {', '.join(ROLES)}, found {strange[0][:60]!r}; {_mend(folder)}")
+    table = table[table["role"] == role]
     return list(zip(table["tf_a"].tolist(), table["tf_b"].tolist(), strict=True))
 
 
@@ -121,7 +132,8 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     # A TF may be called NA or nan: no value is "missing" here.
     table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, quoting=3)
     if tuple(table.columns) != columns:
-        raise ArtefactError(f"{path}: expected the columns {', '.join(columns)}; {_mend(path.parent)}")
+        found = ", ".join(map(str, table.columns))[:200]
+        raise ArtefactError(f"{path}: expected the columns {', '.join(columns)}, found {found}; {_mend(path.parent)}")
     return table
 
 
