@@ -160,13 +160,13 @@ class Scorable(nn.Module):
         """Log-odds of every label.
 
         Args:
-            one_hot: (B, 4, L) of any float type, rows A, C, G, T; an unknown letter is a column of zeros.
+            one_hot: (B, 4, L) of any type of numbers, rows A, C, G, T; an unknown letter is a column of zeros.
 
         Returns:
             (B, T) float32.
 
         Raises:
-            InputError: of another shape or type.
+            InputError: of another shape.
         """
         logits: torch.Tensor = self.network(self._checked(one_hot)).logits
         return self.network.margin(logits)
@@ -191,13 +191,12 @@ class Scorable(nn.Module):
         return self.network if self.network.has_fast_paths else None
 
     def _checked(self, one_hot: torch.Tensor) -> torch.Tensor:
-        if not one_hot.is_floating_point() or one_hot.dim() != 3 or one_hot.shape[1:] != (4, self.length):
+        if one_hot.dim() != 3 or one_hot.shape[1:] != (4, self.length):
             raise InputError(
-                f"one-hot letters of shape (sequences, 4, {self.length}) and a float type were expected, found "
-                f"{tuple(one_hot.shape)} {one_hot.dtype}; rows are A, C, G, T, columns the {self.length} bp that the "
-                "network was trained on"
+                f"one-hot letters: expected the shape (sequences, 4, {self.length}), found {tuple(one_hot.shape)}; "
+                f"rows are A, C, G, T, columns the {self.length} bp that the network was trained on"
             )
-        return one_hot
+        return one_hot if one_hot.is_floating_point() else one_hot.float()
 
 
 class OneHotModel(TrainableModel):

@@ -19,11 +19,11 @@ import torch
 
 from satori_hpc import config, models
 from satori_hpc.config import Model, toml
+from satori_hpc.config.families import FAMILIES
 from satori_hpc.data.dataset import Labels, Rows, blocks
 from satori_hpc.errors import ArtefactError, ConfigError, quoted
 from satori_hpc.log import logger
 from satori_hpc.models.base import TrainableModel
-from satori_hpc.models.satori import Satori
 from satori_hpc.run import files, sealed
 from satori_hpc.run.layout import Run
 from satori_hpc.training.loop import Progress, Trainer
@@ -62,11 +62,13 @@ def load(path: Path, device: torch.device | str) -> tuple[TrainableModel, Checkp
 
     Raises:
         ArtefactError: missing, truncated, foreign, of another format version, or weights of another network.
+        ConfigError: of a model family that is not known.
     """
     plain, tensors = _read(path, "model")
     mend = _mend(path)
+    _check_family(path, plain)
     try:
-        config = Model(**{key: _frozen(value) for key, value in plain.pop("config").items()})
+        config = toml.from_plain(plain.pop("config"), Model, name="model")
         info = CheckpointInfo(config=config, **plain)
         # Shapes first, on a device without memory: a foreign file must not make us allocate what it likes.
         with torch.device("meta"):
@@ -79,20 +81,19 @@ def load(path: Path, device: torch.device | str) -> tuple[TrainableModel, Checkp
     return model.to(device).eval(), info
 
 
-def load_model(path: Path, device: torch.device | str) -> tuple[Satori, CheckpointInfo]:
-    """As `load`, for what reads the parts of a SATORI network.
+def load_model(path: Path, device: torch.device | str) -> tuple[Any, CheckpointInfo]:
+    """As `load`, for what takes a SATORI network, unless its parts say that another one will do."""
+    return load(path, device)
 
-    Raises:
-        ConfigError: it is of another family.
-        ArtefactError: as `load`.
-    """
-    model, info = load(path, device)
-    if not isinstance(model, Satori):
+
+def _check_family(path: Path, plain: dict[str, Any]) -> None:
+    described = plain.get("config")
+    name = described.get("architecture") if isinstance(described, dict) else None
+    if isinstance(name, str) and name not in FAMILIES:
         raise ConfigError(
-            f"{path}: [model] architecture = {info.config.architecture!r}: only SATORI networks have the parts "
-            "that this reads; load_model of training.scorable gives any network to the methods of scoring.generic"
+            f"{path}: its network is of the family {name!r}, known here: {', '.join(FAMILIES)}; import the module that "
+            "registers it (plugins of the run's run.toml) first, or load the run directory, which does"
         )
-    return model, info
 
 
 def _build(info: CheckpointInfo) -> TrainableModel:
@@ -187,10 +188,6 @@ def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _mend(path: Path) -> str:
     return f"make it again: satori-hpc train {quoted(path.parent.parent)} --force"
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 # What training leaves on disk: best.pt, history.tsv, and the step checkpoints that it goes on from.
