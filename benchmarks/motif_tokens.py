@@ -25,8 +25,8 @@ from satori_hpc.config.motif_tokens import MotifTokens as Settings
 from satori_hpc.data.sources.simulate import implant, instances, pool
 from satori_hpc.models import predict
 from satori_hpc.models.motif_tokens import MotifTokenNetwork
+from satori_hpc.motifs import collection, readers
 from satori_hpc.motifs import hits as motif_hits
-from satori_hpc.motifs import readers
 from satori_hpc.motifs.hits import Hits
 from satori_hpc.motifs.motif import Motif
 from satori_hpc.motifs.scan import Gate, MotifBank
@@ -53,7 +53,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     known = readers.jaspar(release="JASPAR2026", collection="CORE", groups=("vertebrates",))
-    motifs = pool.thin(known, 0.8)
+    motifs = collection.thin(known, 0.8)
     rows = [
         row
         for design in options.designs

@@ -9,6 +9,20 @@ from satori_hpc.config.toml import option
 class MotifTokens:
     """Attention over hits of known motifs in cells of the sequence, with learned filters beside them."""
 
+    motifs: str = option(
+        "jaspar",
+        "known motifs: jaspar, or a file of them: MEME, JASPAR, TRANSFAC, HOMER or CIS-BP (relative paths start at the "
+        "run directory)",
+    )
+    jaspar_release: str = option("JASPAR2026", "release of JASPAR, as pyjaspar names it")
+    jaspar_groups: tuple[str, ...] = option(("vertebrates",), "taxonomic groups of JASPAR CORE")
+    similarity_max: float = option(
+        0.8,
+        "of motifs more alike than this the first stands for its family: relatives would take each other's hits; 1 = "
+        "keep all",
+        low=0.5,
+        high=1,
+    )
     gate_share: float = option(
         0.5, "a motif has a hit where its score is above this share of its largest score", low=0, high=0.99
     )

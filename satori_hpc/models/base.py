@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from satori_hpc.errors import InputError
+from satori_hpc.motifs.scan import MotifBank
 
 UNKNOWN = 4
 
@@ -73,6 +74,7 @@ class TrainableModel(nn.Module):
         filters: F, whose activations it gives back; 0 = none. width: of a filter, bp. padding: columns left of the
             sequence.
         has_fast_paths: whether the hand-written scorers of `scoring/` take it.
+        bank: the known motifs that it starts from; None: none.
         largest_array: numbers per sequence in the largest array of a forward pass; 0 = not known.
     """
 
@@ -85,6 +87,7 @@ class TrainableModel(nn.Module):
     filters = 0
     width = 0
     padding = 0
+    bank: MotifBank | None = None
     largest_array = 0
 
     def forward(

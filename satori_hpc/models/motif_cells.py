@@ -136,10 +136,10 @@ class MotifCells(nn.Module):
 
     def _of_codes(self, tokens: np.ndarray) -> Hits:
         """The hits that count in sequences (B, L) uint8, remembered or found now."""
-        rows = [self._rows.get(_digest(sequence)) for sequence in tokens] if self._rows else [None]
-        if None in rows:
+        rows = np.array([self._rows.get(_digest(sequence), -1) for sequence in tokens] if self._rows else [-1])
+        if (rows < 0).any():
             return self._winners(self.bank.scan(tokens, self.gate, threads=torch.get_num_threads()))
-        first, last = self._offsets[rows], self._offsets[np.add(rows, 1)]
+        first, last = self._offsets[rows], self._offsets[rows + 1]
         example = np.repeat(np.arange(len(rows)), last - first)
         begin = np.cumsum(last - first) - (last - first)
         hits = self._hits.take(np.arange(len(example)) - begin[example] + first[example])

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from satori_hpc.config.motif_tokens import MotifTokens as Settings
+from satori_hpc.errors import ConfigError
 from satori_hpc.models.attention import SoftmaxEntropy, linear
 from satori_hpc.models.base import ModelOutput, Moments, TrainableModel, full
 from satori_hpc.models.dropout import Coin, Dropout
@@ -43,7 +44,7 @@ class TokenLinear(nn.Module):
         rows = self.motifs[known.motif] * known.value[:, None].to(self.motifs.dtype)
         found = rows.new_zeros(examples * cells, rows.shape[1]).index_add(0, known.example * cells + known.cell, rows)
         found = found.view(examples, cells, -1)
-        return found if learned is None else found + linear(learned, self.filters, None)
+        return found if self.filters is None or learned is None else found + linear(learned, self.filters, None)
 
 
 class DistanceAttention(nn.Module):
@@ -108,6 +109,7 @@ class MotifTokenNetwork(TrainableModel):
         self.length = length
         self.targets = self.outputs = targets
         self.task = task
+        self.bank = bank
         gate = Gate(share=settings.gate_share, p=settings.gate_p)
         self.known = MotifCells(bank, gate, compete=settings.compete, length=length, pool=settings.pool)
         self.learned: StrandFilters | None = None
@@ -162,3 +164,15 @@ class MotifTokenNetwork(TrainableModel):
         rank = known.rank()
         mask = self.hidden_hits(known.value.new_ones(known.shape[0], int(rank.max()) + 1))
         return dataclasses.replace(known, value=known.value * mask[known.example, rank])
+
+
+def build(
+    settings: Settings, *, length: int, targets: int, task: str, entropy: float, bank: MotifBank
+) -> MotifTokenNetwork:
+    """A network of the family "motif-tokens"; see models.build."""
+    if settings.filters and length < settings.width:
+        raise ConfigError(
+            f"[model.motif-tokens] width = {settings.width}: the sequences are shorter, {length} bp; lower width, or "
+            "set filters = 0"
+        )
+    return MotifTokenNetwork(settings, bank, length=length, targets=targets, task=task)

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -58,6 +59,26 @@ class MotifBank:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def to_plain(self) -> dict[str, Any]:
+        """As lists and numbers that JSON can hold, exactly; `from_plain` reads them."""
+        scores = [table.tolist() for table in self.scores]
+        return {"names": list(self.names), "scores": scores, "background": self.background.tolist()}
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> "MotifBank":
+        """Of what `to_plain` gave.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is nothing of the kind.
+        """
+        scores = tuple(np.array(table, dtype=np.int32) for table in plain["scores"])
+        names, background = tuple(str(name) for name in plain["names"]), np.array(plain["background"], dtype=np.float64)
+        if len(names) != len(scores) or any(table.ndim != 2 or table.shape[1] != 4 for table in scores):
+            raise ValueError("motifs whose names and scores do not match")
+        if background.shape != (4,) or not (background > 0).all():
+            raise ValueError("motifs with an unusable background")
+        return cls(names, scores, background)
 
     @functools.cached_property
     def widths(self) -> np.ndarray:
