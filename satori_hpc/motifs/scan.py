@@ -15,6 +15,7 @@ from satori_hpc.motifs.motif import Motif
 
 UNKNOWN = 4
 STEPS_PER_BIT = 100
+MOST_BITS = 100  # per letter; tables of p-values grow with it
 PSEUDOCOUNT = 0.8  # per column, shared out by the background
 EXAMPLES_AT_ONCE = 256
 MOTIFS_AT_ONCE = 128  # their tables of words stay in a processor's cache
@@ -76,6 +77,8 @@ class MotifBank:
         names, background = tuple(str(name) for name in plain["names"]), np.array(plain["background"], dtype=np.float64)
         if len(names) != len(scores) or any(table.ndim != 2 or table.shape[1] != 4 for table in scores):
             raise ValueError("motifs whose names and scores do not match")
+        if any((np.abs(table) > MOST_BITS * STEPS_PER_BIT).any() for table in scores):
+            raise ValueError(f"motifs with scores beyond {MOST_BITS} bits per letter")
         if background.shape != (4,) or not (background > 0).all():
             raise ValueError("motifs with an unusable background")
         return cls(names, scores, background)
