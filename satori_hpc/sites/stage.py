@@ -20,7 +20,7 @@ from satori_hpc.data.dataset import Labels, Tokens
 from satori_hpc.data.sources.simulate import pool
 from satori_hpc.errors import InputError, SatoriError
 from satori_hpc.log import logger, progress
-from satori_hpc.models.base import TrainableModel
+from satori_hpc.models.base import TrainableModel, require_filters
 from satori_hpc.motifs import motif, readers, tomtom
 from satori_hpc.motifs import names as tf_names
 from satori_hpc.motifs.motif import Motif
@@ -51,6 +51,7 @@ def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
     data = dataset.read_labels(run.dataset)
     device = runtime.torch_device()
     model, _ = checkpoint.load(run.best, device)
+    require_filters(model)
     tokens, rows = Tokens(run.dataset), _rows(run, data)
     if len(rows) < FEW_SEQUENCES:
         logger.warning(
