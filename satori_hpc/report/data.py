@@ -20,7 +20,7 @@ class Facts:
         positives: positive examples (binary), else None.
         per_split: {"train": ..., "valid": ..., "test": ...} examples.
         task: "binary" or "multilabel".
-        source: "simulated" or "fasta".
+        source: of the sequences, as prepare.source.
         design: of a simulated set, as [prepare.simulated] design.
         architecture: model family.
         entropy: weight of the attention entropy.

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from satori_hpc.config.families import FAMILIES
+from satori_hpc.config.prepare import SOURCES
 from satori_hpc.config.score import METHODS
 from satori_hpc.report.data import Facts, Method, ReportData
 
@@ -107,7 +108,7 @@ def lead(data: ReportData) -> list[str]:
 
 
 def _data_sentence(facts: Facts) -> str:
-    what = _count(facts.examples, "simulated sequence" if facts.source == "simulated" else "sequence")
+    what = _count(facts.examples, SOURCES[facts.source].noun)
     parts = [f"{what} of {facts.length} bp"]
     if facts.positives is not None:
         parts.append(f"{facts.positives:,} of them positive")

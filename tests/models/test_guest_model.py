@@ -2,20 +2,16 @@
 
 import json
 import shutil
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from torch import nn
 
 from satori_hpc import models
-from satori_hpc.cli import cli
-from satori_hpc.config import Model, plugins, toml
-from satori_hpc.config.families import FAMILIES
+from satori_hpc.config import Model, toml
 from satori_hpc.errors import ConfigError
 from satori_hpc.models.base import require_filters
 from satori_hpc.run.layout import Run
@@ -23,8 +19,8 @@ from satori_hpc.scoring.store import ScoreStore
 from satori_hpc.training import checkpoint
 from satori_hpc.training.scorable import load_model
 from tests.fixtures import tiny
+from tests.fixtures.guests import MODEL, satori, told
 
-GUEST = Path(__file__).parents[1] / "fixtures" / "guest_model.py"  # imported as the plug-in of a run only
 SETTINGS = (
     "model.architecture=small",
     "model.small.channels=10",
@@ -37,65 +33,56 @@ SETTINGS = (
 )
 
 
-def told(*arguments: object) -> str:
-    """What a command says in this process."""
-    done = CliRunner().invoke(cli, [str(argument) for argument in arguments], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done.output
-
-
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A run that was made with a plug-in my_model; the family is known until the last test of this file."""
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of my_model.py and of a run that was made with it."""
     folder = tmp_path_factory.mktemp("guest")
-    shutil.copy(GUEST, folder / "my_model.py")
+    shutil.copy(MODEL, folder / "my_model.py")
     small = toml.replace(tiny.tiny_config(), "prepare.simulated.examples", 200)
     (folder / "tiny.toml").write_text(toml.render(small))
-    known = dict(FAMILIES)
-    sys.path.insert(0, str(folder))
-    try:
-        settings = [part for each in SETTINGS for part in ("--set", each)]
-        told("new", folder / "run", "--like", folder / "tiny.toml", "--plugin", "my_model", *settings)
-        told("all", folder / "run", "--threads", 1)
-        yield folder / "run"
-    finally:
-        sys.path.remove(str(folder))
-        sys.modules.pop("my_model", None)
-        plugins.digest.cache_clear()
-        FAMILIES._entries = known
+    settings = [part for each in SETTINGS for part in ("--set", each)]
+    satori("new", "run", "--like", "tiny.toml", "--plugin", "my_model", *settings, path=folder)
+    satori("all", "run", "--threads", 1, path=folder)
+    return folder
 
 
 def test_a_model_family_of_a_plug_in_goes_from_new_to_the_report(finished: Path) -> None:
-    text = (finished / "run.toml").read_text()
+    run = finished / "run"
+    text = (run / "run.toml").read_text()
     assert 'architecture = "small"' in text
     assert "# a convolution with one head of attention\n[model.small]\n" in text
     assert "channels = 10\n" in text
-    report = (finished / "report.html").read_text()
+    report = (run / "report.html").read_text()
     assert "The network is a convolution with one head of attention: 10 filters of 9 bp" in report
-    record = json.loads((finished / "provenance" / "train.json").read_text())
+    record = json.loads((run / "provenance" / "train.json").read_text())
     assert record["config"]["model"]["small"] == {"channels": 10, "dropout": 0.1}
     assert len(record["config"]["plugins"]["my_model"]) == 64
     for method in ("attention", "epistasis", "dfim"):
         assert f"Interactions: {method}" in report
-        store = ScoreStore(finished / "scores" / f"{method}.zarr")
+        store = ScoreStore(run / "scores" / f"{method}.zarr")
         assert np.isfinite(store.read_scores("foreground", 0, store.pairs)).sum() > 10
 
 
-def test_the_trained_network_is_a_plain_module_for_others(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, letters = load_model(finished), torch.zeros(3, 4, 120)
+def test_the_trained_network_is_a_plain_module_for_others(
+    finished: Path, tmp_path: Path, here: Callable[[], None]
+) -> None:
+    run = shutil.copytree(finished, tmp_path, dirs_exist_ok=True) / "run"
+    model, letters = load_model(run), torch.zeros(3, 4, 120)
     assert type(model.network.module).__name__ == "Small"
     assert model(letters).shape == (3, 1)
     assert model.attention(letters).shape == (3, 1, 24, 24)
     assert model.site_activations(letters).shape == (3, 10, 120)
     assert model.fast_paths is None
-    monkeypatch.setattr(FAMILIES, "_entries", {name: FAMILIES[name] for name in ("basic", "deep")})
+    here()
     with pytest.raises(ConfigError, match="of the family 'small', known here: basic, deep; import the module"):
-        load_model(finished / "checkpoints" / "best.pt")
+        load_model(run / "checkpoints" / "best.pt")
 
 
-def test_training_that_is_killed_goes_on_to_the_same_weights(finished: Path, tmp_path: Path) -> None:
+def test_training_that_is_killed_goes_on_to_the_same_weights(
+    finished: Path, tmp_path: Path, here: Callable[[], None]
+) -> None:
     """Layers of a guest draw from torch's own generator; what they draw follows from the step all the same."""
-    run = Run.open(shutil.copytree(finished, tmp_path / "run"))
+    run = Run.open(shutil.copytree(finished, tmp_path, dirs_exist_ok=True) / "run")
     (run.path / "provenance" / "train.json").unlink()
     older, newer = sorted(run.checkpoints.glob("step_*.pt"))
     expected = newer.rename(tmp_path / "expected.pt")
@@ -106,9 +93,7 @@ def test_training_that_is_killed_goes_on_to_the_same_weights(finished: Path, tmp
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_what_a_family_does_not_offer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FAMILIES, "_entries", dict(FAMILIES))
-
+def test_what_a_family_does_not_offer_is_said(here: Callable[[], None]) -> None:
     @models.register("plain", sentence="one layer")
     def plain(settings: Model, *, length: int, targets: int, **unused: object) -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(4 * length, targets))
