@@ -18,6 +18,9 @@ comments. A key that is left out takes its default. Unknown keys, wrong types an
 at once, each with its line. Changing a key makes the stages that depend on its section stale, and all that was made
 from them; changing `seed` makes everything stale. How many threads and which device are options of the commands:
 `satori-hpc STAGE --help`.
+
+Methods and sources of plug-ins ([architecture](architecture.md#doors)) have tables of their own, `[score.<name>]` and
+`[prepare.<name>]`, of the same kind.
 """
 TYPES = {int: "whole number", float: "number", str: "text", bool: "true, false"}
 
