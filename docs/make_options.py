@@ -1,6 +1,5 @@
 """Write docs/options.md from the declarations in satori_hpc.config. Run: python docs/make_options.py"""
 
-import dataclasses
 import typing
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ def _section(name: str, schema: Any, doc: str, default: Any = None) -> list[str]
     lines = [f"## {f'[{name}]' if name else 'Top of the file'}", "", doc, ""]
     lines += ["| key | default | allowed | meaning |", "|---|---|---|---|"]
     inner: list[str] = []
-    for field in dataclasses.fields(schema):
+    for field in toml.fields(schema).values():
         kind = _without_none(hints[field.name])
         if field.metadata.get("table"):
             inner_name = f"{name}.{field.name}".strip(".")

@@ -1,9 +1,10 @@
 """Doors: tables of what can be plugged in by name, such as scoring methods and data sources."""
 
+import contextlib
 import pkgutil
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, TypeVar
 
 from satori_hpc.errors import ConfigError
 
@@ -21,9 +22,17 @@ class Registry(Mapping[str, Entry]):
         what: it is a registry of, for messages, such as "scoring method".
     """
 
+    _all: ClassVar[list["Registry[Any]"]] = []
+
     def __init__(self, what: str) -> None:
         self.what = what
         self._entries: dict[str, Entry] = {}
+        self._reserved: frozenset[str] = frozenset()
+        self._all.append(self)
+
+    def reserve(self, names: Iterable[str]) -> None:
+        """Refuse these names from now on: they mean something else where names of entries stand."""
+        self._reserved |= frozenset(names) - self._entries.keys()
 
     def add(self, name: str, entry: Entry) -> Entry:
         """Register an entry.
@@ -33,6 +42,8 @@ class Registry(Mapping[str, Entry]):
         """
         if not NAME.fullmatch(name):
             raise ConfigError(f"{self.what} {name!r}: expected a name of small letters, digits, - and _")
+        if name in self._reserved:
+            raise ConfigError(f"{self.what} {name!r}: the name means something else in run.toml; choose another one")
         if name in self._entries and self._entries[name] != entry:
             raise ConfigError(f"{self.what} {name!r} is there already; choose another name")
         self._entries[name] = entry
@@ -57,6 +68,23 @@ class Registry(Mapping[str, Entry]):
         return len(self._entries)
 
 
+@contextlib.contextmanager
+def all_or_nothing() -> Iterator[None]:
+    """Take back what was added to any registry where what is done within fails."""
+    before = [(registry, dict(registry._entries)) for registry in Registry._all]
+    try:
+        yield
+    except BaseException:
+        for registry, entries in before:
+            registry._entries = entries
+        raise
+
+
 def load(reference: Any) -> Any:
     """What "package.module:attribute" names, imported now; anything else as it is."""
     return pkgutil.resolve_name(reference) if isinstance(reference, str) else reference
+
+
+def module_of(reference: Any) -> str:
+    """Name of the module in which what `load` gives is defined; nothing is imported."""
+    return reference.partition(":")[0] if isinstance(reference, str) else str(reference.__module__)

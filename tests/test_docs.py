@@ -14,7 +14,7 @@ import pytest
 import zarr
 
 from docs import make_options
-from satori_hpc.config import Config, Ensemble, Evaluate
+from satori_hpc.config import Config, Ensemble, Evaluate, toml
 from satori_hpc.data import source
 from satori_hpc.data.sources.simulate import truth
 from satori_hpc.evaluation import known_tables
@@ -86,7 +86,7 @@ def test_every_option_and_section_is_in_the_options_page() -> None:
         if hasattr(schema, "toml_lines"):  # keys of the user's choice
             return
         hints = typing.get_type_hints(schema)
-        for field in dataclasses.fields(schema):
+        for field in toml.fields(schema).values():
             if field.metadata.get("table"):
                 inner = next((each for each in typing.get_args(hints[field.name]) if each is not type(None)), None)
                 check(f"{name}.{field.name}".strip("."), inner or hints[field.name])

@@ -1,11 +1,12 @@
 """The command `new`."""
 
+import dataclasses
 from pathlib import Path
 
 import click
 
 from satori_hpc.cli.options import RUN, say
-from satori_hpc.config import toml
+from satori_hpc.config import plugins, toml
 from satori_hpc.errors import quoted
 from satori_hpc.run import new as stage
 
@@ -73,6 +74,13 @@ DEFAULT_PRESETS = {"simulated": "data-40", "folds": "short"}  # published of the
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A run.toml, or the best.toml of a search, whose settings to take; with --template, all but its [prepare].",
 )
+@click.option(
+    "--plugin",
+    "plugin_names",
+    multiple=True,
+    metavar="MODULE",
+    help="Python module of your own that adds methods or sources by name: adds it to plugins. May be repeated.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Default: 1, or that of --like.")
 @click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Set any key; may be repeated.")
 def new(
@@ -93,6 +101,7 @@ def new(
     fold_files: tuple[str, ...],
     array_files: tuple[str, ...],
     like: Path | None,
+    plugin_names: tuple[str, ...],
     seed: int | None,
     assignments: tuple[str, ...],
 ) -> None:
@@ -109,6 +118,7 @@ def new(
     File names given here are taken from the current folder; written into run.toml by hand, relative ones start at
     the run directory.
     """
+    plugins.load(plugin_names, where="--plugin")
     named = template or "simulated"
     if named != "fasta" and (join != "auto" or drop_unlabelled):
         raise click.UsageError("--join and --drop-unlabelled go with --template fasta")
@@ -149,6 +159,7 @@ def new(
         config = stage.simulated(name, seed=number)
     if like is not None:
         config = stage.like(like, data=config if template or preset else None, seed=seed)
+    config = dataclasses.replace(config, plugins=tuple(dict.fromkeys((*config.plugins, *plugin_names))))
     for assignment in assignments:
         config = toml.override(config, assignment)
     made = stage.new(run, config=config)

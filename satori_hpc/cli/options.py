@@ -70,7 +70,10 @@ def wanted(
 
 
 def with_methods(run: Run, methods: tuple[str, ...]) -> dict[str, Value]:
-    """These methods among score.methods of run.toml, behind those that are there."""
+    """These methods among score.methods of run.toml, behind those that are there; plug-ins are loaded with the run."""
+    for method in methods:
+        if method not in METHODS:
+            raise click.BadParameter(f"{method!r} is not one of {', '.join(METHODS)}", param_hint="--method")
     asked = tuple(dict.fromkeys((*run.config.score.methods, *methods)))
     return {} if asked == run.config.score.methods else {"score.methods": asked}
 
@@ -208,8 +211,9 @@ METHOD = click.option(
     "--method",
     "methods",
     multiple=True,
-    type=click.Choice(METHODS),
-    help="Score by this method too: adds it to score.methods of run.toml. May be repeated.",
+    metavar="NAME",
+    help=f"Score by this method too: {', '.join(METHODS)}, or one of a plug-in. Adds it to score.methods of run.toml. "
+    "May be repeated.",
 )
 STATISTIC = click.option(
     "--statistic",

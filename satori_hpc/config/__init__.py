@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from satori_hpc.config import plugins as plugin_modules
 from satori_hpc.config import prepare, search, toml
 from satori_hpc.config.evaluate import Evaluate
+from satori_hpc.config.families import FAMILIES
 from satori_hpc.config.prepare import Arrays, Fasta, Folds, Genome, Prepare, Simulated
-from satori_hpc.config.score import Attribution, Dfim, Epistasis, Score, Sites
+from satori_hpc.config.score import METHODS, Attribution, Dfim, Epistasis, Score, Sites
 from satori_hpc.config.search import Search
 from satori_hpc.config.toml import option, table
 from satori_hpc.errors import ConfigError
+from satori_hpc.registry import module_of
 
 FORMAT_VERSION = 1
 # Keys that name files of the user; that of a motif database may also name JASPAR.
@@ -51,6 +54,7 @@ __all__ = [
     "Sites",
     "Train",
     "load",
+    "option",
     "rooted",
     "sections",
 ]
@@ -61,7 +65,9 @@ class Model:
     """[model]: the network."""
 
     architecture: str = option(
-        "basic", "basic: attention, then one layer; deep: convolution blocks after attention", choices=("basic", "deep")
+        "basic",
+        "model family; basic: attention, then one layer; deep: convolution blocks after attention; or one of a plug-in",
+        choices=FAMILIES,
     )
     filters: int = option(200, "first-layer filters", low=2)
     width: int = option(13, "width of a filter, bp", low=1)
@@ -96,6 +102,7 @@ class Model:
     conv_residual: bool | None = option(
         None, "deep: add the convolution to the attention output; default: when train.entropy > 0"
     )
+    guests: dict[str, Any] = toml.guests(FAMILIES, used=lambda model: (model.architecture,))
 
     def problems(self) -> Iterator[str]:
         if self.block_kernel % 2 == 0:
@@ -104,6 +111,9 @@ class Model:
             yield f"padding = {self.padding}: expected less than width = {self.width}"
         if self.architecture == "deep" and not self.block_widths:
             yield "architecture = 'deep' needs at least one block width"
+
+
+FAMILIES.reserve(toml.fields(Model))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,6 +304,11 @@ class Config:
 
     format_version: int = option(FORMAT_VERSION, "version of this file's form; do not change")
     seed: int = option(1, "every random choice follows from this", low=0, high=2**31 - 1)
+    plugins: tuple[str, ...] = option(
+        (),
+        "Python modules of your own, as package.module, that are imported whenever this file is read: they add scoring "
+        "methods, model families and data sources by name (docs/architecture.md)",
+    )
     prepare: Prepare = table(
         lambda: Prepare(simulated=Simulated()), "Where the sequences come from and how they are split."
     )
@@ -311,6 +326,20 @@ class Config:
     def network_seed(self) -> int:
         """What the network's random choices follow from."""
         return self.seed if self.train.seed is None else self.train.seed
+
+    @staticmethod
+    def begin(content: dict[str, Any], name: str) -> None:
+        """Import the plug-ins, before what they add by name is looked up. Raises: as `plugins.load`."""
+        plugin_modules.load(content.get("plugins", []), where=name)
+
+    def guest_digests(self, sections: tuple[str, ...]) -> dict[str, str]:
+        """{module: digest of its file} of what these sections use that is none of this package's."""
+        used = {
+            "model": [FAMILIES[self.model.architecture].network],
+            "score": [METHODS[method].scorer for method in self.score.methods],
+            "reduce": [METHODS[method].scorer for method in self.score.methods],  # they name their statistic
+        }
+        return plugin_modules.digests(tuple(module_of(each) for name in sections for each in used.get(name, ())))
 
     def problems(self) -> Iterator[str]:
         simulated = self.prepare.simulated
@@ -362,6 +391,11 @@ def renamed(config: Config, rename: Callable[[str], str]) -> Config:
 def sections(config: Config, names: tuple[str, ...]) -> dict[str, Any]:
     """The named sections, or keys of sections ("score.split"), and the seed as plain values.
 
-    They are what an artefact depends on.
+    They are what an artefact depends on; with "plugins", digests of the files of plug-ins that whole sections use.
     """
-    return {"seed": config.seed, **{name: toml.to_plain(operator.attrgetter(name)(config)) for name in names}}
+    guests = config.guest_digests(names)
+    return {
+        "seed": config.seed,
+        **{name: toml.to_plain(toml.get(config, name)) for name in names},
+        **({"plugins": guests} if guests else {}),
+    }

@@ -1,6 +1,5 @@
 """Changing values of run.toml, with all that a person wrote around them left as it is."""
 
-import dataclasses
 import os
 import shutil
 import uuid
@@ -56,7 +55,7 @@ def edited(path: Path, changes: Mapping[str, Value]) -> tuple[str, Config]:
     for key, value in changes.items():
         plain = tuple(value) if isinstance(value, list | tuple) else value
         names = key.split(".")
-        if _get(wanted, names) == plain:
+        if toml.get(wanted, key) == plain:
             continue
         said.append(f"{key} = {toml.to_toml(plain)}")
         try:
@@ -88,16 +87,10 @@ def _edited(text: str, names: list[str], value: Any) -> str:
     return tomlkit.dumps(document)
 
 
-def _get(value: Any, names: list[str]) -> Any:
-    for name in names:
-        value = getattr(value, name)
-    return value
-
-
 def _with(value: Any, names: list[str], item: Any) -> Any:
     if len(names) > 1:
-        item = _with(getattr(value, names[0]), names[1:], item)
-    return dataclasses.replace(value, **{names[0]: item})
+        item = _with(toml.child(value, names[0]), names[1:], item)
+    return toml.with_child(value, names[0], item)
 
 
 def write(path: Path, text: str) -> None:

@@ -1,11 +1,47 @@
 """The section [score] of run.toml: which examples are scored, by which methods, and how each method works."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
+from satori_hpc.config import toml
 from satori_hpc.config.toml import option, table
+from satori_hpc.registry import Registry
 
-METHODS = ("attention", "attribution", "dfim", "epistasis")
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A scoring method.
+
+    Attributes:
+        scorer: makes its PairScorer (scoring.base), called as scoring.registry.build does; or "package.module:name" of
+            that, imported on first use.
+        sentence: what the score of two filters in a sequence is; behind "The score ... is" in the report.
+        settings: dataclass of its table [score.<name>], which its scores follow from; None: it has none.
+        follows: what else of [score] they follow from, and "seed"; scores are made anew when any of it changes.
+        exact: positions of its scores are letters; else cells, of model.pool bp.
+        statistic: what its pairs are compared with where reduce.statistic is "auto"; "background" where `legacy` is
+            true in [reduce] or in its settings.
+        permutes: it can score sequences with their letters permuted, too, for reduce.statistic = "null".
+    """
+
+    scorer: Callable[..., Any] | str
+    sentence: str
+    settings: type | None = None
+    follows: tuple[str, ...] = ()
+    exact: bool = False
+    statistic: str = "background"
+    permutes: bool = False
+
+
+METHODS: Registry[Method] = Registry("scoring method")
+METHODS.add(
+    "attention",
+    Method(
+        scorer="satori_hpc.scoring.attention:build",
+        sentence="the largest attention, of any head and in either direction, between sites of the two filters",
+    ),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +76,18 @@ class Attribution:
     )
     target: str = option("logit", "what is attributed", choices=("logit", "probability"))
     absolute: bool = option(False, "score the size of attributions; else negative ones are the smallest")
+
+
+METHODS.add(
+    "attribution",
+    Method(
+        scorer="satori_hpc.scoring.attribution:AttributionScorer",
+        settings=Attribution,
+        follows=("precision",),
+        sentence="what the attention between sites of the two filters adds to the "
+        "prediction (integrated gradients over attention), the largest of any head and in either direction",
+    ),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +141,21 @@ class Dfim:
     )
 
 
+METHODS.add(
+    "dfim",
+    Method(
+        scorer="satori_hpc.scoring.dfim:DfimScorer",
+        settings=Dfim,
+        follows=("sites", "precision", "seed"),
+        exact=True,
+        statistic="within-sequence",
+        permutes=True,
+        sentence="how much the attribution of one filter's site changes when the other's is "
+        "mutated, the larger of both directions",
+    ),
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Epistasis:
     """[score.epistasis]: F(x) - F(x without i) - F(x without j) + F(x without both), forward passes only."""
@@ -103,6 +166,20 @@ class Epistasis:
         "several pairs of sites of the same two filters: the largest in size, or the sum; the sign is kept",
         choices=("largest", "sum"),
     )
+
+
+METHODS.add(
+    "epistasis",
+    Method(
+        scorer="satori_hpc.scoring.epistasis:EpistasisScorer",
+        settings=Epistasis,
+        follows=("sites", "precision", "seed"),
+        exact=True,
+        statistic="within-sequence",
+        sentence="what two sites add to the prediction together beyond what each adds "
+        "alone, by mutating either and both; below 0, one makes up for the other",
+    ),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,9 +212,17 @@ class Score:
     attribution: Attribution = table(Attribution, "Integrated gradients over attention.")
     dfim: Dfim = table(Dfim, "How much mutating one site changes the attribution of another.")
     epistasis: Epistasis = table(Epistasis, "Double mutants, forward passes only.")
+    guests: dict[str, Any] = toml.guests(METHODS, used=lambda score: score.methods)
+
+    def settings_of(self, method: str) -> Any:
+        """The settings of a method, of the dataclass that it was registered with."""
+        return toml.child(self, method)
 
     def problems(self) -> Iterator[str]:
         if len(set(self.methods)) < len(self.methods):
             yield f"methods = {list(self.methods)}: a method stands there twice"
         if not self.methods:
             yield f"methods is empty: expected some of {', '.join(METHODS)}"
+
+
+METHODS.reserve(toml.fields(Score))

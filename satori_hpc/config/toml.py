@@ -7,18 +7,20 @@ line; `render` writes the commented file back, so that the comments of run.toml 
 import copy
 import dataclasses
 import difflib
+import functools
 import hashlib
 import json
-import operator
 import re
 import textwrap
 import tomllib
 import types
 import typing
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from satori_hpc.errors import ConfigError, Problems, quoted
+from satori_hpc.registry import Registry
 
 Section = TypeVar("Section")
 # So many keys within keys that reading them takes for ever; sections are three deep.
@@ -29,7 +31,7 @@ def option(
     default: Any,
     doc: str,
     *,
-    choices: tuple[str, ...] = (),
+    choices: Collection[str] = (),
     low: float | None = None,
     high: float | None = None,
 ) -> Any:
@@ -38,7 +40,7 @@ def option(
     Args:
         default: its default; None means that the key may be left out.
         doc: what it means, with its unit; printed above the key in run.toml.
-        choices: the strings allowed.
+        choices: the strings allowed; a registry's names are looked up when they are needed.
         low: smallest number allowed.
         high: largest number allowed.
     """
@@ -52,6 +54,68 @@ def table(default: Any, doc: str) -> Any:
     """
     factory = (lambda: None) if default is None else default
     return dataclasses.field(default_factory=factory, metadata={"doc": doc, "table": True})
+
+
+def guests(registry: Registry[Any], used: Callable[[Any], Iterable[str]]) -> Any:
+    """Declare the field `guests`: tables of a section that plug-ins bring along, {name of the entry: its settings}.
+
+    In TOML they are tables like all others. It holds those that the file has; `tables` adds the defaults of those used.
+
+    Args:
+        registry: of entries with `settings`, the dataclass of the table or None, and `sentence`, what it is about.
+        used: the names of the entries that a section makes use of.
+    """
+    return dataclasses.field(default_factory=dict, metadata={"guests": registry, "used": used})
+
+
+def fields(section: Any) -> dict[str, Any]:
+    """The keys and tables, by name, that a section (or its dataclass) declares itself."""
+    return {field.name: field for field in dataclasses.fields(section) if "guests" not in field.metadata}
+
+
+def check_table(schema: Any, what: str) -> None:
+    """Refuse what is no dataclass of keys; `what` is what the message calls it.
+
+    Raises:
+        ConfigError: it is none, or a field of it was not made by `option`.
+    """
+    if not dataclasses.is_dataclass(schema):
+        raise ConfigError(f"{what}: expected a dataclass, found {schema!r}")
+    wrong = [name for name, field in fields(schema).items() if "choices" not in field.metadata]
+    if wrong:
+        raise ConfigError(f'{what}: {", ".join(wrong)}: expected config.option(default, "what it means")')
+
+
+def _guests_of(section: Any) -> Any:
+    """What a section says of the tables of plug-ins; nothing where it has none."""
+    return next((field.metadata for field in dataclasses.fields(section) if "guests" in field.metadata), {})
+
+
+def guest(section: Any, key: str) -> Any:
+    """The dataclass of the table that a plug-in brings to a section under this name; None where there is none."""
+    registry = _guests_of(section).get("guests", {})
+    return registry[key].settings if key in registry and key not in fields(section) else None
+
+
+def tables(section: Any) -> dict[str, Any]:
+    """The tables of plug-ins that a section has or makes use of, by name, as they are or by default."""
+    names = [*getattr(section, "guests", {}), *_guests_of(section).get("used", lambda _: ())(section)]
+    return {name: child(section, name) for name in dict.fromkeys(names) if guest(section, name) is not None}
+
+
+def child(section: Any, key: str) -> Any:
+    """The value of a key or table of a section, of a plug-in's table, too; that by default where it is left out."""
+    kind = guest(section, key)
+    if kind is None:
+        return getattr(section, key)
+    return section.guests[key] if key in section.guests else kind()
+
+
+def with_child(section: Section, key: str, item: Any) -> Section:
+    """A section with a key or table, of a plug-in, too, set."""
+    if guest(section, key) is not None:
+        key, item = "guests", {**section.guests, key: item}  # type: ignore[attr-defined]
+    return dataclasses.replace(section, **{key: item})  # type: ignore[type-var]
 
 
 def read(path: Path, schema: type[Section]) -> Section:
@@ -72,13 +136,17 @@ def read(path: Path, schema: type[Section]) -> Section:
 
 
 def parse(text: str, schema: type[Section], *, name: str) -> Section:
-    """As `read`, from text; `name` is what the messages call it."""
+    """As `read`, from text; `name` is what the messages call it.
+
+    A schema with `begin(content, name)` is told what the file says before its keys are looked at.
+    """
     if DEEP.search(text):
         raise ConfigError(f"{name}: keys within keys, deeper than any section; expected [section] and key = value")
     try:
         content = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also of numbers of thousands of digits, and of brackets in brackets
         raise ConfigError(f"{name}: not valid TOML: {error}") from None
+    getattr(schema, "begin", lambda content, name: None)(content, name)
     problems = Problems(f"{name}: the configuration cannot be used:", ConfigError)
     value: Section = _parse_section(content, schema, "", _lines(text), problems)
     problems.raise_any()
@@ -105,14 +173,14 @@ def override(value: Section, assignment: str) -> Section:
 
 
 def _with(value: Any, keys: list[str], item: Any, assignment: str) -> Any:
-    known = [field.name for field in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else []
+    known = _known(value) if dataclasses.is_dataclass(value) else []
     if keys[0] not in known:
         near = difflib.get_close_matches(keys[0], known, n=1)
         raise ConfigError(
             f"--set {assignment!r}: no key {keys[0]!r}; "
             + (f"did you mean {near[0]!r}?" if near else "known there: " + (", ".join(known) or "nothing"))
         )
-    inner = getattr(value, keys[0])
+    inner = child(value, keys[0])
     if hasattr(inner, "from_toml"):  # keys of the user's choice: the whole table or nothing
         item, problems = inner.from_toml(item) if len(keys) == 1 and isinstance(item, dict) else (None, ["not a table"])
         if problems:
@@ -123,7 +191,16 @@ def _with(value: Any, keys: list[str], item: Any, assignment: str) -> Any:
     return _unchecked(value, keys[0], item)
 
 
+def _known(section: Any) -> list[str]:
+    """Names of the keys and tables of a section, those of plug-ins, too."""
+    own = fields(section)
+    registry = _guests_of(section).get("guests", {})
+    return [*own, *(name for name in registry if name not in own and registry[name].settings is not None)]
+
+
 def _unchecked(value: Any, key: str, item: Any) -> Any:
+    if guest(value, key) is not None:
+        key, item = "guests", {**value.guests, key: item}
     changed = copy.copy(value)
     object.__setattr__(changed, key, item)
     return changed
@@ -143,29 +220,30 @@ def _lines(text: str) -> dict[str, int]:
 
 
 def _parse_section(content: dict[str, Any], schema: type, name: str, lines: dict[str, int], problems: Problems) -> Any:
-    fields = {field.name: field for field in dataclasses.fields(schema)}
-    hints = typing.get_type_hints(schema)
+    declared, hints = fields(schema), typing.get_type_hints(schema)
     before = len(problems.found)
     where = f"[{name}] " if name else ""
     values: dict[str, Any] = {}
+    of_guests: dict[str, Any] = {}
     for key, value in content.items():
         place = f"{name}.{key}".strip(".")
         line = f"line {lines[place]}: " if place in lines else ""
-        field = fields.get(key)
+        field, of_guest = declared.get(key), guest(schema, key)
         if field is None and key in getattr(schema, "REMOVED", {}):
-            problems.add(f"{line}{where}{key}: {schema.REMOVED[key]}")
-        elif field is None:
-            near = difflib.get_close_matches(key, fields, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "known here: " + ", ".join(fields)
+            problems.add(f"{line}{where}{key}: {schema.REMOVED[key]}")  # type: ignore[attr-defined]
+        elif field is None and of_guest is None:
+            known = _known(schema)
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "known here: " + ", ".join(known)
             problems.add(f"{line}{where}{key[:80]}: unknown key; {hint}")
-        elif field.metadata.get("table"):
-            inner = _without_none(hints[key])
+        elif field is None or field.metadata.get("table"):
+            inner = of_guest or _without_none(hints[key])
             if isinstance(value, dict) and hasattr(inner, "from_toml"):
                 values[key], complaints = inner.from_toml(value)
                 for complaint in complaints:
                     problems.add(f"[{place}] {complaint}")
             elif isinstance(value, dict):
-                values[key] = _parse_section(value, inner, place, lines, problems)
+                (of_guests if of_guest else values)[key] = _parse_section(value, inner, place, lines, problems)
             else:
                 problems.add(f"{line}{where}{key}: expected a table [{key}], found {_shown(value)}")
         else:
@@ -175,7 +253,7 @@ def _parse_section(content: dict[str, Any], schema: type, name: str, lines: dict
             values[key] = parsed
     if len(problems.found) > before:
         return None
-    section = schema(**values)
+    section = schema(**values, **({"guests": of_guests} if of_guests else {}))
     if hasattr(section, "problems"):
         for complaint in section.problems():
             problems.add(f"{where}{complaint}")
@@ -186,19 +264,21 @@ def _find(schema: type, key: str) -> tuple[Any, Any]:
     """(type, limits) of the field that a key with its sections names, such as "model.filters"."""
     names = key.split(".")
     for place, name in enumerate(names):
-        fields = {field.name: field for field in dataclasses.fields(schema)} if dataclasses.is_dataclass(schema) else {}
-        if name not in fields:
-            near = difflib.get_close_matches(name, fields, n=1)
+        known = _known(schema) if dataclasses.is_dataclass(schema) else []
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
             raise KeyError(
                 f"unknown key {name!r}; "
-                + (f"did you mean {near[0]!r}?" if near else "known there: " + (", ".join(fields) or "nothing"))
+                + (f"did you mean {near[0]!r}?" if near else "known there: " + (", ".join(known) or "nothing"))
             )
-        hint = _without_none(typing.get_type_hints(schema)[name])
-        if place == len(names) - 1 and fields[name].metadata.get("table"):
-            raise KeyError("is a section; name one of its keys: " + ", ".join(f.name for f in dataclasses.fields(hint)))
-        if place == len(names) - 1:
-            return hint, fields[name].metadata
-        schema = hint
+        field = fields(schema).get(name)
+        hint = guest(schema, name) if field is None else _without_none(typing.get_type_hints(schema)[name])
+        if place < len(names) - 1:
+            schema = hint
+        elif field is None or field.metadata.get("table"):
+            raise KeyError("is a section; name one of its keys: " + ", ".join(_known(hint)))
+        else:
+            return hint, field.metadata
     raise AssertionError("a key has at least one part")
 
 
@@ -223,7 +303,7 @@ def replace(value: Section, key: str, item: Any) -> Section:
 
 def get(value: Any, key: str) -> Any:
     """The value of a key such as "model.filters"."""
-    return operator.attrgetter(key)(value)
+    return functools.reduce(child, key.split("."), value)
 
 
 def _without_none(hint: Any) -> Any:
@@ -280,19 +360,21 @@ def render(value: Any, *, skip: tuple[str, ...] = ()) -> str:
 
 
 def _render_section(value: Any, name: str, lines: list[str], skip: tuple[str, ...]) -> None:
-    tables = []
-    for field in dataclasses.fields(value):
+    inner_tables = []
+    for field in fields(value).values():
         item = getattr(value, field.name)
         if field.metadata.get("table"):
             if item is not None and field.name not in skip:
-                tables.append((field, item))
+                inner_tables.append((field.name, field.metadata["doc"], item))
             continue
         lines.extend(textwrap.wrap(_comment(field), 110, initial_indent="# ", subsequent_indent="# "))
         lines.append(f"# {field.name} =" if item is None else f"{field.name} = {to_toml(item)}")
-    for field, item in tables:
+    registry = _guests_of(value).get("guests", {})
+    inner_tables += [(key, registry[key].sentence, item) for key, item in tables(value).items()]
+    for key, doc, item in inner_tables:
         lines.append("")
-        lines.extend(textwrap.wrap(field.metadata["doc"], 110, initial_indent="# ", subsequent_indent="# "))
-        inner = f"{name}.{field.name}".strip(".")
+        lines.extend(textwrap.wrap(doc, 110, initial_indent="# ", subsequent_indent="# "))
+        inner = f"{name}.{key}".strip(".")
         lines.append(f"[{inner}]")
         if hasattr(item, "toml_lines"):
             lines.extend(item.toml_lines())
@@ -320,9 +402,23 @@ def to_toml(value: Any) -> str:
 def to_plain(value: Any) -> Any:
     """A configuration, or part of one, as JSON-able dictionaries and lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        own = {key: to_plain(getattr(value, key)) for key in fields(value)}
+        return {**own, **{key: to_plain(item) for key, item in tables(value).items()}}
     if isinstance(value, tuple | list):
         return [to_plain(item) for item in value]
+    return value
+
+
+def from_plain(plain: dict[str, Any], schema: type[Section], *, name: str) -> Section:
+    """The dataclass of what `to_plain` made of one; `name` is what the messages call the section.
+
+    Raises:
+        ConfigError: as `read`.
+    """
+    problems = Problems(f"[{name}] cannot be used:", ConfigError)
+    there = {key: value for key, value in plain.items() if value is not None}
+    value: Section = _parse_section(there, schema, name, {}, problems)
+    problems.raise_any()
     return value
 
 

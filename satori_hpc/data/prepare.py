@@ -20,7 +20,7 @@ from satori_hpc.data.sources.genome import stage as genome_stage
 from satori_hpc.data.sources.simulate import implant, instances, pool, truth
 from satori_hpc.errors import ConfigError, InputError, Problems
 from satori_hpc.log import logger
-from satori_hpc.motifs import readers
+from satori_hpc.motifs import collection, readers
 from satori_hpc.motifs.motif import Motif
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import files
@@ -97,7 +97,7 @@ def _simulated(run: Run, _: Room) -> Source:
     known = readers.jaspar(
         release=config.jaspar_release, collection=config.jaspar_collection, groups=config.jaspar_groups
     )
-    motifs = pool.select(pool.thin(known, config.jaspar_similarity_max), config, seed=seed)
+    motifs = pool.select(collection.thin(known, config.jaspar_similarity_max), config, seed=seed)
     pairs = pool.draw_roles(config, seed=seed)
     made = implant.simulate(_pwms(motifs, config), pairs, config, seed=seed)
     if made.mended:

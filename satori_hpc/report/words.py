@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from satori_hpc.config.score import METHODS
 from satori_hpc.report.data import Facts, Method, ReportData
 
 
@@ -205,18 +206,7 @@ def median(values: np.ndarray) -> float:
 
 MOST_SHARED = 20  # TF pairs listed that every method calls
 
-# What the score of a pair of filters in a sequence is, by method.
-SCORES = {
-    "attention": "the largest attention, of any head and in either direction, between sites of the two filters",
-    "attribution": "what the attention between sites of the two filters adds to the "
-    "prediction (integrated gradients over attention), the largest of any head and in either direction",
-    "dfim": "how much the attribution of one filter's site changes when the other's is "
-    "mutated, the larger of both directions",
-    "epistasis": "what two sites add to the prediction together beyond what each adds "
-    "alone, by mutating either and both; below 0, one makes up for the other",
-}
-
-# What these scores are compared with, by statistic: what a call says, and how the table names it.
+# What scores are compared with, by statistic: what a call says, and how the table names it.
 CALLS = {
     "background": "called when it scores higher in the foreground than in the background (one-sided Mann-Whitney test)",
     "within-sequence": "called when it scores higher than the other pairs of the same sequences do (one-sided "
@@ -239,9 +229,10 @@ SHORT = {"background": "against background", "within-sequence": "within sequence
 
 def explanation(method: Method) -> str:
     """What a score is and what a call means, for people who have not read the documentation."""
+    pooled = "when any of its filter pairs is" if method.statistic == "background" else POOLED
     return (
-        f"The score of two filters in a sequence is {SCORES[method.name]}. The pair is {CALLS[method.statistic]}; a TF "
-        f"pair, {'when any of its filter pairs is' if method.statistic == 'background' else POOLED}."
+        f"The score of two filters in a sequence is {METHODS[method.name].sentence}. The pair is "
+        f"{CALLS[method.statistic]}; a TF pair, {pooled}."
     )
 
 

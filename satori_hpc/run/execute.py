@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from satori_hpc import config
-from satori_hpc.config import edit, toml
+from satori_hpc.config import edit, plugins, toml
 from satori_hpc.config.edit import Value
 from satori_hpc.errors import ArtefactError, HeldError, Requeue, SatoriError
 from satori_hpc.log import collected, logger
@@ -227,7 +227,7 @@ def _record(
             sources=sources,
             files=files,
             summary=summary,
-            versions=provenance.versions(),
+            versions=provenance.versions() | plugins.digests(run.config.plugins),
             slurm=provenance.slurm(),
             seed=run.config.seed,
             finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

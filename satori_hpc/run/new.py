@@ -128,6 +128,7 @@ def new(path: Path, *, config: Config) -> Run:
         raise ArtefactError(f"{path} is not a directory; choose another name for the run")
     text = HEADER.format(path=quoted(run.path)) + toml.render(config)
     checked = toml.parse(text, Config, name=str(run.config_file))
+    text = HEADER.format(path=quoted(run.path)) + toml.render(checked)  # with the tables of plug-ins that it uses
     path.mkdir(parents=True, exist_ok=True)
     files.write_text(run.config_file, text)
     return Run(path=path, config=checked)

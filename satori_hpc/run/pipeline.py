@@ -259,7 +259,10 @@ def _state(run: Run, stage: Stage, upstream: dict[str, State]) -> State:
 def _staleness(run: Run, stage: Stage, record: Record, upstream: dict[str, State]) -> str:
     if record.config_digest != toml.digest(config.sections(run.config, stage.sections)):
         changed = _changed_keys(record.config, config.sections(run.config, stage.sections))
-        return "run.toml changed: " + (", ".join(changed[:5]) or ", ".join(stage.sections))
+        keys = [key for key in changed if key.split(".")[0] != "plugins"]
+        if changed and not keys:
+            return ", ".join(f"plug-in {key.removeprefix('plugins.')} has changed" for key in changed)
+        return "run.toml changed: " + (", ".join(keys[:5]) or ", ".join(stage.sections))
     for name in _needs(stage, upstream):
         above = upstream[name]
         if not above.usable or above.record is None:

@@ -1,1 +1,54 @@
 """From a network to the scores of all pairs of sites in every example: methods, plan and store."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from satori_hpc.config import toml
+from satori_hpc.config.score import METHODS, Method, Score
+from satori_hpc.errors import ConfigError
+
+Scorer = TypeVar("Scorer", bound=Callable[..., Any])
+
+
+def register(
+    name: str,
+    *,
+    sentence: str,
+    settings: type | None = None,
+    follows: tuple[str, ...] = (),
+    exact: bool = False,
+    statistic: str = "background",
+    permutes: bool = False,
+) -> Callable[[Scorer], Scorer]:
+    """Add a scoring method by name: decorates what makes its PairScorer (scoring.base), in a module that plugins names.
+
+    Args:
+        name: in score.methods, --method, tables and report.
+        sentence, follows, exact, statistic, permutes: as of config.score.Method.
+        settings: dataclass of its table [score.<name>], whose fields are `config.option`s; None: it has none.
+
+    Raises:
+        ConfigError: the name is taken, `settings` is none of that kind, or `follows` names no key of [score].
+    """
+    if settings is not None:
+        toml.check_table(settings, f"settings of the scoring method {name!r}")
+    unknown = [key for key in follows if key not in {**toml.fields(Score), "seed": None}]
+    if unknown:
+        raise ConfigError(f"scoring method {name!r}: follows {', '.join(unknown)}; expected keys of [score], or seed")
+
+    def decorate(scorer: Scorer) -> Scorer:
+        METHODS.add(
+            name,
+            Method(
+                scorer=scorer,
+                sentence=sentence,
+                settings=settings,
+                follows=follows,
+                exact=exact,
+                statistic=statistic,
+                permutes=permutes,
+            ),
+        )
+        return scorer
+
+    return decorate

@@ -3,6 +3,8 @@
 SATORI 2.0 (lqaf209). Only the rows of attention that belong to active cells are computed.
 """
 
+from typing import Any
+
 import torch
 
 from satori_hpc import pairs
@@ -79,6 +81,11 @@ class AttentionScorer:
     def estimate(self, batch: Batch) -> dict[str, float]:
         """Nothing: attention is read off, not approximated."""
         return {}
+
+
+def build(model: Satori, threshold: torch.Tensor, **unused: Any) -> AttentionScorer:
+    """The scorer, as `scoring.registry.build` asks for it: it follows from the model alone."""
+    return AttentionScorer(model, threshold)
 
 
 def strength(attention: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:

@@ -11,11 +11,13 @@ import numpy as np
 import torch
 
 from satori_hpc import __version__
-from satori_hpc.config import toml
+from satori_hpc.config import plugins, toml
+from satori_hpc.config.score import METHODS
 from satori_hpc.data import dataset
 from satori_hpc.data.dataset import Labels
 from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.models.satori import Satori
+from satori_hpc.registry import module_of
 from satori_hpc.run import provenance
 from satori_hpc.run.layout import Run
 from satori_hpc.scoring import registry, select
@@ -24,14 +26,6 @@ from satori_hpc.scoring.layout import Plan
 from satori_hpc.sites import store as motif_store
 from satori_hpc.training import checkpoint, predictions
 
-# What the scores of a method follow from besides model, thresholds and sequences: keys and tables of [score], and the
-# run's seed. A store is made anew when any of them changes, and only then.
-FOLLOWS = {
-    "attention": (),
-    "attribution": ("attribution", "precision"),
-    "dfim": ("sites", "dfim", "precision", "seed"),
-    "epistasis": ("sites", "epistasis", "precision", "seed"),
-}
 BLOCK = 8192  # sequences whose letters are counted at a time
 
 
@@ -70,7 +64,7 @@ def make(run: Run) -> list[Plan]:
             dataset_examples=data.examples,
             shard_examples=settings.shard_examples,
             chunk_pairs=settings.chunk_pairs,
-            pool=1 if method in registry.EXACT else model.pool,
+            pool=1 if METHODS[method].exact else model.pool,
             padding=model.padding,
             width=model.width,
             extras=scorers[method].extras,
@@ -122,8 +116,15 @@ def composition(run: Run, data: Labels) -> np.ndarray:
 
 
 def _settings(run: Run, method: str) -> dict[str, Any]:
+    """What the scores of a method follow from besides model, thresholds and sequences: keys and tables of [score], and
+    the run's seed. A store is made anew when any of them changes, and only then.
+    """
     values = {**toml.to_plain(run.config.score), "seed": run.config.seed}
-    return {name: values[name] for name in FOLLOWS[method]}
+    entry = METHODS[method]
+    own = (method,) if entry.settings is not None else ()
+    found = {name: values[name] for name in (*own, *entry.follows)}
+    guest = plugins.digests((module_of(entry.scorer),))
+    return {**found, "plugins": guest} if guest else found
 
 
 def thresholds(run: Run, model: Satori) -> np.ndarray:

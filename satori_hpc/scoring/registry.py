@@ -1,32 +1,13 @@
-"""Scoring methods by name. Stores and statistics know none of them."""
-
-from collections.abc import Callable
+"""The scorer of a method by its name. Stores and statistics know none of them."""
 
 import numpy as np
 import torch
 
 from satori_hpc.config import Score
+from satori_hpc.config.score import METHODS
 from satori_hpc.models.satori import Satori
-from satori_hpc.scoring.attention import AttentionScorer
-from satori_hpc.scoring.attribution import AttributionScorer
-from satori_hpc.scoring.base import Batch, PairScorer, PairScores
-from satori_hpc.scoring.dfim import DfimScorer
-from satori_hpc.scoring.epistasis import EpistasisScorer
-
-
-def _attention(
-    model: Satori, threshold: torch.Tensor, *, settings: Score, seed: int, composition: np.ndarray
-) -> PairScorer:
-    return AttentionScorer(model, threshold)  # it follows from the model alone
-
-
-METHODS: dict[str, Callable[..., PairScorer]] = {
-    "attention": _attention,
-    "attribution": AttributionScorer,
-    "dfim": DfimScorer,
-    "epistasis": EpistasisScorer,
-}
-EXACT = frozenset({"dfim", "epistasis"})  # methods whose positions are letters, not pooled cells
+from satori_hpc.registry import load
+from satori_hpc.scoring.base import PairScorer
 
 
 def build(
@@ -38,11 +19,11 @@ def build(
         method: its name, as in score.methods of run.toml.
         model: in evaluation mode, on the device to compute on.
         threshold: float32 (F,), activation above which a filter is active.
-        settings: the section [score].
+        settings: the section [score]; those of the method are settings.settings_of(method).
         seed: of the run.
         composition: float64 (4,), share of A, C, G and T in the training examples.
     """
-    return METHODS[method](model, threshold, settings=settings, seed=seed, composition=composition)
-
-
-__all__ = ["EXACT", "METHODS", "Batch", "PairScorer", "PairScores", "build"]
+    scorer: PairScorer = load(METHODS[method].scorer)(
+        model, threshold, settings=settings, seed=seed, composition=composition
+    )
+    return scorer

@@ -31,7 +31,7 @@ def run(tmp_path_factory):
     settings = tiny.tiny_config()
     score_settings = dataclasses.replace(
         settings.score,
-        methods=METHODS,
+        methods=tuple(METHODS),
         max_examples=60,
         sites=config.Sites(max_sites=6, max_distance=0),
         attribution=config.Attribution(steps=2),

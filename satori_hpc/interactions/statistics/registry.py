@@ -3,10 +3,10 @@
 import numpy as np
 
 from satori_hpc.config import Config, Reduce
+from satori_hpc.config.score import METHODS
 from satori_hpc.scoring.store import ScoreStore
 
 BACKGROUND, WITHIN, NULL = "background", "within-sequence", "null"
-OWN_NULL = ("dfim",)  # methods that can score permuted sequences
 
 
 def statistic_of(config: Config, method: str) -> str:
@@ -14,11 +14,11 @@ def statistic_of(config: Config, method: str) -> str:
 
     "null" is for methods that score permuted sequences; in a run of several methods the others go as with "auto".
     """
-    asked = config.reduce.statistic
-    if asked in (BACKGROUND, WITHIN) or (asked == NULL and method in OWN_NULL):
+    asked, entry = config.reduce.statistic, METHODS[method]
+    if asked in (BACKGROUND, WITHIN) or (asked == NULL and entry.permutes):
         return asked
-    published = config.reduce.legacy or (method == "dfim" and config.score.dfim.legacy)
-    return WITHIN if method in ("dfim", "epistasis") and not published else BACKGROUND
+    legacy = config.reduce.legacy or (entry.settings and getattr(config.score.settings_of(method), "legacy", False))
+    return BACKGROUND if legacy else entry.statistic
 
 
 def cutoff_of(settings: Reduce, statistic: str, store: ScoreStore) -> float:
