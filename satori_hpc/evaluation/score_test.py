@@ -2,8 +2,8 @@
 
 Labels are modelled by the counts of every motif, logistic (0 and 1) or linear (graded). A pair is then asked what it
 would add, without fitting it: with F = 1 where it lies within range, U = F'(y - mu) is the slope of the log-likelihood
-at no effect and V its variance given the counts. One fit thus serves all pairs, and sequences are read in blocks: memory
-grows with the pairs tested, not with pairs times sequences.
+at no effect and V its variance given the counts. One fit thus serves all pairs, and sequences are read in blocks:
+memory grows with the pairs tested, not with pairs times sequences.
 
 U / V is a first estimate of the effect, in the units of the fit. A pair is called when it is above a minimum: where
 one motif has a strong effect, its neighbours tell a little of it that its count does not, and with many sequences
