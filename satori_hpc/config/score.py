@@ -21,7 +21,6 @@ class Method:
         sentence: what the score of two filters in a sequence is; behind "The score ... is" in the report.
         settings: dataclass of its table [score.<name>], which its scores follow from; None: it has none.
         follows: what else of [score] they follow from, and "seed"; scores are made anew when any of it changes.
-        exact: positions of its scores are letters; else cells, of model.pool bp.
         statistic: what its pairs are compared with where reduce.statistic is "auto"; "published" where `legacy` is
             true in [reduce] or in its settings.
         permutes: it can score sequences with their letters permuted, too, for reduce.statistic = "permuted".
@@ -32,7 +31,6 @@ class Method:
     generic: Callable[..., Any] | str | None = None
     settings: type | None = None
     follows: tuple[str, ...] = ()
-    exact: bool = False
     statistic: str = "published"
     permutes: bool = False
 
@@ -152,7 +150,6 @@ METHODS.add(
         generic="satori_hpc.scoring.generic_scorers:GenericDfim",
         settings=Dfim,
         follows=("sites", "precision", "seed"),
-        exact=True,
         statistic="minimum-effect",
         permutes=True,
         sentence="how much the attribution of one filter's site changes when the other's is "
@@ -175,7 +172,6 @@ METHODS.add(
         generic="satori_hpc.scoring.generic_scorers:GenericEpistasis",
         settings=Epistasis,
         follows=("sites", "precision", "seed"),
-        exact=True,
         statistic="minimum-effect",
         sentence="what two sites add to the prediction together beyond what each adds "
         "alone, by mutating either and both; below 0, one makes up for the other",

@@ -225,9 +225,11 @@ class DfimScorer:
         """Score a slice."""
         activations = self._activations(batch)
         found = self._find_sites(activations)
-        extras = {"null": self._maps(permuted(batch, seed=self._seed), found, self._letters)[0]}
-        if
-        self._with_null else {} directed, single = self._maps(batch, found, self._letters) reach = self.model.width // 2 if self._sites.filters == "all" else 0
+        extras = {}
+        if self._with_null:
+            extras["null"], _ = self._maps(permuted(batch, seed=self._seed), found, self._letters)
+        directed, single = self._maps(batch, found, self._letters)
+        reach = self.model.width // 2 if self._sites.filters == "all" else 0
         return site_scores(
             directed,
             found,
@@ -259,7 +261,8 @@ class DfimScorer:
     @torch.inference_mode()
     def permuted_maps(self, batch: Batch) -> torch.Tensor:
         """The same of the sequences with their letters permuted, the sites where they were."""
-        return self._maps(permuted(batch, seed=self._seed), self._find_sites(self._activations(batch)), self._letters)[0]
+        found = self._find_sites(self._activations(batch))
+        return self._maps(permuted(batch, seed=self._seed), found, self._letters)[0]
 
     @exactly
     @torch.inference_mode()
