@@ -102,6 +102,10 @@ class MotifTokenNetwork(TrainableModel):
     """
 
     has_attention = True
+    scorers = {
+        "attention": "satori_hpc.scoring.motif_tokens:TokenAttention",
+        "epistasis": "satori_hpc.scoring.motif_tokens:TokenEpistasis",
+    }
 
     def __init__(self, settings: Settings, bank: MotifBank, *, length: int, targets: int, task: str) -> None:
         super().__init__()
@@ -110,8 +114,8 @@ class MotifTokenNetwork(TrainableModel):
         self.targets = self.outputs = targets
         self.task = task
         self.bank = bank
-        gate = Gate(share=settings.gate_share, p=settings.gate_p)
-        self.known = MotifCells(bank, gate, compete=settings.compete, length=length, pool=settings.pool)
+        self.gate = Gate(share=settings.gate_share, p=settings.gate_p)
+        self.known = MotifCells(bank, self.gate, compete=settings.compete, length=length, pool=settings.pool)
         self.learned: StrandFilters | None = None
         filters, size, cells = settings.filters, settings.size, self.known.cells
         if filters:
