@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from satori_hpc import config
-from satori_hpc.config import Score
 from satori_hpc.run.layout import Run
-from tests.fixtures.tiny import change, make_run
+from tests.fixtures.runs import TinyRun
+from tests.fixtures.tiny import change
 from tests.parallel import disks
 
 FAULTY = Path(__file__).with_name("faulty_score.py")
@@ -35,15 +35,10 @@ def content(run: Path, method: str = "attention") -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def motifs_made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def motifs_made(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that is ready to be scored, in many partitions."""
-    run = make_run(tmp_path_factory.mktemp("ranks") / "run")
-    run = change(run, score={"shard_examples": 16, "use_all": True})
-    assert isinstance(run.config.score, Score)
-    for stage in ("prepare", "train", "motifs"):
-        done = satori(stage, run.path)
-        assert done.returncode == 0, done.stderr
-    return run.path
+    run = tiny_run("motifs", tmp_path_factory.mktemp("ranks") / "run")
+    return change(run, score={"shard_examples": 16, "use_all": True}).path
 
 
 @pytest.fixture(scope="module")
