@@ -10,7 +10,7 @@ and where along the sequence they like to stand. Mean and variance over all perm
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse, stats
+from scipy import sparse
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ def measure(hits: Hits, *, examples: int, length: int, tfs: int, max_gap: int) -
         tfs: number of TFs, at least 2.
         max_gap: largest gap, bp.
     """
+    from scipy import stats  # here: slow to load, and reports do without
+
     here = [_edges(hits, tf, examples, length) for tf in range(tfs)]
     there = [_reach(hits, tf, examples, length, max_gap) for tf in range(tfs)]
     first, second = np.triu_indices(tfs, k=1)
