@@ -36,6 +36,7 @@ def listening(pid: int) -> list[tuple[str, int]]:
     return [tuple(each.laddr) for each in psutil.Process(pid).net_connections() if each.status == "LISTEN"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "wait_s", "said"), [("guess", 8, "1 of 2 processes have not arrived"), ("list", 20, "was not sent by a")]
 )

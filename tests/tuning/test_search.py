@@ -161,6 +161,7 @@ def undisturbed(long: Path) -> list[dict[str, str]]:
     return table(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 75)])
 def test_ended_and_gone_on_with_the_leaderboard_is_the_same(
     number: int, status: int, long: Path, undisturbed: list[dict[str, str]], tmp_path: Path
@@ -193,6 +194,7 @@ def searching(run: Run, *, until: str) -> subprocess.Popen[str]:
     return started
 
 
+@pytest.mark.slow
 def test_asked_to_stop_wherever_it_is_it_ends_with_75(tmp_path: Path) -> None:
     run = searchable(tmp_path / "run", trials=2, epochs=20)
     started = searching(run, until="journal.log")
@@ -209,6 +211,7 @@ def test_asked_to_stop_wherever_it_is_it_ends_with_75(tmp_path: Path) -> None:
     assert "2 of 2 trials have ended" in call("search", run.path, "--threads", 1)
 
 
+@pytest.mark.slow
 def test_a_trial_that_kills_whoever_works_on_it_fails_in_the_end(tmp_path: Path) -> None:
     run = searchable(tmp_path / "run", trials=2, epochs=1)
     command = [sys.executable, "-c", DEADLY, "search", str(run.path), "--threads", "1"]
