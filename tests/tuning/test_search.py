@@ -170,7 +170,7 @@ def test_ended_and_gone_on_with_the_leaderboard_is_the_same(
     run = Run.open(tmp_path / "run")
     command = [*SATORI, "search", str(run.path), "--threads", "1"]
     victim = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not list(run.trial(1).glob("checkpoints/step_*")) and time.monotonic() < deadline:
         assert victim.poll() is None
         time.sleep(0.005)
