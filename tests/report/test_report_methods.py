@@ -24,7 +24,7 @@ RUNTIME = Runtime(device="cpu", threads=1)
 @pytest.fixture(scope="module")
 def run(tiny_run, tmp_path_factory):
     score_settings = {
-        "methods": METHODS,
+        "methods": tuple(METHODS),
         "max_examples": 60,
         "sites": config.Sites(max_sites=6, max_distance=0),
         "attribution": config.Attribution(steps=2),
