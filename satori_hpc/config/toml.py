@@ -409,6 +409,19 @@ def to_plain(value: Any) -> Any:
     return value
 
 
+def from_plain(plain: dict[str, Any], schema: type[Section], *, name: str) -> Section:
+    """The dataclass of what `to_plain` made of one; `name` is what the messages call the section.
+
+    Raises:
+        ConfigError: as `read`.
+    """
+    problems = Problems(f"[{name}] cannot be used:", ConfigError)
+    there = {key: value for key, value in plain.items() if value is not None}
+    value: Section = _parse_section(there, schema, name, {}, problems)
+    problems.raise_any()
+    return value
+
+
 def digest(value: Any) -> str:
     """SHA-256 of a configuration or of any JSON-able value, independent of key order."""
     return hashlib.sha256(json.dumps(to_plain(value), sort_keys=True).encode()).hexdigest()

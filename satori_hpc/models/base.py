@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from satori_hpc.errors import InputError
+from satori_hpc.motifs.scan import MotifBank
 
 UNKNOWN = 4
 
@@ -72,6 +74,7 @@ class TrainableModel(nn.Module):
         filters: F, whose activations it gives back; 0 = none. width: of a filter, bp. padding: columns left of the
             sequence.
         has_fast_paths: whether the hand-written scorers of `scoring/` take it.
+        bank: the known motifs that it starts from; None: none.
         largest_array: numbers per sequence in the largest array of a forward pass; 0 = not known.
     """
 
@@ -84,6 +87,7 @@ class TrainableModel(nn.Module):
     filters = 0
     width = 0
     padding = 0
+    bank: MotifBank | None = None
     largest_array = 0
 
     def forward(
@@ -121,6 +125,9 @@ class TrainableModel(nn.Module):
         """
         return None
 
+    def remember(self, tokens: np.ndarray) -> None:
+        """Take note of sequences (E, L) uint8 that will come in every epoch: what is found in them may be kept."""
+
     @property
     def two_logits(self) -> bool:
         """Whether a binary network has a logit for each class."""
@@ -156,13 +163,13 @@ class Scorable(nn.Module):
         """Log-odds of every label.
 
         Args:
-            one_hot: (B, 4, L) of any float type, rows A, C, G, T; an unknown letter is a column of zeros.
+            one_hot: (B, 4, L) of any type of numbers, rows A, C, G, T; an unknown letter is a column of zeros.
 
         Returns:
             (B, T) float32.
 
         Raises:
-            InputError: of another shape or type.
+            InputError: of another shape.
         """
         logits: torch.Tensor = self.network(self._checked(one_hot)).logits
         return self.network.margin(logits)
@@ -187,13 +194,12 @@ class Scorable(nn.Module):
         return self.network if self.network.has_fast_paths else None
 
     def _checked(self, one_hot: torch.Tensor) -> torch.Tensor:
-        if not one_hot.is_floating_point() or one_hot.dim() != 3 or one_hot.shape[1:] != (4, self.length):
+        if one_hot.dim() != 3 or one_hot.shape[1:] != (4, self.length):
             raise InputError(
-                f"one-hot letters of shape (sequences, 4, {self.length}) and a float type were expected, found "
-                f"{tuple(one_hot.shape)} {one_hot.dtype}; rows are A, C, G, T, columns the {self.length} bp that the "
-                "network was trained on"
+                f"one-hot letters: expected the shape (sequences, 4, {self.length}), found {tuple(one_hot.shape)}; "
+                f"rows are A, C, G, T, columns the {self.length} bp that the network was trained on"
             )
-        return one_hot
+        return one_hot if one_hot.is_floating_point() else one_hot.float()
 
 
 class OneHotModel(TrainableModel):
