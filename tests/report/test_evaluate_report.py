@@ -19,7 +19,7 @@ from satori_hpc.motifs.motif import Motif
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.report import stage as report_stage
 from satori_hpc.report.stage import report
-from satori_hpc.run import execute, pipeline
+from satori_hpc.run import pipeline
 from satori_hpc.run.layout import Run
 from satori_hpc.scoring import store as score_store
 from satori_hpc.sites import store as motif_store
@@ -44,10 +44,8 @@ def name_filters(run: Run, names: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    made = tiny.make_run(tmp_path_factory.mktemp("evaluate") / "run")
-    for stage in ("prepare", "train", "motifs", "score"):
-        execute.execute(made, stage, RUNTIME)
+def run(tiny_run, tmp_path_factory):
+    made = tiny_run("score", tmp_path_factory.mktemp("evaluate") / "run")
     assert len(motif_store.read_tf(made.motifs)) >= 6
     name_filters(made, [motif.name for motif in truth.read_pool(made.truth)])
     reduce(made, RUNTIME)

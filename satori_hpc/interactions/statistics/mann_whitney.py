@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from satori_hpc.interactions.columns import Columns, values_of
 
@@ -146,6 +146,8 @@ def simes(neg_log10_p: np.ndarray) -> float:
 
 def q_values(p: np.ndarray) -> np.ndarray:
     """Benjamini-Hochberg q-values of one family of tests."""
+    from scipy import stats  # here: slow to load, and Dask's workers do without
+
     q: np.ndarray = stats.false_discovery_control(p, method="bh") if len(p) else np.empty(0)
     return q
 
@@ -157,10 +159,10 @@ class _Compiled(NamedTuple):
 
 @functools.cache
 def compiled() -> _Compiled:
-    """The loops below, compiled once per process; not cached on disk: installations may be read-only."""
-    import numba
+    """The loops below, compiled when first needed."""
+    from satori_hpc import jit  # here: numba is slow to load
 
-    return _Compiled(numba.njit(nogil=True)(_merge), numba.njit(nogil=True)(_count_ties))
+    return _Compiled(jit.compile_loops(_merge), jit.compile_loops(_count_ties))
 
 
 def warm_up() -> None:
