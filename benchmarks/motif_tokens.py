@@ -70,9 +70,9 @@ def page(rows: list[dict[str, Any]], motifs: int) -> str:
         "# Attention over motif tokens",
         "",
         f"Made by `python -m benchmarks.motif_tokens`, torch {importlib.metadata.version('torch')}, "
-        f"{timing.processor()}, one thread, {motifs} motifs, {EXAMPLES:,} sequences. Test AUROC of the network, of the "
-        "regression of pairs that is told which 12 motifs matter, and of counts of these motifs; CPU seconds of finding "
-        "all hits and of training.",
+        f"{timing.processor()}, one thread, {motifs} motifs, {EXAMPLES:,} sequences. Test AUROC of the network, "
+        "of the regression of pairs that is told which 12 motifs matter, and of counts of these motifs; CPU seconds "
+        "of finding all hits and of training.",
         "",
         "| " + " | ".join(columns) + " |",
         "|---" * len(columns) + "|",
