@@ -14,7 +14,7 @@ pytest_plugins = ["tests.fixtures.runs", "tests.fixtures.guests"]  # a tiny run 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Hand files with slow tests to the processes of xdist first, lest one works on such a file while others are done."""
+    """Hand files with slow tests to the processes of xdist first, lest one of them is left when all others are done."""
     if hasattr(config, "workerinput"):
         slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
         items.sort(key=lambda item: -slow[item.path])

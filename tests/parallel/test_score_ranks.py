@@ -82,6 +82,7 @@ def several(motifs_made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_the_bytes_do_not_depend_on_ranks_schedule_or_library(
     mpi: Any, ranks: int, motifs_made: Path, undisturbed: dict[str, bytes], several: Path, tmp_path: Path
@@ -125,6 +126,7 @@ def left(folder: Path) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["kill", "between", "raise"])
 def test_a_failing_rank_ends_all_and_the_same_command_goes_on(
     mpi: Any, fault: str, run: Path, undisturbed: dict[str, bytes]

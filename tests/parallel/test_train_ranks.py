@@ -144,6 +144,7 @@ def begun(run: Run, ranks: Ranks, *, beyond: int) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_killed_stopped_and_resumed_by_the_command(tmp_path, prepared, monkeypatch, caplog):
     """Two ranks by torchrun, undisturbed; two as of srun, killed, and stopped by a file: the same bytes."""
     whole, broken = copy(prepared, tmp_path / "whole"), copy(prepared, tmp_path / "broken")

@@ -145,10 +145,14 @@ def simes(neg_log10_p: np.ndarray) -> float:
 
 
 def q_values(p: np.ndarray) -> np.ndarray:
-    """Benjamini-Hochberg q-values of one family of tests."""
-    from scipy import stats  # here: slow to load, and Dask's workers do without
+    """Benjamini-Hochberg q-values of one family of tests: min over p_(j) >= p_(i) of p_(j) n / j, at most 1.
 
-    q: np.ndarray = stats.false_discovery_control(p, method="bh") if len(p) else np.empty(0)
+    Equal to `scipy.stats.false_discovery_control`, which takes a second and 40 MB to load.
+    """
+    order = np.argsort(p)
+    scaled = p[order] * (len(p) / np.arange(1, len(p) + 1))
+    q = np.empty(len(p))
+    q[order] = np.minimum.accumulate(scaled[::-1])[::-1].clip(max=1)
     return q
 
 
