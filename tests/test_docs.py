@@ -194,9 +194,14 @@ def test_keys_of_the_evaluation_are_documented(run: Run) -> None:
     leaves = {key for key in scores if key != "curve"} | {f"curve.{key}" for key in scores["curve"]}
     known = {f"truth.{key}" for key in content["truth"]}
     baseline = {f"cooccurrence.{key}" for key in content["cooccurrence"].keys() - scores.keys()}
-    top = {"format_version", "call_all", "methods.<method>", "cooccurrence", "known"}
+    top = {"format_version", "call_all", "methods.<method>", "cooccurrence", "yardsticks", "known"}
     assert documented == leaves | known | baseline | top
     assert set(content["call_all"]) == set(scores) - {"statistic", "aupr", "aupr_effect", "curve"}
+
+
+def test_keys_of_the_yardsticks_are_documented(run: Run) -> None:
+    content = json.loads(run.evaluation.read_text())["yardsticks"]
+    assert keys("evaluation.json: yardsticks") == [*content, *content["tests"][0]]
 
 
 def test_keys_of_known_interactions_are_documented(run: Run) -> None:

@@ -19,6 +19,7 @@ from satori_hpc.motifs import motif
 from satori_hpc.motifs.hits import Hits, stacked
 from satori_hpc.motifs.scan import Gate, MotifBank
 
+SCORES_AT_ONCE = 2**24  # of windows, where letters are mixed and all scores are computed
 GAIN = 8.0  # value of a cell with the best word of a motif
 
 
@@ -100,7 +101,10 @@ class MotifCells(nn.Module):
         if _is_one_hot(letters):
             hits = self._of_codes(_codes(letters).cpu().numpy())
             return hits, self._scores(hits, letters) if letters.requires_grad else None
-        hits = self._winners(self._mixed(letters.detach()))
+        some = max(1, SCORES_AT_ONCE // max(1, self.kernel.shape[:2].numel() * letters.shape[2]))
+        blocks = [self._mixed(block) for block in letters.detach().split(some)]
+        begins = range(0, len(letters), some)
+        hits = self._winners(stacked(block.moved(begin) for block, begin in zip(blocks, begins, strict=True)))
         return hits, self._scores(hits, letters)
 
     def every_hit(self, tokens: torch.Tensor) -> Hits:
@@ -135,7 +139,7 @@ class MotifCells(nn.Module):
         known = len(self._rows)
         for row, sequence in enumerate(tokens):
             self._rows[_digest(sequence)] = known + row
-        self._hits = stacked([self._hits, dataclasses.replace(hits, example=hits.example + known)])
+        self._hits = stacked([self._hits, hits.moved(known)])
         self._offsets = self._hits.of_examples(known + len(tokens))
 
     def _of_codes(self, tokens: np.ndarray) -> Hits:
