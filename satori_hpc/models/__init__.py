@@ -10,6 +10,7 @@ from satori_hpc.config.families import FAMILIES, Family
 from satori_hpc.errors import ConfigError
 from satori_hpc.models.base import ModelOutput, OneHotModel, Scorable, ScorableModel, TrainableModel
 from satori_hpc.models.satori import Satori
+from satori_hpc.motifs.scan import MotifBank
 from satori_hpc.registry import load
 
 __all__ = ["ModelOutput", "Satori", "Scorable", "ScorableModel", "TrainableModel", "build", "register"]
@@ -42,7 +43,9 @@ def register(name: str, *, sentence: str, settings: type | None = None) -> Calla
     return decorate
 
 
-def build(config: Model, *, length: int, targets: int, task: str, entropy: float) -> TrainableModel:
+def build(
+    config: Model, *, length: int, targets: int, task: str, entropy: float, bank: MotifBank | None = None
+) -> TrainableModel:
     """Make a network with fresh weights, drawn from torch's global generator.
 
     Args:
@@ -51,6 +54,7 @@ def build(config: Model, *, length: int, targets: int, task: str, entropy: float
         targets: T, labels per sequence; 1 when the task is binary.
         task: "binary" or "multilabel".
         entropy: weight of the entropy loss it is trained with; decides the default of `conv_residual`.
+        bank: known motifs, for a family that starts from them.
 
     Raises:
         ConfigError: the configuration does not suit such sequences or labels.
@@ -60,7 +64,8 @@ def build(config: Model, *, length: int, targets: int, task: str, entropy: float
     name = config.architecture
     family = FAMILIES[name]
     settings = config if family.settings is None else toml.child(config, name)
-    network = load(family.network)(settings, length=length, targets=targets, task=task, entropy=entropy)
+    known = {"bank": bank} if family.known_motifs else {}
+    network = load(family.network)(settings, length=length, targets=targets, task=task, entropy=entropy, **known)
     if isinstance(network, TrainableModel):
         return network
     if entropy > 0:

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from satori_hpc.errors import ConfigError, InputError
+from satori_hpc.motifs.scan import MotifBank
 
 UNKNOWN = 4
 
@@ -73,6 +75,7 @@ class TrainableModel(nn.Module):
             sequence.
         pool: bp per position of its attention.
         has_fast_paths: whether the hand-written scorers of `scoring/` take it.
+        bank: the known motifs that it starts from; None: none.
         largest_array: numbers per sequence in the largest array of a forward pass; 0 = not known.
     """
 
@@ -85,6 +88,7 @@ class TrainableModel(nn.Module):
     filters = 0
     width = 0
     padding = 0
+    bank: MotifBank | None = None
     pool = 1
     largest_array = 0
 
@@ -126,6 +130,9 @@ class TrainableModel(nn.Module):
             add_up: adds a tensor up over all processes, in place.
         """
         return None
+
+    def remember(self, tokens: np.ndarray) -> None:
+        """Take note of sequences (E, L) uint8 that will come in every epoch: what is found in them may be kept."""
 
     @property
     def two_logits(self) -> bool:

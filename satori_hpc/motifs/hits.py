@@ -1,7 +1,8 @@
 """Motif hits as a table, and the competition of hits that overlap."""
 
+import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,9 +38,21 @@ class Hits:
         """The rows that a mask or increasing row numbers choose, in the same order."""
         return Hits(**{name: column[rows] for name, column in vars(self).items()})
 
+    def moved(self, by: int) -> "Hits":
+        """The same, of examples with numbers so much larger."""
+        return dataclasses.replace(self, example=self.example + by)
+
     def of_examples(self, count: int) -> np.ndarray:
         """Offsets, int64 (count + 1,): the hits of example e are the rows offsets[e] to offsets[e + 1]."""
         return np.searchsorted(self.example, np.arange(count + 1)).astype(np.int64)
+
+
+def stacked(tables: Iterable[Hits]) -> Hits:
+    """Tables of hits, one under the other; their examples have to go on from one to the next."""
+    columns = {"example": "i8", "start": "i8", "end": "i8", "motif": "i8", "strand": "i1", "score": "i4"}
+    empty = {name: np.zeros(0, dtype=kind) for name, kind in columns.items()}
+    together = [Hits(**empty, neg_log10_p=np.zeros(0)), *tables]
+    return Hits(**{name: np.concatenate([vars(table)[name] for table in together]) for name in vars(together[0])})
 
 
 def compete(hits: Hits, *, overlap: float = OVERLAP) -> np.ndarray:

@@ -24,6 +24,7 @@ from satori_hpc.data.dataset import Labels, Rows, blocks
 from satori_hpc.errors import ArtefactError, ConfigError, quoted
 from satori_hpc.log import logger
 from satori_hpc.models.base import TrainableModel
+from satori_hpc.motifs.scan import MotifBank
 from satori_hpc.run import files, sealed
 from satori_hpc.run.layout import Run
 from satori_hpc.training.loop import Progress, Trainer
@@ -40,6 +41,7 @@ class CheckpointInfo:
     Attributes:
         config: section [model]. length: L. targets: T. task: "binary" or "multilabel".
         entropy: weight of the entropy loss it was trained with.
+        bank: known motifs that it starts from, MotifBank.to_plain; None: none.
         epoch: epoch of the weights, from 1. metrics: {name: value} on the validation set at that epoch.
     """
 
@@ -48,6 +50,7 @@ class CheckpointInfo:
     targets: int
     task: str
     entropy: float
+    bank: dict[str, Any] | None = None
     epoch: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
 
@@ -97,7 +100,14 @@ def _check_family(path: Path, plain: dict[str, Any]) -> None:
 
 
 def _build(info: CheckpointInfo) -> TrainableModel:
-    return models.build(info.config, length=info.length, targets=info.targets, task=info.task, entropy=info.entropy)
+    return models.build(
+        info.config,
+        length=info.length,
+        targets=info.targets,
+        task=info.task,
+        entropy=info.entropy,
+        bank=None if info.bank is None else MotifBank.from_plain(info.bank),
+    )
 
 
 def _check_weights(path: Path, weights: Any, expected: dict[str, torch.Tensor]) -> None:
@@ -196,13 +206,15 @@ def _mend(path: Path) -> str:
 class TrainingFiles:
     """The keeper of a run: best.pt, history.tsv and the step checkpoints."""
 
-    def __init__(self, run: Run, data: Labels, tokens: Rows) -> None:
+    def __init__(self, run: Run, data: Labels, tokens: Rows, bank: MotifBank | None = None) -> None:
         self.run = run
         self.data = data
         self.digests = {
             "config": toml.digest(config.sections(run.config, ("model", "train"))),
             "dataset": _digest(data, tokens),
         }
+        if bank is not None:
+            self.digests["known motifs"] = toml.digest(bank.to_plain())
 
     def best(self, trainer: Trainer) -> None:
         now = trainer.progress
@@ -213,6 +225,7 @@ class TrainingFiles:
             targets=len(self.data.targets),
             task=self.data.task,
             entropy=self.run.config.train.entropy,
+            bank=None if trainer.model.bank is None else trainer.model.bank.to_plain(),
             epoch=now.best_epoch,
             metrics={name: value for name, value in row.items() if name.startswith("valid_")},
         )
