@@ -6,7 +6,6 @@ one core.
 """
 
 import dataclasses
-import importlib.metadata
 import resource
 import time
 from collections.abc import Iterator
@@ -66,10 +65,10 @@ def main() -> None:
     text = [
         "# What is found without a network",
         "",
-        f"Made by `python -m benchmarks.yardsticks`, {timing.processor()}, numpy {importlib.metadata.version('numpy')}.",
+        f"Made by `python -m benchmarks.yardsticks`, {timing.processor()}, {timing.made_with('numpy')}.",
         "",
-        f"{EXAMPLES} sequences of 200 or 240 bp, 12 TFs; tested are all pairs of the {len(tfs)} TFs of the thinned JASPAR "
-        f"vertebrates. Called (q <= {ALPHA}) / true / decoys, F1. Seed 1 served to choose constants.",
+        f"{EXAMPLES} sequences of 200 or 240 bp, 12 TFs; tested are all pairs of the {len(tfs)} TFs of the thinned "
+        f"JASPAR vertebrates. Called (q <= {ALPHA}) / true / decoys, F1. Seed 1 served to choose constants.",
         "",
         f"| set | seed | true, decoys | {' | '.join(kinds)} |",
         "|---" * (3 + len(kinds)) + "|",
@@ -77,7 +76,7 @@ def main() -> None:
         "",
         "## The smallest effect of the score test (seed 1)",
         "",
-        "Called / true within 20 bp and 45 bp, by share of the larger effect of the two TFs, and of the mean effect of a hit.",
+        "Called / true within 20 and 45 bp, by share of the larger effect of the two TFs, and of the mean effect of a hit.",
         "",
         f"| set | {' | '.join(f'{larger:g}, {mean:g}' for larger, mean in SMALLEST)} |",
         "|---" * (1 + len(SMALLEST)) + "|",

@@ -6,7 +6,7 @@ would (co-occurrence); are they more common in positives than in negatives; do t
 all TFs (score test)? A claim for a network has to stand beside the last.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from satori_hpc.evaluation.score_test import Block, PairTests
 from satori_hpc.motifs import collection
 from satori_hpc.motifs import names as tf_names
 from satori_hpc.motifs.hits import Hits, winners
+from satori_hpc.motifs.motif import Motif
 from satori_hpc.motifs.scan import MotifBank
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run.layout import Run
@@ -73,7 +74,7 @@ def measure(run: Run, runtime: Runtime) -> Yardsticks:
     tfs, tf_of_motif = np.unique(tf_names.of_motifs(known.motifs), return_inverse=True)
     data = dataset.read_labels(run.dataset)
     rows, labels = _sequences(data, seed=run.config.seed)
-    blocks = list(hits_of_tfs(Tokens(run.dataset), rows, known, tf_of_motif, threads=runtime.cpu_threads()))
+    blocks = list(hits_of_tfs(Tokens(run.dataset), rows, known.motifs, tf_of_motif, threads=runtime.cpu_threads()))
     return Yardsticks(
         tfs=tfs.tolist(),
         sequences=len(rows),
@@ -168,7 +169,7 @@ def _sequences(data: Labels, *, seed: int) -> tuple[np.ndarray, list[np.ndarray]
 def hits_of_tfs(
     tokens: Tokens | np.ndarray,
     rows: np.ndarray,
-    known: collection.Collection,
+    motifs: Sequence[Motif],
     tf_of_motif: np.ndarray,
     *,
     threads: int,
@@ -177,13 +178,13 @@ def hits_of_tfs(
 
     Args:
         tokens: uint8 (examples, length). rows: of the sequences to look at.
-        known: the motifs. tf_of_motif: int (motifs,), number of the TF of each.
+        motifs: of the collection. tf_of_motif: int (motifs,), number of the TF of each.
     """
     cuts = [rows[first : first + EXAMPLES_AT_ONCE] for first in range(0, len(rows), EXAMPLES_AT_ONCE)]
     letters = np.ones(5, dtype=np.int64)  # a letter that never occurs would make the background useless
     for cut in cuts:
         letters += np.bincount(np.minimum(tokens[cut], 4).ravel(), minlength=5)
-    bank = MotifBank.from_motifs(known.motifs, background=letters[:4] / letters[:4].sum())
+    bank = MotifBank.from_motifs(motifs, background=letters[:4] / letters[:4].sum())
     for cut in cuts:
         kept = winners(bank.scan(tokens[cut], threads=threads))
         yield replace(kept, motif=tf_of_motif[kept.motif])
