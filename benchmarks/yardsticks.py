@@ -65,7 +65,7 @@ def main() -> None:
     text = [
         "# What is found without a network",
         "",
-        f"Made by `python -m benchmarks.yardsticks`, {timing.processor()}, {timing.made_with('numpy')}.",
+        f"Made by `python -m benchmarks.yardsticks`, one thread on {timing.processor()}.",
         "",
         f"{EXAMPLES} sequences of 200 or 240 bp, 12 TFs; tested are all pairs of the {len(tfs)} TFs of the thinned "
         f"JASPAR vertebrates. Called (q <= {ALPHA}) / true / decoys, F1. Seed 1 served to choose constants.",
@@ -76,7 +76,7 @@ def main() -> None:
         "",
         "## The smallest effect of the score test (seed 1)",
         "",
-        "Called / true within 20 and 45 bp, by share of the larger effect of the two TFs, and of the mean effect of a hit.",
+        "Called / true within 20 and 45 bp, by share of the larger effect of the two TFs, and of the mean of all hits.",
         "",
         f"| set | {' | '.join(f'{larger:g}, {mean:g}' for larger, mean in SMALLEST)} |",
         "|---" * (1 + len(SMALLEST)) + "|",

@@ -177,8 +177,9 @@ def measure(
     for begin in range(0, len(tested), PAIRS_AT_ONCE):
         part = slice(begin, begin + PAIRS_AT_ONCE)
         slope[part], variance[part] = _slopes(blocks, model, tested[part], max_gap)
-    enough = variance >= LEAST_INFORMATION
-    tested, first, second, slope, variance = (column[enough] for column in (tested, first, second, slope, variance))
+    enough = np.flatnonzero(variance >= LEAST_INFORMATION)
+    tested, first, second = tested[enough], first[enough], second[enough]
+    slope, variance = slope[enough], variance[enough]
     own = model.own
     margin = np.maximum(of_mean * model.mean_effect, of_larger * np.maximum(own[first], own[second]))
     effect, error = slope / variance, np.sqrt(model.scale / variance)
