@@ -17,7 +17,7 @@ from satori_hpc.models.base import UNKNOWN, full, one_hot
 from satori_hpc.motifs import hits as motif_hits
 from satori_hpc.motifs import motif
 from satori_hpc.motifs.hits import Hits, stacked
-from satori_hpc.motifs.scan import Gate, MotifBank
+from satori_hpc.motifs.scan import Gate, MotifBank, Scanner
 
 SCORES_AT_ONCE = 2**24  # of windows, where letters are mixed and all scores are computed
 GAIN = 8.0  # value of a cell with the best word of a motif
@@ -68,11 +68,11 @@ class MotifCells(nn.Module):
     def __init__(self, bank: MotifBank, gate: Gate, *, compete: bool, length: int, pool: int) -> None:
         super().__init__()
         self.bank = bank
-        self.gate = gate
+        self._scanner = Scanner(bank, gate)
         self.compete = compete
         self.pool = pool
         self.cells = -(-length // pool)
-        self._threshold = bank.least(gate) - 0.5
+        self._threshold = self._scanner.least - 0.5
         self._rows: dict[bytes, int] = {}  # of remembered sequences
         self._hits = stacked([])
         self._offsets = self._hits.of_examples(0)
@@ -135,7 +135,7 @@ class MotifCells(nn.Module):
 
     def remember(self, tokens: np.ndarray) -> None:
         """Find the hits of sequences (E, L) uint8 that will come again, once for all."""
-        hits = self._winners(self.bank.scan(tokens, self.gate, threads=torch.get_num_threads()))
+        hits = self._winners(self._scanner.scan(tokens, threads=torch.get_num_threads()))
         known = len(self._rows)
         for row, sequence in enumerate(tokens):
             self._rows[_digest(sequence)] = known + row
@@ -146,7 +146,7 @@ class MotifCells(nn.Module):
         """The hits that count in sequences (B, L) uint8, remembered or found now."""
         rows = np.array([self._rows.get(_digest(sequence), -1) for sequence in tokens] if self._rows else [-1])
         if (rows < 0).any():
-            return self._winners(self.bank.scan(tokens, self.gate, threads=torch.get_num_threads()))
+            return self._winners(self._scanner.scan(tokens, threads=torch.get_num_threads()))
         first, last = self._offsets[rows], self._offsets[rows + 1]
         example = np.repeat(np.arange(len(rows)), last - first)
         begin = np.cumsum(last - first) - (last - first)
@@ -168,8 +168,9 @@ class MotifCells(nn.Module):
         gate = torch.from_numpy(self._threshold).to(letters)[:, None]
         example, start, number = torch.nonzero(((best > gate) & inside).transpose(1, 2), as_tuple=True)
         backward = strand[example, number, start].bool()
-        score = best[example, number, start].round().int().cpu().numpy()
         motifs = number.cpu().numpy()
+        score = best[example, number, start].round().int().cpu().numpy()
+        score = np.minimum(score, self.bank.maxima[motifs]).astype(np.int32)  # of more than one letter in a place
         return Hits(
             example=example.cpu().numpy(),
             start=start.cpu().numpy(),
