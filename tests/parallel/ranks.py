@@ -61,7 +61,7 @@ class Ranks:
         for rank in ranks or range(len(self.processes)):
             self.processes[rank].send_signal(number)
 
-    def finish(self, timeout: float = 120) -> tuple[list[int], list[str], list[str]]:
+    def finish(self, timeout: float = 300) -> tuple[list[int], list[str], list[str]]:
         """Exit status, stdout and stderr of every rank; none is left running."""
         try:
             said = [process.communicate(timeout=timeout) for process in self.processes]

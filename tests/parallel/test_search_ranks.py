@@ -12,7 +12,7 @@ from satori_hpc.run.layout import Run
 from satori_hpc.tuning import search
 from tests.fixtures.search import DEADLY, RUNTIME, searchable, table
 
-pytestmark = pytest.mark.mpi
+pytestmark = [pytest.mark.mpi, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

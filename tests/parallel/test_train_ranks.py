@@ -137,7 +137,7 @@ def newest_step(run: Run) -> int:
 
 def begun(run: Run, ranks: Ranks, *, beyond: int) -> None:
     """Wait until training has left a checkpoint behind this step."""
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + 240
     while newest_step(run) <= beyond:
         assert time.monotonic() < limit
         assert all(process.poll() is None for process in ranks.processes), ranks.finish()
