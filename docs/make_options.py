@@ -18,6 +18,9 @@ comments. A key that is left out takes its default. Unknown keys, wrong types an
 at once, each with its line. Changing a key makes the stages that depend on its section stale, and all that was made
 from them; changing `seed` makes everything stale. How many threads and which device are options of the commands:
 `satori-hpc STAGE --help`.
+
+Methods and sources of plug-ins ([architecture](architecture.md#doors)) have tables of their own, `[score.<name>]` and
+`[prepare.<name>]`, of the same kind.
 """
 TYPES = {int: "whole number", float: "number", str: "text", bool: "true, false"}
 
@@ -44,6 +47,9 @@ def _section(name: str, schema: Any, doc: str, default: Any = None) -> list[str]
         shown = "left out" if field.default is None else f"`{toml.to_toml(field.default)}`"
         cells = [f"`{field.name}`", shown, _allowed(kind, field.metadata), field.metadata["doc"]]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    for key, entry in toml.registered(schema).items():  # tables that model families of the package bring along
+        if entry.settings.__module__.startswith("satori_hpc."):
+            inner += ["", *_section(f"{name}.{key}", entry.settings, entry.sentence)]
     if len(lines) == 6:
         lines = lines[:4]
     return lines + inner

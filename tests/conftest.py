@@ -9,7 +9,7 @@ import torch
 
 torch.set_num_threads(1)
 
-pytest_plugins = ["tests.fixtures.runs"]  # a tiny run ready to be scored
+pytest_plugins = ["tests.fixtures.runs", "tests.fixtures.guests"]  # a tiny run ready to be scored; plug-ins
 
 
 @pytest.hookimpl(wrapper=True)

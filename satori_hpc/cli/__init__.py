@@ -15,6 +15,7 @@ from satori_hpc import __version__, log
 from satori_hpc.cli import extras, many, new
 from satori_hpc.cli import options as cli_options
 from satori_hpc.cli.options import RUN, say, show
+from satori_hpc.config.prepare import SOURCES
 from satori_hpc.errors import SatoriError, quoted
 from satori_hpc.parallel import mpi, signals, torch_group
 from satori_hpc.parallel.world import Runtime, World
@@ -96,7 +97,7 @@ def prepare(run: Path, part: str, expect_ranks: int | None, force: bool, **optio
     with mpi.session(expect_ranks=expect_ranks) as world:
         runtime = cli_options.runtime(world=world, **options)
         opened = execute.open_together(run, world)
-        if part == "background" or opened.config.prepare.source != "genome":
+        if part == "background" or not SOURCES[opened.config.prepare.source].together:
             world.lead(lambda: _one_process(world, "prepare of anything but a genome"))
         summary = execute.execute(opened, part, runtime, force=force)
         if world.rank == 0:

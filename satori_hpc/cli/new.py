@@ -7,16 +7,16 @@ import click
 
 from satori_hpc.cli.options import RUN, say
 from satori_hpc.config import plugins, toml
+from satori_hpc.config.prepare import SOURCES
 from satori_hpc.errors import quoted
 from satori_hpc.run import new as stage
 
-TEMPLATES = ("simulated", "fasta", "genome", "folds", "arrays")
 DEFAULT_PRESETS = {"simulated": "data-40", "folds": "short"}  # published of the others
 
 
 @click.command()
 @RUN
-@click.option("--template", type=click.Choice(TEMPLATES), help="Default: simulated.")
+@click.option("--template", metavar="SOURCE", help=f"{', '.join(SOURCES)}, or one of a plug-in. Default: simulated.")
 @click.option(
     "--preset",
     help="simulated: "
@@ -120,6 +120,8 @@ def new(
     """
     plugins.load(plugin_names, where="--plugin")
     named = template or "simulated"
+    if named not in SOURCES:
+        raise click.BadParameter(f"{named!r} is not one of {', '.join(SOURCES)}", param_hint="--template")
     if named != "fasta" and (join != "auto" or drop_unlabelled):
         raise click.UsageError("--join and --drop-unlabelled go with --template fasta")
     for option, given, wanted in (("--fold", fold_files, "folds"), ("--arrays", array_files, "arrays")):
@@ -155,8 +157,10 @@ def new(
         config = stage.folds([_fold(text) for text in fold_files], preset=name, seed=number)
     elif named == "arrays":
         config = stage.arrays([_here(file) for file in array_files], preset=name, seed=number)
-    else:
+    elif named == "simulated":
         config = stage.simulated(name, seed=number)
+    else:
+        config = stage.guest(named, preset=name, seed=number)
     if like is not None:
         config = stage.like(like, data=config if template or preset else None, seed=seed)
     config = dataclasses.replace(config, plugins=tuple(dict.fromkeys((*config.plugins, *plugin_names))))

@@ -4,17 +4,16 @@ Defaults follow the published protocol where it is stated (SATORI 2.0, NAR Genom
 and the choices documented in docs/methods.md where it is not.
 """
 
-import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from satori_hpc.config import plugins as plugin_modules
-from satori_hpc.config import prepare, search, toml
+from satori_hpc.config import search, toml
 from satori_hpc.config.evaluate import Evaluate
 from satori_hpc.config.families import FAMILIES
-from satori_hpc.config.prepare import Arrays, Fasta, Folds, Genome, Prepare, Simulated
+from satori_hpc.config.prepare import SOURCES, Arrays, Fasta, Folds, Genome, Prepare, Simulated
 from satori_hpc.config.score import METHODS, Attribution, Dfim, Epistasis, Score, Sites
 from satori_hpc.config.search import Search
 from satori_hpc.config.toml import option, table
@@ -22,16 +21,6 @@ from satori_hpc.errors import ConfigError
 from satori_hpc.registry import module_of
 
 FORMAT_VERSION = 1
-# Keys that name files of the user; that of a motif database may also name JASPAR.
-FILES = (
-    "prepare.fasta.fasta",
-    "prepare.fasta.table",
-    "prepare.folds.train",
-    "prepare.folds.test",
-    "prepare.arrays.files",
-    "prepare.arrays.targets",
-    *(f"prepare.genome.{key}" for key in prepare.FILES),
-)
 __all__ = [
     "Arrays",
     "Attribution",
@@ -336,6 +325,7 @@ class Config:
         """{module: digest of its file} of what these sections use that is none of this package's."""
         used = {
             "model": [FAMILIES[self.model.architecture].network],
+            "prepare": [SOURCES[self.prepare.source].make],
             "score": [METHODS[method].scorer for method in self.score.methods],
             "reduce": [METHODS[method].scorer for method in self.score.methods],  # they name their statistic
         }
@@ -374,12 +364,10 @@ def rooted(config: Config, folder: Path) -> Config:
 
 def renamed(config: Config, rename: Callable[[str], str]) -> Config:
     """`config` with the files that it names under other names."""
-    for key in FILES:
-        section, _, _ = key.rpartition(".")
-        named = operator.attrgetter(key)(config) if operator.attrgetter(section)(config) is not None else None
-        if named:
-            found = tuple(map(rename, named)) if isinstance(named, tuple) else rename(named)
-            config = toml.replace(config, key, found)
+    for key, names in config.prepare.files().items():
+        one = isinstance(getattr(config.prepare.settings, key), str)
+        found = rename(names[0]) if one else tuple(map(rename, names))
+        config = toml.replace(config, f"prepare.{config.prepare.source}.{key}", found)
     if config.motifs.database != "jaspar":
         config = toml.replace(config, "motifs.database", rename(config.motifs.database))
     config = toml.replace(config, "evaluate.known", tuple(rename(name) for name in config.evaluate.known))

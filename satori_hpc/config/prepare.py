@@ -1,11 +1,13 @@
 """The section [prepare] of run.toml: where sequences come from and how they are split."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from satori_hpc.config import toml
 from satori_hpc.config.toml import option, table
+from satori_hpc.registry import Registry
 
 # [prepare.genome]: windows of a genome around peaks.
 
@@ -84,11 +86,6 @@ class Genome:
         """Whether files of peaks are named; else promoters stand for them."""
         return bool(self.peaks) or self.peak_table is not None
 
-    def files(self) -> dict[str, tuple[str, ...]]:
-        """The files that it names, by key."""
-        named = {key: getattr(self, key) for key in FILES}
-        return {key: (name,) if isinstance(name, str) else tuple(name) for key, name in named.items() if name}
-
     def problems(self) -> Iterator[str]:
         if self.peaks and self.peak_table is not None:
             yield "give peaks or peak_table, one of them: the files of peaks"
@@ -109,7 +106,6 @@ class Genome:
             yield f"in both chromosomes and without_chromosomes: {', '.join(both)}"
 
 
-SOURCES = ("simulated", "fasta", "genome", "folds", "arrays")
 SPLITS = ("random", "chromosome", "given", "human", "arabidopsis")  # the last two are data.splits.PUBLISHED
 
 
@@ -338,6 +334,87 @@ class Arrays:
             yield f"unknown = {self.unknown} is a label"
 
 
+PARTS = ("never", "maybe", "always")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSource:
+    """A source of sequences.
+
+    Attributes:
+        make: called as make(run, runtime), gives a data.source.Source; or "package.module:name" of that, imported on
+            first use.
+        sentence: what its table [prepare.<name>] is about.
+        settings: dataclass of that table; None: it has none.
+        files: its keys that name files of the user.
+        noun: what the report calls one of its examples.
+        parts: of PARTS, whether it has a training, a validation and a test part of its own; with "always" [prepare]
+            split must be "given", with "never" not.
+        together: all processes of a world call `make`, which gives the source to the leader and None to the others,
+            and what it keeps in run.dataset_parts stays until the data set is whole, so that a killed command goes on.
+            Else the leader alone calls it, and begins anew.
+    """
+
+    make: Callable[..., Any] | str
+    sentence: str
+    settings: type | None = None
+    files: tuple[str, ...] = ()
+    noun: str = "sequence"
+    parts: str = "never"
+    together: bool = False
+
+
+SOURCES: Registry[DataSource] = Registry("data source")
+SOURCES.add(
+    "simulated",
+    DataSource(
+        make="satori_hpc.data.sources.simulate.stage:make",
+        sentence="The simulated set.",
+        settings=Simulated,
+        noun="simulated sequence",
+    ),
+)
+SOURCES.add(
+    "fasta",
+    DataSource(
+        make="satori_hpc.data.sources.fasta_table:make",
+        sentence="Sequences and labels from files.",
+        settings=Fasta,
+        files=("fasta", "table"),
+    ),
+)
+SOURCES.add(
+    "genome",
+    DataSource(
+        make="satori_hpc.data.sources.genome.stage:make",
+        sentence="Windows of a genome around peaks.",
+        settings=Genome,
+        files=FILES,
+        together=True,
+    ),
+)
+SOURCES.add(
+    "folds",
+    DataSource(
+        make="satori_hpc.data.sources.chipseq_folds:make",
+        sentence="Training and test folds of ChIP-seq experiments.",
+        settings=Folds,
+        files=("train", "test"),
+        parts="always",
+    ),
+)
+SOURCES.add(
+    "arrays",
+    DataSource(
+        make="satori_hpc.data.sources.arrays:make",
+        sentence="One-hot sequences and labels.",
+        settings=Arrays,
+        files=("files", "targets"),
+        parts="maybe",
+    ),
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prepare:
     """[prepare]: where the sequences come from and how they are split."""
@@ -359,24 +436,38 @@ class Prepare:
     test_fraction: float = option(0.1, "share of examples that are interpreted and evaluated", low=0.001, high=0.9)
     valid_chromosomes: tuple[str, ...] = option((), "chromosome split: names for validation")
     test_chromosomes: tuple[str, ...] = option((), "chromosome split: names for test; all others train")
-    simulated: Simulated | None = table(None, "The simulated set.")
-    fasta: Fasta | None = table(None, "Sequences and labels from files.")
-    genome: Genome | None = table(None, "Windows of a genome around peaks.")
-    folds: Folds | None = table(None, "Training and test folds of ChIP-seq experiments.")
-    arrays: Arrays | None = table(None, "One-hot sequences and labels.")
+    simulated: Simulated | None = table(None, SOURCES["simulated"].sentence)
+    fasta: Fasta | None = table(None, SOURCES["fasta"].sentence)
+    genome: Genome | None = table(None, SOURCES["genome"].sentence)
+    folds: Folds | None = table(None, SOURCES["folds"].sentence)
+    arrays: Arrays | None = table(None, SOURCES["arrays"].sentence)
+
+    guests: dict[str, Any] = toml.guests(SOURCES, used=lambda prepare: (prepare.source,))
+
+    @property
+    def settings(self) -> Any:
+        """The settings of the source, of the dataclass that it was registered with."""
+        return toml.child(self, self.source)
+
+    def files(self) -> dict[str, tuple[str, ...]]:
+        """The files that the source names, by key."""
+        named = {key: getattr(self.settings, key) for key in SOURCES[self.source].files}
+        return {key: (name,) if isinstance(name, str) else tuple(name) for key, name in named.items() if name}
 
     def problems(self) -> Iterator[str]:
-        for source in SOURCES:
-            present = getattr(self, source) is not None
-            if present and source != self.source:
-                yield f"source = {self.source!r}, yet there is a section [prepare.{source}]: remove one of them"
-            if not present and source == self.source:
-                yield f"source = {self.source!r} needs a section [prepare.{source}]"
+        own = toml.fields(self)
+        for name in SOURCES:
+            present = name in self.guests or (name in own and getattr(self, name) is not None)
+            if present and name != self.source:
+                yield f"source = {self.source!r}, yet there is a section [prepare.{name}]: remove one of them"
+            if not present and name == self.source and name in own:
+                yield f"source = {self.source!r} needs a section [prepare.{self.source}]"
         if self.alphabet == "dna" and self.arrays is not None and "U" in (self.arrays.letters or ""):
             yield f"letters = {self.arrays.letters!r} hold U, which is RNA: set alphabet = 'rna', or write T"
-        if self.source == "folds" and self.split != "given":
-            yield f"source = 'folds' needs split = 'given', found {self.split!r}"
-        if self.source in ("simulated", "fasta") and self.split == "given":
+        parts = SOURCES[self.source].parts
+        if parts == "always" and self.split != "given":
+            yield f"source = {self.source!r} needs split = 'given', found {self.split!r}"
+        if parts == "never" and self.split == "given":
             yield f"source = {self.source!r} has no parts of its own: set split = 'random' or 'chromosome'"
         if self.split in ("random", "chromosome") and self.valid_fraction + self.test_fraction >= 1:
             yield "valid_fraction + test_fraction leave nothing to train on"
@@ -386,3 +477,6 @@ class Prepare:
             both = sorted(set(self.valid_chromosomes) & set(self.test_chromosomes))
             if both:
                 yield f"in both valid_chromosomes and test_chromosomes: {', '.join(both)}"
+
+
+SOURCES.reserve(toml.fields(Prepare))

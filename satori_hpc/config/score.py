@@ -16,6 +16,8 @@ class Method:
     Attributes:
         scorer: makes its PairScorer (scoring.base), called as scoring.registry.build does; or "package.module:name" of
             that, imported on first use.
+        generic: the same for networks without hand-written paths (models.base.TrainableModel.has_fast_paths); None:
+            `scorer`, for all.
         sentence: what the score of two filters in a sequence is; behind "The score ... is" in the report.
         settings: dataclass of its table [score.<name>], which its scores follow from; None: it has none.
         follows: what else of [score] they follow from, and "seed"; scores are made anew when any of it changes.
@@ -27,6 +29,7 @@ class Method:
 
     scorer: Callable[..., Any] | str
     sentence: str
+    generic: Callable[..., Any] | str | None = None
     settings: type | None = None
     follows: tuple[str, ...] = ()
     exact: bool = False
@@ -39,6 +42,7 @@ METHODS.add(
     "attention",
     Method(
         scorer="satori_hpc.scoring.attention:build",
+        generic="satori_hpc.scoring.generic_scorers:GenericAttention",
         sentence="the largest attention, of any head and in either direction, between sites of the two filters",
     ),
 )
@@ -145,6 +149,7 @@ METHODS.add(
     "dfim",
     Method(
         scorer="satori_hpc.scoring.dfim:DfimScorer",
+        generic="satori_hpc.scoring.generic_scorers:GenericDfim",
         settings=Dfim,
         follows=("sites", "precision", "seed"),
         exact=True,
@@ -172,6 +177,7 @@ METHODS.add(
     "epistasis",
     Method(
         scorer="satori_hpc.scoring.epistasis:EpistasisScorer",
+        generic="satori_hpc.scoring.generic_scorers:GenericEpistasis",
         settings=Epistasis,
         follows=("sites", "precision", "seed"),
         exact=True,

@@ -97,6 +97,12 @@ def guest(section: Any, key: str) -> Any:
     return registry[key].settings if key in registry and key not in fields(section) else None
 
 
+def registered(section: Any) -> dict[str, Any]:
+    """The entries, by name, that bring tables to a section (or its dataclass)."""
+    registry = _guests_of(section).get("guests", {})
+    return {key: entry for key, entry in registry.items() if guest(section, key) is not None}
+
+
 def tables(section: Any) -> dict[str, Any]:
     """The tables of plug-ins that a section has or makes use of, by name, as they are or by default."""
     names = [*getattr(section, "guests", {}), *_guests_of(section).get("used", lambda _: ())(section)]

@@ -18,7 +18,7 @@ There are no timestamps: the same input gives the same bytes.
 import contextlib
 import functools
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -126,7 +126,7 @@ TASKS = ("binary", "multilabel")
 
 @dataclass(frozen=True)
 class Coordinates:
-    """Where the examples lie in a genome; simulated ones lie on a chromosome of their own.
+    """Where the examples lie in a genome; those without a place there lie on a chromosome of their own.
 
     Attributes:
         chrom: str (examples,).
@@ -138,6 +138,16 @@ class Coordinates:
     start: np.ndarray
     end: np.ndarray
     strand: np.ndarray
+
+    @staticmethod
+    def of_names(names: Sequence[str], length: int) -> "Coordinates":
+        """Of sequences without a place in a genome: each lies on a chromosome of its own name."""
+        return Coordinates(
+            chrom=np.array(names, dtype=np.str_),
+            start=np.zeros(len(names), dtype=np.int64),
+            end=np.full(len(names), length, dtype=np.int64),
+            strand=np.ones(len(names), dtype=np.int8),
+        )
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,19 @@
-"""prepare: simulated sequences, those of files with their labels, or windows of a genome become dataset.zarr."""
+"""prepare: the examples of a source are split and become dataset.zarr. Sources are told by name, in config.prepare."""
 
 import dataclasses
-import functools
-import operator
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from satori_hpc.config import FILES, Simulated
+from satori_hpc.config.prepare import SOURCES
 from satori_hpc.data import dataset, splits
-from satori_hpc.data.dataset import Coordinates, Dataset, Examples, blocks
-from satori_hpc.data.source import Room, Source, check_length, check_names, check_there, digests
-from satori_hpc.data.sources import fasta_table
-from satori_hpc.data.sources.arrays import arrays
-from satori_hpc.data.sources.chipseq_folds import folds
-from satori_hpc.data.sources.genome import stage as genome_stage
-from satori_hpc.data.sources.simulate import implant, instances, pool, truth
-from satori_hpc.errors import ConfigError, InputError, Problems
+from satori_hpc.data.dataset import Examples, blocks
+from satori_hpc.data.source import Source, check_length, check_names, check_there
+from satori_hpc.errors import InputError, Problems
 from satori_hpc.log import logger
-from satori_hpc.motifs import collection, readers
-from satori_hpc.motifs.motif import Motif
 from satori_hpc.parallel.world import Runtime
+from satori_hpc.registry import load
 from satori_hpc.run import files
 from satori_hpc.run.layout import Run
 
@@ -37,45 +28,43 @@ def prepare(run: Run, runtime: Runtime) -> dict[str, Any]:
         InputError: a file or the split cannot be used; nothing is left behind.
         ConfigError: the rules of a simulated set cannot be obeyed.
     """
-    world = runtime.world
+    world, source = runtime.world, SOURCES[run.config.prepare.source]
     world.lead(lambda: _begin(run))
-    if run.config.prepare.source == "genome":
-        made = genome_stage.make(run, runtime)
-        summary = world.lead(lambda: _write(run, _there(made)))
-        world.lead(lambda: genome_stage.finish(run))
+    make: Callable[[Run, Runtime], Any] = load(source.make)
+    if source.together:
+        made = make(run, runtime)
+        summary = world.lead(lambda: _write(run, made))
+        world.lead(lambda: _remove_parts(run))
         return summary
+
+    def alone() -> dict[str, Any]:
+        _remove_parts(run)  # what another kind of source, or a killed command, has left
+        return _write(run, make(run, runtime))
+
     try:
-        return world.lead(lambda: _write(run, _read(run, runtime)))
+        return world.lead(alone)
     finally:
-        genome_stage.finish(run)
-
-
-def _read(run: Run, runtime: Runtime) -> Source:
-    kind = run.config.prepare.source
-    genome_stage.finish(run)  # what another kind of source, or a killed command, has left
-    return SOURCES[kind](run, Room.of(runtime))
+        _remove_parts(run)
 
 
 def _begin(run: Run) -> None:
     files.sweep_partials(run.path)
     for path in (run.dataset, run.truth, run.left_out, run.chrom_sizes):
         files.remove(path)
-    check_there(_named(run))
+    config = run.config.prepare
+    check_there({f"prepare.{config.source}.{key}": map(run.resolve, names) for key, names in config.files().items()})
 
 
-def _named(run: Run) -> dict[str, list[Path]]:
-    """The files that run.toml names for the source of this run, by key."""
-    found = {}
-    for key in FILES:
-        if key.startswith(f"prepare.{run.config.prepare.source}."):
-            names = operator.attrgetter(key)(run.config) or ()
-            found[key] = [run.resolve(name) for name in ((names,) if isinstance(names, str) else names)]
-    return found
+def _remove_parts(run: Run) -> None:
+    """Remove what is needed until the data set is whole."""
+    for folder in (run.dataset_parts, run.dataset_index):
+        files.remove(folder)
 
 
 def _write(run: Run, source: Source) -> dict[str, Any]:
-    if run.config.prepare.source != "genome":  # whose names were checked before the sequences were read
+    if not source.names_checked:
         check_names(run, label=source.whole.targets, sequence=source.whole.names)
+    check_length(run, source.whole.length, path=run.config_file)
     split, about = _split(run, source)
     whole = dataclasses.replace(source.whole, split=split)
     if source.finish is not None:
@@ -84,99 +73,6 @@ def _write(run: Run, source: Source) -> dict[str, Any]:
         source.left_out.write(run.left_out)
     dataset.write(run.dataset, whole)
     return {**about, **source.summary}
-
-
-def _there(source: Source | None) -> Source:
-    assert source is not None  # the leader has it
-    return source
-
-
-def _simulated(run: Run, _: Room) -> Source:
-    config, seed = run.config.prepare.simulated, run.config.seed
-    assert config is not None
-    known = readers.jaspar(
-        release=config.jaspar_release, collection=config.jaspar_collection, groups=config.jaspar_groups
-    )
-    motifs = pool.select(collection.thin(known, config.jaspar_similarity_max), config, seed=seed)
-    pairs = pool.draw_roles(config, seed=seed)
-    made = implant.simulate(_pwms(motifs, config), pairs, config, seed=seed)
-    if made.mended:
-        logger.info("%d of %d instances were mended towards the consensus", made.mended, len(made.instances.tf))
-    count, length = made.tokens.shape
-    whole = Dataset(
-        tokens=made.tokens,
-        labels=made.labels[:, None],
-        split=np.zeros(count, dtype=np.uint8),
-        names=[truth.header(example, length) for example in range(count)],
-        coordinates=Coordinates(
-            chrom=np.array([truth.sequence_id(example) for example in range(count)]),
-            start=np.zeros(count, dtype=np.int64),
-            end=np.full(count, length, dtype=np.int64),
-            strand=np.ones(count, dtype=np.int8),
-        ),
-        targets=["label"],
-        task="binary",
-    )
-    summary: dict[str, Any] = {
-        "design": config.design,
-        "tfs": config.tfs,
-        "pairs": len(pairs.true),
-        "decoys": len(pairs.decoy),
-        "instances": len(made.instances.tf),
-        "instances_mended": made.mended,
-    }
-    if config.design == "one-motif":
-        summary["deciding_tf"] = motifs[pool.deciding_tf(config.tfs, seed=seed)].name
-    write_truth = functools.partial(
-        truth.write,
-        run.truth,
-        motifs,
-        pairs=pairs,
-        tokens=made.tokens,
-        instances=made.instances,
-        background=config.base_frequencies,
-    )
-    return Source(whole.stream(), summary, finish=write_truth)
-
-
-def _from_files(run: Run, room: Room) -> Source:
-    config = run.config.prepare.fasta
-    assert config is not None
-    paths = run.resolve(config.fasta), run.resolve(config.table)
-    whole, summary, left_out = fasta_table.read(
-        *paths,
-        task=config.task,
-        labels=config.labels,
-        join=config.join,
-        unlabelled=config.unlabelled,
-        alphabet=run.config.prepare.alphabet,
-        check=room.check_file,
-    )
-    check_length(run, whole.length, path=paths[0])
-    return Source(whole.stream(), {**summary, "sources": digests(paths)}, left_out=left_out)
-
-
-SOURCES = {"simulated": _simulated, "fasta": _from_files, "folds": folds, "arrays": arrays}
-
-
-def _pwms(motifs: list[Motif], config: Simulated) -> list[instances.Pwm]:
-    problems = Problems("[prepare.simulated] these motifs cannot be implanted:", ConfigError)
-    made = []
-    for motif in motifs:
-        assert motif.counts is not None  # the pool takes no others
-        try:
-            made.append(
-                instances.make_pwm(
-                    motif.name,
-                    motif.counts,
-                    background=np.asarray(config.base_frequencies),
-                    pseudocount=config.pseudocount,
-                )
-            )
-        except ValueError as error:
-            problems.add(f"{error}; raise motif_information_min")
-    problems.raise_any()
-    return made
 
 
 def _split(run: Run, source: Source) -> tuple[np.ndarray, dict[str, Any]]:

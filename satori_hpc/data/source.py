@@ -240,6 +240,7 @@ class Source:
         finish: what is to be done when they are split, before they are written: the truth of simulated sets.
         left_out: rows of the user's files that were dropped or changed; None: the source leaves none out, or has
             listed them itself.
+        names_checked: the names of labels and examples were checked before the sequences were read.
     """
 
     whole: Examples
@@ -247,6 +248,7 @@ class Source:
     groups: np.ndarray | None = None
     finish: Callable[[], None] | None = None
     left_out: LeftOut | None = None
+    names_checked: bool = False
 
 
 def digests(paths: Iterable[Path]) -> dict[str, str]:

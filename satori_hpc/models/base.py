@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from satori_hpc.errors import InputError
+from satori_hpc.errors import ConfigError, InputError
 from satori_hpc.motifs.scan import MotifBank
 
 UNKNOWN = 4
@@ -73,6 +73,7 @@ class TrainableModel(nn.Module):
         has_attention: whether it gives back attention and its entropy.
         filters: F, whose activations it gives back; 0 = none. width: of a filter, bp. padding: columns left of the
             sequence.
+        pool: bp per position of its attention.
         has_fast_paths: whether the hand-written scorers of `scoring/` take it.
         bank: the known motifs that it starts from; None: none.
         largest_array: numbers per sequence in the largest array of a forward pass; 0 = not known.
@@ -88,6 +89,7 @@ class TrainableModel(nn.Module):
     width = 0
     padding = 0
     bank: MotifBank | None = None
+    pool = 1
     largest_array = 0
 
     def forward(
@@ -112,6 +114,10 @@ class TrainableModel(nn.Module):
     def site_activations(self, sequences: torch.Tensor) -> torch.Tensor:
         """First-layer activations (B, F, L') alone; column j belongs to the window that starts at j - padding."""
         raise NotImplementedError
+
+    def pooled(self, sequences: torch.Tensor) -> torch.Tensor:
+        """The largest activation of each filter under each position of the attention, (B, F, n)."""
+        return F.max_pool1d(self.site_activations(sequences), self.pool)
 
     def batch_moments(
         self, tokens: torch.Tensor, *, count: int, add_up: Callable[[torch.Tensor], object]
@@ -141,6 +147,20 @@ class TrainableModel(nn.Module):
     def score(self, logits: torch.Tensor) -> torch.Tensor:
         """Probabilities (B, T) float32 of logits (B, C)."""
         return torch.sigmoid(self.margin(logits))
+
+
+def require_filters(model: TrainableModel) -> None:
+    """Refuse a network that does not say where its patterns are.
+
+    Raises:
+        ConfigError: it gives back no first-layer activations.
+    """
+    if not model.filters:
+        raise ConfigError(
+            "the network gives back no first-layer activations, so it has no motifs and no sites; let its model family "
+            "offer site_activations(one_hot), filters and width (models.base.OneHotModel), or score sites of your own "
+            "by scoring.generic"
+        )
 
 
 class Scorable(nn.Module):
@@ -207,7 +227,7 @@ class OneHotModel(TrainableModel):
 
     What else the module offers (see `ScorableModel`) is found by name: `attention(one_hot)`, and
     `site_activations(one_hot)` with the attributes `filters`, `width` and, if the first window starts left of the
-    sequence, `padding`.
+    sequence, `padding`. Of attention, `pool` is the bp per position.
 
     Args:
         module: the network.
@@ -221,6 +241,7 @@ class OneHotModel(TrainableModel):
         self.targets = self.outputs = targets
         self.task = task
         self.has_attention = callable(getattr(module, "attention", None))
+        self.pool = int(getattr(module, "pool", 1)) if self.has_attention else 1
         if callable(getattr(module, "site_activations", None)):
             self.filters, self.width = int(module.filters), int(module.width)  # type: ignore[arg-type]
             self.padding = int(getattr(module, "padding", 0))

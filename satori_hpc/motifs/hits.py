@@ -1,5 +1,6 @@
 """Motif hits as a table, and the competition of hits that overlap."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -36,6 +37,10 @@ class Hits:
     def take(self, rows: np.ndarray) -> "Hits":
         """The rows that a mask or increasing row numbers choose, in the same order."""
         return Hits(**{name: column[rows] for name, column in vars(self).items()})
+
+    def moved(self, by: int) -> "Hits":
+        """The same, of examples with numbers so much larger."""
+        return dataclasses.replace(self, example=self.example + by)
 
     def of_examples(self, count: int) -> np.ndarray:
         """Offsets, int64 (count + 1,): the hits of example e are the rows offsets[e] to offsets[e + 1]."""

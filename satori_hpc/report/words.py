@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from satori_hpc.config.families import FAMILIES
+from satori_hpc.config.prepare import SOURCES
 from satori_hpc.config.score import METHODS
 from satori_hpc.report.data import Facts, Method, ReportData
 
@@ -110,7 +112,7 @@ def lead(data: ReportData) -> list[str]:
 
 
 def _data_sentence(facts: Facts) -> str:
-    what = _count(facts.examples, "simulated sequence" if facts.source == "simulated" else "sequence")
+    what = _count(facts.examples, SOURCES[facts.source].noun)
     parts = [f"{what} of {facts.length} bp"]
     if facts.positives is not None:
         parts.append(f"{facts.positives:,} of them positive")
@@ -125,10 +127,13 @@ def _network_sentence(facts: Facts) -> str:
     entropy = (
         f", trained with an entropy penalty of {facts.entropy:g}" if facts.entropy else ", without entropy penalty"
     )
+    parts = [f"{facts.filters} filters of {facts.width} bp"] if facts.filters else []
+    parts += (
+        [f"{_count(facts.heads, 'attention head')} over positions of {facts.pool} bp{entropy}"] if facts.heads else []
+    )
+    made_of = f": {', '.join(parts)}" if parts else ""
     return (
-        f"The network is SATORI-{facts.architecture}: {facts.filters} filters of {facts.width} bp, "
-        f"{_count(facts.heads, 'attention head')} over positions of {facts.pool} bp{entropy}{STRANDS[facts.strands]}; "
-        f"seed {facts.seed}."
+        f"The network is {FAMILIES[facts.architecture].sentence}{made_of}{STRANDS[facts.strands]}; seed {facts.seed}."
     )
 
 

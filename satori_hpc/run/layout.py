@@ -62,8 +62,13 @@ class Run:
         return self.path / "dataset.parts"
 
     @property
+    def dataset_index(self) -> Path:
+        """What was noted of a genome in order to read it, as long as the data set is not whole."""
+        return self.path / "dataset.index"
+
+    @property
     def left_out(self) -> Path:
-        """Rows of the user's files that prepare dropped or changed; of a genome, FASTA files or folds."""
+        """Rows of the user's files that prepare dropped or changed; of sources that tell them."""
         return self.path / "left_out.tsv.gz"
 
     @property

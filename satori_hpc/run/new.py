@@ -19,6 +19,7 @@ from satori_hpc.config import (
     Train,
     toml,
 )
+from satori_hpc.config.prepare import SOURCES
 from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.run import files
 from satori_hpc.run.layout import Run
@@ -208,6 +209,12 @@ def genome(
     )
     prepare = Prepare(source="genome", split="chromosome", genome=section)
     return dataclasses.replace(FILE_PRESETS[preset](), seed=seed, prepare=prepare)
+
+
+def guest(source: str, *, preset: str = "published", seed: int) -> Config:
+    """The configuration for a source of a plug-in, with its settings by default."""
+    split = "given" if SOURCES[source].parts == "always" else "random"
+    return dataclasses.replace(FILE_PRESETS[preset](), seed=seed, prepare=Prepare(source=source, split=split))
 
 
 def like(path: Path, *, data: Config | None = None, seed: int | None = None) -> Config:

@@ -115,8 +115,7 @@ def _several_labels(run: Run) -> bool | None:
 
 
 def _prepare_outputs(run: Run) -> list[Path]:
-    listed = {"genome": [run.left_out, run.chrom_sizes], "fasta": [run.left_out], "folds": [run.left_out]}
-    return [run.dataset, run.truth, *listed.get(run.config.prepare.source, [])]
+    return [run.dataset, run.truth, *(path for path in (run.left_out, run.chrom_sizes) if path.exists())]
 
 
 STAGES: tuple[Stage, ...] = (

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from satori_hpc.config import toml
+from satori_hpc.config import Config, toml
 from satori_hpc.config.score import METHODS, Method, Score
 from satori_hpc.errors import ConfigError
 
@@ -28,13 +28,17 @@ def register(
         settings: dataclass of its table [score.<name>], whose fields are `config.option`s; None: it has none.
 
     Raises:
-        ConfigError: the name is taken, `settings` is none of that kind, or `follows` names no key of [score].
+        ConfigError: the name is taken, `settings` is none of that kind, `follows` names no key of [score], or there is
+            no such statistic.
     """
     if settings is not None:
         toml.check_table(settings, f"settings of the scoring method {name!r}")
     unknown = [key for key in follows if key not in {**toml.fields(Score), "seed": None}]
     if unknown:
         raise ConfigError(f"scoring method {name!r}: follows {', '.join(unknown)}; expected keys of [score], or seed")
+    wrong = toml.complaint(Config, "reduce.statistic", statistic)
+    if wrong or statistic == "auto":
+        raise ConfigError(f"scoring method {name!r}: statistic = {statistic!r}; {wrong or 'expected one by name'}")
 
     def decorate(scorer: Scorer) -> Scorer:
         METHODS.add(

@@ -215,8 +215,8 @@ class DfimScorer:
         if self.settings.legacy:
             return _first_met(directed, found, both)
         if self._with_null:
-            both["null"] = _larger_direction(self._maps(self._permuted(batch), found, self._letters))
-        return site_pair_scores(_larger_direction(directed), found, max_distance=self._sites.max_distance, extras=both)
+            both["null"] = larger_direction(self._maps(permuted(batch, seed=self._seed), found, self._letters))
+        return site_pair_scores(larger_direction(directed), found, max_distance=self._sites.max_distance, extras=both)
 
     @exactly
     @torch.inference_mode()
@@ -238,7 +238,7 @@ class DfimScorer:
     @torch.inference_mode()
     def permuted_maps(self, batch: Batch) -> torch.Tensor:
         """The same of the sequences with their letters permuted, the sites where they were."""
-        return self._maps(self._permuted(batch), self._find_sites(batch), self._letters)
+        return self._maps(permuted(batch, seed=self._seed), self._find_sites(batch), self._letters)
 
     @exactly
     @torch.inference_mode()
@@ -295,13 +295,6 @@ class DfimScorer:
             most=self._sites.max_sites,
             all_filters=self._sites.filters == "all",
         )
-
-    def _permuted(self, batch: Batch) -> Batch:
-        """The sequences with their letters in a random order, each in its own."""
-        keys = batch.keys.clone()
-        keys[:, 0] += PERMUTED
-        order = draws.permutations(keys, seed=self._seed, length=batch.tokens.shape[1])
-        return Batch(batch.tokens.gather(1, order.to(batch.tokens.device)), keys, batch.targets)
 
     def _weights(self, batch: Batch) -> torch.Tensor:
         """(B, C), how much of each logit is explained."""
@@ -368,7 +361,15 @@ class DfimScorer:
         return found[:1] - found[1:]
 
 
-def _larger_direction(directed: torch.Tensor) -> torch.Tensor:
+def permuted(batch: Batch, *, seed: int) -> Batch:
+    """The sequences with their letters in a random order, each in its own."""
+    keys = batch.keys.clone()
+    keys[:, 0] += PERMUTED
+    order = draws.permutations(keys, seed=seed, length=batch.tokens.shape[1])
+    return Batch(batch.tokens.gather(1, order.to(batch.tokens.device)), keys, batch.targets)
+
+
+def larger_direction(directed: torch.Tensor) -> torch.Tensor:
     """The larger size of both directions, (B, M, M), symmetric."""
     size = directed.abs()
     return torch.maximum(size, size.transpose(1, 2))

@@ -151,7 +151,7 @@ def dfim(
         ConfigError: settings that only SATORI networks have.
         InputError, SatoriError: as `epistasis`.
     """
-    rule, spans = _rule(settings), _checked(model, batch, sites)
+    nodes, spans = rule(settings), _checked(model, batch, sites)
     found = []
     with _Passes(model, batch, memory=memory, gradients=True) as passes:
         for row, span in enumerate(spans):
@@ -163,7 +163,7 @@ def dfim(
             ends, own, change = torch.cat((original, mutants[changed])), torch.zeros(()), torch.zeros(())
             starts = _baselines(settings, key, original, seed=seed, composition=composition)
             for start in starts:
-                each = passes.attributions(rule, start.expand_as(ends), ends, passes.weights[row], at=original)
+                each = passes.attributions(nodes, start.expand_as(ends), ends, passes.weights[row], at=original)
                 own, change = own + each[0] / len(starts), change + (each[:1] - each[1:]) / len(starts)
             every = own.new_zeros(len(mutants), tokens.shape[1])
             every[changed] = change
@@ -228,7 +228,12 @@ def _checked(model: ScorableModel, batch: Batch, sites: Sites) -> list[np.ndarra
     return found
 
 
-def _rule(settings: Dfim) -> Rule:
+def rule(settings: Dfim) -> Rule:
+    """Where derivatives are taken between baseline and sequence.
+
+    Raises:
+        ConfigError: settings that only SATORI networks have.
+    """
     if settings.legacy or settings.attribution == "deeplift" or rule_of(settings).secant:
         raise ConfigError(
             "[score.dfim]: legacy, attribution = 'deeplift' and rule = 'secant' are hand-written for SATORI networks; "

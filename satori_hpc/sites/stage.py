@@ -15,7 +15,7 @@ from satori_hpc.data import dataset
 from satori_hpc.data.dataset import Labels, Tokens
 from satori_hpc.errors import SatoriError
 from satori_hpc.log import logger, progress
-from satori_hpc.models.base import TrainableModel
+from satori_hpc.models.base import TrainableModel, require_filters
 from satori_hpc.motifs import collection, motif, tomtom
 from satori_hpc.motifs import names as tf_names
 from satori_hpc.motifs.collection import Collection
@@ -52,6 +52,7 @@ def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
     data = dataset.read_labels(run.dataset)
     device = runtime.torch_device()
     model, _ = checkpoint.load(run.best, device)
+    require_filters(model)
     tokens, rows = Tokens(run.dataset), _rows(run, data)
     if len(rows) < FEW_SEQUENCES:
         logger.warning(

@@ -17,6 +17,7 @@ from Bio import bgzf
 from satori_hpc import log
 from satori_hpc.data import dataset, prepare, sequence
 from satori_hpc.data.sources.genome import genome as genomes
+from satori_hpc.data.sources.genome import stage as genome_stage
 from satori_hpc.data.sources.genome.genome import Genome
 from satori_hpc.errors import InputError
 from satori_hpc.parallel.world import Runtime
@@ -208,7 +209,7 @@ def test_another_genome_does_not_meet_the_index_of_the_one_before(tmp_path, monk
     other = FASTA.replace("A", "C").replace(">chr2", ">chr3")
     run, _ = prepared(tmp_path / "in", packed[0](other.encode()))
     with monkeypatch.context() as patch:
-        patch.setattr(prepare.genome_stage, "make_plan", killed)
+        patch.setattr(genome_stage, "make_plan", killed)
         with pytest.raises(KeyboardInterrupt):
             prepare.prepare(run, Runtime())
     assert (run.path / "dataset.index").exists()

@@ -14,10 +14,11 @@ from satori_hpc.config import Sites as SiteSettings
 from satori_hpc.errors import ConfigError, InputError, SatoriError
 from satori_hpc.models import Scorable
 from satori_hpc.models.satori import Satori
-from satori_hpc.scoring import draws, generic
+from satori_hpc.scoring import attention, draws, generic
 from satori_hpc.scoring.base import Batch
 from satori_hpc.scoring.dfim import DfimScorer
 from satori_hpc.scoring.epistasis import EpistasisScorer
+from satori_hpc.scoring.generic_scorers import GenericAttention, GenericDfim, GenericEpistasis
 from satori_hpc.scoring.sites import Sites
 from tests.scoring.test_attribution import batch_of, threshold_of
 from tests.scoring.test_paths import MODELS, network
@@ -95,6 +96,35 @@ def test_dfim_is_that_of_the_fast_path(name, settings):
         agree(each.value, expected[row])
         scale = float(letters[row].abs().max())
         np.testing.assert_allclose(each.attribution, letters[row].numpy(), rtol=1e-4, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize("name", ["basic", "multilabel", "deep"])
+@pytest.mark.parametrize(
+    ("fast", "slow", "settings"),
+    [
+        (attention.build, GenericAttention, {}),
+        (EpistasisScorer, GenericEpistasis, {"epistasis": Epistasis(combine="sum")}),
+        (DfimScorer, GenericDfim, {"dfim": Dfim(rule="gauss-legendre", steps=2, null=True)}),
+    ],
+    ids=["attention", "epistasis", "dfim"],
+)
+def test_pair_scores_are_those_of_the_fast_path(name, fast, slow, settings):
+    model = lively(name)
+    batch, score = batch_of(model), Score(sites=SiteSettings(max_sites=6, max_distance=40, filters="all"), **settings)
+    shared = {"settings": score, "seed": SEED, "composition": COMPOSITION}
+    expected = fast(model, threshold_of(model, batch), **shared)
+    made = slow(model, threshold_of(model, batch), **shared)
+    assert expected.extras == made.extras
+    found, expected = made(batch), expected(batch)
+    assert int((~found.score.isnan()).sum()) > 10
+    for part in ("distance", "position", "sites"):
+        assert torch.equal(getattr(found, part), getattr(expected, part)), part
+    for one, other in [
+        (found.score, expected.score),
+        *((found.extras[key], expected.extras[key]) for key in expected.extras),
+    ]:
+        scale = float(other.nan_to_num().abs().max())
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4 * scale, equal_nan=True)
 
 
 class Pairs(nn.Module):

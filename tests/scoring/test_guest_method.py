@@ -1,69 +1,28 @@
 """A scoring method of a plug-in, one file, goes from `new` to the report; what is wrong with plug-ins is said once."""
 
-import importlib
 import json
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from satori_hpc import config
-from satori_hpc.cli import cli
-from satori_hpc.config import edit, plugins, toml
+from satori_hpc.config import edit, toml
 from satori_hpc.config.score import METHODS
 from satori_hpc.run import pipeline
 from satori_hpc.run.layout import Run
 from satori_hpc.scoring.store import ScoreStore
 from tests.fixtures import tiny
-
-ROOT = Path(__file__).parents[2]
-GUEST = ROOT / "tests" / "fixtures" / "guest_method.py"  # not imported here, so that nobody else finds it registered
-
-
-def satori(*arguments: object, path: Path, code: int = 0) -> str:
-    """What the command line says, with the folder `path` for modules of the user's own."""
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{path}"}
-    command = [sys.executable, "-m", "satori_hpc", *map(str, arguments)]
-    done = subprocess.run(command, env=environment, cwd=path, capture_output=True, text=True)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
-    """Modules in `tmp_path` can be plug-ins of this process; the test calls it to forget them, as does its end."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-
-    def forget() -> None:
-        for name in ("mine", "my_method"):
-            sys.modules.pop(name, None)
-        METHODS._entries = dict(known)
-        plugins.digest.cache_clear()
-        importlib.invalidate_caches()
-
-    known = dict(METHODS)
-    yield forget
-    forget()
-
-
-def told(*arguments: object, code: int) -> str:
-    """What a command says in this process."""
-    done = CliRunner().invoke(cli, [str(argument) for argument in arguments])
-    assert done.exit_code == code, done.output
-    return done.output
+from tests.fixtures.guests import METHOD, satori, told
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of my_method.py and of a run that was made with it."""
     folder = tmp_path_factory.mktemp("guest")
-    shutil.copy(GUEST, folder / "my_method.py")
+    shutil.copy(METHOD, folder / "my_method.py")
     (folder / "tiny.toml").write_text(toml.render(tiny.tiny_config()))
     settings = ("--set", 'score.methods=["attention", "closeness"]', "--set", "score.closeness.scale=25")
     satori("new", "run", "--like", "tiny.toml", "--plugin", "my_method", *settings, path=folder)
@@ -151,6 +110,10 @@ HEAD = "import dataclasses\nfrom satori_hpc import scoring\nfrom satori_hpc.conf
             "settings of the scoring method 'own': k: expected config.option(default, \"what it means\")",
         ),
         (HEAD + "scoring.register('own', sentence='x', follows=('no',))(print)\n", "follows no; expected keys of"),
+        (
+            HEAD + "scoring.register('own', sentence='x', statistic='t')(print)\n",
+            "'t'; expected one of auto",
+        ),
     ],
 )
 def test_a_plug_in_that_cannot_be_used_is_one_clear_error(
@@ -172,7 +135,7 @@ def test_a_plug_in_that_cannot_be_used_is_one_clear_error(
 
 
 def test_keys_in_the_table_of_a_plug_in_are_checked_like_all_others(tmp_path: Path, here: Callable[[], None]) -> None:
-    shutil.copy(GUEST, tmp_path / "mine.py")
+    shutil.copy(METHOD, tmp_path / "mine.py")
     run = tiny.make_run(tmp_path / "run")
     text = run.config_file.read_text().replace("plugins = []", 'plugins = ["mine"]')
     run.config_file.write_text(text + "\n[score.closeness]\nscale = 0\nscala = 2\n[score.closenes]\n")

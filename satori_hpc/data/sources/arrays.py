@@ -27,6 +27,7 @@ from satori_hpc.data.splits import UNKNOWN
 from satori_hpc.errors import InputError, Problems, SatoriError
 from satori_hpc.log import logger, progress
 from satori_hpc.parallel import memory
+from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import files as run_files
 from satori_hpc.run.layout import Run
 
@@ -869,14 +870,14 @@ BLOCK_COPIES = 8  # of a block of one-hot numbers while it is read
 SPLIT_NAMES = {"0": 0, "1": 1, "2": 2, "train": 0, "valid": 1, "val": 1, "test": 2}
 
 
-def arrays(run: Run, room: Room) -> Source:
+def make(run: Run, runtime: Runtime) -> Source:
     """Read all parts, block by block, to disk; in their own split, or all in one.
 
     Raises:
         InputError: the files cannot be used, or have no parts where [prepare] split = "given".
         SatoriError: what is kept of every sequence does not fit into memory.
     """
-    config = run.config.prepare.arrays
+    config, room = run.config.prepare.arrays, Room.of(runtime)
     assert config is not None
     paths = [run.resolve(name) for name in config.files]
     targets = None if config.targets is None else run.resolve(config.targets)

@@ -14,6 +14,7 @@ from satori_hpc.data.source import CHANGED, DROPPED, LeftOut, Room, Source, chec
 from satori_hpc.data.splits import UNKNOWN
 from satori_hpc.errors import InputError, Problems
 from satori_hpc.log import logger
+from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import files
 from satori_hpc.run.layout import Run
 
@@ -236,14 +237,14 @@ def _complaint(event: str, letters: str, label: str, length: int) -> str:
     return "" if label in ("0", "1") else f"Bound is {label[:20]!r}; expected 0 or 1"
 
 
-def folds(run: Run, room: Room) -> Source:
+def make(run: Run, runtime: Runtime) -> Source:
     """Training files, with shuffled negatives, train and validate; test files test.
 
     Raises:
         InputError: a file cannot be used, or they do not go together.
         SatoriError: they do not fit into memory.
     """
-    config, seed = run.config.prepare.folds, run.config.seed
+    config, seed, room = run.config.prepare.folds, run.config.seed, Room.of(runtime)
     assert config is not None
     paths = [[run.resolve(name) for name in names] for names in (config.train, config.test)]
     files = [
@@ -292,7 +293,7 @@ def folds(run: Run, room: Room) -> Source:
         labels=labels,
         split=split,
         names=examples,
-        coordinates=own_coordinates(examples, joined.tokens.shape[1]),
+        coordinates=Coordinates.of_names(examples, joined.tokens.shape[1]),
         targets=list(config.labels),
         task="binary" if len(config.labels) == 1 else "multilabel",
     )
@@ -330,16 +331,6 @@ def _left_out(joined: Joined, names: list[str], files: list[tuple[Path, Rows]]) 
             left_out.add(*columns, place=(number, at), reason=reason, file=path.name, line=line, done=done)
         begin = end
     return left_out
-
-
-def own_coordinates(names: list[str], length: int) -> Coordinates:
-    """Of sequences without a place in a genome: each lies on a chromosome of its own name."""
-    return Coordinates(
-        chrom=np.array(names, dtype=np.str_),
-        start=np.zeros(len(names), dtype=np.int64),
-        end=np.full(len(names), length, dtype=np.int64),
-        strand=np.ones(len(names), dtype=np.int8),
-    )
 
 
 def _check_lengths(paths: list[list[Path]], files: list[list[Rows]]) -> None:

@@ -12,10 +12,12 @@ import numpy as np
 from satori_hpc.data import fasta, sequence
 from satori_hpc.data.dataset import Coordinates, Dataset
 from satori_hpc.data.fasta import Interval, Records
-from satori_hpc.data.source import LeftOut
+from satori_hpc.data.source import LeftOut, Room, Source, check_length, digests
 from satori_hpc.errors import InputError, Problems
 from satori_hpc.log import logger
+from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import files
+from satori_hpc.run.layout import Run
 
 # Label tables in SATORI's format: tab-separated, no header line, chrom, start, end first and the label last.
 
@@ -728,3 +730,26 @@ def _coordinates(records: Records, rows: Rows, joined: _Join, length: int) -> tu
     starts, other = fasta.from_zero(starts, ends, length=length, shown=shown)
     strand = np.array([records.strands[record] for record in joined.records], dtype=np.int8)
     return Coordinates(np.array(chrom, dtype=object), starts, ends, strand), other
+
+
+def make(run: Run, runtime: Runtime) -> Source:
+    """The set of a run: the records of its FASTA file with the labels of its table.
+
+    Raises:
+        InputError: a file cannot be used, or they do not go together.
+        SatoriError: they do not fit into memory.
+    """
+    config = run.config.prepare.fasta
+    assert config is not None
+    paths = run.resolve(config.fasta), run.resolve(config.table)
+    whole, summary, left_out = read(
+        *paths,
+        task=config.task,
+        labels=config.labels,
+        join=config.join,
+        unlabelled=config.unlabelled,
+        alphabet=run.config.prepare.alphabet,
+        check=Room.of(runtime).check_file,
+    )
+    check_length(run, whole.length, path=paths[0])
+    return Source(whole.stream(), {**summary, "sources": digests(paths)}, left_out=left_out)

@@ -86,7 +86,9 @@ def make_plan(run: Run, settings: Settings, genome: Genome, runtime: Runtime) ->
         made = Spill(path, dtype)
         summary |= negatives.add(run, settings, genome, positives, avoid, genes, out=made, room=room)
     room.check(of_examples(len(made), length=settings.window))
-    named = [run.resolve(name) for key, names in settings.files().items() if key != "genome" for name in names]
+    named = [
+        run.resolve(name) for key, names in run.config.prepare.files().items() if key != "genome" for name in names
+    ]
     sources = {str(path): provenance.file_digest(path) for path in sorted({*named, *found.files})}
     return Plan(made, found.labels, summary, left_out, sources)
 
@@ -149,7 +151,7 @@ def make(run: Run, runtime: Runtime) -> Source | None:
     settings, world = run.config.prepare.genome, runtime.world
     assert settings is not None
     path, folder = run.resolve(settings.genome), run.dataset_parts
-    indexes = run.path / "dataset.index"
+    indexes = run.dataset_index
     alphabet = run.config.prepare.alphabet
     world.lead(lambda: index(path, indexes, alphabet))
     with Genome(path, indexes, alphabet) as genome:
@@ -177,12 +179,6 @@ def make(run: Run, runtime: Runtime) -> Source | None:
     if plan is None:  # not the leader
         return None
     return _together(run, settings, plan, parts, genome, {str(path): digest})
-
-
-def finish(run: Run) -> None:
-    """Remove what is needed until the data set is whole."""
-    for folder in (run.dataset_parts, run.path / "dataset.index"):
-        files.remove(folder)
 
 
 def _part(genome: Genome, regions: Regions) -> Part:
@@ -254,7 +250,7 @@ def _together(
         **{f"rows {what}": count for what, count in plan.left_out.counts().items()},
         "sources": {**sources, **plan.sources},
     }
-    return Source(whole, summary, groups=groups)
+    return Source(whole, summary, groups=groups, names_checked=True)
 
 
 # Windows from peaks, a stretch of the genome at a time: no more peaks are in memory than fit, and hang together.
