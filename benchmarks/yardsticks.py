@@ -36,7 +36,7 @@ SETS: dict[str, dict[str, Any]] = {
     "one-pair": {"length": 240},
     "hard": {"length": 200, "pairs": 15, "pairs_per_positive_min": 2, "pairs_per_positive_max": 2},
 }
-SMALLEST = ((0.0, 0.0), (0.0, 0.1), (0.05, 0.1), (0.1, 0.1), (0.25, 0.1), (0.5, 0.1))
+SMALLEST = ((0.0, 0.0), (0.0, 0.1), (0.02, 0.1), (0.05, 0.1), (0.1, 0.1), (0.25, 0.1))
 
 
 @dataclasses.dataclass(frozen=True)

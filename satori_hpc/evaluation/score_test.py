@@ -27,7 +27,7 @@ LEAST_INFORMATION = 5.0  # V below which the normal law does not hold: few seque
 # Smallest effect, as a share of the larger of the effects of its two motifs, and of the mean effect of a hit. Chosen on
 # seed 1 of benchmarks/yardsticks.py: U / V is well below the effect that a fit would find, so a larger share of the
 # motifs' own effects loses pairs of motifs that are strong alone.
-OF_LARGER = 0.05
+OF_LARGER = 0.02
 OF_MEAN = 0.1
 PAIRS_AT_ONCE = 4096
 
