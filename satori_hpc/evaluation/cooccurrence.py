@@ -10,7 +10,9 @@ and where along the sequence they like to stand. Mean and variance over all perm
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse, stats
+from scipy import sparse, special
+
+from satori_hpc.interactions.statistics import mann_whitney
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def measure(hits: Hits, *, examples: int, length: int, tfs: int, max_gap: int) -
     observed, expected, variance = (np.array(column, dtype=np.float64) for column in zip(*rows, strict=True))
     with np.errstate(invalid="ignore", divide="ignore"):
         z = np.where(variance > 1e-12, (observed - expected) / np.sqrt(variance), np.nan)
-    p = np.where(np.isnan(z), 1.0, stats.norm.sf(z))
+    p = np.where(np.isnan(z), 1.0, special.ndtr(-z))
     return Cooccurrence(
         tf_a=first.astype(np.int64),
         tf_b=second.astype(np.int64),
@@ -80,7 +82,7 @@ def measure(hits: Hits, *, examples: int, length: int, tfs: int, max_gap: int) -
         expected=expected,
         z=z,
         p=p,
-        q=stats.false_discovery_control(p, method="bh"),
+        q=mann_whitney.q_values(p),
     )
 
 

@@ -56,10 +56,10 @@ def fill(
 
 @functools.cache
 def _compiled() -> Callable[..., None]:
-    """Compile once per process, when first needed; not cached on disk, since installations may be read-only."""
-    import numba
+    """The loops below, compiled when first needed."""
+    from satori_hpc import jit  # here: numba is slow to load
 
-    return numba.njit(nogil=True)(_fill)
+    return jit.compile_loops(_fill)
 
 
 def _fill(

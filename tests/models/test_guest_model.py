@@ -74,7 +74,7 @@ def test_the_trained_network_is_a_plain_module_for_others(
     assert model.site_activations(letters).shape == (3, 10, 120)
     assert model.fast_paths is None
     here()
-    with pytest.raises(ConfigError, match="of the family 'small', known here: basic, deep; import the module"):
+    with pytest.raises(ConfigError, match="of the family 'small', known here: basic, deep, .*; import the module"):
         load_model(run / "checkpoints" / "best.pt")
 
 
