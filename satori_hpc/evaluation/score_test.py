@@ -27,7 +27,7 @@ LEAST_INFORMATION = 5.0  # V below which the normal law does not hold: few seque
 # Smallest effect, as a share of the larger of the effects of its two motifs, and of the mean effect of a hit. Chosen on
 # seed 1 of benchmarks/yardsticks.py: U / V is well below the effect that a fit would find, so a larger share of the
 # motifs' own effects loses pairs of motifs that are strong alone.
-OF_LARGER = 0.05
+OF_LARGER = 0.02
 OF_MEAN = 0.1
 PAIRS_AT_ONCE = 4096
 
@@ -170,15 +170,16 @@ def measure(
     motifs = model.motifs
     sequences = np.zeros(pairs.count(motifs), dtype=np.int64)
     for block in blocks:
-        sequences += np.bincount(_within(block, motifs, max_gap)[1], minlength=len(sequences))
+        sequences += np.bincount(within(block.hits, motifs, max_gap)[1], minlength=len(sequences))
     tested = np.flatnonzero(sequences >= LEAST)
     first, second = (members[tested].astype(np.int64) for members in pairs.filters_of(motifs))
     slope, variance = np.zeros(len(tested)), np.zeros(len(tested))
     for begin in range(0, len(tested), PAIRS_AT_ONCE):
         part = slice(begin, begin + PAIRS_AT_ONCE)
         slope[part], variance[part] = _slopes(blocks, model, tested[part], max_gap)
-    enough = variance >= LEAST_INFORMATION
-    tested, first, second, slope, variance = (column[enough] for column in (tested, first, second, slope, variance))
+    enough = np.flatnonzero(variance >= LEAST_INFORMATION)
+    tested, first, second = tested[enough], first[enough], second[enough]
+    slope, variance = slope[enough], variance[enough]
     own = model.own
     margin = np.maximum(of_mean * model.mean_effect, of_larger * np.maximum(own[first], own[second]))
     effect, error = slope / variance, np.sqrt(model.scale / variance)
@@ -232,9 +233,14 @@ def _design(block: Block, model: Fit) -> sparse.csr_array:
     return sparse.csr_array(sparse.hstack([ones, _counts(block, model.motifs)], format="csr"))
 
 
-def _within(block: Block, motifs: int, max_gap: int) -> tuple[np.ndarray, np.ndarray]:
-    """(example, number of the pair) of pairs of different motifs within range, each once."""
-    hits = block.hits
+def within(hits: Hits, motifs: int, max_gap: int) -> tuple[np.ndarray, np.ndarray]:
+    """(example, number of the pair) of pairs of different motifs within range, each once, sorted.
+
+    Args:
+        hits: sorted by example and start.
+        motifs: how many there are.
+        max_gap: bp, from the end of the left hit to the start of the right one; hits that overlap are not in range.
+    """
     found = [np.zeros(0, dtype=np.int64)]
     reach = max_gap + int((hits.end - hits.start).max(initial=0))
     for ahead in range(1, len(hits)):
@@ -256,7 +262,7 @@ def _slopes(blocks: Sequence[Block], model: Fit, tested: np.ndarray, max_gap: in
     motifs, count = model.motifs, len(tested)
     slope, own, cross = np.zeros(count), np.zeros(count), np.zeros((count, len(model.coefficients)))
     for block in blocks:
-        example, number = _within(block, motifs, max_gap)
+        example, number = within(block.hits, motifs, max_gap)
         place = np.minimum(np.searchsorted(tested, number), count - 1)
         kept = tested[place] == number
         there = sparse.csr_array(

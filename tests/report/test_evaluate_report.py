@@ -170,7 +170,7 @@ def test_yardsticks_stand_beside_the_methods(restored):
     content = json.loads(run.evaluation.read_text())["yardsticks"]
     assert (content["sequences"], content["labelled"], content["labels"]) == (600, 600, 1)
     tests = {(line["test"], line["range_bp"]): line for line in content["tests"]}
-    kinds = ("positives against negatives", "score test")
+    kinds = ("co-occurrence in positives", "positives against negatives", "score test")
     assert list(tests) == [(test, reach) for test in kinds for reach in (20, 45)]
     # Positives hold a listed pair, negatives a motif alone: close pairs are found, but the count tells the class.
     assert tests["positives against negatives", 20]["scores"]["correct"] == 4

@@ -31,7 +31,7 @@ def page(data):
 
 
 def test_every_section_is_there_and_linked(page):
-    for section in ("interactions-0", "evaluation", "model", "motifs", "attention", "provenance"):
+    for section in ("interactions-0", "evaluation", "yardsticks", "model", "motifs", "attention", "provenance"):
         assert page.count(f'id="{section}"') == 1
         assert f'<li><a href="#{section}">' in page
 
@@ -228,6 +228,7 @@ def test_absent_parts_leave_no_trace():
     [
         ("interactions-0", ["methods"]),
         ("evaluation", ["evaluation"]),
+        ("yardsticks", ["yardsticks"]),
         ("model", ["performance"]),
         ("model", ["training"]),
         ("motifs", ["motifs"]),
@@ -238,7 +239,11 @@ def test_absent_parts_leave_no_trace():
     ],
 )
 def test_each_part_stands_alone(data, section, parts):
-    page = report_page.render(ReportData(title="Part", **{part: getattr(data, part) for part in parts}))
+    without = dict(data.evaluation)
+    yardsticks = {"truth": None, "yardsticks": without.pop("yardsticks")}
+    whole = {**vars(data), "evaluation": without, "yardsticks": yardsticks}
+    named = {"evaluation" if part == "yardsticks" else part: whole[part] for part in parts}
+    page = report_page.render(ReportData(title="Part", **named))
     assert page.count("<section") == 1
     assert f'id="{section}"' in page
     assert f'href="#{section}"' in page
