@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse, special
 
-from satori_hpc.interactions.statistics import mann_whitney
-
 from satori_hpc.evaluation import score_test
+from satori_hpc.interactions.statistics import mann_whitney
 from satori_hpc.motifs import hits as motif_hits
 
 
