@@ -77,10 +77,10 @@ def winners(hits: Hits, *, overlap: float = OVERLAP) -> Hits:
 
 @functools.cache
 def _compiled() -> Callable[..., None]:
-    """Compile once per process, when first needed; not cached on disk, since installations may be read-only."""
-    import numba
+    """The loop below, compiled when first needed."""
+    from satori_hpc import jit  # here: numba is slow to load
 
-    return numba.njit(nogil=True)(_compete)
+    return jit.compile_loops(_compete)
 
 
 def _compete(

@@ -269,11 +269,10 @@ def _scan(tokens: np.ndarray, group: _Group) -> tuple[np.ndarray, ...]:
 
 @functools.cache
 def _compiled() -> Callable[..., int]:
-    """Compile once per process, when first needed; not cached on disk, since installations may be read-only."""
-    import numba
+    """The loop below, compiled when first needed."""
+    from satori_hpc import jit  # here: numba is slow to load
 
-    compiled: Callable[..., int] = numba.njit(nogil=True)(_find)
-    return compiled
+    return jit.compile_loops(_find)
 
 
 def _find(
