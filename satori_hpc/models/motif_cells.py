@@ -19,6 +19,7 @@ from satori_hpc.motifs import motif
 from satori_hpc.motifs.hits import Hits, stacked
 from satori_hpc.motifs.scan import Gate, MotifBank, Scanner
 
+MOST_REMEMBERED = 500_000  # sequences, with about a kilobyte each
 SCORES_AT_ONCE = 2**24  # of windows, where letters are mixed and all scores are computed
 GAIN = 8.0  # value of a cell with the best word of a motif
 
@@ -134,24 +135,32 @@ class MotifCells(nn.Module):
         return MotifTokens(shape, example, cell, number, largest)
 
     def remember(self, tokens: np.ndarray) -> None:
-        """Find the hits of sequences (E, L) uint8 that will come again, once for all."""
-        hits = self._winners(self._scanner.scan(tokens, threads=torch.get_num_threads()))
-        known = len(self._rows)
-        for row, sequence in enumerate(tokens):
-            self._rows[_digest(sequence)] = known + row
-        self._hits = stacked([self._hits, hits.moved(known)])
+        """Find the hits of sequences (E, L) uint8 that will come again, once for all; of many sequences the first."""
+        known = len(self._offsets) - 1
+        tokens = tokens[: MOST_REMEMBERED - known]
+        self._hits = stacked([self._hits, self._found(tokens).moved(known)])
         self._offsets = self._hits.of_examples(known + len(tokens))
+        self._rows.update((_digest(sequence), known + row) for row, sequence in enumerate(tokens))
 
     def _of_codes(self, tokens: np.ndarray) -> Hits:
         """The hits that count in sequences (B, L) uint8, remembered or found now."""
-        rows = np.array([self._rows.get(_digest(sequence), -1) for sequence in tokens] if self._rows else [-1])
-        if (rows < 0).any():
-            return self._winners(self._scanner.scan(tokens, threads=torch.get_num_threads()))
-        first, last = self._offsets[rows], self._offsets[rows + 1]
-        example = np.repeat(np.arange(len(rows)), last - first)
-        begin = np.cumsum(last - first) - (last - first)
-        hits = self._hits.take(np.arange(len(example)) - begin[example] + first[example])
-        return dataclasses.replace(hits, example=example)
+        if not self._rows:
+            return self._found(tokens)
+        rows = np.array([self._rows.get(_digest(sequence), -1) for sequence in tokens], dtype=np.int64)
+        old, new = np.flatnonzero(rows >= 0), np.flatnonzero(rows < 0)
+        first, last = self._offsets[rows[old]], self._offsets[rows[old] + 1]
+        place = np.repeat(np.arange(len(old)), last - first)
+        before = np.cumsum(last - first) - (last - first)
+        hits = self._hits.take(np.arange(len(place)) - before[place] + first[place])
+        hits = dataclasses.replace(hits, example=old[place])
+        if not len(new):
+            return hits
+        found = self._found(tokens[new])
+        both = stacked([hits, dataclasses.replace(found, example=new[found.example])])
+        return both.take(np.argsort(both.example, kind="stable"))
+
+    def _found(self, tokens: np.ndarray) -> Hits:
+        return self._winners(self._scanner.scan(tokens, threads=torch.get_num_threads()))
 
     def _winners(self, hits: Hits) -> Hits:
         return motif_hits.winners(hits) if self.compete else hits

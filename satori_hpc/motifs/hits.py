@@ -35,7 +35,7 @@ class Hits:
         return len(self.example)
 
     def take(self, rows: np.ndarray) -> "Hits":
-        """The rows that a mask or increasing row numbers choose, in the same order."""
+        """The rows that a mask or row numbers choose; they have to leave the table sorted."""
         return Hits(**{name: column[rows] for name, column in vars(self).items()})
 
     def moved(self, by: int) -> "Hits":

@@ -161,17 +161,20 @@ def test_turned_examples_see_their_cells_in_reversed_order() -> None:
     assert torch.allclose(kept, flipped.flip(2, 3), atol=1e-6)
 
 
-def test_remembered_sequences_have_the_hits_that_are_found_in_them() -> None:
+def test_remembered_sequences_have_the_hits_that_are_found_in_them(monkeypatch: pytest.MonkeyPatch) -> None:
     model, tokens = network(), sequences(12)
-    fresh = vars(model.known.hits(tokens)[0])
-    first, again = tokens[torch.tensor([9, 2, 2, 5])], model.known.hits(tokens[torch.tensor([9, 2, 2, 5])])[0]
+    monkeypatch.setattr(motif_cells, "MOST_REMEMBERED", 11)
+    parts = [tokens, tokens[torch.tensor([9, 2, 2, 5])], tokens[3:4], tokens[:0]]
+    fresh = [vars(model.known.hits(part)[0]) for part in parts]
     with torch.no_grad():
         logits = model(tokens).logits
-        model.remember(tokens[:7].numpy())
-        model.remember(tokens[7:].numpy())
+        model.remember(tokens[[0, 1, 2, 3, 1, 4]].numpy())  # one of them twice
+        model.remember(tokens[5:].numpy())  # two of them are beyond what is remembered
         assert torch.equal(model(tokens).logits, logits)
+    for part, expected in zip(parts, fresh, strict=True):
+        for name, column in vars(model.known.hits(part)[0]).items():
+            assert np.array_equal(column, expected[name]), name
     del model.known._scanner  # nothing is looked for now
-    for name, column in vars(model.known.hits(tokens)[0]).items():
-        assert np.array_equal(column, fresh[name]), name
-    for name, column in vars(model.known.hits(first)[0]).items():
-        assert np.array_equal(column, vars(again)[name]), name
+    assert len(model.known.hits(tokens[:10])[0]) > 20
+    with pytest.raises(AttributeError):
+        model.known.hits(tokens[11:])
