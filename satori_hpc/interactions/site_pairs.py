@@ -102,10 +102,11 @@ class PairBlock:
         return out
 
     def _of_place(self, values: np.ndarray, site: np.ndarray) -> np.ndarray:
-        if not len(values):
-            return np.full(site.shape, np.nan, np.float32)
-        place = self.entry[self.rows, 0][:, None] + self.scores.site[:, 3].astype(np.int64)[site]
-        return np.where(site == NONE, np.float32(np.nan), values[place])
+        there = site != NONE
+        out = np.full(site.shape, np.nan, np.float32)
+        first = self.entry[self.rows, 0][np.nonzero(there)[0]]
+        out[there] = values[first + self.scores.site[site[there], 3]]
+        return out
 
 
 class Space:
