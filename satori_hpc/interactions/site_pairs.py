@@ -6,6 +6,7 @@ anything else of the network.
 """
 
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ NONE = -1  # unit of motifs that are of no unit; number of a site that is not th
 LOW_BITS = 2**32 - 1
 NOTHING = -(2**63) + 2**33  # below the key of every number, and not a number too small when sites are taken off
 MOST_SITES = 2**16  # of an example
+_COMPILING = threading.Lock()
 CHOICES = {LARGEST_SIZE: 1, FIRST: 2}  # every other: the largest
 
 
@@ -146,6 +148,8 @@ class Partition:
         between = counts[:, 1] ** 2 if directed else counts[:, 1] * (counts[:, 1] - 1) // 2
         self._entry = np.cumsum(np.stack([counts[:, 1], between], axis=1), axis=0)
         self._entry -= np.stack([counts[:, 1], between], axis=1)
+        # Contiguous, since others than those of one example would be of another type for the compiled loop.
+        self._places, self._values_at = (np.ascontiguousarray(each[:, 1]) for each in (scores.counts, self._entry))
         of_motif = np.array(units.of_motif, dtype=np.int32)
         example = np.repeat(np.arange(len(counts)), counts[:, 0])
         unit = of_motif[scores.site[:, 0]] if len(scores.site) else np.zeros(0, np.int32)
@@ -169,8 +173,8 @@ class Partition:
             self._unit,
             self._place,
             self._site,
-            self.scores.counts[:, 1],
-            self._entry[:, 1],
+            self._places,
+            self._values_at,
             self.scores.value,
             self.units.count,
             self._choice,
@@ -194,9 +198,14 @@ class Partition:
             yield self.block(first, last, slice(begin, min(begin + rows, len(self))), space)
 
 
-@functools.cache
 def compiled() -> Callable[..., None]:
     """Compile the loop below once per process; not cached on disk, since installations may be read-only."""
+    with _COMPILING:  # several threads may come here at once
+        return _compiled()
+
+
+@functools.cache
+def _compiled() -> Callable[..., None]:
     import numba
 
     wrapped: Callable[..., None] = numba.njit(nogil=True)(_lay_out)

@@ -1,5 +1,6 @@
 """Pairs laid out from sites and places, against loops over every pair of cells or sites."""
 
+import itertools
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from satori_hpc.interactions import site_pairs
 from satori_hpc.interactions.site_pairs import MISSING_DISTANCE, NONE, PairBlock, Partition, Space, Units
 from satori_hpc.scoring.site_scores import FIRST, LARGEST, LARGEST_SIZE, SiteScores, ragged
+from tests.fixtures.scores import starts_of
 from tests.oracles import sites_oracle
 from tests.oracles.pair_scores import brute_force
 
@@ -56,13 +59,6 @@ def whole(scores: SiteScores, units: Units, *, choose: str = LARGEST, directed: 
     return partition.block(0, units.pairs, slice(0, len(scores)))
 
 
-def position(block: PairBlock) -> np.ndarray:
-    """Start of the smaller unit's site, bp; MISSING_DISTANCE = none."""
-    start = np.append(block.scores.site[:, 1], MISSING_DISTANCE)  # NONE is the last
-    found: np.ndarray = start[block.first]
-    return found
-
-
 def symmetric(value: np.ndarray) -> np.ndarray:
     upper = np.triu(value, k=1)
     return upper + upper.transpose(0, 2, 1)
@@ -76,7 +72,7 @@ def check(value: np.ndarray, active: np.ndarray, *, pool: int = 4) -> PairBlock:
         expected_score, expected_distance, expected_position = brute_force(value[b], active[b], pool=pool)
         np.testing.assert_array_equal(found.score[b], expected_score)
         np.testing.assert_array_equal(distance[b], expected_distance)
-        np.testing.assert_array_equal(position(found)[b], expected_position)
+        np.testing.assert_array_equal(starts_of(found)[b], expected_position)
     np.testing.assert_array_equal(found.scores.counts[:, 0], active.sum(axis=(1, 2)))
     assert (found.score.dtype, distance.dtype) == (np.float32, np.int16)
     np.testing.assert_array_equal(found.second == NONE, found.first == NONE)
@@ -92,9 +88,7 @@ def check(value: np.ndarray, active: np.ndarray, *, pool: int = 4) -> PairBlock:
     density=st.sampled_from([0.02, 0.15, 0.5, 1.0]),
     levels=st.sampled_from([1, 2, 3, 0]),
 )
-def test_equals_the_double_loop(
-    seed: int, batch: int, filters: int, cells: int, density: float, levels: int
-) -> None:
+def test_equals_the_double_loop(seed: int, batch: int, filters: int, cells: int, density: float, levels: int) -> None:
     rng = np.random.default_rng(seed)
     value = rng.standard_normal((batch, cells, cells)).astype(np.float32)
     if levels:  # few distinct values, so that ties decide the distance; minus zero among them
@@ -118,7 +112,7 @@ def test_filters_that_share_their_only_cell_are_not_observed() -> None:
     found = check(np.ones((1, 5, 5), np.float32), active)
     assert np.isnan(found.score).tolist() == [[True, False, False]]
     assert found.distance().tolist() == [[-32768, 8, 8]]
-    assert position(found).tolist() == [[-32768, 8, 8]]
+    assert starts_of(found).tolist() == [[-32768, 8, 8]]
 
 
 def test_distance_runs_from_the_smaller_filter_to_the_larger() -> None:
@@ -126,7 +120,7 @@ def test_distance_runs_from_the_smaller_filter_to_the_larger() -> None:
     active[0, 0, 2] = active[0, 1, 7] = active[0, 2, 0] = True
     found = check(np.ones((1, 9, 9), np.float32), active, pool=6)
     assert found.distance().tolist() == [[30, -12, -42]]
-    assert position(found).tolist() == [[12, 12, 42]]
+    assert starts_of(found).tolist() == [[12, 12, 42]]
 
 
 def test_the_longest_sequence_fits_the_numbers() -> None:
@@ -138,7 +132,7 @@ def test_the_longest_sequence_fits_the_numbers() -> None:
         value=np.ones(1, np.float32),
     )
     found = whole(scores, Units.motifs(2))
-    assert (found.distance().item(), position(found).item()) == (-32_766, 32_766)
+    assert (found.distance().item(), starts_of(found).item()) == (-32_766, 32_766)
 
 
 def test_ties_go_to_the_first_entry_in_row_major_order() -> None:
@@ -221,7 +215,7 @@ def test_equal_the_loops(seed: int, most: int, filters: int, combine: str, direc
         )
         np.testing.assert_allclose(found.score[b], score, rtol=0 if combine == "largest" else 1e-6, atol=1e-6)
         np.testing.assert_array_equal(distance[b], apart)
-        np.testing.assert_array_equal(position(found)[b], start)
+        np.testing.assert_array_equal(starts_of(found)[b], start)
 
         def at(maps: np.ndarray, which: list[tuple[int, int] | None] = which) -> np.ndarray:
             return np.array([np.nan if entry is None else maps[entry] for entry in which], np.float32)
@@ -279,7 +273,7 @@ def two_sites(value: float) -> SiteScores:
 
 def test_the_sign_is_kept_and_distance_runs_from_the_smaller_unit() -> None:
     found = whole(two_sites(-3.0), Units.motifs(2), choose=LARGEST_SIZE)
-    assert (found.score.item(), found.distance().item(), position(found).item()) == (-3.0, -30, 40)
+    assert (found.score.item(), found.distance().item(), starts_of(found).item()) == (-3.0, -30, 40)
 
 
 def test_two_filters_of_one_site_are_no_pair() -> None:
@@ -321,20 +315,20 @@ def test_a_unit_has_the_sites_of_all_its_motifs(seed: int, filters: int, count: 
     expected = whole(of_matrices(value, pooled), Units.motifs(count))
     np.testing.assert_array_equal(found.score, expected.score)
     np.testing.assert_array_equal(found.distance(), expected.distance())
-    np.testing.assert_array_equal(position(found), position(expected))
+    np.testing.assert_array_equal(starts_of(found), starts_of(expected))
     if combine == "sum":  # two motifs of a unit in one place are two sites
         number = np.stack([active[:, of_motif == unit].sum(axis=1) for unit in range(count)], axis=1).astype(float)
         total = whole(of_matrices(value, active), Units(tuple(of_motif.tolist()), count, combine)).score
-        for pair, (a, b) in enumerate((a, b) for a in range(count) for b in range(a + 1, count)):
+        for pair, (one, other) in enumerate(itertools.combinations(range(count), 2)):
             off = value.astype(float) * (1 - np.eye(6))
-            slow = np.einsum("bi,biu,bu->b", number[:, a], off, number[:, b])
+            slow = np.einsum("bi,biu,bu->b", number[:, one], off, number[:, other])
             there = ~np.isnan(expected.score[:, pair])
             np.testing.assert_array_equal(~np.isnan(total[:, pair]), there)
             np.testing.assert_allclose(total[there, pair], slow[there], rtol=1e-5, atol=1e-6)
 
 
 def parts_of(block: PairBlock) -> tuple[np.ndarray, ...]:
-    return block.score, block.distance(), position(block), block.between("extra"), *block.effects("single")
+    return block.score, block.distance(), starts_of(block), block.between("extra"), *block.effects("single")
 
 
 @settings(max_examples=60, deadline=None)
@@ -382,11 +376,24 @@ def test_threads_side_by_side_give_the_bytes_of_one() -> None:
         assert list(pool.map(lay_out, [0, 10, 20, 30] * 5)) == alone * 5
 
 
+def test_the_warm_up_compiles_what_any_partition_runs() -> None:
+    """One example, several, both directions, sums, blocks of any size: all of the same types."""
+    site_pairs.warm_up()
+    active = np.random.default_rng(7).random((5, 4, 6)) < 0.5
+    for directed in (False, True):
+        for combine in ("largest", "sum"):
+            for rows in (1, 5):
+                scores = of_matrices(np.ones((rows, 6, 6), np.float32), active[:rows], directed=directed)
+                whole(scores, Units.motifs(4, combine), directed=directed)
+    assert len(site_pairs.compiled().signatures) == 1  # type: ignore[attr-defined]
+
+
 def test_first_calls_may_come_from_several_threads() -> None:
     """The compilation of the kernel is the trap: a new process whose first calls come together."""
     code = """
 import numpy as np, threading
 from concurrent.futures import ThreadPoolExecutor
+from satori_hpc.interactions import site_pairs
 from satori_hpc.interactions.site_pairs import Partition, Units
 from satori_hpc.scoring.site_scores import SiteScores
 start = threading.Barrier(4)
@@ -401,5 +408,6 @@ def call(_):
     return block.score.item(), block.distance().item(), block.first.item()
 with ThreadPoolExecutor(4) as pool:
     assert set(pool.map(call, range(4))) == {(1.0, 4, 0)}
+assert len(site_pairs.compiled().signatures) == 1
 """
     subprocess.run([sys.executable, "-c", code], check=True)

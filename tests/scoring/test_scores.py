@@ -369,7 +369,9 @@ def test_further_arrays_of_a_method_are_kept_like_the_values(tmp_path: Path, dir
         part = content(group, partition, last - first, directed=directed, extras=names)
         effects = {"single": part.place.astype(np.float32) / 7}
         effects["single"][::3] = np.nan
-        with pytest.raises(ValueError, match="are not the arrays of attention: counts, site, strength, place, value, n"):
+        with pytest.raises(
+            ValueError, match="are not the arrays of attention: counts, site, strength, place, value, n"
+        ):
             store.write_partition(group, partition, content(group, partition, last - first, directed=directed))
         whole = dataclasses.replace(part, effects=effects)
         store.write_partition(group, partition, whole)
