@@ -35,7 +35,7 @@ class Tight:
     """A scorer in a memory that holds `most` sequences, or one call at a time."""
 
     def __init__(self, real: Any, *, most: int = 1 << 30, calls: int = 1 << 30) -> None:
-        self.real, self.most, self.calls = real, most, calls
+        self.real, self.sequences, self.calls = real, most, calls
         self.running, self.sizes = 0, []  # type: ignore[var-annotated]
         self.slice_size, self.bytes_per_sequence = real.slice_size, real.bytes_per_sequence
         self.estimate = real.estimate
@@ -45,7 +45,7 @@ class Tight:
     def __call__(self, batch: Batch) -> SiteScores:
         self.running += 1
         try:
-            if len(batch) > self.most or self.running > self.calls:
+            if len(batch) > self.sequences or self.running > self.calls:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
             self.sizes.append(len(batch))
             found: SiteScores = self.real(batch)
@@ -144,7 +144,7 @@ print(json.dumps([told, 1024 * int(peak.split()[1])]))
 
 
 def test_the_planned_memory_bounds_the_measured(tmp_path: Path) -> None:
-    """With buffers that weigh something: 150 filters are 11,175 pairs."""
+    """With buffers that weigh something: room for every one of 150 filters in every cell of 256 sequences."""
     run = tiny.make_run(tmp_path / "run")
     run = tiny.change(
         run,

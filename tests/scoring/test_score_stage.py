@@ -23,7 +23,7 @@ from satori_hpc.scoring.layout import GROUPS, example_bytes, shard_examples_for
 from satori_hpc.scoring.store import ScoreStore
 from satori_hpc.training import predictions
 from satori_hpc.training import stage as training_stage
-from tests.fixtures.scores import laid_out as tests_laid_out
+from tests.fixtures import scores as fixture
 from tests.fixtures.scores import of_pairs, starts_of, store_digest
 
 RUNTIME = Runtime(device="cpu", threads=1)
@@ -249,7 +249,7 @@ def test_another_model_makes_the_store_anew_and_is_refused_in_parts(trained: Run
 
 
 def test_what_is_not_about_memory_is_not_retried_and_says_where(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: ScoreStore, group: str, partition: int, **more: Any) -> None:
+    def broken(self: ScoreStore, *args: Any, **more: Any) -> None:
         raise ValueError("a bug of ours")
 
     monkeypatch.setattr(ScoreStore, "stage_partition", broken)
@@ -357,7 +357,7 @@ def test_the_twins_sequences_are_scored(trained: Run) -> None:
     np.testing.assert_array_equal(batch.targets.numpy(), labels[places])
     part = work.scorers["attention"](batch)
     np.testing.assert_array_equal(
-        of_pairs(store, "background")[first : first + 16], tests_laid_out(part, work.scorers["attention"], 12).score
+        of_pairs(store, "background")[first : first + 16], fixture.laid_out(part, work.scorers["attention"], 12).score
     )
 
 
