@@ -5,7 +5,7 @@ present. All that the stage reduce does with scores, from the shards to q-values
 time, processor time of all its threads and peak resident memory are told. Beside it
 
 - the loop over scipy.stats.mannwhitneyu(alternative="greater", method="asymptotic") on some columns of the same store,
-  once with the columns in memory (float64, nothing read), once read from the store and laid out, a block of pairs at a time;
+  once with the columns in memory (float64, nothing read), once read from the store and laid out, a block at a time;
 - stores of N, 4 N and 16 N examples in a fixed memory: time should grow in line, memory stay;
 - 505 filters (127,260 pairs) in the same memory as the main store.
 
