@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from satori_hpc import pairs
+from satori_hpc.errors import SatoriError
 from satori_hpc.scoring.site_scores import FIRST, LARGEST, LARGEST_SIZE, SiteScores
 
 ROWS = 256  # examples whose pairs are laid out at a time
@@ -139,6 +140,9 @@ class Partition:
         units: which sites are pooled.
         choose: which pair of sites speaks for two units; of the store.
         directed: whether values have a direction; of the store.
+
+    Raises:
+        SatoriError: an example has more sites than can be told apart.
     """
 
     def __init__(self, scores: SiteScores, units: Units, *, choose: str, directed: bool) -> None:
@@ -158,6 +162,12 @@ class Partition:
         self._site = order.astype(np.int32)
         self._unit, self._place = unit[order], scores.site[order, 3].astype(np.int32)
         self._start = np.searchsorted(example[order], np.arange(len(counts) + 1))
+        most = int(np.diff(self._start).max(initial=0))
+        if most > MOST_SITES:
+            raise SatoriError(
+                f"a sequence has {most:,} sites, pairs of at most {MOST_SITES:,} can be laid out; raise motifs.threshold "
+                "in run.toml, or score shorter sequences"
+            )
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from satori_hpc.errors import SatoriError
 from satori_hpc.interactions import site_pairs
 from satori_hpc.interactions.site_pairs import MISSING_DISTANCE, NONE, PairBlock, Partition, Space, Units
 from satori_hpc.scoring.site_scores import FIRST, LARGEST, LARGEST_SIZE, SiteScores, ragged
@@ -156,6 +157,25 @@ def test_no_active_cell_at_all() -> None:
     found = check(np.zeros((2, 4, 4), np.float32), np.zeros((2, 3, 4), dtype=bool))
     assert np.isnan(found.score).all()
     assert found.distance().tolist() == [[MISSING_DISTANCE] * 3] * 2
+
+
+def test_more_sites_than_can_be_told_apart_are_refused() -> None:
+    def sites(number: int) -> SiteScores:
+        site = np.zeros((number, 4), np.int16)
+        site[1:, 0] = 1
+        site[0, 3] = 1
+        return SiteScores(
+            counts=np.array([[number, 2]], np.int32),
+            site=site,
+            strength=np.ones(number, np.float32),
+            place=np.array([0, 8], np.int16),
+            value=np.full(1, 0.5, np.float32),
+        )
+
+    found = whole(sites(2**16), Units.motifs(2))
+    assert (found.score.item(), found.distance().item()) == (0.5, 0)
+    with pytest.raises(SatoriError, match="a sequence has 65,537 sites, pairs of at most 65,536"):
+        whole(sites(2**16 + 1), Units.motifs(2))
 
 
 # Values of either sign, some of them no pair, several filters in a place, both directions: as methods that mutate give.
