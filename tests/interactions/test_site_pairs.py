@@ -4,17 +4,19 @@ import itertools
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from satori_hpc.errors import SatoriError
-from satori_hpc.interactions import site_pairs
+from satori_hpc import pairs
+from satori_hpc.errors import ArtefactError, SatoriError
+from satori_hpc.interactions import block, site_pairs
 from satori_hpc.interactions.site_pairs import MISSING_DISTANCE, NONE, PairBlock, Partition, Space, Units
 from satori_hpc.scoring.site_scores import FIRST, LARGEST, LARGEST_SIZE, SiteScores, ragged
-from tests.fixtures.scores import starts_of
+from tests.fixtures.scores import STEP, make_store, sample, starts_of
 from tests.oracles import sites_oracle
 from tests.oracles.pair_scores import brute_force
 
@@ -347,8 +349,8 @@ def test_a_unit_has_the_sites_of_all_its_motifs(seed: int, filters: int, count: 
             np.testing.assert_allclose(total[there, pair], slow[there], rtol=1e-5, atol=1e-6)
 
 
-def parts_of(block: PairBlock) -> tuple[np.ndarray, ...]:
-    return block.score, block.distance(), starts_of(block), block.between("extra"), *block.effects("single")
+def parts_of(found: PairBlock) -> tuple[np.ndarray, ...]:
+    return found.score, found.distance(), starts_of(found), found.between("extra"), *found.effects("single")
 
 
 @settings(max_examples=60, deadline=None)
@@ -375,10 +377,10 @@ def test_any_block_of_pairs_and_examples_is_that_part_of_the_whole(
     everything = parts_of(partition.block(0, units.pairs, slice(0, batch)))
     first, last = sorted(rng.choice(units.pairs + 1, 2, replace=False).tolist())
     space = Space(2, last - first)
-    for number, block in enumerate(partition.blocks(first, last, rows=2, space=space)):
-        assert block.rows == slice(2 * number, min(2 * number + 2, batch))
-        for found, expected in zip(parts_of(block), everything, strict=True):
-            np.testing.assert_array_equal(found, expected[block.rows, first:last])
+    for number, part in enumerate(partition.blocks(first, last, rows=2, space=space)):
+        assert part.rows == slice(2 * number, min(2 * number + 2, batch))
+        for found, expected in zip(parts_of(part), everything, strict=True):
+            np.testing.assert_array_equal(found, expected[part.rows, first:last])
 
 
 def test_threads_side_by_side_give_the_bytes_of_one() -> None:
@@ -388,8 +390,8 @@ def test_threads_side_by_side_give_the_bytes_of_one() -> None:
     partition = Partition(of_matrices(value, active), Units.motifs(20), choose=LARGEST, directed=False)
 
     def lay_out(begin: int) -> tuple[bytes, bytes]:
-        block = partition.block(0, 190, slice(begin, begin + 10))
-        return block.score.tobytes(), block.distance().tobytes()
+        found = partition.block(0, 190, slice(begin, begin + 10))
+        return found.score.tobytes(), found.distance().tobytes()
 
     alone = [lay_out(begin) for begin in range(0, 40, 10)]
     with ThreadPoolExecutor(4) as pool:
@@ -431,3 +433,50 @@ with ThreadPoolExecutor(4) as pool:
 assert len(site_pairs.compiled().signatures) == 1
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# From a store: partition after partition, any pairs.
+
+
+def test_a_store_is_read_back_by_blocks_of_pairs(tmp_path: Path) -> None:
+    rng = np.random.default_rng(9)
+    sides = sample(rng, 10, 9), sample(rng, 4, 9)
+    store = make_store(tmp_path / "a.zarr", *sides, filters=9, shard_examples=3)
+    units = Units.motifs(9)
+    first, second = pairs.filters_of(9)
+    for group, expected in zip(("foreground", "background"), sides, strict=True):
+        assert len(store.partitions(group)) > 1
+        row = np.arange(len(expected))[:, None]
+        apart = STEP * (second.astype(int) - first) * np.where(row % 2 == 0, 1, -1)
+        apart = np.where(np.isnan(expected), MISSING_DISTANCE, apart)
+        for begin in range(0, units.pairs, 10):
+            end = min(begin + 10, units.pairs)
+            score, distance = block.read_scores(store, units, group, begin, end)
+            np.testing.assert_array_equal(score, expected[:, begin:end])
+            np.testing.assert_array_equal(distance, apart[:, begin:end])
+        observed = expected[~np.isnan(expected)]
+        np.testing.assert_array_equal(block.sample(store, units, group), observed)
+
+
+def test_a_sample_of_scores_is_thinned_evenly_and_the_same_every_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(9)
+    sides = sample(rng, 40, 9), sample(rng, 4, 9)
+    store = make_store(tmp_path / "a.zarr", *sides, filters=9, shard_examples=16)
+    units = Units.motifs(9)
+    monkeypatch.setattr(block, "SAMPLE_SCORES", 100)
+    found = block.sample(store, units, "foreground")
+    assert 50 < len(found) < 400
+    assert np.isin(found, sides[0]).all()
+    np.testing.assert_array_equal(found, block.sample(store, units, "foreground"))
+
+
+def test_a_damaged_shard_is_an_error_of_the_reader(tmp_path: Path) -> None:
+    values = sample(np.random.default_rng(9), 10, 9)
+    store = make_store(tmp_path / "a.zarr", values, values, filters=9, shard_examples=3)
+    path = store.shard_path("foreground", "value", 1)
+    whole_ = path.read_bytes()
+    path.write_bytes(whole_[:20] + bytes([whole_[20] ^ 1]) + whole_[21:])
+    with pytest.raises(ArtefactError, match=r"foreground/value/c/1/0: this shard is damaged"):
+        block.read_scores(store, Units.motifs(9), "foreground", 0, 8)
