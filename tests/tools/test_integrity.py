@@ -69,7 +69,7 @@ def artefacts(run: Run) -> list[str]:
 def named(report: Report, name: str) -> bool:
     """Whether a report names a file, or the partition that it belongs to."""
     shard = re.fullmatch(
-        r"(.*/scores/|scores/)(\w+\.zarr)/(?:markers/)?(\w+ground)[/-](?:\w+/c/)?(\d+)(?:/0|\.json)", name
+        r"(.*/scores/|scores/)(\w+\.zarr)/(?:markers/)?(\w+ground)[/-](?:\w+/c/)?(\d+)(?:(?:/0)+|\.json)", name
     )
     wanted = f"{shard[1]}{shard[2]}, {shard[3]} partition {shard[4]}" if shard else name
     return any(found.artefact == wanted and found.command for found in report.findings)
