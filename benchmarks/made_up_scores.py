@@ -1,4 +1,4 @@
-"""Score stores of any size with made-up content: uniform scores, missing at random, the same for the same size."""
+"""Score stores of any size with made-up content: uniform values, sites at random, the same for the same size."""
 
 from pathlib import Path
 
@@ -6,9 +6,11 @@ import numpy as np
 
 from satori_hpc.scoring import store as score_store
 from satori_hpc.scoring.layout import GROUPS, Plan
+from satori_hpc.scoring.site_scores import SiteScores, ragged
 from satori_hpc.scoring.store import ScoreStore
 
-MISSING = -(2**15)
+CELLS, POOL = 75, 4  # of 300 bp
+AT_A_TIME = 256  # examples, so that what is padded stays small beside a partition
 
 
 def write(path: Path, *, filters: int, examples: int, present: float) -> ScoreStore:
@@ -16,33 +18,48 @@ def write(path: Path, *, filters: int, examples: int, present: float) -> ScoreSt
 
     Args:
         path: of the store.
-        filters: of which all pairs are scored.
+        filters: of which all pairs are scored; each has at most one site in an example.
         examples: on each side.
-        present: share of the scores.
+        present: share of the pairs that an example has.
     """
     rows = np.arange(examples)
     plan = Plan(
         method="attention",
-        filters=filters,
+        widths=np.full(filters, 13),
         foreground=rows,
         background=rows + examples,
         background_source="dataset",
         dataset_examples=2 * examples,
         shard_examples=0,
-        chunk_pairs=256,
+        pool=POOL,
+        most=(filters, CELLS),
         digests={"made_up": str(present)},
     )
     store = score_store.create_or_resume(path, plan)
     for group, partition in store.pending(verify=False):
         first, last = store.partitions(group)[partition]
         rng = np.random.default_rng([GROUPS.index(group), partition])
-        score = block(rng, last - first, plan.pairs, present)
-        distance = rng.integers(-75, 76, score.shape, dtype=np.int16)
-        distance *= np.int16(4)
-        distance[np.isnan(score)] = MISSING
-        store.write_partition(group, partition, score=score, distance=distance, position=distance, sites=0)
+        starts = range(0, last - first, AT_A_TIME)
+        parts = [sites(rng, min(AT_A_TIME, last - first - start), filters, present) for start in starts]
+        store.write_partition(group, partition, SiteScores.join(parts))
     store.finalise()
     return score_store.open_complete(path)
+
+
+def sites(rng: np.random.Generator, rows: int, filters: int, present: float) -> SiteScores:
+    """Examples in which each filter has a site in a cell at random, or none; both of a pair have one in `present`."""
+    cell = rng.integers(0, CELLS, (rows, filters))
+    example, motif = np.nonzero(rng.random((rows, filters)) < np.sqrt(present))
+    occupied = np.zeros((rows, CELLS), dtype=bool)
+    occupied[example, cell[example, motif]] = True
+    place = occupied.cumsum(axis=1) - 1
+    used = np.arange(CELLS) < occupied.sum(axis=1)[:, None]
+    at = np.zeros(used.shape, dtype=np.int64)
+    at[used] = POOL * np.nonzero(occupied)[1]
+    where = cell[example, motif]
+    site = np.stack([example, motif, POOL * where, np.ones_like(where), place[example, where]], axis=1)
+    value = rng.random((rows, CELLS, CELLS), dtype=np.float32) * np.float32(0.1)
+    return ragged(site, np.ones(len(site), np.float32), at, used, value)
 
 
 def make(path: Path, filters: int, examples: int, present: float) -> None:

@@ -1,14 +1,16 @@
-"""Time forward and raw-attention pair scoring against plain versions, on one thread.
+"""Time forward, raw-attention scoring and the layout of pairs against plain versions, on one thread.
 
 The setting is that of SATORI 1: 200 filters of width 13, 8 heads, 300 bp, sites by its threshold rule (mean + share x
 (maximum - mean)); the share is set so that as many (filter, cell) entries are active as in a trained model there.
 Compared are
 
-- pair scoring, from attention and pooled activations to scores and distances: the kernel, and two plain loops over the
-  active cells of a sequence and the filters in each: `loop, names` keys pairs by the names of the filters, as that code
-  does; `loop, numbers` does the same work with as little as Python allows;
+- pair scoring, from attention and pooled activations to scores and distances: sites and values as a store keeps them
+  and the pairs laid out from them by the reduction, and two plain loops over the active cells of a sequence and the
+  filters in each: `loop, names` keys pairs by the names of the filters, as that code does; `loop, numbers` does the
+  same work with as little as Python allows;
 - the forward pass: the model with attention, and a plain module with one linear layer per head;
-- both together: the scorer, which computes the rows of attention it needs only, and plain forward + loop.
+- both together: the scorer, which computes the rows of attention it needs only, with the layout, and plain forward +
+  loop.
 
     python -m benchmarks.pair_scoring
 """
@@ -26,9 +28,8 @@ from satori_hpc.config import Model
 from satori_hpc.models import satori
 from satori_hpc.models.satori import Satori
 from satori_hpc.run import files
-from satori_hpc.scoring import pair_kernel
-from satori_hpc.scoring.attention import AttentionScorer, strength
-from tests.fixtures.scores import batch_of
+from satori_hpc.scoring.attention import AttentionScorer, occupied_cells, of_cells, strength
+from tests.fixtures.scores import batch_of, laid_out
 from tests.oracles import plain_satori
 from tests.oracles.plain_satori import PlainSatori
 
@@ -76,7 +77,7 @@ def measure(pool: int, options: argparse.Namespace) -> list[str]:
     with torch.inference_mode():
         pooled = model.pooled(tokens)
         active = pooled > threshold[:, None]
-        rows = model.attention_rows(pooled, pair_kernel.occupied_cells(active))
+        rows = model.attention_rows(pooled, occupied_cells(active))
         attention = model(tokens, attention=True).attention
     assert attention is not None
     some = options.looped
@@ -86,8 +87,13 @@ def measure(pool: int, options: argparse.Namespace) -> list[str]:
     @torch.inference_mode()
     def kernel_alone() -> object:
         there = pooled > threshold[:, None]
-        cells = pair_kernel.occupied_cells(there)
-        return pair_kernel.pair_scores(strength(rows, cells), cells, active=there, pool=pool)
+        cells = occupied_cells(there)
+        found = of_cells(strength(rows, cells), pooled, active=there, threshold=threshold, model=model)
+        block = laid_out(found, scorer, model.filters)
+        return block.score, block.distance()
+
+    def scored() -> object:
+        return [laid_out(scorer(part), scorer, model.filters).distance() for part in batches]
 
     @torch.inference_mode()
     def loop_names() -> object:
@@ -109,7 +115,7 @@ def measure(pool: int, options: argparse.Namespace) -> list[str]:
             "kernel": kernel_alone,
             "plain forward": plain_forward,
             "forward": lambda: forward(model, tokens),
-            "scorer": lambda: [scorer(part) for part in batches],
+            "scorer": scored,
         },
         rounds=options.rounds,
         clock=options.clock,
@@ -211,7 +217,7 @@ def filters_by_cell(active: np.ndarray) -> dict[int, list[int]]:
 def check(ours: object, named: object, numbered: object, some: int) -> None:
     """All three found the same scores, up to the rounding of attention computed by rows or whole."""
     for b in range(some):
-        score = ours.score[b].numpy()  # type: ignore[attr-defined]
+        score = ours[0][b]  # type: ignore[index]
         first = named[b][0]  # type: ignore[index]
         np.testing.assert_array_equal(np.isnan(score), first < 0)
         np.testing.assert_allclose(score[first >= 0], first[first >= 0], rtol=1e-5)

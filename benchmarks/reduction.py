@@ -134,9 +134,9 @@ def whole_stage(path: Path, clock: str) -> tuple[float, int, int]:
     now = time.perf_counter if clock == "wall" else time.process_time
     began = now()
     store = score_store.open_complete(path)
-    columns, _ = interactions_stage.reduce_store(
-        store, path.with_name("parts"), settings=Reduce(), cutoff=store.mean_score(), runtime=Runtime(threads=1)
-    )
+    columns = interactions_stage.reduce_store(
+        store, path.with_name("parts"), settings=Reduce(), runtime=Runtime(threads=1)
+    ).columns
     return now() - began, process_peak_rss_bytes(), int(columns["tested"].sum())
 
 

@@ -102,11 +102,11 @@ def rows(method: str, model: Satori, tokens: torch.Tensor, options: argparse.Nam
             method, model, threshold=threshold, settings=settings, seed=1, composition=np.asarray(COMPOSITION)
         )
 
-        def work(scorer: registry.PairScorer = scorer) -> torch.Tensor:
+        def work(scorer: registry.SiteScorer = scorer) -> torch.Tensor:
             size = scorer.slice_size
             parts = range(0, count, size)
-            found = [scorer(Batch(batch.tokens[i : i + size], batch.keys[i : i + size])).score for i in parts]
-            return torch.cat(found)
+            found = [scorer(Batch(batch.tokens[i : i + size], batch.keys[i : i + size])).value for i in parts]
+            return torch.from_numpy(np.concatenate(found))
 
         seconds, found = clock(work, options.rounds, device)
         exact = found if exact is None else exact

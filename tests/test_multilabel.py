@@ -27,6 +27,7 @@ from satori_hpc.sites import shuffled_background
 from satori_hpc.sites import store as motif_store
 from satori_hpc.tools.verify import verify
 from satori_hpc.training import checkpoint
+from tests.fixtures.scores import of_pairs
 from tests.fixtures.tiny import change, make_run
 
 MOTIFS = ("TGACTCAGCA", "GGGGCGGGGC", "CACGTGACCT", "AGATAAGGAA")
@@ -72,7 +73,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ),
             model=config.Model(filters=12, width=9, heads=2, head_size=8, mixing_size=16),
             train=config.Train(epochs=12, batch_size=32, learning_rate=5e-3),
-            score=config.Score(shard_examples=40, chunk_pairs=16),
+            score=config.Score(shard_examples=40),
             reduce=config.Reduce(min_examples=2),
         ),
     )
@@ -246,11 +247,11 @@ def test_labels_that_carry_an_interaction(run: Run) -> None:
     held = data.labels[store.examples("foreground")] == 1
     assert len(found) == 4 * len(table) > 40
     assert found["tested"].any()
-    values = store.read_scores("foreground", 0, store.pairs).astype(np.float64)
+    values = of_pairs(store).astype(np.float64)
 
     def check(rows: pd.DataFrame, mine: np.ndarray, other: np.ndarray) -> None:
         for row in rows.itertuples():
-            column = values[:, pairs.index(row.filter_a, row.filter_b, filters=store.filters)]
+            column = values[:, pairs.index(row.filter_a, row.filter_b, filters=store.motifs)]
             first, second = (column[side][~np.isnan(column[side])] for side in (mine, other))
             assert (row.n_with, row.n_without) == (len(first), len(second))
             assert row.tested == (min(len(first), len(second)) >= 2)

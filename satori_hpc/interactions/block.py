@@ -28,6 +28,8 @@ SAMPLE_SCORES = 200_000
 ROW_BYTES = 4 * 8  # that the columns of a described example take, at most
 SITE_BYTES = 72  # of a site in memory: as stored, as sorted, and while it is sorted
 PAIR_BYTES = 12 + 16  # of a pair that is laid out in an example, and of what is made of it
+PLACES_BYTES = 12  # of a pair of places of the example that is laid out: its value and its key
+UNIT_BYTES = 8  # of a place and a unit of it
 
 _spare: list[np.ndarray] = []  # left by finished tasks, because fresh memory costs as much as a fifth of the work
 Rows = dict[str, Described]  # what the statistic knows of the examples, by group
@@ -188,8 +190,8 @@ def _values(store: ScoreStore, rules: Rules) -> int:
 
 
 def _partition_bytes(store: ScoreStore) -> int:
-    """Bytes of the largest partition in memory, with what it is while it is read and sorted."""
-    arrays = store.arrays
+    """Bytes of the largest partition in memory, with what it is while it is read, sorted and laid out."""
+    arrays, places = store.arrays, store.attributes["most"][1]
     most = 0
     for group in GROUPS:
         for marker in store.markers(group):
@@ -199,7 +201,7 @@ def _partition_bytes(store: ScoreStore) -> int:
             )
             file = max(entry["bytes"] for entry in marker.files.values())
             most = max(most, held + 2 * file + SITE_BYTES * marker.entries["site"])
-    return most
+    return most + places * (PLACES_BYTES * places + UNIT_BYTES * store.motifs)
 
 
 def warm_up() -> None:

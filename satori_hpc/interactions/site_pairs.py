@@ -6,6 +6,7 @@ anything else of the network.
 """
 
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from satori_hpc import pairs
+from satori_hpc.errors import SatoriError
 from satori_hpc.scoring.site_scores import FIRST, LARGEST, LARGEST_SIZE, SiteScores
 
 ROWS = 256  # examples whose pairs are laid out at a time
@@ -21,6 +23,7 @@ NONE = -1  # unit of motifs that are of no unit; number of a site that is not th
 LOW_BITS = 2**32 - 1
 NOTHING = -(2**63) + 2**33  # below the key of every number, and not a number too small when sites are taken off
 MOST_SITES = 2**16  # of an example
+_COMPILING = threading.Lock()
 CHOICES = {LARGEST_SIZE: 1, FIRST: 2}  # every other: the largest
 
 
@@ -102,10 +105,11 @@ class PairBlock:
         return out
 
     def _of_place(self, values: np.ndarray, site: np.ndarray) -> np.ndarray:
-        if not len(values):
-            return np.full(site.shape, np.nan, np.float32)
-        place = self.entry[self.rows, 0][:, None] + self.scores.site[:, 3].astype(np.int64)[site]
-        return np.where(site == NONE, np.float32(np.nan), values[place])
+        there = site != NONE
+        out = np.full(site.shape, np.nan, np.float32)
+        first = self.entry[self.rows, 0][np.nonzero(there)[0]]
+        out[there] = values[first + self.scores.site[site[there], 3]]
+        return out
 
 
 class Space:
@@ -136,6 +140,9 @@ class Partition:
         units: which sites are pooled.
         choose: which pair of sites speaks for two units; of the store.
         directed: whether values have a direction; of the store.
+
+    Raises:
+        SatoriError: an example has more sites than can be told apart.
     """
 
     def __init__(self, scores: SiteScores, units: Units, *, choose: str, directed: bool) -> None:
@@ -145,6 +152,8 @@ class Partition:
         between = counts[:, 1] ** 2 if directed else counts[:, 1] * (counts[:, 1] - 1) // 2
         self._entry = np.cumsum(np.stack([counts[:, 1], between], axis=1), axis=0)
         self._entry -= np.stack([counts[:, 1], between], axis=1)
+        # Contiguous, since others than those of one example would be of another type for the compiled loop.
+        self._places, self._values_at = (np.ascontiguousarray(each[:, 1]) for each in (scores.counts, self._entry))
         of_motif = np.array(units.of_motif, dtype=np.int32)
         example = np.repeat(np.arange(len(counts)), counts[:, 0])
         unit = of_motif[scores.site[:, 0]] if len(scores.site) else np.zeros(0, np.int32)
@@ -153,6 +162,12 @@ class Partition:
         self._site = order.astype(np.int32)
         self._unit, self._place = unit[order], scores.site[order, 3].astype(np.int32)
         self._start = np.searchsorted(example[order], np.arange(len(counts) + 1))
+        most = int(np.diff(self._start).max(initial=0))
+        if most > MOST_SITES:
+            raise SatoriError(
+                f"a sequence has {most:,} sites, pairs of at most {MOST_SITES:,} can be laid out; raise "
+                "motifs.threshold in run.toml, or score shorter sequences"
+            )
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -168,8 +183,8 @@ class Partition:
             self._unit,
             self._place,
             self._site,
-            self.scores.counts[:, 1],
-            self._entry[:, 1],
+            self._places,
+            self._values_at,
             self.scores.value,
             self.units.count,
             self._choice,
@@ -193,9 +208,14 @@ class Partition:
             yield self.block(first, last, slice(begin, min(begin + rows, len(self))), space)
 
 
-@functools.cache
 def compiled() -> Callable[..., None]:
     """The loop below, compiled when first needed."""
+    with _COMPILING:  # several threads may come here at once
+        return _compiled()
+
+
+@functools.cache
+def _compiled() -> Callable[..., None]:
     from satori_hpc import jit  # here: numba is slow to load
 
     return jit.compile_loops(_lay_out)

@@ -83,7 +83,7 @@ def test_job_array_on_a_set_with_several_labels(jobs, tmp_path):
         ),
         model=config.Model(filters=8, width=9, heads=2, head_size=8, mixing_size=16),
         train=config.Train(epochs=3, batch_size=32, learning_rate=5e-3),
-        score=config.Score(shard_examples=20, chunk_pairs=16, min_precision=0.0),
+        score=config.Score(shard_examples=20, min_precision=0.0),
         reduce=config.Reduce(min_examples=2),
     )
     run, other = make_run(tmp_path / "run", settings).path, tmp_path / "alone"

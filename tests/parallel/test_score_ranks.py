@@ -72,7 +72,7 @@ def several(motifs_made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     small = {
         "split": "valid",
         "sites": config.Sites(max_sites=3),
-        "dfim": config.Dfim(steps=2, baselines=1, mutations=1),
+        "dfim": config.Dfim(steps=2, baselines=1, mutations=1, null=True),
         "epistasis": config.Epistasis(mutations=2),
     }
     change(run, score=small)
@@ -107,8 +107,8 @@ def test_the_bytes_do_not_depend_on_ranks_schedule_or_library(
     assert Run.open(run).config.score.methods == ("attention", "dfim", "epistasis")
     for method in ("attention", "epistasis", "dfim"):
         assert content(run, method) == content(several, method)
-    extras = [name for name in content(run, "dfim") if name.startswith("foreground/a_to_b/c/")]
-    assert len(extras) > 2
+    for method, array in (("dfim", "null"), ("epistasis", "single")):
+        assert len([name for name in content(run, method) if name.startswith(f"foreground/{array}/c/")]) > 2
     assert Run.open(run).record("score").exists()
 
 
@@ -221,7 +221,7 @@ def test_verify_finds_damage_and_its_command_repairs_just_that(run: Path, undist
     assert satori("score", run).exit_code == 0
     assert satori("verify", run).exit_code == 0
     store = run / "scores" / "attention.zarr"
-    shards = sorted(store.glob("foreground/score/c/*/0"))
+    shards = sorted(store.glob("foreground/value/c/*/0"))
     times = {path: path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file()}
     damaged = shards[2].read_bytes()
     shards[2].write_bytes(damaged[: len(damaged) // 2])

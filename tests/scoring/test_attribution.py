@@ -9,7 +9,8 @@ from satori_hpc.models.satori import Satori
 from satori_hpc.scoring.attribution import AttributionScorer
 from satori_hpc.scoring.base import Batch
 from satori_hpc.scoring.fast import Rule
-from tests.oracles.pair_scores import brute_force, largest_attention
+from tests.fixtures.scores import laid_out, starts_of, take
+from tests.oracles.pair_scores import MISSING, brute_force, largest_attention
 from tests.oracles.soft_satori import SoftSatori, one_hot
 from tests.scoring.test_paths import MODELS, network
 
@@ -98,18 +99,22 @@ def test_scores_are_the_largest_of_a_pair():
     batch = batch_of(model)
     for absolute in (False, True):
         scores = scorer(model, steps=3, absolute=absolute)
-        found = scores(batch)
+        result = scores(batch)
+        found = laid_out(result, scores, model.filters)
+        distances, starts = found.distance(), starts_of(found)
         maps = scores.maps(batch)
         pooled = model.pooled(batch.tokens)
         active = pooled > scores.threshold[:, None]
+        np.testing.assert_array_equal(result.counts[:, 0], active.sum(dim=(1, 2)))
+        assert (result.counts <= np.array(scores.most)).all()
         for row in range(len(batch)):
             each = maps[row].abs() if absolute else maps[row]
             score, distance, position = brute_force(
                 largest_attention(each.numpy()), active[row].numpy(), pool=model.pool
             )
             np.testing.assert_allclose(found.score[row], score, rtol=1e-6)
-            np.testing.assert_array_equal(found.distance[row], distance)
-            np.testing.assert_array_equal(found.position[row], position)
+            np.testing.assert_array_equal(distances[row], distance)
+            np.testing.assert_array_equal(starts[row], np.where(position == MISSING, MISSING, position - model.padding))
 
 
 def test_estimate_tells_completeness_and_steps():
@@ -125,4 +130,8 @@ def test_a_sequence_is_scored_alone():
     batch = batch_of(model)
     scores = scorer(model)
     alone = scores(Batch(batch.tokens[1:2], batch.keys[1:2]))
-    torch.testing.assert_close(scores(batch).score[1:2], alone.score, rtol=1e-5, atol=1e-7, equal_nan=True)
+    expected = take(scores(batch), [1])
+    assert len(expected.value) > 5
+    np.testing.assert_allclose(alone.value, expected.value, rtol=1e-5, atol=1e-7)
+    for name in ("counts", "site", "place"):
+        np.testing.assert_array_equal(getattr(alone, name), getattr(expected, name))

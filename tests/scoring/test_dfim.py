@@ -10,9 +10,10 @@ from captum.attr import IntegratedGradients
 from satori_hpc.config import Dfim, Score, Sites
 from satori_hpc.models.satori import Satori
 from satori_hpc.scoring import dfim, draws
-from satori_hpc.scoring.base import Batch
+from satori_hpc.scoring.base import FIRST, LARGEST_SIZE, Batch
 from satori_hpc.scoring.dfim import DfimScorer, rule_of
 from satori_hpc.scoring.fast.letters import LetterAttributions
+from tests.fixtures.scores import laid_out, starts_of, take
 from tests.oracles.soft_satori import SoftSatori, integrated, one_hot
 from tests.scoring.test_attribution import batch_of, threshold_of
 from tests.scoring.test_paths import MODELS, network
@@ -125,7 +126,7 @@ class _Margin(torch.nn.Module):
 def test_legacy_is_captum_with_the_same_baselines_and_mutations(name):
     model = network(**MODELS[name])
     batch = batch_of(model)
-    scores = scorer(model, legacy=True)
+    scores = scorer(model, legacy=True, filters="all")
     row, only = 2, slice(2, 3)
     weights = torch.tensor([[0.0, 1.0]]) if model.config.output == "two" else weights_of(model, batch, row)
     captum = IntegratedGradients(_Margin(model, weights))
@@ -155,10 +156,14 @@ def test_legacy_is_captum_with_the_same_baselines_and_mutations(name):
     np.testing.assert_allclose(directed[row, :m, :m], expected, rtol=1e-4, atol=1e-4 * scale)
 
     # A pair's score is that of the site that lies first, as source.
-    found = scores(batch)
-    for pair in np.flatnonzero(~np.isnan(found.score[row].numpy())):
-        i = starts.index(int(found.position[row, pair]) - model.padding)
-        j = starts.index(int(found.position[row, pair] + found.distance[row, pair]) - model.padding)
+    assert scores.choose == FIRST
+    found = laid_out(scores(batch), scores, model.filters)
+    first, distance = starts_of(found), found.distance()
+    observed = np.flatnonzero(~np.isnan(found.score[row]))
+    assert len(observed)
+    for pair in observed:
+        i = starts.index(int(first[row, pair]))
+        j = starts.index(int(first[row, pair] + distance[row, pair]))
         assert float(found.score[row, pair]) == pytest.approx(
             abs(expected[min(i, j), max(i, j)]), rel=1e-3, abs=1e-4 * scale
         )
@@ -214,13 +219,16 @@ def test_results_follow_from_key_and_sequence_alone():
     scores = scorer(model, steps=3, null=True)
     together = scores(batch)
     alone = scores(Batch(batch.tokens[1:2], batch.keys[1:2]))
-    for name in ("score", "distance", "position"):
-        assert torch.equal(getattr(together, name)[1].nan_to_num(7), getattr(alone, name)[0].nan_to_num(7))
-    assert together.extras.keys() == set(scores.extras) == {"a_to_b", "b_to_a", "null"}
-    for name, values in together.extras.items():
-        assert torch.equal(values[1].nan_to_num(7), alone.extras[name][0].nan_to_num(7))
+    expected = take(together, [1], directed=True)
+    for name, values in alone.arrays().items():
+        if name != "strength":  # of the convolution, whose last bit may follow from the company
+            np.testing.assert_array_equal(values, expected.arrays()[name], err_msg=name)
+    np.testing.assert_allclose(alone.strength, expected.strength, rtol=1e-6)
+    assert together.extras.keys() == set(scores.extras) == {"null"}
+    assert (together.effects, scores.effects, scores.directed, scores.choose) == ({}, (), True, LARGEST_SIZE)
+    assert np.isfinite(alone.value).any()
     other = scores(Batch(batch.tokens[1:2], batch.keys[1:2] + 1))
-    assert not torch.equal(other.score.nan_to_num(7), alone.score.nan_to_num(7))
+    assert not np.array_equal(other.value, alone.value, equal_nan=True)
 
 
 @pytest.mark.parametrize("settings", [{"rule": "midpoint"}, {"rule": "secant"}])
@@ -242,16 +250,43 @@ def test_scores_are_the_larger_direction_and_keep_both():
     model = network()
     batch = batch_of(model)
     scores = scorer(model, steps=3, filters="all")
-    found, (sites, directed) = scores(batch), scores.maps(batch)
-    observed = np.argwhere(~np.isnan(found.score.numpy()))
+    result, (sites, directed) = scores(batch), scores.maps(batch)
+    places = sites.used.sum(dim=1).tolist()
+    assert result.counts[:, 1].tolist() == places
+    assert (result.counts <= np.array(scores.most)).all()
+    values = np.split(result.value, np.cumsum([many**2 for many in places])[:-1])
+    for row, many in enumerate(places):  # every direction as it is, with its sign
+        np.testing.assert_array_equal(values[row].reshape(many, many), directed[row, :many, :many])
+    assert bool((result.value < 0).any())
+    found = laid_out(result, scores, model.filters)
+    distance, starts = found.distance(), starts_of(found)
+    observed = np.argwhere(~np.isnan(found.score))
     assert len(observed) > 5
     for row, pair in observed:
-        place = {int(start): number for number, start in enumerate(sites.position[row][sites.used[row]])}
-        i = place[int(found.position[row, pair])]
-        j = place[int(found.position[row, pair]) + int(found.distance[row, pair])]
-        assert found.extras["a_to_b"][row, pair] == directed[row, i, j]
-        assert found.extras["b_to_a"][row, pair] == directed[row, j, i]
+        place = {
+            int(start) - model.padding: number for number, start in enumerate(sites.position[row][sites.used[row]])
+        }
+        i = place[int(starts[row, pair])]
+        j = place[int(starts[row, pair]) + int(distance[row, pair])]
         assert float(found.score[row, pair]) == max(abs(float(directed[row, i, j])), abs(float(directed[row, j, i])))
+
+
+def test_the_null_is_kept_where_the_scores_are():
+    """The larger direction in the permuted sequence, at the places of the pair of sites that speaks."""
+    model = network()
+    batch = batch_of(model)
+    scores = scorer(model, steps=3, filters="all", null=True)
+    sites, null = scores.maps(batch)[0], scores.permuted_maps(batch)
+    found = laid_out(scores(batch), scores, model.filters)
+    distance, starts, between = found.distance(), starts_of(found), found.between("null")
+    np.testing.assert_array_equal(np.isnan(between), np.isnan(found.score))
+    for row, pair in np.argwhere(~np.isnan(found.score)):
+        place = {
+            int(start) - model.padding: number for number, start in enumerate(sites.position[row][sites.used[row]])
+        }
+        i = place[int(starts[row, pair])]
+        j = place[int(starts[row, pair]) + int(distance[row, pair])]
+        assert float(between[row, pair]) == max(abs(float(null[row, i, j])), abs(float(null[row, j, i])))
 
 
 def test_gradient_and_deeplift():

@@ -15,9 +15,10 @@ from satori_hpc.config import Epistasis, Model, Score, Sites
 from satori_hpc.errors import SatoriError
 from satori_hpc.models.satori import Satori
 from satori_hpc.scoring import draws, registry
-from satori_hpc.scoring.base import Batch, PairScores
+from satori_hpc.scoring.base import LARGEST_SIZE, Batch
 from satori_hpc.scoring.epistasis import EpistasisScorer
 from satori_hpc.scoring.fast.mutants import Variants
+from tests.fixtures.scores import laid_out, same_bytes, starts_of, take
 
 LENGTH = 80
 UNIFORM = np.full(4, 0.25)
@@ -81,13 +82,16 @@ def rows(batch: Batch, chosen: list[int]) -> Batch:
 
 
 @torch.inference_mode()
-def by_loop(scorer: EpistasisScorer, batch: Batch, *, mutations: int, distance: int = 0) -> tuple[np.ndarray, float]:
-    """E (B,M,M) from whole forward passes of mutated letters, and what rounding may make of it."""
+def by_loop(
+    scorer: EpistasisScorer, batch: Batch, *, mutations: int, distance: int = 0
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """E (B,M,M) and effects of single sites (B,M) from whole forward passes of mutated letters, and what rounding may
+    make of them."""
     model = scorer.model
     found, _ = scorer.maps(batch)
     number, most = found.position.shape
     letters = draws.replacements(batch.tokens, batch.keys, seed=scorer.seed, number=mutations)
-    value = np.full((number, most, most), np.nan)
+    value, single = np.full((number, most, most), np.nan), np.full((number, most), np.nan)
     seen: dict[tuple[int, int, frozenset[int]], float] = {}
 
     def logit(b: int, draw: int, sites: frozenset[int]) -> float:
@@ -103,6 +107,8 @@ def by_loop(scorer: EpistasisScorer, batch: Batch, *, mutations: int, distance: 
     for b in range(number):
         positions = found.position[b, found.used[b]].tolist()
         for i, first in enumerate(positions):
+            alone = [logit(b, draw, frozenset()) - logit(b, draw, frozenset({first})) for draw in range(mutations)]
+            single[b, i] = sum(alone) / mutations
             for j, second in enumerate(positions):
                 if i == j or (distance and abs(second - first) > distance):
                     continue
@@ -111,7 +117,7 @@ def by_loop(scorer: EpistasisScorer, batch: Batch, *, mutations: int, distance: 
                     whole, both = logit(b, draw, frozenset()), logit(b, draw, frozenset({first, second}))
                     total += whole - logit(b, draw, frozenset({first})) - logit(b, draw, frozenset({second})) + both
                 value[b, i, j] = total / mutations
-    return value, 2e-5 * float(np.std(list(seen.values()))) + 2e-6 * max(map(abs, seen.values()))
+    return value, single, 2e-5 * float(np.std(list(seen.values()))) + 2e-6 * max(map(abs, seen.values()))
 
 
 NETWORKS = {
@@ -129,25 +135,38 @@ NETWORKS["deep with residual"] = {**NETWORKS["deep"], "conv_residual": True, "re
 NETWORKS["deep with identity"] = {**NETWORKS["deep"], "conv_residual": True, "positions": True, "mixing_size": 12}
 
 
+def check_effects(scorer: EpistasisScorer, batch: Batch, single: np.ndarray, rounding: float) -> None:
+    """What a store keeps of single sites is what forward passes without them say."""
+    scores = scorer(batch)
+    assert scores.effects.keys() == set(scorer.effects) == {"single"}
+    there = single[~np.isnan(single)]
+    assert len(scores.effects["single"]) == len(scores.place) == len(there)
+    np.testing.assert_allclose(scores.effects["single"], there, rtol=0, atol=rounding)
+    assert np.abs(there).max() > 50 * rounding
+
+
 @pytest.mark.parametrize("change", NETWORKS.values(), ids=NETWORKS)
 def test_equals_the_loop(change):
     model, batch = make_model(**change), make_batch(2)
     scorer = make_scorer(model, batch)
     found, value = scorer.maps(batch)
-    expected, rounding = by_loop(scorer, batch, mutations=2)
+    expected, single, rounding = by_loop(scorer, batch, mutations=2)
     assert int(found.used.sum()) >= 10
     np.testing.assert_array_equal(value.isnan().numpy(), np.isnan(expected))
     np.testing.assert_allclose(value.numpy(), expected, rtol=0, atol=rounding)
     assert np.nanmax(np.abs(expected)) > 50 * rounding  # there is something to find
+    check_effects(scorer, batch, single, rounding)
 
 
 def test_multilabel_sums_the_logits_of_the_targets():
     model, batch = make_model(targets=4), make_batch(3, targets=4)
     scorer = make_scorer(model, batch, mutations=1)
-    expected, rounding = by_loop(scorer, batch, mutations=1)
+    expected, single, rounding = by_loop(scorer, batch, mutations=1)
     np.testing.assert_allclose(scorer.maps(batch)[1].numpy(), expected, rtol=0, atol=rounding)
+    check_effects(scorer, batch, single, rounding)
     nothing = dataclasses.replace(batch, targets=torch.zeros_like(batch.targets))
     assert not scorer.maps(nothing)[1].nan_to_num().any()
+    assert not scorer(nothing).effects["single"].any()
     with pytest.raises(SatoriError, match="target"):
         scorer(dataclasses.replace(batch, targets=None))
 
@@ -158,11 +177,14 @@ def test_sites_beyond_the_largest_distance_are_no_pair():
     found, value = scorer.maps(batch)
     apart = (found.position[:, :, None] - found.position[:, None]).abs()
     assert value.isnan()[apart > 20].all()
-    expected, rounding = by_loop(scorer, batch, mutations=2, distance=20)
+    expected, single, rounding = by_loop(scorer, batch, mutations=2, distance=20)
     np.testing.assert_array_equal(value.isnan().numpy(), np.isnan(expected))
     np.testing.assert_allclose(value.numpy(), expected, rtol=0, atol=rounding)
-    scores = scorer(batch)
-    assert int(scores.distance[scores.score.isfinite()].abs().max()) <= 20
+    check_effects(scorer, batch, single, rounding)  # of sites that have no partner, too
+    scores = laid_out(scorer(batch), scorer, 12)
+    there = np.isfinite(scores.score)
+    assert there.any()
+    assert np.abs(scores.distance()[there]).max() <= 20
 
 
 def additive(model: Satori) -> Satori:
@@ -211,13 +233,14 @@ def test_a_sequence_is_scored_alike_in_any_company(change):
     model, batch = make_model(**NETWORKS[change]), make_batch(5)
     scorer = make_scorer(model, batch)
     whole = scorer(batch)
-    assert float(whole.score.isfinite().float().mean()) > 0.1
+    assert float(np.isfinite(laid_out(whole, scorer, 12).score).mean()) > 0.1
     for chosen in ([0], [4, 2, 1], [3, 3]):
-        part = scorer(rows(batch, chosen))
-        scale = float(whole.score.nan_to_num().abs().max())
-        torch.testing.assert_close(part.score, whole.score[chosen], rtol=1e-6, atol=1e-6 * scale, equal_nan=True)
-        assert torch.equal(part.position, whole.position[chosen])
-        assert torch.equal(part.distance, whole.distance[chosen])
+        part, expected = scorer(rows(batch, chosen)), take(whole, chosen)
+        for name in ("value", "single"):
+            scale = float(np.nanmax(np.abs(expected.arrays()[name])))
+            np.testing.assert_allclose(part.arrays()[name], expected.arrays()[name], rtol=1e-6, atol=1e-6 * scale)
+        for name in ("counts", "site", "place"):
+            np.testing.assert_array_equal(getattr(part, name), getattr(expected, name))
 
 
 @pytest.mark.parametrize("change", ["basic", "deep", "recurrent"])
@@ -236,16 +259,20 @@ def test_the_score_is_the_signed_value_of_the_largest_site_pair():
     model, batch = make_model(), make_batch(4)
     scorer = make_scorer(model, batch, filters="all")
     found, value = scorer.maps(batch)
-    scores = scorer(batch)
+    result = scorer(batch)
+    scores = laid_out(result, scorer, 12)
+    distance, starts = scores.distance(), starts_of(scores)
     assert bool((scores.score < 0).any())
     assert bool((scores.score > 0).any())
-    assert scores.sites.tolist() == found.used.sum(dim=1).tolist()
-    assert scores.extras == {}
+    assert result.counts[:, 1].tolist() == found.used.sum(dim=1).tolist()
+    assert result.counts[:, 0].tolist() == found.members.sum(dim=(1, 2)).tolist()
+    assert result.extras == {}
+    assert (result.counts <= np.array(scorer.most)).all()
     for b in range(4):
-        where = {int(j): number for number, j in enumerate(found.position[b, found.used[b]])}
-        for pair in scores.score[b].isfinite().nonzero().flatten().tolist():
-            start = int(scores.position[b, pair])
-            entry = where[start], where[start + int(scores.distance[b, pair])]
+        where = {int(j) - model.padding: number for number, j in enumerate(found.position[b, found.used[b]])}
+        for pair in np.flatnonzero(np.isfinite(scores.score[b])).tolist():
+            start = int(starts[b, pair])
+            entry = where[start], where[start + int(distance[b, pair])]
             assert float(scores.score[b, pair]) == float(value[b][entry])
 
 
@@ -257,13 +284,6 @@ def test_the_estimate_is_the_error_of_few_mutations():
     found = float(difference.nan_to_num().square().sum().sqrt() / size)
     assert few.estimate(batch)["letters"] == pytest.approx(found, rel=0.5)
     assert make_scorer(model, batch, mutations=1).estimate(batch) == {}
-
-
-def same_bytes(left: PairScores, right: PairScores) -> bool:
-    return all(
-        getattr(left, name).numpy().tobytes() == getattr(right, name).numpy().tobytes()
-        for name in ("score", "distance", "position", "sites")
-    )
 
 
 def test_threads_side_by_side_give_the_bytes_of_one():
@@ -286,8 +306,8 @@ def test_sequences_without_a_pair_of_sites_have_no_score():
     settings = Score(epistasis=Epistasis(mutations=1))
     scorer = EpistasisScorer(model, torch.full((12,), torch.inf), settings=settings, seed=1, composition=UNIFORM)
     found = scorer(batch)
-    assert found.score.isnan().all()
-    assert found.sites.tolist() == [0, 0]
+    assert np.isnan(laid_out(found, scorer, 12).score).all()
+    assert found.counts.tolist() == [[0, 0], [0, 0]]
     assert scorer.estimate(batch) == {}
 
 
@@ -305,7 +325,8 @@ def test_is_one_of_the_methods():
     scorer = registry.build(
         "epistasis", model, threshold=torch.zeros(12), settings=Score(), seed=1, composition=UNIFORM
     )
-    assert scorer(batch).score.shape == (1, 66)
+    assert len(scorer(batch)) == 1
+    assert (scorer.directed, scorer.choose, scorer.extras, scorer.effects) == (False, LARGEST_SIZE, (), ("single",))
     with pytest.raises(SatoriError, match="32,767"):
         EpistasisScorer(make_model(length=32_768), torch.zeros(12), settings=Score(), seed=1, composition=UNIFORM)
 
@@ -351,7 +372,7 @@ def peak():  # of this program; what getrusage tells begins with the peak of the
 scorer_of(filters=4, heads=1, head_size=4)(batch)  # compiles and loads what any call needs
 scorer = scorer_of(architecture="deep", conv_residual=True)
 before = peak()
-assert int(scorer(batch).sites.min()) > 12
+assert int(scorer(batch).counts[:, 1].min()) > 12
 print(peak() - before, scorer.bytes_per_sequence)
 """
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}

@@ -22,11 +22,11 @@ from satori_hpc.scoring import batches
 from satori_hpc.scoring import plan as score_plan
 from satori_hpc.scoring import stage as scoring_stage
 from satori_hpc.scoring import store as score_store
-from satori_hpc.scoring.base import Batch, PairScores
+from satori_hpc.scoring.base import Batch, SiteScores
 from satori_hpc.sites import stage as sites_stage
 from satori_hpc.training import stage as training_stage
 from tests.fixtures import tiny
-from tests.fixtures.scores import store_digest
+from tests.fixtures.scores import of_pairs, store_digest
 
 RUNTIME = Runtime(device="cpu", threads=1)
 
@@ -35,18 +35,20 @@ class Tight:
     """A scorer in a memory that holds `most` sequences, or one call at a time."""
 
     def __init__(self, real: Any, *, most: int = 1 << 30, calls: int = 1 << 30) -> None:
-        self.real, self.most, self.calls = real, most, calls
+        self.real, self.sequences, self.calls = real, most, calls
         self.running, self.sizes = 0, []  # type: ignore[var-annotated]
         self.slice_size, self.bytes_per_sequence = real.slice_size, real.bytes_per_sequence
-        self.extras, self.estimate = real.extras, real.estimate
+        self.estimate = real.estimate
+        for name in ("directed", "choose", "extras", "effects", "most"):
+            setattr(self, name, getattr(real, name))
 
-    def __call__(self, batch: Batch) -> PairScores:
+    def __call__(self, batch: Batch) -> SiteScores:
         self.running += 1
         try:
-            if len(batch) > self.most or self.running > self.calls:
+            if len(batch) > self.sequences or self.running > self.calls:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
             self.sizes.append(len(batch))
-            found: PairScores = self.real(batch)
+            found: SiteScores = self.real(batch)
             return found
         finally:
             self.running -= 1
@@ -68,7 +70,7 @@ def test_slices_too_large_for_the_memory_are_retried_smaller(
     trained: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     scoring_stage.score(trained, RUNTIME)
-    whole = score_store.open_complete(trained.scores("attention")).read_scores("foreground", 0, 66)
+    whole = of_pairs(score_store.open_complete(trained.scores("attention")))
     files.remove(trained.scores("attention"))
     made = tight(monkeypatch, most=5)
     with caplog.at_level(logging.WARNING, logger="satori_hpc"):
@@ -76,7 +78,7 @@ def test_slices_too_large_for_the_memory_are_retried_smaller(
     assert max(made[-1].sizes) == 4
     assert "from here on 4" in caplog.text
     assert caplog.text.count("from here on") == 1
-    found = score_store.open_complete(trained.scores("attention")).read_scores("foreground", 0, 66)
+    found = of_pairs(score_store.open_complete(trained.scores("attention")))
     np.testing.assert_allclose(found, whole, rtol=1e-5)
 
 
@@ -109,7 +111,7 @@ def test_little_memory_means_fewer_threads_then_smaller_slices_then_a_refusal(tr
     assert fit(1_000, each=1000, workers=4, size=16) == (1, 1)
     assert fit(999, each=1000, workers=4, size=16) is None
     with pytest.raises(
-        SatoriError, match=r"--memory 64.0 MiB is too little to score 66 pairs: at least .* score.shard_examples"
+        SatoriError, match=r"--memory 64.0 MiB is too little to score attention: at least .* score.shard_examples"
     ):
         scoring_stage.plan(trained, dataclasses.replace(RUNTIME, memory=memory.parse("64M")), replace=False)
     told = scoring_stage.plan(
@@ -142,14 +144,14 @@ print(json.dumps([told, 1024 * int(peak.split()[1])]))
 
 
 def test_the_planned_memory_bounds_the_measured(tmp_path: Path) -> None:
-    """With buffers that weigh something: 150 filters are 11,175 pairs."""
+    """With buffers that weigh something: room for every one of 150 filters in every cell of 256 sequences."""
     run = tiny.make_run(tmp_path / "run")
     run = tiny.change(
         run,
         model={"filters": 150},
         train={"epochs": 1},
         prepare={"test_fraction": 0.8},
-        score={"shard_examples": 256, "use_all": True, "chunk_pairs": 256},
+        score={"shard_examples": 256, "use_all": True},
     )
     for stage in (prepare.prepare, training_stage.train, sites_stage.motifs):
         stage(run, RUNTIME)

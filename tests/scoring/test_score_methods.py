@@ -14,6 +14,8 @@ import torch
 from satori_hpc import config
 from satori_hpc.config import toml
 from satori_hpc.errors import ArtefactError, SatoriError
+from satori_hpc.interactions.block import laid_out
+from satori_hpc.interactions.site_pairs import Units
 from satori_hpc.parallel import memory
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import execute, files
@@ -25,6 +27,7 @@ from satori_hpc.scoring import store as score_store
 from satori_hpc.scoring.layout import GROUPS
 from satori_hpc.scoring.store import ScoreStore
 from satori_hpc.tools.verify import verify
+from tests.fixtures.scores import take
 from tests.fixtures.tiny import change
 
 RUNTIME = Runtime(device="cpu", threads=1)
@@ -82,12 +85,17 @@ def scored(whole: Run, tmp_path: Path) -> Run:
 
 def test_each_method_has_its_arrays_and_settings(whole: Run) -> None:
     found = {method: score_store.open_complete(whole.scores(method), verify=True) for method in METHODS}
-    assert {method: list(store.arrays)[3:] for method, store in found.items()} == {
+    assert {method: list(store.arrays)[5:] for method, store in found.items()} == {
         "attention": [],
-        "epistasis": [],
-        "dfim": ["a_to_b", "b_to_a", "null"],
+        "epistasis": ["single"],
+        "dfim": ["null"],
     }
-    assert [store.pair_bytes for store in found.values()] == [8, 8, 20]
+    assert [store.directed for store in found.values()] == [False, False, True]
+    assert [store.choose for store in found.values()] == ["largest", "largest-size", "largest-size"]
+    between = {"attention": 0, "epistasis": 4 * 6, "dfim": 2 * 4 * 16}  # of 4 places, in one direction or both
+    for method in ("epistasis", "dfim"):
+        one_each = 8 + 12 * 4 + 2 * 4 + (4 * 4 if method == "epistasis" else 0)
+        assert found[method].example_bytes == one_each + between[method]
     assert [store.attributes["pool"] for store in found.values()] == [whole.config.model.pool, 1, 1]
     settings = {method: store.attributes["settings"] for method, store in found.items()}
     assert settings["attention"] == {}
@@ -103,15 +111,36 @@ def test_each_method_has_its_arrays_and_settings(whole: Run) -> None:
 
 def test_the_extra_arrays_stand_where_the_scores_do(whole: Run) -> None:
     store = score_store.open_complete(whole.scores("dfim"))
+    units = Units.motifs(store.motifs)
+    for group, partition in store.items():
+        found = store.read(group, partition)
+        begin = 0
+        for _, places in found.counts.tolist():
+            value = found.value[begin : begin + places**2].reshape(places, places)
+            begin += places**2
+            there = ~np.isnan(value)
+            assert not there.diagonal().any()
+            np.testing.assert_array_equal(there, there.T)  # no pair is none in both directions
+        np.testing.assert_array_equal(np.isnan(found.value), np.isnan(found.extras["null"]))
     for group in GROUPS:
-        value = store.read_scores(group, 0, store.pairs)
-        extras = {name: store._read(name, group, 0, store.pairs) for name in ("a_to_b", "b_to_a", "null")}
-        observed = ~np.isnan(value)
-        assert observed.any()
-        for name in ("a_to_b", "b_to_a"):
-            np.testing.assert_array_equal(observed, ~np.isnan(extras[name]))
-        larger = np.maximum(np.abs(extras["a_to_b"]), np.abs(extras["b_to_a"]))
-        np.testing.assert_array_equal(value[observed], larger[observed])
+        for _, block in laid_out(store, units, group, 0, units.pairs):
+            observed = ~np.isnan(block.score)
+            np.testing.assert_array_equal(observed, ~np.isnan(block.between("null")))
+            assert (block.score[observed] >= 0).all()
+            assert observed.any() or len(block.score) < 10
+
+
+def test_each_site_has_the_effect_of_mutating_it_alone(whole: Run) -> None:
+    store = score_store.open_complete(whole.scores("epistasis"))
+    for group, partition in store.items():
+        found = store.read(group, partition)
+        assert len(found.effects["single"]) == len(found.place)
+        assert np.isfinite(found.effects["single"]).all()
+    sizes = np.concatenate(
+        [store.read("foreground", k).effects["single"] for k in range(len(store.partitions("foreground")))]
+    )
+    told = json.loads(whole.record("score").read_text())["summary"]["epistasis"]["foreground"]["mean_single"]
+    assert told == pytest.approx(np.abs(sizes.astype(np.float64)).mean(), rel=1e-9)
 
 
 def test_a_store_does_not_depend_on_what_else_is_scored_or_on_threads(whole: Run, run: Run) -> None:
@@ -147,7 +176,7 @@ def test_the_estimate_is_that_of_examples_spread_over_the_foreground(whole: Run)
 @pytest.mark.parametrize(
     ("section", "keys", "anew"),
     [
-        ("epistasis", {"combine": "sum"}, {"epistasis"}),
+        ("epistasis", {"mutations": 3}, {"epistasis"}),
         ("dfim", {"steps": 3}, {"dfim"}),
         ("sites", {"max_sites": 3}, {"dfim", "epistasis"}),
         ("attribution", {"steps": 7}, set()),
@@ -183,9 +212,9 @@ def test_a_job_array_numbers_partitions_over_the_methods(run: Run, whole: Run) -
 
 
 def test_methods_may_have_other_numbers_of_partitions(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As with many filters, where a pair's bytes decide how many examples a partition has."""
+    """As with many filters, where the bytes of an example decide how many a partition has."""
     run = change(run, score={"shard_examples": 0})
-    monkeypatch.setattr(score_layout, "SHARD_BYTES", 8 * 66 * 32)
+    monkeypatch.setattr(score_layout, "SHARD_BYTES", 2**11)  # 10 examples of dfim, 19 of epistasis
     monkeypatch.setattr(score_layout, "SHARD_EXAMPLES", (8, 4096))
     monkeypatch.setattr(score_layout, "PARTITIONS", 1)
     execute.execute(run, "prepare", RUNTIME)
@@ -193,9 +222,9 @@ def test_methods_may_have_other_numbers_of_partitions(run: Run, monkeypatch: pyt
         execute.execute(run, stage, RUNTIME)
     found = {method: ScoreStore(run.scores(method)) for method in METHODS}
     sizes = {method: len(store.items()) for method, store in found.items()}
-    assert sizes["dfim"] > sizes["epistasis"] == sizes["attention"]
+    assert sizes["attention"] == sizes["dfim"] > sizes["epistasis"]
     last = found["dfim"].items()[-1]
-    shard = found["dfim"].shard_path(last[0], "b_to_a", last[1])
+    shard = found["dfim"].shard_path(last[0], "null", last[1])
     shard.unlink()
     report = verify(run, RUNTIME)
     number = sum(sizes.values()) - 1
@@ -209,7 +238,7 @@ def test_a_damaged_store_of_one_method_is_repaired_and_the_others_stay(scored: R
     found = {name: ScoreStore(scored.scores(name)) for name in METHODS}
     place = METHODS.index(method)
     number = sum(len(found[name].items()) for name in METHODS[:place])
-    shard = found[method].shard_path("foreground", "score", 0)
+    shard = found[method].shard_path("foreground", "value", 0)
     damaged = bytearray(shard.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     shard.write_bytes(damaged)
@@ -285,13 +314,16 @@ def test_draws_are_keyed_by_side_and_row(run: Run) -> None:
     assert batch.keys.tolist() == [[0, row] for row in store.examples("foreground")[:6]]
     assert batch.targets is None
     found = work.scorers["epistasis"](batch)
-    backwards = work.batch(store, "foreground", np.arange(6)[::-1])
-    torch.testing.assert_close(
-        work.scorers["epistasis"](backwards).score.flip(0), found.score, rtol=1e-4, atol=1e-6, equal_nan=True
-    )
+    assert len(found.value) > 6
+    backwards = work.scorers["epistasis"](work.batch(store, "foreground", np.arange(6)[::-1]))
+    for name, values in take(backwards, list(range(6))[::-1]).arrays().items():
+        np.testing.assert_allclose(values, found.arrays()[name], rtol=1e-4, atol=1e-6)
     moved = dataclasses.replace(batch, keys=batch.keys + torch.tensor([1, 0]))
-    other = work.scorers["epistasis"](moved).score
-    assert torch.equal(other.isnan(), found.score.isnan())
-    there = ~found.score.isnan()
-    assert there.any()
-    assert not torch.allclose(other[there], found.score[there], rtol=1e-4)
+    other = work.scorers["epistasis"](moved)
+    np.testing.assert_array_equal(other.site, found.site)
+    for name in ("value", "single"):
+        mine, theirs = found.arrays()[name], other.arrays()[name]
+        np.testing.assert_array_equal(np.isnan(theirs), np.isnan(mine))
+        there = ~np.isnan(mine)
+        assert there.any()
+        assert not np.allclose(theirs[there], mine[there], rtol=1e-4)

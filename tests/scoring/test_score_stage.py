@@ -12,16 +12,19 @@ import torch
 
 from satori_hpc.data import dataset
 from satori_hpc.errors import ArtefactError, SatoriError
+from satori_hpc.interactions.block import laid_out
+from satori_hpc.interactions.site_pairs import MISSING_DISTANCE, Units
 from satori_hpc.parallel.world import Runtime, World
 from satori_hpc.run import files, provenance
 from satori_hpc.run.layout import Run
 from satori_hpc.scoring import stage as scoring_stage
 from satori_hpc.scoring import store as score_store
-from satori_hpc.scoring.layout import GROUPS, MISSING, shard_examples_for
+from satori_hpc.scoring.layout import GROUPS, example_bytes, shard_examples_for
 from satori_hpc.scoring.store import ScoreStore
 from satori_hpc.training import predictions
 from satori_hpc.training import stage as training_stage
-from tests.fixtures.scores import store_digest
+from tests.fixtures import scores as fixture
+from tests.fixtures.scores import of_pairs, starts_of, store_digest
 
 RUNTIME = Runtime(device="cpu", threads=1)
 
@@ -53,23 +56,25 @@ def test_the_summary_and_the_store_say_the_same(base: Run, trained: Run, expecte
     assert store_digest(trained) == expected
     assert summary["foreground_examples"] + summary["background_examples"] == 180
     found = summary["attention"]
-    assert (found["pairs"], found["scored"], found["kept"], summary["ranks"]) == (66, found["partitions"], 0, 1)
+    assert (found["motifs"], found["scored"], found["kept"], summary["ranks"]) == (12, found["partitions"], 0, 1)
     store = score_store.open_complete(trained.scores("attention"), verify=True)
-    shards = {k: v for k, v in provenance.listing(trained.path, [store.path]).items() if "/c/" in k and "/score/" in k}
+    shards = {k: v for k, v in provenance.listing(trained.path, [store.path]).items() if "/c/" in k and "/value/" in k}
     assert shards
     for name, entry in shards.items():
         assert summary["files"][name] == {key: entry[key] for key in ("bytes", "sha256")}
-    assert len(summary["files"]) == 3 * found["partitions"]
+    assert len(summary["files"]) == 5 * found["partitions"]
     model = trained.config.model
-    assert [store.attributes[key] for key in ("pool", "padding", "width")] == [
-        model.pool,
-        model.width // 2,
-        model.width,
-    ]
+    assert (store.pool, store.motifs, store.directed, store.choose) == (model.pool, 12, False, "largest")
+    assert store.widths().tolist() == [model.width] * 12
+    for group in GROUPS:
+        parts = [store.read(group, partition) for partition in range(len(store.partitions(group)))]
+        sites, places = np.concatenate([part.counts for part in parts]).mean(axis=0)
+        assert found[group]["mean_sites_per_sequence"] == pytest.approx(sites, abs=1e-3)
+        assert found[group]["mean_places_per_sequence"] == pytest.approx(places, abs=1e-3)
     data = dataset.read(trained.dataset)
     letters = np.bincount(data.tokens[data.split == 0].ravel(), minlength=4)
     np.testing.assert_allclose(store.composition, letters / letters.sum(), rtol=1e-15)
-    assert (store.attributes["settings"], store.estimate, store.pair_bytes) == ({}, {}, 8)
+    assert (store.attributes["settings"], store.estimate) == ({}, {})
     assert store.attributes["selection"] == {
         "task": "binary",
         "split": "test",
@@ -83,20 +88,44 @@ def test_the_summary_and_the_store_say_the_same(base: Run, trained: Run, expecte
     assert store_digest(trained) == expected
 
 
-def test_distance_and_position_stand_where_the_scores_do(trained: Run) -> None:
+def test_sites_places_and_values_are_those_of_the_model(trained: Run) -> None:
+    """Every site is an active filter; its place is where its pooled cell starts; values lie between all places."""
     scoring_stage.score(trained, RUNTIME)
     store = score_store.open_complete(trained.scores("attention"))
+    work = scoring_stage._load(trained, RUNTIME)
+    model, threshold = work.model, work.scorers["attention"].threshold  # type: ignore[attr-defined]
+    for group, partition in store.items():
+        first, last = store.partitions(group)[partition]
+        found = store.read(group, partition)
+        with torch.inference_mode():
+            pooled = model.pooled(work.batch(store, group, np.arange(first, last)).tokens)
+        example, motif, cell = np.nonzero((pooled > threshold[:, None]).numpy())
+        of_site = np.repeat(np.arange(last - first), found.counts[:, 0])
+        start = cell * model.pool - model.padding
+        np.testing.assert_array_equal(np.stack([of_site, *found.site[:, :2].T]), np.stack([example, motif, start]))
+        begin = np.cumsum(found.counts[:, 1]) - found.counts[:, 1]
+        np.testing.assert_array_equal(found.place[begin[of_site] + found.site[:, 3]], start)
+        assert (found.strength > 1).all()
+        places = found.counts[:, 1].astype(int)
+        assert len(found.value) == (places * (places - 1) // 2).sum()
+        assert np.isfinite(found.value).all()
+
+
+def test_distance_stands_where_the_scores_do(trained: Run) -> None:
+    scoring_stage.score(trained, RUNTIME)
+    store = score_store.open_complete(trained.scores("attention"))
+    units, padding = Units.motifs(store.motifs), trained.config.model.width // 2
     for group in GROUPS:
-        value, distance = store.read_pair_block(group, 0, store.pairs)
-        position = store._read("position", group, 0, store.pairs)
-        observed = ~np.isnan(value)
-        assert observed.any()
-        np.testing.assert_array_equal(observed, distance != MISSING)
-        np.testing.assert_array_equal(observed, position != MISSING)
-        other = position[observed].astype(int) + distance[observed]
-        assert min(position[observed].min(), other.min()) >= 0
-        assert max(position[observed].max(), other.max()) < 120
-        assert (distance[observed] < 0).any()
+        for _, block in laid_out(store, units, group, 0, units.pairs):
+            distance, position = block.distance(), starts_of(block)
+            observed = ~np.isnan(block.score)
+            assert observed.any()
+            np.testing.assert_array_equal(observed, distance != MISSING_DISTANCE)
+            np.testing.assert_array_equal(observed, position != MISSING_DISTANCE)
+            other = position[observed].astype(int) + distance[observed]
+            assert min(position[observed].min(), other.min()) >= -padding
+            assert max(position[observed].max(), other.max()) < 120 - padding
+            assert (distance[observed] < 0).any()
 
 
 @pytest.mark.parametrize("threads", [2, 5])
@@ -118,7 +147,6 @@ from satori_hpc.config import Score
 from satori_hpc.scoring.base import Batch
 from satori_hpc.scoring.registry import build
 from satori_hpc.scoring.batches import Slices
-from satori_hpc.scoring.layout import ARRAYS
 torch.set_num_threads(2)
 torch.manual_seed(1)
 model = models.build(Model(filters=64), length=300, targets=1, task="binary", entropy=0.0).eval()
@@ -127,10 +155,9 @@ more = dict(settings=Score(), seed=1, composition=np.full(4, 0.25))
 scorer = build("attention", model, threshold=torch.full((64,), 0.4), **more)
 batch = Batch(tokens, torch.zeros((40, 2), dtype=torch.int64))
 with Slices(scorer, size=scorer.slice_size, workers=int(sys.argv[1]), poke=lambda: None) as slices:
-    out = {name: np.empty((40, 2016), dtype) for name, dtype in ARRAYS.items()}
-    sites = slices.score(batch, out)
-assert np.isfinite(out["score"]).any()
-print(sites, *(hashlib.sha256(array.tobytes()).hexdigest() for array in out.values()))
+    out = slices.score(batch).arrays()
+assert len(out["counts"]) == 40 and np.isfinite(out["value"]).any()
+print(*(hashlib.sha256(array.tobytes()).hexdigest() for array in out.values()))
 """
     found = {
         subprocess.run([sys.executable, "-c", code, workers], capture_output=True, text=True, check=True).stdout
@@ -157,7 +184,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
             scoring_stage.score(trained, RUNTIME)
     store = ScoreStore(trained.scores("attention"))
     assert not store.complete
-    leftover = store.shard_path("foreground", "score", 1).parent / ".0.12345678.partial"
+    leftover = store.shard_path("foreground", "value", 1).parent / ".0.12345678.partial"
     leftover.parent.mkdir(parents=True, exist_ok=True)
     leftover.write_bytes(b"half a shard")
     found = scoring_stage.score(trained, dataclasses.replace(RUNTIME, threads=2))["attention"]
@@ -177,17 +204,17 @@ def test_a_job_array_ends_in_the_same_bytes(trained: Run, expected: str) -> None
     seen = {key for key in told if key.startswith("memory_")}  # read off this process, which has grown
     assert {**again, **dict.fromkeys(seen)} == {**told, **dict.fromkeys(seen)}
     store = ScoreStore(trained.scores("attention"))
-    other = store.shard_path("foreground", "score", 0).parent / ".0.abcdef01.partial"  # another task is writing it
+    other = store.shard_path("foreground", "value", 0).parent / ".0.abcdef01.partial"  # another task is writing it
     other.parent.mkdir(parents=True)
     other.write_bytes(b"half")
     assert scoring_stage.partitions(trained, RUNTIME, [1, 2]) == {"scored": 1, "kept": 1, "partitions": 4}
     assert other.exists()
-    shard = store.shard_path("foreground", "distance", 1)
+    shard = store.shard_path("foreground", "place", 1)
     shard.write_bytes(shard.read_bytes()[:-1])
     assert scoring_stage.partitions(trained, RUNTIME, [0, 1])["scored"] == 2
     found = scoring_stage.finalise(trained, RUNTIME)
     assert found["attention"]["kept"] == 4
-    assert len(found["files"]) == 12
+    assert len(found["files"]) == 20
     assert store_digest(trained) == expected
     assert sum(1 for path in store.path.rglob("*") if path.is_file()) == told["files"]
 
@@ -222,7 +249,7 @@ def test_another_model_makes_the_store_anew_and_is_refused_in_parts(trained: Run
 
 
 def test_what_is_not_about_memory_is_not_retried_and_says_where(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: ScoreStore, group: str, partition: int, **more: Any) -> None:
+    def broken(self: ScoreStore, *args: Any, **more: Any) -> None:
         raise ValueError("a bug of ours")
 
     monkeypatch.setattr(ScoreStore, "stage_partition", broken)
@@ -255,18 +282,22 @@ def test_what_goes_wrong_on_the_way_to_disk_names_the_partition_it_was(
     assert not store.complete
 
 
-def test_the_geometry_follows_from_filters_and_examples() -> None:
+def test_the_geometry_follows_from_sites_places_and_examples() -> None:
     many = 10**6
-    assert shard_examples_for(200, many) == 2048
-    assert shard_examples_for(505, many) == 256
-    assert shard_examples_for(12, many) == 4096
-    assert shard_examples_for(5000, many) == 64
-    for filters in (100, 200, 300, 505):
-        held = 8 * filters * (filters - 1) // 2 * shard_examples_for(filters, many)
-        assert 96 * 2**20 < held <= 384 * 2**20
-    assert shard_examples_for(200, 5000) == 128, "so that more than three ranks have work"
-    assert shard_examples_for(200, 80_000) == 2048
-    assert shard_examples_for(200, 10) == 64
+    assert example_bytes((6000, 30)) == 8 + 12 * 6000 + 2 * 30 + 4 * 435
+    assert example_bytes((24, 24), effects=1) == 8 + 12 * 24 + 6 * 24 + 4 * 276
+    assert example_bytes((24, 24), directed=True, extras=1) == 8 + 12 * 24 + 2 * 24 + 2 * 4 * 576
+    assert shard_examples_for(many, 2**16) == 4096
+    assert shard_examples_for(many, 2**18) == 1024
+    assert shard_examples_for(many, 2**18 - 1) == 1024
+    assert shard_examples_for(many, 10) == 4096
+    assert shard_examples_for(many, 2**26) == 64
+    for each in (100_000, 300_000, 1_000_000, 5_000_000):
+        held = each * shard_examples_for(many, each)
+        assert 192 * 2**20 < held <= 384 * 2**20
+    assert shard_examples_for(5000, 2**18) == 128, "so that more than three ranks have work"
+    assert shard_examples_for(80_000, 2**16) == 2048
+    assert shard_examples_for(10, 2**16) == 64
 
 
 def test_the_geometry_is_in_the_store(trained: Run) -> None:
@@ -275,7 +306,10 @@ def test_the_geometry_is_in_the_store(trained: Run) -> None:
     assert told["partitions"] == {"foreground": 2, "background": 2}
     assert told["shard_examples"] == {"foreground": 64, "background": 64}
     assert ScoreStore(run.scores("attention")).attributes["shard_examples"] == 64
-    assert told["bytes_uncompressed"] == 8 * 66 * 4 * 64  # the last shard of a group is filled up
+    model = run.config.model
+    cells = 120 // model.pool
+    each = 8 + 12 * 12 * cells + 2 * cells + 4 * cells * (cells - 1) // 2  # if every filter is active in every cell
+    assert told["bytes_at_most"] == 4 * 64 * each
 
 
 def test_with_several_labels_the_background_is_the_twins_by_name(trained: Run) -> None:
@@ -322,7 +356,9 @@ def test_the_twins_sequences_are_scored(trained: Run) -> None:
     assert batch.targets is not None
     np.testing.assert_array_equal(batch.targets.numpy(), labels[places])
     part = work.scorers["attention"](batch)
-    np.testing.assert_array_equal(store.read_scores("background", 0, 66)[first : first + 16], part.score.numpy())
+    np.testing.assert_array_equal(
+        of_pairs(store, "background")[first : first + 16], fixture.laid_out(part, work.scorers["attention"], 12).score
+    )
 
 
 class Half(World):

@@ -15,108 +15,153 @@ from satori_hpc.scoring import layout as score_layout
 from satori_hpc.scoring import shard as scoring_shard
 from satori_hpc.scoring.layout import ARRAYS, Plan
 
-ROWS, FILTERS, CHUNK = 11, 9, 8  # 36 pairs: the last inner chunk is half full
-CHUNKS = 5
+CHUNK = 8  # entries of an inner chunk
+CHUNKS = 6  # 48 entries at most
+ENTRIES = 29  # the fourth inner chunk is not full, the last two are not there
+ROWS = 11  # examples of a partition; of the second one 7
+RAGGED = {name: of for name, of in ARRAYS.items() if name != "counts"} | {"null": ("float32", ())}
 
 
-def block(dtype: str, rows: int = ROWS) -> np.ndarray:
+def block(dtype: str, shape: tuple[int, ...] = (), count: int = ENTRIES) -> np.ndarray:
     rng = np.random.default_rng(1)
     if dtype == "float32":
-        values = rng.random((rows, 36), dtype=np.float32)
+        values = rng.random((count, *shape), dtype=np.float32)
         values[rng.random(values.shape) < 0.4] = np.nan
         values[0] = -0.0
         return values
-    values = rng.integers(-300, 300, (rows, 36)).astype(np.int16)
-    values[rng.random(values.shape) < 0.4] = scoring_shard.FILL["int16"]
-    return values
+    return rng.integers(-300, 300, (count, *shape)).astype(dtype)
 
 
-def zarr_array(folder: Path, name: str) -> Any:
-    """The empty array of a store, its foreground of 2 x 11 examples."""
+def zarr_group(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The empty foreground of a store with small inner chunks, in two partitions."""
+    monkeypatch.setattr(score_layout, "CHUNK", CHUNK)
     plan = Plan(
         method="attention",
-        filters=FILTERS,
-        foreground=np.arange(2 * ROWS),
+        widths=np.full(3, 13),
+        foreground=np.arange(ROWS + 7),
         background=np.arange(1),
         background_source="dataset",
         dataset_examples=2 * ROWS,
         shard_examples=ROWS,
-        chunk_pairs=CHUNK,
+        most=(4, 4),
+        extras=("null",),
         digests={},
     )
     score_layout.create(folder, plan)
-    return zarr.open_group(folder, mode="r+", zarr_format=3)[f"foreground/{name}"]
+    return zarr.open_group(folder, mode="r+", zarr_format=3)["foreground"]
 
 
-def read(path: Path, dtype: str) -> np.ndarray:
-    """All pairs of a shard, with what stands behind the last one."""
-    out = np.empty((ROWS, CHUNKS * CHUNK), dtype)
-    with scoring_shard.Shard(path, chunks=CHUNKS, dtype=dtype) as shard:
-        for chunk in range(CHUNKS):
-            part = np.empty((ROWS, CHUNK), dtype)
-            shard.read(chunk, part)
-            out[:, chunk * CHUNK : (chunk + 1) * CHUNK] = part
-    return out
+def place_of(folder: Path, name: str, partition: int, shape: tuple[int, ...]) -> Path:
+    """Where the shard of a partition lies: one row of an array that has an axis of entries, or some of the examples."""
+    behind = len(shape) + (name != "counts")
+    return (folder / "foreground" / name / "c" / str(partition)).joinpath(*["0"] * behind)
 
 
-@pytest.mark.parametrize(("name", "dtype"), ARRAYS.items())
+def read(
+    path: Path, dtype: str = "float32", *, count: int = ENTRIES, shape: tuple[int, ...] = (), chunks: int = CHUNKS
+) -> np.ndarray:
+    return scoring_shard.read(path, count, chunk=CHUNK, chunks=chunks, dtype=dtype, shape=shape, mend="mend it so")
+
+
+@pytest.mark.parametrize("name", RAGGED)
 @pytest.mark.parametrize("threads", [1, 3])
 def test_zarr_reads_what_is_written_and_would_have_written_the_same(
-    tmp_path: Path, name: str, dtype: str, threads: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, threads: int
 ) -> None:
-    ours, theirs = zarr_array(tmp_path / "a", name), zarr_array(tmp_path / "b", name)
-    values = block(dtype)
-    place = Path("foreground") / name / "c" / "1" / "0"
-    entry = scoring_shard.write(tmp_path / "a" / place, values, chunk_pairs=CHUNK, threads=threads)
+    ours, theirs = (zarr_group(tmp_path / folder, monkeypatch)[name] for folder in "ab")
+    dtype, shape = RAGGED[name]
+    chunks = ours.shape[1] // CHUNK
+    values = block(dtype, shape)
+    place = place_of(Path(), name, 1, shape)
+    entry = scoring_shard.write(tmp_path / "a" / place, values, chunk=CHUNK, chunks=chunks, threads=threads)
     assert not (tmp_path / "a" / place).exists(), "it is beside its place until it is published"
     entry.publish()
-    np.testing.assert_array_equal(ours[ROWS:], values)
-    assert np.signbit(ours[ROWS][0]) == np.signbit(values[0][0])
-    theirs[ROWS:] = values
+    np.testing.assert_array_equal(ours[1, :ENTRIES], values)
+    np.testing.assert_array_equal(
+        ours[1, ENTRIES:], np.full((chunks * CHUNK - ENTRIES, *shape), scoring_shard.FILL[dtype], dtype)
+    )
+    np.testing.assert_array_equal(np.signbit(ours[1, 0]), np.signbit(values[0]))
+    with zarr.config.set({"array.write_empty_chunks": False}):
+        theirs[1, :ENTRIES] = values
     content = (tmp_path / "a" / place).read_bytes()
     assert content == (tmp_path / "b" / place).read_bytes()
     assert (entry.bytes, entry.sha256) == (len(content), hashlib.sha256(content).hexdigest())
-    assert [path.name for path in (tmp_path / "a" / place).parent.iterdir()] == ["0"]
+    assert [path.name for path in (tmp_path / "a" / place).parent.iterdir()] == [place.name]
 
 
-@pytest.mark.parametrize(("name", "dtype"), ARRAYS.items())
-def test_what_zarr_has_written_is_read(tmp_path: Path, name: str, dtype: str) -> None:
-    values = block(dtype)
-    zarr_array(tmp_path / "a", name)[:ROWS] = values
-    found = read(tmp_path / "a" / "foreground" / name / "c" / "0" / "0", dtype)
-    np.testing.assert_array_equal(found[:, :36], values)
-    np.testing.assert_array_equal(found[:, 36:], np.full((ROWS, 4), scoring_shard.FILL[dtype], dtype))
+@pytest.mark.parametrize(("partition", "rows"), [(0, ROWS), (1, 7)])
+def test_counts_have_a_row_for_every_example(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, partition: int, rows: int
+) -> None:
+    """Of the last partition what stands behind the last example is fill."""
+    ours, theirs = (zarr_group(tmp_path / folder, monkeypatch)["counts"] for folder in "ab")
+    values = 1 + np.arange(2 * rows, dtype=np.int32).reshape(rows, 2)
+    place = place_of(Path(), "counts", partition, (2,))
+    scoring_shard.write(tmp_path / "a" / place, values, chunk=ROWS, chunks=1).publish()
+    begin = partition * ROWS
+    theirs[begin : begin + rows] = values
+    np.testing.assert_array_equal(ours[begin : begin + rows], values)
+    assert (tmp_path / "a" / place).read_bytes() == (tmp_path / "b" / place).read_bytes()
+    found = scoring_shard.read(
+        tmp_path / "b" / place, rows, chunk=ROWS, chunks=1, dtype="int32", shape=(2,), mend="mend it so"
+    )
+    np.testing.assert_array_equal(found, values)
 
 
-@pytest.mark.parametrize(("name", "dtype"), ARRAYS.items())
-def test_rows_behind_the_last_example_are_fill(tmp_path: Path, name: str, dtype: str) -> None:
-    values = block(dtype, rows=3)
-    path = tmp_path / "a" / "foreground" / name / "c" / "1" / "0"
-    array = zarr_array(tmp_path / "a", name)
-    scoring_shard.write(path, values, chunk_pairs=CHUNK, rows=ROWS).publish()
-    np.testing.assert_array_equal(array[ROWS : ROWS + 3], values)
-    np.testing.assert_array_equal(array[ROWS + 3 :], np.full((ROWS - 3, 36), scoring_shard.FILL[dtype], dtype))
-    np.testing.assert_array_equal(read(path, dtype)[:3, :36], values)
+@pytest.mark.parametrize("name", RAGGED)
+def test_what_zarr_has_written_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    dtype, shape = RAGGED[name]
+    values = block(dtype, shape)
+    array = zarr_group(tmp_path / "a", monkeypatch)[name]
+    array[0, :ENTRIES] = values
+    path = place_of(tmp_path / "a", name, 0, shape)
+    found = read(path, dtype, shape=shape, chunks=array.shape[1] // CHUNK)
+    np.testing.assert_array_equal(found, values)
+    assert found.dtype == values.dtype
 
 
-def test_a_shard_without_any_observation_is_a_file_all_the_same(tmp_path: Path) -> None:
-    entry = scoring_shard.write(tmp_path / "0", np.full((ROWS, 36), np.nan, np.float32), chunk_pairs=CHUNK)
+@pytest.mark.parametrize("count", [0, 1, CHUNK, CHUNK + 1, CHUNKS * CHUNK])
+def test_a_shard_holds_any_number_of_entries_up_to_its_most(tmp_path: Path, count: int) -> None:
+    values = block("int16", (4,), count)
+    entry = scoring_shard.write(tmp_path / "0", values, chunk=CHUNK, chunks=CHUNKS)
+    entry.publish()
+    assert (tmp_path / "0").stat().st_size == entry.bytes > 0, "a shard without any entry is a file all the same"
+    np.testing.assert_array_equal(read(tmp_path / "0", "int16", count=count, shape=(4,)), values)
+
+
+def test_more_entries_than_a_shard_may_have_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="49 entries, the shard may have 48"):
+        scoring_shard.write(tmp_path / "0", block("float32", (), 49), chunk=CHUNK, chunks=CHUNKS)
+    assert not any(tmp_path.iterdir())
+
+
+def test_values_that_are_all_missing_are_kept_all_the_same(tmp_path: Path) -> None:
+    entry = scoring_shard.write(tmp_path / "0", np.full(ENTRIES, np.nan, np.float32), chunk=CHUNK, chunks=CHUNKS)
     entry.publish()
     assert (tmp_path / "0").stat().st_size == entry.bytes > 0
-    assert np.isnan(read(tmp_path / "0", "float32")).all()
+    assert np.isnan(read(tmp_path / "0")).all()
 
 
-def test_a_chunk_that_zarr_left_out_is_not_taken_for_missing_values(tmp_path: Path) -> None:
-    array = zarr_array(tmp_path / "a", "score")
-    array[:ROWS, 0] = np.ones(ROWS, np.float32)
-    with pytest.raises(ArtefactError, match=r"inner chunk 1"):
-        read(tmp_path / "a" / "foreground" / "score" / "c" / "0" / "0", "float32")
+def test_an_inner_chunk_that_is_not_there_is_not_taken_for_missing_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array = zarr_group(tmp_path / "a", monkeypatch)["strength"]
+    array[0, :3] = np.ones(3, np.float32)
+    path = place_of(tmp_path / "a", "strength", 0, ())
+    chunks = array.shape[1] // CHUNK
+    assert read(path, count=3, chunks=chunks).tolist() == [1, 1, 1]
+    with pytest.raises(ArtefactError, match=r"this shard is damaged \(inner chunk 1\); mend it so"):
+        read(path, count=CHUNK + 1, chunks=chunks)
 
 
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
-    scoring_shard.write(tmp_path / "0", block("float32"), chunk_pairs=CHUNK).publish()
+    scoring_shard.write(tmp_path / "0", block("float32", count=400), chunk=64, chunks=8).publish()
     return tmp_path / "0"
+
+
+def big(path: Path, *, chunks: int = 8) -> np.ndarray:
+    return scoring_shard.read(path, 400, chunk=64, chunks=chunks, dtype="float32", shape=(), mend="mend it so")
 
 
 @pytest.mark.parametrize("left", ["0", "1", "half", "all but one", "one more"])
@@ -125,7 +170,7 @@ def test_truncated_shards_are_refused(written: Path, left: str) -> None:
     bytes_left = {"0": 0, "1": 1, "half": len(whole) // 2, "all but one": len(whole) - 1}
     written.write_bytes(whole + b"x" if left == "one more" else whole[: bytes_left[left]])
     with pytest.raises(ArtefactError, match=r"0: this shard is truncated or damaged"):
-        read(written, "float32")
+        big(written)
 
 
 def test_every_flipped_byte_is_found(written: Path) -> None:
@@ -134,16 +179,16 @@ def test_every_flipped_byte_is_found(written: Path) -> None:
     for place in range(0, len(whole), 7):
         written.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
         with pytest.raises(ArtefactError, match="damaged"):
-            read(written, "float32")
+            big(written)
     written.write_bytes(whole)
-    np.testing.assert_array_equal(read(written, "float32")[:, :36], block("float32"))
+    np.testing.assert_array_equal(big(written), block("float32", count=400))
 
 
 def test_a_missing_shard_and_one_of_another_shape_are_refused(written: Path) -> None:
     with pytest.raises(ArtefactError, match="1: this shard is missing"):
-        read(written.parent / "1", "float32")
+        big(written.parent / "1")
     with pytest.raises(ArtefactError, match="truncated or damaged"):
-        scoring_shard.Shard(written, chunks=CHUNKS + 1, dtype="float32")
+        big(written, chunks=9)
 
 
 FULL = """
@@ -154,9 +199,9 @@ from satori_hpc.errors import SatoriError
 from satori_hpc.scoring import shard
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-values = np.random.default_rng(1).random((100, 400), dtype=np.float32)
+values = np.random.default_rng(1).random(40_000, dtype=np.float32)
 try:
-    shard.write(Path(sys.argv[1]), values, chunk_pairs=16, threads=int(sys.argv[2]))
+    shard.write(Path(sys.argv[1]), values, chunk=1600, chunks=25, threads=int(sys.argv[2]))
 except SatoriError as error:
     print(error)
 """
@@ -174,5 +219,5 @@ def test_a_full_disk_names_the_path_and_the_bytes_and_leaves_nothing(tmp_path: P
 def test_other_errors_of_the_disk_are_not_called_a_full_disk(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="Not a directory") as caught:
-        scoring_shard.write(tmp_path / "file" / "c" / "0", block("int16"), chunk_pairs=CHUNK)
+        scoring_shard.write(tmp_path / "file" / "c" / "0", block("int16"), chunk=CHUNK, chunks=CHUNKS)
     assert not isinstance(caught.value, SatoriError)

@@ -68,7 +68,7 @@ def artefacts(run: Run) -> list[str]:
 def named(report: Report, name: str) -> bool:
     """Whether a report names a file, or the partition that it belongs to."""
     shard = re.fullmatch(
-        r"(.*/scores/|scores/)(\w+\.zarr)/(?:markers/)?(\w+ground)[/-](?:\w+/c/)?(\d+)(?:/0|\.json)", name
+        r"(.*/scores/|scores/)(\w+\.zarr)/(?:markers/)?(\w+ground)[/-](?:\w+/c/)?(\d+)(?:(?:/0)+|\.json)", name
     )
     wanted = f"{shard[1]}{shard[2]}, {shard[3]} partition {shard[4]}" if shard else name
     return any(found.artefact == wanted and found.command for found in report.findings)
@@ -119,8 +119,8 @@ READ = [
     ("motifs/filters.parquet", "score"),
     ("motifs/filters.meme", "score"),
     ("motifs/tf.parquet", "reduce"),
-    ("scores/attention.zarr/foreground/score/c/1/0", "reduce"),
-    ("scores/attention.zarr/background/score/c/0/0", "reduce"),
+    ("scores/attention.zarr/foreground/value/c/1/0", "reduce"),
+    ("scores/attention.zarr/background/value/c/0/0", "reduce"),
     ("scores/attention.zarr/markers/foreground-1.json", "reduce"),
     ("scores/attention.zarr/zarr.json", "reduce"),
     ("interactions/attention.tf.parquet", "evaluate"),

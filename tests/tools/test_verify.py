@@ -16,6 +16,7 @@ from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import lock, pipeline, provenance, sealed
 from satori_hpc.run.layout import Run
 from satori_hpc.run.provenance import compare
+from satori_hpc.scoring.layout import ARRAYS
 from satori_hpc.scoring.store import ScoreStore
 from satori_hpc.tools.verify import Report, verify
 from tests.fixtures.runs import TinyRun
@@ -98,7 +99,7 @@ def test_a_run_as_it_was_written_has_no_findings(run: Run) -> None:
 
 
 # Damage -> words of the finding; "{0}" is partition 1 of the foreground, "{1}" partition 0 of the background.
-def _shard(run: Run, group: str = "foreground", partition: int = 1, array: str = "score") -> Path:
+def _shard(run: Run, group: str = "foreground", partition: int = 1, array: str = "value") -> Path:
     return ScoreStore(run.scores("attention")).shard_path(group, array, partition)
 
 
@@ -107,25 +108,25 @@ def _marker(run: Run, partition: int = 1) -> Path:
 
 
 SHARD_DAMAGE: dict[str, tuple[Callable[[Run], None], list[str]]] = {
-    "emptied": (lambda run: truncate(_shard(run), 0), ["score/c/1/0 has 0 bytes, expected"]),
-    "one byte left": (lambda run: truncate(_shard(run), 1), ["score/c/1/0 has 1 bytes, expected"]),
-    "half left": (lambda run: truncate(_shard(run), _shard(run).stat().st_size // 2), ["score/c/1/0 has"]),
-    "last byte lost": (lambda run: truncate(_shard(run), _shard(run).stat().st_size - 1), ["score/c/1/0 has"]),
-    "a byte too many": (lambda run: _shard(run).write_bytes(_shard(run).read_bytes() + b"x"), ["score/c/1/0 has"]),
-    "flipped": (lambda run: flip(_shard(run, array="distance")), ["distance/c/1/0 has other content"]),
-    "first byte flipped": (lambda run: flip(_shard(run), 0), ["score/c/1/0 has other content"]),
+    "emptied": (lambda run: truncate(_shard(run), 0), ["value/c/1/0 has 0 bytes, expected"]),
+    "one byte left": (lambda run: truncate(_shard(run), 1), ["value/c/1/0 has 1 bytes, expected"]),
+    "half left": (lambda run: truncate(_shard(run), _shard(run).stat().st_size // 2), ["value/c/1/0 has"]),
+    "last byte lost": (lambda run: truncate(_shard(run), _shard(run).stat().st_size - 1), ["value/c/1/0 has"]),
+    "a byte too many": (lambda run: _shard(run).write_bytes(_shard(run).read_bytes() + b"x"), ["value/c/1/0 has"]),
+    "flipped": (lambda run: flip(_shard(run, array="place")), ["place/c/1/0 has other content"]),
+    "first byte flipped": (lambda run: flip(_shard(run), 0), ["value/c/1/0 has other content"]),
     "flipped in silence": (
-        lambda run: flip(_shard(run, array="position"), silently=True),
-        ["position/c/1/0 has other content"],
+        lambda run: flip(_shard(run, array="strength"), silently=True),
+        ["strength/c/1/0 has other content"],
     ),
-    "deleted": (lambda run: _shard(run).unlink(), ["score/c/1/0 is missing"]),
+    "deleted": (lambda run: _shard(run).unlink(), ["value/c/1/0 is missing"]),
     "marker deleted": (lambda run: _marker(run).unlink(), ["markers/foreground-1.json is missing"]),
     "marker emptied": (lambda run: truncate(_marker(run), 0), ["markers/foreground-1.json is damaged"]),
     "marker no text": (lambda run: _marker(run).write_bytes(b"\xff"), ["markers/foreground-1.json is damaged"]),
     "marker without shards": (lambda run: _marker(run).write_text("{}"), ["markers/foreground-1.json is damaged"]),
     "swapped": (
         lambda run: swap(_shard(run), _shard(run, partition=0)),
-        ["score/c/0/0 has", "score/c/1/0 has"],
+        ["value/c/0/0 has", "value/c/1/0 has"],
     ),
     "markers swapped": (
         lambda run: swap(_marker(run), _marker(run, 0)),
@@ -155,7 +156,7 @@ def test_a_damaged_partition_is_named_and_scored_again_alone(whole: Run, run: Ru
     assert pipeline.remaining(run) == pipeline.remaining(whole)
     assert content(run) == content(whole)
     touched = {name for name, time in times(run).items() if before.get(name) != time}
-    mine = [[_shard(run, "foreground", k, array) for array in ("score", "distance", "position")] for k in partitions]
+    mine = [[_shard(run, "foreground", k, array) for array in ARRAYS] for k in partitions]
     allowed = {path.relative_to(run.path).as_posix() for paths in mine for path in paths}
     allowed |= {_marker(run, k).relative_to(run.path).as_posix() for k in partitions}
     assert touched <= allowed
@@ -201,7 +202,7 @@ def test_shards_and_a_marker_that_agree_but_are_not_those_of_the_record_are_foun
         ("motifs/filters.parquet", "motifs"),
         ("motifs/filters.meme", "motifs"),
         (f"{STORE}/zarr.json", "score"),
-        (f"{STORE}/foreground/score/zarr.json", "score"),
+        (f"{STORE}/foreground/value/zarr.json", "score"),
         (f"{STORE}/foreground/example/c/0", "score"),
         (f"{STORE}/markers/complete.json", "score"),
         ("interactions/attention.parquet", "reduce"),
@@ -221,7 +222,7 @@ def test_any_other_file_is_found_and_made_again(whole: Run, run: Run, name: str,
     assert verify(run, RUNTIME).findings == ()
     assert (run.path / name).read_bytes() == (whole.path / name).read_bytes()
     assert pipeline.remaining(run) == pipeline.remaining(whole), "what was made from it is as fresh as before"
-    kept = {"train": "checkpoints/step", "score": f"{STORE}/foreground/score/c/"}.get(stage, "run.toml")
+    kept = {"train": "checkpoints/step", "score": f"{STORE}/foreground/value/c/"}.get(stage, "run.toml")
     if not name.startswith(STORE) or name.endswith("complete.json"):
         assert all(times(run)[other] == time for other, time in before.items() if other.startswith(kept))
 
@@ -280,7 +281,7 @@ def test_an_unfinished_store_is_no_damage_but_damage_in_it_is(run: Run) -> None:
 
 def test_leftovers_of_killed_writers_are_no_findings(run: Run) -> None:
     (run.path / "motifs" / ".filters.meme.0123abcd.partial").write_text("half")
-    (run.scores("attention") / "foreground" / "score" / "c" / "1" / ".0.0123abcd.partial").write_text("half")
+    (run.scores("attention") / "foreground" / "value" / "c" / "1" / ".0.0123abcd.partial").write_text("half")
     assert verify(run, RUNTIME).findings == ()
 
 
