@@ -21,8 +21,9 @@ import numpy as np
 import torch
 
 from benchmarks import timing
-from satori_hpc import models, pairs
+from satori_hpc import pairs
 from satori_hpc.config import Model
+from satori_hpc.models import satori
 from satori_hpc.models.satori import Satori
 from satori_hpc.run import files
 from satori_hpc.scoring import pair_kernel
@@ -65,7 +66,7 @@ def main() -> None:
 def measure(pool: int, options: argparse.Namespace) -> list[str]:
     """The rows of the table for one pool size."""
     torch.manual_seed(0)
-    model = models.build(Model(pool=pool), length=options.length, targets=1, task="binary", entropy=0.0).eval()
+    model = satori.build(Model(pool=pool), length=options.length, targets=1, task="binary", entropy=0.0).eval()
     plain = PlainSatori(model).eval()
     plain_satori.copy_weights(model, plain)
     tokens = torch.randint(0, 4, (options.batch, options.length), dtype=torch.uint8)

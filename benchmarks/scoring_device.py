@@ -21,9 +21,9 @@ import torch
 
 from benchmarks import timing
 from benchmarks.dfim import COMPOSITION, SITES, Margin, captum_map, even_sites
-from satori_hpc import models
 from satori_hpc.config import Model, Score, Sites
 from satori_hpc.data import dataset
+from satori_hpc.models import satori
 from satori_hpc.models.satori import Satori
 from satori_hpc.parallel import memory
 from satori_hpc.run import files
@@ -77,7 +77,7 @@ def make(options: argparse.Namespace, device: torch.device) -> tuple[Satori, tor
         return checkpoint.load_model(run.best, device)[0], torch.from_numpy(np.ascontiguousarray(data.tokens[rows]))
     torch.manual_seed(0)
     config = Model(architecture="deep", conv_residual=True)
-    model = models.build(config, length=options.length, targets=1, task="binary", entropy=0).eval().to(device)
+    model = satori.build(config, length=options.length, targets=1, task="binary", entropy=0).eval().to(device)
     return model, torch.randint(0, 4, (count, options.length), dtype=torch.uint8)
 
 

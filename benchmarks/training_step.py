@@ -15,9 +15,8 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks import timing
-from satori_hpc import models
 from satori_hpc.config import Model
-from satori_hpc.models import losses
+from satori_hpc.models import losses, satori
 from satori_hpc.models.satori import Satori
 from satori_hpc.run import files
 from tests.oracles import plain_satori
@@ -49,7 +48,7 @@ def main() -> None:
 def cases(pool: int, *, batch: int, length: int) -> list[tuple[str, timing.Work, timing.Work]]:
     """(name, work of the fused model, the same work of the plain one)."""
     torch.manual_seed(0)
-    model = models.build(Model(pool=pool), length=length, targets=1, task="binary", entropy=0)
+    model = satori.build(Model(pool=pool), length=length, targets=1, task="binary", entropy=0)
     plain = PlainSatori(model)
     plain_satori.copy_weights(model, plain)
     tokens = torch.randint(0, 4, (batch, length), dtype=torch.uint8)

@@ -47,6 +47,9 @@ def _section(name: str, schema: Any, doc: str, default: Any = None) -> list[str]
         shown = "left out" if field.default is None else f"`{toml.to_toml(field.default)}`"
         cells = [f"`{field.name}`", shown, _allowed(kind, field.metadata), field.metadata["doc"]]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    for key, entry in toml.registered(schema).items():  # tables that model families of the package bring along
+        if entry.settings.__module__.startswith("satori_hpc."):
+            inner += ["", *_section(f"{name}.{key}", entry.settings, entry.sentence)]
     if len(lines) == 6:
         lines = lines[:4]
     return lines + inner

@@ -12,6 +12,7 @@ from typing import Any
 from satori_hpc.config import plugins as plugin_modules
 from satori_hpc.config import search, toml
 from satori_hpc.config.evaluate import Evaluate
+from satori_hpc.config.families import FAMILIES
 from satori_hpc.config.prepare import SOURCES, Arrays, Fasta, Folds, Genome, Prepare, Simulated
 from satori_hpc.config.score import METHODS, Attribution, Dfim, Epistasis, Score, Sites
 from satori_hpc.config.search import Search
@@ -54,7 +55,9 @@ class Model:
     """[model]: the network."""
 
     architecture: str = option(
-        "basic", "basic: attention, then one layer; deep: convolution blocks after attention", choices=("basic", "deep")
+        "basic",
+        "model family; basic: attention, then one layer; deep: convolution blocks after attention; or one of a plug-in",
+        choices=FAMILIES,
     )
     filters: int = option(200, "first-layer filters", low=2)
     width: int = option(13, "width of a filter, bp", low=1)
@@ -89,6 +92,7 @@ class Model:
     conv_residual: bool | None = option(
         None, "deep: add the convolution to the attention output; default: when train.entropy > 0"
     )
+    guests: dict[str, Any] = toml.guests(FAMILIES, used=lambda model: (model.architecture,))
 
     def problems(self) -> Iterator[str]:
         if self.block_kernel % 2 == 0:
@@ -97,6 +101,9 @@ class Model:
             yield f"padding = {self.padding}: expected less than width = {self.width}"
         if self.architecture == "deep" and not self.block_widths:
             yield "architecture = 'deep' needs at least one block width"
+
+
+FAMILIES.reserve(toml.fields(Model))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,7 +305,7 @@ class Config:
     plugins: tuple[str, ...] = option(
         (),
         "Python modules of your own, as package.module, that are imported whenever this file is read: they add scoring "
-        "methods and data sources by name (docs/architecture.md)",
+        "methods, model families and data sources by name (docs/architecture.md)",
     )
     prepare: Prepare = table(
         lambda: Prepare(simulated=Simulated()), "Where the sequences come from and how they are split."
@@ -326,6 +333,7 @@ class Config:
     def guest_digests(self, sections: tuple[str, ...]) -> dict[str, str]:
         """{module: digest of its file} of what these sections use that is none of this package's."""
         used = {
+            "model": [FAMILIES[self.model.architecture].network],
             "prepare": [SOURCES[self.prepare.source].make],
             "score": [METHODS[method].scorer for method in self.score.methods],
             "reduce": [METHODS[method].scorer for method in self.score.methods]  # they name their statistic

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from satori_hpc.config.motif_tokens import MotifTokens
 from satori_hpc.registry import Registry
 
 
@@ -16,13 +17,25 @@ class Family:
             use.
         sentence: what it is, for run.toml and the report; behind "The network is ...".
         settings: dataclass of its table [model.<name>]; None: it reads the keys of [model].
+        known_motifs: it starts from known motifs, those that its settings name: motifs, jaspar_release, jaspar_groups
+            and similarity_max.
     """
 
     network: Callable[..., Any] | str
     sentence: str
     settings: type | None = None
+    known_motifs: bool = False
 
 
 FAMILIES: Registry[Family] = Registry("model family")
 FAMILIES.add("basic", Family(network="satori_hpc.models.satori:build", sentence="SATORI-basic"))
 FAMILIES.add("deep", Family(network="satori_hpc.models.satori:build", sentence="SATORI-deep"))
+FAMILIES.add(
+    "motif-tokens",
+    Family(
+        network="satori_hpc.models.motif_tokens:build",
+        sentence="attention over hits of known motifs and learned filters",
+        settings=MotifTokens,
+        known_motifs=True,
+    ),
+)

@@ -16,10 +16,11 @@ class Method:
     Attributes:
         scorer: makes its SiteScorer (scoring.base), called as scoring.registry.build does; or "package.module:name" of
             that, imported on first use.
+        generic: the same for networks without hand-written paths (models.base.TrainableModel.has_fast_paths); None:
+            `scorer`, for all.
         sentence: what the score of two filters in a sequence is; behind "The score ... is" in the report.
         settings: dataclass of its table [score.<name>], which its scores follow from; None: it has none.
         follows: what else of [score] they follow from, and "seed"; scores are made anew when any of it changes.
-        exact: positions of its scores are letters; else cells, of model.pool bp.
         statistic: what its pairs are compared with where reduce.statistic is "auto"; "published" where `legacy` is
             true in [reduce] or in its settings.
         permutes: it can score sequences with their letters permuted, too, for reduce.statistic = "permuted".
@@ -27,9 +28,9 @@ class Method:
 
     scorer: Callable[..., Any] | str
     sentence: str
+    generic: Callable[..., Any] | str | None = None
     settings: type | None = None
     follows: tuple[str, ...] = ()
-    exact: bool = False
     statistic: str = "published"
     permutes: bool = False
 
@@ -39,6 +40,7 @@ METHODS.add(
     "attention",
     Method(
         scorer="satori_hpc.scoring.attention:build",
+        generic="satori_hpc.scoring.generic_scorers:GenericAttention",
         sentence="the largest attention, of any head and in either direction, between sites of the two filters",
     ),
 )
@@ -145,9 +147,9 @@ METHODS.add(
     "dfim",
     Method(
         scorer="satori_hpc.scoring.dfim:DfimScorer",
+        generic="satori_hpc.scoring.generic_scorers:GenericDfim",
         settings=Dfim,
         follows=("sites", "precision", "seed"),
-        exact=True,
         statistic="minimum-effect",
         permutes=True,
         sentence="how much the attribution of one filter's site changes when the other's is "
@@ -167,9 +169,9 @@ METHODS.add(
     "epistasis",
     Method(
         scorer="satori_hpc.scoring.epistasis:EpistasisScorer",
+        generic="satori_hpc.scoring.generic_scorers:GenericEpistasis",
         settings=Epistasis,
         follows=("sites", "precision", "seed"),
-        exact=True,
         statistic="minimum-effect",
         sentence="what two sites add to the prediction together beyond what each adds "
         "alone, by mutating either and both; below 0, one makes up for the other",

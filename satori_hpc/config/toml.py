@@ -97,6 +97,12 @@ def guest(section: Any, key: str) -> Any:
     return registry[key].settings if key in registry and key not in fields(section) else None
 
 
+def registered(section: Any) -> dict[str, Any]:
+    """The entries, by name, that bring tables to a section (or its dataclass)."""
+    registry = _guests_of(section).get("guests", {})
+    return {key: entry for key, entry in registry.items() if guest(section, key) is not None}
+
+
 def tables(section: Any) -> dict[str, Any]:
     """The tables of plug-ins that a section has or makes use of, by name, as they are or by default."""
     names = [*getattr(section, "guests", {}), *_guests_of(section).get("used", lambda _: ())(section)]
@@ -406,6 +412,19 @@ def to_plain(value: Any) -> Any:
         return {**own, **{key: to_plain(item) for key, item in tables(value).items()}}
     if isinstance(value, tuple | list):
         return [to_plain(item) for item in value]
+    return value
+
+
+def from_plain(plain: dict[str, Any], schema: type[Section], *, name: str) -> Section:
+    """The dataclass of what `to_plain` made of one; `name` is what the messages call the section.
+
+    Raises:
+        ConfigError: as `read`.
+    """
+    problems = Problems(f"[{name}] cannot be used:", ConfigError)
+    there = {key: value for key, value in plain.items() if value is not None}
+    value: Section = _parse_section(there, schema, name, {}, problems)
+    problems.raise_any()
     return value
 
 

@@ -6,7 +6,7 @@ call-all and recall ceiling therefore belong beside every figure, and the rankin
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,28 +46,38 @@ class Calls:
         called: pairs called.
         correct: those among them that are gold.
         outside_pool: those among them with a TF that is not in the pool; they count as false.
+        decoys: those among them that stand together as gold pairs do, and do not interact.
+        recall, f1: None when there is no gold pair (`all_false`).
         nothing_called: precision and F1 are then 0 by convention, not by measurement.
     """
 
     called: int
     correct: int
     outside_pool: int
+    decoys: int
     precision: float
-    recall: float
-    f1: float
+    recall: float | None
+    f1: float | None
     nothing_called: bool
 
 
-def calls(called: Iterable[tuple[str, str]], gold: Iterable[tuple[str, str]], *, pool: Iterable[str]) -> Calls:
+def calls(
+    called: Iterable[tuple[str, str]],
+    gold: Iterable[tuple[str, str]],
+    *,
+    pool: Iterable[str],
+    decoys: Iterable[tuple[str, str]] = (),
+) -> Calls:
     """Precision, recall and F1 of `called` against `gold`, as sets of unordered normalised pairs.
 
     Args:
         called: pairs of TF names, in any order and case.
         gold: the interacting pairs, likewise.
         pool: names of the TFs that could have been found.
+        decoys: pairs that stand together and do not interact, likewise.
 
     Raises:
-        ValueError: there is no gold pair.
+        ValueError: there is no gold pair; see `all_false`.
     """
     found, wanted = keys(called), keys(gold)
     if not wanted:
@@ -80,11 +90,21 @@ def calls(called: Iterable[tuple[str, str]], gold: Iterable[tuple[str, str]], *,
         called=len(found),
         correct=correct,
         outside_pool=sum(not inside.issuperset(pair) for pair in found),
+        decoys=len(found & keys(decoys)),
         precision=precision,
         recall=recall,
         f1=harmonic_mean(precision, recall),
         nothing_called=not found,
     )
+
+
+def all_false(
+    called: Iterable[tuple[str, str]], *, pool: Iterable[str], decoys: Iterable[tuple[str, str]] = ()
+) -> Calls:
+    """`calls` where no pair interacts: recall and F1 are not defined."""
+    impossible = ("", "no pair")
+    found = calls(called, [impossible], pool=pool, decoys=decoys)
+    return replace(found, recall=None, f1=None)
 
 
 def call_all(gold: Iterable[tuple[str, str]], *, pool: Sequence[str]) -> Calls:

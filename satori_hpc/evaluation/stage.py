@@ -1,9 +1,7 @@
-"""evaluate: called TF pairs against the implanted ones, beside what needs no network and what needs no thought.
-
-And against tables of known interactions (`evaluate_known`).
-"""
+"""evaluate: called TF pairs beside what is found without a network, against implanted pairs and known interactions."""
 
 import dataclasses
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,10 +10,11 @@ import pandas as pd
 from satori_hpc.data import dataset
 from satori_hpc.data.sources.simulate import truth
 from satori_hpc.errors import ArtefactError, quoted
-from satori_hpc.evaluation import calls, cooccurrence
+from satori_hpc.evaluation import calls, cooccurrence, yardsticks
 from satori_hpc.evaluation import known as evaluation_known
 from satori_hpc.evaluation.cooccurrence import Hits
 from satori_hpc.evaluation.known import KnownTables
+from satori_hpc.evaluation.yardsticks import Yardsticks
 from satori_hpc.interactions import tables
 from satori_hpc.interactions.statistics.registry import statistic_of
 from satori_hpc.log import logger
@@ -27,7 +26,7 @@ from satori_hpc.run import sealed
 from satori_hpc.run.layout import Run
 from satori_hpc.sites import store as motif_store
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 NO_TRUTH = "no known pairs: the sequences come from files, and only simulated sets have a truth"
 NO_TABLE = "; compare with a table of known interactions: --known TABLE"
 
@@ -42,9 +41,9 @@ def check(run: Run, runtime: Runtime) -> dict[str, Any]:
 
 
 def evaluate(run: Run, runtime: Runtime, *, given: KnownTables | None = None) -> dict[str, Any]:
-    """Compare every scored method with the implanted pairs and with tables; write evaluation.json.
+    """Compare every scored method with yardsticks, implanted pairs and tables; write evaluation.json.
 
-    Runs without a truth get a file that says so.
+    Runs without a truth get a file that says so, and the yardsticks.
 
     Args:
         run: up to its reduction.
@@ -57,13 +56,15 @@ def evaluate(run: Run, runtime: Runtime, *, given: KnownTables | None = None) ->
     given = given or evaluation_known.read(run)
     run.evaluation.unlink(missing_ok=True)
     known = evaluation_known.compare(run, given)
+    without = yardsticks.measure(run, runtime)
     if run.truth.exists():
-        content = _compare(run)
+        content = _compare(run, without)
         summary = _summary(content)
     else:
         reason = NO_TRUTH + ("" if known else NO_TABLE)
         content = {"format_version": FORMAT_VERSION, "truth": None, "reason": reason}
-        summary = {"truth": reason}
+        content["yardsticks"] = _yardsticks(run, without)
+        summary = {"truth": reason, **_yardstick_lines(content["yardsticks"])}
     _write(run, {**content, "known": known})
     if known:
         summary |= {**evaluation_known.summary(known), "sources": given.sources}
@@ -87,13 +88,14 @@ def read(run: Run) -> dict[str, Any]:
         raise ArtefactError(f"{run.evaluation}: missing; {mend}") from None
 
 
-def _compare(run: Run) -> dict[str, Any]:
-    gold = truth.read_pairs(run.truth)
+def _compare(run: Run, without: Yardsticks) -> dict[str, Any]:
+    gold, decoys = (truth.read_pairs(run.truth, role) for role in ("true", "decoy"))
     pool = truth.read_pool(run.truth)
     names = [motif.name for motif in pool]
     tf = motif_store.read_tf(run.motifs)
     named = sorted(set(tf.loc[tf["named"], "tf"]))
-    everything = calls.call_all(gold, pool=names)
+    judge = _Judge(gold, decoys, names)
+    everything = judge.calls(calls.pairs_of(names))
     inside = {tf_names.compared(name) for name in names}
     found = inside & {tf_names.compared(name) for name in named}
     unmet = _unmet(named, names) if named and not found else None
@@ -104,21 +106,23 @@ def _compare(run: Run) -> dict[str, Any]:
         "truth": {
             "tfs": len(inside),
             "pairs": len(calls.keys(gold)),
-            "possible_pairs": everything.called,
-            "base_rate": everything.precision,
+            "decoys": len(calls.keys(decoys)),
+            "possible_pairs": everything["called"],
+            "base_rate": everything["precision"],
             "named_tfs": len(found),
-            "recall_ceiling": calls.recall_ceiling(gold, named=named),
+            "recall_ceiling": calls.recall_ceiling(gold, named=named) if gold else None,
             "unmet": unmet,
         },
-        "call_all": dataclasses.asdict(everything),
+        "call_all": everything,
         "methods": {
             method: {
                 "statistic": statistic_of(run.config, method),
-                **_method(tables.read_tf(run.interactions(method)), gold, names),
+                **_method(tables.read_tf(run.interactions(method)), judge),
             }
             for method in run.config.score.methods
         },
-        "cooccurrence": _cooccurrence(run, pool, gold),
+        "cooccurrence": _cooccurrence(run, pool, judge),
+        "yardsticks": _yardsticks(run, without, judge),
     }
 
 
@@ -132,33 +136,84 @@ def _unmet(named: list[str], pool: list[str]) -> str:
     )
 
 
-def _method(table: pd.DataFrame, gold: list[tuple[str, str]], pool: list[str]) -> dict[str, Any]:
+def _method(table: pd.DataFrame, judge: "_Judge") -> dict[str, Any]:
     """Calls by q-value, ranking by q and then p and AUC; and how well the size of the effect ranks."""
     rows = list(zip(table["tf_a"], table["tf_b"], strict=True))
     column = {name: table[name].to_numpy(dtype=np.float64) for name in ("q", "neg_log10_p", "auc", "effect")}
     # Many q-values are 0 with thousands of sequences; logarithms of p still tell them apart.
     scores = calls.ranks(-column["q"], column["neg_log10_p"], column["auc"])
     called = [row for row, flag in zip(rows, table["called"], strict=True) if flag]
-    by_effect = calls.pool_scores(rows, calls.ranks(column["effect"]), pool=pool)
     return {
-        **_scored(called, calls.pool_scores(rows, scores, pool=pool), gold, pool),
-        "aupr_effect": calls.average_precision(calls.pool_labels(gold, pool=pool), by_effect),
+        **judge.scores(called, rows, scores),
+        "aupr_effect": judge.average_precision(rows, calls.ranks(column["effect"])),
     }
 
 
-def _scored(
-    called: list[tuple[str, str]], scores: np.ndarray, gold: list[tuple[str, str]], pool: list[str]
-) -> dict[str, Any]:
-    labels = calls.pool_labels(gold, pool=pool)
-    precision, recall = calls.precision_recall(labels, scores)
-    return {
-        **dataclasses.asdict(calls.calls(called, gold, pool=pool)),
-        "aupr": calls.average_precision(labels, scores),
-        "curve": {"recall": recall.tolist(), "precision": precision.tolist()},
-    }
+@dataclass(frozen=True)
+class _Judge:
+    """Scores of calls and rankings against the truth; where no pair interacts most of them are None.
+
+    Attributes:
+        gold, decoys: pairs of TFs by role.
+        pool: the implanted TFs.
+    """
+
+    gold: list[tuple[str, str]]
+    decoys: list[tuple[str, str]]
+    pool: list[str]
+
+    def calls(self, called: list[tuple[str, str]]) -> dict[str, Any]:
+        if not self.gold:
+            return dataclasses.asdict(calls.all_false(called, pool=self.pool, decoys=self.decoys))
+        return dataclasses.asdict(calls.calls(called, self.gold, pool=self.pool, decoys=self.decoys))
+
+    def average_precision(self, rows: list[tuple[str, str]], scores: np.ndarray) -> float | None:
+        if not self.gold:
+            return None
+        labels = calls.pool_labels(self.gold, pool=self.pool)
+        return calls.average_precision(labels, calls.pool_scores(rows, scores, pool=self.pool))
+
+    def scores(self, called: list[tuple[str, str]], rows: list[tuple[str, str]], scores: np.ndarray) -> dict[str, Any]:
+        """Of `called` pairs, and of `rows` ranked by `scores`, larger first."""
+        curve: dict[str, list[float]] = {"recall": [], "precision": []}
+        if self.gold:
+            labels = calls.pool_labels(self.gold, pool=self.pool)
+            precision, recall = calls.precision_recall(labels, calls.pool_scores(rows, scores, pool=self.pool))
+            curve = {"recall": recall.tolist(), "precision": precision.tolist()}
+        return {**self.calls(called), "aupr": self.average_precision(rows, scores), "curve": curve}
 
 
-def _cooccurrence(run: Run, pool: list[Motif], gold: list[tuple[str, str]]) -> dict[str, Any]:
+def _yardsticks(run: Run, found: Yardsticks, judge: _Judge | None = None) -> dict[str, Any]:
+    """What the tests without a network call, and how much of it each method calls, too."""
+    alpha = run.config.reduce.alpha
+    by_method = {method: _called(tables.read_tf(run.interactions(method))) for method in run.config.score.methods}
+    lines = []
+    for (test, reach), tested in found.tests.items():
+        rows = [(found.tfs[a], found.tfs[b]) for a, b in zip(tested.first, tested.second, strict=True)]
+        order = np.argsort(-tested.neg_log10_p, kind="stable")
+        called = [rows[k] for k in order if tested.q[k] <= alpha]
+        keys = calls.keys(called)
+        line = {
+            "test": test,
+            "range_bp": reach,
+            "tested": len(rows),
+            "called": len(keys),
+            "pairs": called,
+            "methods": {method: sorted(keys & calls.keys(theirs)) for method, theirs in by_method.items()},
+        }
+        if judge is not None:
+            line["scores"] = judge.scores(called, rows, calls.ranks(tested.neg_log10_p))
+        lines.append(line)
+    about = {key: getattr(found, key) for key in ("sequences", "labelled", "labels", "collection")}
+    return {**about, "tfs": len(found.tfs), "hits_per_sequence": found.hits, "tests": lines}
+
+
+def _called(table: pd.DataFrame) -> list[tuple[str, str]]:
+    chosen = table[table["called"].astype(bool)]
+    return list(zip(chosen["tf_a"], chosen["tf_b"], strict=True))
+
+
+def _cooccurrence(run: Run, pool: list[Motif], judge: _Judge) -> dict[str, Any]:
     """The baseline, on all positives of the scored split; it is given the motifs of the pool, the methods are not."""
     data = dataset.read_labels(run.dataset)
     rows = data.rows(run.config.score.split)
@@ -180,7 +235,7 @@ def _cooccurrence(run: Run, pool: list[Motif], gold: list[tuple[str, str]]) -> d
     scores = calls.ranks(found.z[known])
     called = [pairs[i] for i in np.flatnonzero((found.q <= run.config.reduce.alpha) & (found.z > 0))]
     return {
-        **_scored(called, calls.pool_scores(ranked, scores, pool=names), gold, names),
+        **judge.scores(called, ranked, scores),
         "sequences": len(tokens),
         "range_bp": options.cooccurrence_range,
         "hit_p": options.cooccurrence_p,
@@ -193,14 +248,27 @@ def _summary(content: dict[str, Any]) -> dict[str, Any]:
     lines: dict[str, Any] = {
         "implanted": f"{known['pairs']} of {known['possible_pairs']} pairs of {known['tfs']} TFs",
         "base rate": round(known["base_rate"], 3),
-        "recall ceiling": round(known["recall_ceiling"], 3),
+        **({"recall ceiling": round(known["recall_ceiling"], 3)} if known["pairs"] else {}),
         **({"names": known["unmet"]} if known["unmet"] else {}),
     }
     for name, scores in {**content["methods"], "co-occurrence": content["cooccurrence"]}.items():
-        lines[name] = f"{figures(scores)}, AUPR {scores['aupr']:.3f}"
+        lines[name] = figures(scores)
+        if scores["aupr"] is not None:
+            lines[name] += f", AUPR {scores['aupr']:.3f}"
         if "statistic" in scores:
-            lines[name] += f" ({scores['statistic']}; by effect {scores['aupr_effect']:.3f})"
+            effect = "" if scores["aupr"] is None else f"; by effect {scores['aupr_effect']:.3f}"
+            lines[name] += f" ({scores['statistic']}{effect})"
     lines["every pair called"] = figures(content["call_all"])
+    return lines | _yardstick_lines(content["yardsticks"])
+
+
+def _yardstick_lines(content: dict[str, Any]) -> dict[str, str]:
+    lines = {}
+    for line in content["tests"]:
+        said = f"{line['called']} of {line['tested']} pairs called"
+        if "scores" in line:
+            said += f"; {figures(line['scores'])}"
+        lines[f"{line['test']}, {line['range_bp']} bp"] = said
     return lines
 
 
@@ -208,6 +276,8 @@ def figures(scores: dict[str, Any]) -> str:
     """A `evaluation.calls.Calls` as one line."""
     if scores["nothing_called"]:
         return "nothing called"
+    if scores["f1"] is None:
+        return f"{scores['called']} called, all false"
     return (
         f"{scores['called']} called, precision {scores['precision']:.3f}, recall {scores['recall']:.3f}, "
         f"F1 {scores['f1']:.3f}"

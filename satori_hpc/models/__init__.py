@@ -1,15 +1,16 @@
 """Torch networks and losses: `build` makes a network of the family that [model] architecture names."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from torch import nn
 
-from satori_hpc.config import Model
+from satori_hpc.config import Model, toml
 from satori_hpc.config.families import FAMILIES, Family
 from satori_hpc.errors import ConfigError
 from satori_hpc.models.base import ModelOutput, OneHotModel, Scorable, ScorableModel, TrainableModel
 from satori_hpc.models.satori import Satori
+from satori_hpc.motifs.scan import MotifBank
 from satori_hpc.registry import load
 
 __all__ = ["ModelOutput", "Satori", "Scorable", "ScorableModel", "TrainableModel", "build", "register"]
@@ -30,8 +31,10 @@ def register(name: str, *, sentence: str, settings: type | None = None) -> Calla
         settings: dataclass of that table; None: there is none, and `network` gets the section [model].
 
     Raises:
-        ConfigError: the name is taken.
+        ConfigError: the name is taken, or `settings` is not a dataclass of `config.option`s.
     """
+    if settings is not None:
+        toml.check_table(settings, f"settings of the model family {name!r}")
 
     def decorate(network: Network) -> Network:
         FAMILIES.add(name, Family(network=network, sentence=sentence, settings=settings))
@@ -40,7 +43,9 @@ def register(name: str, *, sentence: str, settings: type | None = None) -> Calla
     return decorate
 
 
-def build(config: Model, *, length: int, targets: int, task: str, entropy: float) -> Any:
+def build(
+    config: Model, *, length: int, targets: int, task: str, entropy: float, bank: MotifBank | None = None
+) -> TrainableModel:
     """Make a network with fresh weights, drawn from torch's global generator.
 
     Args:
@@ -49,9 +54,7 @@ def build(config: Model, *, length: int, targets: int, task: str, entropy: float
         targets: T, labels per sequence; 1 when the task is binary.
         task: "binary" or "multilabel".
         entropy: weight of the entropy loss it is trained with; decides the default of `conv_residual`.
-
-    Returns:
-        A TrainableModel.
+        bank: known motifs, for a family that starts from them.
 
     Raises:
         ConfigError: the configuration does not suit such sequences or labels.
@@ -59,8 +62,10 @@ def build(config: Model, *, length: int, targets: int, task: str, entropy: float
     if task == "binary" and targets != 1:
         raise ConfigError(f"a binary task has one target, found {targets}; prepare it as multilabel")
     name = config.architecture
-    make = load(FAMILIES[name].network)
-    network = make(config, length=length, targets=targets, task=task, entropy=entropy)
+    family = FAMILIES[name]
+    settings = config if family.settings is None else toml.child(config, name)
+    known = {"bank": bank} if family.known_motifs else {}
+    network = load(family.network)(settings, length=length, targets=targets, task=task, entropy=entropy, **known)
     if isinstance(network, TrainableModel):
         return network
     if entropy > 0:

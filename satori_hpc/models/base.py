@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from satori_hpc.errors import InputError
+from satori_hpc.errors import ConfigError, InputError
+from satori_hpc.motifs.scan import MotifBank
 
 UNKNOWN = 4
 
@@ -71,7 +73,9 @@ class TrainableModel(nn.Module):
         has_attention: whether it gives back attention and its entropy.
         filters: F, whose activations it gives back; 0 = none. width: of a filter, bp. padding: columns left of the
             sequence.
+        pool: bp per position of its attention.
         has_fast_paths: whether the hand-written scorers of `scoring/` take it.
+        bank: the known motifs that it starts from; None: none.
         largest_array: numbers per sequence in the largest array of a forward pass; 0 = not known.
     """
 
@@ -84,6 +88,8 @@ class TrainableModel(nn.Module):
     filters = 0
     width = 0
     padding = 0
+    bank: MotifBank | None = None
+    pool = 1
     largest_array = 0
 
     def forward(
@@ -109,6 +115,10 @@ class TrainableModel(nn.Module):
         """First-layer activations (B, F, L') alone; column j belongs to the window that starts at j - padding."""
         raise NotImplementedError
 
+    def pooled(self, sequences: torch.Tensor) -> torch.Tensor:
+        """The largest activation of each filter under each position of the attention, (B, F, n)."""
+        return F.max_pool1d(self.site_activations(sequences), self.pool)
+
     def batch_moments(
         self, tokens: torch.Tensor, *, count: int, add_up: Callable[[torch.Tensor], object]
     ) -> Moments | None:
@@ -120,6 +130,9 @@ class TrainableModel(nn.Module):
             add_up: adds a tensor up over all processes, in place.
         """
         return None
+
+    def remember(self, tokens: np.ndarray) -> None:
+        """Take note of sequences (E, L) uint8 that will come in every epoch: what is found in them may be kept."""
 
     @property
     def two_logits(self) -> bool:
@@ -134,6 +147,20 @@ class TrainableModel(nn.Module):
     def score(self, logits: torch.Tensor) -> torch.Tensor:
         """Probabilities (B, T) float32 of logits (B, C)."""
         return torch.sigmoid(self.margin(logits))
+
+
+def require_filters(model: TrainableModel) -> None:
+    """Refuse a network that does not say where its patterns are.
+
+    Raises:
+        ConfigError: it gives back no first-layer activations.
+    """
+    if not model.filters:
+        raise ConfigError(
+            "the network gives back no first-layer activations, so it has no motifs and no sites; let its model family "
+            "offer site_activations(one_hot), filters and width (models.base.OneHotModel), or score sites of your own "
+            "by scoring.generic"
+        )
 
 
 class Scorable(nn.Module):
@@ -156,13 +183,13 @@ class Scorable(nn.Module):
         """Log-odds of every label.
 
         Args:
-            one_hot: (B, 4, L) of any float type, rows A, C, G, T; an unknown letter is a column of zeros.
+            one_hot: (B, 4, L) of any type of numbers, rows A, C, G, T; an unknown letter is a column of zeros.
 
         Returns:
             (B, T) float32.
 
         Raises:
-            InputError: of another shape or type.
+            InputError: of another shape.
         """
         logits: torch.Tensor = self.network(self._checked(one_hot)).logits
         return self.network.margin(logits)
@@ -187,13 +214,12 @@ class Scorable(nn.Module):
         return self.network if self.network.has_fast_paths else None
 
     def _checked(self, one_hot: torch.Tensor) -> torch.Tensor:
-        if not one_hot.is_floating_point() or one_hot.dim() != 3 or one_hot.shape[1:] != (4, self.length):
+        if one_hot.dim() != 3 or one_hot.shape[1:] != (4, self.length):
             raise InputError(
-                f"one-hot letters of shape (sequences, 4, {self.length}) and a float type were expected, found "
-                f"{tuple(one_hot.shape)} {one_hot.dtype}; rows are A, C, G, T, columns the {self.length} bp that the "
-                "network was trained on"
+                f"one-hot letters: expected the shape (sequences, 4, {self.length}), found {tuple(one_hot.shape)}; "
+                f"rows are A, C, G, T, columns the {self.length} bp that the network was trained on"
             )
-        return one_hot
+        return one_hot if one_hot.is_floating_point() else one_hot.float()
 
 
 class OneHotModel(TrainableModel):
@@ -201,7 +227,7 @@ class OneHotModel(TrainableModel):
 
     What else the module offers (see `ScorableModel`) is found by name: `attention(one_hot)`, and
     `site_activations(one_hot)` with the attributes `filters`, `width` and, if the first window starts left of the
-    sequence, `padding`.
+    sequence, `padding`. Of attention, `pool` is the bp per position.
 
     Args:
         module: the network.
@@ -215,6 +241,7 @@ class OneHotModel(TrainableModel):
         self.targets = self.outputs = targets
         self.task = task
         self.has_attention = callable(getattr(module, "attention", None))
+        self.pool = int(getattr(module, "pool", 1)) if self.has_attention else 1
         if callable(getattr(module, "site_activations", None)):
             self.filters, self.width = int(module.filters), int(module.width)  # type: ignore[arg-type]
             self.padding = int(getattr(module, "padding", 0))

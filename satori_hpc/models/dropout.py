@@ -1,4 +1,4 @@
-"""Dropout whose masks follow from a key and the place of each example, so they do not depend on who computes them."""
+"""Layers whose random choices follow from a key and the place of each example, so do not depend on who computes."""
 
 from dataclasses import dataclass
 
@@ -22,40 +22,16 @@ class Key:
     first: int
 
 
-class Dropout(nn.Dropout):
-    """Dropout that spends 16 random bits per element; p is rounded to a multiple of 2^-16.
-
-    Kept values are scaled by the inverse of the share that is really kept, so the mean is exact. With a `key` the mask
-    of an example follows from the key and its place; without one from torch's global generator.
-
-    Args:
-        p: share that is dropped.
-        channels_last: the input is (B, C, 1, n) with channels last in memory; its mask is made in that order.
+class Keyed(nn.Module):
+    """A layer with random choices: those of an example follow from `key` and its place, or from torch's generator.
 
     Attributes:
-        key: set by `place`.
+        key: set by `place`; None: torch's global generator.
     """
 
-    def __init__(self, p: float, *, channels_last: bool = False) -> None:
-        super().__init__(p)
-        self.channels_last = channels_last
-        self.key: Key | None = None
+    key: Key | None = None
 
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        if not self.training or self.p == 0:
-            return values
-        if self.channels_last:
-            return self._drop(values.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return self._drop(values)
-
-    def _drop(self, values: torch.Tensor) -> torch.Tensor:
-        levels = round(self.p * _LEVELS)
-        size = values[0].numel() if len(values) else 0
-        words = self._words(len(values), -(-size // 4), values.device)
-        kept = words.view(torch.int16)[:, :size].reshape(values.shape) >= levels - _LEVELS // 2
-        return values * kept.to(values.dtype).mul_(_LEVELS / (_LEVELS - levels))
-
-    def _words(self, rows: int, words: int, device: torch.device) -> torch.Tensor:
+    def words(self, rows: int, words: int, device: torch.device) -> torch.Tensor:
         """Random 64-bit words, (rows, words) int64."""
         if self.key is None:
             return torch.empty(rows, words, dtype=torch.int64, device=device).random_(-(2**63), None)
@@ -68,7 +44,46 @@ class Dropout(nn.Dropout):
         return drawn
 
 
-def place(layers: list[Dropout], *, seeds: list[int], first: int) -> None:
+class Coin(Keyed):
+    """A coin per example, bool (rows,); False outside training."""
+
+    def forward(self, rows: int, device: torch.device) -> torch.Tensor:
+        if not self.training:
+            return torch.zeros(rows, dtype=torch.bool, device=device)
+        return self.words(rows, 1, device)[:, 0] < 0
+
+
+class Dropout(nn.Dropout, Keyed):
+    """Dropout that spends 16 random bits per element; p is rounded to a multiple of 2^-16.
+
+    Kept values are scaled by the inverse of the share that is really kept, so the mean is exact. With a `key` the mask
+    of an example follows from the key and its place; without one from torch's global generator.
+
+    Args:
+        p: share that is dropped.
+        channels_last: the input is (B, C, 1, n) with channels last in memory; its mask is made in that order.
+    """
+
+    def __init__(self, p: float, *, channels_last: bool = False) -> None:
+        super().__init__(p)
+        self.channels_last = channels_last
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        if not self.training or self.p == 0:
+            return values
+        if self.channels_last:
+            return self._drop(values.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return self._drop(values)
+
+    def _drop(self, values: torch.Tensor) -> torch.Tensor:
+        levels = round(self.p * _LEVELS)
+        size = values[0].numel() if len(values) else 0
+        words = self.words(len(values), -(-size // 4), values.device)
+        kept = words.view(torch.int16)[:, :size].reshape(values.shape) >= levels - _LEVELS // 2
+        return values * kept.to(values.dtype).mul_(_LEVELS / (_LEVELS - levels))
+
+
+def place(layers: list[Keyed], *, seeds: list[int], first: int) -> None:
     """Key the layers for the next forward pass.
 
     Args:

@@ -1,7 +1,7 @@
 """Motif hits as a table, and the competition of hits that overlap."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +40,14 @@ class Hits:
     def of_examples(self, count: int) -> np.ndarray:
         """Offsets, int64 (count + 1,): the hits of example e are the rows offsets[e] to offsets[e + 1]."""
         return np.searchsorted(self.example, np.arange(count + 1)).astype(np.int64)
+
+
+def stacked(tables: Iterable[Hits]) -> Hits:
+    """Tables of hits, one under the other; their examples have to go on from one to the next."""
+    columns = {"example": "i8", "start": "i8", "end": "i8", "motif": "i8", "strand": "i1", "score": "i4"}
+    empty = {name: np.zeros(0, dtype=kind) for name, kind in columns.items()}
+    together = [Hits(**empty, neg_log10_p=np.zeros(0)), *tables]
+    return Hits(**{name: np.concatenate([vars(table)[name] for table in together]) for name in vars(together[0])})
 
 
 def compete(hits: Hits, *, overlap: float = OVERLAP) -> np.ndarray:

@@ -2,18 +2,20 @@
 
 import functools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from satori_hpc.motifs import motif
-from satori_hpc.motifs.hits import Hits
+from satori_hpc.motifs.hits import Hits, stacked
 from satori_hpc.motifs.motif import Motif
 
 UNKNOWN = 4
 STEPS_PER_BIT = 100
+MOST_BITS = 100  # per letter; tables of p-values grow with it
 PSEUDOCOUNT = 0.8  # per column, shared out by the background
 EXAMPLES_AT_ONCE = 256
 MOTIFS_AT_ONCE = 128  # their tables of words stay in a processor's cache
@@ -59,6 +61,28 @@ class MotifBank:
     def __len__(self) -> int:
         return len(self.names)
 
+    def to_plain(self) -> dict[str, Any]:
+        """As lists and numbers that JSON can hold, exactly; `from_plain` reads them."""
+        scores = [table.tolist() for table in self.scores]
+        return {"names": list(self.names), "scores": scores, "background": self.background.tolist()}
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> "MotifBank":
+        """Of what `to_plain` gave.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is nothing of the kind.
+        """
+        scores = tuple(np.array(table, dtype=np.int32) for table in plain["scores"])
+        names, background = tuple(str(name) for name in plain["names"]), np.array(plain["background"], dtype=np.float64)
+        if len(names) != len(scores) or any(table.ndim != 2 or table.shape[1] != 4 for table in scores):
+            raise ValueError("motifs whose names and scores do not match")
+        if any((np.abs(table) > MOST_BITS * STEPS_PER_BIT).any() for table in scores):
+            raise ValueError(f"motifs with scores beyond {MOST_BITS} bits per letter")
+        if background.shape != (4,) or not (background > 0).all():
+            raise ValueError("motifs with an unusable background")
+        return cls(names, scores, background)
+
     @functools.cached_property
     def widths(self) -> np.ndarray:
         """int64 (motifs,), bp."""
@@ -102,14 +126,14 @@ class MotifBank:
             gate: what counts as a hit.
             threads: blocks of examples that are scanned at a time.
         """
-        groups = self._groups(self.least(gate))
+        groups = self._groups(gate)
         begins = range(0, len(tokens), EXAMPLES_AT_ONCE)
 
         def block(begin: int) -> Hits:
             return self._block(np.ascontiguousarray(tokens[begin : begin + EXAMPLES_AT_ONCE]), begin, groups)
 
         with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
-            return joined(pool.map(block, begins) if threads > 1 else map(block, begins))
+            return stacked(pool.map(block, begins) if threads > 1 else map(block, begins))
 
     @functools.cached_property
     def _stacked_tails(self) -> np.ndarray:
@@ -122,8 +146,10 @@ class MotifBank:
         lowest = np.array([table.min(axis=1).sum() for table in self.scores], dtype=np.int64)
         return np.cumsum(lengths) - lengths - lowest
 
-    def _groups(self, least: np.ndarray) -> list["_Group"]:
+    @functools.lru_cache(maxsize=4)  # noqa: B019
+    def _groups(self, gate: Gate) -> list["_Group"]:
         """The motifs, wide ones first, some at a time."""
+        least = self.least(gate)
         order = np.argsort(-self.widths, kind="stable")
         cuts = range(0, len(order), MOTIFS_AT_ONCE)
         return [self._group(order[cut : cut + MOTIFS_AT_ONCE], least) for cut in cuts]
@@ -147,7 +173,7 @@ class MotifBank:
         """Hits in some examples, of which the first has this number."""
         parts = [_scan(tokens, group) for group in groups]
         if not parts:
-            return joined([])
+            return stacked([])
         example, start, number, strand, score = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         order = np.lexsort((number, start, example))
         number, score = number[order], score[order]
@@ -190,14 +216,6 @@ def tail(table: np.ndarray, background: np.ndarray) -> np.ndarray:
             longer[step : step + len(distribution)] += background[letter] * distribution
         distribution = longer
     return np.cumsum(distribution[::-1])[::-1]
-
-
-def joined(blocks: Iterator[Hits] | Sequence[Hits]) -> Hits:
-    """Tables of hits, one under the other."""
-    columns = {"example": "i8", "start": "i8", "end": "i8", "motif": "i8", "strand": "i1", "score": "i4"}
-    empty = {name: np.zeros(0, dtype=kind) for name, kind in columns.items()}
-    tables = [Hits(**empty, neg_log10_p=np.zeros(0)), *blocks]
-    return Hits(**{name: np.concatenate([vars(table)[name] for table in tables]) for name in vars(tables[0])})
 
 
 @dataclass(frozen=True, eq=False)

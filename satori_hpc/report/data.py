@@ -15,13 +15,14 @@ class Facts:
     """What was run, for the opening sentences.
 
     Attributes:
-        examples, length, targets, filters, width, pool, heads: sizes of data and network.
+        examples, length, targets, filters, width, pool, heads: sizes of data and network; filters 0, heads None: it has
+            none to speak of.
         positives: positive examples (binary), else None.
         per_split: {"train": ..., "valid": ..., "test": ...} examples.
         task: "binary" or "multilabel".
         source: of the sequences, as prepare.source.
         design: of a simulated set, as [prepare.simulated] design.
-        architecture: "basic" or "deep".
+        architecture: model family.
         entropy: weight of the attention entropy.
         strands: that training showed: "given", "random" or "both".
         seed: of the network.
@@ -35,7 +36,7 @@ class Facts:
     filters: int
     width: int
     pool: int
-    heads: int
+    heads: int | None
     positives: int | None
     per_split: dict[str, int]
     task: str

@@ -193,7 +193,7 @@ def _ensemble(data: ReportData, method: Method) -> Table | None:
 
 
 def _ranking(data: ReportData) -> Drawing | None:
-    if not data.evaluation or not data.evaluation.get("truth"):
+    if not data.evaluation or not (data.evaluation.get("truth") or {}).get("pairs"):
         return None
     everything = {**data.evaluation["methods"], "co-occurrence": data.evaluation["cooccurrence"]}
     points = {name: (scores["curve"]["recall"], scores["curve"]["precision"]) for name, scores in everything.items()}

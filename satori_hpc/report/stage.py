@@ -17,7 +17,7 @@ from satori_hpc.evaluation import stage as evaluation_stage
 from satori_hpc.interactions import block, differential, spacing, tables
 from satori_hpc.interactions.site_pairs import Units
 from satori_hpc.interactions.statistics import registry
-from satori_hpc.models.satori import Satori
+from satori_hpc.models.base import TrainableModel
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.report.data import AttentionMap, Facts, FilterMotif, Method, Performance, ReportData, Spacing, Training
 from satori_hpc.run import files, pipeline, provenance
@@ -57,7 +57,7 @@ def gather(run: Run, runtime: Runtime) -> ReportData:
     """Read the run; the network runs once more on a few examples, because attention itself is stored nowhere."""
     data = dataset.read_labels(run.dataset)
     probability = predictions.Probability(run.predictions)
-    model, info = checkpoint.load_model(run.best, runtime.torch_device())
+    model, info = checkpoint.load(run.best, runtime.torch_device())
     stores = {name: score_store.open_complete(run.scores(name)) for name in run.config.score.methods}
     requested = pipeline.shown(run, pipeline.BY_NAME["report"])
     methods = [_method(run, name, store, requested) for name, store in stores.items()]
@@ -67,13 +67,15 @@ def gather(run: Run, runtime: Runtime) -> ReportData:
     best_first = foreground[np.argsort(-np.concatenate(largest), kind="stable")]
     return ReportData(
         title=run.config.report.title or run.path.resolve().name,
-        facts=_facts(run, data, stores),
+        facts=_facts(run, data, stores, model),
         training=_training(run, info),
         performance=_performance(run, data, probability),
         motifs=_motifs(run),
-        attention_map=_attention_map(run, model, first, methods[0], int(best_first[0])),
-        attention_sample=_attention_sample(run, model, best_first),
-        positions=model.cells,
+        attention_map=_attention_map(run, model, first, methods[0], int(best_first[0]))
+        if model.has_attention
+        else None,
+        attention_sample=_attention_sample(run, model, best_first) if model.has_attention else None,
+        positions=model.length // model.pool,
         methods=methods,
         known_pairs=calls.keys(truth.read_pairs(run.truth)) if run.truth.exists() else None,
         evaluation=evaluation_stage.read(run),
@@ -92,7 +94,7 @@ def _performance(run: Run, data: Labels, probability: predictions.Probability) -
     return Performance(targets=data.targets, auroc=figures["auroc"], aupr=figures["aupr"], curves=one)
 
 
-def _facts(run: Run, data: Labels, stores: dict[str, ScoreStore]) -> Facts:
+def _facts(run: Run, data: Labels, stores: dict[str, ScoreStore], model: TrainableModel) -> Facts:
     config = run.config
     simulated = config.prepare.simulated
     names = {"training": "train", "validation": "valid", "test": "test"}
@@ -100,10 +102,10 @@ def _facts(run: Run, data: Labels, stores: dict[str, ScoreStore]) -> Facts:
         examples=data.examples,
         length=data.length,
         targets=len(data.targets),
-        filters=config.model.filters,
-        width=config.model.width,
-        pool=config.model.pool,
-        heads=config.model.heads,
+        filters=model.filters,
+        width=model.width,
+        pool=model.pool,
+        heads=config.model.heads if model.has_fast_paths else None,
         positives=int(data.labels[:, 0].sum()) if data.task == "binary" else None,
         per_split={words: len(data.rows(split)) for words, split in names.items()},
         task=data.task,
@@ -226,7 +228,18 @@ def _spacings(run: Run, name: str) -> list[Spacing]:
     return found
 
 
-def _attention_map(run: Run, model: Satori, store: ScoreStore, method: Method, fallback: int) -> AttentionMap:
+def _attention(
+    run: Run, model: TrainableModel, store: ScoreStore, method: Method, best_first: np.ndarray
+) -> dict[str, Any]:
+    """What the page shows of attention."""
+    return {
+        "attention_map": _attention_map(run, model, store, method, int(best_first[0])),
+        "attention_sample": _attention_sample(run, model, best_first),
+        "positions": model.length // model.pool,
+    }
+
+
+def _attention_map(run: Run, model: TrainableModel, store: ScoreStore, method: Method, fallback: int) -> AttentionMap:
     """Attention of the example in which the strongest named interaction scores highest."""
     named = _named(method.filter_pairs)
     example, why, first = fallback, "The foreground example that the network is surest of.", []
@@ -274,17 +287,16 @@ def _marks(run: Run, pooled: np.ndarray, *, apart: int, first: list[int]) -> lis
     return sorted(marks)
 
 
-def _attention_sample(run: Run, model: Satori, best_first: np.ndarray) -> np.ndarray:
+def _attention_sample(run: Run, model: TrainableModel, best_first: np.ndarray) -> np.ndarray:
     """Attention values, all heads, of the foreground examples that the network is surest of."""
-    each = model.config.heads * model.cells**2
-    count = int(np.clip(SAMPLE_ATTENTION // each, 1, TOP_EXAMPLES))
     with torch.inference_mode():
+        first = model(_tokens(run, model, best_first[:1]), attention=True).attention
+        count = int(np.clip(SAMPLE_ATTENTION // first.numel(), 1, TOP_EXAMPLES))
         attention = model(_tokens(run, model, best_first[:count]), attention=True).attention
-    assert attention is not None
     return np.asarray(attention.float().cpu().numpy())
 
 
-def _tokens(run: Run, model: Satori, rows: np.ndarray) -> torch.Tensor:
+def _tokens(run: Run, model: TrainableModel, rows: np.ndarray) -> torch.Tensor:
     device = next(model.parameters()).device
     return torch.from_numpy(dataset.read_tokens(run.dataset, rows)).to(device)
 

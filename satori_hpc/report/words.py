@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from satori_hpc.config.families import FAMILIES
 from satori_hpc.config.prepare import SOURCES
 from satori_hpc.config.score import METHODS
 from satori_hpc.config.statistics import STATISTICS
@@ -74,6 +75,8 @@ def _method_tiles(data: ReportData, method: Method) -> list[Tile]:
     called = int(method.tf_pairs["called"].sum())
     tested = f"of {_count(len(method.tf_pairs), 'tested TF pair')}"
     scores = (data.evaluation or {}).get("methods", {}).get(method.name)
+    if scores and scores["aupr"] is None:
+        scores = None
     base = data.evaluation["truth"]["base_rate"] if scores else None  # type: ignore[index]
     if len(data.methods) > 1:
         note = f"AUPR {scores['aupr']:.2f}, by chance {base:.2f}" if scores else tested
@@ -96,7 +99,9 @@ def lead(data: ReportData) -> list[str]:
         said.append(_several_sentence(data))
     else:
         said += [_found_sentence(data, method) for method in data.methods]
-    if data.evaluation and data.evaluation.get("truth"):
+    if data.evaluation and data.evaluation.get("truth") and not data.evaluation["truth"]["pairs"]:
+        said.append(_nothing_true_sentence(data.evaluation))
+    elif data.evaluation and data.evaluation.get("truth"):
         if len(data.evaluation["methods"]) > 1:
             said.append(_several_verdict(data.evaluation))
         else:
@@ -123,10 +128,13 @@ def _network_sentence(facts: Facts) -> str:
     entropy = (
         f", trained with an entropy penalty of {facts.entropy:g}" if facts.entropy else ", without entropy penalty"
     )
+    parts = [f"{facts.filters} filters of {facts.width} bp"] if facts.filters else []
+    parts += (
+        [f"{_count(facts.heads, 'attention head')} over positions of {facts.pool} bp{entropy}"] if facts.heads else []
+    )
+    made_of = f": {', '.join(parts)}" if parts else ""
     return (
-        f"The network is SATORI-{facts.architecture}: {facts.filters} filters of {facts.width} bp, "
-        f"{_count(facts.heads, 'attention head')} over positions of {facts.pool} bp{entropy}{STRANDS[facts.strands]}; "
-        f"seed {facts.seed}."
+        f"The network is {FAMILIES[facts.architecture].sentence}{made_of}{STRANDS[facts.strands]}; seed {facts.seed}."
     )
 
 
@@ -149,6 +157,11 @@ def _several_sentence(data: ReportData) -> str:
     alpha = f" at q ≤ {data.facts.alpha:g}" if data.facts is not None else ""
     each = ", ".join(f"{method.name} {_count(int(method.tf_pairs['called'].sum()), 'pair')}" for method in data.methods)
     return f"Pairs of two different TFs called{alpha}: {each}."
+
+
+def _nothing_true_sentence(evaluation: dict[str, Any]) -> str:
+    called = ", ".join(f"{name} {scores['called']}" for name, scores in evaluation["methods"].items())
+    return f"No pair interacts in this set, so every call is false; called: {called}."
 
 
 def _several_verdict(evaluation: dict[str, Any]) -> str:

@@ -16,7 +16,6 @@ def register(
     sentence: str,
     settings: type | None = None,
     follows: tuple[str, ...] = (),
-    exact: bool = False,
     statistic: str = "published",
     permutes: bool = False,
 ) -> Callable[[Scorer], Scorer]:
@@ -24,7 +23,7 @@ def register(
 
     Args:
         name: in score.methods, --method, tables and report.
-        sentence, follows, exact, statistic, permutes: as of config.score.Method.
+        sentence, follows, statistic, permutes: as of config.score.Method.
         settings: dataclass of its table [score.<name>], whose fields are `config.option`s; None: it has none.
 
     Raises:
@@ -48,7 +47,6 @@ def register(
                 sentence=sentence,
                 settings=settings,
                 follows=follows,
-                exact=exact,
                 statistic=statistic,
                 permutes=permutes,
             ),

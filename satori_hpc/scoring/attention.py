@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from satori_hpc.errors import SatoriError
+from satori_hpc.models.base import TrainableModel
 from satori_hpc.models.satori import Satori
 from satori_hpc.scoring.base import LARGEST, Batch, SiteScores, must_fit, ragged
 from satori_hpc.scoring.fast.precision import exactly
@@ -37,6 +38,7 @@ class AttentionScorer:
     def __init__(self, model: Satori, threshold: torch.Tensor) -> None:
         must_fit(model.pool * model.cells)
         self.model = model
+        self.widths, self.pool = np.full(model.filters, model.width, dtype=np.int16), model.pool
         self.device = next(model.parameters()).device
         self.threshold = threshold.to(self.device)
 
@@ -104,7 +106,7 @@ def occupied_cells(active: torch.Tensor) -> torch.Tensor:
 
 
 def of_cells(
-    value: torch.Tensor, pooled: torch.Tensor, *, active: torch.Tensor, threshold: torch.Tensor, model: Satori
+    value: torch.Tensor, pooled: torch.Tensor, *, active: torch.Tensor, threshold: torch.Tensor, model: TrainableModel
 ) -> SiteScores:
     """Sites and values of occupied cells; a site is a filter that is active in a cell, and starts where the cell does.
 
@@ -120,7 +122,7 @@ def of_cells(
     example, motif, cell = np.nonzero(there)
     occupied = there.any(axis=1)
     place = occupied.cumsum(axis=1) - 1
-    starts = np.arange(model.cells) * model.pool - model.padding
+    starts = np.arange(pooled.shape[2]) * model.pool - model.padding
     width = value.shape[1]
     used = np.arange(width) < occupied.sum(axis=1)[:, None]
     at = np.zeros(used.shape, dtype=np.int64)

@@ -45,6 +45,7 @@ class AttributionScorer:
     ) -> None:
         must_fit(model.pool * model.cells)
         self.model = model
+        self.widths, self.pool = np.full(model.filters, model.width, dtype=np.int16), model.pool
         self.settings = settings.attribution
         self._net = Network(model, trunk=settings.precision)
         self.device = self._net.device

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from satori_hpc.errors import SatoriError
@@ -62,6 +63,14 @@ class SiteScorer(Protocol):
     @property
     def effects(self) -> tuple[str, ...]:
         """Names of the arrays over single places."""
+
+    @property
+    def widths(self) -> np.ndarray:
+        """int16 (motifs,): bp of the sites of each motif."""
+
+    @property
+    def pool(self) -> int:
+        """bp that a place spans; 1 = sites are exact."""
 
     @property
     def most(self) -> tuple[int, int]:

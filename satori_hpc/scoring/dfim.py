@@ -164,6 +164,7 @@ class DfimScorer:
     """
 
     directed = True
+    pool = 1
     effects: tuple[str, ...] = ("single",)  # the attribution of a site
 
     def __init__(
@@ -178,6 +179,7 @@ class DfimScorer:
     ) -> None:
         must_fit(model.length)
         self.model = model
+        self.widths = np.full(model.filters, model.width, dtype=np.int16)
         self.settings = settings.dfim
         self._sites = settings.sites
         self._seed = seed
@@ -223,7 +225,9 @@ class DfimScorer:
         """Score a slice."""
         activations = self._activations(batch)
         found = self._find_sites(activations)
-        extras = {"null": self._maps(self._permuted(batch), found, self._letters)[0]} if self._with_null else {}
+        extras = {}
+        if self._with_null:
+            extras["null"], _ = self._maps(permuted(batch, seed=self._seed), found, self._letters)
         directed, single = self._maps(batch, found, self._letters)
         reach = self.model.width // 2 if self._sites.filters == "all" else 0
         return site_scores(
@@ -257,7 +261,8 @@ class DfimScorer:
     @torch.inference_mode()
     def permuted_maps(self, batch: Batch) -> torch.Tensor:
         """The same of the sequences with their letters permuted, the sites where they were."""
-        return self._maps(self._permuted(batch), self._find_sites(self._activations(batch)), self._letters)[0]
+        found = self._find_sites(self._activations(batch))
+        return self._maps(permuted(batch, seed=self._seed), found, self._letters)[0]
 
     @exactly
     @torch.inference_mode()
@@ -317,13 +322,6 @@ class DfimScorer:
             most=self._sites.max_sites,
             all_filters=self._sites.filters == "all",
         )
-
-    def _permuted(self, batch: Batch) -> Batch:
-        """The sequences with their letters in a random order, each in its own."""
-        keys = batch.keys.clone()
-        keys[:, 0] += PERMUTED
-        order = draws.permutations(keys, seed=self._seed, length=batch.tokens.shape[1])
-        return Batch(batch.tokens.gather(1, order.to(batch.tokens.device)), keys, batch.targets)
 
     def _weights(self, batch: Batch) -> torch.Tensor:
         """(B, C), how much of each logit is explained."""
@@ -392,3 +390,11 @@ class DfimScorer:
         every = torch.cat((original, made.letters))
         found = letters.of(self._baselines(keys, len(every)), every, weights, original)
         return found[:1] - found[1:], found[0]
+
+
+def permuted(batch: Batch, *, seed: int) -> Batch:
+    """The sequences with their letters in a random order, each in its own."""
+    keys = batch.keys.clone()
+    keys[:, 0] += PERMUTED
+    order = draws.permutations(keys, seed=seed, length=batch.tokens.shape[1])
+    return Batch(batch.tokens.gather(1, order.to(batch.tokens.device)), keys, batch.targets)

@@ -74,6 +74,7 @@ class EpistasisScorer:
     directed = False
     choose = LARGEST_SIZE
     extras: tuple[str, ...] = ()
+    pool = 1
     effects: tuple[str, ...] = ("single",)
 
     def __init__(
@@ -81,6 +82,7 @@ class EpistasisScorer:
     ) -> None:
         must_fit(model.length)
         self.model = model
+        self.widths = np.full(model.filters, model.width, dtype=np.int16)
         self.device = next(model.parameters()).device
         self.threshold = threshold.to(self.device)
         self.settings = settings

@@ -57,13 +57,13 @@ def make(run: Run) -> list[Plan]:
     return [
         Plan(
             method=method,
-            widths=np.full(model.filters, model.width, dtype=np.int16),
+            widths=scorers[method].widths,
             foreground=examples.foreground,
             background=examples.background,
             background_source=examples.background_source,
             dataset_examples=data.examples,
             shard_examples=settings.shard_examples,
-            pool=1 if METHODS[method].exact else model.pool,
+            pool=scorers[method].pool,
             most=scorers[method].most,
             directed=scorers[method].directed,
             choose=scorers[method].choose,

@@ -5,15 +5,15 @@ import torch
 
 from satori_hpc.config import Score
 from satori_hpc.config.score import METHODS
-from satori_hpc.models.satori import Satori
+from satori_hpc.models.base import TrainableModel
 from satori_hpc.registry import load
 from satori_hpc.scoring.base import SiteScorer
 
 
 def build(
-    method: str, model: Satori, *, threshold: torch.Tensor, settings: Score, seed: int, composition: np.ndarray
+    method: str, model: TrainableModel, *, threshold: torch.Tensor, settings: Score, seed: int, composition: np.ndarray
 ) -> SiteScorer:
-    """The scorer of a method (a key of METHODS).
+    """The scorer of a method (a key of METHODS): the hand-written one where the network has fast paths.
 
     Args:
         method: its name, as in score.methods of run.toml.
@@ -22,8 +22,11 @@ def build(
         settings: the section [score]; those of the method are settings.settings_of(method).
         seed: of the run.
         composition: float64 (4,), share of A, C, G and T in the training examples.
+
+    Raises:
+        ConfigError: the network lacks what the method reads.
     """
-    scorer: SiteScorer = load(METHODS[method].scorer)(
-        model, threshold, settings=settings, seed=seed, composition=composition
-    )
+    entry = METHODS[method]
+    make = entry.scorer if model.has_fast_paths or entry.generic is None else entry.generic
+    scorer: SiteScorer = load(make)(model, threshold, settings=settings, seed=seed, composition=composition)
     return scorer

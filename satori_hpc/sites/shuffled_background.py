@@ -70,7 +70,7 @@ class Twins:
 
     def __init__(self, run: Run, rows: np.ndarray, found: list[Motif], *, length: int, counted: int) -> None:
         self._run, self._rows, self._counted = run, rows, counted
-        self._ppms = np.array([motif.ppm for motif in found]).reshape(-1, run.config.model.width, 4)
+        self._ppms = np.array([motif.ppm for motif in found]) if found else np.zeros((0, 1, 4))
         self._sites = np.array([motif.sites for motif in found], dtype=np.int64)
         self.implants = np.zeros(len(found), dtype=np.int64)
         self.shape = (len(rows), length)

@@ -4,11 +4,7 @@ Two passes over the sequences: the first finds each filter's maximum, which sets
 letters under its sites.
 """
 
-import dataclasses
-import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,15 +13,15 @@ import torch
 from satori_hpc import config as config_module
 from satori_hpc.data import dataset
 from satori_hpc.data.dataset import Labels, Tokens
-from satori_hpc.data.sources.simulate import pool
-from satori_hpc.errors import InputError, SatoriError
+from satori_hpc.errors import SatoriError
 from satori_hpc.log import logger, progress
-from satori_hpc.models.base import TrainableModel
-from satori_hpc.motifs import motif, readers, tomtom
+from satori_hpc.models.base import TrainableModel, require_filters
+from satori_hpc.motifs import collection, motif, tomtom
 from satori_hpc.motifs import names as tf_names
+from satori_hpc.motifs.collection import Collection
 from satori_hpc.motifs.motif import Motif
 from satori_hpc.parallel.world import Runtime
-from satori_hpc.run import files, provenance
+from satori_hpc.run import files
 from satori_hpc.run.layout import Run
 from satori_hpc.sites import activations as sites_activations
 from satori_hpc.sites import store as motif_store
@@ -43,14 +39,20 @@ def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
         SatoriError: no sequence qualifies.
     """
     config = run.config.motifs
-    database = _database(run)
-    known = pool.thin(database.motifs, run.config.motifs.database_similarity_max)
-    database = dataclasses.replace(database, motifs=known)
-    without_tf = [item for item in known if not tf_names.tf_name(item.name, item.identifier)]
+    database = collection.read(
+        config.database,
+        run.resolve(config.database),
+        release=config.jaspar_release,
+        collection=config.jaspar_collection,
+        groups=config.jaspar_groups,
+        key=f"{run.config_file}: [motifs] database",
+    ).thinned(config.database_similarity_max)
+    without_tf = [item for item in database.motifs if not tf_names.tf_name(item.name, item.identifier)]
     _tell_names(database, without_tf)
     data = dataset.read_labels(run.dataset)
     device = runtime.torch_device()
     model, _ = checkpoint.load(run.best, device)
+    require_filters(model)
     tokens, rows = Tokens(run.dataset), _rows(run, data)
     if len(rows) < FEW_SEQUENCES:
         logger.warning(
@@ -126,38 +128,7 @@ def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class _Database:
-    """Known motifs: title for people, digest over what was read, sources {file: SHA-256} for staleness."""
-
-    motifs: list[Motif]
-    title: str
-    digest: str
-    sources: dict[str, str]
-
-
-def _database(run: Run) -> _Database:
-    config = run.config.motifs
-    if config.database == "jaspar":
-        known = readers.jaspar(
-            release=config.jaspar_release, collection=config.jaspar_collection, groups=config.jaspar_groups
-        )
-        total = hashlib.sha256()
-        for item in known:
-            total.update(f"{item.identifier}\0{item.name}\0{item.width}\n".encode())
-            total.update(np.ascontiguousarray(item.ppm, dtype="<f8").tobytes())
-        groups = ", ".join(config.jaspar_groups) or "all groups"
-        title = f"{config.jaspar_release} {config.jaspar_collection} ({groups})"
-        return _Database(known, title, total.hexdigest(), {})
-    path = run.resolve(config.database)
-    if not path.is_file():
-        raise InputError(f"{run.config_file}: [motifs] database = {config.database!r}: no file {path}")
-    known = readers.read(path)
-    digest = provenance.file_digest(path)
-    return _Database(known, Path(config.database).name, digest, {str(path): digest})
-
-
-def _tell_names(database: _Database, without_tf: list[Motif]) -> None:
+def _tell_names(database: Collection, without_tf: list[Motif]) -> None:
     """Warn of names that cannot be compared with those of TFs."""
     if 2 * len(without_tf) > len(database.motifs):
         logger.warning(
@@ -236,7 +207,7 @@ def _filter_columns(
 
 
 def _tf_columns(
-    run: Run, written: np.ndarray, found: list[Motif], database: _Database, runtime: Runtime
+    run: Run, written: np.ndarray, found: list[Motif], database: Collection, runtime: Runtime
 ) -> dict[str, Any]:
     config: config_module.Motifs = run.config.motifs
     best = tomtom.best(

@@ -19,11 +19,12 @@ import torch
 
 from satori_hpc import config, models
 from satori_hpc.config import Model, toml
+from satori_hpc.config.families import FAMILIES
 from satori_hpc.data.dataset import Labels, Rows, blocks
 from satori_hpc.errors import ArtefactError, ConfigError, quoted
 from satori_hpc.log import logger
 from satori_hpc.models.base import TrainableModel
-from satori_hpc.models.satori import Satori
+from satori_hpc.motifs.scan import MotifBank
 from satori_hpc.run import files, sealed
 from satori_hpc.run.layout import Run
 from satori_hpc.training.loop import Progress, Trainer
@@ -40,6 +41,7 @@ class CheckpointInfo:
     Attributes:
         config: section [model]. length: L. targets: T. task: "binary" or "multilabel".
         entropy: weight of the entropy loss it was trained with.
+        bank: known motifs that it starts from, MotifBank.to_plain; None: none.
         epoch: epoch of the weights, from 1. metrics: {name: value} on the validation set at that epoch.
     """
 
@@ -48,6 +50,7 @@ class CheckpointInfo:
     targets: int
     task: str
     entropy: float
+    bank: dict[str, Any] | None = None
     epoch: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
 
@@ -62,11 +65,13 @@ def load(path: Path, device: torch.device | str) -> tuple[TrainableModel, Checkp
 
     Raises:
         ArtefactError: missing, truncated, foreign, of another format version, or weights of another network.
+        ConfigError: of a model family that is not known.
     """
     plain, tensors = _read(path, "model")
     mend = _mend(path)
+    _check_family(path, plain)
     try:
-        config = Model(**{key: _frozen(value) for key, value in plain.pop("config").items()})
+        config = toml.from_plain(plain.pop("config"), Model, name="model")
         info = CheckpointInfo(config=config, **plain)
         # Shapes first, on a device without memory: a foreign file must not make us allocate what it likes.
         with torch.device("meta"):
@@ -79,24 +84,30 @@ def load(path: Path, device: torch.device | str) -> tuple[TrainableModel, Checkp
     return model.to(device).eval(), info
 
 
-def load_model(path: Path, device: torch.device | str) -> tuple[Satori, CheckpointInfo]:
-    """As `load`, for what reads the parts of a SATORI network.
+def load_model(path: Path, device: torch.device | str) -> tuple[Any, CheckpointInfo]:
+    """As `load`, for what takes a SATORI network, unless its parts say that another one will do."""
+    return load(path, device)
 
-    Raises:
-        ConfigError: it is of another family.
-        ArtefactError: as `load`.
-    """
-    model, info = load(path, device)
-    if not isinstance(model, Satori):
+
+def _check_family(path: Path, plain: dict[str, Any]) -> None:
+    described = plain.get("config")
+    name = described.get("architecture") if isinstance(described, dict) else None
+    if isinstance(name, str) and name not in FAMILIES:
         raise ConfigError(
-            f"{path}: [model] architecture = {info.config.architecture!r}: only SATORI networks have the parts "
-            "that this reads; load_model of training.scorable gives any network to the methods of scoring.generic"
+            f"{path}: its network is of the family {name!r}, known here: {', '.join(FAMILIES)}; import the module that "
+            "registers it (plugins of the run's run.toml) first, or load the run directory, which does"
         )
-    return model, info
 
 
 def _build(info: CheckpointInfo) -> TrainableModel:
-    return models.build(info.config, length=info.length, targets=info.targets, task=info.task, entropy=info.entropy)
+    return models.build(
+        info.config,
+        length=info.length,
+        targets=info.targets,
+        task=info.task,
+        entropy=info.entropy,
+        bank=None if info.bank is None else MotifBank.from_plain(info.bank),
+    )
 
 
 def _check_weights(path: Path, weights: Any, expected: dict[str, torch.Tensor]) -> None:
@@ -189,23 +200,21 @@ def _mend(path: Path) -> str:
     return f"make it again: satori-hpc train {quoted(path.parent.parent)} --force"
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
 # What training leaves on disk: best.pt, history.tsv, and the step checkpoints that it goes on from.
 
 
 class TrainingFiles:
     """The keeper of a run: best.pt, history.tsv and the step checkpoints."""
 
-    def __init__(self, run: Run, data: Labels, tokens: Rows) -> None:
+    def __init__(self, run: Run, data: Labels, tokens: Rows, bank: MotifBank | None = None) -> None:
         self.run = run
         self.data = data
         self.digests = {
             "config": toml.digest(config.sections(run.config, ("model", "train"))),
             "dataset": _digest(data, tokens),
         }
+        if bank is not None:
+            self.digests["known motifs"] = toml.digest(bank.to_plain())
 
     def best(self, trainer: Trainer) -> None:
         now = trainer.progress
@@ -216,6 +225,7 @@ class TrainingFiles:
             targets=len(self.data.targets),
             task=self.data.task,
             entropy=self.run.config.train.entropy,
+            bank=None if trainer.model.bank is None else trainer.model.bank.to_plain(),
             epoch=now.best_epoch,
             metrics={name: value for name, value in row.items() if name.startswith("valid_")},
         )

@@ -101,6 +101,8 @@ class Trainer:
         self.valid = valid
         self.batch_size = batch_size
         self.world = world or World()
+        for examples in (train, valid):
+            model.remember(examples.tokens)
         self.device = next(model.parameters()).device
         self.tokens = torch.from_numpy(train.tokens).to(self.device)
         self.labels = torch.from_numpy(train.labels).to(self.device)

@@ -3,14 +3,20 @@
 import socket
 from typing import Any
 
+import numpy as np
 import torch
 
 from satori_hpc import models
+from satori_hpc.config import toml
+from satori_hpc.config.families import FAMILIES
 from satori_hpc.data import dataset
 from satori_hpc.data.dataset import Labels, Tokens
 from satori_hpc.data.splits import both_classes
 from satori_hpc.errors import InputError, shared
 from satori_hpc.log import logger
+from satori_hpc.motifs import collection
+from satori_hpc.motifs.collection import Collection
+from satori_hpc.motifs.scan import MotifBank
 from satori_hpc.parallel import signals
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import files
@@ -39,13 +45,19 @@ def train(run: Run, runtime: Runtime) -> dict[str, Any]:
         data, tokens = dataset.read_labels(run.dataset), dataset.Tokens(run.dataset)
         _check_splits(data)
         torch.set_num_threads(runtime.cpu_threads())
-        trainer = _trainer(run, runtime, data, tokens)
-        keeper = TrainingFiles(run, data, tokens)
+        known = world.lead(lambda: _known_motifs(run))
+        bank = None if known is None else MotifBank.from_motifs(known.motifs, background=_composition(data, tokens))
+        trainer = _trainer(run, runtime, data, tokens, bank)
+        keeper = TrainingFiles(run, data, tokens, bank)
         world.lead(lambda: _tidy(run))
         if not keeper.resume(trainer):
             world.lead(lambda: files.remove_folder(run.checkpoints))
         trainer.fit(keeper, stop)
-    return _finish(run, runtime, data, tokens, trainer, keeper.digests)
+    summary = _finish(run, runtime, data, tokens, trainer, keeper.digests)
+    if known is not None:
+        summary |= {"known motifs": len(known.motifs), "collection": known.title, "collection digest": known.digest}
+        summary["sources"] = known.sources
+    return summary
 
 
 def _one_device_each(runtime: Runtime) -> None:
@@ -81,7 +93,32 @@ def _check_splits(data: Labels) -> None:
             )
 
 
-def _trainer(run: Run, runtime: Runtime, data: Labels, tokens: Tokens) -> Trainer:
+def _known_motifs(run: Run) -> Collection | None:
+    """The motifs that the network starts from, if its family does so."""
+    model = run.config.model
+    if not FAMILIES[model.architecture].known_motifs:
+        return None
+    settings = toml.child(model, model.architecture)
+    known = collection.read(
+        settings.motifs,
+        run.resolve(settings.motifs),
+        release=settings.jaspar_release,
+        collection="CORE",
+        groups=settings.jaspar_groups,
+        key=f"{run.config_file}: [model.{model.architecture}] motifs",
+    )
+    return known.thinned(settings.similarity_max)
+
+
+def _composition(data: Labels, tokens: Tokens) -> np.ndarray:
+    """Share of each letter in the training examples, (4,)."""
+    rows, counts = data.rows("train"), np.ones(5)
+    for some in dataset.blocks(len(rows)):
+        counts += np.bincount(tokens[rows[some]].ravel(), minlength=5)
+    return counts[:4] / counts[:4].sum()
+
+
+def _trainer(run: Run, runtime: Runtime, data: Labels, tokens: Tokens, bank: MotifBank | None) -> Trainer:
     config = run.config
     torch.manual_seed(torch_seeds((config.network_seed, WEIGHTS), 1)[0])
     model = models.build(
@@ -90,6 +127,7 @@ def _trainer(run: Run, runtime: Runtime, data: Labels, tokens: Tokens) -> Traine
         targets=len(data.targets),
         task=data.task,
         entropy=config.train.entropy,
+        bank=bank,
     ).to(runtime.torch_device())
     train_rows, valid_rows = data.rows("train"), data.rows("valid")
     return Trainer(

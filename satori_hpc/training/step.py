@@ -47,7 +47,7 @@ class Stepper:
         self.device = next(model.parameters()).device
         self.optimiser = make_optimiser(model, config)
         self.parameters = list(model.parameters())
-        self.dropouts = [layer for layer in model.modules() if isinstance(layer, dropout.Dropout)]
+        self.dropouts = [layer for layer in model.modules() if isinstance(layer, dropout.Keyed)]
         mixing = [layer for layer in model.modules() if isinstance(layer, LegacyBatchReadout)]
         self.whole_batch = bool(mixing)
         if mixing and micro_batch:

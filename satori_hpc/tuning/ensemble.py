@@ -308,8 +308,11 @@ def _calls(run: Run, table: pd.DataFrame) -> dict[str, Any]:
     if not run.truth.exists():
         return {"called": len(called)}
     pool = [motif.name for motif in truth.read_pool(run.truth)]
-    pairs = zip(called["tf_a"], called["tf_b"], strict=True)
-    return dataclasses.asdict(calls.calls(pairs, truth.read_pairs(run.truth), pool=pool))
+    pairs = list(zip(called["tf_a"], called["tf_b"], strict=True))
+    gold, decoys = (truth.read_pairs(run.truth, role) for role in ("true", "decoy"))
+    if not gold:
+        return dataclasses.asdict(calls.all_false(pairs, pool=pool, decoys=decoys))
+    return dataclasses.asdict(calls.calls(pairs, gold, pool=pool, decoys=decoys))
 
 
 logger = logging.getLogger("satori_hpc.ensemble")

@@ -17,6 +17,7 @@ import torch
 from satori_hpc import config
 from satori_hpc.config import toml
 from satori_hpc.config.search import SECTIONS
+from satori_hpc.data.sources.simulate import truth
 from satori_hpc.errors import ConfigError, HeldError, Requeue, SatoriError, quoted
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import execute, files, lock, pipeline, tsv
@@ -262,10 +263,10 @@ def _identity(run: Run) -> dict[str, str]:
     """Digests of what the trials follow from, by what people call it."""
     data = pipeline.require(run, pipeline.BY_NAME["train"])
     select = run.config.search.select
-    if select == "f1" and not run.truth.exists():
+    if select == "f1" and not (run.truth.exists() and truth.read_pairs(run.truth)):
         raise ConfigError(
             f"{run.config_file}: [search] select = 'f1' compares with implanted pairs, and only simulated sets have "
-            "them; use select = 'auroc', or search on a simulated set"
+            "them, those in which pairs interact; use select = 'auroc', or search on such a set"
         )
     settings = config.sections(run.config, (*SECTIONS[select], "prepare"))
     return {

@@ -14,11 +14,13 @@ import torch
 
 from satori_hpc import models
 from satori_hpc.config import Model, Train
+from satori_hpc.config.motif_tokens import MotifTokens
+from satori_hpc.motifs.scan import MotifBank
 from satori_hpc.parallel import torch_group
 from satori_hpc.parallel.signals import StopWish
 from satori_hpc.parallel.world import World
 from satori_hpc.training.loop import Examples, Trainer
-from tests.fixtures.learnable import SMALL_MODEL, learnable
+from tests.fixtures.learnable import SMALL_MODEL, known_motifs, learnable
 
 
 def main() -> None:
@@ -34,12 +36,16 @@ def main() -> None:
 def train(case: dict[str, object], world: World) -> dict[str, np.ndarray]:
     data = learnable(train=case.get("train", 250), other=case.get("other", 61), targets=case.get("targets", 1))
     torch.manual_seed(5)
+    config = Model(**{**SMALL_MODEL, **case.get("model", {})})
+    if "tokens" in case:
+        config = Model(architecture="motif-tokens", guests={"motif-tokens": MotifTokens(**case["tokens"])})
     model = models.build(
-        Model(**{**SMALL_MODEL, **case.get("model", {})}),
+        config,
         length=data.length,
         targets=len(data.targets),
         task=data.task,
         entropy=1e-3,
+        bank=MotifBank.from_motifs(known_motifs()) if "tokens" in case else None,
     ).to(getattr(torch, case.get("dtype", "float64")))
     splits = []
     for split in ("train", "valid"):

@@ -99,6 +99,7 @@ def test_figures_stand_side_by_side(restored):
     assert content["truth"] == {
         "tfs": 6,
         "pairs": 4,
+        "decoys": 0,
         "possible_pairs": 15,
         "base_rate": 4 / 15,
         "named_tfs": 6,

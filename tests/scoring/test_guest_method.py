@@ -11,6 +11,8 @@ import pytest
 from satori_hpc import config
 from satori_hpc.config import edit, toml
 from satori_hpc.config.score import METHODS
+from satori_hpc.interactions import block
+from satori_hpc.interactions.site_pairs import Units
 from satori_hpc.run import pipeline
 from satori_hpc.run.layout import Run
 from satori_hpc.scoring.store import ScoreStore
@@ -43,7 +45,8 @@ def test_a_method_of_a_plug_in_goes_from_new_to_the_report(finished: Path) -> No
     evaluation = json.loads((run / "evaluation.json").read_text())
     assert list(evaluation["methods"]) == ["attention", "closeness"]
     store = ScoreStore(run / "scores" / "closeness.zarr")
-    score, distance = store.read_pair_block("foreground", 0, store.pairs)
+    units = Units.motifs(store.motifs)
+    score, distance = block.read_scores(store, units, "foreground", 0, units.pairs)
     seen = ~np.isnan(score)
     assert seen.any()
     np.testing.assert_allclose(score[seen], np.exp(-np.abs(distance[seen]) / 25), rtol=1e-6)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from satori_hpc.errors import ConfigError
 from satori_hpc.models.satori import Satori
 from satori_hpc.scoring.fast import rules, stem
 from satori_hpc.scoring.fast import trunk as fast_trunk
@@ -35,6 +36,9 @@ class Tokens:
 class Network:
     """The parts of a model that paths run through; nothing here changes the model.
 
+    Raises:
+        ConfigError: the model is not of the SATORI family.
+
     Args:
         model: in evaluation mode.
         dtype: to compute in; float64 for what others are compared with.
@@ -42,6 +46,11 @@ class Network:
     """
 
     def __init__(self, model: Satori, *, dtype: torch.dtype = torch.float32, trunk: str = "float32") -> None:
+        if not model.has_fast_paths:
+            raise ConfigError(
+                f"{type(model).__name__}: this reads the parts of a SATORI network ([model] architecture 'basic' or "
+                "'deep'), another family has none of them"
+            )
         self.model = model
         self.dtype = dtype
         self.device = next(model.parameters()).device

@@ -1,6 +1,5 @@
 """The TFs of a simulated set and the pairs of them that interact."""
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ import numpy as np
 from satori_hpc import pairs
 from satori_hpc.config import Simulated
 from satori_hpc.errors import ConfigError
-from satori_hpc.motifs import motif
+from satori_hpc.motifs import collection, motif
 from satori_hpc.motifs.motif import Motif
 
 POOL = int.from_bytes(b"pool", "big")
@@ -53,7 +52,7 @@ def select(motifs: Sequence[Motif], config: Simulated, *, seed: int) -> list[Mot
         item = usable[index]
         if tf_key(item.name) in keys:
             continue
-        alike = similarities(item.ppm, [other.ppm for other in chosen])
+        alike = collection.similarities(item.ppm, [other.ppm for other in chosen])
         if np.any(alike > config.motif_similarity_max):
             continue
         chosen.append(item)
@@ -186,64 +185,3 @@ def _swapped(chosen: np.ndarray, first: np.ndarray, second: np.ndarray, rng: np.
             degree[[first[leaving], second[leaving]]] += 1
             degree[[first[entering], second[entering]]] -= 1
     return chosen
-
-
-# Collections of known motifs without near-duplicates.
-#
-# JASPAR holds many motifs of one family that differ by less than a filter can tell (GATA2 and GATA3, or the members of
-# most zinc-finger and bHLH families). In a thinned collection a name stands for its family.
-
-
-def thin(motifs: Sequence[Motif], limit: float) -> list[Motif]:
-    """Keep a motif when it resembles none that is kept before it.
-
-    Args:
-        motifs: in order of preference.
-        limit: the largest `motif.similarity` allowed between two kept motifs; 1 or more keeps all.
-    """
-    if limit >= 1 or not motifs:
-        return list(motifs)
-    columns, widths = _stacked([item.ppm for item in motifs])
-    left = np.arange(len(motifs))
-    kept = []
-    while len(left):
-        first, left = left[0], left[1:]
-        kept.append(motifs[first])
-        left = left[_similarities(motifs[first].ppm, columns[left], widths[left]) <= limit]
-    return kept
-
-
-def similarities(query: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
-    """`motif.similarity` of one motif to each of many, float64 (others,).
-
-    Args:
-        query: (w, 4) letter probabilities.
-        others: letter probabilities, each (its width, 4).
-    """
-    return _similarities(query, *_stacked(others))
-
-
-def _stacked(ppms: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Directions of all columns, zero beyond each motif's width, (motifs, widest, 4), and the widths."""
-    widths = np.array([len(ppm) for ppm in ppms])
-    columns = np.zeros((len(ppms), int(widths.max(initial=0)), 4))
-    for row, ppm in zip(columns, ppms, strict=True):
-        row[: len(ppm)] = motif.directions(ppm)
-    return columns, widths
-
-
-def _similarities(query: np.ndarray, columns: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    width, (count, widest) = len(query), columns.shape[:2]
-    shorter = np.minimum(width, widths)
-    least = np.minimum(shorter, np.maximum(5, np.ceil(shorter / 2)))
-    offsets = np.arange(1 - width, widest)
-    overlap = np.minimum(width, widths[:, None] - offsets) - np.maximum(0, -offsets)
-    best = np.full(count, -math.inf)
-    for strand in (query, motif.reverse_complement(query)):
-        # products[m, i, width - 1 + j] compares column i of the query with column j of motif m; what hangs over is 0.
-        products = np.zeros((count, width, widest + 2 * (width - 1)))
-        products[:, :, width - 1 : width - 1 + widest] = np.einsum("ic,mjc->mij", motif.directions(strand), columns)
-        sums = sum(products[:, i, i : i + len(offsets)] for i in range(width))
-        means = np.where(overlap >= least[:, None], sums / np.maximum(overlap, 1), -math.inf)
-        best = np.maximum(best, means.max(axis=1, initial=-math.inf))
-    return best

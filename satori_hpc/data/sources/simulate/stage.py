@@ -11,7 +11,7 @@ from satori_hpc.data.source import Source
 from satori_hpc.data.sources.simulate import implant, instances, pool, truth
 from satori_hpc.errors import ConfigError, Problems
 from satori_hpc.log import logger
-from satori_hpc.motifs import readers
+from satori_hpc.motifs import collection, readers
 from satori_hpc.motifs.motif import Motif
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run.layout import Run
@@ -28,7 +28,7 @@ def make(run: Run, runtime: Runtime) -> Source:
     known = readers.jaspar(
         release=config.jaspar_release, collection=config.jaspar_collection, groups=config.jaspar_groups
     )
-    motifs = pool.select(pool.thin(known, config.jaspar_similarity_max), config, seed=seed)
+    motifs = pool.select(collection.thin(known, config.jaspar_similarity_max), config, seed=seed)
     pairs = pool.draw_roles(config, seed=seed)
     made = implant.simulate(_pwms(motifs, config), pairs, config, seed=seed)
     if made.mended:

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from satori_hpc.data.sources.simulate import pool
-from satori_hpc.motifs import motif
+from satori_hpc.motifs import collection, motif
 from satori_hpc.motifs.motif import Motif
 
 
@@ -27,7 +26,7 @@ def test_similarities_equal_the_pairwise_function(seed: int) -> None:
     motifs = some_motifs(20, seed)
     for query in motifs[:6]:
         expected = [motif.similarity(query.ppm, other.ppm) for other in motifs]
-        np.testing.assert_allclose(pool.similarities(query.ppm, [m.ppm for m in motifs]), expected, atol=1e-12)
+        np.testing.assert_allclose(collection.similarities(query.ppm, [m.ppm for m in motifs]), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("limit", [0.6, 0.8, 0.95])
@@ -37,12 +36,12 @@ def test_thinning_keeps_the_first_of_those_that_are_alike(limit: float) -> None:
     for item in motifs:
         if all(motif.similarity(item.ppm, other.ppm) <= limit for other in expected):
             expected.append(item)
-    kept = pool.thin(motifs, limit)
+    kept = collection.thin(motifs, limit)
     assert [item.identifier for item in kept] == [item.identifier for item in expected]
     assert len(kept) < len(motifs)
 
 
 def test_a_limit_of_one_keeps_all_and_nothing_stays_nothing() -> None:
     motifs = some_motifs(9, 1)
-    assert pool.thin(motifs, 1.0) == motifs
-    assert pool.thin([], 0.8) == []
+    assert collection.thin(motifs, 1.0) == motifs
+    assert collection.thin([], 0.8) == []

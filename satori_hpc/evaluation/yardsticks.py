@@ -1,0 +1,155 @@
+"""Yardsticks: which pairs of known motifs tell the labels without a network.
+
+The user's own motifs are looked for in all labelled sequences, hits that overlap compete, hits of motifs of one TF are
+pooled, and pairs of TFs within range are tested on the labels: as positives against negatives, and by the score test
+given the counts of all TFs. A claim for a network has to stand beside the second.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import stats
+
+from satori_hpc import pairs
+from satori_hpc.data import dataset
+from satori_hpc.data.dataset import Labels, Tokens
+from satori_hpc.evaluation import score_test
+from satori_hpc.evaluation.score_test import Block, PairTests
+from satori_hpc.motifs import collection
+from satori_hpc.motifs import names as tf_names
+from satori_hpc.motifs.hits import Hits, winners
+from satori_hpc.motifs.scan import MotifBank
+from satori_hpc.parallel.world import Runtime
+from satori_hpc.run.layout import Run
+
+SAMPLE = int.from_bytes(b"yard", "big")
+SEQUENCES = 20_000  # looked at, of larger sets drawn at random: enough for pairs in 1 of 1,000 sequences
+LABELS = 20  # of several labels the most common ones
+RANGES = (20, 45)  # bp: where most interactions of TFs on DNA lie, and within what a nucleosome leaves free
+EXAMPLES_AT_ONCE = 4096
+AGAINST_NEGATIVES, SCORE_TEST = "positives against negatives", "score test"
+UNKNOWN = 255
+
+
+@dataclass(frozen=True)
+class Yardsticks:
+    """What the tests found.
+
+    Attributes:
+        tfs: names, in the order of their numbers.
+        sequences: looked at. labelled: there are.
+        labels: tested, one after the other; a pair stands with its best one.
+        hits: of motifs per sequence, after competition.
+        collection: title of the motifs.
+        tests: {(test, range in bp): pairs of TFs, by number}.
+    """
+
+    tfs: list[str]
+    sequences: int
+    labelled: int
+    labels: int
+    hits: float
+    collection: str
+    tests: dict[tuple[str, int], PairTests]
+
+
+def measure(run: Run, runtime: Runtime) -> Yardsticks:
+    """Test all pairs of the TFs of [motifs] database on the labels of the data set.
+
+    Raises:
+        InputError: the database cannot be used.
+    """
+    config = run.config.motifs
+    known = collection.read(
+        config.database,
+        run.resolve(config.database),
+        release=config.jaspar_release,
+        collection=config.jaspar_collection,
+        groups=config.jaspar_groups,
+        key=f"{run.config_file}: [motifs] database",
+    ).thinned(config.database_similarity_max)
+    tfs, tf_of_motif = np.unique(tf_names.of_motifs(known.motifs), return_inverse=True)
+    data = dataset.read_labels(run.dataset)
+    rows, labels = _sequences(data, seed=run.config.seed)
+    blocks = list(_blocks(Tokens(run.dataset), rows, known, tf_of_motif, threads=runtime.cpu_threads()))
+    return Yardsticks(
+        tfs=tfs.tolist(),
+        sequences=len(rows),
+        labelled=data.examples,
+        labels=len(labels),
+        hits=sum(len(hits) for hits in blocks) / max(len(rows), 1),
+        collection=known.title,
+        tests=all_tests(blocks, [column[rows] for column in labels], len(tfs)),
+    )
+
+
+def all_tests(hits: list[Hits], labels: list[np.ndarray], tfs: int) -> dict[tuple[str, int], PairTests]:
+    """Both tests at all ranges, over all labels.
+
+    Args:
+        hits: of TFs, after competition, in `EXAMPLES_AT_ONCE` sequences each, from 0 in each.
+        labels: (sequences,) of each label: 0, 1 or `UNKNOWN`.
+        tfs: how many there are.
+    """
+    found: dict[tuple[str, int], list[PairTests]] = {}
+    for column in labels:
+        blocks = [_known(rows, column[k * EXAMPLES_AT_ONCE :][:EXAMPLES_AT_ONCE]) for k, rows in enumerate(hits)]
+        if len(np.unique(column[column != UNKNOWN])) < 2:
+            continue
+        for test, counted in ((AGAINST_NEGATIVES, False), (SCORE_TEST, True)):
+            model = score_test.fit(blocks, tfs, logistic=True, counted=counted)
+            least = {} if counted else {"of_larger": 0.0, "of_mean": 0.0}
+            for reach in RANGES:
+                tested = score_test.measure(blocks, model, max_gap=reach, **least)
+                found.setdefault((test, reach), []).append(tested)
+    return {key: best_label(tests, tfs, labels=len(labels)) for key, tests in found.items()}
+
+
+def best_label(tests: list[PairTests], tfs: int, *, labels: int) -> PairTests:
+    """Each pair with the label that it tells most of; its p-value times the number of labels (Bonferroni)."""
+    if len(tests) == labels == 1:
+        return tests[0]
+    columns = {name: np.concatenate([getattr(test, name) for test in tests]) for name in vars(tests[0])}
+    columns["neg_log10_p"] = np.maximum(columns["neg_log10_p"] - np.log10(labels), 0.0)
+    number = pairs.index(columns["first"], columns["second"], filters=tfs)
+    order = np.lexsort((-columns["neg_log10_p"], number))
+    best = order[np.unique(number[order], return_index=True)[1]]
+    kept = {name: column[best] for name, column in columns.items()}
+    p = 10.0 ** -kept["neg_log10_p"]
+    kept["q"] = stats.false_discovery_control(p, method="bh") if len(p) else p
+    return PairTests(**kept)
+
+
+def _sequences(data: Labels, *, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Rows of the sequences to look at, sorted, and the columns of labels to test."""
+    rows = np.arange(data.examples)
+    if len(rows) > SEQUENCES:
+        rows = np.sort(np.random.default_rng([seed, SAMPLE]).choice(len(rows), size=SEQUENCES, replace=False))
+    positives = np.array([np.count_nonzero(data.labels[:, k] == 1) for k in range(data.labels.shape[1])])
+    common = np.sort(np.argsort(-positives, kind="stable")[:LABELS])
+    return rows, [data.labels[:, k] for k in common]
+
+
+def _blocks(
+    tokens: Tokens, rows: np.ndarray, known: collection.Collection, tf_of_motif: np.ndarray, *, threads: int
+) -> Iterator[Hits]:
+    """Hits of TFs after competition, of some sequences at a time."""
+    cuts = [rows[first : first + EXAMPLES_AT_ONCE] for first in range(0, len(rows), EXAMPLES_AT_ONCE)]
+    letters = np.ones(5, dtype=np.int64)  # a letter that never occurs would make the background useless
+    for cut in cuts:
+        letters += np.bincount(np.minimum(tokens[cut], 4).ravel(), minlength=5)
+    bank = MotifBank.from_motifs(known.motifs, background=letters[:4] / letters[:4].sum())
+    for cut in cuts:
+        kept = winners(bank.scan(tokens[cut], threads=threads))
+        yield replace(kept, motif=tf_of_motif[kept.motif])
+
+
+def _known(hits: Hits, labels: np.ndarray) -> Block:
+    """The sequences whose label is known."""
+    known = labels != UNKNOWN
+    if known.all():
+        return Block(len(labels), hits, labels.astype(np.float64))
+    kept = hits.take(known[hits.example])
+    place = np.cumsum(known) - 1
+    return Block(int(known.sum()), replace(kept, example=place[kept.example]), labels[known].astype(np.float64))

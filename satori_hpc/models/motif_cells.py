@@ -1,0 +1,221 @@
+"""Known motifs as a first layer: hits that pass a gate and win their place, as values of cells of the sequence.
+
+Of thousands of motifs few are in a cell, so values are a list of those that are not 0.
+"""
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from satori_hpc.models.base import UNKNOWN, full, one_hot
+from satori_hpc.motifs import hits as motif_hits
+from satori_hpc.motifs import motif
+from satori_hpc.motifs.hits import Hits, stacked
+from satori_hpc.motifs.scan import Gate, MotifBank
+
+GAIN = 8.0  # value of a cell with the best word of a motif
+
+
+@dataclass(frozen=True, eq=False)
+class MotifTokens:
+    """Values of motifs in cells of B sequences; what is not listed is 0.
+
+    Attributes:
+        shape: (B, n, M).
+        example, cell, motif: int64, sorted, no combination twice.
+        value: float.
+    """
+
+    shape: tuple[int, int, int]
+    example: torch.Tensor
+    cell: torch.Tensor
+    motif: torch.Tensor
+    value: torch.Tensor
+
+    def dense(self) -> torch.Tensor:
+        """(B, n, M)."""
+        return self.value.new_zeros(self.shape).index_put((self.example, self.cell, self.motif), self.value)
+
+    def rank(self) -> torch.Tensor:
+        """Number of each value within its example, from 0."""
+        first = torch.searchsorted(self.example, torch.arange(self.shape[0], device=self.example.device))
+        return torch.arange(len(self.example), device=self.example.device) - first[self.example]
+
+
+class MotifCells(nn.Module):
+    """Sequences -> tokens: for each cell and motif 8 (s - t) / (max - t), the largest over hits centred there.
+
+    s is the score of a hit, t the gate, half a step under the smallest score of a hit. Which windows are hits and
+    which of them win is decided without a gradient; the scores of those that do have one, towards one-hot letters.
+
+    Args:
+        bank: the motifs.
+        gate: which windows are hits.
+        compete: only the winners of overlapping hits count.
+        length: L, bp. pool: bp per cell.
+
+    Attributes:
+        cells: n, the last of which may be shorter.
+    """
+
+    def __init__(self, bank: MotifBank, gate: Gate, *, compete: bool, length: int, pool: int) -> None:
+        super().__init__()
+        self.bank = bank
+        self.gate = gate
+        self.compete = compete
+        self.pool = pool
+        self.cells = -(-length // pool)
+        self._threshold = bank.least(gate) - 0.5
+        self._rows: dict[bytes, int] = {}  # of remembered sequences
+        self._hits = stacked([])
+        self._offsets = self._hits.of_examples(0)
+        widest = int(bank.widths.max(initial=1))
+        kernel = np.zeros((2, len(bank), 4, widest), dtype=np.float32)
+        for number, table in enumerate(bank.scores):
+            kernel[0, number, :, : len(table)] = table.T
+            kernel[1, number, :, : len(table)] = motif.reverse_complement(table).T
+        self.kernel: torch.Tensor
+        self.register_buffer("kernel", torch.from_numpy(kernel), persistent=False)
+
+    def forward(self, sequences: torch.Tensor) -> MotifTokens:
+        """Tokens of sequences.
+
+        Args:
+            sequences: uint8 codes (B, L), or letters (B, 4, L) of a float type: one-hot, or any mixture of letters.
+        """
+        hits, scores = self.hits(sequences)
+        return self.tokens(hits, len(sequences), scores)
+
+    def hits(self, sequences: torch.Tensor) -> tuple[Hits, torch.Tensor | None]:
+        """The hits that count, and their scores on the way to which there is a gradient, if one is asked for."""
+        if not sequences.is_floating_point():
+            return self._of_codes(sequences.cpu().numpy()), None
+        letters = full(sequences)
+        if _is_one_hot(letters):
+            hits = self._of_codes(_codes(letters).cpu().numpy())
+            return hits, self._scores(hits, letters) if letters.requires_grad else None
+        hits = self._winners(self._mixed(letters.detach()))
+        return hits, self._scores(hits, letters)
+
+    def tokens(self, hits: Hits, examples: int, scores: torch.Tensor | None = None) -> MotifTokens:
+        """Tokens of any hits, on this module's device.
+
+        Args:
+            hits: sorted by example, 0 .. examples - 1.
+            examples: B.
+            scores: of the hits, (hits,), in place of the whole numbers in the table.
+        """
+        device, shape = self.kernel.device, (examples, self.cells, len(self.bank))
+        threshold = torch.from_numpy(self._threshold[hits.motif]).to(device)
+        above = torch.from_numpy(self.bank.maxima[hits.motif]).to(device) - threshold
+        found = torch.from_numpy(hits.score).to(device) if scores is None else scores
+        value = (GAIN * (found - threshold) / above).clamp(min=0)  # mixed letters: rounding
+        value = value.to(torch.float32 if scores is None else scores.dtype)
+        cell = (hits.start + hits.end) // 2 // self.pool
+        places, which = np.unique(np.ravel_multi_index((hits.example, cell, hits.motif), shape), return_inverse=True)
+        largest = value.new_zeros(len(places)).scatter_reduce(0, torch.from_numpy(which).to(device), value, "amax")
+        example, cell, number = (
+            torch.from_numpy(np.ascontiguousarray(each)).to(device) for each in np.unravel_index(places, shape)
+        )
+        return MotifTokens(shape, example, cell, number, largest)
+
+    def remember(self, tokens: np.ndarray) -> None:
+        """Find the hits of sequences (E, L) uint8 that will come again, once for all."""
+        hits = self._winners(self.bank.scan(tokens, self.gate, threads=torch.get_num_threads()))
+        known = len(self._rows)
+        for row, sequence in enumerate(tokens):
+            self._rows[_digest(sequence)] = known + row
+        self._hits = stacked([self._hits, dataclasses.replace(hits, example=hits.example + known)])
+        self._offsets = self._hits.of_examples(known + len(tokens))
+
+    def _of_codes(self, tokens: np.ndarray) -> Hits:
+        """The hits that count in sequences (B, L) uint8, remembered or found now."""
+        rows = np.array([self._rows.get(_digest(sequence), -1) for sequence in tokens] if self._rows else [-1])
+        if (rows < 0).any():
+            return self._winners(self.bank.scan(tokens, self.gate, threads=torch.get_num_threads()))
+        first, last = self._offsets[rows], self._offsets[rows + 1]
+        example = np.repeat(np.arange(len(rows)), last - first)
+        begin = np.cumsum(last - first) - (last - first)
+        hits = self._hits.take(np.arange(len(example)) - begin[example] + first[example])
+        return dataclasses.replace(hits, example=example)
+
+    def _winners(self, hits: Hits) -> Hits:
+        return motif_hits.winners(hits) if self.compete else hits
+
+    @torch.no_grad()
+    def _mixed(self, letters: torch.Tensor) -> Hits:
+        """All hits in mixtures of letters (B, 4, L), whose scores are no whole numbers."""
+        length, widths = letters.shape[2], torch.from_numpy(self.bank.widths).to(letters.device)
+        padded = F.pad(letters, (0, self.kernel.shape[3] - 1))
+        with torch.autocast(letters.device.type, enabled=False):
+            strands = F.conv1d(padded, self.kernel.flatten(0, 1).to(letters.dtype)).unflatten(1, (2, -1))
+        best, strand = strands.max(dim=1)
+        inside = torch.arange(length, device=letters.device) <= length - widths[:, None]
+        gate = torch.from_numpy(self._threshold).to(letters)[:, None]
+        example, start, number = torch.nonzero(((best > gate) & inside).transpose(1, 2), as_tuple=True)
+        backward = strand[example, number, start].bool()
+        score = best[example, number, start].round().int().cpu().numpy()
+        motifs = number.cpu().numpy()
+        return Hits(
+            example=example.cpu().numpy(),
+            start=start.cpu().numpy(),
+            end=start.cpu().numpy() + self.bank.widths[motifs],
+            motif=motifs,
+            strand=np.where(backward.cpu().numpy(), -1, 1).astype(np.int8),
+            score=score,
+            neg_log10_p=self.bank.neg_log10_p(motifs, score),
+        )
+
+    def _scores(self, hits: Hits, letters: torch.Tensor) -> torch.Tensor:
+        """Scores (hits,) of hits in letters (B, 4, L), with the gradient of the letters."""
+        device = letters.device
+        windows = F.pad(letters, (0, self.kernel.shape[3])).unfold(2, self.kernel.shape[3], 1)
+        example, start, number = (torch.from_numpy(each).to(device) for each in (hits.example, hits.start, hits.motif))
+        strand = torch.from_numpy(hits.strand).to(device).lt(0).long()
+        return (windows[example, :, start] * self.kernel[strand, number].to(letters.dtype)).sum(dim=(1, 2))
+
+
+class StrandFilters(nn.Module):
+    """Learned filters over both strands: (B, 4, L) -> (B, n, F), ReLU of the better strand, largest in a cell.
+
+    Args:
+        filters: F. width: of a filter, bp, odd. length: L. pool: bp per cell.
+    """
+
+    def __init__(self, *, filters: int, width: int, length: int, pool: int) -> None:
+        super().__init__()
+        self.pool = pool
+        cells = -(-length // pool)
+        self.pad = (width // 2, width // 2 + cells * pool - length)
+        self.conv = nn.Conv1d(4, filters, width)
+        nn.init.normal_(self.conv.weight, std=0.25)
+        nn.init.constant_(cast(torch.Tensor, self.conv.bias), -1.0)
+
+    def forward(self, sequences: torch.Tensor) -> torch.Tensor:
+        weight = torch.cat((self.conv.weight, self.conv.weight.flip(1, 2))).unsqueeze(2)
+        letters = one_hot(sequences, weight.dtype, pad=self.pad).unsqueeze(2)
+        # Channels last: the fastest layout for the convolution and its pooling.
+        last = torch.channels_last
+        both = F.conv2d(letters.contiguous(memory_format=last), weight.contiguous(memory_format=last))
+        strands = F.max_pool2d(both, (1, self.pool)).squeeze(2).chunk(2, dim=1)
+        better = torch.maximum(*strands) + cast(torch.Tensor, self.conv.bias)[:, None]
+        return F.relu(better).transpose(1, 2)
+
+
+def _digest(sequence: np.ndarray) -> bytes:
+    return hashlib.blake2b(sequence.tobytes(), digest_size=16).digest()
+
+
+def _is_one_hot(letters: torch.Tensor) -> bool:
+    return bool((((letters == 0) | (letters == 1)).all(dim=1) & (letters.sum(dim=1) <= 1)).all())
+
+
+def _codes(letters: torch.Tensor) -> torch.Tensor:
+    """uint8 codes (B, L) of one-hot letters (B, 4, L)."""
+    return torch.where(letters.sum(dim=1) > 0, letters.argmax(dim=1), UNKNOWN).to(torch.uint8)

@@ -1,0 +1,178 @@
+"""Attention over hits of known motifs, the tokens: one layer that knows distance, and nothing behind it but a sum.
+
+So what attention carries from one cell to another is what two motifs do together; convolutions behind it could do the
+same without it. No normalisation: it would mix the cells of a sequence.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from satori_hpc.config.motif_tokens import MotifTokens as Settings
+from satori_hpc.errors import ConfigError
+from satori_hpc.models.attention import SoftmaxEntropy, linear
+from satori_hpc.models.base import ModelOutput, Moments, TrainableModel, full
+from satori_hpc.models.dropout import Coin, Dropout
+from satori_hpc.models.motif_cells import MotifCells, MotifTokens, StrandFilters
+from satori_hpc.motifs.scan import Gate, MotifBank
+
+FARTHEST = 16  # cells; what is further apart shares a bias
+NEARNESS = 0.3  # what the first bias loses per cell
+
+
+class TokenLinear(nn.Module):
+    """A linear layer without bias of motif tokens and learned filters side by side.
+
+    Args:
+        motifs: M. filters: F, may be 0. outputs: size of what comes out.
+    """
+
+    def __init__(self, *, motifs: int, filters: int, outputs: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(max(motifs + filters, 1))  # that of nn.Linear
+        self.motifs = nn.Parameter(torch.empty(motifs, outputs).uniform_(-bound, bound))
+        self.filters = nn.Parameter(torch.empty(outputs, filters).uniform_(-bound, bound)) if filters else None
+
+    def forward(self, known: MotifTokens, learned: torch.Tensor | None) -> torch.Tensor:
+        """(B, n, outputs) of tokens and, if there are any, activations of filters (B, n, F)."""
+        examples, cells, _ = known.shape
+        rows = self.motifs[known.motif] * known.value[:, None].to(self.motifs.dtype)
+        found = rows.new_zeros(examples * cells, rows.shape[1]).index_add(0, known.example * cells + known.cell, rows)
+        found = found.view(examples, cells, -1)
+        return found if self.filters is None or learned is None else found + linear(learned, self.filters, None)
+
+
+class DistanceAttention(nn.Module):
+    """Queries, keys, values (B, n, size) -> (B, n, size): softmax of q.k / sqrt(head size) + r[distance], then ReLU.
+
+    Args:
+        cells: n. heads: h. size: of all heads together.
+    """
+
+    def __init__(self, *, cells: int, heads: int, size: int) -> None:
+        super().__init__()
+        self.heads = heads
+        away = torch.arange(-FARTHEST, FARTHEST + 1).abs().float()
+        self.distance = nn.Parameter(-NEARNESS * away.repeat(heads, 1))
+        self.mix = nn.Linear(size, size)
+        place = torch.arange(cells)
+        between = (place[None, :] - place[:, None]).clamp(-FARTHEST, FARTHEST) + FARTHEST
+        self.between: torch.Tensor
+        self.register_buffer("between", between, persistent=False)
+
+    def forward(
+        self, parts: Sequence[torch.Tensor], turned: torch.Tensor, *, entropy: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Attend.
+
+        Args:
+            parts: queries, keys and values.
+            turned: bool (B,): in these examples distances are those of the reversed order of cells.
+            entropy: give it back.
+
+        Returns:
+            mixed heads (B, n, size), attention (B, h, n, n), entropy (B,) or None.
+        """
+        query, key, value = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
+        near = self.distance[:, self.between]
+        if bool(turned.any()):
+            near = torch.where(turned[:, None, None, None], near.transpose(1, 2), near)
+        scores = full(query @ key.transpose(2, 3)) / math.sqrt(query.shape[3]) + near
+        weights, rows = SoftmaxEntropy.apply(scores) if entropy else (torch.softmax(scores, dim=-1), None)
+        read = F.relu(weights.to(value.dtype) @ value).transpose(1, 2).flatten(2)
+        mixed = linear(read, self.mix.weight, self.mix.bias)
+        return mixed, weights, None if rows is None else rows.mean(dim=2).sum(dim=1)
+
+
+class MotifTokenNetwork(TrainableModel):
+    """In evaluation mode a result depends on nothing but its own sequence; see TrainableModel.
+
+    Args:
+        settings: [model.motif-tokens].
+        bank: the known motifs.
+        length: L. targets: T. task: "binary" or "multilabel".
+
+    Attributes:
+        known: the first layer of known motifs. learned: that of learned filters, or None.
+    """
+
+    has_attention = True
+
+    def __init__(self, settings: Settings, bank: MotifBank, *, length: int, targets: int, task: str) -> None:
+        super().__init__()
+        self.settings = settings
+        self.length = length
+        self.targets = self.outputs = targets
+        self.task = task
+        self.bank = bank
+        gate = Gate(share=settings.gate_share, p=settings.gate_p)
+        self.known = MotifCells(bank, gate, compete=settings.compete, length=length, pool=settings.pool)
+        self.learned: StrandFilters | None = None
+        filters, size, cells = settings.filters, settings.size, self.known.cells
+        if filters:
+            self.learned = StrandFilters(filters=filters, width=settings.width, length=length, pool=settings.pool)
+        self.hidden_hits = Dropout(settings.hit_dropout)
+        self.hidden_filters = Dropout(settings.hit_dropout)
+        self.turned = Coin() if settings.reverse else None
+        self.project = TokenLinear(motifs=len(bank), filters=filters, outputs=4 * size)
+        self.attention = DistanceAttention(cells=cells, heads=settings.heads, size=size)
+        self.bias = nn.Parameter(torch.zeros(size))
+        self.dropout = Dropout(settings.dropout)
+        self.output = nn.Linear(size, targets)
+        self.largest_array = max(cells * 4 * size, settings.heads * cells**2, 2 * filters * length)
+
+    def forward(
+        self,
+        sequences: torch.Tensor,
+        *,
+        attention: bool = False,
+        activations: bool = False,
+        entropy: bool = False,
+        moments: Moments | None = None,
+    ) -> ModelOutput:
+        """Run the network; see TrainableModel."""
+        learned = None if self.learned is None else self.learned(sequences)
+        return self.of_tokens(self.known(sequences), learned, attention=attention, entropy=entropy)
+
+    def remember(self, tokens: np.ndarray) -> None:
+        self.known.remember(tokens)
+
+    def of_tokens(
+        self, known: MotifTokens, learned: torch.Tensor | None, *, attention: bool = False, entropy: bool = False
+    ) -> ModelOutput:
+        """What follows from tokens and activations of learned filters (B, n, F), which scoring may have changed."""
+        if self.training:
+            known = self._hide(known)
+            learned = None if learned is None else self.hidden_filters(learned)
+        *parts, around = self.project(known, learned).chunk(4, dim=2)
+        rows = known.shape[0]
+        coins = torch.zeros(rows, dtype=torch.bool) if self.turned is None else self.turned(rows, around.device)
+        mixed, kept, entropies = self.attention(parts, coins, entropy=entropy)
+        cells = F.relu(mixed + around + self.bias)
+        logits = full(self.output(self.dropout(cells).sum(dim=1)))
+        return ModelOutput(logits=logits, attention=kept if attention else None, entropy=entropies)
+
+    def _hide(self, known: MotifTokens) -> MotifTokens:
+        """Tokens with some of them left out; which ones follows from their numbers within the example."""
+        if not len(known.value):
+            return known
+        rank = known.rank()
+        mask = self.hidden_hits(known.value.new_ones(known.shape[0], int(rank.max()) + 1))
+        return dataclasses.replace(known, value=known.value * mask[known.example, rank])
+
+
+def build(
+    settings: Settings, *, length: int, targets: int, task: str, entropy: float, bank: MotifBank
+) -> MotifTokenNetwork:
+    """A network of the family "motif-tokens"; see models.build."""
+    if settings.filters and length < settings.width:
+        raise ConfigError(
+            f"[model.motif-tokens] width = {settings.width}: the sequences are shorter, {length} bp; lower width, or "
+            "set filters = 0"
+        )
+    return MotifTokenNetwork(settings, bank, length=length, targets=targets, task=task)

@@ -1,0 +1,120 @@
+"""Collections of known motifs: JASPAR or a file, without near-duplicates.
+
+JASPAR holds many motifs of one family that differ by less than a filter can tell (GATA2 and GATA3, or the members of
+most zinc-finger and bHLH families). In a thinned collection a name stands for its family.
+"""
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from satori_hpc.errors import InputError
+from satori_hpc.motifs import motif, readers
+from satori_hpc.motifs.motif import Motif
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Known motifs.
+
+    Attributes:
+        motifs: in the order of the source.
+        title: for people.
+        digest: SHA-256 of what was read.
+        sources: {file: its SHA-256}, of files.
+    """
+
+    motifs: list[Motif]
+    title: str
+    digest: str
+    sources: dict[str, str]
+
+    def thinned(self, limit: float) -> "Collection":
+        """Without what is more alike than this to a motif that stays; see `thin`."""
+        return dataclasses.replace(self, motifs=thin(self.motifs, limit))
+
+
+def read(source: str, path: Path, *, release: str, collection: str, groups: tuple[str, ...], key: str) -> Collection:
+    """Read a collection.
+
+    Args:
+        source: "jaspar", or what the user calls the file. path: of that file.
+        release, collection, groups: of JASPAR.
+        key: of run.toml that names it, for messages.
+
+    Raises:
+        InputError: there is no such file, or it or JASPAR cannot be used.
+    """
+    if source == "jaspar":
+        known = readers.jaspar(release=release, collection=collection, groups=groups)
+        total = hashlib.sha256()
+        for item in known:
+            total.update(f"{item.identifier}\0{item.name}\0{item.width}\n".encode())
+            total.update(np.ascontiguousarray(item.ppm, dtype="<f8").tobytes())
+        return Collection(known, f"{release} {collection} ({', '.join(groups) or 'all groups'})", total.hexdigest(), {})
+    if not path.is_file():
+        raise InputError(f"{key} = {source!r}: no file {path}")
+    known = readers.read(path)
+    with open(path, "rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    return Collection(known, Path(source).name, digest, {str(path): digest})
+
+
+def thin(motifs: Sequence[Motif], limit: float) -> list[Motif]:
+    """Keep a motif when it resembles none that is kept before it.
+
+    Args:
+        motifs: in order of preference.
+        limit: the largest `motif.similarity` allowed between two kept motifs; 1 or more keeps all.
+    """
+    if limit >= 1 or not motifs:
+        return list(motifs)
+    columns, widths = _stacked([item.ppm for item in motifs])
+    left = np.arange(len(motifs))
+    kept = []
+    while len(left):
+        first, left = left[0], left[1:]
+        kept.append(motifs[first])
+        left = left[_similarities(motifs[first].ppm, columns[left], widths[left]) <= limit]
+    return kept
+
+
+def similarities(query: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
+    """`motif.similarity` of one motif to each of many, float64 (others,).
+
+    Args:
+        query: (w, 4) letter probabilities.
+        others: letter probabilities, each (its width, 4).
+    """
+    return _similarities(query, *_stacked(others))
+
+
+def _stacked(ppms: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Directions of all columns, zero beyond each motif's width, (motifs, widest, 4), and the widths."""
+    widths = np.array([len(ppm) for ppm in ppms])
+    columns = np.zeros((len(ppms), int(widths.max(initial=0)), 4))
+    for row, ppm in zip(columns, ppms, strict=True):
+        row[: len(ppm)] = motif.directions(ppm)
+    return columns, widths
+
+
+def _similarities(query: np.ndarray, columns: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    width, (count, widest) = len(query), columns.shape[:2]
+    shorter = np.minimum(width, widths)
+    least = np.minimum(shorter, np.maximum(5, np.ceil(shorter / 2)))
+    offsets = np.arange(1 - width, widest)
+    overlap = np.minimum(width, widths[:, None] - offsets) - np.maximum(0, -offsets)
+    best = np.full(count, -math.inf)
+    for strand in (query, motif.reverse_complement(query)):
+        # products[m, i, width - 1 + j] compares column i of the query with column j of motif m; what hangs over is 0.
+        products = np.zeros((count, width, widest + 2 * (width - 1)))
+        products[:, :, width - 1 : width - 1 + widest] = np.einsum("ic,mjc->mij", motif.directions(strand), columns)
+        sums = sum(products[:, i, i : i + len(offsets)] for i in range(width))
+        means = np.where(overlap >= least[:, None], sums / np.maximum(overlap, 1), -math.inf)
+        best = np.maximum(best, means.max(axis=1, initial=-math.inf))
+    return best

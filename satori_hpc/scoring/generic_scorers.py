@@ -1,0 +1,269 @@
+"""The scoring methods for networks that no hand-written path serves; see `generic` for what they compute.
+
+A network must give back the activations of its first layer (`site_activations`), from which sites are chosen.
+"""
+
+import numpy as np
+import torch
+
+from satori_hpc.config import Score
+from satori_hpc.errors import ConfigError
+from satori_hpc.models.base import Scorable, TrainableModel, require_filters
+from satori_hpc.scoring import generic, sites
+from satori_hpc.scoring.attention import occupied_cells, of_cells, strength
+from satori_hpc.scoring.base import LARGEST, LARGEST_SIZE, Batch, SiteScores, must_fit
+from satori_hpc.scoring.dfim import permuted
+from satori_hpc.scoring.sites import Sites, relative_at, site_scores
+
+SLICE = 4
+MEMORY = 256 << 20  # bytes of the arrays of a pass
+
+
+class _SiteScorer:
+    """What is common to methods that mutate sites; see SiteScorer.
+
+    Args:
+        model: in evaluation mode, on the device to compute on.
+        threshold: float32 (F,): filter f is active where its activation is above (strictly).
+        settings: the section [score].
+        seed: of the run.
+        composition: float64 (4,), letter frequencies of random baselines.
+
+    Raises:
+        ConfigError: the network has no first-layer activations.
+        SatoriError: distances of this model's sequences do not fit the store (32,767 bp).
+    """
+
+    directed = False
+    choose = LARGEST_SIZE
+    extras: tuple[str, ...] = ()
+    effects: tuple[str, ...] = ("single",)
+    pool = 1
+    slice_size = SLICE
+
+    def __init__(
+        self,
+        model: TrainableModel,
+        threshold: torch.Tensor,
+        *,
+        settings: Score,
+        seed: int,
+        composition: np.ndarray,
+    ) -> None:
+        must_fit(model.length)
+        require_filters(model)
+        self.model = model
+        self.widths = np.full(model.filters, model.width, dtype=np.int16)
+        self.scorable = Scorable(model).eval()
+        self.device = next(model.parameters()).device
+        self.threshold = threshold.to(self.device)
+        self.settings, self.seed, self.composition = settings, seed, composition
+
+    @property
+    def most(self) -> tuple[int, int]:
+        """Sites and places that an example can have."""
+        chosen = self.settings.sites
+        return (self.model.filters if chosen.filters == "all" else 1) * chosen.max_sites, chosen.max_sites
+
+    @property
+    def bytes_per_sequence(self) -> int:
+        """Working memory of a call, per sequence, of which passes through the network are held to MEMORY."""
+        model, most = self.model, self.settings.sites.max_sites
+        letters = 32 * model.length * (1 + most + most**2)
+        results = 64 * most * (model.filters + most)
+        return MEMORY // SLICE + letters + 25 * model.filters * model.length + results
+
+    def maps(self, batch: Batch) -> tuple[Sites, torch.Tensor]:
+        """The sites, and the values between them, float32 (B, M, M), NaN where sites are no pair."""
+        found = self._find_sites(batch)
+        return found, self.map_sites(batch, found)
+
+    def map_sites(self, batch: Batch, found: Sites) -> torch.Tensor:
+        """The values between given sites, as of `maps`."""
+        return self._padded(batch, found)[0]
+
+    def __call__(self, batch: Batch) -> SiteScores:
+        """Score a slice."""
+        with torch.inference_mode():
+            activations = self.model.site_activations(batch.tokens.to(self.device))
+            found = self._strongest(activations)
+            reach = self.model.width // 2 if self.settings.sites.filters == "all" else 0
+            relative = relative_at(activations, self.threshold, found, reach=reach)
+        value, single = self._padded(batch, found)
+        return site_scores(
+            value,
+            found,
+            relative,
+            padding=self.model.padding,
+            max_distance=self.settings.sites.max_distance,
+            directed=self.directed,
+            extras=self._extras(batch, found),
+            effects={"single": single},
+        )
+
+    def _extras(self, batch: Batch, found: Sites) -> dict[str, torch.Tensor]:
+        """Further values between the sites, by name."""
+        return {}
+
+    def _padded(self, batch: Batch, found: Sites) -> tuple[torch.Tensor, torch.Tensor]:
+        """Values between sites (B, M, M) and effects of single ones (B, M); NaN where there are none."""
+        most = found.position.shape[1]
+        out = torch.full((len(batch), most, most), torch.nan, device=self.device)
+        single = out[:, :, 0].clone()
+        for row, (value, alone) in enumerate(self._values(batch, spans(found, self.model))):
+            out[row, : len(value), : len(value)] = torch.from_numpy(value)
+            single[row, : len(alone)] = torch.from_numpy(alone)
+        return out, single
+
+    def estimate(self, batch: Batch) -> dict[str, float]:
+        """Nothing: it is not told how far the scores are off."""
+        return {}
+
+    @torch.inference_mode()
+    def _find_sites(self, batch: Batch) -> Sites:
+        return self._strongest(self.model.site_activations(batch.tokens.to(self.device)))
+
+    def _strongest(self, activations: torch.Tensor) -> Sites:
+        chosen = self.settings.sites
+        return sites.strongest(
+            activations,
+            self.threshold,
+            padding=self.model.padding,
+            width=self.model.width,
+            most=chosen.max_sites,
+            all_filters=chosen.filters == "all",
+        )
+
+    def _values(self, batch: Batch, found: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Between the sites of each sequence, (m, m), and of each alone, (m,)."""
+        raise NotImplementedError
+
+
+class GenericEpistasis(_SiteScorer):
+    """Scores slices of sequences by double mutants."""
+
+    def _values(self, batch: Batch, found: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        maps = generic.epistasis(
+            self.scorable,
+            batch,
+            found,
+            seed=self.seed,
+            mutations=self.settings.epistasis.mutations,
+            max_distance=self.settings.sites.max_distance,
+            memory=MEMORY,
+        )
+        return [(each.value, each.single) for each in maps]
+
+
+class GenericDfim(_SiteScorer):
+    """Scores slices of sequences by DFIM; settings that only SATORI networks have are refused."""
+
+    directed = True
+
+    def __init__(
+        self,
+        model: TrainableModel,
+        threshold: torch.Tensor,
+        *,
+        settings: Score,
+        seed: int,
+        composition: np.ndarray,
+    ) -> None:
+        super().__init__(model, threshold, settings=settings, seed=seed, composition=composition)
+        generic.rule(settings.dfim)
+        self.extras = ("null",) if settings.dfim.null else ()
+
+    def _extras(self, batch: Batch, found: Sites) -> dict[str, torch.Tensor]:
+        if not self.extras:
+            return {}
+        return {"null": self._padded(permuted(batch, seed=self.seed), found)[0]}
+
+    def _values(self, batch: Batch, found: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        maps = generic.dfim(
+            self.scorable,
+            batch,
+            found,
+            settings=self.settings.dfim,
+            seed=self.seed,
+            composition=self.composition,
+            memory=MEMORY,
+        )
+        sums = [
+            np.array([each.attribution[a:b].sum() for a, b in span]) for each, span in zip(maps, found, strict=True)
+        ]
+        return [(each.value, single) for each, single in zip(maps, sums, strict=True)]
+
+
+class GenericAttention:
+    """Scores slices of sequences by the attention that a network gives back; see SiteScorer.
+
+    Args: as of _SiteScorer; nothing is random.
+
+    Raises:
+        ConfigError: the network has no attention, or no first-layer activations.
+    """
+
+    directed = False
+    choose = LARGEST
+    extras: tuple[str, ...] = ()
+    effects: tuple[str, ...] = ()
+    slice_size = SLICE
+
+    def __init__(
+        self,
+        model: TrainableModel,
+        threshold: torch.Tensor,
+        *,
+        settings: Score,
+        seed: int,
+        composition: np.ndarray,
+    ) -> None:
+        must_fit(model.length)
+        require_filters(model)
+        self.widths, self.pool = np.full(model.filters, model.width, dtype=np.int16), model.pool
+        if not model.has_attention:
+            raise ConfigError(
+                "score.methods: attention, but the network has none; choose epistasis or dfim, or let the model family "
+                "offer attention(one_hot)"
+            )
+        self.model = model
+        self.device = next(model.parameters()).device
+        self.threshold = threshold.to(self.device)
+
+    @property
+    def bytes_per_sequence(self) -> int:
+        """Working memory of a call, per sequence, of a network with 8 heads."""
+        model, cells = self.model, self.model.length // self.model.pool
+        return 64 * model.length + (16 * model.length + 160 * cells) * model.filters + 136 * cells**2
+
+    @property
+    def most(self) -> tuple[int, int]:
+        """Sites and places that an example can have: every filter active in every cell."""
+        cells = self.model.length // self.model.pool + 1  # a layer that pads may have one more
+        return self.model.filters * cells, cells
+
+    @torch.inference_mode()
+    def __call__(self, batch: Batch) -> SiteScores:
+        """Score a slice; keys and targets play no part."""
+        tokens = batch.tokens.to(self.device)
+        attention = self.model(tokens, attention=True).attention
+        pooled = self.model.pooled(tokens)
+        if attention.shape[2:] != (pooled.shape[2], pooled.shape[2]):
+            raise ConfigError(
+                f"the network's attention is {tuple(attention.shape)}, expected {pooled.shape[2]} positions of "
+                f"{self.model.pool} bp (pool); let the model family say its pool"
+            )
+        active = pooled > self.threshold[:, None]
+        cells = occupied_cells(active)
+        rows = attention.gather(2, cells[:, None, :, None].expand(-1, attention.shape[1], -1, attention.shape[3]))
+        return of_cells(strength(rows, cells), pooled, active=active, threshold=self.threshold, model=self.model)
+
+    def estimate(self, batch: Batch) -> dict[str, float]:
+        """Nothing: attention is read off, not approximated."""
+        return {}
+
+
+def spans(found: Sites, model: TrainableModel) -> list[np.ndarray]:
+    """The letters of the sites of each sequence, int64 (m, 2): the first, and the one behind the last."""
+    starts = [row[used].cpu().numpy() - model.padding for row, used in zip(found.position, found.used, strict=True)]
+    return [np.stack((each, each + model.width), axis=1) for each in starts]
