@@ -77,7 +77,7 @@ def test_equals_a_loop_over_scipy(tmp_path: Path, cut: dict[str, object]) -> Non
     for pair in range(PAIRS):
         name = (first[pair], second[pair])
         x, less = (values[~np.isnan(values[:, pair]), pair].astype(float) for values in (synergy, redundancy))
-        seen = score[~np.isnan(score[:, pair]), pair]
+        seen = score[~np.isnan(score[:, pair]), pair].astype(float)
         if not near[pair]:
             assert name not in table.index
             continue
