@@ -22,7 +22,7 @@ from satori_hpc.interactions.statistics.registry import cutoff_of, statistic_of
 from satori_hpc.interactions.statistics.signed_rank import Null
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.scoring.store import ScoreStore
-from tests.fixtures.scores import make_store, sample
+from tests.fixtures.scores import make_directed_store, make_store, sample
 from tests.oracles import contrasts as oracle
 
 NAN = np.float32(np.nan)
@@ -302,9 +302,9 @@ def test_permuted_equals_a_loop_over_scipy(tmp_path: Path) -> None:
     rng = np.random.default_rng(6)
     foreground, background = sample(rng, 150, 8), sample(rng, 60, 8)
     permuted = (0.3 * rng.gamma(2, 0.5, foreground.shape)).astype(np.float32)
-    permuted[np.isnan(foreground) | (rng.random(foreground.shape) < 0.1)] = NAN
     foreground[:, 3] = NAN
     foreground[5:, 4] = NAN
+    permuted[np.isnan(foreground) | (rng.random(foreground.shape) < 0.1)] = NAN
     foreground[3, 7] = 40  # beyond any p-value
     store = make_store(
         tmp_path / "s.zarr", foreground, background, filters=8, method="dfim", null=(permuted, background)
@@ -336,6 +336,26 @@ def test_permuted_equals_a_loop_over_scipy(tmp_path: Path) -> None:
     np.testing.assert_allclose(table.loc[list(p)]["q"], stats.false_discovery_control(list(p.values())), rtol=1e-9)
 
 
+def test_permuted_takes_the_larger_of_both_directions(tmp_path: Path) -> None:
+    """As the score itself does: in a store with a direction, both have a value from either site to the other."""
+    rng = np.random.default_rng(8)
+    rows, filters = 60, 5
+    values, permuted = (rng.standard_normal((rows, filters, filters)).astype(np.float32) for _ in range(2))
+    values[:, 0, 1] = values[:, 1, 0] = NAN
+    store = make_directed_store(tmp_path / "s.zarr", values, filters=filters, null=permuted)
+    table, _ = reduced(store, "permuted")
+    first, second = pairs.filters_of(filters)
+    larger, null = (np.maximum(abs(one), abs(one.transpose(0, 2, 1))) for one in (values, permuted))
+    seen = null[:, first, second][:, 1:].astype(np.float64)  # the first pair was never observed
+    assert (first[0], second[0]) not in table.index
+    for a, b in table.index:
+        x = larger[:, a, b].astype(np.float64)
+        each = stats.norm.sf(x, seen.mean(), seen.std())
+        assert table.loc[(a, b)].p == pytest.approx(mann_whitney.q_values(each).min(), rel=1e-9)
+        assert table.loc[(a, b)].effect == pytest.approx(np.median(x) - seen.mean(), rel=1e-9)
+    assert len(table) == 9
+
+
 def test_permuted_of_a_store_without_permuted_sequences_names_the_setting(signed: tuple[ScoreStore, np.ndarray, np.ndarray]) -> None:
     with pytest.raises(ArtefactError, match=r"null = true in \[score\.dfim\].*satori-hpc score .*satori-hpc reduce"):
         reduced(signed[0], "permuted")
@@ -358,7 +378,7 @@ def test_the_statistic_follows_from_method_and_settings() -> None:
         return {method: statistic_of(config, method) for method in ("attention", "attribution", "dfim", "epistasis")}
 
     published, within, least = "published", "within-sequence", "minimum-effect"
-    auto = {"attention": published, "attribution": published, "dfim": within, "epistasis": least}
+    auto = {"attention": published, "attribution": published, "dfim": least, "epistasis": least}
     assert found() == auto
     assert found(dfim_legacy=True) == auto | {"dfim": published}
     assert set(found(legacy=True).values()) == {published}
