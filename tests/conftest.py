@@ -1,6 +1,7 @@
 """Shared fixtures; one thread per process, so that tests neither fight for cores nor depend on their number."""
 
 import os
+from collections import Counter
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -10,6 +11,13 @@ import torch
 torch.set_num_threads(1)
 
 pytest_plugins = ["tests.fixtures.runs", "tests.fixtures.guests"]  # a tiny run ready to be scored; plug-ins
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Hand files with slow tests to the processes of xdist first, lest one of them is left when all others are done."""
+    if hasattr(config, "workerinput"):
+        slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+        items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.hookimpl(wrapper=True)

@@ -14,7 +14,7 @@ import pytest
 import zarr
 
 from docs import make_options
-from satori_hpc.config import Config, Ensemble, Evaluate, toml
+from satori_hpc.config import Config, toml
 from satori_hpc.data import source
 from satori_hpc.data.sources.simulate import truth
 from satori_hpc.evaluation import known_tables
@@ -30,7 +30,8 @@ from satori_hpc.training import checkpoint, metrics
 from satori_hpc.training.checkpoint import CheckpointInfo
 from satori_hpc.tuning import ensemble
 from tests.fixtures.guests import METHOD, MODEL, SOURCE
-from tests.fixtures.tiny import make_run, tiny_config
+from tests.fixtures.runs import TinyRun
+from tests.fixtures.tiny import change
 
 DOCS = Path(__file__).parent.parent / "docs"
 FORMATS = (DOCS / "formats.md").read_text(encoding="utf-8")
@@ -55,12 +56,10 @@ def keys(heading: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A real run, up to its evaluation, and its ensemble of one, in the folder that examples name."""
-    settings = dataclasses.replace(
-        tiny_config(), ensemble=Ensemble(seeds=1), evaluate=Evaluate(known=("../known.tsv",))
-    )
-    made = make_run(tmp_path_factory.mktemp("docs") / "RUN", settings)
+    made = tiny_run("reduce", tmp_path_factory.mktemp("docs") / "RUN")
+    made = change(made, ensemble={"seeds": 1}, evaluate={"known": ("../known.tsv",)})
     for name in pipeline.remaining(made):
         if name == "evaluate":  # a table that knows the filters by whatever names they came to have
             names = motif_store.read_tf(made.motifs)["tf"]
@@ -195,9 +194,14 @@ def test_keys_of_the_evaluation_are_documented(run: Run) -> None:
     leaves = {key for key in scores if key != "curve"} | {f"curve.{key}" for key in scores["curve"]}
     known = {f"truth.{key}" for key in content["truth"]}
     baseline = {f"cooccurrence.{key}" for key in content["cooccurrence"].keys() - scores.keys()}
-    top = {"format_version", "call_all", "methods.<method>", "cooccurrence", "known"}
+    top = {"format_version", "call_all", "methods.<method>", "cooccurrence", "yardsticks", "known"}
     assert documented == leaves | known | baseline | top
     assert set(content["call_all"]) == set(scores) - {"statistic", "aupr", "aupr_effect", "curve"}
+
+
+def test_keys_of_the_yardsticks_are_documented(run: Run) -> None:
+    content = json.loads(run.evaluation.read_text())["yardsticks"]
+    assert keys("evaluation.json: yardsticks") == [*content, *content["tests"][0]]
 
 
 def test_keys_of_known_interactions_are_documented(run: Run) -> None:

@@ -1,15 +1,18 @@
 """The rooms of the house: imports go one way, without circles, and heavy libraries stay in the files that own them."""
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 PACKAGE = Path(__file__).parent.parent / "satori_hpc"
 
 # In the order of a run: a room imports itself and those before it, at the top of a file and inside functions.
 ROOMS = (
-    *("errors", "log", "pairs", "registry", "config", "parallel", "run", "motifs", "data", "models", "training"),
+    *("errors", "log", "pairs", "jit", "registry", "config", "parallel", "run", "motifs", "data", "models", "training"),
     *("sites", "scoring", "interactions", "evaluation", "tuning", "report", "tools", "cli", "__main__"),
 )
 UPWARDS = {  # module, what it imports from a later room: why
@@ -49,6 +52,7 @@ OWNERS = {
     "dask": ("parallel/dask_pool.py",),
     "distributed": ("parallel/dask_pool.py",),
     "mpi4py": ("parallel/mpi.py", "tools/doctor.py"),
+    "numba": ("jit.py", "motifs/tomtom.py"),
 }
 LATE = ("dask", "distributed", "mpi4py")  # only inside functions
 # Arrays in, arrays out: these load without the libraries of disks, clusters and command lines.
@@ -153,6 +157,18 @@ for name in sys.argv[1:]:
     assert done.returncode == 0, done.stderr
 
 
-def test_help_does_not_load_torch() -> None:
-    code = "import sys, satori_hpc.cli; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+@pytest.mark.parametrize(
+    ("module", "not_loaded"),
+    [
+        ("cli", {"torch", "zarr", "numba", "pandas", "scipy"}),
+        ("data.prepare", {"torch", "numba", "sklearn"}),
+        ("interactions.stage", {"torch", "numba", "sklearn", "scipy.stats"}),
+        ("interactions.block", {"torch", "numba", "sklearn", "scipy.stats"}),  # what Dask's workers load
+        ("sites.stage", {"numba", "sklearn", "scipy.stats"}),
+        ("scoring.stage", {"numba", "sklearn", "scipy.stats"}),
+    ],
+)
+def test_commands_start_without_libraries_that_they_do_not_need(module: str, not_loaded: set[str]) -> None:
+    code = f"import json, sys, satori_hpc.{module}; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not not_loaded & set(json.loads(done.stdout))

@@ -256,10 +256,10 @@ def runtime_options(name: str) -> Decorator:
 
 
 def runtime(*, progress: bool | None, verbose: int, world: World | None = None, **options: Any) -> Runtime:
-    """The runtime that the options ask for; sets up the log on the way."""
+    """The runtime that the options ask for, on the CPU if they name no device; sets up the log on the way."""
     world = world or World()
     log.setup(verbose=verbose, progress=progress, rank=world.rank, size=world.size)
-    return Runtime(world=world, **options)
+    return Runtime(world=world, **{"device": "cpu", **options})
 
 
 def show(name: str, summary: dict[str, Any] | None, *, as_json: bool = False) -> None:

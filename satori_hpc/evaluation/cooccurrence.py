@@ -10,7 +10,11 @@ and where along the sequence they like to stand. Mean and variance over all perm
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse, stats
+from scipy import sparse, special
+
+from satori_hpc.evaluation import score_test
+from satori_hpc.interactions.statistics import mann_whitney
+from satori_hpc.motifs import hits as motif_hits
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,41 @@ def measure(hits: Hits, *, examples: int, length: int, tfs: int, max_gap: int) -
     first, second = np.triu_indices(tfs, k=1)
     rows = [_compare(here[a], there[b], examples) for a, b in zip(first, second, strict=True)]
     observed, expected, variance = (np.array(column, dtype=np.float64) for column in zip(*rows, strict=True))
+    return _tested(first, second, observed, expected, variance)
+
+
+def measure_lone(hits: motif_hits.Hits, *, examples: int, length: int, tfs: int, max_gap: int) -> Cooccurrence:
+    """`measure` of many TFs that have at most one hit each in a sequence: the same figures, from sums over positions.
+
+    Args:
+        hits: sorted by example and start; `motif` is the number of the TF.
+        examples, length, max_gap: as of `measure`.
+        tfs: number of TFs, at least 2.
+    """
+    # How many hits of each TF start, and end, before a position; shifted, so that no position is negative.
+    shift = max_gap + 1
+    starts, ends = (np.zeros((length + 2 * shift + 1, tfs)) for _ in range(2))
+    np.add.at(starts, (hits.start + shift + 1, hits.motif), 1)
+    np.add.at(ends, (hits.end + shift + 1, hits.motif), 1)
+    starts, ends = starts.cumsum(axis=0), ends.cumsum(axis=0)
+    total, squares = np.zeros((tfs, tfs)), np.zeros((tfs, tfs))
+    for tf in range(tfs):
+        start, end = (column[hits.motif == tf] + shift for column in (hits.start, hits.end))
+        in_range = starts[end + max_gap + 1] - starts[end] + ends[start + 1] - ends[start - max_gap]
+        total[tf], squares[tf] = in_range.sum(axis=0), np.square(in_range).sum(axis=0)
+    first, second = np.triu_indices(tfs, k=1)
+    expected = total[first, second] / examples
+    centred = total[first, second] - (squares[first, second] + squares[second, first]) / examples + expected**2
+    observed = np.bincount(score_test.within(hits, tfs, max_gap)[1], minlength=len(first))
+    return _tested(first, second, observed, expected, centred / max(examples - 1, 1))
+
+
+def _tested(
+    first: np.ndarray, second: np.ndarray, observed: np.ndarray, expected: np.ndarray, variance: np.ndarray
+) -> Cooccurrence:
     with np.errstate(invalid="ignore", divide="ignore"):
         z = np.where(variance > 1e-12, (observed - expected) / np.sqrt(variance), np.nan)
-    p = np.where(np.isnan(z), 1.0, stats.norm.sf(z))
+    p = np.where(np.isnan(z), 1.0, special.ndtr(-z))
     return Cooccurrence(
         tf_a=first.astype(np.int64),
         tf_b=second.astype(np.int64),
@@ -80,7 +116,7 @@ def measure(hits: Hits, *, examples: int, length: int, tfs: int, max_gap: int) -
         expected=expected,
         z=z,
         p=p,
-        q=stats.false_discovery_control(p, method="bh"),
+        q=mann_whitney.q_values(p),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import sparse, stats
+from scipy import sparse
 
 from satori_hpc.errors import Problems
 from satori_hpc.evaluation import known_tables
@@ -170,6 +170,8 @@ def count(pairs: Pairs, known: np.ndarray, distinct: np.ndarray, order: np.ndarr
 
 def enrichment(counts: Counts) -> Enrichment:
     """Fisher's exact test of called against other tested pairs. It takes pairs to be independent of each other."""
+    from scipy import stats  # here: slow to load, and reports do without
+
     called, known, both, tested = counts.called, counts.known, counts.both, counts.tested
     precision = both / called if called else 0.0
     base_rate = known / tested if tested else 0.0

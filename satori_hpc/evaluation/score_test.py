@@ -11,7 +11,7 @@ such crumbs are significant.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse, special, stats
@@ -52,11 +52,11 @@ class Fit:
     """The model without pairs.
 
     Attributes:
-        coefficients: float64 (1 + motifs,), the intercept first.
-        information: float64 (1 + motifs, 1 + motifs), X'WX with the ridge.
+        coefficients: float64 (1 + motifs,), the intercept first; (1,) where the counts of motifs are not in it.
+        information: float64 (coefficients, coefficients), X'WX with the ridge.
         scale: variance of the residuals of a linear fit; 1 of a logistic one.
         logistic: whether it is one.
-        counted: whether the counts of motifs are in it; else only the intercept.
+        motifs: how many there are.
         mean_effect: mean |coefficient| over all hits.
     """
 
@@ -64,12 +64,17 @@ class Fit:
     information: np.ndarray
     scale: float
     logistic: bool
-    counted: bool
+    motifs: int
     mean_effect: float
 
-    def mean_weight(self, counts: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
-        """mu and W of sequences with these counts, float64 (examples,)."""
-        eta = self.coefficients[0] + counts @ self.coefficients[1:]
+    @property
+    def own(self) -> np.ndarray:
+        """float64 (motifs,), size of the effect of each motif; 0 where counts are not in the model."""
+        return np.abs(self.coefficients[1:]) if len(self.coefficients) > 1 else np.zeros(self.motifs)
+
+    def mean_weight(self, design: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
+        """mu and W of sequences with these ones and counts, float64 (examples,)."""
+        eta = design @ self.coefficients
         if not self.logistic:
             return eta, np.ones(len(eta))
         mean = special.expit(eta)
@@ -111,14 +116,14 @@ def fit(blocks: Sequence[Block], motifs: int, *, logistic: bool, counted: bool =
         logistic: labels are 0 and 1; else linear.
         counted: put the counts in; False = the intercept only, which compares positives with negatives as they are.
     """
-    size = 1 + motifs
-    found = Fit(np.zeros(size), np.eye(size), 1.0, logistic, counted, 0.0)
+    size = 1 + motifs * counted
+    found = Fit(np.zeros(size), np.eye(size), 1.0, logistic, motifs, 0.0)
     loss, slope, information = _derivatives(blocks, found)
     for _ in range(STEPS):
         step = np.linalg.solve(information, slope)
         # Without this, rare motifs that separate the classes would throw the fit about.
         for halving in range(10):
-            trial = _replaced(found, found.coefficients + step / 2**halving)
+            trial = replace(found, coefficients=found.coefficients + step / 2**halving)
             new_loss, new_slope, new_information = _derivatives(blocks, trial)
             if new_loss <= loss + 1e-9 * abs(loss):
                 break
@@ -128,20 +133,17 @@ def fit(blocks: Sequence[Block], motifs: int, *, logistic: bool, counted: bool =
             break
     hits, squares, examples = np.zeros(motifs), 0.0, 0
     for block in blocks:
-        counts = _counts(block, motifs)
-        hits += counts.sum(axis=0)
+        hits += _counts(block, motifs).sum(axis=0)
         examples += block.examples
         design = _design(block, found)
-        squares += float(np.square(block.labels - found.mean_weight(design[:, 1:])[0]).sum())
+        squares += float(np.square(block.labels - found.mean_weight(design)[0]).sum())
     total = float(hits.sum())
-    freedom = max(1, examples - (1 + int(np.count_nonzero(hits)) if counted else 1))
-    return Fit(
-        coefficients=found.coefficients,
+    freedom = max(1, examples - 1 - int(np.count_nonzero(hits)) * counted)
+    return replace(
+        found,
         information=information,
         scale=1.0 if logistic else squares / freedom,
-        logistic=logistic,
-        counted=counted,
-        mean_effect=float(np.abs(found.coefficients[1:]) @ hits / total) if total else 0.0,
+        mean_effect=float(found.own @ hits / total) if total else 0.0,
     )
 
 
@@ -165,19 +167,20 @@ def measure(
         max_gap: bp.
         of_larger, of_mean: 0 = any effect above 0.
     """
-    motifs = len(model.coefficients) - 1
+    motifs = model.motifs
     sequences = np.zeros(pairs.count(motifs), dtype=np.int64)
     for block in blocks:
-        sequences += np.bincount(_within(block, motifs, max_gap)[1], minlength=len(sequences))
+        sequences += np.bincount(within(block.hits, motifs, max_gap)[1], minlength=len(sequences))
     tested = np.flatnonzero(sequences >= LEAST)
     first, second = (members[tested].astype(np.int64) for members in pairs.filters_of(motifs))
     slope, variance = np.zeros(len(tested)), np.zeros(len(tested))
     for begin in range(0, len(tested), PAIRS_AT_ONCE):
         part = slice(begin, begin + PAIRS_AT_ONCE)
         slope[part], variance[part] = _slopes(blocks, model, tested[part], max_gap)
-    enough = variance >= LEAST_INFORMATION
-    tested, first, second, slope, variance = (column[enough] for column in (tested, first, second, slope, variance))
-    own = np.abs(model.coefficients[1:])
+    enough = np.flatnonzero(variance >= LEAST_INFORMATION)
+    tested, first, second = tested[enough], first[enough], second[enough]
+    slope, variance = slope[enough], variance[enough]
+    own = model.own
     margin = np.maximum(of_mean * model.mean_effect, of_larger * np.maximum(own[first], own[second]))
     effect, error = slope / variance, np.sqrt(model.scale / variance)
     z = (effect - margin) / error
@@ -194,10 +197,6 @@ def measure(
     )
 
 
-def _replaced(model: Fit, coefficients: np.ndarray) -> Fit:
-    return Fit(coefficients, model.information, model.scale, model.logistic, model.counted, model.mean_effect)
-
-
 def _derivatives(blocks: Sequence[Block], model: Fit) -> tuple[float, np.ndarray, np.ndarray]:
     """Penalised loss (negative log-likelihood, or half the squares), minus its slope, and its curvature."""
     beta, size = model.coefficients, len(model.coefficients)
@@ -205,10 +204,10 @@ def _derivatives(blocks: Sequence[Block], model: Fit) -> tuple[float, np.ndarray
     loss, slope, information = RIDGE / 2 * float(beta @ beta), -RIDGE * beta, penalty
     for block in blocks:
         design = _design(block, model)
-        mean, weight = model.mean_weight(design[:, 1:])
+        mean, weight = model.mean_weight(design)
         residual = block.labels - mean
         if model.logistic:
-            eta = beta[0] + design[:, 1:] @ beta[1:]
+            eta = design @ beta
             loss += float((np.logaddexp(0, eta) - block.labels * eta).sum())
         else:
             loss += float(residual @ residual) / 2
@@ -227,17 +226,21 @@ def _counts(block: Block, motifs: int) -> sparse.csr_array:
 
 
 def _design(block: Block, model: Fit) -> sparse.csr_array:
-    """X: ones, and the counts."""
-    motifs = len(model.coefficients) - 1
-    counts = _counts(block, motifs)
-    if not model.counted:
-        counts = sparse.csr_array(counts.shape)
-    return sparse.csr_array(sparse.hstack([np.ones((block.examples, 1)), counts], format="csr"))
+    """X: ones, and the counts where they are in the model."""
+    ones = sparse.csr_array(np.ones((block.examples, 1)))
+    if len(model.coefficients) == 1:
+        return ones
+    return sparse.csr_array(sparse.hstack([ones, _counts(block, model.motifs)], format="csr"))
 
 
-def _within(block: Block, motifs: int, max_gap: int) -> tuple[np.ndarray, np.ndarray]:
-    """(example, number of the pair) of pairs of different motifs within range, each once."""
-    hits = block.hits
+def within(hits: Hits, motifs: int, max_gap: int) -> tuple[np.ndarray, np.ndarray]:
+    """(example, number of the pair) of pairs of different motifs within range, each once, sorted.
+
+    Args:
+        hits: sorted by example and start.
+        motifs: how many there are.
+        max_gap: bp, from the end of the left hit to the start of the right one; hits that overlap are not in range.
+    """
     found = [np.zeros(0, dtype=np.int64)]
     reach = max_gap + int((hits.end - hits.start).max(initial=0))
     for ahead in range(1, len(hits)):
@@ -256,17 +259,17 @@ def _within(block: Block, motifs: int, max_gap: int) -> tuple[np.ndarray, np.nda
 
 def _slopes(blocks: Sequence[Block], model: Fit, tested: np.ndarray, max_gap: int) -> tuple[np.ndarray, np.ndarray]:
     """U, and V without the scale, of some pairs."""
-    motifs, count = len(model.coefficients) - 1, len(tested)
-    slope, own, cross = np.zeros(count), np.zeros(count), np.zeros((count, motifs + 1))
+    motifs, count = model.motifs, len(tested)
+    slope, own, cross = np.zeros(count), np.zeros(count), np.zeros((count, len(model.coefficients)))
     for block in blocks:
-        example, number = _within(block, motifs, max_gap)
+        example, number = within(block.hits, motifs, max_gap)
         place = np.minimum(np.searchsorted(tested, number), count - 1)
         kept = tested[place] == number
         there = sparse.csr_array(
             (np.ones(int(kept.sum())), (place[kept], example[kept])), shape=(count, block.examples)
         )
         design = _design(block, model)
-        mean, weight = model.mean_weight(design[:, 1:])
+        mean, weight = model.mean_weight(design)
         slope += there @ (block.labels - mean)
         own += there @ weight
         cross += (there @ (design * weight[:, None])).toarray()

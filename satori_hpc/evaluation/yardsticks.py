@@ -1,24 +1,26 @@
 """Yardsticks: which pairs of known motifs tell the labels without a network.
 
 The user's own motifs are looked for in all labelled sequences, hits that overlap compete, hits of motifs of one TF are
-pooled, and pairs of TFs within range are tested on the labels: as positives against negatives, and by the score test
-given the counts of all TFs. A claim for a network has to stand beside the second.
+pooled, and pairs of TFs within range are tested: do they stand together in positives more often than independent TFs
+would (co-occurrence); are they more common in positives than in negatives; do they tell the label beyond the counts of
+all TFs (score test)? A claim for a network has to stand beside the last.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from satori_hpc import pairs
 from satori_hpc.data import dataset
 from satori_hpc.data.dataset import Labels, Tokens
-from satori_hpc.evaluation import score_test
+from satori_hpc.evaluation import cooccurrence, score_test
 from satori_hpc.evaluation.score_test import Block, PairTests
 from satori_hpc.motifs import collection
 from satori_hpc.motifs import names as tf_names
 from satori_hpc.motifs.hits import Hits, winners
+from satori_hpc.motifs.motif import Motif
 from satori_hpc.motifs.scan import MotifBank
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run.layout import Run
@@ -28,7 +30,7 @@ SEQUENCES = 20_000  # looked at, of larger sets drawn at random: enough for pair
 LABELS = 20  # of several labels the most common ones
 RANGES = (20, 45)  # bp: where most interactions of TFs on DNA lie, and within what a nucleosome leaves free
 EXAMPLES_AT_ONCE = 4096
-AGAINST_NEGATIVES, SCORE_TEST = "positives against negatives", "score test"
+CO_OCCURRENCE, AGAINST_NEGATIVES, SCORE_TEST = "co-occurrence in positives", "positives against negatives", "score test"
 UNKNOWN = 255
 
 
@@ -72,7 +74,7 @@ def measure(run: Run, runtime: Runtime) -> Yardsticks:
     tfs, tf_of_motif = np.unique(tf_names.of_motifs(known.motifs), return_inverse=True)
     data = dataset.read_labels(run.dataset)
     rows, labels = _sequences(data, seed=run.config.seed)
-    blocks = list(_blocks(Tokens(run.dataset), rows, known, tf_of_motif, threads=runtime.cpu_threads()))
+    blocks = list(hits_of_tfs(Tokens(run.dataset), rows, known.motifs, tf_of_motif, threads=runtime.cpu_threads()))
     return Yardsticks(
         tfs=tfs.tolist(),
         sequences=len(rows),
@@ -80,23 +82,27 @@ def measure(run: Run, runtime: Runtime) -> Yardsticks:
         labels=len(labels),
         hits=sum(len(hits) for hits in blocks) / max(len(rows), 1),
         collection=known.title,
-        tests=all_tests(blocks, [column[rows] for column in labels], len(tfs)),
+        tests=all_tests(blocks, [column[rows] for column in labels], len(tfs), length=data.length),
     )
 
 
-def all_tests(hits: list[Hits], labels: list[np.ndarray], tfs: int) -> dict[tuple[str, int], PairTests]:
-    """Both tests at all ranges, over all labels.
+def all_tests(hits: list[Hits], labels: list[np.ndarray], tfs: int, *, length: int) -> dict[tuple[str, int], PairTests]:
+    """All tests at all ranges, over all labels.
 
     Args:
         hits: of TFs, after competition, in `EXAMPLES_AT_ONCE` sequences each, from 0 in each.
         labels: (sequences,) of each label: 0, 1 or `UNKNOWN`.
         tfs: how many there are.
+        length: of the sequences, bp.
     """
     found: dict[tuple[str, int], list[PairTests]] = {}
     for column in labels:
         blocks = [_known(rows, column[k * EXAMPLES_AT_ONCE :][:EXAMPLES_AT_ONCE]) for k, rows in enumerate(hits)]
         if len(np.unique(column[column != UNKNOWN])) < 2:
             continue
+        for reach in RANGES:
+            together = _together(blocks, tfs, length=length, max_gap=reach)
+            found.setdefault((CO_OCCURRENCE, reach), []).append(together)
         for test, counted in ((AGAINST_NEGATIVES, False), (SCORE_TEST, True)):
             model = score_test.fit(blocks, tfs, logistic=True, counted=counted)
             least = {} if counted else {"of_larger": 0.0, "of_mean": 0.0}
@@ -104,6 +110,35 @@ def all_tests(hits: list[Hits], labels: list[np.ndarray], tfs: int) -> dict[tupl
                 tested = score_test.measure(blocks, model, max_gap=reach, **least)
                 found.setdefault((test, reach), []).append(tested)
     return {key: best_label(tests, tfs, labels=len(labels)) for key, tests in found.items()}
+
+
+def _together(blocks: list[Block], tfs: int, *, length: int, max_gap: int) -> PairTests:
+    """Co-occurrence in positives; of a TF the most significant hit of each sequence."""
+    parts, examples = [], 0
+    for block in blocks:
+        positive = _chosen(block, block.labels == 1)
+        best = np.lexsort((-positive.hits.neg_log10_p, positive.hits.motif, positive.hits.example))
+        key = positive.hits.example[best] * tfs + positive.hits.motif[best]
+        lone = positive.hits.take(np.sort(best[np.unique(key, return_index=True)[1]]))
+        parts.append(replace(lone, example=lone.example + examples))
+        examples += positive.examples
+    whole = Hits(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+    found = cooccurrence.measure_lone(whole, examples=examples, length=length, tfs=tfs, max_gap=max_gap)
+    tested = np.flatnonzero(~np.isnan(found.z) & (np.maximum(found.observed, found.expected) >= score_test.LEAST))
+    expected, z = found.expected[tested], found.z[tested]
+    with np.errstate(divide="ignore"):
+        effect = np.log(found.observed[tested] / expected)
+    return PairTests(
+        first=found.tf_a[tested],
+        second=found.tf_b[tested],
+        sequences=found.observed[tested],
+        effect=effect,
+        error=np.abs((found.observed[tested] - expected) / np.where(z == 0, 1, z)) / expected,
+        margin=np.zeros(len(tested)),
+        z=z,
+        neg_log10_p=-special.log_ndtr(-z) / np.log(10),
+        q=stats.false_discovery_control(found.p[tested], method="bh") if len(tested) else np.zeros(0),
+    )
 
 
 def best_label(tests: list[PairTests], tfs: int, *, labels: int) -> PairTests:
@@ -131,15 +166,25 @@ def _sequences(data: Labels, *, seed: int) -> tuple[np.ndarray, list[np.ndarray]
     return rows, [data.labels[:, k] for k in common]
 
 
-def _blocks(
-    tokens: Tokens, rows: np.ndarray, known: collection.Collection, tf_of_motif: np.ndarray, *, threads: int
+def hits_of_tfs(
+    tokens: Tokens | np.ndarray,
+    rows: np.ndarray,
+    motifs: Sequence[Motif],
+    tf_of_motif: np.ndarray,
+    *,
+    threads: int,
 ) -> Iterator[Hits]:
-    """Hits of TFs after competition, of some sequences at a time."""
+    """Hits of TFs after competition, of `EXAMPLES_AT_ONCE` sequences at a time.
+
+    Args:
+        tokens: uint8 (examples, length). rows: of the sequences to look at.
+        motifs: of the collection. tf_of_motif: int (motifs,), number of the TF of each.
+    """
     cuts = [rows[first : first + EXAMPLES_AT_ONCE] for first in range(0, len(rows), EXAMPLES_AT_ONCE)]
     letters = np.ones(5, dtype=np.int64)  # a letter that never occurs would make the background useless
     for cut in cuts:
         letters += np.bincount(np.minimum(tokens[cut], 4).ravel(), minlength=5)
-    bank = MotifBank.from_motifs(known.motifs, background=letters[:4] / letters[:4].sum())
+    bank = MotifBank.from_motifs(motifs, background=letters[:4] / letters[:4].sum())
     for cut in cuts:
         kept = winners(bank.scan(tokens[cut], threads=threads))
         yield replace(kept, motif=tf_of_motif[kept.motif])
@@ -147,9 +192,13 @@ def _blocks(
 
 def _known(hits: Hits, labels: np.ndarray) -> Block:
     """The sequences whose label is known."""
-    known = labels != UNKNOWN
-    if known.all():
-        return Block(len(labels), hits, labels.astype(np.float64))
-    kept = hits.take(known[hits.example])
-    place = np.cumsum(known) - 1
-    return Block(int(known.sum()), replace(kept, example=place[kept.example]), labels[known].astype(np.float64))
+    return _chosen(Block(len(labels), hits, labels.astype(np.float64)), labels != UNKNOWN)
+
+
+def _chosen(block: Block, chosen: np.ndarray) -> Block:
+    """Some sequences of a block, numbered anew."""
+    if chosen.all():
+        return block
+    kept = block.hits.take(chosen[block.hits.example])
+    place = np.cumsum(chosen) - 1
+    return Block(int(chosen.sum()), replace(kept, example=place[kept.example]), block.labels[chosen])

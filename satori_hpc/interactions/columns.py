@@ -7,7 +7,7 @@ is given up, to be gathered in another run.
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -212,14 +212,10 @@ class _Compiled(NamedTuple):
 
 @functools.cache
 def compiled() -> _Compiled:
-    """The loops below, compiled once per process; not cached on disk: installations may be read-only."""
-    import numba
+    """The loops below, compiled when first needed."""
+    from satori_hpc import jit  # here: numba is slow to load
 
-    def compile_(function: Callable[..., Any]) -> Callable[..., Any]:
-        wrapped: Callable[..., Any] = numba.njit(nogil=True)(function)
-        return wrapped
-
-    return _Compiled(compile_(_gather), compile_(_gather_with_distance), compile_(_collect))
+    return _Compiled(*map(jit.compile_loops, (_gather, _gather_with_distance, _collect)))
 
 
 def _gather(block: np.ndarray, first: int, least: np.float32, values: np.ndarray, used: int, counts: np.ndarray) -> int:

@@ -195,11 +195,10 @@ class Partition:
 
 @functools.cache
 def compiled() -> Callable[..., None]:
-    """Compile the loop below once per process; not cached on disk, since installations may be read-only."""
-    import numba
+    """The loop below, compiled when first needed."""
+    from satori_hpc import jit  # here: numba is slow to load
 
-    wrapped: Callable[..., None] = numba.njit(nogil=True)(_lay_out)
-    return wrapped
+    return jit.compile_loops(_lay_out)
 
 
 def warm_up() -> None:

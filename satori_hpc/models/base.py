@@ -3,7 +3,7 @@
 Shapes: B sequences of L bp, T labels, C logits (2 of a binary network with two outputs, else T), F first-layer filters.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from satori_hpc.errors import ConfigError, InputError
-from satori_hpc.motifs.scan import MotifBank
+from satori_hpc.motifs.scan import Gate, MotifBank
 
 UNKNOWN = 4
 
@@ -75,7 +75,8 @@ class TrainableModel(nn.Module):
             sequence.
         pool: bp per position of its attention.
         has_fast_paths: whether the hand-written scorers of `scoring/` take it.
-        bank: the known motifs that it starts from; None: none.
+        bank: the known motifs that it starts from; None: none. gate: what it takes for a hit of one.
+        scorers: {scoring method: "package.module:class" of its own scorer} (scoring.base.SiteScorer).
         largest_array: numbers per sequence in the largest array of a forward pass; 0 = not known.
     """
 
@@ -89,6 +90,8 @@ class TrainableModel(nn.Module):
     width = 0
     padding = 0
     bank: MotifBank | None = None
+    gate = Gate()
+    scorers: Mapping[str, str] = {}
     pool = 1
     largest_array = 0
 
@@ -133,6 +136,11 @@ class TrainableModel(nn.Module):
 
     def remember(self, tokens: np.ndarray) -> None:
         """Take note of sequences (E, L) uint8 that will come in every epoch: what is found in them may be kept."""
+
+    @property
+    def motifs(self) -> int:
+        """How many motifs its sites are of: the known ones that it starts from, or else its filters."""
+        return self.filters if self.bank is None else len(self.bank)
 
     @property
     def two_logits(self) -> bool:

@@ -17,8 +17,9 @@ from satori_hpc.models.base import UNKNOWN, full, one_hot
 from satori_hpc.motifs import hits as motif_hits
 from satori_hpc.motifs import motif
 from satori_hpc.motifs.hits import Hits, stacked
-from satori_hpc.motifs.scan import Gate, MotifBank
+from satori_hpc.motifs.scan import Gate, MotifBank, Scanner
 
+SCORES_AT_ONCE = 2**24  # of windows, where letters are mixed and all scores are computed
 GAIN = 8.0  # value of a cell with the best word of a motif
 
 
@@ -67,11 +68,11 @@ class MotifCells(nn.Module):
     def __init__(self, bank: MotifBank, gate: Gate, *, compete: bool, length: int, pool: int) -> None:
         super().__init__()
         self.bank = bank
-        self.gate = gate
+        self._scanner = Scanner(bank, gate)
         self.compete = compete
         self.pool = pool
         self.cells = -(-length // pool)
-        self._threshold = bank.least(gate) - 0.5
+        self._threshold = self._scanner.least - 0.5
         self._rows: dict[bytes, int] = {}  # of remembered sequences
         self._hits = stacked([])
         self._offsets = self._hits.of_examples(0)
@@ -100,8 +101,15 @@ class MotifCells(nn.Module):
         if _is_one_hot(letters):
             hits = self._of_codes(_codes(letters).cpu().numpy())
             return hits, self._scores(hits, letters) if letters.requires_grad else None
-        hits = self._winners(self._mixed(letters.detach()))
+        some = max(1, SCORES_AT_ONCE // max(1, self.kernel.shape[:2].numel() * letters.shape[2]))
+        blocks = [self._mixed(block) for block in letters.detach().split(some)]
+        begins = range(0, len(letters), some)
+        hits = self._winners(stacked(block.moved(begin) for block, begin in zip(blocks, begins, strict=True)))
         return hits, self._scores(hits, letters)
+
+    def every_hit(self, tokens: torch.Tensor) -> Hits:
+        """All hits in sequences (B, L) uint8, before any competition."""
+        return self.bank.scan(tokens.cpu().numpy(), self.gate, threads=torch.get_num_threads())
 
     def tokens(self, hits: Hits, examples: int, scores: torch.Tensor | None = None) -> MotifTokens:
         """Tokens of any hits, on this module's device.
@@ -127,18 +135,18 @@ class MotifCells(nn.Module):
 
     def remember(self, tokens: np.ndarray) -> None:
         """Find the hits of sequences (E, L) uint8 that will come again, once for all."""
-        hits = self._winners(self.bank.scan(tokens, self.gate, threads=torch.get_num_threads()))
+        hits = self._winners(self._scanner.scan(tokens, threads=torch.get_num_threads()))
         known = len(self._rows)
         for row, sequence in enumerate(tokens):
             self._rows[_digest(sequence)] = known + row
-        self._hits = stacked([self._hits, dataclasses.replace(hits, example=hits.example + known)])
+        self._hits = stacked([self._hits, hits.moved(known)])
         self._offsets = self._hits.of_examples(known + len(tokens))
 
     def _of_codes(self, tokens: np.ndarray) -> Hits:
         """The hits that count in sequences (B, L) uint8, remembered or found now."""
         rows = np.array([self._rows.get(_digest(sequence), -1) for sequence in tokens] if self._rows else [-1])
         if (rows < 0).any():
-            return self._winners(self.bank.scan(tokens, self.gate, threads=torch.get_num_threads()))
+            return self._winners(self._scanner.scan(tokens, threads=torch.get_num_threads()))
         first, last = self._offsets[rows], self._offsets[rows + 1]
         example = np.repeat(np.arange(len(rows)), last - first)
         begin = np.cumsum(last - first) - (last - first)
@@ -160,8 +168,9 @@ class MotifCells(nn.Module):
         gate = torch.from_numpy(self._threshold).to(letters)[:, None]
         example, start, number = torch.nonzero(((best > gate) & inside).transpose(1, 2), as_tuple=True)
         backward = strand[example, number, start].bool()
-        score = best[example, number, start].round().int().cpu().numpy()
         motifs = number.cpu().numpy()
+        score = best[example, number, start].round().int().cpu().numpy()
+        score = np.minimum(score, self.bank.maxima[motifs]).astype(np.int32)  # of more than one letter in a place
         return Hits(
             example=example.cpu().numpy(),
             start=start.cpu().numpy(),

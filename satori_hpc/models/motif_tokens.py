@@ -19,7 +19,7 @@ from satori_hpc.models.attention import SoftmaxEntropy, linear
 from satori_hpc.models.base import ModelOutput, Moments, TrainableModel, full
 from satori_hpc.models.dropout import Coin, Dropout
 from satori_hpc.models.motif_cells import MotifCells, MotifTokens, StrandFilters
-from satori_hpc.motifs.scan import Gate, MotifBank
+from satori_hpc.motifs.scan import STEPS_PER_BIT, Gate, MotifBank
 
 FARTHEST = 16  # cells; what is further apart shares a bias
 NEARNESS = 0.3  # what the first bias loses per cell
@@ -102,6 +102,10 @@ class MotifTokenNetwork(TrainableModel):
     """
 
     has_attention = True
+    scorers = {
+        "attention": "satori_hpc.scoring.motif_tokens:TokenAttention",
+        "epistasis": "satori_hpc.scoring.motif_tokens:TokenEpistasis",
+    }
 
     def __init__(self, settings: Settings, bank: MotifBank, *, length: int, targets: int, task: str) -> None:
         super().__init__()
@@ -110,8 +114,9 @@ class MotifTokenNetwork(TrainableModel):
         self.targets = self.outputs = targets
         self.task = task
         self.bank = bank
-        gate = Gate(share=settings.gate_share, p=settings.gate_p)
-        self.known = MotifCells(bank, gate, compete=settings.compete, length=length, pool=settings.pool)
+        self.pool = settings.pool
+        self.gate = Gate(share=settings.gate_share, p=settings.gate_p)
+        self.known = MotifCells(bank, self.gate, compete=settings.compete, length=length, pool=settings.pool)
         self.learned: StrandFilters | None = None
         filters, size, cells = settings.filters, settings.size, self.known.cells
         if filters:
@@ -138,6 +143,14 @@ class MotifTokenNetwork(TrainableModel):
         """Run the network; see TrainableModel."""
         learned = None if self.learned is None else self.learned(sequences)
         return self.of_tokens(self.known(sequences), learned, attention=attention, entropy=entropy)
+
+    def pooled(self, sequences: torch.Tensor) -> torch.Tensor:
+        """Score of the best hit of each known motif in each cell, bits, (B, M, n); 0 = none that counts."""
+        hits, _ = self.known.hits(sequences)
+        out = np.zeros((len(sequences), len(self.known.bank), self.known.cells), dtype=np.float32)
+        cell = (hits.start + hits.end) // 2 // self.pool
+        np.maximum.at(out, (hits.example, hits.motif, cell), (hits.score / STEPS_PER_BIT).astype(np.float32))
+        return torch.from_numpy(out)
 
     def remember(self, tokens: np.ndarray) -> None:
         self.known.remember(tokens)

@@ -1,5 +1,6 @@
 """Motif hits as a table, and the competition of hits that overlap."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -37,6 +38,10 @@ class Hits:
         """The rows that a mask or increasing row numbers choose, in the same order."""
         return Hits(**{name: column[rows] for name, column in vars(self).items()})
 
+    def moved(self, by: int) -> "Hits":
+        """The same, of examples with numbers so much larger."""
+        return dataclasses.replace(self, example=self.example + by)
+
     def of_examples(self, count: int) -> np.ndarray:
         """Offsets, int64 (count + 1,): the hits of example e are the rows offsets[e] to offsets[e + 1]."""
         return np.searchsorted(self.example, np.arange(count + 1)).astype(np.int64)
@@ -72,10 +77,10 @@ def winners(hits: Hits, *, overlap: float = OVERLAP) -> Hits:
 
 @functools.cache
 def _compiled() -> Callable[..., None]:
-    """Compile once per process, when first needed; not cached on disk, since installations may be read-only."""
-    import numba
+    """The loop below, compiled when first needed."""
+    from satori_hpc import jit  # here: numba is slow to load
 
-    return numba.njit(nogil=True)(_compete)
+    return jit.compile_loops(_compete)
 
 
 def _compete(

@@ -126,14 +126,7 @@ class MotifBank:
             gate: what counts as a hit.
             threads: blocks of examples that are scanned at a time.
         """
-        groups = self._groups(gate)
-        begins = range(0, len(tokens), EXAMPLES_AT_ONCE)
-
-        def block(begin: int) -> Hits:
-            return self._block(np.ascontiguousarray(tokens[begin : begin + EXAMPLES_AT_ONCE]), begin, groups)
-
-        with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
-            return stacked(pool.map(block, begins) if threads > 1 else map(block, begins))
+        return Scanner(self, gate).scan(tokens, threads=threads)
 
     @functools.cached_property
     def _stacked_tails(self) -> np.ndarray:
@@ -146,20 +139,42 @@ class MotifBank:
         lowest = np.array([table.min(axis=1).sum() for table in self.scores], dtype=np.int64)
         return np.cumsum(lengths) - lengths - lowest
 
-    @functools.lru_cache(maxsize=4)  # noqa: B019
-    def _groups(self, gate: Gate) -> list["_Group"]:
-        """The motifs, wide ones first, some at a time."""
-        least = self.least(gate)
-        order = np.argsort(-self.widths, kind="stable")
-        cuts = range(0, len(order), MOTIFS_AT_ONCE)
-        return [self._group(order[cut : cut + MOTIFS_AT_ONCE], least) for cut in cuts]
 
-    def _group(self, numbers: np.ndarray, least: np.ndarray) -> "_Group":
-        widths = self.widths[numbers]
+class Scanner:
+    """Finds the hits of motifs that pass a gate, ready to scan many times.
+
+    Args:
+        bank: the motifs. gate: what counts as a hit.
+
+    Attributes:
+        least: int64 (motifs,), the smallest score of a hit.
+    """
+
+    def __init__(self, bank: MotifBank, gate: Gate) -> None:
+        self.bank = bank
+        self.least = bank.least(gate)
+        order = np.argsort(-bank.widths, kind="stable")  # wide motifs first
+        cuts = range(0, len(order), MOTIFS_AT_ONCE)
+        self._groups = [self._group(order[cut : cut + MOTIFS_AT_ONCE]) for cut in cuts]
+
+    def scan(self, tokens: np.ndarray, *, threads: int = 1) -> Hits:
+        """All hits in tokens (E, L) uint8; see MotifBank.scan."""
+        begins = range(0, len(tokens), EXAMPLES_AT_ONCE)
+
+        def block(begin: int) -> Hits:
+            return self._block(np.ascontiguousarray(tokens[begin : begin + EXAMPLES_AT_ONCE]), begin)
+
+        if threads <= 1 or len(begins) == 1:
+            return stacked(map(block, begins))
+        with ThreadPoolExecutor(max_workers=threads) as pool:
+            return stacked(pool.map(block, begins))
+
+    def _group(self, numbers: np.ndarray) -> "_Group":
+        widths = self.bank.widths[numbers]
         chunks = -(-int(widths.max()) // WORD)
         letters = np.zeros((2, chunks * WORD, 5, len(numbers)), dtype=np.int32)  # letter N stays 0
         for column, number in enumerate(numbers):
-            table = self.scores[number]
+            table = self.bank.scores[number]
             for strand, oriented in enumerate((table, motif.reverse_complement(table))):
                 letters[strand, : len(table), :4, column] = oriented
         words = np.zeros((chunks, 5**WORD, 2, len(numbers)), dtype=np.int32)
@@ -167,11 +182,11 @@ class MotifBank:
             letter = np.arange(5**WORD) // _SHIFTS[place] % 5
             words += letters[:, place::WORD][:, :, letter].transpose(1, 2, 0, 3)
         reaching = np.array([np.count_nonzero(widths > chunk * WORD) for chunk in range(chunks)], dtype=np.int64)
-        return _Group(numbers, widths, least[numbers].astype(np.int32), words, reaching)
+        return _Group(numbers, widths, self.least[numbers].astype(np.int32), words, reaching)
 
-    def _block(self, tokens: np.ndarray, first: int, groups: list["_Group"]) -> Hits:
+    def _block(self, tokens: np.ndarray, first: int) -> Hits:
         """Hits in some examples, of which the first has this number."""
-        parts = [_scan(tokens, group) for group in groups]
+        parts = [_scan(tokens, group) for group in self._groups]
         if not parts:
             return stacked([])
         example, start, number, strand, score = (np.concatenate(columns) for columns in zip(*parts, strict=True))
@@ -180,11 +195,11 @@ class MotifBank:
         return Hits(
             example=example[order] + first,
             start=start[order],
-            end=start[order] + self.widths[number],
+            end=start[order] + self.bank.widths[number],
             motif=number,
             strand=strand[order].astype(np.int8),
             score=score.astype(np.int32),
-            neg_log10_p=self.neg_log10_p(number, score),
+            neg_log10_p=self.bank.neg_log10_p(number, score),
         )
 
 
@@ -254,11 +269,10 @@ def _scan(tokens: np.ndarray, group: _Group) -> tuple[np.ndarray, ...]:
 
 @functools.cache
 def _compiled() -> Callable[..., int]:
-    """Compile once per process, when first needed; not cached on disk, since installations may be read-only."""
-    import numba
+    """The loop below, compiled when first needed."""
+    from satori_hpc import jit  # here: numba is slow to load
 
-    compiled: Callable[..., int] = numba.njit(nogil=True)(_find)
-    return compiled
+    return jit.compile_loops(_find)
 
 
 def _find(

@@ -1,6 +1,7 @@
 """Which of how many processes this one is, and what of the machine it may use. Nothing here starts a launcher."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,6 +106,10 @@ class Runtime:
             return torch.device("cpu")
         return torch.device("cuda", self.world.local_rank % torch.cuda.device_count())
 
+    def device_name(self) -> str:
+        """What `torch_device` is called; a command that stays on the CPU does not load torch for that."""
+        return "cpu" if self.device == "cpu" else str(self.torch_device())
+
     def cpu_threads(self) -> int:
         """Threads to use: the processors this process may run on, not those of the machine."""
         if self.threads:
@@ -114,11 +119,15 @@ class Runtime:
         return min(usable, int(first)) if first.isdecimal() and int(first) else usable
 
     def apply(self) -> None:
-        """Hand threads to torch (numba and Dask take theirs where they are started), and have malloc keep memory."""
-        import torch
+        """Hand threads to torch, where the command has loaded it, and have malloc keep memory.
 
+        numba and Dask take theirs where they are started.
+        """
         memory.keep_freed()
-        torch.set_num_threads(self.cpu_threads())
+        if "torch" in sys.modules:
+            import torch
+
+            torch.set_num_threads(self.cpu_threads())
 
 
 # What every world of several processes has, whatever carries its messages.

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -130,7 +131,7 @@ def execute(
         SatoriError: another job works on this run.
     """
     stage, world = pipeline.BY_NAME[name], runtime.world
-    devices = world.gather(str(runtime.torch_device()))  # before anything is removed, for it may not be there
+    devices = world.gather(runtime.device_name())  # before anything is removed, for it may not be there
     with contextlib.ExitStack() as entered:
         if not held:
             world.lead(lambda: entered.enter_context(lock.hold(run.path, what=stage.command(run.path))))
@@ -140,10 +141,11 @@ def execute(
         if begun is None:
             return None
         inputs, checked = begun
-        runtime.apply()
+        work = function or functools.partial(stage.function(), **checked)
+        runtime.apply()  # now that the stage's libraries are loaded
         began_ns = time.time_ns()
         with provenance.Measure() as measure, collected() as warnings:
-            summary = function(run, runtime) if function else stage.function()(run, runtime, **checked)
+            summary = work(run, runtime)
         summary["warnings"] = [*summary.get("warnings", []), *warnings]
         peak = max(world.gather(measure.peak_rss_bytes))
         sources, known = summary.pop("sources", {}), summary.pop("files", {})
@@ -284,7 +286,7 @@ def assist(
         SatoriError: another job works on this run.
     """
     stage = pipeline.BY_NAME[name]
-    runtime.torch_device()
+    runtime.device_name()
     with lock.hold(run.path, what=stage.command(run.path), shared=shared):
         run = with_changes(run, changes or {})
         pipeline.require(run, stage)

@@ -19,6 +19,7 @@ from satori_hpc.config import (
     Train,
     toml,
 )
+from satori_hpc.config.motif_tokens import MotifTokens
 from satori_hpc.config.prepare import SOURCES
 from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.run import files
@@ -36,37 +37,18 @@ def _simulated(**changes: object) -> Config:
 
 
 def _demo() -> Config:
-    """Small enough for five minutes on two cores; negatives hold as many motifs, as close together, in other pairs."""
-    return Config(
+    """Every sequence holds two true pairs and a decoy: only how close true pairs stand tells positives, so that
+    counting
+    which motifs occur together finds decoys as well. Some minutes on two cores.
+    """
+    return dataclasses.replace(
+        _motifs(filters=0),
         prepare=Prepare(
             source="simulated",
             simulated=Simulated(
-                design="hard",
-                examples=40_000,
-                length=160,
-                tfs=12,
-                pairs=15,
-                pairs_per_positive_min=2,
-                pairs_per_positive_max=2,
-                motif_information_min=12.0,
-                jaspar_similarity_max=0.8,
+                design="arrange", examples=12_000, length=240, tfs=12, pairs=12, jaspar_similarity_max=0.8
             ),
         ),
-        # Exponential activations, wide pooling and few filters make whole motifs of filters, and few of the same motif.
-        model=Model(
-            activation="exp",
-            pool=8,
-            filters=32,
-            width=15,
-            heads=4,
-            head_size=16,
-            mixing_size=64,
-            dropout=0.1,
-            attention_dropout=0.1,
-        ),
-        motifs=Motifs(database_similarity_max=0.8, threshold=0.2),
-        train=Train(epochs=12, learning_rate=3e-3, schedule="onecycle", batch_size=64),
-        score=Score(methods=("attention", "epistasis")),
     )
 
 
@@ -98,6 +80,15 @@ def _small() -> Config:
     )
 
 
+def _motifs(filters: int = 32) -> Config:
+    """Known motifs as the first layer, learned filters beside them: attention and epistasis between their sites."""
+    return Config(
+        model=Model(architecture="motif-tokens", guests={"motif-tokens": MotifTokens(filters=filters)}),
+        train=Train(epochs=12, patience=0, learning_rate=3e-3, schedule="onecycle", batch_size=64, weight_decay=1e-5),
+        score=Score(methods=("attention", "epistasis"), max_examples=0),
+    )
+
+
 def _short() -> Config:
     """For tens of thousands of sequences of about 100 bp: the smaller network, larger batches and fewer epochs.
 
@@ -112,7 +103,7 @@ def _short() -> Config:
 
 # Network and training for sets from files: the published sizes, ours for sets of some thousand sequences, and ours for
 # many short sequences.
-FILE_PRESETS = {"published": Config, "small": _small, "short": _short}
+FILE_PRESETS = {"published": Config, "small": _small, "short": _short, "motifs": _motifs}
 
 
 def new(path: Path, *, config: Config) -> Run:

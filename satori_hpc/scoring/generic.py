@@ -258,6 +258,7 @@ class _Passes:
         parameter = next(self._module.parameters(), torch.zeros(()))
         self.device, self._dtype = parameter.device, parameter.dtype
         self._targets = torch.ones(len(batch), 1) if batch.targets is None else batch.targets
+        self._example = batch.tokens[:1]
         self._memory, self._gradients = memory, gradients
         self._stack = contextlib.ExitStack()
         self.rows = 1
@@ -320,6 +321,8 @@ class _Passes:
             letters = torch.lerp(start[path], end[path], nodes[node, None, None]).requires_grad_()
             with torch.enable_grad():
                 explained = self._explained(letters, weights.expand(len(some), -1)).sum()
+            if not explained.requires_grad:
+                raise SatoriError("no gradient of the network's outputs reaches the letters; epistasis needs none")
             (gradient,) = torch.autograd.grad(explained, letters)
             total.index_add_(0, path, gradient.double() * shares[node, None, None])
         return (total * (end - start) * at).sum(dim=1)
@@ -346,7 +349,7 @@ class _Passes:
                 storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
                 return tensor
 
-            letters = torch.zeros(rows, 4, self._model.length, dtype=self._dtype, device=self.device)
+            letters = self.letters(self._example.expand(rows, -1))
             with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
                 self._model(letters.requires_grad_())
             return sum(storages.values())

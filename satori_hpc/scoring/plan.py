@@ -135,9 +135,9 @@ def thresholds(run: Run, model: Satori) -> np.ndarray:
         ArtefactError: they are those of another model.
     """
     table = motif_store.read_filters(run.motifs).sort_values("filter")
-    if table["filter"].tolist() != list(range(model.filters)):
+    if table["filter"].tolist() != list(range(model.motifs)):
         raise ArtefactError(
-            f"{run.motifs}: thresholds of {len(table)} filters, the model has {model.filters}; "
+            f"{run.motifs}: thresholds of {len(table)} filters, the model has {model.motifs}; "
             f"make them again: satori-hpc motifs {quoted(run.path)}"
         )
     return np.array(table["threshold"], dtype=np.float32)

@@ -28,5 +28,6 @@ def build(
     """
     entry = METHODS[method]
     make = entry.scorer if model.has_fast_paths or entry.generic is None else entry.generic
+    make = model.scorers.get(method, make)
     scorer: SiteScorer = load(make)(model, threshold, settings=settings, seed=seed, composition=composition)
     return scorer

@@ -24,6 +24,7 @@ from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import files
 from satori_hpc.run.layout import Run
 from satori_hpc.sites import activations as sites_activations
+from satori_hpc.sites import known_motifs
 from satori_hpc.sites import store as motif_store
 from satori_hpc.sites.activations import Extremes, SiteCounts
 from satori_hpc.training import checkpoint, predictions
@@ -38,6 +39,16 @@ def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
         InputError: the database of known motifs cannot be used.
         SatoriError: no sequence qualifies.
     """
+    data = dataset.read_labels(run.dataset)
+    model, _ = checkpoint.load(run.best, runtime.torch_device())
+    if model.bank is not None:
+        files.remove_folder(run.motifs)
+        return known_motifs.write(run, model, Tokens(run.dataset), _rows(run, data), runtime)
+    return _of_filters(run, model, data, runtime)
+
+
+def _of_filters(run: Run, model: TrainableModel, data: Labels, runtime: Runtime) -> dict[str, Any]:
+    """Write the motifs of learned filters."""
     config = run.config.motifs
     database = collection.read(
         config.database,
@@ -49,9 +60,7 @@ def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
     ).thinned(config.database_similarity_max)
     without_tf = [item for item in database.motifs if not tf_names.tf_name(item.name, item.identifier)]
     _tell_names(database, without_tf)
-    data = dataset.read_labels(run.dataset)
     device = runtime.torch_device()
-    model, _ = checkpoint.load(run.best, device)
     require_filters(model)
     tokens, rows = Tokens(run.dataset), _rows(run, data)
     if len(rows) < FEW_SEQUENCES:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from satori_hpc.data.splits import both_classes, known
 from satori_hpc.errors import ArtefactError, quoted
@@ -40,6 +39,8 @@ def by_label(labels: np.ndarray, ranking: np.ndarray, *, threads: int = 1) -> tu
         ranking: (E, T), larger = more likely 1; logits keep an order that float32 probabilities lose.
         threads: labels at a time; sorting, which takes the time, leaves Python to the others.
     """
+    from sklearn.metrics import average_precision_score, roc_auc_score  # here: slow to load, and few commands measure
+
     auroc, aupr = np.full((2, labels.shape[1]), np.nan)
 
     def measure(column: int) -> None:

@@ -3,8 +3,12 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.cluster.jobs import Jobs, alone, assert_same_tables, scores_of
 from tests.fixtures.tiny import make_run, tiny_config
+
+pytestmark = pytest.mark.slow
 
 
 def test_submit_all_with_the_image(slurm: dict[str, str], image: Path, tmp_path: Path) -> None:

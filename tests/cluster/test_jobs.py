@@ -16,6 +16,7 @@ from tests.cluster.jobs import ROOT, Jobs, alone, assert_same_tables, scores_of,
 from tests.fixtures.tiny import make_run, tiny_config
 from tests.test_multilabel import write_set
 
+pytestmark = pytest.mark.slow
 STAGES = ["prepare", "train", "motifs", "score", "reduce", "report"]
 
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from satori_hpc.parallel.world import Runtime
-from satori_hpc.run import execute
 from satori_hpc.run.layout import Run
-from tests.fixtures import tiny
+from tests.fixtures.runs import TinyRun
 from tests.fixtures.scores import store_digest
 from tests.parallel.open_mpi import ROOT, open_mpi
 
@@ -60,16 +59,10 @@ def site(slurm: dict[str, str], request: pytest.FixtureRequest, tmp_path_factory
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
+def base(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
     """A tiny run up to its motifs, and the digest of its scores by one process."""
-    run = tiny.make_run(tmp_path_factory.mktemp("families") / "run")
-    # No filter gets a motif of so many sites: Tomtom would take a minute to compile.
-    run = tiny.change(run, motifs={"min_sites": 1_000_000})
-    for stage in ("prepare", "train", "motifs", "score"):
-        execute.execute(run, stage, RUNTIME)
-    digest = store_digest(run)
-    shutil.rmtree(run.scores("attention").parent)
-    return run, digest
+    digest = store_digest(tiny_run("score", tmp_path_factory.mktemp("scored") / "run"))
+    return tiny_run("motifs", tmp_path_factory.mktemp("families") / "run"), digest
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import torch
 from tests.cluster.jobs import ENDED, Jobs, alone, assert_same_tables, scores_of, weights
 from tests.fixtures.tiny import change, make_run, tiny_config
 
+pytestmark = pytest.mark.slow
 # What comes in the middle of a job, as an administrator, a preemption and a time limit do it.
 DISTURBANCES = (
     ("scontrol", "requeue"),

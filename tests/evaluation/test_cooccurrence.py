@@ -5,6 +5,7 @@ import pytest
 
 from satori_hpc.evaluation import cooccurrence
 from satori_hpc.evaluation.cooccurrence import Hits
+from satori_hpc.motifs import hits as motif_hits
 from tests.oracles import cooccurrence as oracle
 
 
@@ -50,6 +51,28 @@ def test_moments_equal_those_over_all_permutations(seed):
 def test_range_is_end_to_start_and_overlap_does_not_count(first, second, meets):
     found = cooccurrence.measure(hits_of([(0, 0, *first), (0, 1, *second)]), examples=3, length=60, tfs=2, max_gap=5)
     assert found.observed[0] == meets
+
+
+def test_sums_over_positions_give_the_figures_of_lone_hits():
+    random = np.random.default_rng(3)
+    examples, length, tfs = 40, 50, 5
+    rows = [
+        (example, tf, start, start + 4 + tf)
+        for example in range(examples)
+        for tf in range(tfs)
+        for start in random.integers(0, length - 4 - tf, size=int(random.random() < 0.6)).tolist()
+    ]
+    rows.sort(key=lambda row: (row[0], row[2], row[1]))
+    columns = hits_of(rows)
+    ones = np.ones(len(rows))
+    lone = motif_hits.Hits(
+        columns.example, columns.start, columns.end, columns.tf, ones.astype(np.int8), ones.astype(np.int32), ones
+    )
+    for max_gap in (0, 7, 60):
+        options = {"examples": examples, "length": length, "tfs": tfs, "max_gap": max_gap}
+        found, expected = cooccurrence.measure_lone(lone, **options), cooccurrence.measure(columns, **options)
+        for name, column in vars(expected).items():
+            np.testing.assert_allclose(getattr(found, name), column, rtol=1e-9, err_msg=name)
 
 
 def planted(examples, *, seed, share):

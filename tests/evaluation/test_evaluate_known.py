@@ -39,10 +39,10 @@ def named_motifs(run: Run, runtime: Runtime):
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory) -> Run:
+def base(tiny_run, tmp_path_factory) -> Run:
     """A tiny run up to reduce."""
-    run = tiny.make_run(tmp_path_factory.mktemp("known") / "run")
-    for stage in ("prepare", "train", "motifs", "score", "reduce"):
+    run = tiny_run("train", tmp_path_factory.mktemp("known") / "run")
+    for stage in ("motifs", "score", "reduce"):
         execute.execute(run, stage, RUNTIME, function=named_motifs if stage == "motifs" else None)
     assert set(motif_store.read_tf(run.motifs)["tf"]) == set(NAMES)
     return run
@@ -64,7 +64,7 @@ def with_known(run: Run, content: str, **settings) -> Run:
 def evaluated(run: Run) -> dict:
     evaluate(run, RUNTIME)
     content = json.loads(run.evaluation.read_text())
-    assert content["format_version"] == 4
+    assert content["format_version"] == 5
     return content["known"]["tables"][0]
 
 

@@ -106,13 +106,13 @@ def test_blocks_of_any_size_and_groups_of_pairs_give_the_same(monkeypatch):
 )
 def test_range_is_end_to_start_and_overlap_does_not_count(first, second, meets):
     block = Block(1, table([(0, 0, *first), (0, 1, *second)]), np.zeros(1))
-    example, number = score_test._within(block, MOTIFS, 5)
+    example, number = score_test.within(block.hits, MOTIFS, 5)
     assert (example.tolist(), number.tolist()) == (([0], [0]) if meets else ([], []))
 
 
 def test_a_wide_hit_does_not_hide_what_lies_behind_it():
     rows = [(0, 0, 0, 6), (0, 2, 2, 60), (0, 1, 9, 15), (1, 1, 0, 6)]
-    _, number = score_test._within(Block(2, table(rows), np.zeros(2)), MOTIFS, 5)
+    _, number = score_test.within(table(rows), MOTIFS, 5)
     assert number.tolist() == [0]  # motifs 0 and 1
 
 

@@ -143,3 +143,11 @@ def test_q_values_of_a_worked_example() -> None:
         mann_whitney.q_values(np.array([0.01, 0.04, 0.03, 0.5])), [0.04, 0.16 / 3, 0.16 / 3, 0.5]
     )
     assert len(mann_whitney.q_values(np.empty(0))) == 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 300])
+def test_q_values_are_those_of_scipy_to_the_bit(count: int) -> None:
+    rng = np.random.default_rng(count)
+    p = np.concatenate([rng.random(count) ** 3, np.repeat(0.5, count // 3)])
+    expected = stats.false_discovery_control(p, method="bh") if count else p
+    np.testing.assert_array_equal(mann_whitney.q_values(p), expected)

@@ -415,6 +415,7 @@ def peak(path: Path, memory: int, statistic: str = "published") -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_by_the_setting_and_not_by_the_examples(tmp_path: Path) -> None:
     peaks, within = {}, {}
     for rows, bounds in ((30_000, [80 * MIB]), (120_000, [80 * MIB, 0])):

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from satori_hpc.config.motif_tokens import MotifTokens as Settings
-from satori_hpc.models import dropout
+from satori_hpc.models import dropout, motif_cells
 from satori_hpc.models.motif_tokens import MotifTokenNetwork
 from satori_hpc.motifs.motif import Motif
 from satori_hpc.motifs.scan import MotifBank
@@ -64,12 +64,17 @@ def test_against_the_plain_network(targets: int, settings: dict[str, object]) ->
     assert found.entropy.numpy() == pytest.approx(entropy, rel=1e-4)
 
 
-def test_codes_letters_and_mixtures_of_letters_have_the_same_hits() -> None:
+def test_codes_letters_and_mixtures_of_letters_have_the_same_hits(monkeypatch: pytest.MonkeyPatch) -> None:
     model, tokens = network(), sequences(40)
     letters = one_hot(tokens)
     here, none = model.known.hits(tokens)
     assert none is None
-    mixed = model.known._winners(model.known._mixed(letters))
+    monkeypatch.setattr(motif_cells, "_is_one_hot", lambda _: False)
+    monkeypatch.setattr(motif_cells, "SCORES_AT_ONCE", 7 * 8 * LENGTH)  # several blocks
+    mixed, scores = model.known.hits(letters)
+    assert scores is not None
+    assert np.array_equal(scores.numpy(), mixed.score)
+    monkeypatch.undo()
     for name, column in vars(here).items():
         assert np.array_equal(column, vars(mixed)[name]), name
     with torch.no_grad():
@@ -165,7 +170,7 @@ def test_remembered_sequences_have_the_hits_that_are_found_in_them() -> None:
         model.remember(tokens[:7].numpy())
         model.remember(tokens[7:].numpy())
         assert torch.equal(model(tokens).logits, logits)
-    model.known.bank = bank_of(np.random.default_rng(5))  # nothing is looked for now
+    del model.known._scanner  # nothing is looked for now
     for name, column in vars(model.known.hits(tokens)[0]).items():
         assert np.array_equal(column, fresh[name]), name
     for name, column in vars(model.known.hits(first)[0]).items():

@@ -1,6 +1,6 @@
 """Another user of the node, who wants to be a rank of somebody's training: connects to its port, and sends a pickle.
 
-    stranger.py PORT MARKER how
+    stranger.py MARKER how, and the number of the port on stdin
 
 how: "guess" takes keys as this package once named them; "list" asks the store for its keys and takes those.
 The pickle makes the file MARKER where it is loaded. Prints "joined" when the processes of torch took it in.
@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-PATIENCE = datetime.timedelta(seconds=15)
+PATIENCE = {"guess": datetime.timedelta(seconds=5), "list": datetime.timedelta(seconds=15)}
 
 
 class Touch:
@@ -26,15 +26,17 @@ class Touch:
 
 
 def main() -> None:
-    port, marker, how = sys.argv[1:]
-    store = dist.TCPStore("127.0.0.1", int(port), timeout=PATIENCE, wait_for_workers=False)
+    marker, how = sys.argv[1:]
+    patience = PATIENCE[how]
+    port = int(sys.stdin.readline())
+    store = dist.TCPStore("127.0.0.1", port, timeout=patience, wait_for_workers=False)
     prefix = "attempt-0"
     if how == "list":
         prefix = next(key for key in store.list_keys() if key.endswith("/here-0")).removesuffix("/here-0")
     store = dist.PrefixStore(prefix, store)
     store.set("node-1", store.get("node-0") if how == "list" else "node")
     store.set("here-1", "rank 1")
-    dist.init_process_group("gloo", store=dist.PrefixStore("group", store), rank=1, world_size=2, timeout=PATIENCE)
+    dist.init_process_group("gloo", store=dist.PrefixStore("group", store), rank=1, world_size=2, timeout=patience)
     print("joined", flush=True)
     payload = torch.frombuffer(bytearray(pickle.dumps(Touch(marker))), dtype=torch.uint8)
     dist.all_gather([torch.empty(40, dtype=torch.uint8) for _ in range(2)], payload[:40])  # a size and what seals it

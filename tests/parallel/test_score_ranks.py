@@ -12,20 +12,24 @@ from typing import Any
 
 import psutil
 import pytest
+from click.testing import CliRunner, Result
 
 from satori_hpc import config
-from satori_hpc.config import Score
+from satori_hpc.cli import cli
 from satori_hpc.run.layout import Run
-from tests.fixtures.tiny import change, make_run
+from tests.fixtures.runs import TinyRun
+from tests.fixtures.tiny import change
 from tests.parallel import disks
 
+COMMANDS = Path(__file__).with_name("commands.py")
 FAULTY = Path(__file__).with_name("faulty_score.py")
 SATORI = [sys.executable, "-m", "satori_hpc"]
 pytestmark = pytest.mark.mpi
 
 
-def satori(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*SATORI, *map(str, arguments)], capture_output=True, text=True, timeout=300, **options)
+def satori(*arguments: object) -> Result:
+    """A command in this process, which is one of one."""
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
 def content(run: Path, method: str = "attention") -> dict[str, bytes]:
@@ -35,15 +39,10 @@ def content(run: Path, method: str = "attention") -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def motifs_made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def motifs_made(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that is ready to be scored, in many partitions."""
-    run = make_run(tmp_path_factory.mktemp("ranks") / "run")
-    run = change(run, score={"shard_examples": 16, "use_all": True})
-    assert isinstance(run.config.score, Score)
-    for stage in ("prepare", "train", "motifs"):
-        done = satori(stage, run.path)
-        assert done.returncode == 0, done.stderr
-    return run.path
+    run = tiny_run("motifs", tmp_path_factory.mktemp("ranks") / "run")
+    return change(run, score={"shard_examples": 16, "use_all": True}).path
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +51,7 @@ def undisturbed(motifs_made: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     run = tmp_path_factory.mktemp("undisturbed") / "run"
     shutil.copytree(motifs_made, run)
     done = satori("score", run, "--threads", 2)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.output
     found = content(run)
     assert sum(name.startswith("markers/foreground-") for name in found) > 4
     return found
@@ -62,19 +61,6 @@ def undisturbed(motifs_made: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def run(motifs_made: Path, tmp_path: Path) -> Path:
     shutil.copytree(motifs_made, tmp_path / "run")
     return tmp_path / "run"
-
-
-@pytest.mark.parametrize(
-    ("ranks", "schedule"), [(1, "static"), (2, "static"), (3, "static"), (2, "dynamic"), (3, "dynamic")]
-)
-def test_the_bytes_do_not_depend_on_ranks_schedule_or_library(
-    mpi: Any, ranks: int, schedule: str, run: Path, undisturbed: dict[str, bytes]
-) -> None:
-    done = mpi.run(ranks, ["-m", "satori_hpc", "score", run, "--schedule", schedule, "--expect-ranks", ranks])
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("score:") == 1, "one summary, whoever computes"
-    assert content(run) == undisturbed
-    assert Run.open(run).record("score").exists()
 
 
 @pytest.fixture(scope="module")
@@ -92,19 +78,32 @@ def several(motifs_made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     change(run, score=small)
     shutil.copytree(path, path.with_name("ready"))
     done = satori("score", path, "--method", "epistasis", "--method", "dfim", "--threads", 2)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.output
     return path
 
 
-@pytest.mark.parametrize(("ranks", "schedule"), [(1, "static"), (2, "static"), (3, "dynamic")])
-def test_every_array_of_every_method_is_the_same_from_any_number_of_ranks(
-    mpi: Any, ranks: int, schedule: str, several: Path, tmp_path: Path
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_the_bytes_do_not_depend_on_ranks_schedule_or_library(
+    mpi: Any, ranks: int, motifs_made: Path, undisturbed: dict[str, bytes], several: Path, tmp_path: Path
 ) -> None:
-    run = tmp_path / "run"
+    """Those of attention by both schedules, then those of every array of every method."""
+    schedules = ("static", "dynamic") if ranks > 1 else ("static",)
+    commands: list[object] = []
+    for schedule in schedules:
+        shutil.copytree(motifs_made, tmp_path / schedule)
+        commands += ["score", tmp_path / schedule, "--schedule", schedule, "--expect-ranks", ranks, "--"]
+    run = tmp_path / "several"
     shutil.copytree(several.with_name("ready"), run)
-    asked = ["score", run, "--method", "dfim", "--method", "epistasis", "--method", "dfim", "--schedule", schedule]
-    done = mpi.run(ranks, ["-m", "satori_hpc", *asked], timeout=300)
+    commands += ["score", run, "--schedule", "dynamic" if ranks == 3 else "static"]
+    commands += ["--method", "dfim", "--method", "epistasis", "--method", "dfim"]
+
+    done = mpi.run(ranks, [COMMANDS, *commands], timeout=300)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("score:") == len(schedules) + 1, "one summary of each command, whoever computes"
+    for schedule in schedules:
+        assert content(tmp_path / schedule) == undisturbed
+        assert Run.open(tmp_path / schedule).record("score").exists()
     assert Run.open(run).config.score.methods == ("attention", "dfim", "epistasis")
     for method in ("attention", "epistasis", "dfim"):
         assert content(run, method) == content(several, method)
@@ -127,6 +126,7 @@ def left(folder: Path) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["kill", "between", "raise"])
 def test_a_failing_rank_ends_all_and_the_same_command_goes_on(
     mpi: Any, fault: str, run: Path, undisturbed: dict[str, bytes]
@@ -139,7 +139,7 @@ def test_a_failing_rank_ends_all_and_the_same_command_goes_on(
     assert not left(run)
     assert not Run.open(run).record("score").exists()
     refused = satori("reduce", run)
-    assert refused.returncode == 1
+    assert refused.exit_code == 1
     assert f"satori-hpc score {run}" in refused.stderr
     markers = list((run / "scores" / "attention.zarr" / "markers").glob("*ground-*.json"))
     assert markers, "what was done before is not lost"
@@ -159,7 +159,7 @@ def test_sigterm_ends_all_ranks_and_the_same_command_goes_on(
         if "third" in (started.stdout.readline() if started.stdout else ""):
             break
     second = satori("score", run)
-    assert second.returncode == 1, "two jobs on one run do not mix"
+    assert second.exit_code == 1, "two jobs on one run do not mix"
     assert "somebody is at work on this run" in second.stderr
     began = time.monotonic()
     ranks = [process for process in left(run) if process.pid != started.pid]
@@ -194,7 +194,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(mpi: Any, run: Path, undisturbe
 
 def test_a_job_array_gives_the_same_store(run: Path, undisturbed: dict[str, bytes]) -> None:
     refused = satori("score", run, "--partition", 0)
-    assert refused.returncode == 1
+    assert refused.exit_code == 1
     assert "--plan" in refused.stderr
     plan = json.loads(satori("score", run, "--plan", "--json").stdout)["attention"]
     total = sum(plan["partitions"].values())
@@ -207,19 +207,19 @@ def test_a_job_array_gives_the_same_store(run: Path, undisturbed: dict[str, byte
         _, errors = task.communicate(timeout=300)
         assert task.returncode == 0, errors
     early = satori("score", run, "--finalise")
-    assert early.returncode == 1
+    assert early.exit_code == 1
     assert "background" in early.stderr
-    assert satori("score", run, "--partition", total).returncode == 1, "there is no such partition"
-    assert satori("score", run, "--partition", total - 1).returncode == 0
+    assert satori("score", run, "--partition", total).exit_code == 1, "there is no such partition"
+    assert satori("score", run, "--partition", total - 1).exit_code == 0
     closed = satori("score", run, "--finalise")
-    assert closed.returncode == 0, closed.stderr
+    assert closed.exit_code == 0, closed.output
     assert content(run) == undisturbed
-    assert satori("reduce", run).returncode == 0
+    assert satori("reduce", run).exit_code == 0
 
 
 def test_verify_finds_damage_and_its_command_repairs_just_that(run: Path, undisturbed: dict[str, bytes]) -> None:
-    assert satori("score", run).returncode == 0
-    assert satori("verify", run).returncode == 0
+    assert satori("score", run).exit_code == 0
+    assert satori("verify", run).exit_code == 0
     store = run / "scores" / "attention.zarr"
     shards = sorted(store.glob("foreground/score/c/*/0"))
     times = {path: path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file()}
@@ -227,12 +227,12 @@ def test_verify_finds_damage_and_its_command_repairs_just_that(run: Path, undist
     shards[2].write_bytes(damaged[: len(damaged) // 2])
     shards[3].unlink()
     found = satori("verify", run)
-    assert found.returncode == 1
+    assert found.exit_code == 1
     assert f"satori-hpc score {run} --partition 2,3" in found.stdout
     repaired = satori("score", run, "--partition", "2,3")
-    assert repaired.returncode == 0, repaired.stderr
+    assert repaired.exit_code == 0, repaired.output
     assert content(run) == undisturbed
-    assert satori("verify", run).returncode == 0
+    assert satori("verify", run).exit_code == 0
     untouched = [
         path
         for path in times

@@ -23,7 +23,8 @@ from satori_hpc.run import execute
 from satori_hpc.run.layout import Run
 from satori_hpc.training import checkpoint, predictions
 from tests.fixtures.learnable import SMALL_MODEL, learnable
-from tests.fixtures.tiny import change, make_run
+from tests.fixtures.runs import TinyRun
+from tests.fixtures.tiny import change
 from tests.parallel import worker_stops, worker_train
 from tests.parallel.ranks import ROOT, Ranks
 
@@ -119,12 +120,10 @@ def test_stopped_at_random_steps_it_ends_like_an_undisturbed_run(tmp_path, size)
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def prepared(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run to be trained in some hundred steps, with checkpoints in between."""
-    run = make_run(tmp_path_factory.mktemp("prepared") / "run")
-    run = change(run, train={"epochs": 16, "patience": 0, "checkpoint_every": 4})
-    execute.execute(run, "prepare", Runtime(device="cpu", threads=1))
-    return run
+    run = tiny_run("prepare", tmp_path_factory.mktemp("prepared") / "run")
+    return change(run, train={"epochs": 16, "patience": 0, "checkpoint_every": 4})
 
 
 def copy(run: Run, path: Path) -> Run:
@@ -145,6 +144,7 @@ def begun(run: Run, ranks: Ranks, *, beyond: int) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_killed_stopped_and_resumed_by_the_command(tmp_path, prepared, monkeypatch, caplog):
     """Two ranks by torchrun, undisturbed; two as of srun, killed, and stopped by a file: the same bytes."""
     whole, broken = copy(prepared, tmp_path / "whole"), copy(prepared, tmp_path / "broken")

@@ -19,7 +19,7 @@ from satori_hpc.motifs.motif import Motif
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.report import stage as report_stage
 from satori_hpc.report.stage import report
-from satori_hpc.run import execute, pipeline
+from satori_hpc.run import pipeline
 from satori_hpc.run.layout import Run
 from satori_hpc.scoring import store as score_store
 from satori_hpc.sites import store as motif_store
@@ -44,10 +44,8 @@ def name_filters(run: Run, names: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    made = tiny.make_run(tmp_path_factory.mktemp("evaluate") / "run")
-    for stage in ("prepare", "train", "motifs", "score"):
-        execute.execute(made, stage, RUNTIME)
+def run(tiny_run, tmp_path_factory):
+    made = tiny_run("score", tmp_path_factory.mktemp("evaluate") / "run")
     assert len(motif_store.read_tf(made.motifs)) >= 6
     name_filters(made, [motif.name for motif in truth.read_pool(made.truth)])
     reduce(made, RUNTIME)
@@ -142,7 +140,7 @@ def test_nothing_tested_is_flagged(restored):
     assert "It calls nothing" in restored.report.read_text()
 
 
-def test_without_a_truth_there_is_one_line(restored):
+def test_without_a_truth_there_are_the_yardsticks_alone(restored):
     hidden = restored.path / "hidden"
     restored.truth.rename(hidden)
     try:
@@ -150,13 +148,63 @@ def test_without_a_truth_there_is_one_line(restored):
         content = json.loads(restored.evaluation.read_text())
         assert content["truth"] is None
         assert "no known pairs" in content["reason"]
-        assert summary == {"truth": content["reason"]}
+        assert summary.pop("truth") == content["reason"]
+        lines = content["yardsticks"]["tests"]
+        assert list(summary) == [f"{line['test']}, {line['range_bp']} bp" for line in lines]
+        assert all("scores" not in line for line in lines)
         report(restored, RUNTIME)
         page = restored.report.read_text()
         assert 'id="evaluation"' not in page
+        assert 'id="yardsticks"' in page
         assert 'id="interactions-0"' in page
     finally:
         hidden.rename(restored.truth)
+
+
+def test_yardsticks_stand_beside_the_methods(restored):
+    known = dataclasses.replace(restored.config.motifs, database="truth/motifs.meme")
+    run = Run(path=restored.path, config=dataclasses.replace(restored.config, motifs=known))
+    gold = truth.read_pairs(run.truth)
+    write_tf(run, [(*gold[0], 1e-9, 0.8, True), ("ELSEWHERE", gold[0][0], 1e-6, 0.6, True)])
+    summary = evaluate(run, RUNTIME)
+    content = json.loads(run.evaluation.read_text())["yardsticks"]
+    assert (content["sequences"], content["labelled"], content["labels"]) == (600, 600, 1)
+    tests = {(line["test"], line["range_bp"]): line for line in content["tests"]}
+    kinds = ("co-occurrence in positives", "positives against negatives", "score test")
+    assert list(tests) == [(test, reach) for test in kinds for reach in (20, 45)]
+    # Positives hold a listed pair, negatives a motif alone: close pairs are found, but the count tells the class.
+    assert tests["positives against negatives", 20]["scores"]["correct"] == 4
+    for line in tests.values():
+        keys = calls.keys(map(tuple, line["pairs"]))
+        assert line["called"] == len(keys) <= line["tested"]
+        assert line["scores"]["called"] == line["called"]
+        both = [list(pair) for pair in sorted(keys & calls.keys([gold[0]]))]
+        assert line["methods"] == {"attention": both}
+    assert summary["score test, 45 bp"].startswith(f"{tests['score test', 45]['called']} of ")
+    report(run, RUNTIME)
+    assert "Found without a network" in run.report.read_text()
+
+
+def test_where_no_pair_interacts_every_call_is_false(restored):
+    run = restored
+    kept = (run.truth / "pairs.tsv").read_text()
+    try:
+        (run.truth / "pairs.tsv").write_text(kept.replace("\ttrue\n", "\tdecoy\n"))
+        decoys = truth.read_pairs(run.truth, "decoy")
+        write_tf(run, [(*decoys[0], 1e-9, 0.8, True), (*decoys[1], 0.5, 0.8, False)])
+        summary = evaluate(run, RUNTIME)
+        content = json.loads(run.evaluation.read_text())
+        assert (content["truth"]["pairs"], content["truth"]["decoys"], content["truth"]["base_rate"]) == (0, 4, 0)
+        scores = content["methods"]["attention"]
+        assert (scores["called"], scores["correct"], scores["decoys"]) == (1, 0, 1)
+        assert [scores[key] for key in ("recall", "f1", "aupr", "aupr_effect")] == [None] * 4
+        assert summary["attention"].startswith("1 called, all false")
+        report(run, RUNTIME)
+        page = run.report.read_text()
+        assert "No pair interacts in this set, so every call is false; called: attention 1." in page
+        assert "Infinity" not in page
+    finally:
+        (run.truth / "pairs.tsv").write_text(kept)
 
 
 def test_missing_tables_are_an_error_with_the_mending_command(restored):

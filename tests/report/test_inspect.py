@@ -28,20 +28,17 @@ RUNTIME = Runtime(device="cpu", threads=1)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tiny_run, tmp_path_factory):
     """A run up to its motifs; few steps and draws, so that maps take no time."""
-    settings = tiny.tiny_config()
-    score = dataclasses.replace(
-        settings.score,
-        sites=dataclasses.replace(settings.score.sites, max_sites=6),
-        dfim=dataclasses.replace(settings.score.dfim, steps=2, baselines=2, mutations=2),
-        attribution=dataclasses.replace(settings.score.attribution, steps=4),
-        epistasis=dataclasses.replace(settings.score.epistasis, mutations=2),
-    )
-    made = tiny.make_run(tmp_path_factory.mktemp("inspect") / "run", dataclasses.replace(settings, score=score))
-    for stage in ("prepare", "train", "motifs"):
-        execute.execute(made, stage, RUNTIME)
-    return made
+    made = tiny_run("motifs", tmp_path_factory.mktemp("inspect") / "run")
+    settings = made.config.score
+    score = {
+        "sites": dataclasses.replace(settings.sites, max_sites=6),
+        "dfim": dataclasses.replace(settings.dfim, steps=2, baselines=2, mutations=2),
+        "attribution": dataclasses.replace(settings.attribution, steps=4),
+        "epistasis": dataclasses.replace(settings.epistasis, mutations=2),
+    }
+    return tiny.change(made, score=score)
 
 
 def row_with(run, label):

@@ -1,13 +1,10 @@
 """The report of a real small run that is scored by every method."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from satori_hpc import config
 from satori_hpc.config.score import METHODS
-from satori_hpc.data import prepare
 from satori_hpc.data.sources.simulate import truth
 from satori_hpc.evaluation.stage import evaluate
 from satori_hpc.interactions import tables
@@ -18,8 +15,6 @@ from satori_hpc.report.stage import report
 from satori_hpc.run import execute
 from satori_hpc.scoring import store as score_store
 from satori_hpc.scoring.stage import score
-from satori_hpc.sites import stage as sites_stage
-from satori_hpc.training import stage as training_stage
 from tests.fixtures import tiny
 from tests.report.test_evaluate_report import name_filters
 
@@ -27,22 +22,16 @@ RUNTIME = Runtime(device="cpu", threads=1)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    settings = tiny.tiny_config()
-    score_settings = dataclasses.replace(
-        settings.score,
-        methods=tuple(METHODS),
-        max_examples=60,
-        sites=config.Sites(max_sites=6, max_distance=0),
-        attribution=config.Attribution(steps=2),
-        dfim=config.Dfim(steps=1, baselines=1, mutations=1),
-        epistasis=config.Epistasis(mutations=2),
-    )
-    made = tiny.make_run(
-        tmp_path_factory.mktemp("methods") / "run", dataclasses.replace(settings, score=score_settings)
-    )
-    for stage in (prepare.prepare, training_stage.train, sites_stage.motifs):
-        stage(made, RUNTIME)
+def run(tiny_run, tmp_path_factory):
+    score_settings = {
+        "methods": tuple(METHODS),
+        "max_examples": 60,
+        "sites": config.Sites(max_sites=6, max_distance=0),
+        "attribution": config.Attribution(steps=2),
+        "dfim": config.Dfim(steps=1, baselines=1, mutations=1),
+        "epistasis": config.Epistasis(mutations=2),
+    }
+    made = tiny.change(tiny_run("motifs", tmp_path_factory.mktemp("methods") / "run"), score=score_settings)
     name_filters(made, [motif.name for motif in truth.read_pool(made.truth)])
     for stage in (score, reduce, evaluate):
         stage(made, RUNTIME)

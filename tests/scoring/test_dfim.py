@@ -318,7 +318,7 @@ def test_the_null_permutes_letters_and_keeps_sites():
     scores = scorer(model, null=True, steps=2)
     null = scores.permuted_maps(batch)
     assert torch.equal(null.isnan(), scores.maps(batch)[1].isnan())
-    permuted = scores._permuted(batch)
+    permuted = dfim.permuted(batch, seed=3)
     assert torch.equal(permuted.tokens.sort(1).values, batch.tokens.sort(1).values)
     assert not torch.equal(permuted.tokens, batch.tokens)
     order = [tuple(row) for row in draws.permutations(permuted.keys, seed=3, length=model.length).tolist()]

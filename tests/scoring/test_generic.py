@@ -175,7 +175,7 @@ def test_attributions_are_those_of_captum():
     letters = nn.functional.one_hot(batch.tokens.long(), 5)[:, :, :4].transpose(1, 2).float()
     shared = {"seed": SEED, "composition": COMPOSITION}
     found = generic.attributions(scorable, batch, settings=Dfim(attribution="gradient"), **shared)
-    expected = InputXGradient(scorable).attribute(letters.clone()).sum(dim=1).detach()
+    expected = InputXGradient(scorable).attribute(letters.clone().requires_grad_()).sum(dim=1).detach()
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     settings = Dfim(rule="gauss-legendre", steps=20, baseline="zero")
     found = generic.attributions(scorable, batch, settings=settings, **shared)
@@ -252,6 +252,9 @@ def test_what_cannot_be_scored_is_refused():
         generic.epistasis(model, batch, [], seed=1)
     with pytest.raises(ConfigError, match="gauss-legendre"):
         generic.dfim(model, batch, SITES, settings=Dfim(), seed=1, composition=COMPOSITION)
+    rounded = type("Rounded", (Pairs,), {"forward": lambda self, letters: Pairs.forward(self, letters.detach())})()
+    with pytest.raises(SatoriError, match="no gradient of the network's outputs reaches the letters"):
+        generic.dfim(rounded, batch, SITES, settings=Dfim(attribution="gradient"), seed=1, composition=COMPOSITION)
     longer = dataclasses.replace(batch, tokens=torch.zeros(1, 21, dtype=torch.uint8))
     with pytest.raises(InputError, match="takes 20 bp"):
         generic.epistasis(model, longer, SITES, seed=1)

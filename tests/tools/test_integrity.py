@@ -22,7 +22,8 @@ from satori_hpc.run import execute, pipeline, provenance
 from satori_hpc.run.layout import Run
 from satori_hpc.tools.verify import Report, verify
 from satori_hpc.tuning import ensemble, search
-from tests.fixtures.tiny import change, make_run
+from tests.fixtures.runs import TinyRun
+from tests.fixtures.tiny import change
 
 RUNTIME = Runtime(device="cpu", threads=1)
 STAGES = ("prepare", "train", "motifs", "score", "reduce", "evaluate")
@@ -30,12 +31,10 @@ BOOKS = re.compile(r"provenance/[a-z]+\.json$|tracks/tracks\.json$|inspect/\d+\.
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def whole(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished run with all that is made on request, never changed."""
-    run = make_run(tmp_path_factory.mktemp("integrity") / "a run")
+    run = tiny_run("evaluate", tmp_path_factory.mktemp("integrity") / "a run")
     run = change(run, ensemble={"seeds": 2}, search={"trials": 2})
-    for name in STAGES:
-        execute.execute(run, name, RUNTIME)
     ensemble.ensemble(run, RUNTIME)
     search.search(run, RUNTIME)
     inspect.inspect(run, RUNTIME, "3")

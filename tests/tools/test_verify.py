@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from satori_hpc.cli import cli
 from satori_hpc.errors import SatoriError
 from satori_hpc.parallel.world import Runtime
-from satori_hpc.run import execute, lock, pipeline, provenance, sealed
+from satori_hpc.run import lock, pipeline, provenance, sealed
 from satori_hpc.run.layout import Run
 from satori_hpc.run.provenance import compare
 from satori_hpc.scoring.store import ScoreStore
 from satori_hpc.tools.verify import Report, verify
-from tests.fixtures.tiny import make_run
+from tests.fixtures.runs import TinyRun
 
 RUNTIME = Runtime(device="cpu", threads=1)
 STAGES = ("prepare", "train", "motifs", "score", "reduce", "evaluate")
@@ -26,12 +26,9 @@ STORE = "scores/attention.zarr"
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def whole(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished run, never changed."""
-    run = make_run(tmp_path_factory.mktemp("verify") / "whole")
-    for name in STAGES:
-        execute.execute(run, name, RUNTIME)
-    return run
+    return tiny_run("evaluate", tmp_path_factory.mktemp("verify") / "whole")
 
 
 @pytest.fixture

@@ -146,13 +146,31 @@ def test_a_trial_that_somebody_holds_is_left_to_them(prepared: Path, tmp_path: P
     assert "5 of 5" in call("search", run.path, "--threads", 1)
 
 
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with trials that last for a second or two."""
+    return searchable(tmp_path_factory.mktemp("long") / "run", trials=3, epochs=20).path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(long: Path) -> list[dict[str, str]]:
+    """Its leaderboard, searched by one process."""
+    path = long.with_name("undisturbed")
+    shutil.copytree(long, path)
+    call("search", path, "--threads", 1)
+    return table(path)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 75)])
-def test_ended_and_gone_on_with_the_leaderboard_is_the_same(number: int, status: int, tmp_path: Path) -> None:
-    run = searchable(tmp_path / "run", trials=3, epochs=40)
-    shutil.copytree(run.path, tmp_path / "undisturbed")
+def test_ended_and_gone_on_with_the_leaderboard_is_the_same(
+    number: int, status: int, long: Path, undisturbed: list[dict[str, str]], tmp_path: Path
+) -> None:
+    shutil.copytree(long, tmp_path / "run")
+    run = Run.open(tmp_path / "run")
     command = [*SATORI, "search", str(run.path), "--threads", "1"]
     victim = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not list(run.trial(1).glob("checkpoints/step_*")) and time.monotonic() < deadline:
         assert victim.poll() is None
         time.sleep(0.005)
@@ -162,8 +180,7 @@ def test_ended_and_gone_on_with_the_leaderboard_is_the_same(number: int, status:
     assert not Run.open(run.trial(1)).record("train").exists(), "ended in the middle of the second trial"
     assert len(table(run.path)) == 1
     assert "training goes on after" in call("search", run.path, "--threads", 1)
-    call("search", tmp_path / "undisturbed", "--threads", 1)
-    assert table(run.path) == table(tmp_path / "undisturbed")
+    assert table(run.path) == undisturbed
 
 
 def searching(run: Run, *, until: str) -> subprocess.Popen[str]:
@@ -177,8 +194,9 @@ def searching(run: Run, *, until: str) -> subprocess.Popen[str]:
     return started
 
 
+@pytest.mark.slow
 def test_asked_to_stop_wherever_it_is_it_ends_with_75(tmp_path: Path) -> None:
-    run = searchable(tmp_path / "run", trials=2, epochs=40)
+    run = searchable(tmp_path / "run", trials=2, epochs=20)
     started = searching(run, until="journal.log")
     started.send_signal(signal.SIGUSR2)
     assert "run the same command again" in started.communicate()[1]
@@ -193,6 +211,7 @@ def test_asked_to_stop_wherever_it_is_it_ends_with_75(tmp_path: Path) -> None:
     assert "2 of 2 trials have ended" in call("search", run.path, "--threads", 1)
 
 
+@pytest.mark.slow
 def test_a_trial_that_kills_whoever_works_on_it_fails_in_the_end(tmp_path: Path) -> None:
     run = searchable(tmp_path / "run", trials=2, epochs=1)
     command = [sys.executable, "-c", DEADLY, "search", str(run.path), "--threads", "1"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from satori_hpc.interactions.columns import Columns, values_of
 
@@ -146,8 +146,14 @@ def simes(neg_log10_p: np.ndarray) -> float:
 
 
 def q_values(p: np.ndarray) -> np.ndarray:
-    """Benjamini-Hochberg q-values of one family of tests."""
-    q: np.ndarray = stats.false_discovery_control(p, method="bh") if len(p) else np.empty(0)
+    """Benjamini-Hochberg q-values of one family of tests: min over p_(j) >= p_(i) of p_(j) n / j, at most 1.
+
+    Equal to `scipy.stats.false_discovery_control`, which takes a second and 40 MB to load.
+    """
+    order = np.argsort(p)
+    scaled = p[order] * (len(p) / np.arange(1, len(p) + 1))
+    q = np.empty(len(p))
+    q[order] = np.minimum.accumulate(scaled[::-1])[::-1].clip(max=1)
     return q
 
 
@@ -158,10 +164,10 @@ class _Compiled(NamedTuple):
 
 @functools.cache
 def compiled() -> _Compiled:
-    """The loops below, compiled once per process; not cached on disk: installations may be read-only."""
-    import numba
+    """The loops below, compiled when first needed."""
+    from satori_hpc import jit  # here: numba is slow to load
 
-    return _Compiled(numba.njit(nogil=True)(_merge), numba.njit(nogil=True)(_count_ties))
+    return _Compiled(jit.compile_loops(_merge), jit.compile_loops(_count_ties))
 
 
 def warm_up() -> None:

@@ -9,7 +9,7 @@ sum of one in both, and the merge of `interactions.statistics.mann_whitney` coun
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special
@@ -157,11 +157,10 @@ def subtract(block: np.ndarray, rows: Middles, *, least: float = -np.inf) -> Non
 
 @functools.cache
 def compiled() -> Callable[..., None]:
-    """The loop below, compiled once per process; not cached on disk: installations may be read-only."""
-    import numba
+    """The loop below, compiled when first needed."""
+    from satori_hpc import jit  # here: numba is slow to load
 
-    wrapped: Callable[..., Any] = numba.njit(nogil=True)(_subtract)
-    return wrapped
+    return jit.compile_loops(_subtract)
 
 
 def warm_up() -> None:

@@ -7,7 +7,7 @@ Given the counts of both sides together, under the null the foreground is a rand
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 TURN = 10.5  # bp, a turn of the double helix in solution
 STRATUM = 21  # bp, two turns: the shortest whole number of both
@@ -172,6 +172,8 @@ def arrangement(distance: np.ndarray, strand_a: np.ndarray, strand_b: np.ndarray
 
 def order_p(foreground: np.ndarray, background: np.ndarray) -> float:
     """Fisher's two-sided p of (A first, B first) on both sides, int (2,) each; NaN where a margin is empty."""
+    from scipy import stats  # here: slow to load, and Dask's workers do without
+
     table = np.array([foreground, background])
     if not table.sum(axis=0).all() or not table.sum(axis=1).all():
         return float("nan")

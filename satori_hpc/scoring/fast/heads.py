@@ -118,12 +118,11 @@ def back(multipliers: np.ndarray, weights: np.ndarray, scores: np.ndarray, log_s
 
 @functools.cache
 def _compiled() -> Callable[..., None]:
-    """The loop, compiled once per process; not cached on disk: installations may be read-only."""
-    import numba
+    """The loop, compiled when first needed."""
+    from satori_hpc import jit  # here: numba is slow to load
 
     # Sums may be taken in another order, so that they are taken in vectors.
-    compiled: Callable[..., None] = numba.njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})(_back)
-    return compiled
+    return jit.compile_loops(_back, error_model="numpy", fastmath={"reassoc", "contract"})
 
 
 def _back(multipliers: Any, weights: Any, scores: Any, log_sums: Any, step: int) -> None:

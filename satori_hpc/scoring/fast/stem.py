@@ -187,11 +187,10 @@ def pick(
 
 @functools.cache
 def _compiled(loops: Callable[..., None]) -> Callable[..., None]:
-    """The loops, compiled once per process; not cached on disk: installations may be read-only."""
-    import numba
+    """The loops, compiled when first needed."""
+    from satori_hpc import jit  # here: numba is slow to load
 
-    compiled: Callable[..., None] = numba.njit(nogil=True, error_model="numpy")(loops)
-    return compiled
+    return jit.compile_loops(loops, error_model="numpy")
 
 
 def _pick(start: Any, end: Any, multipliers: Any, nodes: Any, weights: Any, floor: bool, out: Any) -> None:

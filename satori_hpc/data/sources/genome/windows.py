@@ -127,18 +127,16 @@ def _merge_then_extend(peaks: Regions, lengths: np.ndarray, size: int, overlap: 
 
 @functools.cache
 def _compiled() -> Callable[..., None]:
-    import numba  # here: slow to load
+    from satori_hpc import jit  # here: numba is slow to load
 
-    compiled: Callable[..., None] = numba.njit(nogil=True)(_merge_groups)
-    return compiled
+    return jit.compile_loops(_merge_groups)
 
 
 @functools.cache
 def _sweep() -> Callable[..., Any]:
-    import numba  # here: slow to load
+    from satori_hpc import jit  # here: numba is slow to load
 
-    compiled: Callable[..., Any] = numba.njit(nogil=True)(_sweep_groups)
-    return compiled
+    return jit.compile_loops(_sweep_groups)
 
 
 def _merge_groups(
