@@ -1,4 +1,4 @@
-"""reduce with the within-sequence and the permuted statistic: what slow loops over scipy say, however the work is cut."""
+"""reduce within sequences and against permuted letters: what slow loops over scipy say, however the work is cut."""
 
 import dataclasses
 from pathlib import Path
@@ -356,7 +356,9 @@ def test_permuted_takes_the_larger_of_both_directions(tmp_path: Path) -> None:
     assert len(table) == 9
 
 
-def test_permuted_of_a_store_without_permuted_sequences_names_the_setting(signed: tuple[ScoreStore, np.ndarray, np.ndarray]) -> None:
+def test_permuted_of_a_store_without_permuted_sequences_names_the_setting(
+    signed: tuple[ScoreStore, np.ndarray, np.ndarray],
+) -> None:
     with pytest.raises(ArtefactError, match=r"null = true in \[score\.dfim\].*satori-hpc score .*satori-hpc reduce"):
         reduced(signed[0], "permuted")
 

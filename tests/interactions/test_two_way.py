@@ -90,9 +90,7 @@ def test_a_quarter_of_true_pairs_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("share", "warned"), [(0.1, False), (0.36, True)])
-def test_many_true_pairs_are_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, share: float, warned: bool
-) -> None:
+def test_many_true_pairs_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture, share: float, warned: bool) -> None:
     rng = np.random.default_rng(7)
     pair = np.where(rng.permutation(PAIRS) < share * PAIRS, 2.5, 0.0)
     with caplog.at_level("WARNING", logger="satori_hpc"):
