@@ -30,7 +30,6 @@ SMALL = (
     "motifs.split=test",
     "score.split=test",
     "score.use_all=true",
-    "score.chunk_pairs=16",
     "reduce.min_examples=2",
 )
 

@@ -72,7 +72,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ),
             model=config.Model(filters=12, width=9, heads=2, head_size=8, mixing_size=16),
             train=config.Train(epochs=12, batch_size=32, learning_rate=5e-3),
-            score=config.Score(shard_examples=40, chunk_pairs=16),
+            score=config.Score(shard_examples=40),
             reduce=config.Reduce(min_examples=2),
         ),
     )
@@ -246,7 +246,7 @@ def test_labels_that_carry_an_interaction(run: Run) -> None:
     held = data.labels[store.examples("foreground")] == 1
     assert len(found) == 4 * len(table) > 40
     assert found["tested"].any()
-    values = store.read_scores("foreground", 0, store.pairs).astype(np.float64)
+    values = of_pairs(store).astype(np.float64)
 
     def check(rows: pd.DataFrame, mine: np.ndarray, other: np.ndarray) -> None:
         for row in rows.itertuples():

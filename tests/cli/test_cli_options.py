@@ -124,11 +124,11 @@ def test_a_statistic_asked_for_is_set_in_run_toml(run: Run, tmp_path: Path) -> N
     path = tmp_path / "run"
     shutil.copytree(run.path, path)
     before = (path / "run.toml").read_text()
-    call("reduce", path, "--statistic", "background", "--threads", 1)
-    assert (path / "run.toml").read_text() == before.replace('statistic = "auto"', 'statistic = "background"')
-    assert "up to date" in call("reduce", path, "--statistic", "background").stdout
+    call("reduce", path, "--statistic", "published", "--threads", 1)
+    assert (path / "run.toml").read_text() == before.replace('statistic = "auto"', 'statistic = "published"')
+    assert "up to date" in call("reduce", path, "--statistic", "published").stdout
     assert "Invalid value" in call("reduce", path, "--statistic", "guess", code=2).output
-    assert (path / "run.toml").read_text() == before.replace('statistic = "auto"', 'statistic = "background"')
+    assert (path / "run.toml").read_text() == before.replace('statistic = "auto"', 'statistic = "published"')
 
 
 def test_what_changes_run_toml_is_no_part_of_a_job_array_and_waits_for_nobody(run: Run) -> None:
@@ -145,8 +145,8 @@ def test_what_changes_run_toml_is_no_part_of_a_job_array_and_waits_for_nobody(ru
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["reduce", "--statistic", "background", "--scheduler-file", "none.json"], "no such file"),
-        (["reduce", "--statistic", "background", "--memory", "1M"], "reducing needs at least"),
+        (["reduce", "--statistic", "published", "--scheduler-file", "none.json"], "no such file"),
+        (["reduce", "--statistic", "published", "--memory", "1M"], "reducing needs at least"),
         (["score", "--method", "epistasis", "--memory", "1M"], "memory"),
         (["search", "--trials", "7"], "is stale"),
         (["ensemble", "--seeds", "7"], "is stale"),
