@@ -215,7 +215,7 @@ def compiled() -> _Compiled:
     """The loops below, compiled when first needed."""
     from satori_hpc import jit  # here: numba is slow to load
 
-    return _Compiled(*map(jit.compile_loops, (_gather, _gather_with_distance, _collect)))
+    return _Compiled(*(jit.compile_loops(each) for each in (_gather, _gather_with_distance, _collect)))
 
 
 def _gather(block: np.ndarray, first: int, least: np.float32, values: np.ndarray, used: int, counts: np.ndarray) -> int:

@@ -109,7 +109,7 @@ class MotifCells(nn.Module):
 
     def every_hit(self, tokens: torch.Tensor) -> Hits:
         """All hits in sequences (B, L) uint8, before any competition."""
-        return self.bank.scan(tokens.cpu().numpy(), self.gate, threads=torch.get_num_threads())
+        return self._scanner.scan(tokens.cpu().numpy(), threads=torch.get_num_threads())
 
     def tokens(self, hits: Hits, examples: int, scores: torch.Tensor | None = None) -> MotifTokens:
         """Tokens of any hits, on this module's device.

@@ -39,12 +39,12 @@ def path(tmp_path: Path) -> Path:
 
 def test_one_line_changes(path: Path) -> None:
     before = path.read_text()
-    assert edit.change(path, "reduce.statistic", "background")
+    assert edit.change(path, "reduce.statistic", "published")
     assert changed_lines(before, path.read_text()) == [
         '- statistic = "auto"  # as the paper of last year\n',
-        '+ statistic = "background"  # as the paper of last year\n',
+        '+ statistic = "published"  # as the paper of last year\n',
     ]
-    assert config.load(path).reduce.statistic == "background"
+    assert config.load(path).reduce.statistic == "published"
     assert [file.name for file in path.parent.iterdir()] == ["run.toml"]
 
 
@@ -127,16 +127,16 @@ def test_links_and_permissions_stay(path: Path, tmp_path: Path) -> None:
     path.rename(real)
     real.chmod(0o640)
     path.symlink_to(real)
-    assert edit.change(path, "reduce.statistic", "background")
+    assert edit.change(path, "reduce.statistic", "published")
     assert path.is_symlink()
     assert real.stat().st_mode & 0o777 == 0o640
-    assert config.load(real).reduce.statistic == "background"
+    assert config.load(real).reduce.statistic == "published"
 
 
 @settings(max_examples=25, deadline=None)
 @given(
     methods=st.lists(st.sampled_from(list(METHODS)), min_size=1, max_size=4, unique=True),
-    more=st.sampled_from([("reduce.statistic", "background"), ("score.sites.max_sites", 7), ("seed", 3)]),
+    more=st.sampled_from([("reduce.statistic", "published"), ("score.sites.max_sites", 7), ("seed", 3)]),
 )
 def test_any_methods_can_be_asked_for(
     methods: list[str], more: tuple[str, str | int], tmp_path_factory: pytest.TempPathFactory
