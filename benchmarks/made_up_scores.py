@@ -6,9 +6,10 @@ import numpy as np
 
 from satori_hpc.scoring import store as score_store
 from satori_hpc.scoring.layout import GROUPS, Plan
+from satori_hpc.scoring.site_scores import SiteScores
 from satori_hpc.scoring.store import ScoreStore
 
-MISSING = -(2**15)
+PLACES, POOL = 75, 4
 
 
 def write(path: Path, *, filters: int, examples: int, present: float) -> ScoreStore:
@@ -18,31 +19,44 @@ def write(path: Path, *, filters: int, examples: int, present: float) -> ScoreSt
         path: of the store.
         filters: of which all pairs are scored.
         examples: on each side.
-        present: share of the scores.
+        present: share of the scores, but for pairs in one place.
     """
     rows = np.arange(examples)
     plan = Plan(
         method="attention",
-        filters=filters,
+        widths=np.full(filters, 13),
         foreground=rows,
         background=rows + examples,
         background_source="dataset",
         dataset_examples=2 * examples,
         shard_examples=0,
-        chunk_pairs=256,
+        pool=POOL,
+        most=(filters, PLACES),
         digests={"made_up": str(present)},
     )
     store = score_store.create_or_resume(path, plan)
     for group, partition in store.pending(verify=False):
         first, last = store.partitions(group)[partition]
         rng = np.random.default_rng([GROUPS.index(group), partition])
-        score = block(rng, last - first, plan.pairs, present)
-        distance = rng.integers(-75, 76, score.shape, dtype=np.int16)
-        distance *= np.int16(4)
-        distance[np.isnan(score)] = MISSING
-        store.write_partition(group, partition, score=score, distance=distance, position=distance, sites=0)
+        store.write_partition(group, partition, sites(rng, last - first, filters, present))
     store.finalise()
     return score_store.open_complete(path)
+
+
+def sites(rng: np.random.Generator, examples: int, filters: int, present: float) -> SiteScores:
+    """At most one site of each filter in an example, anywhere, and uniform values between all places."""
+    there = rng.random((examples, filters)) < np.sqrt(present)
+    _, motif = np.nonzero(there)
+    place = rng.integers(PLACES, size=len(motif))
+    value = rng.random(examples * PLACES * (PLACES - 1) // 2, dtype=np.float32)
+    value *= np.float32(0.1)
+    return SiteScores(
+        counts=np.stack([there.sum(axis=1), np.full(examples, PLACES)], axis=1).astype(np.int32),
+        site=np.stack([motif, POOL * place, np.ones_like(motif), place], axis=1).astype(np.int16),
+        strength=np.ones(len(motif), np.float32),
+        place=np.tile(POOL * np.arange(PLACES), examples).astype(np.int16),
+        value=value,
+    )
 
 
 def make(path: Path, filters: int, examples: int, present: float) -> None:

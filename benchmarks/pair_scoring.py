@@ -4,7 +4,7 @@ The setting is that of SATORI 1: 200 filters of width 13, 8 heads, 300 bp, sites
 (maximum - mean)); the share is set so that as many (filter, cell) entries are active as in a trained model there.
 Compared are
 
-- pair scoring, from attention and pooled activations to scores and distances: the kernel, and two plain loops over the
+- pair scoring, from attention and pooled activations to sites and scores of all pairs: ours, and two plain loops over the
   active cells of a sequence and the filters in each: `loop, names` keys pairs by the names of the filters, as that code
   does; `loop, numbers` does the same work with as little as Python allows;
 - the forward pass: the model with attention, and a plain module with one linear layer per head;
@@ -23,11 +23,12 @@ import torch
 from benchmarks import timing
 from satori_hpc import pairs
 from satori_hpc.config import Model
+from satori_hpc.interactions.site_pairs import Partition, Units, warm_up
 from satori_hpc.models import satori
 from satori_hpc.models.satori import Satori
 from satori_hpc.run import files
-from satori_hpc.scoring import pair_kernel
-from satori_hpc.scoring.attention import AttentionScorer, strength
+from satori_hpc.scoring.attention import AttentionScorer, occupied_cells, of_cells, strength
+from satori_hpc.scoring.base import LARGEST
 from tests.fixtures.scores import batch_of
 from tests.oracles import plain_satori
 from tests.oracles.plain_satori import PlainSatori
@@ -76,18 +77,21 @@ def measure(pool: int, options: argparse.Namespace) -> list[str]:
     with torch.inference_mode():
         pooled = model.pooled(tokens)
         active = pooled > threshold[:, None]
-        rows = model.attention_rows(pooled, pair_kernel.occupied_cells(active))
+        rows = model.attention_rows(pooled, occupied_cells(active))
         attention = model(tokens, attention=True).attention
     assert attention is not None
-    some = options.looped
+    some, units = options.looped, Units.motifs(model.filters)
+    warm_up()
     names = {frozenset(pair): number for number, pair in enumerate(zip(*pairs.filters_of(model.filters), strict=True))}
     keys = {f"filter{min(pair)}<-->filter{max(pair)}": number for pair, number in names.items()}
 
     @torch.inference_mode()
     def kernel_alone() -> object:
         there = pooled > threshold[:, None]
-        cells = pair_kernel.occupied_cells(there)
-        return pair_kernel.pair_scores(strength(rows, cells), cells, active=there, pool=pool)
+        cells = occupied_cells(there)
+        sites = of_cells(strength(rows, cells), pooled, active=there, threshold=threshold, model=model)
+        laid_out = Partition(sites, units, choose=LARGEST, directed=False)
+        return laid_out.block(0, units.pairs, slice(0, len(sites))).score
 
     @torch.inference_mode()
     def loop_names() -> object:
@@ -211,7 +215,7 @@ def filters_by_cell(active: np.ndarray) -> dict[int, list[int]]:
 def check(ours: object, named: object, numbered: object, some: int) -> None:
     """All three found the same scores, up to the rounding of attention computed by rows or whole."""
     for b in range(some):
-        score = ours.score[b].numpy()  # type: ignore[attr-defined]
+        score = ours[b]  # type: ignore[index]
         first = named[b][0]  # type: ignore[index]
         np.testing.assert_array_equal(np.isnan(score), first < 0)
         np.testing.assert_allclose(score[first >= 0], first[first >= 0], rtol=1e-5)

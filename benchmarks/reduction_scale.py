@@ -5,7 +5,7 @@ present. All that the stage reduce does with scores, from the shards to q-values
 time, processor time of all its threads and peak resident memory are told. Beside it
 
 - the loop over scipy.stats.mannwhitneyu(alternative="greater", method="asymptotic") on some columns of the same store,
-  once with the columns in memory (float64, nothing read), once read through Zarr, a block of pairs at a time;
+  once with the columns in memory (float64, nothing read), once read and laid out as pairs, 256 at a time;
 - stores of N, 4 N and 16 N examples in a fixed memory: time should grow in line, memory stay;
 - 505 filters (127,260 pairs) in the same memory as the main store.
 
@@ -33,13 +33,16 @@ from scipy import stats
 from benchmarks import made_up_scores, timing
 from satori_hpc import pairs
 from satori_hpc.config import Reduce
+from satori_hpc.interactions import block
 from satori_hpc.interactions import stage as interactions_stage
+from satori_hpc.interactions.site_pairs import Units
 from satori_hpc.interactions.statistics import mann_whitney
 from satori_hpc.log import logger
 from satori_hpc.parallel import memory
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import files
 from satori_hpc.scoring import store as score_store
+from satori_hpc.scoring.layout import GROUPS
 
 LIBRARIES = ("numpy", "scipy", "numba", "zarr", "dask")
 
@@ -118,12 +121,12 @@ def report(
             row(f"{options.many_filters} filters", many, options.memory),
             "",
             "CPU time is that of all threads of the process, its start and the compiling of its loops left out; peak "
-            "memory is that of the whole process, from the kernel. Disk counts scores, distances and positions.",
+            "memory is that of the whole process, from the kernel. Disk counts sites and values.",
             "",
             "| per pair of the main store, ms of CPU | loop over mannwhitneyu | this package | times faster per core |",
             "|---|---|---|---|",
             f"| columns in memory, nothing read; ours reads | {1e3 * loop:.2f} | {1e3 * own:.2f} | {loop / own:.1f} |",
-            f"| columns read through Zarr | {1e3 * (loop + reading):.2f} | {1e3 * own:.2f} | "
+            f"| columns read and laid out | {1e3 * (loop + reading):.2f} | {1e3 * own:.2f} | "
             f"{(loop + reading) / own:.1f} |",
             "",
             f"The loop tested {options.looped} pairs, dropping missing values; its counts, U and p agree with ours. "
@@ -159,37 +162,32 @@ def reduced(path: Path, *, threads: int, bound: int) -> Measured:
 def reduction(path: Path, threads: int, bound: int) -> Measured:
     """Reduce a store in this process."""
     logger.setLevel("WARNING")
-    mann_whitney.warm_up()
+    block.warm_up()
     wall, cpu = time.perf_counter(), time.process_time()
     opened = score_store.open_complete(path)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        columns, _ = interactions_stage.reduce_store(
-            opened,
-            Path(folder) / "parts",
-            settings=Reduce(),
-            cutoff=opened.mean_score(),
-            runtime=Runtime(threads=threads, memory=bound),
+        found = interactions_stage.reduce_store(
+            opened, Path(folder) / "parts", settings=Reduce(), runtime=Runtime(threads=threads, memory=bound)
         )
     return Measured(
         wall=time.perf_counter() - wall,
         cpu=time.process_time() - cpu,
         peak=peak_rss_bytes(),
-        tested=int(columns["tested"].sum()),
+        tested=int(found.columns["tested"].sum()),
         examples=opened.partitions("foreground")[-1][1],
-        pairs=pairs.count(opened.filters),
+        pairs=pairs.count(opened.motifs),
         size=made_up_scores.bytes_on_disk(path),
     )
 
 
 def loop_seconds(path: Path, looped: int) -> tuple[float, float]:
-    """Processor seconds per pair of the loop in memory, and of reading a block of pairs through Zarr."""
-    import zarr
-
+    """Processor seconds per pair of the loop in memory, and of reading a block of pairs and laying it out."""
     opened = score_store.open_complete(path)
-    root = zarr.open_group(path, mode="r")
-    width = min(opened.chunk_pairs, opened.pairs)
+    units = Units.motifs(opened.motifs)
+    width = min(256, units.pairs)
+    block.warm_up()
     began = time.process_time()
-    sides = [np.asarray(root[f"{group}/score"][:, :width]) for group in ("foreground", "background")]  # type: ignore[index]
+    sides = [block.read_scores(opened, units, group, 0, width)[0] for group in GROUPS]
     reading = (time.process_time() - began) / width
     looped = min(looped, width)
     found = mann_whitney.mann_whitney(*(np.ascontiguousarray(side[:, :looped]) for side in sides))

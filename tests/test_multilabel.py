@@ -27,6 +27,7 @@ from satori_hpc.sites import shuffled_background
 from satori_hpc.sites import store as motif_store
 from satori_hpc.tools.verify import verify
 from satori_hpc.training import checkpoint
+from tests.fixtures.scores import of_pairs
 from tests.fixtures.tiny import change, make_run
 
 MOTIFS = ("TGACTCAGCA", "GGGGCGGGGC", "CACGTGACCT", "AGATAAGGAA")
