@@ -26,6 +26,7 @@ from scipy import stats
 from benchmarks import made_up_scores, timing
 from satori_hpc import pairs
 from satori_hpc.config import Reduce
+from satori_hpc.interactions import block
 from satori_hpc.interactions import stage as interactions_stage
 from satori_hpc.interactions.statistics import mann_whitney
 from satori_hpc.parallel.world import Runtime
@@ -130,14 +131,14 @@ def in_memory(options: argparse.Namespace) -> tuple[float, int]:
 def whole_stage(path: Path, clock: str) -> tuple[float, int, int]:
     """Seconds of the reduction, peak resident bytes of its process, and pairs tested."""
     timing.one_thread()
-    mann_whitney.warm_up()
+    block.warm_up()
     now = time.perf_counter if clock == "wall" else time.process_time
     began = now()
     store = score_store.open_complete(path)
-    columns = interactions_stage.reduce_store(
+    found = interactions_stage.reduce_store(
         store, path.with_name("parts"), settings=Reduce(), runtime=Runtime(threads=1)
-    ).columns
-    return now() - began, process_peak_rss_bytes(), int(columns["tested"].sum())
+    )
+    return now() - began, process_peak_rss_bytes(), int(found.columns["tested"].sum())
 
 
 if __name__ == "__main__":

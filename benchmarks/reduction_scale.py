@@ -5,7 +5,7 @@ present. All that the stage reduce does with scores, from the shards to q-values
 time, processor time of all its threads and peak resident memory are told. Beside it
 
 - the loop over scipy.stats.mannwhitneyu(alternative="greater", method="asymptotic") on some columns of the same store,
-  once with the columns in memory (float64, nothing read), once read from the store and laid out, a block at a time;
+  once with the columns in memory (float64, nothing read), once read and laid out as pairs, 256 at a time;
 - stores of N, 4 N and 16 N examples in a fixed memory: time should grow in line, memory stay;
 - 505 filters (127,260 pairs) in the same memory as the main store.
 
@@ -33,7 +33,7 @@ from scipy import stats
 from benchmarks import made_up_scores, timing
 from satori_hpc import pairs
 from satori_hpc.config import Reduce
-from satori_hpc.interactions import block, site_pairs
+from satori_hpc.interactions import block
 from satori_hpc.interactions import stage as interactions_stage
 from satori_hpc.interactions.site_pairs import Units
 from satori_hpc.interactions.statistics import mann_whitney
@@ -42,8 +42,8 @@ from satori_hpc.parallel import memory
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import files
 from satori_hpc.scoring import store as score_store
+from satori_hpc.scoring.layout import GROUPS
 
-WIDTH = 256  # pairs of a block that is read and laid out
 LIBRARIES = ("numpy", "scipy", "numba", "zarr", "dask")
 
 
@@ -121,7 +121,7 @@ def report(
             row(f"{options.many_filters} filters", many, options.memory),
             "",
             "CPU time is that of all threads of the process, its start and the compiling of its loops left out; peak "
-            "memory is that of the whole process, from the kernel. Disk counts sites, places and values.",
+            "memory is that of the whole process, from the kernel. Disk counts sites and values.",
             "",
             "| per pair of the main store, ms of CPU | loop over mannwhitneyu | this package | times faster per core |",
             "|---|---|---|---|",
@@ -162,21 +162,18 @@ def reduced(path: Path, *, threads: int, bound: int) -> Measured:
 def reduction(path: Path, threads: int, bound: int) -> Measured:
     """Reduce a store in this process."""
     logger.setLevel("WARNING")
-    mann_whitney.warm_up()
+    block.warm_up()
     wall, cpu = time.perf_counter(), time.process_time()
     opened = score_store.open_complete(path)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        columns = interactions_stage.reduce_store(
-            opened,
-            Path(folder) / "parts",
-            settings=Reduce(),
-            runtime=Runtime(threads=threads, memory=bound),
-        ).columns
+        found = interactions_stage.reduce_store(
+            opened, Path(folder) / "parts", settings=Reduce(), runtime=Runtime(threads=threads, memory=bound)
+        )
     return Measured(
         wall=time.perf_counter() - wall,
         cpu=time.process_time() - cpu,
         peak=peak_rss_bytes(),
-        tested=int(columns["tested"].sum()),
+        tested=int(found.columns["tested"].sum()),
         examples=opened.partitions("foreground")[-1][1],
         pairs=pairs.count(opened.motifs),
         size=made_up_scores.bytes_on_disk(path),
@@ -184,13 +181,13 @@ def reduction(path: Path, threads: int, bound: int) -> Measured:
 
 
 def loop_seconds(path: Path, looped: int) -> tuple[float, float]:
-    """Processor seconds per pair of the loop in memory, and of reading a store and laying out a block of its pairs."""
+    """Processor seconds per pair of the loop in memory, and of reading a block of pairs and laying it out."""
     opened = score_store.open_complete(path)
     units = Units.motifs(opened.motifs)
-    width = min(WIDTH, units.pairs)
-    site_pairs.warm_up()
+    width = min(256, units.pairs)
+    block.warm_up()
     began = time.process_time()
-    sides = [block.read_scores(opened, units, group, 0, width)[0] for group in ("foreground", "background")]
+    sides = [block.read_scores(opened, units, group, 0, width)[0] for group in GROUPS]
     reading = (time.process_time() - began) / width
     looped = min(looped, width)
     found = mann_whitney.mann_whitney(*(np.ascontiguousarray(side[:, :looped]) for side in sides))

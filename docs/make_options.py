@@ -87,7 +87,8 @@ def _presets() -> list[str]:
 def _differences(default: Any, value: Any, name: str = "") -> list[tuple[str, Any]]:
     if not isinstance(value, dict):
         return [] if default == value else [(name, value)]
-    return [found for key in value for found in _differences(default[key], value[key], f"{name}.{key}".strip("."))]
+    default = default or {}  # the table of a model family that the defaults do not use
+    return [found for key in value for found in _differences(default.get(key), value[key], f"{name}.{key}".strip("."))]
 
 
 if __name__ == "__main__":

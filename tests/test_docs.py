@@ -29,7 +29,7 @@ from satori_hpc.sites import store as motif_store
 from satori_hpc.training import checkpoint, metrics
 from satori_hpc.training.checkpoint import CheckpointInfo
 from satori_hpc.tuning import ensemble
-from tests.fixtures.guests import METHOD, MODEL, SOURCE
+from tests.fixtures.guests import METHOD, MODEL, SOURCE, STATISTIC
 from tests.fixtures.runs import TinyRun
 from tests.fixtures.tiny import change
 
@@ -75,7 +75,7 @@ def test_options_are_up_to_date() -> None:
     assert make_options.render() == made, "run: python docs/make_options.py"
 
 
-@pytest.mark.parametrize("plugin", [METHOD, MODEL, SOURCE])
+@pytest.mark.parametrize("plugin", [METHOD, MODEL, SOURCE, STATISTIC])
 def test_the_plug_ins_that_are_shown_are_those_that_are_tested(plugin: Path) -> None:
     shown = re.findall(r"```python\n(.*?)```", (DOCS / "architecture.md").read_text(encoding="utf-8"), re.DOTALL)
     assert plugin.read_text().partition('"""\n\n')[2] in shown

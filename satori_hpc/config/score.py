@@ -134,7 +134,7 @@ class Dfim:
     null: bool = option(
         False,
         "also score every sequence with its letters permuted, the same sites mutated: a null for "
-        "reduce.statistic = 'null' (doubles the cost)",
+        "reduce.statistic = 'permuted' (doubles the cost)",
     )
     legacy: bool = option(
         False,

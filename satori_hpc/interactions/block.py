@@ -256,7 +256,8 @@ def sizes(store: ScoreStore, rules: Rules) -> list[int]:
 
 def least_bytes(store: ScoreStore, rules: Rules) -> int:
     """Memory without which a task on examples cannot work."""
-    return _partition_bytes(store) + (max(LAID_OUT, rules.units.pairs) + ROWS * rules.units.pairs) * PAIR_BYTES
+    most = max(last - first for group in GROUPS for first, last in store.partitions(group))
+    return _partition_bytes(store) + min(max(LAID_OUT, ROWS * rules.units.pairs), most * rules.units.pairs) * PAIR_BYTES
 
 
 def work_examples(store: str, folder: str, digest: str, number: int, rules: Rules) -> None:

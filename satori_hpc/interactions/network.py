@@ -19,13 +19,13 @@ NODES: dict[str, str] = {
 EDGES: dict[str, str] = {
     "source": "first TF in alphabetical order",
     "target": "second TF",
-    "q": "smallest q-value of the filter pairs of these two TFs",
-    "p": "p-value of that filter pair",
-    "auc": "AUC of that filter pair",
+    "q": "q-value of the TF pair",
+    "p": "its p-value",
+    "auc": "its AUC",
     "filter_pairs": "tested filter pairs of these two TFs",
     "called_filter_pairs": "called ones among them",
-    "n_fg": "foreground examples in which that filter pair was observed",
-    "median_distance": "median distance of the best filter pair in the foreground, bp",
+    "n_fg": "foreground examples in which the TF pair was observed",
+    "median_distance": "median distance of its scoring sites in the foreground, bp",
 }
 
 

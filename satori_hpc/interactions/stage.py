@@ -89,7 +89,7 @@ def _reduce_method(run: Run, store: ScoreStore, method: str, runtime: Runtime) -
     files.remove_folder(folder)
     return {
         "statistic": statistic,
-        **by_tf.told,
+        **(by_tf.told or by_filter.told),  # of filters where no two TFs are named
         "cutoff": by_filter.cutoff if np.isfinite(by_filter.cutoff) else None,
         "pairs": pairs.count(store.motifs),
         "observed_pairs": len(columns["q"]),

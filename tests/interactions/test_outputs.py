@@ -1,7 +1,6 @@
 """Instances against a loop over all examples, and against the network, the letters and the genome they stand for."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import networkx
@@ -13,12 +12,16 @@ import torch
 from satori_hpc import config, models, pairs
 from satori_hpc.data import dataset, sequence
 from satori_hpc.data.dataset import Coordinates, Dataset
-from satori_hpc.interactions import instances, tf_pairs
+from satori_hpc.interactions import instances
+from satori_hpc.interactions.site_pairs import NONE, Units
+from satori_hpc.interactions.statistics.base import Rules
 from satori_hpc.models.satori import Satori
 from satori_hpc.run.layout import Run
 from satori_hpc.scoring import store as score_store
 from satori_hpc.scoring.attention import AttentionScorer
 from satori_hpc.scoring.layout import Plan
+from satori_hpc.scoring.site_scores import SiteScores
+from satori_hpc.scoring.store import ScoreStore
 from tests.fixtures import tiny
 from tests.fixtures.scores import batch_of
 
@@ -37,7 +40,7 @@ class Made:
     threshold: torch.Tensor
     data: Dataset
     genome: dict[str, str]
-    score: np.ndarray
+    scores: SiteScores  # of the foreground
     rows: np.ndarray
 
 
@@ -80,16 +83,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     rows = np.sort(rng.permutation(EXAMPLES)[:50])
     plan = Plan(
         method="attention",
-        filters=FILTERS,
+        widths=scorer.widths,
         foreground=rows,
         background=rows[:5],
         background_source="background",
         dataset_examples=EXAMPLES,
         shard_examples=16,
-        chunk_pairs=8,
         pool=POOL,
-        padding=PADDING,
-        width=WIDTH,
+        most=scorer.most,
         digests={},
     )
     store = score_store.create_or_resume(run.scores("attention"), plan)
@@ -98,14 +99,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         first, last = store.partitions(group)[partition]
         part = scorer(batch_of(tokens[store.examples(group)[first:last]]))
         # Rounded, so that there are ties within and between filter pairs.
-        score = np.round(part.score.numpy(), 3).astype(np.float32)
+        part = dataclasses.replace(part, value=np.round(part.value, 3).astype(np.float32))
         if group == "foreground":
-            kept.append(score)
-        store.write_partition(
-            group, partition, score=score, distance=part.distance.numpy(), position=part.position.numpy(), sites=0
-        )
+            kept.append(part)
+        store.write_partition(group, partition, part)
     store.finalise()
-    return Made(run, model, threshold, data, genome, np.concatenate(kept), rows)
+    return Made(run, model, threshold, data, genome, SiteScores.join(kept), rows)
 
 
 def tables(*, tf: list[str], calls: float = 0.7, seed: int = 1) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -122,64 +121,99 @@ def tables(*, tf: list[str], calls: float = 0.7, seed: int = 1) -> tuple[pd.Data
     columns |= {"neg_log10_p": -np.log10(columns["p"]), "effect": columns["auc"] - 0.5}
     order = np.lexsort((-columns["auc"], columns["p"], columns["q"]))
     columns = {name: values[order] for name, values in columns.items()}
-    of_tf = {name: columns[name] for name in tf_pairs.COLUMNS}
-    tf_columns = tf_pairs.combine(columns["tf_a"], columns["tf_b"], columns=of_tf)
-    return pd.DataFrame(columns), pd.DataFrame(tf_columns)
+    table, seen = pd.DataFrame(columns), {}
+    for row in table.to_dict("records"):
+        pair = tuple(sorted((row["tf_a"], row["tf_b"])))
+        if "" not in pair and pair[0] != pair[1]:
+            mine = seen.setdefault(pair, row | {"filter_pairs": 0, "called_filter_pairs": 0})
+            mine |= {"tf_a": pair[0], "tf_b": pair[1], "filter_pairs": mine["filter_pairs"] + 1}
+            mine["called_filter_pairs"] += row["called"]
+    more = ("filter_pairs", "called_filter_pairs")
+    return table, pd.DataFrame(list(seen.values()), columns=[*table.columns, *more])
 
 
 def write(
-    made: Made, table: pd.DataFrame, tf_table: pd.DataFrame, **changes: Any
+    made: Made,
+    table: pd.DataFrame,
+    tf_table: pd.DataFrame,
+    *,
+    tf: list[str] = TF,
+    cutoff: float = -np.inf,
+    drop_values: bool = False,
+    **changes: Any,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     run = Run(
         made.run.path,
         dataclasses.replace(made.run.config, reduce=dataclasses.replace(made.run.config.reduce, **changes)),
     )
-    summary = instances.write(run, "attention", table=table, tf_table=tf_table)
+    tfs = sorted({name for name in tf if name})
+    of_tf = Units(tuple(tfs.index(name) if name else NONE for name in tf), len(tfs))
+    rules = Rules(
+        statistic="published",
+        units=of_tf if len(tf_table) else Units.motifs(FILTERS),
+        cutoff=cutoff,
+        drop_values=drop_values,
+        min_examples=10,
+    )
+    summary = instances.write(run, "attention", table=table, tf_table=tf_table, tfs=tfs, rules=rules, cutoff=cutoff)
     assert all(path.exists() for path in instances.paths(run, "attention"))
     read = pd.read_csv(instances.paths(run, "attention")[0], sep="\t", keep_default_na=False)
     return summary, read.rename(columns={"#chrom1": "chrom1"})
 
 
+Found = tuple[int, int, int, int, float]
+
+
 def brute_force(
-    made: Made, interactions: list[list[int]], *, keep: int, floor: float = -1.0
-) -> list[tuple[int, int, int, float]]:
-    """(interaction, filter pair, row, score), by looking at every example; `interactions`: their pairs, best first."""
-    out = []
-    for number, members in enumerate(interactions):
-        found = []
-        for row in range(len(made.rows)):
-            best = None
-            for pair in members:
-                value = made.score[row, pair]
-                if value >= floor and (best is None or value > best[0]):
-                    best = (value, pair)
-            if best is not None:
-                found.append((-float(best[0]), row, best[1]))
-        out += [(number, pair, row, -value) for value, row, pair in sorted(found)[:keep]]
+    made: Made, interactions: list[tuple[set[int], set[int]]], *, keep: int, floor: float = -1.0
+) -> list[Found]:
+    """(interaction, filter a, filter b, row, score), by looking at every pair of sites of every example.
+
+    interactions: the filters of both sides. Of equal site pairs the first counts, by place and then by filter.
+    """
+    best: dict[tuple[int, int], tuple[float, int, int]] = {}
+    first_site = first_value = 0
+    for row, (sites, places) in enumerate(made.scores.counts.tolist()):
+        mine = sorted((place, motif) for motif, _, _, place in made.scores.site[first_site:][:sites].tolist())
+        between = dict(
+            zip(
+                ((i, u) for i in range(places) for u in range(i + 1, places)),
+                made.scores.value[first_value:][: places * (places - 1) // 2].tolist(),
+                strict=True,
+            )
+        )
+        first_site, first_value = first_site + sites, first_value + len(between)
+        for number, (side_a, side_b) in enumerate(interactions):
+            for place, a in mine:
+                for other, b in mine:
+                    if a in side_a and b in side_b and place != other:
+                        value = between[min(place, other), max(place, other)]
+                        if value >= floor and ((number, row) not in best or value > best[number, row][0]):
+                            best[number, row] = value, a, b
+    out: list[Found] = []
+    for number in range(len(interactions)):
+        found = sorted((-value, row, a, b) for (owner, row), (value, a, b) in best.items() if owner == number)
+        out += [(number, a, b, row, -value) for value, row, a, b in found[:keep]]
     return out
 
 
-def pair_of(row: Any) -> int:
-    return int(pairs.index(min(row.filter_a, row.filter_b), max(row.filter_a, row.filter_b), filters=FILTERS))
-
-
-def check(made: Made, read: pd.DataFrame, expected: list[tuple[int, int, int, float]]) -> None:
-    example = [f"example {made.rows[row]}\\t" for _, _, row, _ in expected]
+def check(made: Made, read: pd.DataFrame, expected: list[Found]) -> None:
+    example = [f"example {made.rows[row]}\\t" for *_, row, _ in expected]
     assert read["example"].tolist() == example
-    assert [pair_of(row) for row in read.itertuples()] == [pair for _, pair, _, _ in expected]
+    assert list(zip(read["filter_a"], read["filter_b"], strict=True)) == [(a, b) for _, a, b, _, _ in expected]
     np.testing.assert_array_equal(read["score"].to_numpy(np.float32), np.float32([score for *_, score in expected]))
 
 
-def called_pairs(table: pd.DataFrame, names: set[str]) -> list[int]:
-    return [pair_of(row) for row in table.itertuples() if row.called and {row.tf_a, row.tf_b} == names]
+def filters_of(names: Any) -> list[set[int]]:
+    return [{number for number, name in enumerate(TF) if name == one} for one in names]
 
 
 def test_instances_are_the_strongest_of_all_examples(made: Made) -> None:
     table, tf_table = tables(tf=TF)
     summary, read = write(made, table, tf_table)
     top = tf_table[tf_table["called"]].head(3)
-    members = [called_pairs(table, {a, b}) for a, b in zip(top["tf_a"], top["tf_b"], strict=True)]
-    assert max(len(pairs_of) for pairs_of in members) > 2
+    members = list(zip(filters_of(top["tf_a"]), filters_of(top["tf_b"]), strict=True))
+    assert max(len(a) * len(b) for a, b in members) > 2
     check(made, read, brute_force(made, members, keep=KEEP))
     shown = [name.replace("\t", "\\t") for name in top["tf_a"] + "|" + top["tf_b"]]
     assert list(dict.fromkeys(read["name"])) == shown
@@ -236,24 +270,28 @@ def test_both_sites_are_there_in_sequence_and_genome(made: Made) -> None:
     assert strands == {("+", True), ("-", True), (".", True), (".", False)}
 
 
+def strongest_filters(table: pd.DataFrame) -> list[tuple[set[int], set[int]]]:
+    return [({row.filter_a}, {row.filter_b}) for row in table[table["called"]].head(3).itertuples()]
+
+
 def test_filters_stand_in_where_no_tf_pair_is_named(made: Made) -> None:
     table, tf_table = tables(tf=["A"] * 5 + [""] * 5)
     assert tf_table.empty
-    summary, read = write(made, table, tf_table)
-    strongest = [pair_of(row) for row in table[table["called"]].head(3).itertuples()]
-    check(made, read, brute_force(made, [[pair] for pair in strongest], keep=KEEP))
+    summary, read = write(made, table, tf_table, tf=["A"] * 5 + [""] * 5)
+    check(made, read, brute_force(made, strongest_filters(table), keep=KEEP))
     assert (read["name"] == "filter" + read["filter_a"].astype(str) + "|filter" + read["filter_b"].astype(str)).all()
     assert summary["network_nodes"] == summary["network_edges"] == 0
 
 
 def test_scores_below_the_cutoff_are_no_instances_when_values_are_cut(made: Made) -> None:
     table, tf_table = tables(tf=[""] * FILTERS)
-    cutoff = float(np.float32(np.nanquantile(made.score, 0.9)))
-    read = write(made, table, tf_table, cutoff=str(cutoff), cutoff_rule="value", bedpe_instances=50)[1]
-    strongest = [pair_of(row) for row in table[table["called"]].head(3).itertuples()]
-    expected = brute_force(made, [[pair] for pair in strongest], keep=50, floor=cutoff)
-    assert 0 < len(expected) < np.isfinite(made.score[:, strongest]).sum()
+    cutoff = float(np.float32(np.quantile(made.scores.value, 0.9)))
+    read = write(made, table, tf_table, cutoff=cutoff, drop_values=True, bedpe_instances=50)[1]
+    every = brute_force(made, strongest_filters(table), keep=50)
+    expected = brute_force(made, strongest_filters(table), keep=50, floor=cutoff)
+    assert 0 < len(expected) < len(every)
     check(made, read, expected)
+    check(made, write(made, table, tf_table, cutoff=cutoff, bedpe_instances=50)[1], every)
 
 
 def test_nothing_called_leaves_empty_files(made: Made) -> None:
@@ -267,21 +305,22 @@ def test_nothing_called_leaves_empty_files(made: Made) -> None:
     assert write(made, table, tf_table, bedpe_interactions=0)[1].empty
 
 
-def test_each_inner_chunk_is_read_once(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    from satori_hpc.scoring import shard
+def test_each_partition_is_read_once_to_find_instances_and_once_for_their_sites(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, int]] = []
+    plain = ScoreStore.read
 
-    seen: list[tuple[Path, int]] = []
-    plain = shard.Shard.read
+    def counted(self: ScoreStore, group: str, partition: int) -> SiteScores:
+        seen.append((group, partition))
+        return plain(self, group, partition)
 
-    def counted(self: shard.Shard, chunk: int, out: np.ndarray) -> None:
-        seen.append((self.path, chunk))
-        plain(self, chunk, out)
-
-    monkeypatch.setattr(shard.Shard, "read", counted)
+    monkeypatch.setattr(ScoreStore, "read", counted)
     table, tf_table = tables(tf=TF)
     write(made, table, tf_table)
-    assert seen
-    assert len(seen) == len(set(seen))
+    assert seen[:4] == [("foreground", partition) for partition in range(4)]
+    assert len(seen[4:]) == len(set(seen[4:])) > 0
+    assert set(seen[4:]) <= set(seen[:4])
 
 
 def test_the_network_holds_the_called_tf_pairs(made: Made) -> None:

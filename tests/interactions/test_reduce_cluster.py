@@ -24,6 +24,7 @@ from satori_hpc.data.dataset import Coordinates, Dataset
 from satori_hpc.errors import ArtefactError, SatoriError
 from satori_hpc.interactions import block, tables
 from satori_hpc.interactions import stage as interactions_stage
+from satori_hpc.interactions.site_pairs import Units
 from satori_hpc.parallel import dask_pool
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import parquet
@@ -39,7 +40,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def make_run(path: Path) -> Run:
-    """A run whose sequences, scores (300 pairs in 43 blocks) and motifs are made up."""
+    """A run whose sequences, scores (300 pairs of filters in 10 blocks, 36 of TFs in 2) and motifs are made up."""
     run = tiny.make_run(path)
     rng = np.random.default_rng(1)
     data = Dataset(
@@ -101,6 +102,11 @@ def written(run: Run) -> dict[str, bytes]:
 
 def parts_of(run: Run) -> Path:
     return run.interactions("attention").with_name("attention.parts")
+
+
+def parts_there(run: Run, level: str) -> dict[Path, int]:
+    """When the finished parts of a level were written."""
+    return {file: file.stat().st_mtime_ns for file in (parts_of(run) / level).glob("block-*.part")}
 
 
 @pytest.fixture
@@ -302,23 +308,24 @@ def test_a_reduction_killed_goes_on_with_its_parts(run: Run, expected: dict[str,
     run.interactions("attention").with_name("attention.parquet").unlink()  # of another reduction, which stays till then
     killed = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     until = time.monotonic() + 240  # the loops are compiled first
-    while len(list(parts_of(run).glob("block-*.part"))) < 4 and time.monotonic() < until:
+    while len(parts_there(run, "filters")) < 4 and time.monotonic() < until:
         time.sleep(0.02)
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
-    before = {file: file.stat().st_mtime_ns for file in parts_of(run).glob("block-*.part")}
-    assert 4 <= len(before) < 43
+    before = parts_there(run, "filters/examples") | parts_there(run, "filters")
+    assert 3 + 4 <= len(before) < 3 + 10
     assert not run.interactions("attention").with_name("attention.parquet").exists()
     kept: dict[Path, int] = {}
 
     def look(*_: object) -> None:
-        kept.update({file: file.stat().st_mtime_ns for file in parts_of(run).glob("block-*.part")})
+        for level in ("filters/examples", "filters", "tfs"):
+            kept.update(parts_there(run, level))
 
     with pytest.MonkeyPatch.context() as patch:
         honest = tables.write
         patch.setattr(interactions_stage.tables, "write", lambda *arguments: (look(), honest(*arguments)))
         interactions_stage.reduce(run, Runtime(threads=2))
-    assert len(kept) == 43
+    assert len(kept) == 3 + 10 + 2
     assert before.items() <= kept.items()
     assert written(run) == expected
     assert not parts_of(run).exists()
@@ -328,39 +335,42 @@ def test_parts_that_are_damaged_or_foreign_are_made_again(run: Run, expected: di
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(interactions_stage.files, "remove_folder", lambda path: None)
         interactions_stage.reduce(run, Runtime(threads=1))
-    files = sorted(parts_of(run).glob("block-*.part"))
-    assert len(files) == 43
+    files = sorted(parts_there(run, "filters"))
+    assert len(files) == 10
     files[3].write_bytes(files[3].read_bytes()[:-9])
     foreign = parquet.read_table(files[5]).replace_schema_metadata({"satori_hpc_digest": "other"})
     parquet.write_table(files[5], foreign)
     files[7].unlink()
     parquet.write_table(files[9], parquet.read_table(files[9])[:-1])
-    (parts_of(run) / ".block-00001.part.12345678.partial").write_text("left by a killed worker")
-    before = {file.name: file.stat().st_mtime_ns for file in files if file.exists()}
-    seen: list[str] = []
+    (parts_of(run) / "filters" / ".block-00001.part.12345678.partial").write_text("left by a killed worker")
+    tfs = sorted(parts_there(run, "tfs"))
+    tfs[1].write_bytes(tfs[0].read_bytes())  # of another block, so of other pairs
+    seen: list[tuple[str, int]] = []
     with pytest.MonkeyPatch.context() as patch:
         honest = block.parts.write
         patch.setattr(
             block.parts,
             "write",
-            lambda folder, block, columns, **more: (seen.append(block), honest(folder, block, columns, **more)),
+            lambda folder, block, columns, **more: (
+                seen.append((folder.name, block)),
+                honest(folder, block, columns, **more),
+            ),
         )
         interactions_stage.reduce(run, Runtime(threads=1))
-    assert sorted(seen) == [3, 5, 7, 9]
-    assert len(before) == 42
+    assert sorted(seen) == [*(("filters", number) for number in (3, 5, 7, 9)), ("tfs", 1)]
     assert written(run) == expected
 
 
 def test_other_scores_or_settings_start_the_parts_anew(run: Run, tmp_path: Path) -> None:
     store = score_store.open_complete(run.scores("attention"))
-    folder = tmp_path / "parts"
+    folder, units = tmp_path / "parts", Units.motifs(25)
     seen: list[int] = []
     honest = block.parts.write
 
-    def count(change: dict[str, object], cutoff: float = 0.5) -> int:
+    def count(**change: object) -> int:
         seen.clear()
-        settings = interactions_stage.Reduce(**{"max_distance": 0, **change})  # type: ignore[arg-type]
-        interactions_stage.reduce_store(store, folder, settings=settings, cutoff=cutoff, runtime=Runtime(threads=1))
+        settings = interactions_stage.Reduce(**{"cutoff": "0.5", **change})  # type: ignore[arg-type]
+        interactions_stage.reduce_store(store, folder, settings=settings, runtime=Runtime(threads=1), units=units)
         return len(seen)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -369,29 +379,36 @@ def test_other_scores_or_settings_start_the_parts_anew(run: Run, tmp_path: Path)
             "write",
             lambda folder, block, columns, **more: (seen.append(block), honest(folder, block, columns, **more)),
         )
-        assert count({}) == 43
-        assert count({}) == count({"alpha": 0.2}) == 0  # which decides on q-values, long after the tests
-        assert count({"min_examples": 11}) == 43
-        assert count({"min_examples": 11}, cutoff=0.6) == 43
-        assert count({}) == 43
+        assert count() == 10
+        assert count() == count(alpha=0.2) == 0  # which decides on q-values, long after the tests
+        assert count(min_examples=11) == 10
+        assert count(min_examples=11, cutoff="0.6") == 10
+        assert count(min_examples=11, cutoff="mean") == 10 + 3  # after the partitions, whose mean it is
+        assert count() == 10
+        units = Units(tuple(number % 9 for number in range(25)), 9)
+        assert count() == 2
+        units = Units(units.of_motif, 9, "sum")
+        assert count() == 2
+        units = Units.motifs(25)
+        assert count() == 10
         rng = np.random.default_rng(9)
         other = make_store(tmp_path / "other.zarr", sample(rng, 150, 25), sample(rng, 130, 25), filters=25)
         store = other
-        assert count({}) == 43
+        assert count() == 10
 
 
 def test_a_damaged_shard_is_named_with_what_mends_it(run: Run) -> None:
     store = score_store.open_complete(run.scores("attention"))
-    shard = store.shard_path("background", "score", 1)
+    shard = store.shard_path("background", "value", 1)
     content = bytearray(shard.read_bytes())
     content[100] ^= 1
     shard.write_bytes(content)
     for kind in ("threads", "local"):
-        with pytest.raises(ArtefactError, match=r"background/score/c/1/0: .*damaged.*satori-hpc verify"):
+        with pytest.raises(ArtefactError, match=r"background/value/c/1/0: .*damaged.*satori-hpc verify"):
             interactions_stage.reduce(run, Runtime(threads=1, cluster=kind))
 
 
-def peak(path: Path, memory: int, statistic: str = "background") -> int:
+def peak(path: Path, memory: int, statistic: str = "published") -> int:
     call = f"peak_of_reduction({str(path)!r}, {memory}, {statistic!r})"
     code = f"from tests.fixtures import tasks as helpers_tasks; helpers_tasks.{call}"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -405,7 +422,7 @@ def test_memory_is_bounded_by_the_setting_and_not_by_the_examples(tmp_path: Path
         rng = np.random.default_rng(rows)
         path = tmp_path / f"{rows}.zarr"
         sides = (rng.random((rows, pairs.count(16)), dtype=np.float32) for _ in range(2))
-        make_store(path, *sides, filters=16, shard_examples=1024, chunk_pairs=120)
+        make_store(path, *sides, filters=16, shard_examples=1024)
         for memory in bounds:
             peaks[rows, memory] = peak(path, memory)
         within[rows] = peak(path, 80 * MIB, "within-sequence")

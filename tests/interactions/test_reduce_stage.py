@@ -1,7 +1,8 @@
 """reduce: the statistics on stores with known content, in bounded memory, on threads and processes, killed or not."""
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,11 @@ from satori_hpc import pairs
 from satori_hpc.config import Reduce
 from satori_hpc.errors import ArtefactError
 from satori_hpc.interactions import block as interactions_block
+from satori_hpc.interactions import named as interactions_named
 from satori_hpc.interactions import stage as interactions_stage
-from satori_hpc.interactions.block import Rules
 from satori_hpc.interactions.columns import Columns
-from satori_hpc.interactions.statistics import mann_whitney
+from satori_hpc.interactions.site_pairs import Units
+from satori_hpc.interactions.statistics import mann_whitney, registry
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.scoring.store import ScoreStore
 from tests.fixtures.scores import make_store, sample
@@ -23,15 +25,16 @@ from tests.fixtures.scores import make_store, sample
 NAN = np.float32(np.nan)
 
 
-def reduced(store: ScoreStore, *, cutoff: float | None = None, threads: int = 1, **settings: Any) -> pd.DataFrame:
-    """Columns of the reduction against the background by pair, in pair order."""
-    level = store.mean_score() if cutoff is None else cutoff
-    folder = store.path.with_suffix(".parts")
-    columns, _ = interactions_stage.reduce_store(
-        store, folder, settings=Reduce(**settings), cutoff=level, runtime=Runtime(threads=threads)
-    )
-    table = pd.DataFrame(columns)
-    return table.set_index(["filter_a", "filter_b"]).sort_index()
+def reduce_all(store: ScoreStore, *, threads: int = 1, **settings: Any) -> interactions_stage.Reduced:
+    """The published test of every pair of filters, each number of threads in parts of its own."""
+    folder = store.path.with_suffix(f".{threads}.parts")
+    return interactions_stage.reduce_store(store, folder, settings=Reduce(**settings), runtime=Runtime(threads=threads))
+
+
+def reduced(store: ScoreStore, *, threads: int = 1, **settings: Any) -> pd.DataFrame:
+    """Its columns, in pair order."""
+    table = pd.DataFrame(reduce_all(store, threads=threads, **settings).columns)
+    return table.set_index(["unit_a", "unit_b"]).sort_index()
 
 
 def test_every_column_equals_a_loop_over_scipy(tmp_path: Path) -> None:
@@ -43,9 +46,10 @@ def test_every_column_equals_a_loop_over_scipy(tmp_path: Path) -> None:
     foreground[9:, 6] = NAN  # too rarely
     foreground[:, 7] *= np.float32(0.1)  # below the cut-off
     foreground[:, 8] = background[:, 8] = NAN
-    store = make_store(tmp_path / "s.zarr", foreground, background, filters=9)
+    apart = rng.integers(0, 500, foreground.shape)
+    store = make_store(tmp_path / "s.zarr", foreground, background, filters=9, apart=apart)
     cutoff = float(np.nanmean(foreground.astype(np.float64)))
-    assert store.mean_score() == pytest.approx(cutoff, rel=1e-12)
+    assert reduce_all(store).cutoff == pytest.approx(cutoff, rel=1e-12)
     table = reduced(store)
     first, second = pairs.filters_of(9)
     assert len(table) == 35  # the pair that was never observed has no row
@@ -60,7 +64,7 @@ def test_every_column_equals_a_loop_over_scipy(tmp_path: Path) -> None:
         assert bool(row.tested) == (len(x) >= 10 and len(y) >= 10 and x.max() >= cutoff)
         if len(x):
             assert row.median_fg == np.median(x)
-            assert row.median_distance == np.median(4 * np.flatnonzero(~np.isnan(foreground[:, pair])))
+            assert row.median_distance == np.median(apart[~np.isnan(foreground[:, pair]), pair])
         if row.tested:
             test = stats.mannwhitneyu(x, y, alternative="greater", method="asymptotic")
             assert row.statistic == test.statistic
@@ -103,9 +107,7 @@ def test_rows_are_sorted_by_q_then_p_then_auc(tmp_path: Path) -> None:
     foreground = sample(rng, 60, 8)
     foreground[5:, 2] = NAN
     store = make_store(tmp_path / "s.zarr", foreground, sample(rng, 60, 8), filters=8)
-    columns, _ = interactions_stage.reduce_store(
-        store, tmp_path / "parts", settings=Reduce(), cutoff=0.0, runtime=Runtime(threads=1)
-    )
+    columns = reduce_all(store, cutoff="0.0").columns
     order = list(
         zip(*(columns[name][:-1] * sign for name, sign in (("q", 1), ("neg_log10_p", -1), ("auc", -1))), strict=True)
     )
@@ -118,9 +120,9 @@ def test_the_cutoff_gates_pairs_or_drops_values(tmp_path: Path) -> None:
     foreground, background = sample(rng, 200, 4), sample(rng, 200, 4)
     foreground[:, 0] *= np.float32(0.5)
     store = make_store(tmp_path / "s.zarr", foreground, background, filters=4)
-    by_pair = reduced(store, cutoff=0.6)
+    by_pair = reduced(store, cutoff="0.6")
     assert by_pair["tested"].tolist() == [False, True, True, True, True, True]
-    by_value = reduced(store, cutoff=0.6, cutoff_rule="value")
+    by_value = reduced(store, cutoff="0.6", cutoff_rule="value")
     with np.errstate(invalid="ignore"):
         kept = [side >= np.float32(0.6) for side in (foreground, background)]
     assert by_value["n_bg"].tolist() == kept[1].sum(axis=0).tolist()
@@ -138,8 +140,8 @@ def test_rare_pairs_are_not_tested_except_in_legacy(tmp_path: Path) -> None:
     foreground[1:, 2] = NAN  # one foreground value
     background[2:, 3] = NAN  # two: compared as they are
     store = make_store(tmp_path / "s.zarr", foreground, background, filters=4)
-    assert reduced(store, cutoff=0.0)["tested"].tolist() == [False, False, False, False, True, True]
-    legacy = reduced(store, cutoff=0.0, legacy=True)
+    assert reduced(store, cutoff="0.0")["tested"].tolist() == [False, False, False, False, True, True]
+    legacy = reduced(store, cutoff="0.0", legacy=True)
     assert legacy["tested"].tolist() == [True, True, False, True, True, True]
     zeros = stats.mannwhitneyu(foreground[:, 0].astype(float), np.zeros(60), alternative="greater", method="asymptotic")
     assert legacy["p"].iloc[0] == pytest.approx(zeros.pvalue, rel=1e-12)
@@ -157,7 +159,7 @@ def test_more_equal_values_in_one_column_than_a_cube_in_64_bits_can_hold(tmp_pat
     background = np.zeros((2_150_000, 1), np.float32)
     background[:50] = 1
     store = make_store(tmp_path / "s.zarr", foreground, background, filters=2, shard_examples=2**18)
-    row = reduced(store, cutoff=0.5).iloc[0]
+    row = reduced(store, cutoff="0.5").iloc[0]
     expected = stats.mannwhitneyu(
         foreground[:, 0].astype(float), background[:, 0].astype(float), alternative="greater", method="asymptotic"
     )
@@ -187,14 +189,18 @@ def test_labels_permuted_call_nothing(tmp_path: Path) -> None:
     assert sum(calls) <= 2, calls
 
 
-@pytest.mark.parametrize("chunk_pairs", [5, 64, 300])
-def test_little_memory_means_more_runs_over_the_columns_and_the_same_numbers(tmp_path: Path, chunk_pairs: int) -> None:
+@pytest.mark.parametrize("width", [5, 64, 300])
+def test_little_memory_means_more_runs_over_the_columns_and_the_same_numbers(
+    tmp_path: Path, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = np.random.default_rng(8)
-    store = make_store(
-        tmp_path / "s.zarr", sample(rng, 150, 12), sample(rng, 90, 12), filters=12, chunk_pairs=chunk_pairs
+    store = make_store(tmp_path / "s.zarr", sample(rng, 150, 12), sample(rng, 90, 12), filters=12)
+    rules = registry.rules_of(
+        store, Reduce(cutoff="0.4", cutoff_rule="value"), registry.PUBLISHED, Units.motifs(store.motifs)
     )
-    rules = Rules(cutoff=0.4, drop_values=True, min_examples=10, legacy=False)
-    least, most = interactions_block.memory_range(store)
+    monkeypatch.setattr(interactions_block, "LEAST_WIDTH", width)
+    assert interactions_block.blocks(store, rules)[0] == (0, min(width, 66))
+    least, most = interactions_block.memory_range(store, rules)
     widths: list[int] = []
     honest = mann_whitney.compare
 
@@ -202,31 +208,30 @@ def test_little_memory_means_more_runs_over_the_columns_and_the_same_numbers(tmp
         widths.append(columns.width)
         return honest(columns, **more)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(interactions_block.mann_whitney, "compare", compare)
-        for block, (first, last) in enumerate(interactions_block.blocks(store)):
-            found, runs = [], []
-            for memory in (least, (least + most) // 2, most, 10 * most):
-                widths.clear()
-                found.append(interactions_block.test_block(store, block, rules=rules, memory=memory, rows=None))
-                runs.append(len(widths))
-            assert runs[0] > 1 or last - first <= 16, runs
-            assert runs[2:] == [1, 1]
-            for other in found[1:]:
-                for name, column in found[0].items():
-                    np.testing.assert_array_equal(column, other[name])
+    monkeypatch.setattr(mann_whitney, "compare", compare)
+    for block, (first, last) in enumerate(interactions_block.blocks(store, rules)):
+        found, runs = [], []
+        for memory in (least, (least + most) // 2, most, 10 * most):
+            widths.clear()
+            found.append(interactions_block.test_block(store, block, rules=rules, memory=memory, rows={}))
+            runs.append(len(widths))
+        assert runs[0] > 1 or last - first <= 16, runs
+        assert runs[2:] == [1, 1]
+        for other in found[1:]:
+            for name, column in found[0].items():
+                np.testing.assert_array_equal(column, other[name])
     interactions_block.release()
 
 
 def test_nothing_tested_is_an_empty_family_not_a_crash(tmp_path: Path) -> None:
     rng = np.random.default_rng(7)
     store = make_store(tmp_path / "s.zarr", sample(rng, 30, 4), sample(rng, 30, 4), filters=4)
-    table = reduced(store, cutoff=2.0)
+    table = reduced(store, cutoff="2.0")
     assert not table["tested"].any()
     assert not table["called"].any()
     nothing = np.full((5, 6), NAN)
     empty = make_store(tmp_path / "e.zarr", nothing, nothing, filters=4)
-    assert np.isnan(empty.mean_score())
+    assert np.isnan(reduce_all(empty).cutoff)
     assert len(reduced(empty)) == 0
 
 
@@ -234,12 +239,16 @@ def test_names_come_from_the_filters_motifs(tmp_path: Path, monkeypatch: pytest.
     names = pd.DataFrame(
         {"filter": [0, 2, 3], "tf": ["B", "A", "C"], "q": [0.01, 0.02, 0.9], "named": [True, True, False]}
     )
-    monkeypatch.setattr(interactions_stage.motif_store, "read_tf", lambda folder: names)
+    monkeypatch.setattr(interactions_named.motif_store, "read_tf", lambda folder: names)
+
+    def named(motifs: int) -> interactions_named.Named:
+        return interactions_named.names_of(tmp_path, cast(ScoreStore, SimpleNamespace(motifs=motifs)))
+
     first, second = pairs.filters_of(4)
-    columns: dict[str, np.ndarray] = {"filter_a": first, "filter_b": second}
-    interactions_stage._join_names(columns, tmp_path, filters=4)
+    columns = named(4).join({"unit_a": first, "unit_b": second})
     assert columns["tf_a"].tolist() == ["B", "B", "B", "", "", "A"]
     assert columns["tf_b"].tolist() == ["", "A", "", "A", "", ""]
+    assert (columns["filter_a"].tolist(), columns["filter_b"].tolist()) == (first.tolist(), second.tolist())
     np.testing.assert_array_equal(columns["motif_q_b"], [np.nan, 0.02, 0.9, 0.02, 0.9, 0.9])
     with pytest.raises(ArtefactError, match="names filter 3"):
-        interactions_stage._join_names(columns, tmp_path, filters=3)
+        named(3)

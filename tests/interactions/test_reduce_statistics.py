@@ -1,4 +1,4 @@
-"""reduce with the within-sequence and the null statistic: what slow loops over scipy say, however the work is cut."""
+"""reduce within sequences and against permuted letters: what slow loops over scipy say, however the work is cut."""
 
 import dataclasses
 from pathlib import Path
@@ -11,17 +11,18 @@ from scipy import stats
 
 from satori_hpc import pairs
 from satori_hpc.config import Config, Dfim, Reduce, Score
+from satori_hpc.config.statistics import STATISTICS
 from satori_hpc.errors import ArtefactError
 from satori_hpc.interactions import block as interactions_block
 from satori_hpc.interactions import parts
 from satori_hpc.interactions import stage as interactions_stage
-from satori_hpc.interactions.block import Rules
-from satori_hpc.interactions.statistics import mann_whitney, signed_rank
+from satori_hpc.interactions.site_pairs import Units
+from satori_hpc.interactions.statistics import mann_whitney, registry, signed_rank, within_sequence
 from satori_hpc.interactions.statistics.registry import cutoff_of, statistic_of
 from satori_hpc.interactions.statistics.signed_rank import Null
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.scoring.store import ScoreStore
-from tests.fixtures.scores import make_store, sample
+from tests.fixtures.scores import make_directed_store, make_store, sample
 from tests.oracles import contrasts as oracle
 
 NAN = np.float32(np.nan)
@@ -30,17 +31,31 @@ NAN = np.float32(np.nan)
 def reduced(
     store: ScoreStore, statistic: str, *, runtime: Runtime | None = None, folder: str = "parts", **settings: Any
 ) -> tuple[pd.DataFrame, Null | None]:
-    """Columns of the reduction by pair, in pair order, and the empirical null."""
+    """Columns of the reduction by pair, in pair order, and the empirical null, which is also told in words."""
+    fitted: list[Null | None] = [None]
+    honest = signed_rank.fit
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(signed_rank, "fit", lambda *values: fitted.append(honest(*values)) or fitted[-1])
+        found = interactions_stage.reduce_store(
+            store,
+            store.path.with_name(folder),
+            settings=Reduce(**{"max_distance": 0, **settings}),
+            runtime=runtime or Runtime(threads=1),
+            statistic=statistic,
+        )
+    null, told = fitted[-1], found.told.get("calibration", "")
+    assert null is None or f" {null.centre:.3f} +- {null.scale:.3f} " in told
+    return pd.DataFrame(found.columns).set_index(["unit_a", "unit_b"]).sort_index(), null
+
+
+def words(store: ScoreStore, **settings: Any) -> str:
+    """What people are told of the calibration; of the parts that are there."""
     made = Reduce(**{"max_distance": 0, **settings})
-    columns, null = interactions_stage.reduce_store(
-        store,
-        store.path.with_name(folder),
-        settings=made,
-        cutoff=cutoff_of(made, statistic, store),
-        runtime=runtime or Runtime(threads=1),
-        statistic=statistic,
+    folder = store.path.with_name("parts")
+    found = interactions_stage.reduce_store(
+        store, folder, settings=made, runtime=Runtime(threads=1), statistic="within-sequence"
     )
-    return pd.DataFrame(columns).set_index(["filter_a", "filter_b"]).sort_index(), null
+    return str(found.told["calibration"])
 
 
 def uneven(rng: np.random.Generator, rows: int, filters: int) -> np.ndarray:
@@ -52,8 +67,9 @@ def uneven(rng: np.random.Generator, rows: int, filters: int) -> np.ndarray:
 
 
 @pytest.fixture
-def signed(tmp_path: Path) -> tuple[ScoreStore, np.ndarray, np.ndarray]:
-    """A store of 36 pairs and its scores."""
+def signed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ScoreStore, np.ndarray, np.ndarray]:
+    """A store of 36 pairs in blocks of 7, and its scores; those of row r are 4 r bp apart, in either direction."""
+    monkeypatch.setattr(interactions_block, "LEAST_WIDTH", 7)
     rng = np.random.default_rng(1)
     foreground, background = uneven(rng, 210, 9), uneven(rng, 90, 9)
     foreground[:, 4] += np.float32(1)
@@ -61,7 +77,8 @@ def signed(tmp_path: Path) -> tuple[ScoreStore, np.ndarray, np.ndarray]:
     foreground[8:, 6] = NAN  # too rare
     foreground[:, 8] = background[:, 8] = NAN
     assert (np.isfinite(foreground).sum(axis=1) < 3).sum() > 10
-    return make_store(tmp_path / "s.zarr", foreground, background, filters=9), foreground, background
+    apart = np.repeat(4 * np.arange(210)[:, None], 36, axis=1)
+    return make_store(tmp_path / "s.zarr", foreground, background, filters=9, apart=apart), foreground, background
 
 
 CUTS = [{}, {"cutoff": "1.5"}, {"cutoff": "-0.4", "cutoff_rule": "value"}, {"max_distance": 600}]
@@ -132,9 +149,10 @@ def test_calibration_is_strict_and_honest_about_small_families(
     assert none is None
     tested = few["tested"]
     np.testing.assert_array_equal(few["p"][tested], plain["p"][tested])
-    assert "fewer than 30 far pairs" in interactions_stage._in_words(Reduce(), None)
-    assert "fewer than 30 tested pairs" in interactions_stage._in_words(Reduce(max_distance=0), None)
-    assert interactions_stage._in_words(Reduce(), null).startswith("empirical, effects of far pairs")
+    assert "fewer than 30 far pairs" in words(store, max_distance=800)
+    assert "fewer than 30 tested pairs" in words(store, min_examples=70)
+    assert words(store, max_distance=300).startswith("empirical, effects of far pairs")
+    assert words(store, calibration="theoretical") == "theoretical"
 
 
 def test_side_effects_are_told_from_pairs_that_matter(tmp_path: Path) -> None:
@@ -146,7 +164,7 @@ def test_side_effects_are_told_from_pairs_that_matter(tmp_path: Path) -> None:
     values = (rng.standard_normal((rows, count)) + effect).astype(np.float32)
     values[rng.random(values.shape) > 0.5] = NAN
     values *= rng.gamma(3, 0.5, (rows, 1)).astype(np.float32)
-    store = make_store(tmp_path / "s.zarr", values, values[:50], filters=filters, chunk_pairs=200)  # a single block
+    store = make_store(tmp_path / "s.zarr", values, values[:50], filters=filters)
     plain, _ = reduced(store, "within-sequence", calibration="theoretical")
     held, null = reduced(store, "within-sequence")
     assert plain["called"][~true].sum() >= 10  # half of them are below the others, the true ones raise the medians
@@ -169,7 +187,6 @@ def test_far_pairs_show_side_effects_where_most_close_ones_interact(tmp_path: Pa
         tmp_path / "s.zarr",
         *(values, values[:50]),
         filters=filters,
-        chunk_pairs=200,
         apart=np.where(near, 20, 100),
     )
     plain, _ = reduced(store, "within-sequence", calibration="theoretical", max_distance=60)
@@ -197,7 +214,7 @@ def test_the_null_is_that_of_the_far_contrasts(signed: tuple[ScoreStore, np.ndar
     assert null is not None
 
 
-@pytest.mark.parametrize("statistic", ["within-sequence", "null"])
+@pytest.mark.parametrize("statistic", ["within-sequence", "permuted"])
 def test_threads_processes_and_memory_do_not_change_a_bit(tmp_path: Path, statistic: str) -> None:
     rng = np.random.default_rng(3)
     foreground, background, permuted = (uneven(rng, rows, 12) for rows in (800, 90, 800))
@@ -207,7 +224,6 @@ def test_threads_processes_and_memory_do_not_change_a_bit(tmp_path: Path, statis
         background,
         filters=12,
         shard_examples=300,
-        chunk_pairs=20,
         method="dfim",
         null=(permuted, background),
     )
@@ -216,17 +232,16 @@ def test_threads_processes_and_memory_do_not_change_a_bit(tmp_path: Path, statis
     for number, runtime in enumerate(others):
         other, _ = reduced(store, statistic, runtime=runtime, folder=f"other{number}")
         pd.testing.assert_frame_equal(found, other, check_exact=True)
-    rules = Rules(statistic=statistic, cutoff=-np.inf, drop_values=False, min_examples=10, legacy=False)
+    rules = registry.rules_of(store, Reduce(max_distance=0), statistic, Units.motifs(12))
     interactions_block.load.cache_clear()
     place = store.path.with_name("small")
     parts.prepare(place, digest="d", rows=[])
     parts.prepare(interactions_block.folder_of(place), digest="d", rows=[])
     for partition in range(3):
-        least = interactions_block.least_bytes(store, statistic)
-        interactions_block.work_rows(str(store.path), str(place), "d", partition, statistic, -np.inf, least)
-    rows = interactions_block._rows(store, str(place), "d", rules)
-    low, high = interactions_block.memory_range(store, statistic)
-    for block in range(len(interactions_block.blocks(store))):
+        interactions_block.work_examples(str(store.path), str(place), "d", partition, rules)
+    rows = interactions_block.load(str(place), "d", tuple(interactions_block.sizes(store, rules)), rules, store)
+    low, high = interactions_block.memory_range(store, rules)
+    for block in range(len(interactions_block.blocks(store, rules))):
         tight = interactions_block.test_block(store, block, rules=rules, memory=low, rows=rows)
         wide = interactions_block.test_block(store, block, rules=rules, memory=high, rows=rows)
         for name in wide:
@@ -234,14 +249,18 @@ def test_threads_processes_and_memory_do_not_change_a_bit(tmp_path: Path, statis
     interactions_block.release()
 
 
-def test_rows_gathered_in_steps_are_described_the_same(tmp_path: Path) -> None:
+def test_rows_gathered_in_steps_are_described_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(4)
     values = uneven(rng, 130, 9)
     store = make_store(tmp_path / "s.zarr", values, values[:20], filters=9, shard_examples=130)
-    whole = interactions_block.middles(store, 0, least=-np.inf, memory=2**30)
-    steps = interactions_block.middles(store, 0, least=-np.inf, memory=130 * 7 * 12 + 36 * 4 * 9)
-    for one, other in zip(whole, steps, strict=True):
-        np.testing.assert_array_equal(one, other)
+    rules = registry.rules_of(store, Reduce(), "within-sequence", Units.motifs(9))
+    partition = interactions_block.open_partition(store, rules.units, "foreground", 0)
+    whole = within_sequence.of_rows(partition, rules)
+    monkeypatch.setattr(within_sequence, "LAID_OUT", 7 * 36)
+    steps = within_sequence.of_rows(partition, rules)
+    assert {len(values) for values in whole.values()} == {130}
+    for name, one in whole.items():
+        np.testing.assert_array_equal(one, steps[name])
 
 
 def test_a_reduction_stopped_keeps_rows_and_blocks(
@@ -261,7 +280,7 @@ def test_a_reduction_stopped_keeps_rows_and_blocks(
     monkeypatch.setattr(parts, "write", write)
     with pytest.raises(KeyboardInterrupt):
         reduced(store, "within-sequence")
-    assert sorted(done[:4]) == [("rows", partition) for partition in range(4)]
+    assert sorted(done[:4]) == [("examples", partition) for partition in range(4)]
     assert {name for name, _ in done[4:]} == {"parts"}
     missing = {("parts", block) for block in range(6)} - set(done[4:])
     done.clear()
@@ -270,27 +289,27 @@ def test_a_reduction_stopped_keeps_rows_and_blocks(
     assert len(done) == 4
     pd.testing.assert_frame_equal(found, expected, check_exact=True)
     done.clear()
-    shard = store.path.with_name("parts") / "rows" / "block-00002.part"
+    shard = store.path.with_name("parts") / "examples" / "block-00002.part"
     shard.write_bytes(shard.read_bytes()[:-5])
     (store.path.with_name("parts") / "block-00001.part").unlink()
     interactions_block.load.cache_clear()
     found, _ = reduced(store, "within-sequence")
-    assert done == [("rows", 2), ("parts", 1)]
+    assert done == [("examples", 2), ("parts", 1)]
     pd.testing.assert_frame_equal(found, expected, check_exact=True)
 
 
-def test_null_equals_a_loop_over_scipy(tmp_path: Path) -> None:
+def test_permuted_equals_a_loop_over_scipy(tmp_path: Path) -> None:
     rng = np.random.default_rng(6)
     foreground, background = sample(rng, 150, 8), sample(rng, 60, 8)
     permuted = (0.3 * rng.gamma(2, 0.5, foreground.shape)).astype(np.float32)
-    permuted[np.isnan(foreground) | (rng.random(foreground.shape) < 0.1)] = NAN
     foreground[:, 3] = NAN
     foreground[5:, 4] = NAN
+    permuted[np.isnan(foreground) | (rng.random(foreground.shape) < 0.1)] = NAN
     foreground[3, 7] = 40  # beyond any p-value
     store = make_store(
         tmp_path / "s.zarr", foreground, background, filters=8, method="dfim", null=(permuted, background)
     )
-    table, _ = reduced(store, "null")
+    table, _ = reduced(store, "permuted")
     seen = permuted[~np.isnan(permuted)].astype(np.float64)
     mean, deviation = stats.norm.fit(seen)
     p = {}
@@ -317,15 +336,37 @@ def test_null_equals_a_loop_over_scipy(tmp_path: Path) -> None:
     np.testing.assert_allclose(table.loc[list(p)]["q"], stats.false_discovery_control(list(p.values())), rtol=1e-9)
 
 
-def test_null_of_a_store_without_one_names_the_setting(signed: tuple[ScoreStore, np.ndarray, np.ndarray]) -> None:
+def test_permuted_takes_the_larger_of_both_directions(tmp_path: Path) -> None:
+    """As the score itself does: in a store with a direction, both have a value from either site to the other."""
+    rng = np.random.default_rng(8)
+    rows, filters = 60, 5
+    values, permuted = (rng.standard_normal((rows, filters, filters)).astype(np.float32) for _ in range(2))
+    values[:, 0, 1] = values[:, 1, 0] = NAN
+    store = make_directed_store(tmp_path / "s.zarr", values, filters=filters, null=permuted)
+    table, _ = reduced(store, "permuted")
+    first, second = pairs.filters_of(filters)
+    larger, null = (np.maximum(abs(one), abs(one.transpose(0, 2, 1))) for one in (values, permuted))
+    seen = null[:, first, second][:, 1:].astype(np.float64)  # the first pair was never observed
+    assert (first[0], second[0]) not in table.index
+    for a, b in table.index:
+        x = larger[:, a, b].astype(np.float64)
+        each = stats.norm.sf(x, seen.mean(), seen.std())
+        assert table.loc[(a, b)].p == pytest.approx(mann_whitney.q_values(each).min(), rel=1e-9)
+        assert table.loc[(a, b)].effect == pytest.approx(np.median(x) - seen.mean(), rel=1e-9)
+    assert len(table) == 9
+
+
+def test_permuted_of_a_store_without_permuted_sequences_names_the_setting(
+    signed: tuple[ScoreStore, np.ndarray, np.ndarray],
+) -> None:
     with pytest.raises(ArtefactError, match=r"null = true in \[score\.dfim\].*satori-hpc score .*satori-hpc reduce"):
-        reduced(signed[0], "null")
+        reduced(signed[0], "permuted")
 
 
 def test_nothing_observed_is_an_empty_table(tmp_path: Path) -> None:
     nothing = np.full((5, 6), NAN)
     store = make_store(tmp_path / "e.zarr", nothing, nothing, filters=4, method="dfim", null=(nothing, nothing))
-    for statistic in ("within-sequence", "null"):
+    for statistic in ("within-sequence", "permuted"):
         assert len(reduced(store, statistic, folder=statistic)[0]) == 0
 
 
@@ -338,19 +379,28 @@ def test_the_statistic_follows_from_method_and_settings() -> None:
         )
         return {method: statistic_of(config, method) for method in ("attention", "attribution", "dfim", "epistasis")}
 
-    background, within = "background", "within-sequence"
-    auto = {"attention": background, "attribution": background, "dfim": within, "epistasis": within}
+    published, within, least = "published", "within-sequence", "minimum-effect"
+    auto = {"attention": published, "attribution": published, "dfim": least, "epistasis": least}
     assert found() == auto
-    assert found(dfim_legacy=True) == auto | {"dfim": background}
-    assert set(found(legacy=True).values()) == {background}
-    assert set(found("background").values()) == {background}
-    assert set(found("within-sequence", dfim_legacy=True).values()) == {within}
-    assert found("null") == auto | {"dfim": "null"}
+    assert found(dfim_legacy=True) == auto | {"dfim": published}
+    assert set(found(legacy=True).values()) == {published}
+    for name in (published, within, least, "contrasts-two-way"):
+        assert set(found(name, dfim_legacy=True).values()) == {name}
+    assert found("permuted") == auto | {"dfim": "permuted"}
     assert list(Reduce(statistic="within-sequence", legacy=True).problems())
 
 
-def test_no_cutoff_unless_a_number_is_named(signed: tuple[ScoreStore, np.ndarray, np.ndarray]) -> None:
-    store = signed[0]
-    assert cutoff_of(Reduce(), "background", store) == store.mean_score()
-    assert cutoff_of(Reduce(), "within-sequence", store) == cutoff_of(Reduce(), "null", store) == -np.inf
-    assert cutoff_of(Reduce(cutoff="0.2"), "within-sequence", store) == 0.2
+def test_no_cutoff_unless_a_number_is_named() -> None:
+    assert cutoff_of(Reduce(), "published") is None  # the mean, which the first pass finds
+    for name in STATISTICS:
+        assert name == "published" or cutoff_of(Reduce(), name) == -np.inf
+        assert cutoff_of(Reduce(cutoff="0.2"), name) == 0.2
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+def test_the_entry_of_each_statistic_loads(name: str) -> None:
+    test = registry.test_of(name)
+    assert test.sides[:2] == ("foreground", "background")
+    assert set(test.groups) <= {"foreground", "background"}
+    for step in ("facts", "describe", "add", "test", "conclude"):
+        assert callable(getattr(test, step))

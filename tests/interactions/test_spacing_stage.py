@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,14 +11,18 @@ import pytest
 
 from satori_hpc import config, pairs
 from satori_hpc.interactions import instances, spacing
+from satori_hpc.interactions.site_pairs import NONE, Units
 from satori_hpc.interactions.spacing import Reading
+from satori_hpc.interactions.statistics.base import Rules
 from satori_hpc.interactions.statistics.spacing import ARRANGEMENTS
 from satori_hpc.run.layout import Run
 from satori_hpc.scoring import store as score_store
 from satori_hpc.scoring.layout import Plan
+from satori_hpc.scoring.site_scores import SiteScores
 from satori_hpc.scoring.store import ScoreStore
 from satori_hpc.sites import store as motif_store
 from tests.fixtures import tiny
+from tests.fixtures.scores import sites_of_pairs
 
 FILTERS, ROWS, REACH = 8, {"foreground": 130, "background": 160}, 40
 PAIRS = pairs.count(FILTERS)
@@ -25,28 +30,38 @@ TF = np.array(["B", "A", "A", "", "C", "B", "C", "D"], dtype=object)
 
 
 def make_store(path: Path, content: dict[str, tuple[np.ndarray, np.ndarray]], *, pool: int = 4) -> ScoreStore:
-    """A finished store of (score, distance) by side."""
+    """A finished store of (score, distance) by side, in which each pair of filters has two sites of its own."""
     plan = Plan(
         method="attention",
-        filters=FILTERS,
+        widths=np.full(FILTERS, 13),
         foreground=np.arange(ROWS["foreground"]),
         background=np.arange(ROWS["background"]),
         background_source="background",
         dataset_examples=max(ROWS.values()),
         shard_examples=32,
-        chunk_pairs=5,
         pool=pool,
-        padding=6,
-        width=13,
+        most=(2 * PAIRS, 2 * PAIRS),
         digests={},
     )
     store = score_store.create_or_resume(path, plan)
     for group, partition in store.pending():
-        first, last = store.partitions(group)[partition]
-        score, distance = (each[first:last] for each in content[group])
-        store.write_partition(group, partition, score=score, distance=distance, position=distance, sites=0)
+        rows = zip(*(each[slice(*store.partitions(group)[partition])] for each in content[group]), strict=True)
+        found = [sites_of_pairs({"value": score}, FILTERS, row=0, apart=distance) for score, distance in rows]
+        store.write_partition(group, partition, SiteScores.join(found))
     store.finalise()
     return score_store.open_complete(path)
+
+
+def rules_of(units: Units, **changes: Any) -> Rules:
+    return Rules(
+        **{"statistic": "published", "units": units, "cutoff": 0.4, "drop_values": True, "min_examples": 10} | changes
+    )
+
+
+TFS = ("A", "B", "C", "D")
+BY_TF = Units(tuple(TFS.index(name) if name else NONE for name in TF), len(TFS))
+BY_RULES: dict[str, Any] = {"tfs": TFS, "rules": rules_of(BY_TF), "cutoff": -np.inf}
+BY_FILTER = BY_RULES | {"rules": rules_of(Units.motifs(FILTERS))}
 
 
 def random_content(rng: np.random.Generator, *, near: float = 30) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -55,8 +70,8 @@ def random_content(rng: np.random.Generator, *, near: float = 30) -> dict[str, t
         score = np.round(rng.random((rows, PAIRS)), 1).astype(np.float32)  # ties between filter pairs
         distance = (rng.normal(0, near, (rows, PAIRS)) / 4).round().astype(np.int16) * 4
         missing = rng.random(score.shape) < 0.5
-        score[missing], distance[missing] = np.nan, spacing.EMPTY
-        content[group] = score, distance.astype(np.int16)
+        score[missing], distance[missing] = np.nan, 0
+        content[group] = score, distance.astype(np.int64)
     return content
 
 
@@ -85,14 +100,13 @@ def slow_counts(
     """Counts by loops over interactions, examples and filter pairs."""
     spacings: dict = {}
     kinds: dict = {}
-    called = table[table["called"]]
-    numbers = pairs.index(called["filter_a"].to_numpy(int), called["filter_b"].to_numpy(int), filters=FILTERS)
+    numbers = pairs.index(table["filter_a"].to_numpy(int), table["filter_b"].to_numpy(int), filters=FILTERS)
     for group, (score, distance) in content.items():
         for name in names:
             for row in range(len(score)):
                 best = None
                 for number, a, b, tf_a, tf_b in sorted(
-                    zip(numbers, called["filter_a"], called["filter_b"], called["tf_a"], called["tf_b"], strict=True)
+                    zip(numbers, *(table[name] for name in ("filter_a", "filter_b", "tf_a", "tf_b")), strict=True)
                 ):
                     value = score[row, number]
                     if {tf_a, tf_b} != set(name) or np.isnan(value) or value < np.float32(floor):
@@ -121,9 +135,9 @@ def test_counts_are_those_of_loops(tmp_path: Path, floor: float) -> None:
     content = random_content(np.random.default_rng(3))
     store = make_store(tmp_path / "attention.zarr", content)
     table, tf_table = tables(tf=TF)
-    chosen = instances.choose(table, tf_table, filters=FILTERS, most=4)
+    chosen = instances.choose(table, tf_table, tfs=TFS, units=BY_TF, most=4)
     names = list(zip(chosen.tf_a, chosen.tf_b, strict=True))
-    counts = spacing.gather(store, chosen, READING, reach=REACH, floor=floor)
+    counts = spacing.gather(store, chosen, READING, rules=rules_of(BY_TF), reach=REACH, floor=floor)
     spacings, kinds = slow_counts(content, table, names, floor)
     found = {
         (names[i], group, int(d) - REACH): int(counts.spacing[i, side, d])
@@ -144,13 +158,14 @@ def test_filters_without_names_are_counted_as_they_are(tmp_path: Path) -> None:
     content = random_content(np.random.default_rng(4))
     store = make_store(tmp_path / "attention.zarr", content)
     table, _ = tables(tf=np.array([""] * FILTERS, dtype=object))
-    chosen = instances.choose(table, table.iloc[:0], filters=FILTERS, most=6)
-    counts = spacing.gather(store, chosen, READING, reach=REACH, floor=-np.inf)
+    units = Units.motifs(FILTERS)
+    chosen = instances.choose(table, table.iloc[:0], tfs=TFS, units=units, most=6)
+    counts = spacing.gather(store, chosen, READING, rules=rules_of(units), reach=REACH, floor=-np.inf)
     assert not counts.arrangement.any()
     for i, number in enumerate(chosen.pair):
         for side, group in enumerate(ROWS):
-            values = content[group][1][:, number]
-            values = values[np.abs(values.astype(int)) <= REACH] + REACH
+            score, values = (each[:, number] for each in content[group])
+            values = values[~np.isnan(score) & (np.abs(values) <= REACH)] + REACH
             np.testing.assert_array_equal(counts.spacing[i, side], np.bincount(values, minlength=2 * REACH + 1))
 
 
@@ -177,7 +192,7 @@ def test_an_implanted_spacing_is_told_and_nothing_else(run: Run) -> None:
     table["called"] = True
     names = [("A", "B"), ("A", "C"), ("A", "D"), ("B", "C"), ("B", "D"), ("C", "D")]
     tf_table = pd.DataFrame(names, columns=["tf_a", "tf_b"]).assign(q=0.01, called=True)
-    told = spacing.write(run, "attention", table=table, tf_table=tf_table)
+    told = spacing.write(run, "attention", table=table, tf_table=tf_table, **BY_RULES)
     found, counts = spacing.read_tables(run.interactions("attention"))
     assert list(found["name"]) == [f"{a}|{b}" for a, b in names]
     assert told["spacing_tested"] == 6
@@ -196,7 +211,7 @@ def test_an_implanted_spacing_is_told_and_nothing_else(run: Run) -> None:
     text = pd.read_csv(run.interactions("attention").with_name("attention.spacing.tsv"), sep="\t")
     np.testing.assert_allclose(text["preferred_p"], found["preferred_p"])
     before = found
-    spacing.write(run, "attention", table=table, tf_table=tf_table.iloc[::-1].reset_index(drop=True))
+    spacing.write(run, "attention", table=table, tf_table=tf_table.iloc[::-1].reset_index(drop=True), **BY_RULES)
     again, _ = spacing.read_tables(run.interactions("attention"))
     same = again.set_index("name").loc[before["name"], "preferred_p"].to_numpy()
     np.testing.assert_array_equal(same, before["preferred_p"])  # draws follow from the interaction, not from its rank
@@ -206,13 +221,13 @@ def test_nothing_called_and_rare_ones_leave_tables(run: Run) -> None:
     content = random_content(np.random.default_rng(6))
     make_store(run.scores("attention"), content)
     table, tf_table = tables(tf=TF)
-    told = spacing.write(run, "attention", table=table.assign(called=False), tf_table=tf_table.iloc[:0])
+    told = spacing.write(run, "attention", table=table.assign(called=False), tf_table=tf_table.iloc[:0], **BY_FILTER)
     found, counts = spacing.read_tables(run.interactions("attention"))
     assert len(found) == len(counts) == told["spacing_tested"] == 0
     rare = dataclasses.replace(
         run, config=SimpleNamespace(**{**vars(run.config), "reduce": config.Reduce(min_examples=999)})
     )
-    assert spacing.write(rare, "attention", table=table, tf_table=tf_table)["spacing_tested"] == 0
+    assert spacing.write(rare, "attention", table=table, tf_table=tf_table, **BY_RULES)["spacing_tested"] == 0
     found, _ = spacing.read_tables(run.interactions("attention"))
     assert len(found) == len(tf_table)
     assert found["preferred_p"].isna().all()

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satori_hpc.interactions.instances import Strongest, merge
+from satori_hpc.interactions.instances import Strongest
 
 
 @given(
@@ -29,20 +29,3 @@ def test_equals_sorting(seed: int, rows: int, block: int, keep: int, levels: int
         assert [row for row in found.row[column].tolist() if row >= 0] == [row for _, row in expected]
         assert found.score[column, : len(expected)].tolist() == [-value for value, _ in expected]
         assert (found.score[column, len(expected) :] == -np.inf).all()
-
-
-@given(seed=st.integers(0, 2**32 - 1), entries=st.integers(0, 80), keep=st.integers(1, 4))
-def test_merge_counts_a_row_once_per_group(seed: int, entries: int, keep: int) -> None:
-    rng = np.random.default_rng(seed)
-    group, row = rng.integers(0, 5, entries), rng.integers(0, 9, entries)
-    score = rng.integers(0, 4, entries).astype(np.float32)
-    best: dict[tuple[int, int], int] = {}
-    for entry in range(entries):
-        key = int(group[entry]), int(row[entry])
-        if key not in best or score[entry] > score[best[key]]:
-            best[key] = entry
-    expected = []
-    for number in range(5):
-        mine = [(-float(score[entry]), key[1], entry) for key, entry in best.items() if key[0] == number]
-        expected += [entry for _, _, entry in sorted(mine)[:keep]]
-    assert merge(group, row, score, keep=keep).tolist() == expected

@@ -30,7 +30,7 @@ from satori_hpc.run.layout import Run
 from satori_hpc.scoring import plan as score_plan
 from satori_hpc.scoring import registry
 from satori_hpc.scoring import store as score_store
-from satori_hpc.scoring.base import Batch
+from satori_hpc.scoring.base import Batch, SiteScorer
 from satori_hpc.sites import store as motif_store
 from satori_hpc.training import checkpoint
 from tests.fixtures import tiny
@@ -196,7 +196,7 @@ def test_a_filter_that_reads_a_motif_backwards_turns_the_strand(
     assert not same[(table["filter"] % 2 == 1) & (table["filter_strand"] != ".")].any()
 
 
-def batch_of(run: Run, rows: np.ndarray) -> tuple[registry.PairScorer, Batch]:
+def batch_of(run: Run, rows: np.ndarray) -> tuple[SiteScorer, Batch]:
     model, _ = checkpoint.load_model(run.best, "cpu")
     scorer = registry.build(
         "dfim",

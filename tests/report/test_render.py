@@ -93,7 +93,7 @@ def test_several_methods_stand_side_by_side(several, several_page):
         assert f"Interactions: {name}</a></h2>" in several_page
     rows = lines_of(several_page, "What each method tested and called")
     assert [row[0] for row in rows[:4]] == list(ALL)
-    assert [row[1] for row in rows[:4]] == ["against background"] * 2 + ["within sequences"] * 2
+    assert [row[1] for row in rows[:4]] == ["against background"] * 2 + ["within sequences", "minimum effect"]
     for row, method in zip(rows, several.methods, strict=False):
         assert int(row[2].replace(",", "")) == method.filter_pairs["tested"].sum()
         assert int(row[4]) == method.tf_pairs["called"].sum()

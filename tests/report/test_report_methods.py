@@ -7,7 +7,8 @@ from satori_hpc import config
 from satori_hpc.config.score import METHODS
 from satori_hpc.data.sources.simulate import truth
 from satori_hpc.evaluation.stage import evaluate
-from satori_hpc.interactions import tables
+from satori_hpc.interactions import block, tables
+from satori_hpc.interactions.site_pairs import Units
 from satori_hpc.interactions.stage import reduce
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.report import stage as report_stage
@@ -16,6 +17,7 @@ from satori_hpc.run import execute
 from satori_hpc.scoring import store as score_store
 from satori_hpc.scoring.stage import score
 from tests.fixtures import tiny
+from tests.fixtures.scores import of_pairs
 from tests.report.test_evaluate_report import name_filters
 
 RUNTIME = Runtime(device="cpu", threads=1)
@@ -41,14 +43,14 @@ def run(tiny_run, tmp_path_factory):
 def test_every_method_is_gathered_with_what_it_is_compared_with(run):
     data = report_stage.gather(run, RUNTIME)
     assert [method.name for method in data.methods] == list(METHODS)
-    assert [method.statistic for method in data.methods] == ["background"] * 2 + ["within-sequence"] * 2
+    assert [method.statistic for method in data.methods] == ["published"] * 2 + ["minimum-effect"] * 2
     assert [method.resolution for method in data.methods] == [run.config.model.pool] * 2 + [1, 1]
     assert [method.cutoff is None for method in data.methods] == [False, False, True, True]
     for method in data.methods:
         store = score_store.open_complete(run.scores(method.name))
         assert method.estimate == store.estimate
         for group, sample in (("foreground", method.foreground), ("background", method.background)):
-            every = store.read_scores(group, 0, store.pairs)
+            every = of_pairs(store, group)
             np.testing.assert_array_equal(np.sort(sample), np.sort(every[~np.isnan(every)]))  # few enough for all
         assert all((distance >= 0).all() for _, distance in method.distances)
     assert (data.methods[3].foreground < 0).any()
@@ -56,13 +58,12 @@ def test_every_method_is_gathered_with_what_it_is_compared_with(run):
 
 def test_a_sample_is_bounded_and_spread(run, monkeypatch):
     store = score_store.open_complete(run.scores("attention"))
-    every = store.read_scores("foreground", 0, store.pairs)
-    monkeypatch.setattr(score_store, "SAMPLE_SCORES", 200)
-    monkeypatch.setattr(score_store, "SAMPLE_READ", 2 * len(every))  # two pairs of each block
-    sample = store.sample("foreground")
-    starts = np.arange(0, store.pairs, store.chunk_pairs)
-    columns = np.concatenate([np.arange(start, min(start + 2, store.pairs)) for start in starts])
-    assert set(sample) <= set(every[:, columns].ravel())
+    every, units = of_pairs(store), Units.motifs(store.motifs)
+    monkeypatch.setattr(block, "SAMPLE_SCORES", 200)
+    monkeypatch.setattr(block, "SAMPLE_LAID_OUT", 20 * units.pairs)  # twenty examples
+    sample = block.sample(store, units, "foreground")
+    rows = np.unique(np.linspace(0, len(every) - 1, 20).round().astype(int))
+    assert set(sample) <= set(every[rows].ravel())
     assert 50 < len(sample) <= 2 * 200
 
 
@@ -91,13 +92,13 @@ def test_inspect_follows_all_of_it(run):
     row = int(store.examples("foreground")[0])
     inspect(run, RUNTIME, str(row))
     found = report_inspect.read(run.inspections / f"{row}.npz")
-    score_of = store.read_scores("foreground", 0, store.pairs)[0]
+    score_of = of_pairs(store)[0]
     members, values = found["epistasis_filters"], found["epistasis"]
     largest: dict[int, float] = {}
     for a, b in zip(*np.nonzero(np.triu(np.isfinite(values), 1)), strict=True):
         first, second = sorted((int(members[a].argmax()), int(members[b].argmax())))
         if first != second:
-            number = int(pairs.index(first, second, filters=store.filters))
+            number = int(pairs.index(first, second, filters=store.motifs))
             largest[number] = max(largest.get(number, 0.0), abs(float(values[a, b])))
     assert np.flatnonzero(~np.isnan(score_of)).tolist() == sorted(largest)
     for number, size in largest.items():

@@ -26,7 +26,7 @@ from satori_hpc.interactions.statistics.base import (
 )
 from satori_hpc.interactions.statistics.signed_rank import Middles
 
-LAID_OUT = 2**24  # scores of rows that are laid out at a time, at most
+LAID_OUT = 2**22  # scores of rows that are laid out at a time, at most
 
 
 class WithinSequence:
