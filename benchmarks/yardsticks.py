@@ -68,7 +68,7 @@ def main() -> None:
         f"Made by `python -m benchmarks.yardsticks`, one thread on {timing.processor()}.",
         "",
         f"{EXAMPLES} sequences of 200 or 240 bp, 12 TFs; tested are all pairs of the {len(tfs)} TFs of the thinned "
-        f"JASPAR vertebrates. Called (q <= {ALPHA}) / true / decoys, F1. Seed 1 served to choose constants.",
+        f"JASPAR vertebrates. Called (q <= {ALPHA}) / true / decoys of tested, F1. Seed 1 served to choose constants.",
         "",
         f"| set | seed | true, decoys | {' | '.join(kinds)} |",
         "|---" * (3 + len(kinds)) + "|",
@@ -126,7 +126,7 @@ def line(made: Made, tfs: np.ndarray, design: str, seed: int) -> str:
 def cell(made: Made, tfs: np.ndarray, found: score_test.PairTests) -> str:
     called, right, decoys = counts(made, tfs, found)
     true = len(made.pairs["true"])
-    return f"{called}/{right}/{decoys}" + (f", {2 * right / (called + true):.2f}" if true else "")
+    return f"{called}/{right}/{decoys} of {len(found.z)}" + (f", {2 * right / (called + true):.2f}" if true else "")
 
 
 def counts(made: Made, tfs: np.ndarray, found: score_test.PairTests) -> tuple[int, int, int]:
