@@ -153,6 +153,11 @@ class Partition:
         self._site = order.astype(np.int32)
         self._unit, self._place = unit[order], scores.site[order, 3].astype(np.int32)
         self._start = np.searchsorted(example[order], np.arange(len(counts) + 1))
+        # What is read from a store may not be written to, and a column of one row is contiguous: arrays of always the
+        # same type, for the loop below would be compiled anew for another.
+        self._places, self._first_value = scores.counts[:, 1].copy(), self._entry[:, 1].copy()
+        self._value = scores.value.view()
+        self._value.flags.writeable = False
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -168,9 +173,9 @@ class Partition:
             self._unit,
             self._place,
             self._site,
-            self.scores.counts[:, 1],
-            self._entry[:, 1],
-            self.scores.value,
+            self._places,
+            self._first_value,
+            self._value,
             self.units.count,
             self._choice,
             self._directed,
