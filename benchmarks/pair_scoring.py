@@ -5,8 +5,8 @@ The setting is that of SATORI 1: 200 filters of width 13, 8 heads, 300 bp, sites
 Compared are
 
 - pair scoring, from attention and pooled activations to sites and scores of all pairs: ours, and two plain loops over
-  the active cells of a sequence and the filters in each: `loop, names` keys pairs by the names of the filters, as that code
-  does; `loop, numbers` does the same work with as little as Python allows;
+  the active cells of a sequence and the filters in each: `loop, names` keys pairs by the names of the filters, as that
+  code does; `loop, numbers` does the same work with as little as Python allows;
 - the forward pass: the model with attention, and a plain module with one linear layer per head;
 - both together: the scorer, which computes the rows of attention it needs only, and plain forward + loop.
 
