@@ -27,7 +27,8 @@ SAMPLE_LAID_OUT = 2**23  # scores that are looked at for a sample
 SAMPLE_SCORES = 200_000
 ROW_BYTES = 4 * 8  # that the columns of a described example take, at most
 SITE_BYTES = 72  # of a site in memory: as stored, as sorted, and while it is sorted
-PAIR_BYTES = 12 + 16  # of a pair that is laid out in an example, and of what is made of it
+PAIR_BYTES = 12 + 32  # of a pair that is laid out in an example, and of what is made of it
+READERS = 2**23  # of Zarr and Arrow, once they have read something
 PLACES_BYTES = 12  # of a pair of places of the example that is laid out: its value and its key
 UNIT_BYTES = 8  # of a place and a unit of it
 
@@ -90,7 +91,7 @@ def memory_range(store: ScoreStore, rules: Rules) -> tuple[int, int]:
     """(least, most) bytes that a task can work with, and that it can make use of."""
     total, width = _values(store, rules), max(last - first for first, last in blocks(store, rules))
     # A partition, read and sorted; the pairs of some examples; sorted values of two sides, both merged; described rows.
-    fixed = _partition_bytes(store) + ROWS * width * PAIR_BYTES + 2 * 4 * total
+    fixed = READERS + _partition_bytes(store) + ROWS * width * PAIR_BYTES + 2 * 4 * total
     fixed += sum(store.partitions(group)[-1][1] for group in registry.test_of(rules.statistic).groups) * 4 * ROW_BYTES
     return fixed + needed_bytes(1, rows=total), fixed + needed_bytes(width, rows=total)
 
@@ -257,7 +258,8 @@ def sizes(store: ScoreStore, rules: Rules) -> list[int]:
 def least_bytes(store: ScoreStore, rules: Rules) -> int:
     """Memory without which a task on examples cannot work."""
     most = max(last - first for group in GROUPS for first, last in store.partitions(group))
-    return _partition_bytes(store) + min(max(LAID_OUT, ROWS * rules.units.pairs), most * rules.units.pairs) * PAIR_BYTES
+    laid_out = min(max(LAID_OUT, ROWS * rules.units.pairs), most * rules.units.pairs)
+    return READERS + _partition_bytes(store) + laid_out * PAIR_BYTES
 
 
 def work_examples(store: str, folder: str, digest: str, number: int, rules: Rules) -> None:

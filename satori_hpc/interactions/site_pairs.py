@@ -152,8 +152,10 @@ class Partition:
         between = counts[:, 1] ** 2 if directed else counts[:, 1] * (counts[:, 1] - 1) // 2
         self._entry = np.cumsum(np.stack([counts[:, 1], between], axis=1), axis=0)
         self._entry -= np.stack([counts[:, 1], between], axis=1)
-        # Contiguous, since others than those of one example would be of another type for the compiled loop.
-        self._places, self._values_at = (np.ascontiguousarray(each[:, 1]) for each in (scores.counts, self._entry))
+        # Contiguous, and what is read-only so always: arrays of another type would have the loop below compiled anew.
+        self._places, self._values_at = (each[:, 1].copy() for each in (scores.counts, self._entry))
+        self._value = scores.value.view()
+        self._value.flags.writeable = False
         of_motif = np.array(units.of_motif, dtype=np.int32)
         example = np.repeat(np.arange(len(counts)), counts[:, 0])
         unit = of_motif[scores.site[:, 0]] if len(scores.site) else np.zeros(0, np.int32)
@@ -185,7 +187,7 @@ class Partition:
             self._site,
             self._places,
             self._values_at,
-            self.scores.value,
+            self._value,
             self.units.count,
             self._choice,
             self._directed,

@@ -14,8 +14,8 @@ from scipy import stats
 from satori_hpc import pairs
 from satori_hpc.config import Reduce
 from satori_hpc.interactions import named as interactions_named
+from satori_hpc.interactions import site_pairs, tables
 from satori_hpc.interactions import stage as interactions_stage
-from satori_hpc.interactions import tables
 from satori_hpc.interactions.named import Named
 from satori_hpc.interactions.site_pairs import NONE, Partition, Units
 from satori_hpc.parallel.world import Runtime
@@ -212,3 +212,13 @@ def test_of_one_motif_per_tf_the_tf_table_is_that_of_filters(tmp_path: Path, mon
     found = tf_table(by_tf, named, by_filter)
     for name in ("n_fg", "n_bg", "p", "q", "auc", "median_distance"):
         np.testing.assert_array_equal(found[name], by_filter[name][by_filter["tested"]])
+
+
+def test_the_loop_is_compiled_before_the_tasks_and_not_by_them(tmp_path: Path) -> None:
+    """Whatever is read from a store has the types of the warm-up: each worker would compile for half a minute."""
+    rng = np.random.default_rng(5)
+    site_pairs.warm_up()
+    known = len(site_pairs.compiled().signatures)  # type: ignore[attr-defined]
+    rows = (sample(rng, number, 5) for number in (65, 64))  # 65: a partition of one example
+    of_pairs(make_store(tmp_path / "s.zarr", *rows, filters=5))
+    assert len(site_pairs.compiled().signatures) == known  # type: ignore[attr-defined]
