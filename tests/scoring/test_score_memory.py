@@ -160,3 +160,56 @@ def test_the_planned_memory_bounds_the_measured(tmp_path: Path) -> None:
     told, peak = json.loads(done.stdout.splitlines()[-1])
     assert told["buffers"] > 15 * 2**20
     assert 0.8 * told["total"] < peak < 1.1 * told["total"]
+
+
+FULL = """
+import sys
+from pathlib import Path
+import numpy as np, torch
+from satori_hpc.scoring import batches, store as score_store
+from satori_hpc.scoring.base import Batch
+from satori_hpc.scoring.batches import CHUNKS_HELD, COPIES, ENTRY, Slices
+from satori_hpc.scoring.layout import CHUNK, Plan
+from satori_hpc.scoring.site_scores import SiteScores
+
+SITES, PLACES, ROWS, SLICE = 20_000, 100, 192, 16
+
+def full(batch):  # every filter in every cell
+    many, between = len(batch), PLACES * (PLACES - 1) // 2
+    return SiteScores(
+        counts=np.full((many, 2), (SITES, PLACES), np.int32),
+        site=np.random.default_rng(1).integers(0, 100, (many * SITES, 4), dtype=np.int16),
+        strength=np.ones(many * SITES, np.float32),
+        place=np.zeros(many * PLACES, np.int16),
+        value=np.ones(many * between, np.float32),
+    )
+
+def peak():  # of this program; what getrusage tells begins with the peak of the process that started it
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+
+plan = Plan(
+    method="attention", widths=np.full(200, 13), foreground=np.arange(2 * ROWS), background=np.arange(1),
+    background_source="background", dataset_examples=2 * ROWS, shard_examples=ROWS, most=(SITES, PLACES), digests={},
+)
+store = score_store.create_or_resume(Path(sys.argv[1]), plan)
+batch = Batch(torch.zeros((ROWS, 10), dtype=torch.uint8), torch.zeros((ROWS, 2), dtype=torch.int64))
+with Slices(full, size=SLICE, workers=1, poke=lambda: None) as slices:
+    few = Batch(batch.tokens[:1], batch.keys[:1])
+    store.stage_partition("background", 0, slices.score(few))()  # loads what any partition needs
+    before = peak()
+    for partition in range(2):
+        scores = slices.score(batch)
+        finish = store.stage_partition("foreground", partition, scores)
+        del scores
+        finish()
+print(peak() - before, ROWS * COPIES * store.example_bytes + CHUNKS_HELD * CHUNK * ENTRY, SLICE * store.example_bytes)
+"""
+
+
+def test_a_partition_full_of_sites_takes_no_more_than_the_buffers_that_are_planned(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path / "a.zarr")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    grown, buffers, of_a_slice = (int(word) for word in done.stdout.split())
+    assert grown <= buffers + of_a_slice
+    assert grown >= buffers / 2  # nor does it frighten
