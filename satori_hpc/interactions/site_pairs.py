@@ -165,8 +165,8 @@ class Partition:
         most = int(np.diff(self._start).max(initial=0))
         if most > MOST_SITES:
             raise SatoriError(
-                f"a sequence has {most:,} sites, pairs of at most {MOST_SITES:,} can be laid out; raise motifs.threshold "
-                "in run.toml, or score shorter sequences"
+                f"a sequence has {most:,} sites, pairs of at most {MOST_SITES:,} can be laid out; raise "
+                "motifs.threshold in run.toml, or score shorter sequences"
             )
 
     def __len__(self) -> int:
