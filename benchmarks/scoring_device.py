@@ -28,7 +28,7 @@ from satori_hpc.models.satori import Satori
 from satori_hpc.parallel import memory
 from satori_hpc.run import files
 from satori_hpc.run.layout import Run
-from satori_hpc.scoring import registry
+from satori_hpc.scoring import base, registry
 from satori_hpc.scoring.base import Batch
 from satori_hpc.scoring.fast.precision import Product, precision
 from satori_hpc.training import checkpoint
@@ -102,7 +102,7 @@ def rows(method: str, model: Satori, tokens: torch.Tensor, options: argparse.Nam
             method, model, threshold=threshold, settings=settings, seed=1, composition=np.asarray(COMPOSITION)
         )
 
-        def work(scorer: registry.PairScorer = scorer) -> torch.Tensor:
+        def work(scorer: base.SiteScorer = scorer) -> torch.Tensor:
             size = scorer.slice_size
             parts = range(0, count, size)
             found = [scorer(Batch(batch.tokens[i : i + size], batch.keys[i : i + size])).score for i in parts]
