@@ -28,7 +28,7 @@ from satori_hpc.models.satori import Satori
 from satori_hpc.parallel import memory
 from satori_hpc.run import files
 from satori_hpc.run.layout import Run
-from satori_hpc.scoring import base, registry
+from satori_hpc.scoring import registry
 from satori_hpc.scoring.base import Batch
 from satori_hpc.scoring.fast.precision import Product, precision
 from satori_hpc.training import checkpoint
