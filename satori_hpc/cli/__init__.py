@@ -15,6 +15,7 @@ from satori_hpc import __version__, log
 from satori_hpc.cli import extras, many, new
 from satori_hpc.cli import options as cli_options
 from satori_hpc.cli.options import RUN, say, show
+from satori_hpc.config import edit, toml
 from satori_hpc.config.prepare import SOURCES
 from satori_hpc.errors import SatoriError, quoted
 from satori_hpc.parallel import mpi, signals, torch_group
@@ -270,10 +271,11 @@ cli.add_command(extras.differential)
 @click.option("--open/--no-open", "show", default=None, help="Open the report in a browser; default: on a terminal.")
 @cli_options.runtime_options("demo")
 def demo(run: Path, seed: int, show: bool | None, **options: Any) -> None:
-    """Make and run a small simulated run at RUN, and show its report; about five minutes on two cores.
+    """Make and run a small simulated run at RUN, and show its report; some minutes on two cores.
 
-    Twelve TFs, fifteen of their pairs implanted; negatives hold as many motifs, as close together, in other pairs.
-    Run again, it goes on where it stopped.
+    Every sequence holds two of twelve true pairs and a decoy; how close true pairs stand tells positives. The network
+    starts from known motifs; counting which motifs occur together finds decoys, too. Run again, it goes on where it
+    stopped.
     """
     made = Run(path=run, config=new_stage.simulated("demo", seed=seed))
     opened = Run.open(run) if made.config_file.exists() else new_stage.new(run, config=made.config)
@@ -281,6 +283,27 @@ def demo(run: Path, seed: int, show: bool | None, **options: Any) -> None:
     _run_all(opened, cli_options.runtime(**options))
     if sys.stdout.isatty() if show is None else show:
         webbrowser.open(opened.report.resolve().as_uri())
+
+
+@cli.command("set")
+@RUN
+@click.argument("assignments", nargs=-1, required=True, metavar="SECTION.KEY=VALUE...")
+def set_keys(run: Path, assignments: tuple[str, ...]) -> None:
+    """Change keys of RUN/run.toml; comments and all other values stay as they are.
+
+    \b
+      satori-hpc set RUN reduce.min_examples=5 score.split=all
+      satori-hpc set RUN 'score.methods=["attention", "epistasis"]'
+
+    Values are as in TOML, a bare word is a string; docs/options.md lists the keys. All of them are set, or none.
+    """
+    opened = Run.open(run)
+    text, _ = edit.edited(opened.config_file, toml.assigned(opened.config, assignments))
+    before = pipeline.states(opened)
+    edit.write(opened.config_file, text)
+    after = pipeline.states(Run.open(run))
+    stale = [name for name, state in after.items() if before[name].usable and not state.usable]
+    say(f"to be made again: {', '.join(stale)}" if stale else "nothing that is made becomes stale")
 
 
 @cli.command()

@@ -170,7 +170,7 @@ def override(value: Section, assignment: str) -> Section:
     """
     dotted, equals, text = assignment.partition("=")
     if not equals:
-        raise ConfigError(f"--set {assignment!r}: expected section.key=value, for instance train.epochs=10")
+        raise ConfigError(f"{assignment!r}: expected section.key=value, for instance train.epochs=10")
     try:
         item = tomllib.loads(f"value = {text.strip()}")["value"]
     except (ValueError, RecursionError):
@@ -178,12 +178,31 @@ def override(value: Section, assignment: str) -> Section:
     return _with(value, dotted.strip().split("."), item, assignment)
 
 
+def assigned(value: Any, assignments: Iterable[str]) -> dict[str, Any]:
+    """{key: TOML value} of assignments such as "section.key = value", each of a key that there is.
+
+    Raises:
+        ConfigError: not of that form, no such key, or a whole table.
+    """
+    found = {}
+    for assignment in assignments:
+        override(value, assignment)
+        key, _, text = (part.strip() for part in assignment.partition("="))
+        try:
+            found[key] = tomllib.loads(f"value = {text}")["value"]
+        except (ValueError, RecursionError):
+            found[key] = text
+        if isinstance(found[key], dict):
+            raise ConfigError(f"{assignment!r}: a whole table; write it into run.toml by hand")
+    return found
+
+
 def _with(value: Any, keys: list[str], item: Any, assignment: str) -> Any:
     known = _known(value) if dataclasses.is_dataclass(value) else []
     if keys[0] not in known:
         near = difflib.get_close_matches(keys[0], known, n=1)
         raise ConfigError(
-            f"--set {assignment!r}: no key {keys[0]!r}; "
+            f"{assignment!r}: no key {keys[0]!r}; "
             + (f"did you mean {near[0]!r}?" if near else "known there: " + (", ".join(known) or "nothing"))
         )
     inner = child(value, keys[0])
@@ -191,7 +210,7 @@ def _with(value: Any, keys: list[str], item: Any, assignment: str) -> Any:
         item, problems = inner.from_toml(item) if len(keys) == 1 and isinstance(item, dict) else (None, ["not a table"])
         if problems:
             whole = f"expected a table, such as {{{inner.toml_lines()[0]}}}" if item is None else "; ".join(problems)
-            raise ConfigError(f"--set {assignment!r}: {whole}")
+            raise ConfigError(f"{assignment!r}: {whole}")
     elif len(keys) > 1:
         item = _with(inner, keys[1:], item, assignment)
     return _unchecked(value, keys[0], item)

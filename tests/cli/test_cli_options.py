@@ -177,3 +177,25 @@ def test_the_plan_counts_the_partitions_of_an_added_method(run: Run, tmp_path: P
     shutil.copytree(run.path, path, ignore=shutil.ignore_patterns("scores"))
     plan = json.loads(call("score", path, "--plan", "--json", "--method", "epistasis").stdout)
     assert plan["epistasis"]["first_partition"] == sum(plan["attention"]["partitions"].values())
+
+
+def test_set_changes_keys_and_says_what_becomes_stale(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(run.path, path)
+    before = (path / "run.toml").read_text()
+    assert "nothing that is made becomes stale" in call("set", path, "reduce.alpha=0.01", "report.title=Mine").stdout
+    told = call("set", path, 'score.methods=["epistasis"]', "score.split = all", "motifs.threshold=0.4").stdout
+    assert "to be made again: motifs" in told
+    after = (path / "run.toml").read_text()
+    assert before.count("\n") == after.count("\n"), "comments and order stay"
+    config = Run.open(path).config
+    assert (config.reduce.alpha, config.report.title) == (0.01, "Mine")
+    assert (config.score.methods, config.score.split) == (("epistasis",), "all")
+    for wrong, says in (
+        (["score.splits=all"], "did you mean 'split'"),
+        (["reduce.alpha=0.5", "score.split=most"], "expected one of train, valid, test, all"),
+        (["reduce.alpha"], "expected section.key=value"),
+        (["reduce={alpha = 1}"], "by hand"),
+    ):
+        assert says in call("set", path, *wrong, code=1).stderr
+        assert (path / "run.toml").read_text() == after, "all or nothing"
