@@ -13,7 +13,19 @@ PACKAGE = Path(__file__).parent.parent / "satori_hpc"
 # In the order of a run: a room imports itself and those before it, at the top of a file and inside functions.
 ROOMS = (
     *("errors", "log", "pairs", "jit", "registry", "config", "parallel", "run", "motifs", "data", "models", "training"),
-    *("sites", "scoring", "interactions", "evaluation", "tuning", "report", "tools", "api", "cli", "__main__"),
+    *(
+        "sites",
+        "scoring",
+        "interactions",
+        "evaluation",
+        "tuning",
+        "report",
+        "tools",
+        "api",
+        "__init__",
+        "cli",
+        "__main__",
+    ),
 )
 UPWARDS = {  # module, what it imports from a later room: why
     ("run.pipeline", "data.dataset"): "whether a run has the stage `background` is told by the task of its data set",

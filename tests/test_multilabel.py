@@ -23,6 +23,7 @@ from satori_hpc.run.layout import Run
 from satori_hpc.scoring import plan as score_plan
 from satori_hpc.scoring import registry
 from satori_hpc.scoring import store as score_store
+from satori_hpc.scoring.base import Batch
 from satori_hpc.sites import shuffled_background
 from satori_hpc.sites import store as motif_store
 from satori_hpc.tools.verify import verify
@@ -206,7 +207,7 @@ def test_tracks_of_one_label_show_its_examples_and_what_speaks_for_it(finished: 
     )
     only = torch.tensor([[0, 0, 1, 0]], dtype=torch.uint8).expand(3, -1)
     keys = torch.from_numpy(np.stack([np.zeros(3, np.int64), rows], axis=1))
-    batch = registry.Batch(torch.from_numpy(dataset.read_tokens(run.dataset, rows)), keys, only)
+    batch = Batch(torch.from_numpy(dataset.read_tokens(run.dataset, rows)), keys, only)
     with np.load(tmp_path / "two" / "attributions.npz") as file:
         np.testing.assert_allclose(file["arr_0"], scorer.contributions(batch)[1].numpy(), rtol=1e-4, atol=1e-6)
 

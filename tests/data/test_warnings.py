@@ -135,8 +135,9 @@ WAYS: list[tuple[str, dict[str, Any], str]] = [
     ),
     (
         "near",
-        {"statistic": "within-sequence", "max_distance": 1},
-        "filter pairs are observed in any example at most 1 bp apart, 0 of them in at least 10 of the foreground",
+        {"statistic": "within-sequence", "max_distance": 4, "min_examples": 60},
+        "11 of 66 filter pairs are observed in any example at most 4 bp apart, 0 of them in at least 60 of the "
+        "foreground",
     ),
 ]
 

@@ -18,7 +18,9 @@ def test_letters_are_those_under_any_position_of_the_cell(
 ) -> None:
     padding = round(share * (width - 1))
     number = cell.draw(st.integers(0, length // pool - 1))
-    start, end = coordinates.letters(np.array([number * pool]), pool=pool, padding=padding, width=width, length=length)
+    start, end = coordinates.letters(
+        np.array([number * pool - padding]), pool=pool, width=np.array([width]), length=length
+    )
     covered = {
         letter
         for position in range(number * pool, (number + 1) * pool)

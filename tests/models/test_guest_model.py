@@ -20,6 +20,7 @@ from satori_hpc.training import checkpoint
 from satori_hpc.training.scorable import load_model
 from tests.fixtures import tiny
 from tests.fixtures.guests import MODEL, satori, told
+from tests.fixtures.scores import of_pairs
 
 SETTINGS = (
     "model.architecture=small",
@@ -59,8 +60,7 @@ def test_a_model_family_of_a_plug_in_goes_from_new_to_the_report(finished: Path)
     assert len(record["config"]["plugins"]["my_model"]) == 64
     for method in ("attention", "epistasis", "dfim"):
         assert f"Interactions: {method}" in report
-        store = ScoreStore(run / "scores" / f"{method}.zarr")
-        assert np.isfinite(store.read_scores("foreground", 0, store.pairs)).sum() > 10
+        assert np.isfinite(of_pairs(ScoreStore(run / "scores" / f"{method}.zarr"))).sum() > 10
 
 
 def test_the_trained_network_is_a_plain_module_for_others(

@@ -39,7 +39,7 @@ class Tight:
         self.running, self.sizes = 0, []  # type: ignore[var-annotated]
         self.slice_size, self.bytes_per_sequence = real.slice_size, real.bytes_per_sequence
         self.estimate = real.estimate
-        for name in ("directed", "choose", "extras", "effects", "most"):
+        for name in ("directed", "choose", "extras", "effects", "most", "widths", "pool"):
             setattr(self, name, getattr(real, name))
 
     def __call__(self, batch: Batch) -> SiteScores:

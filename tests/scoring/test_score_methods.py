@@ -88,7 +88,7 @@ def test_each_method_has_its_arrays_and_settings(whole: Run) -> None:
     assert {method: list(store.arrays)[5:] for method, store in found.items()} == {
         "attention": [],
         "epistasis": ["single"],
-        "dfim": ["null"],
+        "dfim": ["null", "single"],
     }
     assert [store.directed for store in found.values()] == [False, False, True]
     assert [store.choose for store in found.values()] == ["largest", "largest-size", "largest-size"]

@@ -175,7 +175,9 @@ def test_the_numbers_of_the_background_go_on_after_the_foreground(whole: Run, ru
 
 def test_shards_and_a_marker_that_agree_but_are_not_those_of_the_record_are_found(whole: Run, run: Run) -> None:
     marker = sealed.parse(_marker(run).read_text())
-    _marker(run).write_text(sealed.text({**marker, "observed": marker["observed"] + 1}, sort_keys=True))
+    entries = {**marker["entries"], "value": marker["entries"]["value"] + 1}
+    _marker(run).write_text(sealed.text({**marker, "entries": entries}, sort_keys=True))
+    )
     shard = _shard(run, partition=0)
     flip(shard)
     told = sealed.parse(_marker(run, 0).read_text())
