@@ -60,6 +60,7 @@ def write_tf(run, rows):
     levels = {"neg_log10_p": -np.log10(np.array(columns["q"], float)), "effect": columns["auc"]}
     filler = {
         **{name: [0] * count for name in tables.TF_COLUMNS if name not in names},
+        "published_called": columns["called"],
         "p": columns["q"],
         **levels,
         "filter_pairs": [1] * count,

@@ -94,7 +94,7 @@ def test_each_method_has_its_arrays_and_settings(whole: Run) -> None:
     assert [store.choose for store in found.values()] == ["largest", "largest-size", "largest-size"]
     between = {"attention": 0, "epistasis": 4 * 6, "dfim": 2 * 4 * 16}  # of 4 places, in one direction or both
     for method in ("epistasis", "dfim"):
-        one_each = 8 + 12 * 4 + 2 * 4 + (4 * 4 if method == "epistasis" else 0)
+        one_each = 8 + 12 * 4 + 2 * 4 + 4 * 4
         assert found[method].example_bytes == one_each + between[method]
     assert [store.attributes["pool"] for store in found.values()] == [whole.config.model.pool, 1, 1]
     settings = {method: store.attributes["settings"] for method, store in found.items()}

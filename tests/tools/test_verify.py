@@ -177,11 +177,10 @@ def test_shards_and_a_marker_that_agree_but_are_not_those_of_the_record_are_foun
     marker = sealed.parse(_marker(run).read_text())
     entries = {**marker["entries"], "value": marker["entries"]["value"] + 1}
     _marker(run).write_text(sealed.text({**marker, "entries": entries}, sort_keys=True))
-    )
     shard = _shard(run, partition=0)
     flip(shard)
     told = sealed.parse(_marker(run, 0).read_text())
-    told["files"]["score"]["sha256"] = provenance.file_digest(shard)
+    told["files"]["value"]["sha256"] = provenance.file_digest(shard)
     _marker(run, 0).write_text(sealed.text(told, sort_keys=True))
     report = verify(run, RUNTIME)
     assert [found.artefact for found in report.findings] == [f"{STORE}, foreground partition {k}" for k in (0, 1)]
