@@ -271,7 +271,7 @@ cli.add_command(extras.differential)
 @click.option("--open/--no-open", "show", default=None, help="Open the report in a browser; default: on a terminal.")
 @cli_options.runtime_options("demo")
 def demo(run: Path, seed: int, show: bool | None, **options: Any) -> None:
-    """Make and run a small simulated run at RUN, and show its report; some minutes on two cores.
+    """Make and run a small simulated run at RUN, and show its report; a minute or two on two cores.
 
     Every sequence holds two of twelve true pairs and a decoy; how close true pairs stand tells positives. The network
     starts from known motifs; counting which motifs occur together finds decoys, too. Run again, it goes on where it
