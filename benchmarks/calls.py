@@ -59,7 +59,7 @@ def run(root: Path, design: str, seed: int) -> None:
         subprocess.run(command, check=True, env=environment)
     for stage in STAGES:
         began = os.times()
-        subprocess.run([*program, stage, str(path), "--threads", "1"], check=True, env=environment)
+        subprocess.run([*program, stage, str(path)], check=True, env=environment)
         ended = os.times()
         spent = ended.children_user + ended.children_system - began.children_user - began.children_system
         note = path / "cpu_seconds.json"
