@@ -32,7 +32,7 @@ STAGES = ("prepare", "train", "motifs", "score", "reduce", "evaluate")
 HEAD = """\
 # Calls on simulated designs
 
-`python -m benchmarks.calls`: 12,000 sequences of 240 bp, 12 TFs, 12 listed pairs (as many decoys), preset `motifs`
+`python -m benchmarks.calls`: 12,000 sequences of 240 bp, 12 TFs, 12 listed pairs and decoys, preset `motifs`
 without learned filters: the network starts from the 157 JASPAR vertebrate motifs that are left at similarity .8, the
 tests are of all their pairs. The 1,200 test sequences are interpreted, positives against negatives. additive and
 one-motif: no pair is true. Called / correct / of these decoys, and F1, of TF pairs; a pair with a TF that is not
