@@ -89,6 +89,7 @@ def _reduce_method(run: Run, store: ScoreStore, method: str, runtime: Runtime) -
     files.remove_folder(folder)
     return {
         "statistic": statistic,
+        "share_at_maximum": saturated_shares(store, entropy=run.config.train.entropy),
         **(by_tf.told or by_filter.told),  # of filters where no two TFs are named
         "cutoff": by_filter.cutoff if np.isfinite(by_filter.cutoff) else None,
         "pairs": pairs.count(store.motifs),
@@ -277,7 +278,7 @@ def _warn_of_untested(run: Run, store: ScoreStore, found: Reduced, named: Named,
 def _why_untested(found: Reduced, store: ScoreStore, *, settings: Reduce) -> str:
     """How far pairs got on the way to a test, up to the step that none passed, and what decides it."""
     columns, rules, cutoff = found.columns, found.rules, found.cutoff
-    both = (rules.statistic == PUBLISHED and not rules.legacy) or rules.statistic == "contrasts-two-way"
+    both = registry.test_of(rules.statistic).both_sides and not rules.legacy
     least = 2 if rules.legacy else settings.min_examples
     most = [
         f"{columns[name].max(initial=0)} of the {store.partitions(group)[-1][1]} {group} examples"
@@ -309,6 +310,38 @@ def _why_untested(found: Reduced, store: ScoreStore, *, settings: Reduce) -> str
     )
     last = next(place for place, (count, _, _) in enumerate(steps) if not count)
     return f"{', '.join(said for _, said, _ in steps[: last + 1])}. {steps[last][2]}"
+
+
+SATURATED = 0.5  # share of scores at the maximum beyond which the median of a pair is the maximum, whatever it does
+NEAR = 1e-3  # of the maximum: scores so close to it are at it
+
+
+def saturated_shares(store: ScoreStore, *, entropy: float) -> dict[str, float | None]:
+    """Share of each side's scores of filter pairs that are at the largest one of both, from a sample; warns of many.
+
+    Args:
+        store: finished.
+        entropy: weight of the entropy loss in training, which a smaller one might mend.
+    """
+    units = Units.motifs(store.motifs)
+    sample = {group: block.sample(store, units, group) for group in GROUPS}
+    most = float(max((values.max(initial=-np.inf) for values in sample.values()), default=-np.inf))
+    shares = {
+        group: float((values >= most - NEAR * abs(most)).mean()) if len(values) else None
+        for group, values in sample.items()
+    }
+    if max(share or 0 for share in shares.values()) > SATURATED:
+        logger.warning(
+            "%s is saturated: %s scores are at the maximum, %.4g; above %.0f %% the median of a pair is the maximum, "
+            "whatever the pair does, and ranks are mostly ties. Score by another method too (epistasis, dfim), or "
+            "train with a smaller %slearning_rate",
+            store.method,
+            " and ".join(f"{100 * (share or 0):.0f} % of the {group}" for group, share in shares.items()),
+            most,
+            100 * SATURATED,
+            "train.entropy or " if entropy else "",
+        )
+    return shares
 
 
 def _decide(columns: dict[str, np.ndarray], *, alpha: float) -> None:

@@ -308,9 +308,6 @@ def _steps(
 
 # What scoring takes, told before, and what is in the stores, told after.
 
-SATURATED = 0.5  # share of scores at the maximum beyond which the median of a pair is the maximum, whatever it does
-NEAR = 1e-3  # of the maximum: scores so close to it are at it
-
 
 def needed(store: ScoreStore, need: Need) -> dict[str, Any]:
     """What scoring a store takes, for people and programs."""
@@ -332,7 +329,7 @@ def needed(store: ScoreStore, need: Need) -> dict[str, Any]:
 
 
 def summary(run: Run, done: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """What is in the finished stores; warns of few examples and of scores at their maximum.
+    """What is in the finished stores; warns of few examples.
 
     Args:
         run: whose stores they are.
@@ -346,13 +343,9 @@ def summary(run: Run, done: dict[str, dict[str, Any]]) -> dict[str, Any]:
     any_store = next(iter(stores.values()))
     examples = {group: any_store.partitions(group)[-1][1] for group in GROUPS}
     _warn_of_few(run, examples)
-    saturated = {method: _saturated_shares(store) for method, store in stores.items()}
     return {
         **{f"{group}_examples": count for group, count in examples.items()},
-        **{
-            method: {**_content(store), "share_at_maximum": saturated[method], **done[method]}
-            for method, store in stores.items()
-        },
+        **{method: {**_content(store), **done[method]} for method, store in stores.items()},
         "files": {
             (store.path.relative_to(run.path) / name).as_posix(): entry
             for store in stores.values()
@@ -373,27 +366,6 @@ def _warn_of_few(run: Run, examples: dict[str, int]) -> None:
                 least,
                 run.config.score.split,
             )
-
-
-def _saturated_shares(store: ScoreStore) -> dict[str, float | None]:
-    """Share of each side's observed scores that are at the largest one of both, from a sample; warns of many."""
-    sample = {group: store.sample(group) for group in GROUPS}
-    most = float(max((values.max(initial=-np.inf) for values in sample.values()), default=-np.inf))
-    shares = {
-        group: float((values >= most - NEAR * abs(most)).mean()) if len(values) else None
-        for group, values in sample.items()
-    }
-    if max(share or 0 for share in shares.values()) > SATURATED:
-        logger.warning(
-            "%s is saturated: %s scores are at the maximum, %.4g; above %.0f %% the median of a pair is the maximum, "
-            "whatever the pair does, and ranks are mostly ties. Score by another method too (epistasis, dfim), or "
-            "train with a smaller train.entropy or learning_rate",
-            store.method,
-            " and ".join(f"{100 * (share or 0):.0f} % of the {group}" for group, share in shares.items()),
-            most,
-            100 * SATURATED,
-        )
-    return shares
 
 
 def _content(store: ScoreStore) -> dict[str, Any]:

@@ -44,9 +44,6 @@ from satori_hpc.scoring import shard as scoring_shard
 from satori_hpc.scoring.layout import ARTEFACT, FORMAT_VERSION, GROUPS, Geometry, Marker, Plan
 from satori_hpc.scoring.site_scores import SiteScores, entries
 
-SAMPLE_PARTITIONS = 12  # from which a sample of values is drawn
-SAMPLE_VALUES = 200_000
-
 
 class ScoreStore(Geometry):
     """An open store; made by `create_or_resume` (to write) or `open_complete` (to read)."""
@@ -259,17 +256,6 @@ class ScoreStore(Geometry):
     def widths(self) -> np.ndarray:
         """int16 (motifs,): bp of the sites of each motif."""
         return self._vector("width")
-
-    def sample(self, group: str) -> np.ndarray:
-        """Values between places, thinned evenly: the same ones every time."""
-        parts = self.partitions(group)
-        chosen = np.unique(np.linspace(0, len(parts) - 1, SAMPLE_PARTITIONS).round().astype(int)).tolist()
-        found = []
-        for partition in chosen:
-            values = self.read(group, partition).value
-            values = values[~np.isnan(values)]
-            found.append(values[:: max(1, len(values) * len(chosen) // SAMPLE_VALUES)])
-        return np.concatenate(found)
 
     def _read(self, group: str, array: str, partition: int, count: int) -> np.ndarray:
         dtype, shape = self.arrays[array]

@@ -15,13 +15,13 @@ from click.testing import CliRunner
 from satori_hpc.cli import cli
 from satori_hpc.config import Config
 from satori_hpc.data import dataset
-from satori_hpc.interactions import tables
-from satori_hpc.interactions.stage import reduce
+from satori_hpc.interactions import block, tables
+from satori_hpc.interactions.site_pairs import Units
+from satori_hpc.interactions.stage import reduce, saturated_shares
 from satori_hpc.log import PASSING, collected, logger
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import execute, files, provenance
 from satori_hpc.run.layout import Run
-from satori_hpc.scoring import stage as scoring_stage
 from satori_hpc.training.loop import Trainer
 from satori_hpc.training.stage import train
 from tests.fixtures import tiny
@@ -171,16 +171,29 @@ def test_pairs_that_are_never_observed_or_alone_in_their_sequences_cannot_be_tes
 
 @pytest.mark.parametrize(("share", "warns"), [(0.4, False), (0.6, True)])
 def test_saturated_scores_are_counted_and_said(tmp_path: Path, share: float, warns: bool) -> None:
-    run = Run(path=tmp_path, config=Config())
     values = np.full(1000, 1, np.float32)
     values[int(1000 * share) :] = np.linspace(0, 0.5, 1000 - int(1000 * share))
     values = np.random.default_rng(1).permutation(values).reshape(100, 10)
-    make_store(run.scores("attention"), values, values / 2 + np.float32(0.1), filters=5)
+    store = make_store(tmp_path / "attention.zarr", values, values / 2 + np.float32(0.1), filters=5)
     with collected() as warnings:
-        found = scoring_stage.summary(run, {"attention": {}})
-    assert found["attention"]["share_at_maximum"] == {"foreground": share, "background": 0}
+        found = saturated_shares(store, entropy=0.1)
+    assert found == {"foreground": share, "background": 0}
     expected = f"attention is saturated: {100 * share:.0f} % of the foreground and 0 % of the background scores"
     assert any(sentence.startswith(expected) for sentence in warnings) == warns
+    assert any("a smaller train.entropy or learning_rate" in sentence for sentence in warnings) == warns
+    with collected() as warnings:  # nothing is advised that is not there
+        saturated_shares(store, entropy=0)
+    assert any(sentence.endswith("train with a smaller learning_rate") for sentence in warnings) == warns
+
+
+def test_saturation_is_that_of_pairs_and_not_of_the_values_between_their_sites(tmp_path: Path) -> None:
+    """Of four values between the sites of a pair the largest counts: few are at the maximum, and all pairs."""
+    values = np.full((40, 6), 0.2, np.float32)
+    values[:, 1] = 1
+    store = make_store(tmp_path / "attention.zarr", values, values, filters=4)
+    pooled = dataclasses.replace(Units.motifs(2), of_motif=(0, 0, 1, 1))  # filters 0, 1 are one unit, 2, 3 the other
+    assert (block.sample(store, pooled, "foreground") == 1).all()
+    assert saturated_shares(store, entropy=0)["foreground"] == pytest.approx(1 / 6)
 
 
 def learned(path: Path, config: Config, **changes: Any) -> Run:

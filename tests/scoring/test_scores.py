@@ -102,19 +102,6 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         assert marker.entries == {name: len(values) for name, values in part.arrays().items()}
 
 
-def test_the_sample_is_of_all_that_is_observed_and_the_same_every_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = finished(tmp_path / "a.zarr")
-    whole = np.concatenate([store.read("foreground", partition).value for partition in range(3)])
-    np.testing.assert_array_equal(store.sample("foreground"), whole[~np.isnan(whole)])
-    monkeypatch.setattr(score_store, "SAMPLE_VALUES", 10)
-    thinned = store.sample("foreground")
-    assert 0 < len(thinned) < len(whole) / 2
-    assert np.isin(thinned, whole).all()
-    np.testing.assert_array_equal(thinned, store.sample("foreground"))
-
-
 def test_a_partition_in_which_nothing_was_observed_is_done_all_the_same(tmp_path: Path) -> None:
     path = tmp_path / "a.zarr"
     store = score_store.create_or_resume(path, make_plan())
