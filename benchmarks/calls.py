@@ -79,18 +79,13 @@ def line(root: Path, design: str, seed: int) -> str:
     for method in ("attention", "epistasis"):
         cells += [f"{reduce_[method]['tf_pairs']}", _said(found["methods"][method])]
     cells.append(_said(found["cooccurrence"]) if found.get("cooccurrence") else "")
-    for test in found["yardsticks"]["tests"]:
-        cells.append(_said(test))
+    cells += [_said(test["scores"]) for test in found["yardsticks"]["tests"]]
     return "| " + " | ".join(cells) + " |"
 
 
 def _said(found: dict[str, Any]) -> str:
-    if "called" not in found:
-        return ""
-    said = f"{found['called']}"
-    if "correct" in found:
-        said += f" / {found['correct']} / {found.get('decoys', 0)}"
-    return said + (f", {found['f1']:.2f}" if found.get("f1") is not None else "")
+    said = f"{found['called']} / {found['correct']} / {found['decoys']}"
+    return said + (f", {found['f1']:.2f}" if found["f1"] is not None else "")
 
 
 def table(root: Path) -> None:

@@ -37,7 +37,7 @@ COLUMNS = (
     "examples a side, at most",
     "seeds",
 )
-STATISTICS = ("background", "within-sequence")
+STATISTICS = {"published": "background", "within-sequence": "within-sequence"}  # and as older records name them
 
 
 def read(folder: Path) -> list[Content]:
@@ -116,8 +116,8 @@ def _methods(runs: Sequence[Content]) -> list[str]:
     for variant in sorted({name for run in runs for name in run["scores"]}, key=ORDER.index):
         having = [run["scores"][variant] for run in runs if variant in run["scores"]]
         cells = [
-            _spread([found[statistic][figure] for found in having])
-            for statistic in STATISTICS
+            _spread([found.get(statistic, found.get(older))[figure] for found in having])
+            for statistic, older in STATISTICS.items()
             for figure in ("aupr", "f1")
         ]
         examples = _spread([found["examples"] for found in having], digits=0)
