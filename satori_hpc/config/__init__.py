@@ -236,8 +236,8 @@ class Reduce:
     )
     max_distance: int = option(
         60,
-        "all statistics but published: only scores of sites at most so many bp apart are tested; in within-sequence "
-        "the others show what pairs do that do not interact; 0 = any distance",
+        "all statistics but published and permuted: only scores of sites at most so many bp apart are tested; in "
+        "within-sequence the others show what pairs do that do not interact; 0 = any distance",
         low=0,
     )
     alpha: float = option(0.05, "an interaction is called at or below this q-value", low=0, high=1)

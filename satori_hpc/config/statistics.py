@@ -16,12 +16,14 @@ class Statistic:
         call: what a call says, in a sentence after "A pair is called when".
         effect: what the column `auc` says, for axes.
         short: the statistic in a few words, for tables.
+        permuted: it is for methods that score sequences with their letters permuted (config.score.Method.permutes).
     """
 
     test: Any
     call: str
     effect: str
     short: str
+    permuted: bool = False
 
 
 STATISTICS: Registry[Statistic] = Registry("statistic")
@@ -73,5 +75,6 @@ STATISTICS.add(
         call="it scores higher than in the same sequences with their letters permuted (one-sided test)",
         effect="AUC: chance that a score exceeds one of permuted letters",
         short="against permuted letters",
+        permuted=True,
     ),
 )

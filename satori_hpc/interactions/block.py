@@ -240,10 +240,10 @@ def folder_of(folder: Path) -> Path:
 
 def described_items(store: ScoreStore, rules: Rules) -> list[tuple[str, int]]:
     """(group, partition) of what the statistic wants to see first."""
-    wanted = registry.test_of(rules.statistic).groups
-    if rules.statistic == registry.PUBLISHED and rules.cutoff is not None:
-        wanted = ()  # its mean alone is wanted
-    return [item for item in store.items() if item[0] in wanted]
+    test = registry.test_of(rules.statistic)
+    if test.mean_cutoff and rules.cutoff is not None:  # the mean is all that would be found
+        return []
+    return [item for item in store.items() if item[0] in test.groups]
 
 
 def sizes(store: ScoreStore, rules: Rules) -> list[int]:

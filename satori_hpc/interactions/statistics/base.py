@@ -68,8 +68,11 @@ class Test(Protocol):
     `conclude` sees the pairs all together.
     """
 
-    groups: tuple[str, ...]
+    groups: tuple[str, ...]  # whose examples `describe` sees
     per_example: bool  # whether `describe` gives a line per example, or one in all
+    both_sides: bool  # whether a pair needs enough values in foreground and background, or in the foreground alone
+    any_distance: bool  # whether reduce.max_distance is of no matter to it
+    mean_cutoff: bool  # whether reduce.cutoff = "mean" is the mean of the scores, all that `describe` then finds
     sides: tuple[str, ...]  # of the gathered values: "foreground", "background", then the statistic's own
 
     @staticmethod

@@ -36,6 +36,9 @@ class MinimumEffect:
 
     groups: tuple[str, ...] = ()
     per_example = True
+    both_sides = False
+    any_distance = False
+    mean_cutoff = False
     sides: tuple[str, ...] = ("foreground", "background", "synergy", "redundancy")
 
     @staticmethod

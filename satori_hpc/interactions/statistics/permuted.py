@@ -84,6 +84,9 @@ class Permuted:
 
     groups: tuple[str, ...] = ("foreground",)
     per_example = False
+    both_sides = False
+    any_distance = True
+    mean_cutoff = False
     sides: tuple[str, ...] = ("foreground", "background")
 
     @staticmethod

@@ -17,6 +17,9 @@ class Published:
 
     groups: tuple[str, ...] = ("foreground",)  # whose mean is the cut-off
     per_example = False
+    both_sides = True
+    any_distance = True
+    mean_cutoff = True
     sides: tuple[str, ...] = ("foreground", "background")
 
     @staticmethod

@@ -21,10 +21,11 @@ def test_of(name: str) -> type[Test]:
 def statistic_of(config: Config, method: str) -> str:
     """What [reduce] statistic means for a method.
 
-    "permuted" is for methods that score permuted sequences; in a run of several methods the others go as with "auto".
+    One for methods that score permuted sequences is theirs alone: in a run of several methods the others go as with
+        "auto".
     """
     asked, entry = config.reduce.statistic, METHODS[method]
-    if asked != "auto" and (asked != "permuted" or entry.permutes):
+    if asked != "auto" and (entry.permutes or not STATISTICS[asked].permuted):
         return asked
     legacy = config.reduce.legacy or (entry.settings and getattr(config.score.settings_of(method), "legacy", False))
     return PUBLISHED if legacy else entry.statistic
@@ -36,16 +37,16 @@ def rules_of(store: Store, settings: Reduce, statistic: str, units: Units) -> Ru
     Raises:
         ArtefactError: the store does not hold what the statistic needs.
     """
-    published = statistic == PUBLISHED
+    test = test_of(statistic)
     return Rules(
         statistic=statistic,
         units=units,
         cutoff=cutoff_of(settings, statistic),
         drop_values=settings.cutoff_rule == "value",
         min_examples=settings.min_examples,
-        legacy=settings.legacy and published,
-        max_distance=0 if published else settings.max_distance,
-        facts=tuple(test_of(statistic).facts(store, settings).items()),
+        legacy=settings.legacy and statistic == PUBLISHED,
+        max_distance=0 if test.any_distance else settings.max_distance,
+        facts=tuple(test.facts(store, settings).items()),
     )
 
 
@@ -57,4 +58,4 @@ def cutoff_of(settings: Reduce, statistic: str) -> float | None:
     """
     if settings.cutoff != "mean":
         return float(settings.cutoff)
-    return None if statistic == PUBLISHED else -np.inf
+    return None if test_of(statistic).mean_cutoff else -np.inf

@@ -42,6 +42,9 @@ class TwoWay:
 
     groups: tuple[str, ...] = ("foreground", "background")
     per_example = True
+    both_sides = True
+    any_distance = False
+    mean_cutoff = False
     sides: tuple[str, ...] = ("foreground", "background", "contrasts", "contrasts of the background")
 
     @staticmethod

@@ -34,6 +34,9 @@ class WithinSequence:
 
     groups: tuple[str, ...] = ("foreground",)
     per_example = True
+    both_sides = False
+    any_distance = False
+    mean_cutoff = False
     sides: tuple[str, ...] = ("foreground", "background", "contrasts", "contrasts of far pairs")
 
     @staticmethod
