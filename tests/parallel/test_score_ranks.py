@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
+import zarr
 from click.testing import CliRunner, Result
 
 from satori_hpc import config
@@ -36,6 +38,24 @@ def content(run: Path, method: str = "attention") -> dict[str, bytes]:
     """Every file of a score store."""
     store = run / "scores" / f"{method}.zarr"
     return {path.relative_to(store).as_posix(): path.read_bytes() for path in store.rglob("*") if path.is_file()}
+
+
+def changed(run: Path, other: Path, method: str) -> list[str]:
+    """Files in which the stores of two runs differ; of arrays the places and values, lest a rare cause stay unknown."""
+    these, those = content(run, method), content(other, method)
+    found = []
+    for name in sorted(these.keys() | those.keys()):
+        if these.get(name) != those.get(name):
+            found.append(name)
+            if "/c/" in name:
+                array = name.partition("/c/")[0]
+                a, b = (
+                    zarr.open_array(each / "scores" / f"{method}.zarr" / array, mode="r")[:].ravel()
+                    for each in (run, other)
+                )
+                places = np.flatnonzero(a.view(f"u{a.itemsize}") != b.view(f"u{b.itemsize}"))[:20]
+                found[-1] += f": at {places.tolist()} {a[places].tolist()} against {b[places].tolist()}"
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +126,7 @@ def test_the_bytes_do_not_depend_on_ranks_schedule_or_library(
         assert Run.open(tmp_path / schedule).record("score").exists()
     assert Run.open(run).config.score.methods == ("attention", "dfim", "epistasis")
     for method in ("attention", "epistasis", "dfim"):
-        assert content(run, method) == content(several, method)
+        assert changed(run, several, method) == []
     for method, array in (("dfim", "null"), ("epistasis", "single")):
         assert len([name for name in content(run, method) if name.startswith(f"foreground/{array}/c/")]) > 2
     assert Run.open(run).record("score").exists()
