@@ -223,8 +223,8 @@ class Reduce:
         "within-sequence = the other pairs of the same sequence (signed-rank); minimum-effect = a share of what its "
         "sites do alone (epistasis; signed-rank); contrasts-two-way = what its two motifs' own rises from background "
         "to foreground add up to; permuted = the same sequences with their letters permuted (dfim with "
-        "score.dfim.null only); auto = minimum-effect for epistasis and dfim, published for the others and for "
-        "dfim with legacy",
+        "score.dfim.null only); auto = minimum-effect for epistasis and dfim; contrasts-two-way for attention "
+        "and attribution, published for attention between known motifs of the network and for all that is legacy",
         choices=STATISTICS.after("auto"),
     )
     calibration: str = option(

@@ -23,6 +23,7 @@ class Method:
         follows: what else of [score] they follow from, and "seed"; scores are made anew when any of it changes.
         statistic: what its pairs are compared with where reduce.statistic is "auto"; "published" where `legacy` is
             true in [reduce] or in its settings.
+        statistic_of_motifs: the same for networks that start from known motifs; None: `statistic`.
         permutes: it can score sequences with their letters permuted, too, for reduce.statistic = "permuted".
     """
 
@@ -32,6 +33,7 @@ class Method:
     settings: type | None = None
     follows: tuple[str, ...] = ()
     statistic: str = "published"
+    statistic_of_motifs: str | None = None
     permutes: bool = False
 
 
@@ -42,6 +44,10 @@ METHODS.add(
         scorer="satori_hpc.scoring.attention:build",
         generic="satori_hpc.scoring.generic_scorers:GenericAttention",
         sentence="the largest attention, of any head and in either direction, between sites of the two filters",
+        # Attention between learned filters follows what each of them matters for; between known motifs that know their
+        # distance it follows their pairs (benchmarks/results/calls.md).
+        statistic="contrasts-two-way",
+        statistic_of_motifs="published",
     ),
 )
 
@@ -86,6 +92,7 @@ METHODS.add(
         scorer="satori_hpc.scoring.attribution:AttributionScorer",
         settings=Attribution,
         follows=("precision",),
+        statistic="contrasts-two-way",
         sentence="what the attention between sites of the two filters adds to the "
         "prediction (integrated gradients over attention), the largest of any head and in either direction",
     ),

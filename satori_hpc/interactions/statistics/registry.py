@@ -3,6 +3,7 @@
 import numpy as np
 
 from satori_hpc.config import Config, Reduce
+from satori_hpc.config.families import FAMILIES
 from satori_hpc.config.score import METHODS
 from satori_hpc.config.statistics import STATISTICS
 from satori_hpc.interactions.site_pairs import Units
@@ -28,7 +29,10 @@ def statistic_of(config: Config, method: str) -> str:
     if asked != "auto" and (entry.permutes or not STATISTICS[asked].permuted):
         return asked
     legacy = config.reduce.legacy or (entry.settings and getattr(config.score.settings_of(method), "legacy", False))
-    return PUBLISHED if legacy else entry.statistic
+    if legacy:
+        return PUBLISHED
+    motifs = FAMILIES[config.model.architecture].known_motifs
+    return (entry.statistic_of_motifs if motifs else None) or entry.statistic
 
 
 def rules_of(store: Store, settings: Reduce, statistic: str, units: Units) -> Rules:
