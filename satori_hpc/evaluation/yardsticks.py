@@ -17,7 +17,7 @@ from satori_hpc.data import dataset
 from satori_hpc.data.dataset import Labels, Tokens
 from satori_hpc.evaluation import cooccurrence, score_test
 from satori_hpc.evaluation.score_test import Block, PairTests
-from satori_hpc.motifs import collection
+from satori_hpc.motifs import configured
 from satori_hpc.motifs import names as tf_names
 from satori_hpc.motifs.hits import Hits, winners
 from satori_hpc.motifs.motif import Motif
@@ -57,20 +57,12 @@ class Yardsticks:
 
 
 def measure(run: Run, runtime: Runtime) -> Yardsticks:
-    """Test all pairs of the TFs of [motifs] database on the labels of the data set.
+    """Test all pairs of the TFs that the run can call on the labels of the data set.
 
     Raises:
-        InputError: the database cannot be used.
+        InputError: the motifs cannot be used.
     """
-    config = run.config.motifs
-    known = collection.read(
-        config.database,
-        run.resolve(config.database),
-        release=config.jaspar_release,
-        collection=config.jaspar_collection,
-        groups=config.jaspar_groups,
-        key=f"{run.config_file}: [motifs] database",
-    ).thinned(config.database_similarity_max)
+    known = configured.candidates(run)
     tfs, tf_of_motif = np.unique(tf_names.of_motifs(known.motifs), return_inverse=True)
     data = dataset.read_labels(run.dataset)
     rows, labels = _sequences(data, seed=run.config.seed)

@@ -7,15 +7,12 @@ import numpy as np
 import torch
 
 from satori_hpc import models
-from satori_hpc.config import toml
-from satori_hpc.config.families import FAMILIES
 from satori_hpc.data import dataset
 from satori_hpc.data.dataset import Labels, Tokens
 from satori_hpc.data.splits import both_classes
 from satori_hpc.errors import InputError, shared
 from satori_hpc.log import logger
-from satori_hpc.motifs import collection
-from satori_hpc.motifs.collection import Collection
+from satori_hpc.motifs import configured
 from satori_hpc.motifs.scan import MotifBank
 from satori_hpc.parallel import signals
 from satori_hpc.parallel.world import Runtime
@@ -45,7 +42,7 @@ def train(run: Run, runtime: Runtime) -> dict[str, Any]:
         data, tokens = dataset.read_labels(run.dataset), dataset.Tokens(run.dataset)
         _check_splits(data)
         torch.set_num_threads(runtime.cpu_threads())
-        known = world.lead(lambda: _known_motifs(run))
+        known = world.lead(lambda: configured.of_network(run))
         bank = None if known is None else MotifBank.from_motifs(known.motifs, background=_composition(data, tokens))
         trainer = _trainer(run, runtime, data, tokens, bank)
         keeper = TrainingFiles(run, data, tokens, bank)
@@ -91,23 +88,6 @@ def _check_splits(data: Labels) -> None:
                 f"the {split} split ({len(data.rows(split))} examples) holds a single class in every label: nothing "
                 "can be learned from it or chosen by it; change the split in [prepare] and prepare again"
             )
-
-
-def _known_motifs(run: Run) -> Collection | None:
-    """The motifs that the network starts from, if its family does so."""
-    model = run.config.model
-    if not FAMILIES[model.architecture].known_motifs:
-        return None
-    settings = toml.child(model, model.architecture)
-    known = collection.read(
-        settings.motifs,
-        run.resolve(settings.motifs),
-        release=settings.jaspar_release,
-        collection="CORE",
-        groups=settings.jaspar_groups,
-        key=f"{run.config_file}: [model.{model.architecture}] motifs",
-    )
-    return known.thinned(settings.similarity_max)
 
 
 def _composition(data: Labels, tokens: Tokens) -> np.ndarray:

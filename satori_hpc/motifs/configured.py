@@ -1,0 +1,55 @@
+"""The motif collections that a run's configuration names."""
+
+from satori_hpc.config import toml
+from satori_hpc.config.families import FAMILIES
+from satori_hpc.motifs import collection
+from satori_hpc.motifs.collection import Collection
+from satori_hpc.run.layout import Run
+
+
+def for_names(run: Run) -> Collection:
+    """Read the motifs that learned filters are named after, those of [motifs] database.
+
+    Raises:
+        InputError: the database cannot be used.
+    """
+    config = run.config.motifs
+    return collection.read(
+        config.database,
+        run.resolve(config.database),
+        release=config.jaspar_release,
+        collection=config.jaspar_collection,
+        groups=config.jaspar_groups,
+        key=f"{run.config_file}: [motifs] database",
+    ).thinned(config.database_similarity_max)
+
+
+def of_network(run: Run) -> Collection | None:
+    """Read the motifs that the network starts from; None for a family that learns its filters.
+
+    Raises:
+        InputError: the motifs cannot be used.
+    """
+    model = run.config.model
+    if not FAMILIES[model.architecture].known_motifs:
+        return None
+    settings = toml.child(model, model.architecture)
+    return collection.read(
+        settings.motifs,
+        run.resolve(settings.motifs),
+        release=settings.jaspar_release,
+        collection="CORE",
+        groups=settings.jaspar_groups,
+        key=f"{run.config_file}: [model.{model.architecture}] motifs",
+    ).thinned(settings.similarity_max)
+
+
+def candidates(run: Run) -> Collection:
+    """Read the motifs whose pairs a run can call: those of the network, or those that its filters are named after.
+
+    What is tested without the network must be tested over these, or the two are not comparable.
+
+    Raises:
+        InputError: the motifs cannot be used.
+    """
+    return of_network(run) or for_names(run)
