@@ -65,6 +65,19 @@ class Moments:
     count: int
 
 
+class BothStrands(Protocol):
+    """Learned filters that see both strands; filters: F. width: bp, odd."""
+
+    filters: int
+    width: int
+
+    def strands(self, sequences: torch.Tensor) -> torch.Tensor:
+        """Activations before pooling, (B, 2, F, L), of the strand as given and of the other one.
+
+        Column j belongs to the window whose middle is j, on either strand.
+        """
+
+
 class TrainableModel(nn.Module):
     """What training, predictions and checkpoints ask of a network: letters in, logits out.
 
@@ -75,7 +88,8 @@ class TrainableModel(nn.Module):
             sequence.
         pool: bp per position of its attention.
         has_fast_paths: whether the hand-written scorers of `scoring/` take it.
-        bank: the known motifs that it starts from; None: none. gate: what it takes for a hit of one.
+        bank: the known motifs that it starts from; None: none. gate: what it takes for a hit of one. both_strands: its
+            learned filters, where they see both strands; None: none that do.
         scorers: {scoring method: "package.module:class" of its own scorer} (scoring.base.SiteScorer).
         largest_array: numbers per sequence in the largest array of a forward pass; 0 = not known.
     """
@@ -91,6 +105,7 @@ class TrainableModel(nn.Module):
     padding = 0
     bank: MotifBank | None = None
     gate = Gate()
+    both_strands: "BothStrands | None" = None
     scorers: Mapping[str, str] = {}
     pool = 1
     largest_array = 0
@@ -139,7 +154,7 @@ class TrainableModel(nn.Module):
 
     @property
     def motifs(self) -> int:
-        """How many motifs its sites are of: the known ones that it starts from, or else its filters."""
+        """How many motifs its sites are of: its filters, or where it starts from known motifs those."""
         return self.filters if self.bank is None else len(self.bank)
 
     @property

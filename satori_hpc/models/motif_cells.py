@@ -202,12 +202,15 @@ class MotifCells(nn.Module):
 class StrandFilters(nn.Module):
     """Learned filters over both strands: (B, 4, L) -> (B, n, F), ReLU of the better strand, largest in a cell.
 
+    A models.base.BothStrands.
+
     Args:
         filters: F. width: of a filter, bp, odd. length: L. pool: bp per cell.
     """
 
     def __init__(self, *, filters: int, width: int, length: int, pool: int) -> None:
         super().__init__()
+        self.filters, self.width = filters, width
         self.pool = pool
         cells = -(-length // pool)
         self.pad = (width // 2, width // 2 + cells * pool - length)
@@ -216,14 +219,24 @@ class StrandFilters(nn.Module):
         nn.init.constant_(cast(torch.Tensor, self.conv.bias), -1.0)
 
     def forward(self, sequences: torch.Tensor) -> torch.Tensor:
+        strands = F.max_pool2d(self._both(sequences), (1, self.pool)).squeeze(2).chunk(2, dim=1)
+        return self._activated(torch.maximum(*strands)).transpose(1, 2)
+
+    def strands(self, sequences: torch.Tensor) -> torch.Tensor:
+        """Activations before pooling, (B, 2, F, L); see BothStrands."""
+        both = self._both(sequences).squeeze(2)[:, :, : sequences.shape[-1]]
+        return self._activated(both.unflatten(1, (2, -1)))
+
+    def _both(self, sequences: torch.Tensor) -> torch.Tensor:
+        """The convolution (B, 2 F, 1, n * pool), without its bias, of the filters and their reverse complements."""
         weight = torch.cat((self.conv.weight, self.conv.weight.flip(1, 2))).unsqueeze(2)
         letters = one_hot(sequences, weight.dtype, pad=self.pad).unsqueeze(2)
         # Channels last: the fastest layout for the convolution and its pooling.
         last = torch.channels_last
-        both = F.conv2d(letters.contiguous(memory_format=last), weight.contiguous(memory_format=last))
-        strands = F.max_pool2d(both, (1, self.pool)).squeeze(2).chunk(2, dim=1)
-        better = torch.maximum(*strands) + cast(torch.Tensor, self.conv.bias)[:, None]
-        return F.relu(better).transpose(1, 2)
+        return F.conv2d(letters.contiguous(memory_format=last), weight.contiguous(memory_format=last))
+
+    def _activated(self, values: torch.Tensor) -> torch.Tensor:
+        return F.relu(values + cast(torch.Tensor, self.conv.bias)[:, None])
 
 
 def _digest(sequence: np.ndarray) -> bytes:

@@ -145,12 +145,27 @@ class MotifTokenNetwork(TrainableModel):
         return self.of_tokens(self.known(sequences), learned, attention=attention, entropy=entropy)
 
     def pooled(self, sequences: torch.Tensor) -> torch.Tensor:
-        """Score of the best hit of each known motif in each cell, bits, (B, M, n); 0 = none that counts."""
+        """The best hit of each known motif in each cell, bits, 0 = none that counts; then learned filters' activations.
+
+        Returns:
+            (B, M + F, n).
+        """
         hits, _ = self.known.hits(sequences)
         out = np.zeros((len(sequences), len(self.known.bank), self.known.cells), dtype=np.float32)
         cell = (hits.start + hits.end) // 2 // self.pool
         np.maximum.at(out, (hits.example, hits.motif, cell), (hits.score / STEPS_PER_BIT).astype(np.float32))
-        return torch.from_numpy(out)
+        known = torch.from_numpy(out)
+        return known if self.learned is None else torch.cat((known, self.learned(sequences).transpose(1, 2).cpu()), 1)
+
+    @property
+    def both_strands(self) -> StrandFilters | None:
+        """The learned filters."""
+        return self.learned
+
+    @property
+    def motifs(self) -> int:
+        """M + F: the known motifs come first, then the learned filters."""
+        return len(self.known.bank) + self.settings.filters
 
     def remember(self, tokens: np.ndarray) -> None:
         self.known.remember(tokens)

@@ -1,11 +1,13 @@
-"""Scores of networks over motif tokens: sites are hits of known motifs, exact to the letter, that have won their place.
+"""Scores of networks over motif tokens: sites are hits of known motifs, exact to the letter, that have won their place,
+and windows of learned filters where no such hit is.
 
 Attention between two sites is that between their cells. Epistasis takes a site away as its hit, with all the hits that
-it won against, from the tokens; learned filters beside the motifs see random letters in its place. So no variant of a
-sequence is scanned again, and no motif that random letters happen to make comes in.
+it won against, from the tokens; learned filters see random letters in its place. So no variant of a sequence is scanned
+again, and no motif that random letters happen to make comes in.
 """
 
 import dataclasses
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,18 +20,52 @@ from satori_hpc.motifs.hits import Hits
 from satori_hpc.scoring import draws
 from satori_hpc.scoring.base import LARGEST, LARGEST_SIZE, Batch, SiteScores, must_fit, ragged
 from satori_hpc.scoring.fast.precision import precision
+from satori_hpc.scoring.sites import SMALLEST_THRESHOLD, strongest
 
 SLICE = 16
 VARIANTS_AT_ONCE = 512
 HITS_PER_BP = 1  # at most, of all motifs, that memory is reckoned with
 
 
+@dataclass(frozen=True, eq=False)
+class _Sites:
+    """Sites of some sequences, arrays of equal length, by example, start, motif.
+
+    Attributes:
+        example, start, end: int64, bp, half open. motif: int64; learned filters come after the known motifs. strand: 1
+            or -1.
+        strength: -log10 p of a hit; activation of a learned filter, 1 = its threshold.
+        hit: int64, row of the hit; -1: of a learned filter.
+    """
+
+    example: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+    motif: np.ndarray
+    strand: np.ndarray
+    strength: np.ndarray
+    hit: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.example)
+
+    def take(self, rows: np.ndarray) -> "_Sites":
+        return _Sites(**{name: column[rows] for name, column in vars(self).items()})
+
+
+def _joined(tables: list[_Sites]) -> _Sites:
+    return _Sites(**{name: np.concatenate([vars(each)[name] for each in tables]) for name in vars(tables[0])})
+
+
 class _TokenScorer:
-    """What is common to methods that score sites of known motifs; see SiteScorer.
+    """What is common to methods that score sites of known motifs and learned filters; see SiteScorer.
+
+    A hit of a known motif that has won its place is a site. So is a window in which a learned filter is above its
+    threshold, if it neither overlaps such a hit nor a stronger window by more than hits may.
 
     Args:
         model: in evaluation mode, on the device to compute on.
-        threshold: not used; the gate of the network says what is a hit.
+        threshold: float32 (M + F,): of learned filters, which come last; the gate of the network says what is a hit.
         settings: the section [score].
         seed: of the run.
         composition: not used; mutations have the composition of their sequence.
@@ -56,7 +92,9 @@ class _TokenScorer:
         self.model = model
         self.device = next(model.parameters()).device
         self.settings, self.seed = settings, seed
-        self.widths = model.known.bank.widths.astype(np.int16)
+        known, filters = model.known.bank.widths, model.settings.filters
+        self.widths = np.concatenate([known, np.full(filters, model.settings.width)]).astype(np.int16)
+        self.threshold = threshold[len(known) :].to(self.device)
 
     @property
     def most(self) -> tuple[int, int]:
@@ -69,51 +107,104 @@ class _TokenScorer:
         model, most = self.model, self.settings.sites.max_sites
         scan = 200 * HITS_PER_BP * model.length + 16 * model.length
         passes = 4 * VARIANTS_AT_ONCE * 8 * model.largest_array // SLICE
-        return scan + passes + 200 * most**2
+        learned = 16 * model.settings.filters * model.length
+        return scan + passes + learned + 200 * most**2
 
     def estimate(self, batch: Batch) -> dict[str, float]:
         """Nothing to tell."""
         return {}
 
-    def _found(self, batch: Batch) -> tuple[Hits, np.ndarray, list[np.ndarray]]:
-        """All hits, the winner that each belongs to, and of each sequence the winners that are its sites, by start."""
-        known = self.model.known
-        every = known.every_hit(batch.tokens.to(self.device))
+    def _found(self, batch: Batch) -> tuple[Hits, np.ndarray, list[_Sites]]:
+        """All hits, the winner that each belongs to, and the sites of each sequence."""
+        tokens = batch.tokens.to(self.device)
+        every = self.model.known.every_hit(tokens)
         owner = motif_hits.compete(every)
-        rows = np.flatnonzero(owner == np.arange(len(owner)))
-        sites = []
+        won = np.flatnonzero(owner == np.arange(len(owner)))
+        known = _Sites(
+            every.example[won], every.start[won], every.end[won], every.motif[won], every.strand[won],
+            every.neg_log10_p[won], won,
+        )  # fmt: skip
+        learned = self._of_filters(tokens, known)
+        most, sites = self.settings.sites.max_sites, []
         for example in range(len(batch)):
-            mine = rows[every.example[rows] == example]
-            best = np.argsort(-np.round(every.neg_log10_p[mine], 6), kind="stable")[: self.settings.sites.max_sites]
-            sites.append(np.sort(mine[best]))
+            mine, others = (each.take(np.flatnonzero(each.example == example)) for each in (known, learned))
+            # The strengths of the two kinds do not compare: the best of either come in turn.
+            turns = [np.argsort(np.lexsort((each.start, -np.round(each.strength, 6)))) for each in (mine, others)]
+            kept = _joined([mine, others]).take(np.argsort(np.concatenate(turns), kind="stable")[:most])
+            sites.append(kept.take(np.lexsort((kept.motif, kept.start))))
         return every, owner, sites
 
+    def _of_filters(self, tokens: torch.Tensor, known: _Sites) -> _Sites:
+        """Sites of learned filters, not where known motifs are."""
+        none = np.zeros(0, dtype=np.int64)
+        if self.model.learned is None:
+            return _Sites(none, none, none, none, none, np.zeros(0), none)
+        width = self.model.settings.width
+        with precision(self.device, "float32"):
+            better, strand = self.model.learned.strands(tokens).max(dim=1)
+        better = better * torch.from_numpy(~self._taken(known, len(tokens))).to(self.device)[:, None]
+        found = strongest(
+            better, self.threshold, padding=width // 2, width=width, most=self.settings.sites.max_sites,
+            all_filters=False,
+        )  # fmt: skip
+        example, place, number = torch.nonzero(found.members, as_tuple=True)
+        position = found.position[example, place]
+        strength = better[example, number, position] / self.threshold[number].clamp(min=SMALLEST_THRESHOLD)
+        backward = strand[example, number, position].bool()
+        start = (position - width // 2).cpu().numpy()
+        return _Sites(
+            example=example.cpu().numpy(),
+            start=start,
+            end=start + width,
+            motif=number.cpu().numpy() + len(self.model.known.bank),
+            strand=np.where(backward.cpu().numpy(), -1, 1),
+            strength=strength.double().cpu().numpy(),
+            hit=np.full(len(start), -1, dtype=np.int64),
+        )
+
+    def _taken(self, known: _Sites, examples: int) -> np.ndarray:
+        """bool (B, L): middles of windows that overlap a known site by more than hits may."""
+        width = self.model.settings.width
+        allowed = np.floor(motif_hits.OVERLAP * np.minimum(width, known.end - known.start)).astype(np.int64)
+        first = np.maximum(known.start - width + allowed + 1, 0) + width // 2
+        last = np.maximum(known.end - allowed - 1, 0) + width // 2  # the last start, as a middle
+        steps = np.zeros((examples, self.model.length + width + 1), dtype=np.int64)
+        np.add.at(steps, (known.example, first), 1)
+        np.add.at(steps, (known.example, last + 1), -1)
+        taken: np.ndarray = steps.cumsum(axis=1)[:, : self.model.length] > 0
+        return taken
+
     def _ragged(
-        self, hits: Hits, sites: list[np.ndarray], value: np.ndarray, effects: dict[str, np.ndarray] | None = None
+        self, sites: list[_Sites], value: np.ndarray, effects: dict[str, np.ndarray] | None = None
     ) -> SiteScores:
         """SiteScores of sites, each a place of its own; value: float (B, M, M), NaN = no pair."""
         most = value.shape[1]
         used = np.arange(most) < np.array([len(each) for each in sites])[:, None]
+        every = _joined(sites)
         start = np.zeros(used.shape, dtype=np.int64)
-        rows = np.concatenate([*sites, np.zeros(0, np.int64)]).astype(np.int64)
-        start[used] = hits.start[rows]
+        start[used] = every.start
         example, place = np.nonzero(used)
-        table = np.stack([example, hits.motif[rows], hits.start[rows], hits.strand[rows], place], axis=1)
+        table = np.stack([example, every.motif, every.start, every.strand, place], axis=1)
         order = np.lexsort((table[:, 4], table[:, 1], table[:, 0]))
-        strength = hits.neg_log10_p[rows].astype(np.float32)
+        strength = every.strength.astype(np.float32)
         return ragged(table[order], strength[order], start, used, value.astype(np.float32), effects=effects)
 
-    def _no_pairs(self, hits: Hits, mine: np.ndarray, *, cells: bool) -> np.ndarray:
+    def _no_pairs(self, mine: _Sites, *, cells: bool) -> np.ndarray:
         """bool (m, m): sites that overlap, are further apart than asked for or, where cells count, in one cell."""
-        start, end = hits.start[mine], hits.end[mine]
+        start, end = mine.start, mine.end
         gap = np.maximum(start[:, None], start) - np.minimum(end[:, None], end)
         out = gap < 0
         if self.settings.sites.max_distance:
             out |= np.abs(start[:, None] - start) > self.settings.sites.max_distance
         if cells:
-            cell = (start + end) // 2 // self.model.known.pool
+            cell = self._cell(mine)
             out |= cell[:, None] == cell
         return out
+
+    def _cell(self, mine: _Sites) -> np.ndarray:
+        """The cell that a site is seen in, int64."""
+        cell: np.ndarray = (mine.start + mine.end) // 2 // self.model.known.pool
+        return cell
 
 
 class TokenAttention(_TokenScorer):
@@ -125,7 +216,7 @@ class TokenAttention(_TokenScorer):
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> SiteScores:
         """Score a slice; keys and targets play no part."""
-        hits, _, sites = self._found(batch)
+        _, _, sites = self._found(batch)
         with precision(self.device, "float32"):
             attention = self.model(batch.tokens.to(self.device), attention=True).attention
         strongest = attention.amax(dim=1)
@@ -137,11 +228,11 @@ class TokenAttention(_TokenScorer):
         most = max(1, *(len(mine) for mine in sites))
         value = np.full((len(batch), most, most), np.nan, dtype=np.float32)
         for row, mine in enumerate(sites):
-            cell = (hits.start[mine] + hits.end[mine]) // 2 // self.model.known.pool
+            cell = self._cell(mine)
             found = either[row][np.ix_(cell, cell)]
-            found[self._no_pairs(hits, mine, cells=True)] = np.nan
+            found[self._no_pairs(mine, cells=True)] = np.nan
             value[row, : len(mine), : len(mine)] = found
-        return self._ragged(hits, sites, value)
+        return self._ragged(sites, value)
 
 
 class TokenEpistasis(_TokenScorer):
@@ -169,16 +260,17 @@ class TokenEpistasis(_TokenScorer):
                 own = hits.take(np.arange(offsets[row], offsets[row + 1]))
                 own = dataclasses.replace(own, example=np.zeros_like(own.example))
                 first = offsets[row]
+                here = dataclasses.replace(mine, hit=np.where(mine.hit < 0, -1, mine.hit - first))
                 value[row, : len(mine), : len(mine)], single[row, : len(mine)] = self._map(
-                    batch, row, own, owner[first : offsets[row + 1]] - first, mine - first
+                    batch, row, own, owner[first : offsets[row + 1]] - first, here
                 )
-        return self._ragged(hits, sites, value, {"single": single})
+        return self._ragged(sites, value, {"single": single})
 
     def _map(
-        self, batch: Batch, row: int, hits: Hits, owner: np.ndarray, mine: np.ndarray
+        self, batch: Batch, row: int, hits: Hits, owner: np.ndarray, mine: _Sites
     ) -> tuple[np.ndarray, np.ndarray]:
         """E between the sites of one sequence, (m, m), and F(x) - F(x without the site), (m,)."""
-        pair = np.argwhere(np.triu(~self._no_pairs(hits, mine, cells=False), k=1))
+        pair = np.argwhere(np.triu(~self._no_pairs(mine, cells=False), k=1))
         without = np.zeros((1 + len(mine) + len(pair), len(mine)), dtype=bool)
         without[1 + np.arange(len(mine)), np.arange(len(mine))] = True
         for side in range(2):
@@ -202,7 +294,7 @@ class TokenEpistasis(_TokenScorer):
         row: int,
         hits: Hits,
         owner: np.ndarray,
-        mine: np.ndarray,
+        mine: _Sites,
         without: np.ndarray,
         draw: int,
     ) -> np.ndarray:
@@ -211,14 +303,14 @@ class TokenEpistasis(_TokenScorer):
         Args:
             batch, row: the sequence.
             hits, owner: all its hits, and the winner that each belongs to.
-            mine: its sites, rows of hits.
+            mine: its sites.
             without: bool (variants, sites), which sites are taken away.
             draw: number of the random letters.
         """
         known = self.model.known
         tokens = batch.tokens[row : row + 1].to(self.device)
         seen = np.arange(len(hits)) if not known.compete else np.flatnonzero(owner == np.arange(len(hits)))
-        gone = owner[seen][:, None] == mine  # (hits that are seen, sites)
+        gone = owner[seen][:, None] == mine.hit  # (hits that are seen, sites)
         letters = None
         if self.model.learned is not None:
             drawn = draws.replacements(
@@ -234,7 +326,7 @@ class TokenEpistasis(_TokenScorer):
             learned = None
             if self.model.learned is not None and letters is not None:
                 place = np.arange(tokens.shape[1])
-                window = (place >= hits.start[mine][:, None]) & (place < hits.end[mine][:, None])
+                window = (place >= mine.start[:, None]) & (place < mine.end[:, None])
                 changed = torch.from_numpy((some.astype(np.int8) @ window.astype(np.int8)).astype(bool)).to(self.device)
                 learned = self.model.learned(torch.where(changed, letters, tokens))
             with precision(self.device, "float32"):

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from satori_hpc.data import sequence
+
 UNKNOWN = 4
 SITES_AT_ONCE = 1 << 17
 
@@ -125,6 +127,28 @@ class SiteCounts:
             threshold: (F,) on the device of `activations`.
             padding: of the filters, bp.
         """
+        self.sequences[:] += self._counted(tokens, activations, threshold, padding=padding).sum(axis=0)
+
+    def add_strands(self, tokens: np.ndarray, strands: torch.Tensor, threshold: torch.Tensor) -> None:
+        """Count the sites of filters that see both strands; letters are those of the strand that the filter sees.
+
+        Args:
+            tokens: (B, L) uint8.
+            strands: (B, 2, F, L) activations of the strand as given and of the other one; column j belongs to the
+                window whose middle is j. The width is odd.
+            threshold: (F,) on the device of `strands`.
+        """
+        forward, reverse = strands.unbind(dim=1)
+        middle = self.letters.shape[1] // 2
+        opposite = sequence.reverse_complement(tokens)
+        given = self._counted(tokens, forward * (forward >= reverse), threshold, padding=middle)
+        other = self._counted(opposite, (reverse * (reverse > forward)).flip(2), threshold, padding=middle)
+        self.sequences[:] += (given | other).sum(axis=0)
+
+    def _counted(
+        self, tokens: np.ndarray, activations: torch.Tensor, threshold: torch.Tensor, *, padding: int
+    ) -> np.ndarray:
+        """Add the windows of a batch up; bool (B, F): which examples have one."""
         filters, width, _ = self.letters.shape
         example, filter_, position = locate(activations, threshold)
         present = np.zeros((len(tokens), filters), dtype=bool)
@@ -138,4 +162,4 @@ class SiteCounts:
             self.letters.reshape(-1)[:] += np.bincount(cells.ravel(), minlength=self.letters.size)
             self.sites[:] += np.bincount(owner, minlength=filters)
             present[example[piece][kept], owner] = True
-        self.sequences[:] += present.sum(axis=0)
+        return present

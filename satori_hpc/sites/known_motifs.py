@@ -1,7 +1,5 @@
 """The motifs of a network that starts from known ones: their hits, counted; their names are what they are."""
 
-from typing import Any
-
 import numpy as np
 
 from satori_hpc.data.dataset import Tokens
@@ -13,17 +11,15 @@ from satori_hpc.motifs import names as tf_names
 from satori_hpc.motifs.motif import Motif
 from satori_hpc.motifs.scan import STEPS_PER_BIT, Gate, MotifBank
 from satori_hpc.parallel.world import Runtime
-from satori_hpc.run.layout import Run
-from satori_hpc.sites import store as motif_store
+from satori_hpc.sites.store import MotifTables
 
 FEW = 10  # a motif with winning hits in so many sequences or fewer is inactive (SATORI 2.0)
 
 
-def write(run: Run, model: TrainableModel, tokens: Tokens, rows: np.ndarray, runtime: Runtime) -> dict[str, Any]:
-    """Write motifs/ of a run; numbers for the summary.
+def tables(model: TrainableModel, tokens: Tokens, rows: np.ndarray, runtime: Runtime) -> MotifTables:
+    """Count the hits of the known motifs that a network starts from.
 
     Args:
-        run: whose folder it is.
         model: that starts from known motifs.
         tokens: the sequences.
         rows: int64, those whose hits are counted.
@@ -37,17 +33,22 @@ def write(run: Run, model: TrainableModel, tokens: Tokens, rows: np.ndarray, run
     names = [tf_names.tf_name(name) or name for name in bank.names]
     number = np.arange(len(bank), dtype=np.int32)
     bits = [float(motif.information(ppm).sum()) for ppm in matrices]
-    motif_store.write(
-        run.motifs,
+    if not active.all():
+        quiet = [bank.names[k] for k in np.flatnonzero(~active)]
+        logger.warning(
+            "%d of %d known motifs have hits in %d sequences or fewer and are not tested: %s%s",
+            len(quiet), len(bank), FEW, ", ".join(quiet[:5]), ", ..." if len(quiet) > 5 else "",
+        )  # fmt: skip
+    return MotifTables(
         motifs=[Motif(f"filter{k}", ppm, sites=int(sites[k])) for k, ppm in enumerate(matrices)],
-        background=motif.probabilities(letters[:4], 1.0),
+        letters=letters,
         filters={
             "filter": number,
             "threshold": (bank.least(gate) / STEPS_PER_BIT).astype(np.float32),
             "maximum": (bank.maxima / STEPS_PER_BIT).astype(np.float32),
             "sites": sites,
             "sequences": sequences,
-            "information": bits,
+            "information": np.array(bits),
             "consensus": [motif.consensus(ppm) for ppm in matrices],
             "written": np.ones(len(bank), dtype=bool),
         },
@@ -55,28 +56,21 @@ def write(run: Run, model: TrainableModel, tokens: Tokens, rows: np.ndarray, run
             "filter": number,
             "tf": names,
             "motif_id": list(bank.names),
-            "p": np.zeros(len(bank)),
-            "q": np.zeros(len(bank)),
+            "p": [0.0] * len(bank),
+            "q": [0.0] * len(bank),
             "strand": ["+"] * len(bank),
-            "offset": np.zeros(len(bank), dtype=np.int32),
-            "ties": np.zeros(len(bank), dtype=np.int32),
+            "offset": [0] * len(bank),
+            "ties": [0] * len(bank),
             "bits": bits,
-            "named": active,
+            "named": active.tolist(),
+        },
+        summary={
+            "known motifs": len(bank),
+            "active motifs": int(active.sum()),
+            "TFs": len(set(np.array(names, dtype=object)[active])),
+            "hits per sequence": round(float(sites.sum()) / max(len(rows), 1), 2),
         },
     )
-    if not active.all():
-        quiet = [bank.names[k] for k in np.flatnonzero(~active)]
-        logger.warning(
-            "%d of %d known motifs have hits in %d sequences or fewer and are not tested: %s%s",
-            len(quiet), len(bank), FEW, ", ".join(quiet[:5]), ", ..." if len(quiet) > 5 else "",
-        )  # fmt: skip
-    return {
-        "sequences": len(rows),
-        "known motifs": len(bank),
-        "active motifs": int(active.sum()),
-        "TFs": len(set(np.array(names, dtype=object)[active])),
-        "hits per sequence": round(float(sites.sum()) / max(len(rows), 1), 2),
-    }
 
 
 def count(

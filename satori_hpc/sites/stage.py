@@ -15,8 +15,8 @@ from satori_hpc.data import dataset
 from satori_hpc.data.dataset import Labels, Tokens
 from satori_hpc.errors import SatoriError
 from satori_hpc.log import logger, progress
-from satori_hpc.models.base import TrainableModel, require_filters
-from satori_hpc.motifs import collection, motif, tomtom
+from satori_hpc.models.base import require_filters
+from satori_hpc.motifs import configured, motif, tomtom
 from satori_hpc.motifs import names as tf_names
 from satori_hpc.motifs.collection import Collection
 from satori_hpc.motifs.motif import Motif
@@ -27,66 +27,63 @@ from satori_hpc.sites import activations as sites_activations
 from satori_hpc.sites import known_motifs
 from satori_hpc.sites import store as motif_store
 from satori_hpc.sites.activations import Extremes, SiteCounts
+from satori_hpc.sites.layers import Layer, layer_of
+from satori_hpc.sites.store import MotifTables
 from satori_hpc.training import checkpoint, predictions
 
 FEW_SEQUENCES = 50  # with fewer a column's probabilities are off by up to sqrt(.25 / 50) = .07 (standard error)
 
 
 def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
-    """Write motifs/ of a run.
+    """Write motifs/ of a run: the known motifs that its network starts from, and its learned filters.
 
     Raises:
         InputError: the database of known motifs cannot be used.
         SatoriError: no sequence qualifies.
     """
-    data = dataset.read_labels(run.dataset)
+    data, tokens = dataset.read_labels(run.dataset), Tokens(run.dataset)
     model, _ = checkpoint.load(run.best, runtime.torch_device())
-    if model.bank is not None:
-        files.remove_folder(run.motifs)
-        return known_motifs.write(run, model, Tokens(run.dataset), _rows(run, data), runtime)
-    return _of_filters(run, model, data, runtime)
-
-
-def _of_filters(run: Run, model: TrainableModel, data: Labels, runtime: Runtime) -> dict[str, Any]:
-    """Write the motifs of learned filters."""
-    config = run.config.motifs
-    database = collection.read(
-        config.database,
-        run.resolve(config.database),
-        release=config.jaspar_release,
-        collection=config.jaspar_collection,
-        groups=config.jaspar_groups,
-        key=f"{run.config_file}: [motifs] database",
-    ).thinned(config.database_similarity_max)
-    without_tf = [item for item in database.motifs if not tf_names.tf_name(item.name, item.identifier)]
-    _tell_names(database, without_tf)
-    device = runtime.torch_device()
-    require_filters(model)
-    tokens, rows = Tokens(run.dataset), _rows(run, data)
-    if len(rows) < FEW_SEQUENCES:
-        logger.warning(
-            "motifs are made from %d sequences, fewer than %d: their columns, and so the names of filters, are "
-            "uncertain. They are those of [motifs] split = %r%s: take a larger split, or more data",
-            len(rows),
-            FEW_SEQUENCES,
-            config.split,
-            f", positive and predicted above min_probability = {config.min_probability:g}"
-            if data.task == "binary"
-            else "",
-        )
+    layer = layer_of(model)
+    if layer is None and model.bank is None:
+        require_filters(model)
+    database = None if layer is None else configured.for_names(run)
+    rows = _rows(run, data)
+    _tell_few(run, data, rows)
     files.remove_folder(run.motifs)
 
-    extremes, letters = Extremes(model.filters), np.zeros(5, dtype=np.int64)
-    for batch, activations in _activations(model, tokens, rows, runtime, what="thresholds"):
-        extremes.add(activations)
+    known = None if model.bank is None else known_motifs.tables(model, tokens, rows, runtime)
+    found = known
+    if layer is not None and database is not None:
+        learned = _of_filters(run, layer, tokens, rows, database, runtime)
+        found = learned if known is None else known.then(learned)
+    assert found is not None
+    # A letter that never occurs would make the background useless for others: one count is added to each.
+    background = motif.probabilities(found.letters[:4], 1.0)
+    motif_store.write(run.motifs, motifs=found.motifs, background=background, filters=found.filters, tf=found.tf)
+    names = {tf for tf, named in zip(found.tf["tf"], found.tf["named"], strict=True) if named}
+    if not names:
+        logger.warning("no filter could be named after a known motif; no TF pair will come out of this run")
+    return {"sequences": len(rows), **found.summary, "TFs": len(names)}
+
+
+def _of_filters(
+    run: Run, layer: Layer, tokens: Tokens, rows: np.ndarray, database: Collection, runtime: Runtime
+) -> MotifTables:
+    """Motifs of learned filters, and the known motifs that they are named after."""
+    config, device = run.config.motifs, runtime.torch_device()
+    without_tf = [item for item in database.motifs if not tf_names.tf_name(item.name, item.identifier)]
+    _tell_names(database, without_tf)
+    extremes, letters = Extremes(layer.filters), np.zeros(5, dtype=np.int64)
+    for batch, activations in _activations(layer, tokens, rows, runtime, what="thresholds"):
+        extremes.add(layer.strongest(activations))
         letters += np.bincount(batch.ravel(), minlength=5)
     threshold = sites_activations.thresholds(
         extremes.maximum, extremes.mean, share=config.threshold, rule=config.threshold_rule
     )
-    counts = SiteCounts.empty(model.filters, model.width)
+    counts = SiteCounts.empty(layer.filters, layer.width)
     threshold_there = torch.from_numpy(threshold).to(device)
-    for batch, activations in _activations(model, tokens, rows, runtime, what="sites"):
-        counts.add(batch, activations, threshold_there, padding=model.padding)
+    for batch, activations in _activations(layer, tokens, rows, runtime, what="sites"):
+        layer.count(counts, batch, activations, threshold_there)
 
     written = np.flatnonzero(counts.sites >= config.min_sites)
     found = [
@@ -98,43 +95,57 @@ def _of_filters(run: Run, model: TrainableModel, data: Labels, runtime: Runtime)
         for number in written
     ]
     tf = _tf_columns(run, written, found, database, runtime)
-    motif_store.write(
-        run.motifs,
+    named = np.asarray(tf["named"], dtype=bool)
+    if len(rows) >= FEW_SEQUENCES:
+        _tell_rare(counts, written[named])
+    return MotifTables(
         motifs=found,
-        # A letter that never occurs would make the background useless for others: one count is added to each.
-        background=motif.probabilities(letters[:4], 1.0),
+        letters=letters,
         filters=_filter_columns(extremes.maximum, threshold, counts, written, found),
         tf=tf,
+        summary={
+            "filters": layer.filters,
+            "filters with sites": int((counts.sites > 0).sum()),
+            "filters with a motif": len(found),
+            "filters with a TF": int(named.sum()),
+            "database": database.title,
+            "database motifs": len(database.motifs),
+            "database motifs without a TF name": len(without_tf),
+            "database digest": database.digest,
+            "sources": database.sources,
+        },
     )
-    named = np.asarray(tf["named"], dtype=bool)
-    rare = [
-        (number, int(counts.sequences[number])) for number in written[named] if counts.sequences[number] < FEW_SEQUENCES
-    ]
-    if rare and len(rows) >= FEW_SEQUENCES:
+
+
+def _tell_few(run: Run, data: Labels, rows: np.ndarray) -> None:
+    """Warn of motifs from few sequences."""
+    config = run.config.motifs
+    if len(rows) < FEW_SEQUENCES:
+        logger.warning(
+            "motifs are made from %d sequences, fewer than %d: their columns, and so the names of filters, are "
+            "uncertain. They are those of [motifs] split = %r%s: take a larger split, or more data",
+            len(rows),
+            FEW_SEQUENCES,
+            config.split,
+            f", positive and predicted above min_probability = {config.min_probability:g}"
+            if data.task == "binary"
+            else "",
+        )
+
+
+def _tell_rare(counts: SiteCounts, named: np.ndarray) -> None:
+    """Warn of named filters with sites in few sequences."""
+    rare = [(number, int(counts.sequences[number])) for number in named if counts.sequences[number] < FEW_SEQUENCES]
+    if rare:
         logger.warning(
             "%d of %d named filters have sites in fewer than %d sequences, so their names are uncertain (%s%s); a "
             "lower [motifs] threshold, a larger split or more data give more sites",
             len(rare),
-            named.sum(),
+            len(named),
             FEW_SEQUENCES,
             ", ".join(f"filter {number}: {sequences}" for number, sequences in rare[:5]),
             ", ..." if len(rare) > 5 else "",
         )
-    if not named.any():
-        logger.warning("no filter could be named after a known motif; no TF pair will come out of this run")
-    return {
-        "sequences": len(rows),
-        "filters": model.filters,
-        "filters with sites": int((counts.sites > 0).sum()),
-        "filters with a motif": len(found),
-        "filters with a TF": int(named.sum()),
-        "TFs": len(set(np.asarray(tf["tf"], dtype=object)[named])),
-        "database": database.title,
-        "database motifs": len(database.motifs),
-        "database motifs without a TF name": len(without_tf),
-        "database digest": database.digest,
-        "sources": database.sources,
-    }
 
 
 def _tell_names(database: Collection, without_tf: list[Motif]) -> None:
@@ -182,15 +193,15 @@ def _rows(run: Run, data: Labels) -> np.ndarray:
 
 
 def _activations(
-    model: TrainableModel, tokens: Tokens, rows: np.ndarray, runtime: Runtime, *, what: str
+    layer: Layer, tokens: Tokens, rows: np.ndarray, runtime: Runtime, *, what: str
 ) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
-    """(tokens (B, L), first-layer activations (B, F, L)) batch by batch; nothing behind the first layer is computed."""
+    """Yield (tokens (B, L), activations of the layer) batch by batch; the rest of the network is not computed."""
     device = runtime.torch_device()
     begins = range(0, len(rows), runtime.batch_size)
     for begin in progress(begins, what=what, unit="batch"):
         batch = tokens[rows[begin : begin + runtime.batch_size]]
         with torch.inference_mode():
-            activations = model.site_activations(torch.from_numpy(batch).to(device))
+            activations = layer.activations(torch.from_numpy(batch).to(device))
         yield batch, activations
 
 

@@ -1,7 +1,8 @@
 """motifs/: the filters' motifs (filters.meme), what is known of every filter (filters.parquet), and the best known
 motif of each (tf.parquet)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from satori_hpc.motifs.motif import Motif
 from satori_hpc.motifs.readers import read_meme, write_meme
 from satori_hpc.run import files
 
-__all__ = ["Motif", "read_filters", "read_meme", "read_motifs", "read_tf", "write", "write_meme"]
+__all__ = ["Motif", "MotifTables", "read_filters", "read_meme", "read_motifs", "read_tf", "write", "write_meme"]
 
 FORMAT_VERSION = 1
 _VERSION_KEY = b"satori_hpc_format_version"
@@ -48,26 +49,56 @@ TF = pa.schema(
 )
 
 
-def write(
-    folder: Path,
-    *,
-    motifs: Sequence[Motif],
-    background: np.ndarray,
-    filters: dict[str, Any],
-    tf: dict[str, Any],
-) -> None:
-    """Write motifs/ in one step.
+@dataclass(frozen=True)
+class MotifTables:
+    """Motifs of a first layer, or of a part of it.
 
-    Args:
-        folder: motifs/ of a run.
+    Attributes:
         motifs: of the filters that have one, named filter<f>.
-        background: (4,) letter frequencies of the sequences they come from.
+        letters: int64 (5,), letters of the sequences they come from.
         filters: a column per field of FILTERS: number; activation above which a position is a site (+inf: none is);
             largest activation; sites counted; sequences with one; information of the motif, bits (NaN without a
             motif); consensus; whether it has a motif.
         tf: a column per field of TF, a row per filter with a motif: best known motif, its p and q, strand and offset
             (column of the known motif on which column 0 of the filter lies), other known motifs with the same p,
             information under the match, and whether the filter may bear the name.
+        summary: numbers for the stage's summary.
+    """
+
+    motifs: list[Motif]
+    letters: np.ndarray
+    filters: dict[str, Any]
+    tf: dict[str, Any]
+    summary: dict[str, Any]
+
+    def then(self, others: "MotifTables") -> "MotifTables":
+        """These motifs, then others, whose filters are numbered on from here."""
+        first = len(self.filters["filter"])
+        moved = [replace(item, name=f"filter{int(item.name.removeprefix('filter')) + first}") for item in others.motifs]
+        filters, tf = ({**each, "filter": np.asarray(each["filter"]) + first} for each in (others.filters, others.tf))
+        return MotifTables(
+            motifs=[*self.motifs, *moved],
+            letters=self.letters,
+            filters={name: np.concatenate([self.filters[name], filters[name]]) for name in FILTERS.names},
+            tf={name: [*self.tf[name], *tf[name]] for name in TF.names},
+            summary={**others.summary, **self.summary},
+        )
+
+
+def write(
+    folder: Path,
+    *,
+    motifs: Sequence[Motif],
+    background: np.ndarray,
+    filters: Mapping[str, Any],
+    tf: Mapping[str, Any],
+) -> None:
+    """Write motifs/ in one step.
+
+    Args:
+        folder: motifs/ of a run.
+        motifs, filters, tf: as of MotifTables.
+        background: (4,) letter frequencies of the sequences they come from.
     """
     with files.atomic_folder(folder) as partial:
         write_meme(partial / "filters.meme", motifs, background)
@@ -109,7 +140,7 @@ def read_motifs(folder: Path) -> dict[int, Motif]:
     return dict(zip(numbers, motifs, strict=True))
 
 
-def _write_table(path: Path, schema: pa.Schema, columns: dict[str, Any]) -> None:
+def _write_table(path: Path, schema: pa.Schema, columns: Mapping[str, Any]) -> None:
     table = pa.table({name: columns[name] for name in schema.names}, schema=schema)
     table = table.replace_schema_metadata({_VERSION_KEY: str(FORMAT_VERSION).encode()})
     with files.atomic_file(path) as partial:

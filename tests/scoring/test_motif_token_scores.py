@@ -23,8 +23,11 @@ def batch_of(tokens: torch.Tensor, targets: torch.Tensor | None = None) -> Batch
     return Batch(tokens, torch.stack([torch.zeros_like(rows), rows], dim=1), targets)
 
 
-def scorer(kind, model, score: Score):
-    return kind(model, torch.zeros(1), settings=score, seed=3, composition=np.full(4, 0.25))
+def scorer(kind, model, score: Score, learned: torch.Tensor | None = None):
+    """Only known motifs have sites, unless thresholds (F,) of the learned filters are given."""
+    none = torch.full((model.settings.filters,), torch.inf)
+    thresholds = torch.cat((torch.zeros(len(model.bank)), none if learned is None else learned))
+    return kind(model, thresholds, settings=score, seed=3, composition=np.full(4, 0.25))
 
 
 def hits_of(model, tokens: np.ndarray) -> tuple[list, list[int]]:
@@ -159,3 +162,119 @@ def test_a_sequence_scores_the_same_alone_and_among_others(kind):
     for name, values in together.arrays().items():
         np.testing.assert_allclose(values, alone.arrays()[name], rtol=1e-4, atol=1e-5, err_msg=name)
     assert together.value.size > 10
+
+
+def strands_of(model, tokens: np.ndarray) -> np.ndarray:
+    """(2, F, L) activations of the learned filters, window by window."""
+    weight, bias = (weights_of(model)[f"learned.conv.{name}"] for name in ("weight", "bias"))
+    filters, _, width = weight.shape
+    found = np.zeros((2, filters, len(tokens)))
+    for number, middle in np.ndindex(filters, len(tokens)):
+        for k in range(width):
+            place = middle - width // 2 + k
+            if 0 <= place < len(tokens) and tokens[place] < 4:
+                found[0, number, middle] += weight[number, tokens[place], k]
+                found[1, number, middle] += weight[number, 3 - tokens[place], width - 1 - k]
+    return np.maximum(found + bias[:, None], 0)
+
+
+def learned_sites(model, tokens: np.ndarray, threshold: np.ndarray, hits: list, winners: list[int]) -> list[tuple]:
+    """(motif, start, strand) of windows above the threshold, best first, that overlap nothing better."""
+    width, first = model.settings.width, len(model.bank)
+    strands = strands_of(model, tokens)
+    better = strands.max(axis=0)
+    ranked = sorted(
+        (-better[number, middle] / threshold[number], middle, number)
+        for number, middle in np.ndindex(*better.shape)
+        if better[number, middle] > threshold[number] and width // 2 <= middle < len(tokens) - width // 2
+    )
+    found: list[tuple[int, int, int]] = []
+    for _, middle, number in ranked:
+        start = middle - width // 2
+        known = [(hits[row][1], hits[row][2]) for row in winners]
+        if any(min(end, start + width) - max(begin, start) > 0.25 * min(end - begin, width) for begin, end in known):
+            continue
+        if all(abs(start - other) >= width for _, other, _ in found):
+            found.append((first + number, start, 1 if strands[0, number, middle] >= strands[1, number, middle] else -1))
+    return found
+
+
+def both_kinds(model, tokens: np.ndarray, threshold: np.ndarray, hits: list, owner: list[int], example: int) -> list:
+    """(motif, start, strand, row of the hit or None) of the sites of an example: the best of both kinds in turn."""
+    winners = [row for row, hit in enumerate(hits) if hit[0] == example and owner[row] == row]
+    winners.sort(key=lambda row: (-round(hits[row][6], 6), hits[row][1], hits[row][3]))
+    known = [(hits[row][3], hits[row][1], hits[row][4], row) for row in winners]
+    learned = [(*site, None) for site in learned_sites(model, tokens, threshold, hits, winners)[:MOST]]
+    turns: list = []
+    for turn in range(max(len(known), len(learned))):
+        turns += [*known[turn : turn + 1], *learned[turn : turn + 1]]
+    return sorted(turns[:MOST], key=lambda site: (site[1], site[0]))
+
+
+def learned_setting():
+    model, tokens = network(gate_p=0.004), sequences(40)
+    largest = np.max([strands_of(model, row).max(axis=(0, 2)) for row in tokens.numpy()], axis=0)
+    threshold = (0.2 * largest).astype(np.float32)
+    threshold[2] = np.inf  # a dead filter
+    return model, tokens, threshold
+
+
+def test_windows_of_learned_filters_are_sites_where_no_known_motif_is():
+    model, tokens, threshold = learned_setting()
+    found = scorer(TokenAttention, model, settings(), torch.from_numpy(threshold))(batch_of(tokens))
+    with torch.no_grad():
+        attention = model(tokens, attention=True).attention.numpy()
+    hits, owner = hits_of(model, tokens.numpy())
+    learned = compared = 0
+    for example, (table, value) in enumerate(unpacked(found)):
+        mine = both_kinds(model, tokens[example].numpy(), threshold, hits, owner, example)
+        assert table[:, :3].tolist() == [list(site[:3]) for site in mine]
+        learned += sum(site[3] is None for site in mine)
+        ends = [start + int(model.bank.widths[m]) if m < len(model.bank) else start + 5 for m, start, _, _ in mine]
+        cells = [(site[1] + end) // 2 // model.settings.pool for site, end in zip(mine, ends, strict=True)]
+        for i, u in zip(*np.triu_indices(len(mine), 1), strict=True):
+            if cells[i] == cells[u] or mine[u][1] < ends[i]:
+                assert np.isnan(value[i, u])
+                continue
+            largest = max(
+                attention[example, :, cells[i], cells[u]].max(), attention[example, :, cells[u], cells[i]].max()
+            )
+            assert value[i, u] == pytest.approx(largest, rel=1e-5)
+            compared += 1
+    assert learned > 8
+    assert compared > 20
+
+
+def test_epistasis_of_learned_filters_puts_random_letters_in_their_place():
+    model, tokens, threshold = learned_setting()
+    batch = batch_of(tokens)
+    found = scorer(TokenEpistasis, model, settings(), torch.from_numpy(threshold))(batch)
+    hits, owner = hits_of(model, tokens.numpy())
+    weights, letters = weights_of(model), draws.replacements(tokens, batch.keys, seed=3, number=2).numpy()
+    place = with_learned = 0
+    for example, (_, value) in enumerate(unpacked(found)):
+        mine = both_kinds(model, tokens[example].numpy(), threshold, hits, owner, example)
+        seen = [row for row, hit in enumerate(hits) if hit[0] == example and owner[row] == row]
+
+        def output(*gone: int, example=example, mine=mine, seen=seen) -> float:
+            rows = {mine[k][3] for k in gone}
+            each = []
+            for draw in range(2):
+                variant = tokens[example].numpy().copy()
+                for k in gone:
+                    motif, start = mine[k][:2]
+                    end = start + (int(model.bank.widths[motif]) if motif < len(model.bank) else 5)
+                    variant[start:end] = letters[example, draw, start:end]
+                cells = cells_without(model, hits, [row for row in seen if owner[row] not in rows], variant)
+                each.append(plain_motif_tokens.read(cells[None], weights, model.settings.heads)[0][0, 0])
+            return float(np.mean(each))
+
+        for i in range(len(mine)):
+            assert found.effects["single"][place + i] == pytest.approx(output() - output(i), rel=1e-4, abs=2e-5)
+            for u in range(i + 1, len(mine)):
+                if not np.isnan(value[i, u]):
+                    expected = output() - output(i) - output(u) + output(i, u)
+                    assert value[i, u] == pytest.approx(expected, rel=1e-3, abs=5e-5)
+                    with_learned += mine[i][3] is None or mine[u][3] is None
+        place += len(mine)
+    assert with_learned > 20

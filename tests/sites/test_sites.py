@@ -4,6 +4,7 @@ import torch
 
 from satori_hpc.config import Model
 from satori_hpc.models import build
+from satori_hpc.models.motif_cells import StrandFilters
 from satori_hpc.models.satori import Satori
 from satori_hpc.motifs import motif
 from satori_hpc.sites import activations
@@ -150,3 +151,41 @@ def test_windows_keep_the_order_of_the_sites() -> None:
     kept, letters = activations.windows(tokens, example, position, padding=1, width=3)
     assert kept.tolist() == [True, False, True, False, False]
     assert letters.tolist() == [[3, 3, 2], [1, 2, 3]]
+
+
+def test_sites_of_filters_on_both_strands_are_counted_in_the_direction_of_the_filter() -> None:
+    """The word stands on either strand, sometimes on both of an example; N and ends are dealt with as on one strand."""
+    rng = np.random.default_rng(5)
+    width, examples, length = 5, 60, 41
+    word = np.array([0, 0, 2, 1, 0])
+    tokens = rng.integers(0, 4, size=(examples, length)).astype(np.uint8)
+    for row in range(0, examples, 2):
+        tokens[row, 10:15] = word
+    for row in range(0, examples, 3):
+        tokens[row, 20:25] = 3 - word[::-1]
+    tokens[rng.random(tokens.shape) < 0.02] = 4
+    filters = StrandFilters(filters=2, width=width, length=length, pool=4)
+    with torch.no_grad():
+        filters.conv.weight[0] = torch.full((4, width), -1.0)
+        filters.conv.weight[0, word, torch.arange(width)] = 1.0
+        filters.conv.bias[0] = -3.0
+        filters.conv.bias[1] = -99.0  # dead
+        strands = filters.strands(torch.from_numpy(tokens))
+        assert torch.equal(filters(torch.from_numpy(tokens))[:, :10].amax(1), strands[:, :, :, :40].amax((1, 3)))
+    counts = SiteCounts.empty(2, width)
+    counts.add_strands(tokens, strands, torch.tensor([1.0, torch.inf]))
+
+    expected, sites, sequences = np.zeros((width, 4), int), 0, 0
+    for row in tokens:
+        here = 0
+        for start in range(length - width + 1):
+            window = row[start : start + width]
+            if (window < 4).all() and min((window != word).sum(), (3 - window[::-1] != word).sum()) == 0:
+                expected[np.arange(width), word] += 1
+                here += 1
+        sites, sequences = sites + here, sequences + (here > 0)
+    assert sites > 40
+    assert sequences < sites
+    assert counts.sites.tolist() == [sites, 0]
+    assert counts.sequences.tolist() == [sequences, 0]
+    np.testing.assert_array_equal(counts.letters[0], expected)
