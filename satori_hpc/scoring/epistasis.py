@@ -206,8 +206,12 @@ class EpistasisScorer:
                     logits = self._logits(tokens[b], pooled[b], letters[b, part], position, plan)
                     explained = self._explained(logits, None if batch.targets is None else batch.targets[b])
                     whole, single, double = explained.split([1, len(position), len(first)], dim=1)
+                    # What is not changed at all changes nothing, to the last bit: the same variant in another row of a
+                    # batch may come out with another one.
+                    same = self._unchanged(tokens[b], letters[b, part], position)
                     epistasis = (whole - single[:, first]) - single[:, second] + double
-                    alone[b, part, : len(position)] = whole - single
+                    epistasis.masked_fill_(same[:, first] | same[:, second], 0)
+                    alone[b, part, : len(position)] = (whole - single).masked_fill_(same, 0)
                     value[b, part, first, second] = epistasis
                     value[b, part, second, first] = epistasis
         return _Drawn(found, relative, value, alone)
@@ -249,10 +253,7 @@ class EpistasisScorer:
             position: int64 (m,), its sites, on the CPU.
             plan: what to run.
         """
-        model = self.model
-        start = (position - model.padding)[:, None]
-        place = torch.arange(model.length)
-        window = (place >= start) & (place < start + model.width)
+        model, window = self.model, self._windows(position)
         mutated = torch.cat((window, window[plan.close[0]] | window[plan.close[1]])).to(self.device)
         mutants = torch.where(mutated, letters[:, None], tokens)
         first = torch.cat((plan.first, plan.first[plan.close[1]])).to(self.device)
@@ -262,6 +263,17 @@ class EpistasisScorer:
         further = (index >= model.cells) * (len(first) * self.variants.count)
         each = torch.arange(len(letters), device=self.device)[:, None, None]
         return self.variants.logits(table, (index + each * further).flatten(0, 1)).unflatten(0, (len(letters), -1))
+
+    def _windows(self, position: torch.Tensor) -> torch.Tensor:
+        """bool (m,L): the letters of sites, on the CPU."""
+        start = (position - self.model.padding)[:, None]
+        place = torch.arange(self.model.length)
+        return (place >= start) & (place < start + self.model.width)
+
+    def _unchanged(self, tokens: torch.Tensor, letters: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+        """bool (D,m): mutations that put the letters of a site in their own place; arguments as of `_logits`."""
+        changed = (letters != tokens).to(torch.float32) @ self._windows(position).T.to(letters.device, torch.float32)
+        return changed == 0
 
     def _explained(self, logits: torch.Tensor, targets: torch.Tensor | None) -> torch.Tensor:
         """F, float64 (...): the only logit, or the sum of those that `targets` (T,) names.

@@ -110,17 +110,19 @@ def epistasis(
     found = []
     with _Passes(model, batch, memory=memory, gradients=False) as passes:
         for rows in _groups([mutations * _count(len(span)) for span in spans], passes.rows):
-            variants, weights = [], []
+            variants, weights, unchanged = [], [], []
             for row in rows:
                 tokens, key = batch.tokens[row : row + 1].cpu(), batch.keys[row : row + 1]
                 letters = draws.replacements(tokens, key, seed=seed, number=mutations)[0]
                 masks = _variant_masks(spans[row], tokens.shape[1])
                 variants.append(torch.where(masks, letters[:, None], tokens[0]).flatten(0, 1))
+                sites_only = masks[1 : 1 + len(spans[row])]
+                unchanged.append(((letters == tokens)[:, None] | ~sites_only).all(dim=2).numpy())
                 weights.append(passes.weights[row].expand(len(variants[-1]), -1))
             outputs = passes.outputs(torch.cat(variants), torch.cat(weights))
-            for row, own in zip(rows, outputs.split([len(each) for each in variants]), strict=True):
+            for row, own, same in zip(rows, outputs.split([len(each) for each in variants]), unchanged, strict=True):
                 each_draw = own.unflatten(0, (mutations, -1)).numpy()
-                found.append(_epistasis_map(each_draw, spans[row], max_distance=max_distance))
+                found.append(_epistasis_map(each_draw, spans[row], same, max_distance=max_distance))
     return found
 
 
@@ -389,16 +391,20 @@ def _variant_masks(span: np.ndarray, length: int) -> torch.Tensor:
     return torch.from_numpy(np.concatenate((np.zeros((1, length), bool), masks, masks[first] | masks[second])))
 
 
-def _epistasis_map(outputs: np.ndarray, span: np.ndarray, *, max_distance: int) -> EpistasisMap:
-    """Of F (draws, variants)."""
+def _epistasis_map(outputs: np.ndarray, span: np.ndarray, unchanged: np.ndarray, *, max_distance: int) -> EpistasisMap:
+    """Of F (draws, variants), and bool (draws, m): mutations that leave a site as it is, and so change nothing."""
     sites = len(span)
     first, second = np.triu_indices(sites, 1)
     whole, single, double = np.split(outputs, [1, 1 + sites], axis=1)
+    each = np.where(
+        unchanged[:, first] | unchanged[:, second], 0, whole - single[:, first] - single[:, second] + double
+    )
     value = np.full((sites, sites), np.nan)
-    value[first, second] = value[second, first] = (whole - single[:, first] - single[:, second] + double).mean(axis=0)
+    value[first, second] = value[second, first] = each.mean(axis=0)
     if max_distance:
         value[abs(span[:, :1] - span[:, 0]) > max_distance] = np.nan
-    return EpistasisMap(value=value, single=(whole - single).mean(axis=0), output=float(whole[0, 0]))
+    alone = np.where(unchanged, 0, whole - single).mean(axis=0)
+    return EpistasisMap(value=value, single=alone, output=float(whole[0, 0]))
 
 
 # DFIM.

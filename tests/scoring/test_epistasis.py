@@ -13,8 +13,9 @@ import torch
 from satori_hpc import models
 from satori_hpc.config import Epistasis, Model, Score, Sites
 from satori_hpc.errors import SatoriError
+from satori_hpc.models.base import Scorable
 from satori_hpc.models.satori import Satori
-from satori_hpc.scoring import draws, registry
+from satori_hpc.scoring import draws, generic, registry
 from satori_hpc.scoring.base import LARGEST_SIZE, Batch
 from satori_hpc.scoring.epistasis import EpistasisScorer
 from satori_hpc.scoring.fast.mutants import Variants
@@ -226,6 +227,11 @@ def test_a_mutation_that_changes_nothing_scores_exactly_zero():
     value = scorer.maps(batch)[1]
     assert int(value.isfinite().sum()) > 10
     assert not value.nan_to_num().any()
+    assert not scorer(batch).effects["single"].any()
+    places = [np.stack([start := np.arange(0, 40, 10), start + 7], axis=1)]
+    (other,) = generic.epistasis(Scorable(model), batch, places, seed=1)
+    assert not np.nan_to_num(other.value).any()
+    assert not other.single.any()
 
 
 @pytest.mark.parametrize("change", ["basic", "deep with identity", "recurrent"])
