@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from satori_hpc import pairs
-from satori_hpc.config import Config, Dfim, Reduce, Score
+from satori_hpc.config import Config, Dfim, Model, Reduce, Score
 from satori_hpc.config.statistics import STATISTICS
 from satori_hpc.errors import ArtefactError
 from satori_hpc.interactions import block as interactions_block
@@ -371,20 +371,22 @@ def test_nothing_observed_is_an_empty_table(tmp_path: Path) -> None:
 
 
 def test_the_statistic_follows_from_method_and_settings() -> None:
-    def found(statistic: str = "auto", *, legacy: bool = False, dfim_legacy: bool = False) -> dict[str, str]:
+    def found(statistic: str = "auto", *, legacy: bool = False, dfim_legacy: bool = False, network: str = "basic"):
         config = dataclasses.replace(
             Config(),
+            model=Model(architecture=network),
             reduce=Reduce(statistic=statistic, legacy=legacy),
             score=Score(dfim=Dfim(legacy=dfim_legacy)),
         )
         return {method: statistic_of(config, method) for method in ("attention", "attribution", "dfim", "epistasis")}
 
-    published, within, least = "published", "within-sequence", "minimum-effect"
-    auto = {"attention": published, "attribution": published, "dfim": least, "epistasis": least}
+    published, within, least, contrasts = "published", "within-sequence", "minimum-effect", "contrasts-two-way"
+    auto = {"attention": contrasts, "attribution": contrasts, "dfim": least, "epistasis": least}
     assert found() == auto
+    assert found(network="motif-tokens") == auto | {"attention": published}
     assert found(dfim_legacy=True) == auto | {"dfim": published}
     assert set(found(legacy=True).values()) == {published}
-    for name in (published, within, least, "contrasts-two-way"):
+    for name in (published, within, least, contrasts):
         assert set(found(name, dfim_legacy=True).values()) == {name}
     assert found("permuted") == auto | {"dfim": "permuted"}
     assert list(Reduce(statistic="within-sequence", legacy=True).problems())

@@ -116,7 +116,7 @@ def test_figures_stand_side_by_side(restored):
     assert 0 <= content["cooccurrence"]["aupr"] <= 1
     assert (
         summary["attention"]
-        == "4 called, precision 0.500, recall 0.500, F1 0.500, AUPR 0.633 (published; by effect 0.633)"
+        == "4 called, precision 0.500, recall 0.500, F1 0.500, AUPR 0.633 (contrasts-two-way; by effect 0.633)"
     )
     assert summary["base rate"] == pytest.approx(0.267)
     assert "every pair called" in summary

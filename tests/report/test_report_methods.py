@@ -48,9 +48,9 @@ def run(tiny_run, tmp_path_factory):
 def test_every_method_is_gathered_with_what_it_is_compared_with(run):
     data = report_stage.gather(run, RUNTIME)
     assert [method.name for method in data.methods] == list(METHODS)
-    assert [method.statistic for method in data.methods] == ["published"] * 2 + ["minimum-effect"] * 2
+    assert [method.statistic for method in data.methods] == ["contrasts-two-way"] * 2 + ["minimum-effect"] * 2
     assert [method.resolution for method in data.methods] == [run.config.model.pool] * 2 + [1, 1]
-    assert [method.cutoff is None for method in data.methods] == [False, False, True, True]
+    assert all(method.cutoff is None for method in data.methods)
     for method in data.methods:
         store = score_store.open_complete(run.scores(method.name))
         assert method.estimate == store.estimate
