@@ -228,7 +228,7 @@ def test_a_flipped_byte_in_the_twins_is_found_where_they_are_read(run: Run) -> N
 
 
 def test_labels_that_carry_an_interaction(run: Run) -> None:
-    run = change(run, reduce={"alpha": 1.0, "cutoff": "-1.0"})
+    run = change(run, reduce={"alpha": 1.0, "cutoff": "-1.0", "max_distance": 0})
     call("reduce", run.path, "--threads", 1)
     before = run.interactions("attention").with_name("attention.tsv").read_bytes()
     call("evaluate", run.path)
