@@ -88,8 +88,7 @@ class TrainableModel(nn.Module):
             sequence.
         pool: bp per position of its attention.
         has_fast_paths: whether the hand-written scorers of `scoring/` take it.
-        bank: the known motifs that it starts from; None: none. gate: what it takes for a hit of one. both_strands: its
-            learned filters, where they see both strands; None: none that do.
+        bank: the known motifs that it starts from; None: none. gate: what it takes for a hit of one.
         scorers: {scoring method: "package.module:class" of its own scorer} (scoring.base.SiteScorer).
         largest_array: numbers per sequence in the largest array of a forward pass; 0 = not known.
     """
@@ -105,7 +104,6 @@ class TrainableModel(nn.Module):
     padding = 0
     bank: MotifBank | None = None
     gate = Gate()
-    both_strands: "BothStrands | None" = None
     scorers: Mapping[str, str] = {}
     pool = 1
     largest_array = 0
@@ -151,6 +149,11 @@ class TrainableModel(nn.Module):
 
     def remember(self, tokens: np.ndarray) -> None:
         """Take note of sequences (E, L) uint8 that will come in every epoch: what is found in them may be kept."""
+
+    @property
+    def both_strands(self) -> BothStrands | None:
+        """Its learned filters, where they see both strands; None: none that do."""
+        return None
 
     @property
     def motifs(self) -> int:
