@@ -44,7 +44,7 @@ NETWORKS = {  # name: preset, and what else is set
             "train.learning_rate": "0.003",
             "train.schedule": "onecycle",
             "train.batch_size": "64",
-            "score.methods": "attention,epistasis",
+            "score.methods": '["attention", "epistasis"]',
             "score.max_examples": "0",
         },
     ),

@@ -177,7 +177,10 @@ class Motifs:
         high=2,
     )
     min_match_bits: float = option(
-        6.0, "a filter is named only if the known motif's columns under it hold so much information, bits", low=0
+        6.0,
+        "a filter is named only after a known motif whose columns under it hold so much information, bits; the next "
+        "best where the best one does not",
+        low=0,
     )
     database: str = option(
         "jaspar",
@@ -193,7 +196,13 @@ class Motifs:
         low=0.5,
         high=1,
     )
-    max_q: float = option(0.05, "a filter is named after its best match at or below this q-value", low=0, high=1)
+    max_q: float = option(
+        0.05,
+        "a filter is named after its best match if the q-value, and the share of copies of the filter with shuffled "
+        "columns that have as good a match, are at most this; 1 = name every filter",
+        low=0,
+        high=1,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,11 @@ from satori_hpc.motifs import motif
 from satori_hpc.motifs.motif import Motif
 
 FEW_TARGETS = 50
+SHUFFLED = int.from_bytes(b"cols", "big")
+COPIES = 59  # with columns in random orders
+REDRAWN = 20
+SAME = 0.5  # in no column do the probabilities of the letters differ by more, summed up
+AT_ONCE = 1000  # queries, which bounds what memelite holds
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class Best:
         offset: as in Matches.
         ties: other known motifs with the same p.
         bits: information of the known motif's columns under the query.
+        chance: share of the query's copies with shuffled columns whose best match is as good.
     """
 
     target: int
@@ -50,6 +56,7 @@ class Best:
     offset: int
     ties: int
     bits: float
+    chance: float
 
 
 def compare(queries: list[np.ndarray], targets: list[np.ndarray], *, threads: int = 1) -> Matches:
@@ -77,7 +84,9 @@ def compare(queries: list[np.ndarray], targets: list[np.ndarray], *, threads: in
         "Tomtom: %d motifs against %d known ones (the first time on a machine it compiles for a minute or two)", *shape
     )
     both = [*targets, *(motif.reverse_complement(target) for target in targets)]
-    p, score, offset = _memelite(queries, both, threads)[:3]
+    begins = range(0, len(queries), AT_ONCE)
+    parts = [_memelite(queries[begin : begin + AT_ONCE], both, threads)[:3] for begin in begins]
+    p, score, offset = (np.concatenate(each) for each in zip(*parts, strict=True))
     n = len(targets)
     reverse = score[:, n:] > score[:, :n]
     return Matches(
@@ -131,46 +140,100 @@ def q_values(p: np.ndarray) -> np.ndarray:
     return q
 
 
-def best(queries: list[np.ndarray], known: list[Motif], *, trim_bits: float = 0.0, threads: int = 1) -> list[Best]:
-    """The known motif with the smallest p for every query; of several, the first by name, then by identifier.
+def best(
+    queries: list[np.ndarray], known: list[Motif], *, trim_bits: float = 0.0, min_bits: float = 0.0, threads: int = 1
+) -> list[Best]:
+    """Find the known motif that every query is most like; of several, the first by name, then by identifier.
 
     Flat columns match flat columns: a query with uninformative flanks finds the flat middle of wide motifs such as
-    CTCF with p below 1e-9. Cutting the flanks off for the comparison (`trim_bits`) and asking for information under
-    the match (`bits`) keep such a match from giving a name.
+    CTCF with p below 1e-9. So flanks are cut off (`trim_bits`), and known motifs of which little information lies under
+    the query are passed over (`min_bits`), unless there is no other.
+
+    Columns of motifs are not as independent as p-values take them to be, and some known motifs have small ones by
+    chance more often than others. So all queries are compared again with their columns in random orders: known motifs
+    are ranked by how many of these copies match them as well, then by p; and `chance` says how many copies of its own
+    have as good a best match as the query.
 
     Args:
         queries: Q arrays (w, 4).
         known: N motifs, N > 0.
         trim_bits: flanking columns of a query with less information are left out of the comparison; offsets still
             refer to the whole query.
+        min_bits: information of the known motif's columns under the query that a match needs.
         threads: of numba.
     """
     cores = [motif.core(query, trim_bits) for query in queries]
     cut = [query[core] for query, core in zip(queries, cores, strict=True)]
-    matches = compare(cut, [item.ppm for item in known], threads=threads)
-    q = q_values(matches.p)
+    copies = [copy for row, query in enumerate(cut) for copy in _copies(query, np.random.default_rng([SHUFFLED, row]))]
+    every = [*cut, *copies]
+    matches = compare(every, [item.ppm for item in known], threads=threads)
+    bits = _bits_under([item.ppm for item in known], matches, np.array([len(query) for query in every], dtype=np.int64))
+    q = q_values(matches.p[: len(cut)])
+    p = np.where((bits >= min_bits) | (bits < min_bits).all(axis=1, keepdims=True), matches.p, np.inf)
+    rank = _calibrated(p, queries=len(cut))
+    smallest = rank.min(axis=1)
+    own = smallest[len(cut) :].reshape(len(cut), COPIES)
     alphabetical = sorted(range(len(known)), key=lambda i: (known[i].name, known[i].identifier))
     chosen = []
     for row, core in enumerate(cores):
-        p = matches.p[row]
-        tied = p == p.min()
+        tied = rank[row] == smallest[row]
         target = next(i for i in alphabetical if tied[i])
-        offset, reverse = int(matches.offset[row, target]), bool(matches.reverse[row, target])
         chosen.append(
             Best(
                 target=target,
-                p=float(p[target]),
+                p=float(p[row, target]),
                 q=float(q[row, target]),
-                strand="-" if reverse else "+",
-                offset=offset - core.start,
+                strand="-" if matches.reverse[row, target] else "+",
+                offset=int(matches.offset[row, target]) - core.start,
                 ties=int(tied.sum()) - 1,
-                bits=_bits_under(known[target].ppm, reverse=reverse, begin=offset, width=len(cut[row])),
+                bits=float(bits[row, target]),
+                chance=float(np.mean(own[row] <= smallest[row])),
             )
         )
     return chosen
 
 
-def _bits_under(ppm: np.ndarray, *, reverse: bool, begin: int, width: int) -> float:
-    """Information of the columns of a known motif that lie under a query, bits."""
-    oriented = motif.reverse_complement(ppm) if reverse else ppm
-    return float(motif.information(oriented[max(0, begin) : max(0, begin + width)]).sum())
+def _copies(query: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """Copies with columns in random orders; one that is the query itself, on either strand, is drawn again."""
+    itself = np.stack([query, motif.reverse_complement(query)])
+    found = []
+    for _ in range(COPIES):
+        for _ in range(REDRAWN):
+            copy = query[rng.permutation(len(query))]
+            if np.abs(copy - itself).sum(axis=2).max(axis=1).min() > SAME:
+                break
+        found.append(copy)
+    return found
+
+
+def _calibrated(p: np.ndarray, *, queries: int) -> np.ndarray:
+    """Ranks of p-values (Q + copies, N), inf = none: copies that match the known motif as well, then p itself."""
+    of_copies = np.sort(p[queries:], axis=0)
+    beaten = np.empty_like(p)
+    for target in range(p.shape[1]):
+        beaten[:, target] = np.searchsorted(of_copies[:, target], p[:, target], side="right")
+    beaten[:queries] += 1  # as a copy counts itself
+    found: np.ndarray = np.where(np.isinf(p), np.inf, 2 * beaten + np.minimum(p, 1))
+    return found
+
+
+def _bits_under(targets: list[np.ndarray], matches: Matches, widths: np.ndarray) -> np.ndarray:
+    """Information of the columns of every known motif that lie under every query, bits, (Q, N).
+
+    Args:
+        targets: N arrays (w, 4).
+        matches: Q queries against them.
+        widths: (Q,) of the queries.
+    """
+    longest = max(len(target) for target in targets)
+    up_to = np.zeros((2, len(targets), longest + 1))  # information of the first columns, of either orientation
+    for number, target in enumerate(targets):
+        information = motif.information(target)
+        for side, columns in enumerate((information, information[::-1])):
+            up_to[side, number, 1 : len(target) + 1] = columns.cumsum()
+            up_to[side, number, len(target) + 1 :] = columns.sum()
+    side, number = matches.reverse.astype(np.intp), np.arange(len(targets))
+    begin = np.clip(matches.offset, 0, longest)
+    end = np.clip(matches.offset + widths[:, None], 0, longest)
+    found: np.ndarray = up_to[side, number, end] - up_to[side, number, begin]
+    return found

@@ -62,6 +62,7 @@ def tables(model: TrainableModel, tokens: Tokens, rows: np.ndarray, runtime: Run
             "offset": [0] * len(bank),
             "ties": [0] * len(bank),
             "bits": bits,
+            "chance": [0.0] * len(bank),
             "named": active.tolist(),
         },
         summary={

@@ -231,7 +231,11 @@ def _tf_columns(
 ) -> dict[str, Any]:
     config: config_module.Motifs = run.config.motifs
     best = tomtom.best(
-        [item.ppm for item in found], database.motifs, trim_bits=config.trim_bits, threads=runtime.cpu_threads()
+        [item.ppm for item in found],
+        database.motifs,
+        trim_bits=config.trim_bits,
+        min_bits=config.min_match_bits,
+        threads=runtime.cpu_threads(),
     )
     names = tf_names.of_motifs(database.motifs)
     known = [database.motifs[match.target] for match in best]
@@ -245,5 +249,6 @@ def _tf_columns(
         "offset": [match.offset for match in best],
         "ties": [match.ties for match in best],
         "bits": [match.bits for match in best],
-        "named": [match.q <= config.max_q and match.bits >= config.min_match_bits for match in best],
+        "chance": [match.chance for match in best],
+        "named": [max(match.q, match.chance) <= config.max_q and match.bits >= config.min_match_bits for match in best],
     }

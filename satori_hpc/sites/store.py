@@ -18,7 +18,7 @@ from satori_hpc.run import files
 
 __all__ = ["Motif", "MotifTables", "read_filters", "read_meme", "read_motifs", "read_tf", "write", "write_meme"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _VERSION_KEY = b"satori_hpc_format_version"
 
 FILTERS = pa.schema(
@@ -44,6 +44,7 @@ TF = pa.schema(
         ("offset", pa.int32()),
         ("ties", pa.int32()),
         ("bits", pa.float64()),
+        ("chance", pa.float64()),
         ("named", pa.bool_()),
     ]
 )
@@ -61,7 +62,8 @@ class MotifTables:
             motif); consensus; whether it has a motif.
         tf: a column per field of TF, a row per filter with a motif: best known motif, its p and q, strand and offset
             (column of the known motif on which column 0 of the filter lies), other known motifs with the same p,
-            information under the match, and whether the filter may bear the name.
+            information under the match, share of copies of the filter with shuffled columns that match as well, and
+            whether the filter may bear the name.
         summary: numbers for the stage's summary.
     """
 

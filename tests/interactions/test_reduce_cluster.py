@@ -66,7 +66,7 @@ def make_run(path: Path) -> Run:
         "tf": [f"TF{number % 9}" for number in range(25)],
         "motif_id": [f"M{number % 9}" for number in range(25)],
         "named": np.arange(25) % 4 > 0,
-        **{name: np.zeros(25) for name in ("p", "q", "bits")},
+        **{name: np.zeros(25) for name in ("p", "q", "bits", "chance")},
         "strand": ["+"] * 25,
         **{name: np.zeros(25, int) for name in ("offset", "ties")},
     }

@@ -185,7 +185,7 @@ def columns_of(filters: int) -> tuple[dict[str, object], dict[str, object]]:
     }
     second = {
         "filter": [2], "tf": ["Ärnt::Ahr"], "motif_id": ["MA1"], "p": [1e-9], "q": [1e-6], "strand": ["-"],
-        "offset": [-3], "ties": [0], "bits": [9.5], "named": [True],
+        "offset": [-3], "ties": [0], "bits": [9.5], "chance": [0.0], "named": [True],
     }  # fmt: skip
     return first, second
 
