@@ -191,7 +191,7 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
         "that follow",
     ),
     "p": (pa.float64(), "two-sided p-value (Mann-Whitney)"),
-    "neg_log10_p": (pa.float64(), "-log10 p, told also where p is too small for a float64"),
+    "neg_log10_p": (pa.float64(), "-log10 p, given also where p is too small for a float64"),
     "q": (pa.float64(), "Benjamini-Hochberg q-value over all tested labels and pairs"),
     "differs": (pa.bool_(), "q at most reduce.alpha"),
 }

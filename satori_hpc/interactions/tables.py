@@ -42,10 +42,10 @@ _NUMBERS: dict[str, tuple[pa.DataType, str]] = {
     ),
     "p": (
         pa.float64(),
-        "one-sided p-value; within-sequence: after calibration; contrasts-two-way: of what is left when the effects of "
-        "both units are taken away; permuted: Simes over the examples",
+        "one-sided p-value; within-sequence: after calibration; contrasts-two-way: after removing the main effects of "
+        "both units; permuted: Simes over the examples",
     ),
-    "neg_log10_p": (pa.float64(), "-log10 p, told also where p is too small for a float64"),
+    "neg_log10_p": (pa.float64(), "-log10 p, given also where p is too small for a float64"),
     "q": (pa.float64(), "Benjamini-Hochberg q-value over all tested pairs"),
 }
 NUMBERS = tuple(_NUMBERS)
@@ -78,7 +78,7 @@ TF_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "tf_b": (pa.string(), "second TF"),
     **_NUMBERS,
     "called": (pa.bool_(), "q at most alpha"),
-    "redundancy_q": (pa.float64(), "as of filter pairs"),
+    "redundancy_q": (pa.float64(), "as for filter pairs"),
     "filter_pairs": (pa.int64(), "tested filter pairs of these two TFs"),
     "called_filter_pairs": (pa.int64(), "called ones among them"),
     "published_q": (pa.float64(), "smallest q-value of the published test of its filter pairs; empty = none is tested"),
@@ -88,7 +88,7 @@ TF_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
 ENSEMBLE_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "tf_a": (pa.string(), "first TF in alphabetical order"),
     "tf_b": (pa.string(), "second TF"),
-    "seeds": (pa.int64(), "networks that tested the pair, so both TFs name filters there; what follows is of these"),
+    "seeds": (pa.int64(), "networks that tested the pair, so both TFs name filters there; the next columns are over these"),
     "called_seeds": (pa.int64(), "those that call the pair"),
     "min_q": (pa.float64(), "smallest q-value"),
     "median_q": (pa.float64(), "median q-value"),
