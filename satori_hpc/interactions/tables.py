@@ -88,7 +88,7 @@ TF_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
 ENSEMBLE_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "tf_a": (pa.string(), "first TF in alphabetical order"),
     "tf_b": (pa.string(), "second TF"),
-    "seeds": (pa.int64(), "networks that tested the pair, so both TFs name filters there; the next columns are over these"),
+    "seeds": (pa.int64(), "networks that tested the pair, so both TFs name filters there; the rest is over these"),
     "called_seeds": (pa.int64(), "those that call the pair"),
     "min_q": (pa.float64(), "smallest q-value"),
     "median_q": (pa.float64(), "median q-value"),
