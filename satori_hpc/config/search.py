@@ -115,17 +115,18 @@ def _published() -> Space:
 class Search:
     """[search]: other configurations of this run, each tried in a run of its own."""
 
-    trials: int = option(20, "configurations to try; trial 0 is this file's own, the others are drawn", low=1)
-    seed: int = option(1, "trial k follows from this seed and k, whoever works on it and when", low=0, high=2**31 - 1)
+    trials: int = option(20, "number of configurations; trial 0 is this file's own, the others are drawn", low=1)
+    seed: int = option(1, "trial k is determined by this seed and k", low=0, high=2**31 - 1)
     select: str = option(
         "auroc",
-        "what ranks them: auroc = AUROC of the validation examples; f1 = F1 of the called pairs against the implanted "
-        "ones (simulated sets only; of the first of score.methods), for train.entropy: such a set is discarded after",
+        "ranking criterion: auroc = AUROC of the validation examples; f1 = F1 of the called pairs against the "
+        "implanted ones (simulated sets only; for the first of score.methods), to choose train.entropy: discard "
+        "such a set afterwards",
         choices=("auroc", "f1"),
     )
     space: Space = table(
         _published,
-        "What is varied: a list of values, {low = 0.1, high = 0.5}, or with log = true even in the logarithm.",
+        "Search space: a list of values, or {low = 0.1, high = 0.5}, with log = true for a log-uniform range.",
     )
 
 
