@@ -33,7 +33,7 @@ def page(data: Inspected) -> str:
             f"Heat map of the attribution of attention. {_where(_sites(data))}",
         ),
         dfim=_site_map(
-            data.dfim, rows="mutated site", columns="site that answers", bar="change of its attribution", name="dfim"
+            data.dfim, rows="mutated site", columns="target site", bar="change of its attribution", name="dfim"
         ),
         epistasis=_site_map(data.epistasis, rows="site", columns="site", bar="epistasis", name="epistasis"),
         dfim_rows=attention.strongest(data.dfim, most=MOST_ROWS, ordered=True),

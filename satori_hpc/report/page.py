@@ -119,7 +119,7 @@ def _method(data: ReportData, number: int, method: Method) -> MethodPart:
         accuracy=words.accuracy(method),
         network=_drawing(
             network.draw(edges, data.known_pairs, name=f"network-{number}"),
-            f"Network of {len(edges)} called TF pairs. All of them stand in the table of TF pairs.",
+            f"Network of {len(edges)} called TF pairs. All of them are in the table of TF pairs.",
         )
         if len(edges)
         else None,

@@ -24,27 +24,27 @@ class Tile:
 # What tells the classes of a simulated set apart, by its design.
 STRANDS = {
     "given": "",
-    "random": ", shown on either strand at random",
-    "both": ", shown on both strands",
+    "random": ", with random reverse complements",
+    "both": ", with both strands of every example",
 }
 DESIGNS = {
     "hard": (
-        " The negatives hold as many motifs as the positives, as close together, in other pairs; how common each TF is "
-        "differs too, and alone tells much of the class."
+        " The negatives hold as many motifs as the positives, as close together, in other pairs. TF frequencies "
+        "also differ between the classes and alone predict much of the class."
     ),
     "hard-matched": (
-        " The negatives hold the same motifs as the positives, as close together, in other pairs: only which motifs "
-        "stand together tells them apart."
+        " The negatives hold the same motifs as the positives, as close together, in other pairs: the classes "
+        "differ only in which motifs occur together."
     ),
     "grammar": (
-        " Single TFs add to the chance of being positive, and so do close true pairs; decoys stand together more often "
-        "and only add up."
+        " Single TFs raise the probability of being positive, and so do close true pairs; decoys occur together "
+        "more often but are additive."
     ),
-    "additive": " Single TFs add to the chance of being positive; no pair interacts, though some often stand together.",
-    "one-motif": " One TF makes a sequence positive, alone; no pair interacts, though some often stand together.",
+    "additive": " Single TFs raise the probability of being positive; no pair interacts, though some often co-occur.",
+    "one-motif": " A single TF makes a sequence positive; no pair interacts, though some often occur together.",
     "arrange": (
-        " All sequences hold true pairs: close together in positives, further apart in negatives. Decoys are close or "
-        "not in both."
+        " All sequences hold true pairs: close together in positives, further apart in negatives. Distances of "
+        "decoys do not differ."
     ),
     "one-pair": " Positives hold both TFs of the one true pair, at any distance, negatives one of them.",
 }
@@ -60,7 +60,7 @@ def tiles(data: ReportData) -> list[Tile]:
     if data.performance is not None and len(data.performance.usable):
         values = data.performance.auroc[data.performance.usable]
         what = "test AUROC" if len(data.performance.targets) == 1 else f"mean test AUROC of {len(values)} labels"
-        found.append(Tile(f"{values.mean():.3f}", what, "0.5 is a coin, 1 is perfect"))
+        found.append(Tile(f"{values.mean():.3f}", what, "0.5 is chance, 1 is perfect"))
     if data.motifs:
         named = [motif for motif in data.motifs if motif.named]
         tfs = len({motif.tf for motif in named})
@@ -197,7 +197,7 @@ def verdict(evaluation: dict[str, Any], name: str) -> str:
     else:
         ranking = f"{name.capitalize()} ranks the pairs below chance: AUPR {scores['aupr']:.2f}, chance {base:.2f}"
     if scores["nothing_called"]:
-        return ranking + ". It calls nothing, so there is no precision to speak of."
+        return ranking + ". It calls nothing, so its precision is undefined."
     compare = "above" if scores["f1"] > everything + 0.005 else "not above"
     return (
         ranking + f". Its F1 of {scores['f1']:.2f} is {compare} the {everything:.2f} that calling every pair reaches."
@@ -207,7 +207,7 @@ def verdict(evaluation: dict[str, Any], name: str) -> str:
 def _baseline_sentence(evaluation: dict[str, Any]) -> str:
     scores = evaluation["cooccurrence"]
     return (
-        "Without a network, counting how often hits of the pool's own motifs stand together in positives reaches "
+        "Without a network, counting how often hits of the panel's own motifs co-occur in positives reaches "
         f"AUPR {scores['aupr']:.2f} and F1 {scores['f1']:.2f}."
     )
 
@@ -223,8 +223,8 @@ MOST_SHARED = 20  # TF pairs listed that every method calls
 
 ESTIMATES = {
     "steps": "twice the steps change attributions by {} %",
-    "completeness": "the attributions of a sequence miss what they should add up to by {} %",
-    "letters": "drawing the letters of the mutations again changes scores by {} % (standard error)",
+    "completeness": "the attributions of a sequence miss their expected sum by {} %",
+    "letters": "redrawing the random bases of the mutations changes scores by {} % (standard error)",
 }
 
 
@@ -318,8 +318,8 @@ def _called(method: Method) -> dict[tuple[str, str], None]:
 # Called TF pairs against tables of known interactions: the figures of evaluation.json in words.
 
 MOST_NAMES = 60  # TFs listed that a table does not know
-READINGS = {"direct": "listed as partners", "shared": "a partner in common"}
-TARGETS = {"direct": "one regulates the other", "shared": "a target in common"}
+READINGS = {"direct": "listed as partners", "shared": "a common partner"}
+TARGETS = {"direct": "one regulates the other", "shared": "a common target"}
 
 
 @dataclass(frozen=True)
@@ -365,14 +365,14 @@ def _part(table: dict[str, Any]) -> Part:
 
 def _note(table: dict[str, Any]) -> str:
     found, missing = table["found"], table["missing"]
-    left = "".join(f"; {rows:,} left out: {reason}" for reason, rows in table["left_out"].items())
+    left = "".join(f"; {rows:,} excluded: {reason}" for reason, rows in table["left_out"].items())
     said = (
         f"{table['used']:,} of {table['rows']:,} rows used{left}. {table['genes']:,} genes, among them "
         f"{len(found):,} of the {len(found) + len(missing):,} TFs that name a filter."
     )
     if missing:
         more = f" and {len(missing) - MOST_NAMES:,} more" if len(missing) > MOST_NAMES else ""
-        said += f" Not in it: {', '.join(missing[:MOST_NAMES])}{more}."
+        said += f" Not in the table: {', '.join(missing[:MOST_NAMES])}{more}."
     return said
 
 

@@ -79,7 +79,7 @@ def _by_class(axis: Axes, method: Method) -> None:
     else:
         axis.set_xscale("log")
         _plain_ticks(axis.xaxis)
-    axis.set(ylim=(0, 1.02), xlabel=f"pair score ({method.name})", ylabel="share of scores below")
+    axis.set(ylim=(0, 1.02), xlabel=f"pair score ({method.name})", ylabel="fraction of scores below")
     axis.set_title("Pair scores by class")
     axis.legend(loc="upper left")
 
@@ -153,7 +153,7 @@ def attribution_map(attribution: AttentionMap) -> str:
     """
     most = float(np.quantile(np.abs(attribution.values), 0.999)) or float(np.abs(attribution.values).max()) or 1.0
     norm = Normalize(vmin=-most, vmax=most)
-    bar = "attribution, largest in size over heads"
+    bar = "attribution, largest in magnitude over heads"
     return _map(attribution, attribution.values, norm, SIGNED, bar=bar, name="attribution-map")
 
 
@@ -178,7 +178,7 @@ def _map(
         axis.set_xticks(places, names, rotation=90, fontsize=7)
         axis.set_yticks(places, names, fontsize=7)
         axis.tick_params(length=2)
-        axis.set(xlabel="position that is looked at", ylabel="position that looks")
+        axis.set(xlabel="key position", ylabel="query position")
         for spine in axis.spines.values():
             spine.set_visible(True)
         ruler = axis.secondary_xaxis("top", functions=(to_bp, to_position))

@@ -62,7 +62,7 @@ def binary(truth: np.ndarray, probability: np.ndarray, *, auroc: float, aupr: fl
         left.set_ylabel("true positive rate")
         right.axhline(prior, linestyle=":", color=figures.QUIET, linewidth=1)
         right.annotate(
-            f"share of positives {prior:.2f}", (0.02, prior), xytext=(0, 3), textcoords="offset points", fontsize=7.5
+            f"fraction of positives {prior:.2f}", (0.02, prior), xytext=(0, 3), textcoords="offset points", fontsize=7.5
         )
         right.plot(*_thin(recall[::-1], precision[::-1]), color=figures.ACCENT)
         right.set(title=f"Precision-recall: AUPR {aupr:.3f}", xlabel="recall")

@@ -112,7 +112,7 @@ def distances(strongest: list[tuple[str, np.ndarray]], pool: int, *, name: str) 
 # Figure of spacings: where the two sites of an interaction stand, in the foreground against the background.
 
 BINS = 60
-TESTS = {"preferred": "spacing", "helical": "turn of the helix", "order": "order", "arrangement": "strands"}
+TESTS = {"preferred": "spacing", "helical": "helical phase", "order": "order", "arrangement": "strands"}
 
 
 def told(found: Spacing, alpha: float) -> str:
@@ -142,8 +142,8 @@ def spacings(found: list[Spacing], pool: int, *, alpha: float, name: str) -> str
             axis.set_axis_off()
         for axis, each in zip(grid, found, strict=False):
             _panel(axis, each, edges, alpha)
-        drawing.supxlabel("start of the second site less start of the first, bp", fontsize=8.5)
-        drawing.supylabel("share of examples, %", fontsize=8.5)
+        drawing.supxlabel("start of the second site minus start of the first, bp", fontsize=8.5)
+        drawing.supylabel("fraction of examples, %", fontsize=8.5)
         return figures.to_svg(drawing, name)
 
 
