@@ -37,7 +37,7 @@ Rows = dict[str, Described]  # what the statistic knows of the examples, by grou
 
 
 def blocks(store: ScoreStore, rules: Rules) -> list[tuple[int, int]]:
-    """[first, last) pairs of each block; they follow from the store and the rules alone."""
+    """Return [first, last) pairs of each block; they follow from the store and the rules alone."""
     every = rules.units.pairs
     most = BLOCK_BYTES // (4 * max(1, _values(store, rules)))
     width = max(LEAST_WIDTH, min(most, -(-every // BLOCKS)))
@@ -56,7 +56,7 @@ def open_partition(store: ScoreStore, units: Units, group: str, partition: int) 
 def laid_out(
     store: ScoreStore, units: Units, group: str, first: int, last: int, *, space: Space | None = None
 ) -> Iterator[tuple[int, PairBlock]]:
-    """The pairs [first, last) of all examples of a group, some at a time, with the number of the first example."""
+    """Yield the pairs [first, last) of all examples of a group in blocks, with the number of the first example."""
     space = space or Space(ROWS, last - first)
     for partition, (begin, _) in enumerate(store.partitions(group)):
         for block in open_partition(store, units, group, partition).blocks(first, last, space=space):
@@ -64,14 +64,14 @@ def laid_out(
 
 
 def read_scores(store: ScoreStore, units: Units, group: str, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scores float32 and distances int16 of pairs [first, last), (examples, last - first)."""
+    """Return scores float32 and distances int16 of pairs [first, last), (examples, last - first)."""
     found = [(block.score.copy(), block.distance()) for _, block in laid_out(store, units, group, first, last)]
     score, distance = zip(*found, strict=True)
     return np.concatenate(score), np.concatenate(distance)
 
 
 def sample(store: ScoreStore, units: Units, group: str) -> np.ndarray:
-    """Observed scores of some evenly spaced examples, thinned evenly: the same ones every time."""
+    """Return the observed scores of an evenly spaced sample of examples, thinned evenly; always the same sample."""
     total = store.partitions(group)[-1][1]
     wanted = max(1, min(total, SAMPLE_LAID_OUT // max(units.pairs, 1)))
     rows = np.unique(np.linspace(0, total - 1, wanted).round().astype(np.int64))
@@ -88,7 +88,7 @@ def sample(store: ScoreStore, units: Units, group: str) -> np.ndarray:
 
 
 def memory_range(store: ScoreStore, rules: Rules) -> tuple[int, int]:
-    """(least, most) bytes that a task can work with, and that it can make use of."""
+    """Return (least, most) bytes that a task can work with, and that it can make use of."""
     total, width = _values(store, rules), max(last - first for first, last in blocks(store, rules))
     # A partition, read and sorted; the pairs of some examples; sorted values of two sides, both merged; described rows.
     fixed = READERS + _partition_bytes(store) + ROWS * width * PAIR_BYTES + 2 * 4 * total
@@ -127,7 +127,7 @@ def work(store: str, folder: str, digest: str, block: int, rules: Rules, memory:
 
 
 def test_block(store: ScoreStore, block: int, *, rules: Rules, memory: int, rows: Rows) -> dict[str, np.ndarray]:
-    """Counts, medians and the test of a block of pairs, with what the test says where the pair belongs to the family.
+    """Return counts, medians and the test of a block of pairs, with the test's result where a pair is in the family.
 
     Args:
         store: of the scores.
@@ -155,7 +155,7 @@ def test_block(store: ScoreStore, block: int, *, rules: Rules, memory: int, rows
 
 
 def cutoff_of(rules: Rules, rows: Rows) -> float:
-    """The cut-off of the scores; NaN where it is their mean and there are none."""
+    """Return the cut-off of the scores; NaN where it is their mean and there are none."""
     if rules.cutoff is not None:
         return rules.cutoff
     observed, total = (sum(rows["foreground"][name].tolist()) for name in ("observed", "total"))
@@ -163,12 +163,12 @@ def cutoff_of(rules: Rules, rows: Rows) -> float:
 
 
 def release() -> None:
-    """Give the memory back that tasks of this process keep for the next."""
+    """Release the memory that tasks of this process keep for the next task."""
     _spare.clear()
 
 
 def _gather(store: ScoreStore, first: int, *, columns: Columns, rows: Rows, rules: Rules) -> None:
-    """Gather the values of pairs from `first` on; columns that the memory does not hold are given up meanwhile."""
+    """Gather the values of pairs from `first` on; columns that do not fit into memory are dropped on the way."""
     test = registry.test_of(rules.statistic)
     space = Space(ROWS, columns.width)
     for side, group in ((FOREGROUND, "foreground"), (BACKGROUND, "background")):
@@ -184,14 +184,14 @@ def _gather(store: ScoreStore, first: int, *, columns: Columns, rows: Rows, rule
 
 
 def _values(store: ScoreStore, rules: Rules) -> int:
-    """Values of a column on all sides, at most."""
+    """Return values of a column on all sides, at most."""
     foreground, background = (store.partitions(group)[-1][1] for group in GROUPS)
     own = {"contrasts of the background": background, "background": background}
     return sum(own.get(side, foreground) for side in registry.test_of(rules.statistic).sides)
 
 
 def _partition_bytes(store: ScoreStore) -> int:
-    """Bytes of the largest partition in memory, with what it is while it is read, sorted and laid out."""
+    """Return the bytes of the largest partition in memory, including its temporaries while it is read and sorted."""
     arrays, places = store.arrays, store.attributes["most"][1]
     most = 0
     for group in GROUPS:
@@ -225,7 +225,7 @@ def _buffer(size: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=2)
 def _open(path: str, digest: str) -> ScoreStore:
-    """The store, opened once per process; `digest` tells one that took its place from it."""
+    """Return the store, opened once per process; `digest` detects a store that replaced it."""
     return ScoreStore(Path(path))
 
 
@@ -234,12 +234,12 @@ def _open(path: str, digest: str) -> ScoreStore:
 
 
 def folder_of(folder: Path) -> Path:
-    """Where the parts of examples lie in the folder of parts."""
+    """Return the folder of the parts that describe examples."""
     return folder / "examples"
 
 
 def described_items(store: ScoreStore, rules: Rules) -> list[tuple[str, int]]:
-    """(group, partition) of what the statistic wants to see first."""
+    """Return the (group, partition) items of the statistic's first pass."""
     test = registry.test_of(rules.statistic)
     if test.mean_cutoff and rules.cutoff is not None:  # the mean is all that would be found
         return []
@@ -247,7 +247,7 @@ def described_items(store: ScoreStore, rules: Rules) -> list[tuple[str, int]]:
 
 
 def sizes(store: ScoreStore, rules: Rules) -> list[int]:
-    """Lines of each part of examples."""
+    """Return lines of each part of examples."""
     each = registry.test_of(rules.statistic).per_example
     return [
         np.diff(store.partitions(group)[partition]).item() if each else 1
@@ -256,7 +256,7 @@ def sizes(store: ScoreStore, rules: Rules) -> list[int]:
 
 
 def least_bytes(store: ScoreStore, rules: Rules) -> int:
-    """Memory without which a task on examples cannot work."""
+    """Return memory without which a task on examples cannot work."""
     most = max(last - first for group in GROUPS for first, last in store.partitions(group))
     laid_out = min(max(LAID_OUT, ROWS * rules.units.pairs), most * rules.units.pairs)
     return READERS + _partition_bytes(store) + laid_out * PAIR_BYTES
@@ -290,7 +290,7 @@ def work_examples(store: str, folder: str, digest: str, number: int, rules: Rule
 
 @functools.lru_cache(maxsize=2)
 def load(folder: str, digest: str, lines: tuple[int, ...], rules: Rules, store: ScoreStore) -> Rows:
-    """What the statistic knows of the examples, read once per process.
+    """Return the statistic's description of the examples, read once per process.
 
     Raises:
         ArtefactError: parts are missing or damaged.

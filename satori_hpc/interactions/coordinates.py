@@ -1,4 +1,4 @@
-"""Where examples lie: in the genome, or, where that is not told, on a sequence of their own."""
+"""Coordinates of examples: in the genome or, if unknown, within their own sequence."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ STRANDS = np.array([".", "+", "-"])  # by strand 0, 1, -1
 
 @dataclass(frozen=True)
 class Places:
-    """Places of some examples.
+    """Genomic coordinates of some examples.
 
     Attributes:
         names: str (n,), of the examples.
@@ -31,23 +31,23 @@ class Places:
     own: np.ndarray
 
     def take(self, order: np.ndarray) -> "Places":
-        """Some of them, in this order."""
+        """Return the selected examples, in this order."""
         return Places(**{name: values[order] for name, values in vars(self).items()})
 
     def escaped(self) -> "Places":
-        """With names and chromosomes as all tables write them."""
+        """Return a copy with names and chromosomes escaped as in all tables."""
         names, chrom = (np.array([tsv.escape(name) for name in each], object) for each in (self.names, self.chrom))
         return Places(names, chrom, self.start, self.end, self.strand, self.own)
 
     def in_order(self) -> np.ndarray:
-        """int64: by chromosome (its name as UTF-8), start, then as they are."""
+        """Return int64 indices sorted by chromosome (its name as UTF-8), then start, then original order."""
         number = np.unique(self.chrom.astype(str), return_inverse=True)[1]
         order: np.ndarray = np.lexsort((np.arange(len(number)), self.start, number))
         return order
 
 
 def places(path: Path, examples: np.ndarray) -> Places:
-    """The places of some examples.
+    """Return the coordinates of some examples.
 
     Args:
         path: of the data set.
@@ -78,7 +78,7 @@ def places(path: Path, examples: np.ndarray) -> Places:
 
 
 def letters(start: np.ndarray, *, pool: int, width: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """The letters that a site may stand on.
+    """Return the interval that a site may occupy.
 
     Args:
         start: int (n,), first letter of the sites, or of the first window of the cells that they are known to be in;
@@ -97,7 +97,7 @@ def letters(start: np.ndarray, *, pool: int, width: np.ndarray, length: int) -> 
 def on_genome(
     start: np.ndarray, end: np.ndarray, *, example_start: np.ndarray, example_end: np.ndarray, strand: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where letters of examples lie in the genome.
+    """Return the genome coordinates of positions within examples.
 
     Args:
         start, end: int64 (n,), letters of the example as the network read it.

@@ -1,4 +1,4 @@
-"""differential: which labels carry an interaction, from the scores that are there."""
+"""Run `differential`: test which labels carry an interaction, from the existing scores."""
 
 import dataclasses
 import time
@@ -78,7 +78,7 @@ def compare(run: Run, *, labels: tuple[str, ...] = (), against: tuple[str, ...] 
 def _groups(
     data: Labels, examples: np.ndarray, labels: tuple[str, ...], against: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Rows of the foreground to compare, bool (rows, groups) which are in each group, and the names of the groups."""
+    """Return foreground rows to compare, bool (rows, groups) membership in each group, and the names of the groups."""
     if data.task != "multilabel":
         raise InputError(
             f"differential compares labels with each other, and this set has one only, {data.targets[0]!r}: its "
@@ -121,7 +121,7 @@ def _groups(
 def _test(
     run: Run, method: str, store: ScoreStore, *, rows: np.ndarray, members: np.ndarray, names: list[str]
 ) -> dict[str, np.ndarray]:
-    """The columns of the table, save `against`, for every called filter pair; sorted."""
+    """Return the columns of the table, save `against`, for every called filter pair; sorted."""
     settings = run.config.reduce
     table = tables.read(run.interactions(method))
     table = table[table["called"].astype(bool)].reset_index(drop=True)
@@ -164,7 +164,7 @@ def _test(
 
 
 def read_columns(store: ScoreStore, rules: Rules, numbers: np.ndarray) -> np.ndarray:
-    """Foreground scores float32 (examples, n) of some pairs."""
+    """Return foreground scores float32 (examples, n) of some pairs."""
     out = np.full((store.partitions("foreground")[-1][1], len(numbers)), np.nan, dtype=np.float32)
     for start, columns, _, scores in instances.chosen_blocks(store, rules, numbers, "foreground", near=True):
         out[start : start + len(scores), columns] = scores
@@ -198,12 +198,12 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
 
 
 def write(path: Path, columns: Mapping[str, Any]) -> None:
-    """Write the table beside `path`, which has no ending."""
+    """Write the table to `path`, which has no suffix."""
     tables.write_table(path.with_name(path.name + ".differential"), columns, COLUMNS)
 
 
 def read(path: Path) -> pd.DataFrame:
-    """The table (columns: COLUMNS), by q, then p.
+    """Return the table (columns: COLUMNS), by q, then p.
 
     Raises:
         ArtefactError: missing, damaged or of another format version.

@@ -1,4 +1,4 @@
-"""From sites to scores of pairs: which sites are one unit, and which pair of sites speaks for two units.
+"""Form pairs of sites: pool sites by unit, and choose the site pair that represents two units.
 
 A unit is what is tested in pairs: a motif (learned filter or known motif), or a TF or family with all its motifs. Its
 sites are pooled in every example before any test. Dask's workers import this module; it loads neither torch nor
@@ -29,7 +29,7 @@ CHOICES = {LARGEST_SIZE: 1, FIRST: 2}  # every other: the largest
 
 @dataclass(frozen=True)
 class Units:
-    """Which motifs are one unit, and what makes the score of two units in an example.
+    """Assign motifs to units, and combine the scores of site pairs into the score of two units in an example.
 
     Attributes:
         of_motif: the unit of each motif, NONE = of none; units are 0, 1, ...
@@ -43,7 +43,7 @@ class Units:
 
     @staticmethod
     def motifs(count: int, combine: str = "largest") -> "Units":
-        """Every motif is a unit of its own."""
+        """Make every motif its own unit."""
         return Units(tuple(range(count)), count, combine)
 
     @property
@@ -75,7 +75,10 @@ class PairBlock:
     directed: bool
 
     def distance(self) -> np.ndarray:
-        """int16 (rows, n): start of the larger unit's site minus that of the smaller's, bp; MISSING_DISTANCE = none."""
+        """Return int16 (rows, n): start of the larger unit's site minus that of the smaller's, bp.
+
+        MISSING_DISTANCE = none.
+        """
         start = self.scores.site[:, 1].astype(np.int32)
         if not len(start):
             return np.full(self.score.shape, MISSING_DISTANCE, np.int16)
@@ -83,12 +86,15 @@ class PairBlock:
         return np.where(self.first == NONE, MISSING_DISTANCE, apart).astype(np.int16)
 
     def effects(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """float32 (rows, n) twice: what an array over places says of the places of the two sites; NaN = nothing."""
+        """Return float32 (rows, n) twice: an array over places at the places of the two sites; NaN = missing."""
         values = self.scores.effects[name]
         return self._of_place(values, self.first), self._of_place(values, self.second)
 
     def between(self, name: str) -> np.ndarray:
-        """float32 (rows, n): a further array between the places of the two sites; directed: the larger size of both."""
+        """Return float32 (rows, n): a further array between the places of the two sites.
+
+        Directed: the larger magnitude.
+        """
         values = self.scores.extras[name]
         there = self.first != NONE
         row, column = np.nonzero(there)
@@ -124,7 +130,7 @@ class Space:
         self._sites = np.empty(2 * rows * width, np.int32)
 
     def cleared(self, rows: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """Scores (rows, width), all NaN, and sites (2, rows, width), all NONE."""
+        """Return scores (rows, width), all NaN, and sites (2, rows, width), all NONE."""
         score = self._score[: rows * width].reshape(rows, width)
         sites = self._sites[: 2 * rows * width].reshape(2, rows, width)
         score.fill(np.nan)
@@ -175,7 +181,10 @@ class Partition:
         return len(self.scores)
 
     def block(self, first: int, last: int, rows: slice, space: "Space | None" = None) -> PairBlock:
-        """The pairs [first, last) of some examples; in a space the block holds until the next one is laid out there."""
+        """Return the pairs [first, last) of some examples.
+
+        In a space the block holds until the next one is laid out there.
+        """
         size = (rows.stop - rows.start, last - first)
         add = self.units.combine == "sum"
         score, sites = (space or Space(*size)).cleared(*size)
@@ -204,14 +213,14 @@ class Partition:
         return PairBlock(score, sites[0], sites[1], self.scores, self._entry, rows, self._directed)
 
     def blocks(self, first: int, last: int, *, rows: int = ROWS, space: "Space | None" = None) -> Iterator[PairBlock]:
-        """The pairs [first, last) of all examples, some examples at a time, each block good until the next."""
+        """Return the pairs [first, last) of all examples, some examples at a time, each block good until the next."""
         space = space or Space(min(rows, len(self)), last - first)
         for begin in range(0, len(self), rows):
             yield self.block(first, last, slice(begin, min(begin + rows, len(self))), space)
 
 
 def compiled() -> Callable[..., None]:
-    """The loop below, compiled when first needed."""
+    """Return the loop below, compiled when first needed."""
     with _COMPILING:  # several threads may come here at once
         return _compiled()
 
@@ -255,7 +264,7 @@ def _lay_out(
     site_b: np.ndarray,
     total: np.ndarray,
 ) -> None:
-    """Look at every pair of sites of two different units once; of equal ones the first counts, by place, then motif.
+    """Visit every pair of sites of two different units once; of equal values the first counts, by place, then motif.
 
     What the choice goes by and the two sites travel in one 64-bit key, so that the largest is found without a branch:
     the order-preserving image of a float32 (the value, its size, or the order in which a loop over the places meets

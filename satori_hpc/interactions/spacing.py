@@ -43,7 +43,7 @@ class Reading:
 
     @staticmethod
     def of(table: pd.DataFrame, filters: int) -> "Reading":
-        """From motifs.read_tf."""
+        """Read the orientation from motifs.read_tf."""
         named = table[table["named"].astype(bool)]
         strand, offset = np.zeros(filters, np.int64), np.zeros(filters, np.int64)
         strand[named["filter"]] = np.where(named["strand"] == "-", -1, 1)
@@ -149,7 +149,7 @@ def gather(store: ScoreStore, chosen: Chosen, reading: Reading, *, rules: Rules,
 
 
 def test(counts: Counts, chosen: Chosen, *, settings: Reduce, window: int, seed: int) -> dict[str, np.ndarray]:
-    """The columns of the table of spacings (interactions.spacing.COLUMNS).
+    """Return the columns of the table of spacings (interactions.spacing.COLUMNS).
 
     Args:
         counts: of the interactions.
@@ -203,7 +203,7 @@ def test(counts: Counts, chosen: Chosen, *, settings: Reduce, window: int, seed:
 
 
 def _median(counts: np.ndarray, at: np.ndarray) -> float:
-    """Median of what was counted; NaN of nothing."""
+    """Return the median of a histogram; NaN if it is empty."""
     before = np.cumsum(counts)
     n = int(before[-1]) if len(before) else 0
     if not n:
@@ -260,13 +260,13 @@ COUNTS: dict[str, tuple[pa.DataType, str]] = {
 
 
 def write_tables(path: Path, columns: Mapping[str, Any], counts: Mapping[str, Any]) -> None:
-    """Write both tables beside `path`, which has no ending."""
+    """Write both tables to `path`, which has no suffix."""
     tables.write_table(path.with_name(path.name + ".spacing"), columns, COLUMNS)
     tables.write_table(path.with_name(path.name + ".spacing_counts"), counts, COUNTS)
 
 
 def read_tables(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The interactions (columns: COLUMNS), strongest first, and their counts (COUNTS), by interaction and spacing.
+    """Read the interactions (columns: COLUMNS), strongest first, and their counts (COUNTS), by spacing.
 
     Raises:
         ArtefactError: missing, damaged or of another format version.

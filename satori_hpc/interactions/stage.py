@@ -166,7 +166,7 @@ def reduce_store(
 
 
 def _nothing(rules: Rules) -> dict[str, np.ndarray]:
-    """The columns of no pair."""
+    """Return the columns of no pair."""
     whole = ("unit_a", "unit_b", "n_fg", "n_bg")
     names = (*whole, *tables.NUMBERS, "redundancy_q", "q")
     columns = {name: np.zeros(0, np.int64 if name in whole else np.float64) for name in names}
@@ -174,7 +174,7 @@ def _nothing(rules: Rules) -> dict[str, np.ndarray]:
 
 
 def _work(store: ScoreStore, folder: Path, *, digest: str, rules: Rules, runtime: Runtime) -> None:
-    """Do what is not done: partitions of examples, where the statistic asks for them, then the blocks of pairs."""
+    """Run the unfinished tasks: partitions of examples, if the statistic needs them, then the blocks of pairs."""
     blocks = block.blocks(store, rules)
     pending = parts.prepare(folder, digest=digest, rows=[last - first for first, last in blocks])
     if len(pending) < len(blocks):
@@ -229,7 +229,7 @@ def _join_published(columns: dict[str, np.ndarray], published: dict[str, np.ndar
 def _tf_table(
     columns: dict[str, np.ndarray], named: Named, by_filter: dict[str, np.ndarray], *, alpha: float
 ) -> dict[str, np.ndarray]:
-    """The table of TF pairs: the tested ones of pooled sites, with their filter pairs and what is called as published.
+    """Return the table of TF pairs: the tested ones of pooled sites, with filter pairs and the calls as published.
 
     As published a TF pair is called when any of its filter pairs is: with many filters per TF false calls add up.
     """
@@ -276,7 +276,7 @@ def _warn_of_untested(run: Run, store: ScoreStore, found: Reduced, named: Named,
 
 
 def _why_untested(found: Reduced, store: ScoreStore, *, settings: Reduce) -> str:
-    """How far pairs got on the way to a test, up to the step that none passed, and what decides it."""
+    """Explain how far pairs got on the way to a test, up to the step that none passed, and the deciding setting."""
     columns, rules, cutoff = found.columns, found.rules, found.cutoff
     both = registry.test_of(rules.statistic).both_sides and not rules.legacy
     least = 2 if rules.legacy else settings.min_examples
@@ -317,7 +317,7 @@ NEAR = 1e-3  # of the maximum: scores so close to it are at it
 
 
 def saturated_shares(store: ScoreStore, *, entropy: float) -> dict[str, float | None]:
-    """Share of each side's scores of filter pairs that are at the largest one of both, from a sample; warns of many.
+    """Return the share of each side's filter-pair scores at the maximum of both, from a sample; warn if it is large.
 
     Args:
         store: finished.
@@ -345,7 +345,7 @@ def saturated_shares(store: ScoreStore, *, entropy: float) -> dict[str, float | 
 
 
 def _decide(columns: dict[str, np.ndarray], *, alpha: float) -> None:
-    """Add q over the tested family, and what is called."""
+    """Add q over the tested family, and the calls."""
     tested = columns["tested"]
     columns["q"] = np.full(len(tested), np.nan)
     columns["q"][tested] = mann_whitney.q_values(columns["p"][tested])

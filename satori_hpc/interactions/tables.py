@@ -116,7 +116,7 @@ def write_ensemble(path: Path, columns: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> pd.DataFrame:
-    """The table of filter pairs (columns: COLUMNS), sorted by q, then p, then AUC falling.
+    """Read the table of filter pairs (columns: COLUMNS), sorted by q, then p, then descending AUC.
 
     Raises:
         ArtefactError: missing, damaged or of another format version.
@@ -125,7 +125,7 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def read_tf(path: Path) -> pd.DataFrame:
-    """The table of TF pairs (columns: TF_COLUMNS).
+    """Return the table of TF pairs (columns: TF_COLUMNS).
 
     Raises:
         ArtefactError: missing, damaged or of another format version.
@@ -134,7 +134,7 @@ def read_tf(path: Path) -> pd.DataFrame:
 
 
 def read_ensemble(path: Path) -> pd.DataFrame:
-    """The table of an ensemble (columns: ENSEMBLE_COLUMNS), most often called pairs first, then by median q.
+    """Return the table of an ensemble (columns: ENSEMBLE_COLUMNS), most often called pairs first, then by median q.
 
     Raises:
         ArtefactError: missing, damaged or of another format version.
@@ -160,7 +160,7 @@ def write_table(path: Path, columns: Mapping[str, Any], registry: dict[str, tupl
 
 
 def read_table(path: Path, registry: dict[str, tuple[pa.DataType, str]], *, command: str = "reduce") -> pd.DataFrame:
-    """The table of these columns at `path`.parquet.
+    """Return the table of these columns at `path`.parquet.
 
     Raises:
         ArtefactError: missing, damaged or of another format version; says to run `command`.

@@ -20,7 +20,7 @@ from satori_hpc.interactions.statistics import mann_whitney
 
 @dataclass(frozen=True)
 class SignedRank:
-    """What the test says of each column; all arrays (columns,).
+    """Test results of each column; all arrays (columns,).
 
     Attributes:
         n: int64, values, zeros among them.
@@ -145,7 +145,7 @@ def middles(values: np.ndarray, *, least: float = -np.inf) -> Middles:
 
 
 def subtract(block: np.ndarray, rows: Middles, *, least: float = -np.inf) -> None:
-    """Replace every value of a block by its contrast, rounded to float32, in place.
+    """Median-centre every value of a block in place, rounded to float32.
 
     Args:
         block: float32 (rows, columns), contiguous, NaN = missing.
@@ -157,7 +157,7 @@ def subtract(block: np.ndarray, rows: Middles, *, least: float = -np.inf) -> Non
 
 @functools.cache
 def compiled() -> Callable[..., None]:
-    """The loop below, compiled when first needed."""
+    """Return the loop below, compiled when first needed."""
     from satori_hpc import jit  # here: numba is slow to load
 
     return jit.compile_loops(_subtract)
@@ -201,7 +201,7 @@ PAIRS_PER_FREEDOM = 3  # measured: the scale of m pairs is known as well as a st
 
 @dataclass(frozen=True)
 class Null:
-    """The scatter of effects of pairs that do nothing of their own, on the scale of `effects`.
+    """Centre and scale of the effects of non-interacting pairs, on the scale of `effects`.
 
     Attributes:
         centre, scale: of a normal distribution; scale is what is left when sampling variance is taken off.
@@ -214,7 +214,7 @@ class Null:
 
 
 def effects(auc: np.ndarray, auc_error: np.ndarray, nonzero: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(effect, its sampling error without any effect) of signed-rank tests, float64 (tests,).
+    """Return (effect, its sampling error without any effect) of signed-rank tests, float64 (tests,).
 
     Args:
         auc, auc_error, nonzero: as in `SignedRank`.
@@ -224,7 +224,7 @@ def effects(auc: np.ndarray, auc_error: np.ndarray, nonzero: np.ndarray) -> tupl
 
 
 def fit(effect: np.ndarray, error: np.ndarray) -> Null | None:
-    """Centre and scale of the effects of pairs that do nothing of their own.
+    """Estimate centre and scale of the effects of non-interacting pairs.
 
     They are chosen so that the effects from `LOW` to `HIGH` scales around the centre have the mean and the variance
     of a normal distribution cut off there. True interactions above that do not count, however many, as long as most
@@ -262,7 +262,7 @@ def fit(effect: np.ndarray, error: np.ndarray) -> Null | None:
 
 
 def neg_log10_p(effect: np.ndarray, error: np.ndarray, null: Null) -> np.ndarray:
-    """-log10 of the chance of a larger effect under N(centre, scale^2 + error^2).
+    """Return -log10 of the chance of a larger effect under N(centre, scale^2 + error^2).
 
     The scale is an estimate, so the tail is that of Student's distribution (Wallace's approximation by a normal
     deviate, which stays finite in the farthest tail).
@@ -274,7 +274,7 @@ def neg_log10_p(effect: np.ndarray, error: np.ndarray, null: Null) -> np.ndarray
 
 
 def _cut_moments() -> tuple[float, float]:
-    """Mean and variance of a standard normal distribution cut off at LOW and HIGH."""
+    """Return mean and variance of a standard normal distribution cut off at LOW and HIGH."""
     at_low, at_high = (float(np.exp(-edge * edge / 2) / np.sqrt(2 * np.pi)) for edge in (LOW, HIGH))
     mass = float(special.ndtr(HIGH) - special.ndtr(LOW))
     mean = (at_low - at_high) / mass

@@ -38,7 +38,7 @@ MANY = 0.25  # share of true pairs from which on most may be taken for nothing
 
 
 class TwoWay:
-    """Contrasts within examples, foreground against background, less the main effects of both units."""
+    """Test median-centred scores, foreground against background, without the main effects of both units."""
 
     groups: tuple[str, ...] = ("foreground", "background")
     per_example = True
@@ -49,17 +49,17 @@ class TwoWay:
 
     @staticmethod
     def facts(store: Store, settings: Reduce) -> dict[str, float]:
-        """Nothing."""
+        """Return nothing: the store needs no checks."""
         return {}
 
     @staticmethod
     def describe(partition: Partition, rules: Rules) -> Described:
-        """The middles of every example's scores."""
+        """Return the row medians of every example's scores."""
         return of_rows(partition, rules)
 
     @staticmethod
     def add(columns: Columns, side: int, block: PairBlock, described: Described | None, rules: Rules) -> None:
-        """Scores and contrasts of both sides."""
+        """Return scores and contrasts of both sides."""
         distance, _ = drop_far(block, rules.max_distance)
         columns.add(side, block.score, distance if side == FOREGROUND else None)
         if described is not None:
@@ -90,7 +90,7 @@ class TwoWay:
 
     @staticmethod
     def conclude(columns: dict[str, np.ndarray], settings: Reduce, rules: Rules) -> dict[str, Any]:
-        """Remove the main effects of both units and test what is left."""
+        """Remove the main effects of both units and test the residuals."""
         family = np.flatnonzero(columns["tested"])
         first, second = columns.pop("contrasts_fg")[family], columns.pop("contrasts_bg")[family]
         unit_a, unit_b = (columns[f"unit_{side}"][family] for side in "ab")
@@ -113,7 +113,7 @@ class TwoWay:
 
 
 def difference(auc: np.ndarray, n_fg: np.ndarray, n_bg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Difference of two samples in standard deviations, and its standard error, from their AUC; float64 (n,)."""
+    """Return difference of two samples in standard deviations, and its standard error, from their AUC; float64 (n,)."""
     edge = 0.5 / (n_fg * n_bg + 1)
     error = np.sqrt(4 * np.pi) * np.sqrt((n_fg + n_bg + 1) / (12 * n_fg * n_bg))
     return np.sqrt(2) * special.ndtri(np.clip(auc, edge, 1 - edge)), error
@@ -122,7 +122,9 @@ def difference(auc: np.ndarray, n_fg: np.ndarray, n_bg: np.ndarray) -> tuple[np.
 def residuals(
     d: np.ndarray, error: np.ndarray, unit_a: np.ndarray, unit_b: np.ndarray, *, units: int
 ) -> tuple[np.ndarray, float]:
-    """What is left of d when a constant and an effect of each unit are fitted, in standard deviations; and its scatter.
+    """Return the residuals of d after fitting a constant and an effect of each unit, in standard deviations.
+
+    And their scale.
 
     Args:
         d, error: float64 (pairs,), as of `difference`.
@@ -162,5 +164,5 @@ def residuals(
 
 
 def share_true(left: np.ndarray, centre: float) -> float:
-    """Share of pairs that stand out above: those that nothing below the centre of the others mirrors."""
+    """Return the share of pairs with an upper-tail excess: those without a mirror image below the centre."""
     return max(0.0, 1 - 2 * float(np.mean(left < centre))) if len(left) else 0.0

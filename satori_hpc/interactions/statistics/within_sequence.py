@@ -30,7 +30,7 @@ LAID_OUT = 2**22  # scores of rows that are laid out at a time, at most
 
 
 class WithinSequence:
-    """One-sided signed-rank test of contrasts within examples, calibrated on pairs that do nothing."""
+    """Test median-centred scores by a one-sided signed-rank test, calibrated on non-interacting pairs."""
 
     groups: tuple[str, ...] = ("foreground",)
     per_example = True
@@ -41,17 +41,17 @@ class WithinSequence:
 
     @staticmethod
     def facts(store: Store, settings: Reduce) -> dict[str, float]:
-        """Nothing."""
+        """Return nothing: the store needs no checks."""
         return {}
 
     @staticmethod
     def describe(partition: Partition, rules: Rules) -> Described:
-        """The middles of every example's scores."""
+        """Return the row medians of every example's scores."""
         return of_rows(partition, rules)
 
     @staticmethod
     def add(columns: Columns, side: int, block: PairBlock, described: Described | None, rules: Rules) -> None:
-        """Scores of both sides; contrasts of the foreground, those of far pairs apart."""
+        """Return scores of both sides; contrasts of the foreground, those of far pairs apart."""
         distance, far = drop_far(block, rules.max_distance)
         columns.add(side, block.score, distance if side == FOREGROUND else None)
         if side == FOREGROUND and described is not None:
@@ -87,7 +87,7 @@ class WithinSequence:
 
     @staticmethod
     def conclude(columns: dict[str, np.ndarray], settings: Reduce, rules: Rules) -> dict[str, Any]:
-        """Hold p-values against the scatter of the effects of pairs that do nothing of their own."""
+        """Calibrate p-values on the spread of effects of non-interacting pairs."""
         near = [columns["auc"], columns.pop("auc_error"), columns.pop("nonzero")]
         far = [columns.pop(f"far_{name}") for name in ("auc", "error", "nonzero")]
         if settings.calibration != "empirical":
@@ -111,7 +111,7 @@ class WithinSequence:
 
 
 def of_rows(partition: Partition, rules: Rules) -> Described:
-    """The middles of the scores of every example of a partition, some examples at a time."""
+    """Return the row medians of the scores of every example of a partition, a few examples at a time."""
     least = rules.with_cutoff(-np.inf if rules.cutoff is None else rules.cutoff)
     step = max(1, LAID_OUT // max(rules.units.pairs, 1))
     found = [

@@ -65,7 +65,7 @@ ATTRIBUTED: dict[str, str] = {
 
 
 class Rows:
-    """A BED-like file that is written as its rows come.
+    """Write a BED-like file row by row.
 
     Args:
         handle: open for writing.
@@ -91,7 +91,7 @@ class Rows:
 
 
 def lines(path: Path) -> Iterator[str]:
-    """The rows of such a file, without its header."""
+    """Return the rows of such a file, without its header."""
     with open(path, encoding="utf-8", newline="\n") as handle:
         header = 2
         for number, line in enumerate(handle):
@@ -115,13 +115,13 @@ def write_big(path: Path, source: Path, sizes: Mapping[str, int], columns: Mappi
 
 
 def write_arrays(path: Path, array: np.ndarray) -> None:
-    """An array as the only one, arr_0, of a compressed .npz, in memory that does not grow with it when it is mapped."""
+    """Write an array as arr_0 of a compressed .npz; the memory does not grow with a memory-mapped array."""
     with files.atomic_file(path) as partial, open(partial, "wb") as handle:
         np.savez_compressed(handle, array)
 
 
 def mapped(path: Path, shape: tuple[int, ...], dtype: Any = np.float32, *, goes_on: bool = False) -> np.memmap:
-    """An array in a file, mapped into memory: it may be larger than that.
+    """Return an array in a file, mapped into memory: it may be larger than that.
 
     Args:
         path: of the file.
@@ -143,7 +143,7 @@ RECORD, SCRATCH = "tracks.json", "scratch"
 
 
 def whole(folder: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The summary of a set that was made of the same and is as it was written; None: there is no such set.
+    """Return the summary of an up-to-date, undamaged track set; None if there is none.
 
     Args:
         folder: of the set.
@@ -160,7 +160,7 @@ def whole(folder: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def begin(folder: Path, key: Mapping[str, Any]) -> Path:
-    """The folder to make the files of a set in, with those that are whole already if they were made of the same.
+    """Return the folder in which to make a track set, keeping complete files if they come from the same inputs.
 
     Args:
         folder: of the set; it stays as it is.
@@ -182,7 +182,7 @@ def begin(folder: Path, key: Mapping[str, Any]) -> Path:
 
 
 def publish(parts: Path, folder: Path, key: Mapping[str, Any], *, summary: Mapping[str, Any]) -> None:
-    """Put finished `parts` in place of `folder`.
+    """Replace `folder` by the finished `parts`.
 
     Args:
         parts: from `begin`, with all files.
@@ -205,7 +205,7 @@ def _write(folder: Path, key: Mapping[str, Any], **more: Any) -> None:
 
 
 def _read(folder: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The record in a folder, if it is of the same."""
+    """Return the record in a folder, if it is of the same."""
     try:
         content = read(folder)
     except (FileNotFoundError, ArtefactError):
@@ -214,7 +214,7 @@ def _read(folder: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """What a set says of itself.
+    """Read the record of a track set.
 
     Raises:
         FileNotFoundError: there is no set.
@@ -232,7 +232,7 @@ HINT = "intervals of all files are 0-based and half-open"
 
 @dataclass(frozen=True)
 class Track:
-    """A file beside the session.
+    """A track file of the session.
 
     Attributes:
         name: of letters, digits and underscores.
@@ -271,7 +271,7 @@ def write_igv(path: Path, tracks: list[Track], *, genome: str, locus: str) -> No
 
 
 def write_hub(path: Path, tracks: list[Track], *, genome: str, title: str) -> None:
-    """Write a track hub in one file, to be put on a web server with the files beside it.
+    """Write a track hub as one file, to be put on a web server with the track files.
 
     Args:
         path: of the hub.
@@ -302,7 +302,7 @@ def write_hub(path: Path, tracks: list[Track], *, genome: str, title: str) -> No
 
 
 def library() -> Any:
-    """pybigtools, imported late: the rest of the program works without it.
+    """Return pybigtools, imported late: the rest of the program works without it.
 
     Raises:
         SatoriError: it is not installed.
@@ -315,7 +315,7 @@ def library() -> Any:
 
 
 def write_wig(path: Path, sizes: Mapping[str, int], values: Iterable[tuple[str, int, int, float]]) -> int:
-    """Write a bigWig; the number of letters that have a value.
+    """Write a bigWig; return the number of bases with a value.
 
     Args:
         path: of the file.
@@ -368,7 +368,7 @@ def write_bed(path: Path, sizes: Mapping[str, int], lines: Iterable[str], autosq
 def _write_big(
     path: Path, ending: str, sizes: Mapping[str, int], entries: Iterable[Any], right: Callable[[Any], bool], *more: str
 ) -> None:
-    """Write one or the other (the library goes by the ending), and hold what can be read against what was given."""
+    """Write a big file (the suffix selects the format), and check what can be read back against the input."""
     partial = files.sibling(path)
     partial = partial.with_name(partial.name + ending)
     try:

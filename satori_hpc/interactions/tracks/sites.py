@@ -75,7 +75,7 @@ def write(handle: IO[str], run: Run, model: Satori, *, rows: np.ndarray, at: Pla
 def _of_batch(
     model: Satori, tokens: np.ndarray, threshold: torch.Tensor, *, at: Places, chrom: np.ndarray, first: int
 ) -> Columns:
-    """The sites of some examples, which are `first`, `first` + 1, ... among all."""
+    """Return the sites of some examples, which are `first`, `first` + 1, ... among all."""
     with torch.inference_mode():
         activations = model.site_activations(torch.from_numpy(tokens).to(threshold.device))
     example, filter_, position = sites_activations.locate(activations, threshold)
@@ -102,7 +102,7 @@ def _of_batch(
 
 
 def _filters(run: Run, filters: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of every filter: its name, 1 or -1 = it reads its TF's motif backwards, and its largest activation."""
+    """Return for every filter its name, 1 or -1 (reads its TF's motif reversed), and its largest activation."""
     name = np.array([f"filter{number}" for number in range(filters)], dtype=object)
     reads = np.ones(filters, dtype=np.int64)
     named = motif_store.read_tf(run.motifs).query("named")
@@ -120,7 +120,7 @@ def _filters(run: Run, filters: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 @dataclass(frozen=True)
 class Depth:
-    """Values of single letters, added up over the windows that cover them.
+    """Accumulate values of single bases over the windows that cover them.
 
     Attributes:
         position: int64 (n,), rising.
@@ -141,7 +141,7 @@ class Depth:
         return self.total / self.count
 
     def add(self, start: np.ndarray, values: np.ndarray) -> "Depth":
-        """With further windows; sums are taken in the order in which windows come, whatever their number at a time.
+        """Add further windows; sums are accumulated in window order, for any number at a time.
 
         Args:
             start: int64 (windows,), first letter of each.
@@ -155,7 +155,7 @@ class Depth:
         return Depth(position, total, count)
 
     def split(self, before: int | None) -> tuple["Depth", "Depth"]:
-        """(what lies left of a position, the rest); None: all, nothing."""
+        """Split into (windows left of a position, the rest); None: all, nothing."""
         cut = len(self.position) if before is None else int(np.searchsorted(self.position, before))
         left, right = (
             Depth(self.position[part], self.total[part], self.count[part]) for part in (slice(cut), slice(cut, None))
@@ -164,7 +164,7 @@ class Depth:
 
 
 def distinct(*keys: np.ndarray, strength: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which entries to keep so that no key comes twice.
+    """Return the entries to keep so that no key occurs twice.
 
     Args:
         keys: (n,) each; the first sorts first.

@@ -81,7 +81,7 @@ def make(
     genome: str = "",
     out: Path | None = None,
 ) -> dict[str, Any]:
-    """Write the track set of a run; one that was made of the same inputs and settings stays, or is gone on with.
+    """Make the track set of a run; keep an up-to-date set, resume an unfinished one.
 
     Args:
         run: scored and reduced.
@@ -143,7 +143,7 @@ def make(
 
 
 def _choose(run: Run, label: str) -> tuple[_Chosen, dict[str, int]]:
-    """The examples, and how far all scored ones reach on every chromosome."""
+    """Return the examples, and how far all scored ones reach on every chromosome."""
     data = dataset.read_labels(run.dataset)
     store = score_store.open_complete(run.scores(run.config.score.methods[0]))
     rows = store.examples("foreground")
@@ -193,7 +193,7 @@ def _sites(
 
 
 def _interactions(run: Run, folder: Path, sizes: dict[str, int]) -> tuple[list[Track], str, dict[str, int]]:
-    """The instances of every method, where the strongest one lies, and numbers for the summary."""
+    """Return the instances of every method, the position of the strongest one, and numbers for the summary."""
     made, locus, numbers = [], "", {}
     for method in (method for method in METHODS if method in run.config.score.methods):
         table = instances.read_bedpe(run.interactions(method).with_name(f"{method}.bedpe"))
@@ -216,7 +216,7 @@ def _interactions(run: Run, folder: Path, sizes: dict[str, int]) -> tuple[list[T
 
 
 def _interact(table: Any, method: str) -> dict[str, np.ndarray]:
-    """Columns of tracks.INTERACT, in the order of the instances."""
+    """Return columns of tracks.INTERACT, in the order of the instances."""
     score = table["score"].to_numpy(np.float64)
     rank = {name: place for place, name in enumerate(dict.fromkeys(table["name"]))}
     sides = {
@@ -282,7 +282,7 @@ AT_ONCE = 64  # examples between two looks at the disk
 def compute(
     run: Run, model: Satori, *, rows: np.ndarray, targets: np.ndarray | None, folder: Path
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Attributions of examples, (N, L) float32, and their hypothetical contributions, (N, 4, L) float32.
+    """Return attributions of examples, (N, L) float32, and their hypothetical contributions, (N, 4, L) float32.
 
     Both lie on disk, in `folder`, and are only mapped into memory. What a killed command has finished there is kept.
 
@@ -325,7 +325,7 @@ def compute(
 
 
 def along_genome(letters: np.ndarray, at: Places) -> Iterator[tuple[str, int, int, float]]:
-    """(chromosome, start, end, attribution) of every letter that an example covers: the mean where several do.
+    """Return (chromosome, start, end, attribution) of every base of the examples: the mean where several overlap.
 
     Args:
         letters: float32 (N, L), in the order of `Places.in_order`, along each example as the network read it.
@@ -349,7 +349,7 @@ def along_genome(letters: np.ndarray, at: Places) -> Iterator[tuple[str, int, in
 
 
 def write_one_hot(path: Path, run: Run, rows: np.ndarray, scratch: Path) -> None:
-    """Write the letters of examples as (N, 4, L) int8, A, C, G, T; nothing at unknown ones."""
+    """Write the sequences of examples as (N, 4, L) int8, A, C, G, T; zero at unknown bases."""
     out = track_files.mapped(scratch, (len(rows), 4, dataset.read_length(run.dataset)), np.int8)
     for begin in range(0, len(rows), AT_ONCE):
         tokens = dataset.read_tokens(run.dataset, rows[begin : begin + AT_ONCE])
