@@ -626,7 +626,7 @@ class _Profile:
 
 
 def _profile(table: _Table, place: int) -> _Profile | None:
-    """Return no profile if the column is empty."""
+    """Measure the values of a column; None if it is empty."""
     values = table.column(place)
     if not values:
         return None

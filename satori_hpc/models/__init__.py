@@ -19,7 +19,7 @@ Network = TypeVar("Network", bound=Callable[..., nn.Module])
 
 
 def register(name: str, *, sentence: str, settings: type | None = None) -> Callable[[Network], Network]:
-    """Add a model family by name: decorates what makes its network.
+    """Register a model family by name: decorates the factory of its network.
 
     That is called as `network(settings, length=L, targets=T, task="binary" or "multilabel", entropy=weight)`, and gives
     a torch module from one-hot letters (B, 4, L) to logits (B, T) (models.base.OneHotModel says what it may offer

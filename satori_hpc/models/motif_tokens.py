@@ -1,4 +1,4 @@
-"""Attention over hits of known motifs, the tokens: one layer that knows distance, and nothing behind it but a sum.
+"""Attention over hits of known motifs (tokens): one layer with relative distances, followed only by a sum.
 
 So what attention carries from one cell to another is what two motifs do together; convolutions behind it could do the
 same without it. No normalisation: it would mix the cells of a sequence.
@@ -39,7 +39,7 @@ class TokenLinear(nn.Module):
         self.filters = nn.Parameter(torch.empty(outputs, filters).uniform_(-bound, bound)) if filters else None
 
     def forward(self, known: MotifTokens, learned: torch.Tensor | None) -> torch.Tensor:
-        """(B, n, outputs) of tokens and, if there are any, activations of filters (B, n, F)."""
+        """Return (B, n, outputs) of tokens and, if there are any, activations of filters (B, n, F)."""
         examples, cells, _ = known.shape
         rows = self.motifs[known.motif] * known.value[:, None].to(self.motifs.dtype)
         found = rows.new_zeros(examples * cells, rows.shape[1]).index_add(0, known.example * cells + known.cell, rows)
@@ -90,7 +90,7 @@ class DistanceAttention(nn.Module):
 
 
 class MotifTokenNetwork(TrainableModel):
-    """In evaluation mode a result depends on nothing but its own sequence; see TrainableModel.
+    """Network over motif tokens; in evaluation mode a result depends only on its own sequence; see TrainableModel.
 
     Args:
         settings: [model.motif-tokens].
@@ -173,7 +173,7 @@ class MotifTokenNetwork(TrainableModel):
     def of_tokens(
         self, known: MotifTokens, learned: torch.Tensor | None, *, attention: bool = False, entropy: bool = False
     ) -> ModelOutput:
-        """What follows from tokens and activations of learned filters (B, n, F), which scoring may have changed."""
+        """Compute outputs from tokens and learned filters' activations (B, n, F), which scoring may have changed."""
         if self.training:
             known = self._hide(known)
             learned = None if learned is None else self.hidden_filters(learned)
@@ -186,7 +186,7 @@ class MotifTokenNetwork(TrainableModel):
         return ModelOutput(logits=logits, attention=kept if attention else None, entropy=entropies)
 
     def _hide(self, known: MotifTokens) -> MotifTokens:
-        """Tokens with some of them left out; which ones follows from their numbers within the example."""
+        """Mask some tokens, chosen by their numbers within the example."""
         if not len(known.value):
             return known
         rank = known.rank()
@@ -197,7 +197,7 @@ class MotifTokenNetwork(TrainableModel):
 def build(
     settings: Settings, *, length: int, targets: int, task: str, entropy: float, bank: MotifBank
 ) -> MotifTokenNetwork:
-    """A network of the family "motif-tokens"; see models.build."""
+    """Return a network of the family "motif-tokens"; see models.build."""
     if settings.filters and length < settings.width:
         raise ConfigError(
             f"[model.motif-tokens] width = {settings.width}: the sequences are shorter, {length} bp; lower width, or "

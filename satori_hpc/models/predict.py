@@ -11,7 +11,7 @@ LARGEST_ARRAY = 24 * 2**20
 
 
 def at_once(model: TrainableModel, rows: int) -> int:
-    """Sequences per forward pass, at most `rows`, that keep the arrays of a CPU small enough to be used again.
+    """Return sequences per forward pass, at most `rows`, that keep the arrays of a CPU small enough to be used again.
 
     On a GPU all `rows`: torch keeps the memory of every array there. So it is where a network does not tell how large
     they are.
@@ -24,7 +24,7 @@ def at_once(model: TrainableModel, rows: int) -> int:
 
 @torch.inference_mode()
 def predict(model: TrainableModel, tokens: np.ndarray, *, batch_size: int) -> torch.Tensor:
-    """Logits (E, C) float32 on the CPU, by the model in evaluation mode on its own device.
+    """Return logits (E, C) float32 on the CPU, by the model in evaluation mode on its own device.
 
     Args:
         model: the network; its mode is restored afterwards.

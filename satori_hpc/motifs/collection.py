@@ -35,7 +35,7 @@ class Collection:
     sources: dict[str, str]
 
     def thinned(self, limit: float) -> "Collection":
-        """Without what is more alike than this to a motif that stays; see `thin`."""
+        """Deduplicate a collection: remove motifs more similar than this to one that is kept; see `thin`."""
         return dataclasses.replace(self, motifs=thin(self.motifs, limit))
 
 
@@ -85,7 +85,7 @@ def thin(motifs: Sequence[Motif], limit: float) -> list[Motif]:
 
 
 def similarities(query: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
-    """`motif.similarity` of one motif to each of many, float64 (others,).
+    """Return `motif.similarity` of one motif to each of many, float64 (others,).
 
     Args:
         query: (w, 4) letter probabilities.
@@ -95,7 +95,7 @@ def similarities(query: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _stacked(ppms: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Directions of all columns, zero beyond each motif's width, (motifs, widest, 4), and the widths."""
+    """Return directions of all columns, zero beyond each motif's width, (motifs, widest, 4), and the widths."""
     widths = np.array([len(ppm) for ppm in ppms])
     columns = np.zeros((len(ppms), int(widths.max(initial=0)), 4))
     for row, ppm in zip(columns, ppms, strict=True):

@@ -1,4 +1,4 @@
-"""TF names of motifs: what the names that motif collections give their motifs say of the TF.
+"""Derive TF names from the motif names of motif collections.
 
 One place for all of them: JASPAR (MA0527.2.ZBTB33, RORA(var.2)), HOCOMOCO (ZBTB33.H12CORE.0.P.B), CIS-BP
 ((ZBTB33)_(Homo_sapiens)_(DBD_1.00)), HOMER (CTCF(Zf)/CD4+-CTCF-ChIP-Seq/Homer), TRANSFAC (V$CTCF_01), SELEX, UniPROBE,
@@ -118,7 +118,7 @@ _RULES: tuple[_Rule, ...] = (
 
 
 def tf_name(name: str, identifier: str = "") -> str:
-    """The TF of a motif by its name, else by its identifier; "" where neither tells one.
+    """Return the TF of a motif from its name, else from its identifier; "" if neither gives one.
 
     Case is kept, and so are composites ("FOXD3::GATA1") and names of UniProt's entries ("P53_HUMAN"), which are not
     always symbols of genes.
@@ -148,7 +148,7 @@ def _tf_name(text: str) -> str:
 
 
 def entry(name: str, *, case: bool = False) -> str:
-    """A name as tables of names know it: that of the TF where it tells one, in lower case unless `case`.
+    """Normalise a name for tables of names: the TF if it gives one, in lower case unless `case`.
 
     Names of UniProt's entries stay whole ("p53_human"); accessions of JASPAR lose their version ("ma0139").
     """
@@ -157,7 +157,7 @@ def entry(name: str, *, case: bool = False) -> str:
 
 
 def compared(name: str, *, case: bool = False) -> str:
-    """A TF name, or that of a motif, as it is compared: `entry` without the species of UniProt's entries.
+    """Normalise a TF or motif name for comparison: `entry` without the species of UniProt's entries.
 
     "MA0139.2" becomes "ma0139", "FOXP1(var.2)" "foxp1", "GATA1_HUMAN.H11MO.0.A" "gata1"; composites ("GATA1::TAL1")
     are taken literally.
@@ -166,12 +166,12 @@ def compared(name: str, *, case: bool = False) -> str:
 
 
 def is_entry(name: str) -> bool:
-    """Whether it is the name of an entry of UniProt, such as P53_HUMAN."""
+    """Return whether it is the name of an entry of UniProt, such as P53_HUMAN."""
     return _ENTRY.fullmatch(name) is not None
 
 
 def of_motifs(motifs: Sequence[Motif]) -> list[str]:
-    """What the TF of each motif is called: one spelling for all motifs of a TF, that of the first.
+    """Return the TF name of each motif: one spelling for all motifs of a TF, that of the first.
 
     A motif that tells no TF keeps its own name.
     """

@@ -53,7 +53,7 @@ class Best:
 
 
 def compare(queries: list[np.ndarray], targets: list[np.ndarray], *, threads: int = 1) -> Matches:
-    """Tomtom of every query against every known motif in both orientations.
+    """Return tomtom of every query against every known motif in both orientations.
 
     The null of a query column is its distances to all columns of all known motifs and of their reverse complements.
     memelite itself reports 1 - (1 - p)^2 for the better of two orientations; here each orientation keeps its own p,
@@ -88,7 +88,7 @@ def compare(queries: list[np.ndarray], targets: list[np.ndarray], *, threads: in
 
 
 def _memelite(queries: list[np.ndarray], targets: list[np.ndarray], threads: int) -> np.ndarray:
-    """(5, Q, targets): p, score, offset, overlap, strand of the targets as they are."""
+    """Return (5, Q, targets): p, score, offset, overlap, strand of the targets, unchanged."""
     # Imported here: numba takes seconds to load, which every other command would pay.
     import warnings
 
@@ -109,7 +109,7 @@ def _memelite(queries: list[np.ndarray], targets: list[np.ndarray], threads: int
 
 
 def q_values(p: np.ndarray) -> np.ndarray:
-    """Benjamini-Hochberg per query over both orientations of every known motif, with pi0 = 1.
+    """Return Benjamini-Hochberg per query over both orientations of every known motif, with pi0 = 1.
 
     m = 2 N tests, of which the better orientation of each known motif is in the list and the other counts as p = 1:
     with p_(1) <= ... <= p_(N), q_(i) = min over j >= i of min(1, p_(j) * 2 N / j). Tomtom's own q-values are pi0
@@ -132,7 +132,7 @@ def q_values(p: np.ndarray) -> np.ndarray:
 
 
 def best(queries: list[np.ndarray], known: list[Motif], *, trim_bits: float = 0.0, threads: int = 1) -> list[Best]:
-    """The known motif with the smallest p for every query; of several, the first by name, then by identifier.
+    """Return the known motif with the smallest p for every query; of several, the first by name, then by identifier.
 
     Flat columns match flat columns: a query with uninformative flanks finds the flat middle of wide motifs such as
     CTCF with p below 1e-9. Cutting the flanks off for the comparison (`trim_bits`) and asking for information under
@@ -171,6 +171,6 @@ def best(queries: list[np.ndarray], known: list[Motif], *, trim_bits: float = 0.
 
 
 def _bits_under(ppm: np.ndarray, *, reverse: bool, begin: int, width: int) -> float:
-    """Information of the columns of a known motif that lie under a query, bits."""
+    """Return the information of the columns of a known motif that are aligned with a query, bits."""
     oriented = motif.reverse_complement(ppm) if reverse else ppm
     return float(motif.information(oriented[max(0, begin) : max(0, begin + width)]).sum())

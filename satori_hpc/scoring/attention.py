@@ -44,7 +44,7 @@ class AttentionScorer:
 
     @property
     def most(self) -> tuple[int, int]:
-        """Sites and places that an example can have: every filter active in every cell."""
+        """Maximal number of sites and places of an example: every filter active in every bin."""
         return self.model.filters * self.model.cells, self.model.cells
 
     @property
@@ -56,7 +56,7 @@ class AttentionScorer:
 
     @property
     def bytes_per_sequence(self) -> int:
-        """Working memory of a call, per sequence: an upper bound, with every filter active in every cell."""
+        """Working memory of a call, per sequence: an upper bound, with every filter active in every bin."""
         model, config = self.model, self.model.config
         heads, cells, filters = config.heads, model.cells, model.filters
         features = filters + 3 * heads * config.head_size
@@ -83,12 +83,12 @@ class AttentionScorer:
         return of_cells(strength(attention, cells), pooled, active=active, threshold=self.threshold, model=self.model)
 
     def estimate(self, batch: Batch) -> dict[str, float]:
-        """Nothing: attention is read off, not approximated."""
+        """Return nothing: attention is exact."""
         return {}
 
 
 def occupied_cells(active: torch.Tensor) -> torch.Tensor:
-    """int64 (B,a): the cells of each sequence in which any filter is active, rising, filled up with cell 0.
+    """Return int64 (B,a): the bins of each sequence in which any filter is active, ascending, padded with bin 0.
 
     `a` is the most that any sequence has, at least 1.
 
@@ -108,7 +108,7 @@ def occupied_cells(active: torch.Tensor) -> torch.Tensor:
 def of_cells(
     value: torch.Tensor, pooled: torch.Tensor, *, active: torch.Tensor, threshold: torch.Tensor, model: TrainableModel
 ) -> SiteScores:
-    """Sites and values of occupied cells; a site is a filter that is active in a cell, and starts where the cell does.
+    """Return sites and values of occupied bins; a site is a filter active in a bin, and starts where the bin starts.
 
     Args:
         value: float32 (B,a,a), finite, symmetric, between the cells of `occupied_cells`.
@@ -132,12 +132,12 @@ def of_cells(
 
 
 def build(model: Satori, threshold: torch.Tensor, **unused: Any) -> AttentionScorer:
-    """The scorer, as `scoring.registry.build` asks for it: it follows from the model alone."""
+    """Return the scorer, as `scoring.registry.build` asks for it: it follows from the model alone."""
     return AttentionScorer(model, threshold)
 
 
 def strength(attention: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
-    """float32 (B,a,a), symmetric: the largest attention between two cells, over heads and both directions.
+    """Return float32 (B,a,a), symmetric: the largest attention between two bins, over heads and both directions.
 
     Args:
         attention: float32 (B,h,a,n), rows of the cells `cells`.

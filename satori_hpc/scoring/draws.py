@@ -1,4 +1,4 @@
-"""Random letters of mutations and baselines. They follow from the run's seed and the example, not from its batch."""
+"""Draw random bases of mutations and baselines, keyed by the run's seed and the example, not by its batch."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ LETTERS = 4
 
 
 def replacements(tokens: torch.Tensor, keys: torch.Tensor, *, seed: int, number: int) -> torch.Tensor:
-    """Letters to put in place of a sequence's own, drawn from its own composition, uint8 (B,number,L).
+    """Draw replacement bases from the composition of each sequence, uint8 (B,number,L).
 
     The first draws stay the same when more are asked for. A sequence without any known letter gets all four alike.
 
@@ -28,7 +28,7 @@ def replacements(tokens: torch.Tensor, keys: torch.Tensor, *, seed: int, number:
 
 
 def baselines(keys: torch.Tensor, *, seed: int, number: int, length: int, composition: np.ndarray) -> torch.Tensor:
-    """Random sequences of a given composition, uint8 (B,number,length) on the keys' device.
+    """Draw random sequences of a given composition, uint8 (B,number,length) on the keys' device.
 
     The first draws stay the same when more are asked for.
 
@@ -46,7 +46,7 @@ def baselines(keys: torch.Tensor, *, seed: int, number: int, length: int, compos
 
 
 def permutations(keys: torch.Tensor, *, seed: int, length: int) -> torch.Tensor:
-    """A random order of positions for each key, int64 (B,length) on the keys' device.
+    """Return a random order of positions for each key, int64 (B,length) on the keys' device.
 
     Args:
         keys: int64 (B,2), side and row (see Batch).
@@ -58,7 +58,7 @@ def permutations(keys: torch.Tensor, *, seed: int, length: int) -> torch.Tensor:
 
 
 def _draw(out: np.ndarray, weights: np.ndarray, *, key: list[int]) -> None:
-    """Fill (number, length) with letters of these weights."""
+    """Draw bases (number, length) with these weights."""
     cumulative = np.cumsum(weights)
     chance = np.random.default_rng(key).random(out.shape) * cumulative[-1]
     # A letter of weight 0 ends where the one before it ends, so it is never drawn; rounding up meets the last drawn.

@@ -25,7 +25,7 @@ DEVICE_SLICE_BYTES = 4 << 30
 
 @dataclass(frozen=True)
 class _Plan:
-    """The variants of a sequence with m sites, of which p pairs are mutated together, c of them with shared cells.
+    """Variants of a sequence with m sites, of which p pairs are mutated together, c of them with shared bins.
 
     Attributes:
         first: int64 (m,), first cell of each site's region.
@@ -42,7 +42,7 @@ class _Plan:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """Effects of each mutation of the letters, D of them.
+    """Effects for each of D draws of random bases.
 
     Attributes:
         sites: of the batch.
@@ -92,7 +92,7 @@ class EpistasisScorer:
 
     @property
     def most(self) -> tuple[int, int]:
-        """Sites and places that an example can have."""
+        """Maximal number of sites and places of an example."""
         each = self.model.filters if self.settings.sites.filters == "all" else 1
         return each * self._most, self._most
 
@@ -143,16 +143,16 @@ class EpistasisScorer:
             )
 
     def maps(self, batch: Batch) -> tuple[Sites, torch.Tensor]:
-        """The sites of each sequence and E between them: float32 (B,M,M), symmetric, NaN where sites are no pair."""
+        """Return the sites of each sequence and E between them: float32 (B,M,M), symmetric, NaN = no pair."""
         drawn = self._each_draw(batch)
         return drawn.sites, drawn.value.mean(dim=1).float()
 
     def map_sites(self, batch: Batch, found: Sites) -> torch.Tensor:
-        """E between given sites, of any overlap: float32 (B,M,M), as of `maps`."""
+        """Compute E between given sites, which may overlap: float32 (B,M,M), as in `maps`."""
         return self._each_draw(batch, found).value.mean(dim=1).float()
 
     def estimate(self, batch: Batch) -> dict[str, float]:
-        """ "letters": standard error of E from the number of mutations, relative to the size of E."""
+        """Return "letters": standard error of E from the number of mutations, relative to the size of E."""
         each = self._each_draw(batch).value
         number = each.shape[1]
         there = ~each[:, 0].isnan()
@@ -164,7 +164,7 @@ class EpistasisScorer:
 
     @torch.inference_mode()
     def _each_draw(self, batch: Batch, given: Sites | None = None) -> _Drawn:
-        """Sites, and the effects of each mutation.
+        """Return sites, and the effects of each mutation.
 
         Args:
             batch: sequences.
@@ -218,11 +218,11 @@ class EpistasisScorer:
 
     @property
     def _most(self) -> int:
-        """M: sites of a sequence at most; no more than fit beside each other."""
+        """Return M, the maximal number of non-overlapping sites of a sequence."""
         return min(self.settings.sites.max_sites, self.model.length // self.model.width)
 
     def _plan(self, position: torch.Tensor) -> _Plan:
-        """Which mutants of a sequence with sites at these positions, int64 (m,) on the CPU, are run."""
+        """Choose the mutants to run for a sequence with sites at these positions, int64 (m,) on the CPU."""
         model, count = self.model, self.variants.count
         sites_, cells = len(position), torch.arange(count)
         first = sites.first_cell(position, width=model.width, pool=model.pool, cells=model.cells)
@@ -244,7 +244,7 @@ class EpistasisScorer:
     def _logits(
         self, tokens: torch.Tensor, pooled: torch.Tensor, letters: torch.Tensor, position: torch.Tensor, plan: _Plan
     ) -> torch.Tensor:
-        """Logits (D,1 + m + p,C) of the sequence, its single and its double mutants, for D mutations.
+        """Return logits (D,1 + m + p,C) of the sequence, its single and its double mutants, for D mutations.
 
         Args:
             tokens: uint8 (L,), the sequence.
@@ -276,7 +276,7 @@ class EpistasisScorer:
         return changed == 0
 
     def _explained(self, logits: torch.Tensor, targets: torch.Tensor | None) -> torch.Tensor:
-        """F, float64 (...): the only logit, or the sum of those that `targets` (T,) names.
+        """Return F, float64 (...): the only logit, or the sum of those that `targets` (T,) names.
 
         Raises:
             SatoriError: a logit is not finite.

@@ -1,4 +1,4 @@
-"""Scores between given sites by any network over one-hot letters: a slow way that needs nothing but the network.
+"""Score pairs of given sites with any network over one-hot sequences: slow, but without further requirements.
 
 Epistasis asks for forward passes, DFIM and attributions of letters for autograd. What they compute is what the
 hand-written scorers (`epistasis`, `dfim`) compute for SATORI networks, with the same random letters, in a small part of
@@ -61,7 +61,7 @@ class DfimMap:
 
 
 def tokens_of(letters: torch.Tensor) -> torch.Tensor:
-    """uint8 codes (B, L) of one-hot letters (B, 4, L), a column of zeros as an unknown letter.
+    """Convert one-hot sequences (B, 4, L) to uint8 codes (B, L); a zero column is an unknown base.
 
     Raises:
         InputError: they are not of that shape, or a column is neither one-hot nor zeros.
@@ -136,7 +136,7 @@ def dfim(
     composition: np.ndarray,
     memory: int = MEMORY,
 ) -> list[DfimMap]:
-    """Score pairs of sites by DFIM: how much mutating one changes the attributions of the other's letters.
+    """Score pairs of sites by DFIM: how much mutating one changes the attributions of the other.
 
     A sequence and its mutants share their baselines (Greenside et al. 2018; `dfim` for SATORI networks).
 
@@ -183,7 +183,7 @@ def attributions(
     composition: np.ndarray,
     memory: int = MEMORY,
 ) -> np.ndarray:
-    """Attribution of every letter of the sequences, float64 (B, L), the mean over the baselines.
+    """Return the attribution of every base of the sequences, float64 (B, L), averaged over the baselines.
 
     Args and errors: as `dfim`.
     """
@@ -204,7 +204,7 @@ def attributions(
 
 
 def _checked(model: ScorableModel, batch: Batch, sites: Sites) -> list[np.ndarray]:
-    """The sites as int64 (m, 2) arrays."""
+    """Return the sites as int64 (m, 2) arrays."""
     count, length = batch.tokens.shape
     if length != model.length:
         raise InputError(f"sequences of {length} bp, but the network takes {model.length} bp")
@@ -231,7 +231,7 @@ def _checked(model: ScorableModel, batch: Batch, sites: Sites) -> list[np.ndarra
 
 
 def rule(settings: Dfim) -> Rule:
-    """Where derivatives are taken between baseline and sequence.
+    """Return the quadrature rule between baseline and sequence.
 
     Raises:
         ConfigError: settings that only SATORI networks have.
@@ -287,12 +287,12 @@ class _Passes:
         self._stack.close()
 
     def letters(self, tokens: torch.Tensor) -> torch.Tensor:
-        """One-hot letters (B, 4, L) of codes (B, L)."""
+        """Convert codes (B, L) to one-hot (B, 4, L)."""
         return one_hot(tokens.to(self.device), self._dtype)
 
     @torch.no_grad()
     def outputs(self, tokens: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """F of sequences, float64 (V,) on the CPU.
+        """Return F of sequences, float64 (V,) on the CPU.
 
         Args:
             tokens: uint8 (V, L).
@@ -307,7 +307,7 @@ class _Passes:
     def attributions(
         self, rule: Rule, start: torch.Tensor, end: torch.Tensor, weights: torch.Tensor, *, at: torch.Tensor
     ) -> torch.Tensor:
-        """Attributions, float64 (R, L), of the letters `at` on straight paths.
+        """Return attributions, float64 (R, L), of the bases `at` on straight paths.
 
         Args:
             rule: where derivatives are taken.
@@ -330,7 +330,7 @@ class _Passes:
         return (total * (end - start) * at).sum(dim=1)
 
     def _explained(self, letters: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """F, float64 (R,)."""
+        """Return F, float64 (R,)."""
         outputs = self._model(letters)
         if outputs.shape != weights.shape:
             raise InputError(
@@ -342,7 +342,7 @@ class _Passes:
         return (outputs.double() * weights).sum(dim=1)
 
     def _bytes_per_row(self) -> int:
-        """What autograd keeps of a sequence: measured, and a bound of what a pass without gradients needs."""
+        """Measure the memory that autograd keeps per sequence, and bound that of a pass without gradients."""
 
         def kept(rows: int) -> int:
             storages: dict[int, int] = {}
@@ -360,7 +360,7 @@ class _Passes:
 
 
 def _groups(sizes: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Neighbours that together are of size `most` or more, but for the last of them."""
+    """Return neighbours that together are of size `most` or more, but for the last of them."""
     rows: list[int] = []
     for row in range(len(sizes)):
         rows.append(row)
@@ -370,7 +370,7 @@ def _groups(sizes: Sequence[int], most: int) -> Iterator[list[int]]:
 
 
 def _masks(span: np.ndarray, length: int) -> np.ndarray:
-    """bool (m, L): the letters of each site."""
+    """Return bool (m, L): the positions of each site."""
     place = np.arange(length)
     inside: np.ndarray = (place >= span[:, :1]) & (place < span[:, 1:])
     return inside
@@ -380,12 +380,12 @@ def _masks(span: np.ndarray, length: int) -> np.ndarray:
 
 
 def _count(sites: int) -> int:
-    """Variants of a sequence: itself, its single and its double mutants."""
+    """Return variants of a sequence: itself, its single and its double mutants."""
     return 1 + sites + sites * (sites - 1) // 2
 
 
 def _variant_masks(span: np.ndarray, length: int) -> torch.Tensor:
-    """bool (1 + m + pairs, L): the mutated letters of every variant."""
+    """Return bool (1 + m + pairs, L): the mutated positions of every variant."""
     masks = _masks(span, length)
     first, second = np.triu_indices(len(span), 1)
     return torch.from_numpy(np.concatenate((np.zeros((1, length), bool), masks, masks[first] | masks[second])))
@@ -413,7 +413,7 @@ def _epistasis_map(outputs: np.ndarray, span: np.ndarray, unchanged: np.ndarray,
 def _baselines(
     settings: Dfim, key: torch.Tensor, like: torch.Tensor, *, seed: int, composition: np.ndarray
 ) -> torch.Tensor:
-    """Letters (n, 4, L) where the paths of a sequence start."""
+    """Return the baselines (n, 4, L) of the paths of a sequence."""
     length = like.shape[2]
     if settings.attribution == "gradient" or settings.baseline == "zero":
         return torch.zeros_like(like)
@@ -426,7 +426,7 @@ def _baselines(
 def _mutants(
     original: torch.Tensor, masks: torch.Tensor, drawn: torch.Tensor, settings: Dfim
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mutants (V, 4, L) of a sequence, and the site that is mutated in each, int64 (V,).
+    """Return mutants (V, 4, L) of a sequence, and the site that is mutated in each, int64 (V,).
 
     Args:
         original: (4, L).
@@ -449,7 +449,7 @@ def _mutants(
 
 
 def _site_map(change: torch.Tensor, source: torch.Tensor, masks: torch.Tensor, settings: Dfim) -> torch.Tensor:
-    """Changes at the sites, (m source, m target), sign kept.
+    """Return changes at the sites, (m source, m target), sign kept.
 
     Args:
         change: (V, L), attribution of each letter in the sequence less that in the mutant.
@@ -471,5 +471,5 @@ def _site_map(change: torch.Tensor, source: torch.Tensor, masks: torch.Tensor, s
 
 
 def _largest(values: torch.Tensor, dim: int) -> torch.Tensor:
-    """The value of the largest size, with its sign."""
+    """Return the value of the largest size, with its sign."""
     return values.gather(dim, values.abs().argmax(dim=dim, keepdim=True)).squeeze(dim)

@@ -98,12 +98,12 @@ class _TokenScorer:
 
     @property
     def most(self) -> tuple[int, int]:
-        """Sites and places that an example can have: each site is a place."""
+        """Maximal number of sites and places of an example: each site is a place."""
         return self.settings.sites.max_sites, self.settings.sites.max_sites
 
     @property
     def bytes_per_sequence(self) -> int:
-        """Working memory of a call, per sequence: an upper bound of what is usual."""
+        """Working memory of a call, per sequence: an upper bound in usual cases."""
         model, most = self.model, self.settings.sites.max_sites
         scan = 200 * HITS_PER_BP * model.length + 16 * model.length
         passes = 4 * VARIANTS_AT_ONCE * 8 * model.largest_array // SLICE
@@ -111,7 +111,7 @@ class _TokenScorer:
         return scan + passes + learned + 200 * most**2
 
     def estimate(self, batch: Batch) -> dict[str, float]:
-        """Nothing to tell."""
+        """Return nothing: there is no error estimate."""
         return {}
 
     def _found(self, batch: Batch) -> tuple[Hits, np.ndarray, list[_Sites]]:
@@ -177,7 +177,7 @@ class _TokenScorer:
     def _ragged(
         self, sites: list[_Sites], value: np.ndarray, effects: dict[str, np.ndarray] | None = None
     ) -> SiteScores:
-        """SiteScores of sites, each a place of its own; value: float (B, M, M), NaN = no pair."""
+        """Return SiteScores of sites, each with its own place; value: float (B, M, M), NaN = no pair."""
         most = value.shape[1]
         used = np.arange(most) < np.array([len(each) for each in sites])[:, None]
         every = _joined(sites)
@@ -208,7 +208,7 @@ class _TokenScorer:
 
 
 class TokenAttention(_TokenScorer):
-    """Scores slices of sequences by raw attention between the cells of hits."""
+    """Score slices of sequences by raw attention between the bins of hits."""
 
     choose = LARGEST
     effects: tuple[str, ...] = ()
@@ -285,7 +285,7 @@ class TokenEpistasis(_TokenScorer):
         return value, whole - alone
 
     def _draws(self) -> range:
-        """Which random letters are put in place of a site; tokens alone need none."""
+        """Return the random bases that replace a site; tokens alone need none."""
         return range(self.settings.epistasis.mutations if self.model.learned is not None else 1)
 
     def _outputs(
@@ -298,7 +298,7 @@ class TokenEpistasis(_TokenScorer):
         without: np.ndarray,
         draw: int,
     ) -> np.ndarray:
-        """F of variants without some sites, float64 (variants,).
+        """Return F of variants without some sites, float64 (variants,).
 
         Args:
             batch, row: the sequence.
@@ -335,7 +335,7 @@ class TokenEpistasis(_TokenScorer):
         return np.concatenate(found)
 
     def _explained(self, logits: torch.Tensor, targets: torch.Tensor | None) -> np.ndarray:
-        """F, float64 (variants,): the only logit, or the sum of those that `targets` (T,) names."""
+        """Return F, float64 (variants,): the only logit, or the sum of those that `targets` (T,) names."""
         if not bool(torch.isfinite(logits).all()):
             raise SatoriError("the model's logits are not finite: its training diverged; train again")
         margin = self.model.margin(logits).double()

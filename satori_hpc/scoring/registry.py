@@ -13,7 +13,7 @@ from satori_hpc.scoring.base import SiteScorer
 def build(
     method: str, model: TrainableModel, *, threshold: torch.Tensor, settings: Score, seed: int, composition: np.ndarray
 ) -> SiteScorer:
-    """The scorer of a method (a key of METHODS): the hand-written one where the network has fast paths.
+    """Return the scorer of a method (a key of METHODS): the hand-written one where the network has fast paths.
 
     Args:
         method: its name, as in score.methods of run.toml.

@@ -31,7 +31,7 @@ NOT_THERE = 2**64 - 1  # offset and size of such a chunk
 
 @functools.cache
 def codec(dtype: str) -> Blosc:
-    """The compressor of an array: plain lz4 for float32 scores, with bit shuffle for small integers.
+    """Return the compressor of an array: plain lz4 for float32 scores, with bit shuffle for small integers.
 
     Measured on scores of real and random sequences: decoding at 2.5 to 3.5 GB/s and encoding at .8 to 1.1 GB/s, zstd
     at 1.0 and .3, for files a fifth larger.
@@ -41,7 +41,7 @@ def codec(dtype: str) -> Blosc:
 
 @dataclass(frozen=True)
 class Written:
-    """A shard on its way: beside its place, and perhaps not on disk yet.
+    """A shard being written: at a temporary name, and perhaps not yet on disk.
 
     Attributes:
         path: of the shard.
@@ -55,7 +55,7 @@ class Written:
     sha256: str
 
     def publish(self) -> None:
-        """Make it durable and put it in its place.
+        """Sync it to disk and rename it into place.
 
         Raises:
             SatoriError: the disk is full.
@@ -65,7 +65,7 @@ class Written:
 
 
 def write(path: Path, entries: np.ndarray, *, chunk: int, chunks: int, threads: int = 1) -> Written:
-    """Write a shard beside its place; `publish` puts it there.
+    """Write a shard to a temporary name; `publish` renames it.
 
     Args:
         path: of the shard.
@@ -106,7 +106,7 @@ def _needs(size: int) -> str:
 
 
 def _encoded(entries: np.ndarray, chunk: int, threads: int) -> Iterator[bytes]:
-    """The encoded inner chunks in order; never many more than `threads` of them at a time."""
+    """Return the encoded inner chunks in order; never many more than `threads` of them at a time."""
 
     def encode(first: int) -> bytes:
         some = entries[first : first + chunk]
@@ -137,7 +137,7 @@ def _encode(chunk: np.ndarray) -> bytes:
 def read(
     path: Path, count: int, *, chunk: int, chunks: int, dtype: str, shape: tuple[int, ...], mend: str
 ) -> np.ndarray:
-    """The entries of a shard, (count, *shape).
+    """Return the entries of a shard, (count, *shape).
 
     Args:
         path: of the shard.

@@ -70,7 +70,7 @@ def strongest(
 
 
 def _active_near(active: torch.Tensor, position: torch.Tensor, *, reach: int) -> torch.Tensor:
-    """bool (B,M,F): whether a filter is active at most `reach` from a position, from bool (B,F,L)."""
+    """Return bool (B,M,F): whether a filter is active at most `reach` from a position, from bool (B,F,L)."""
     length = active.shape[2]
     # count[j] = active positions before j: a difference of two tells whether there is any between.
     count = torch.nn.functional.pad(active.cumsum(dim=2, dtype=torch.int32), (1, 0))
@@ -95,7 +95,7 @@ def site_scores(
     extras: dict[str, torch.Tensor] | None = None,
     effects: dict[str, torch.Tensor] | None = None,
 ) -> SiteScores:
-    """Sites, a place for each of them, and the values between them.
+    """Return sites, a place for each of them, and the values between them.
 
     Args:
         value: float32 (B,M,M), NaN = no pair; symmetric unless directed. The diagonal is not read.
@@ -128,7 +128,7 @@ def site_scores(
 
 
 def relative_at(activations: torch.Tensor, threshold: torch.Tensor, sites: Sites, *, reach: int) -> torch.Tensor:
-    """float32 (B,M,F): the largest activation at most `reach` from each site's position, 1 = the filter's threshold.
+    """Return float32 (B,M,F): the largest activation within `reach` of each site, 1 = the filter's threshold.
 
     Args:
         activations: float32 (B,F,L) before pooling.
@@ -156,7 +156,7 @@ UNKNOWN = 4
 
 
 def count(*, width: int, pool: int, cells: int) -> int:
-    """k: cells of a region, the most that a window's change can touch.
+    """Return k, the number of bins of a region: the most that the change of a window can affect.
 
     Args:
         width: W, of a filter, bp.
@@ -168,7 +168,7 @@ def count(*, width: int, pool: int, cells: int) -> int:
 
 
 def first_cell(position: torch.Tensor, *, width: int, pool: int, cells: int) -> torch.Tensor:
-    """First cell of the region of each window, of the shape of `position`.
+    """Return the first bin of the region of each window, of the shape of `position`.
 
     Args:
         position: int64, index j of windows on the activation track.
@@ -181,7 +181,7 @@ def first_cell(position: torch.Tensor, *, width: int, pool: int, cells: int) -> 
 def letters_of(
     tokens: torch.Tensor, first: torch.Tensor, *, width: int, padding: int, pool: int, cells: int
 ) -> torch.Tensor:
-    """The letters that the cells of a region see, uint8 (V, k * pool + W - 1), the padding's code outside the sequence.
+    """Return the input bases of the bins of a region, uint8 (V, k * pool + W - 1), with the padding code outside.
 
     A valid convolution over them gives the activation track of these cells.
 

@@ -38,7 +38,7 @@ SAMPLE = 4  # sequences on which a method estimates how far its scores are off
 
 
 def score(run: Run, runtime: Runtime) -> dict[str, Any]:
-    """Write the score store of every method of run.toml, or what is missing of it; every process of the world calls it.
+    """Write the missing parts of the score store of every method; called by every process of the world.
 
     Returns:
         what is in the stores; "files" holds size and SHA-256 of every shard, by its path relative to the run.
@@ -67,7 +67,7 @@ def score(run: Run, runtime: Runtime) -> dict[str, Any]:
 
 
 def plan(run: Run, runtime: Runtime, *, replace: bool) -> dict[str, Any]:
-    """Make the empty stores, or keep those of the same plan, and say what scoring them takes.
+    """Create the empty stores, or keep those of the same plan, and report the cost of scoring.
 
     Args:
         run: with all that scoring needs.
@@ -148,14 +148,14 @@ def finalise(run: Run, runtime: Runtime) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Work:
-    """What a process holds while it scores."""
+    """State of a process while it scores."""
 
     model: Satori
     scorers: dict[str, SiteScorer]
     sequences: dict[str, Path]
 
     def need(self, store: ScoreStore, runtime: Runtime) -> Need:
-        """Memory and sizes of the work; the leader's choice, for the size of a slice shapes the last bits."""
+        """Return memory and sizes of the work, decided on the root rank: slice size affects rounding."""
         scorer, workers, limit = self.scorers[store.method], runtime.cpu_threads(), runtime.memory
 
         def need() -> dict[str, int]:
@@ -165,7 +165,7 @@ class _Work:
         return Need(**runtime.world.lead(need))
 
     def batch(self, store: ScoreStore, group: str, places: np.ndarray) -> Batch:
-        """Examples of a group, by their places in it."""
+        """Read examples of a group, by their positions in it."""
         twins = group == "background" and store.attributes["background_source"] == "background"
         rows = store.examples(group)[places]
         tokens = dataset.read_tokens(self.sequences["background" if twins else "dataset"], rows, background=twins)
@@ -210,7 +210,7 @@ def _create(run: Run) -> None:
 
 
 def _planned(run: Run) -> list[ScoreStore]:
-    """The stores of this run's plans, which must be there."""
+    """Return the stores of this run's plans, which must be there."""
     found: list[ScoreStore] = []
     for plan in score_plan.make(run):
         path = run.scores(plan.method)
@@ -226,7 +226,7 @@ def _planned(run: Run) -> list[ScoreStore]:
 
 
 def _pending(store: ScoreStore, runtime: Runtime) -> list[Item]:
-    """What is not done; each process verifies its part of what is written."""
+    """Return the unfinished partitions; each process verifies its part of the written ones."""
     world = runtime.world
     world.doing(f"verifying the scores of {store.method}")
     bad = {item for found in world.gather(store.pending(store.items()[world.rank :: world.size])) for item in found}
@@ -244,7 +244,7 @@ def _announce(store: ScoreStore, todo: list[Item]) -> None:
 
 
 def _fill(store: ScoreStore, todo: list[Item], work: _Work, runtime: Runtime) -> None:
-    """Score this process's share of `todo`; rank 0 tells how far all are."""
+    """Score this process's share of `todo`; rank 0 reports the progress of all."""
     world = runtime.world
     if not todo:
         return
@@ -295,7 +295,7 @@ def _named(what: str) -> Iterator[None]:
 def _steps(
     store: ScoreStore, mine: Iterator[Item], run_one: Callable[[Item], None], *, last: Callable[[], None]
 ) -> Iterator[None]:
-    """Work through `mine`; yield once for each partition that any process has finished meanwhile."""
+    """Process `mine`; yield once for each partition that any process has finished meanwhile."""
     told = store.markers_there()
     for item in mine:
         run_one(item)
@@ -310,7 +310,7 @@ def _steps(
 
 
 def needed(store: ScoreStore, need: Need) -> dict[str, Any]:
-    """What scoring a store takes, for people and programs."""
+    """Return the cost of scoring a store, for people and programs."""
     examples = {group: store.partitions(group)[-1][1] for group in GROUPS}
     parts = {group: len(store.partitions(group)) for group in GROUPS}
     rows = {group: store.shard_rows(group) for group in GROUPS}
@@ -329,7 +329,7 @@ def needed(store: ScoreStore, need: Need) -> dict[str, Any]:
 
 
 def summary(run: Run, done: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """What is in the finished stores; warns of few examples.
+    """Summarise the finished stores; warn of few examples.
 
     Args:
         run: whose stores they are.

@@ -1,4 +1,4 @@
-"""background: shuffled twins of the examples to score, for sets with several labels."""
+"""Make the background: dinucleotide-shuffled controls of the examples to score, for multi-label sets."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ BLOCK = 1024  # examples that are shuffled together
 
 
 def background(run: Run, runtime: Runtime) -> dict[str, Any]:
-    """Write background.zarr: a twin of every example of the split that [score] names, with its name and labels.
+    """Write background.zarr: a shuffled control of every example of the [score] split, with its name and labels.
 
     All of the split, not only the examples selected for scoring: that selection follows from the predictions and
     from settings that users try out, and the twins need not be made again for them.
@@ -62,7 +62,7 @@ def background(run: Run, runtime: Runtime) -> dict[str, Any]:
 
 
 class Twins:
-    """Sequences of the twins of `rows` of the data set, made as they are asked for, once each.
+    """Shuffled controls of `rows` of the data set, made on demand, once each.
 
     Attributes:
         implants: int64 (motifs,), instances placed so far.
@@ -76,7 +76,7 @@ class Twins:
         self.shape = (len(rows), length)
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        """uint8 (rows, length)."""
+        """Return uint8 (rows, length)."""
         chosen = self._rows[rows]
         tokens = np.empty((len(chosen), self.shape[1]), dtype=np.uint8)
         for first in range(0, len(chosen), BLOCK):
@@ -104,7 +104,7 @@ PURPOSE = int.from_bytes(b"twin", "big")  # keys the generators of this module
 
 @dataclass(frozen=True)
 class TwinBatch:
-    """Twins of some examples.
+    """Shuffled controls of a batch of examples.
 
     Attributes:
         tokens: uint8 (examples, length).
@@ -118,7 +118,7 @@ class TwinBatch:
 def twins(
     tokens: np.ndarray, examples: np.ndarray, *, ppms: np.ndarray, sites: np.ndarray, counted: int, seed: int
 ) -> TwinBatch:
-    """A dinucleotide shuffle of every sequence, with instances of the motifs implanted.
+    """Return a dinucleotide shuffle of every sequence, with instances of the motifs implanted.
 
     The published procedure spreads all sites of a motif over the whole set, each to a sequence drawn with
     replacement; a sequence then holds Binomial(sites, 1 / counted) of them. Here each sequence draws that number for
@@ -148,7 +148,7 @@ def twins(
 
 
 def _implant(twin: np.ndarray, cumulative: np.ndarray, rng: np.random.Generator) -> None:
-    """Write an instance of each of `cumulative` (instances, width, 3), chances of A, A or C, A, C or G, in place."""
+    """Implant an instance of each of `cumulative` (instances, width, 3), cumulative chances of A, C, G, in place."""
     instances, width, _ = cumulative.shape
     starts = rng.integers(len(twin) - width, endpoint=True, size=instances)
     letters = (rng.random((instances, width, 1)) >= cumulative).sum(axis=2)

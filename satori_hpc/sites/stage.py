@@ -171,7 +171,7 @@ def _some(names: list[str]) -> str:
 
 
 def _rows(run: Run, data: Labels) -> np.ndarray:
-    """Examples whose sites make the motifs: of the split, and for binary sets positives found with confidence."""
+    """Return the examples whose sites define the motifs: of the split, and for binary sets confident positives."""
     config = run.config.motifs
     rows = data.rows(config.split)
     if data.task == "multilabel":

@@ -1,5 +1,4 @@
-"""motifs/: the filters' motifs (filters.meme), what is known of every filter (filters.parquet), and the best known
-motif of each (tf.parquet)."""
+"""Read and write motifs/: filters.meme (motifs), filters.parquet (every filter), tf.parquet (best known motifs)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -107,7 +106,7 @@ def write(
 
 
 def read_filters(folder: Path) -> pd.DataFrame:
-    """filters.parquet: one row per filter of the network.
+    """Return filters.parquet: one row per filter of the network.
 
     Raises:
         ArtefactError: missing, unreadable, or of another format version.
@@ -116,7 +115,7 @@ def read_filters(folder: Path) -> pd.DataFrame:
 
 
 def read_tf(folder: Path) -> pd.DataFrame:
-    """tf.parquet: the best known motif of every filter that has a motif.
+    """Return tf.parquet: the best known motif of every filter that has a motif.
 
     Raises:
         ArtefactError: missing, unreadable, or of another format version.
@@ -125,7 +124,7 @@ def read_tf(folder: Path) -> pd.DataFrame:
 
 
 def read_motifs(folder: Path) -> dict[int, Motif]:
-    """{filter: its motif} of the filters that have one.
+    """Return {filter: its motif} of the filters that have one.
 
     Raises:
         ArtefactError: missing or not what this program wrote.

@@ -1,4 +1,4 @@
-"""Attributions of single letters along paths, and how they change in mutants, in bounded memory."""
+"""Compute attributions of single bases along paths, and their change in mutants, in bounded memory."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ DEVICE_BYTES = 8 << 30
 
 
 class LetterAttributions:
-    """Attributions of the letters that a sequence has; baselines are given, so nothing here is random.
+    """Attributions of the observed bases; baselines are given, so nothing here is random.
 
     Args:
         net: the network.
@@ -44,7 +44,7 @@ class LetterAttributions:
         return max(1, self._nodes // max(len(part.nodes) for part in self._parts))
 
     def of(self, start: torch.Tensor, end: torch.Tensor, weights: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-        """Attribution (R, L) at the letters `at` of paths from `start` to `end`, each with its own start.
+        """Return attributions (R, L) at the bases `at` of paths from `start` to `end`, each with its own start.
 
         Args:
             start, end: (R, 4, L).
@@ -63,7 +63,7 @@ class LetterAttributions:
         return torch.cat(found)  # type: ignore[arg-type]
 
     def multipliers(self, start: torch.Tensor, end: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """What a unit of each letter adds on paths from `start` to `end`, (R, 4, L).
+        """Return the multipliers of each base on paths from `start` to `end`, (R, 4, L).
 
         Times (end - start), over all letters and positions, they add up to the rise of what is explained.
 
@@ -92,7 +92,7 @@ class LetterAttributions:
         position: torch.Tensor,
         weights: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Attribution at the letters of the original less that in mutants, (V, L), and that in the original, (L,).
+        """Return attributions at the original bases minus those in mutants, (V, L), and those in the original, (L,).
 
         All from one start.
 
@@ -135,6 +135,6 @@ class LetterAttributions:
         weights: torch.Tensor,
         at: torch.Tensor,
     ) -> torch.Tensor:
-        """A part's share (R, L) of the attribution."""
+        """Return a part's share (R, L) of the attribution."""
         found, _ = self._net.attributions(part, tokens, weights.expand(len(end), -1))
         return (found * (end - start) * at).sum(dim=1)

@@ -23,7 +23,7 @@ DEVICE_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class Table:
-    """What the rest of the network needs of each of R cells; None where it needs nothing of the kind.
+    """Inputs of the downstream layers for each of R bins; None where they need none.
 
     Attributes:
         cells: float32 (R,F), pooled activations; of a recurrent network.
@@ -89,14 +89,14 @@ class Variants:
 
     @property
     def bytes_per_row(self) -> int:
-        """Memory of a row of the table while it is made, the letters it sees included: an upper bound."""
+        """Memory to compute a row of the table, including its input bases: an upper bound."""
         model, config = self.model, self.model.config
         convolved = 64 * (model.pool + model.width) + 4 * config.filters * (model.pool + 3)
         projected = 12 * config.filters + 28 * config.heads * config.head_size + 8 * config.mixing_size
         return max(convolved, projected)
 
     def table(self, pooled: torch.Tensor, mutants: torch.Tensor, first: torch.Tensor) -> Table:
-        """Rows 0 .. n - 1 are the sequence's own cells; then come, for each mutant, the k cells of its region.
+        """Return rows 0 .. n - 1, the sequence's own bins, then, for each mutant, the k bins of its region.
 
         Args:
             pooled: float32 (n,F), of the sequence itself.
@@ -119,7 +119,7 @@ class Variants:
         return Table(cells=None, heads=self._heads(tokens), residual=residual)
 
     def logits(self, table: Table, index: torch.Tensor) -> torch.Tensor:
-        """Logits (V,C) float32 of the variants.
+        """Return logits (V,C) float32 of the variants.
 
         Args:
             table: of their sequence.
@@ -158,7 +158,7 @@ class Variants:
         return logits
 
     def _region_cells(self, mutants: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
-        """Pooled activations (m,k,F) of the region of each mutant."""
+        """Return pooled activations (m,k,F) of the region of each mutant."""
         model = self.model
         letters = sites.letters_of(
             mutants, first, width=model.width, padding=model.padding, pool=model.pool, cells=model.cells
@@ -171,7 +171,7 @@ class Variants:
         return cells
 
     def _heads(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Query, key and value (3,h,R,d) of tokens (R,size)."""
+        """Return query, key and value (3,h,R,d) of tokens (R,size)."""
         config = self.model.config
         by_row = self.project(tokens).unflatten(1, (3, config.heads, config.head_size))
         return by_row.permute(1, 2, 0, 3).contiguous()

@@ -40,7 +40,7 @@ class _OnDevice(Protocol):
 
 
 def exactly(method: Method) -> Method:
-    """Compute in float32 what a scorer's method does not ask for otherwise; CUDA's convolutions use TF32 unasked."""
+    """Compute in float32 unless a method requests otherwise; by default CUDA's convolutions use TF32."""
 
     @functools.wraps(method)
     def wrapped(self: _OnDevice, *arguments: Any, **named: Any) -> Any:
@@ -77,7 +77,7 @@ class Product:
                 self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.clone(), _ROWS)
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
-        """(..., inputs) -> (..., outputs)."""
+        """Map (..., inputs) -> (..., outputs)."""
         if self._packed is None or torch.is_autocast_enabled("cpu"):
             return F.linear(values, self.weight, self.bias)
         product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
