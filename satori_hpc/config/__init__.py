@@ -1,4 +1,4 @@
-"""What run.toml may say: the science of a run, one section per stage. Machines are not its business.
+"""Define run.toml: the scientific settings of a run, one section per stage, without machine settings.
 
 Defaults follow the published protocol where it is stated (SATORI 2.0, NAR Genomics and Bioinformatics 2026, lqaf209)
 and the choices documented in docs/methods.md where it is not.
@@ -328,16 +328,16 @@ class Config:
 
     @property
     def network_seed(self) -> int:
-        """What the network's random choices follow from."""
+        """Seed of the network's random choices."""
         return self.seed if self.train.seed is None else self.train.seed
 
     @staticmethod
     def begin(content: dict[str, Any], name: str) -> None:
-        """Import the plug-ins, before what they add by name is looked up. Raises: as `plugins.load`."""
+        """Import the plug-ins, before their entries are looked up. Raises: as `plugins.load`."""
         plugin_modules.load(content.get("plugins", []), where=name)
 
     def guest_digests(self, sections: tuple[str, ...]) -> dict[str, str]:
-        """{module: digest of its file} of what these sections use that is none of this package's."""
+        """Return {module: digest of its file} of the plug-in code that these sections use."""
         used = {
             "model": [FAMILIES[self.model.architecture].network],
             "prepare": [SOURCES[self.prepare.source].make],
@@ -374,12 +374,12 @@ def load(path: Path, text: str | None = None) -> Config:
 
 
 def rooted(config: Config, folder: Path) -> Config:
-    """`config` with the files that it names, relative ones from `folder`, under their absolute names."""
+    """Return `config` with the files that it names, relative ones from `folder`, under their absolute names."""
     return renamed(config, lambda name: str((folder / Path(name).expanduser()).resolve()))
 
 
 def renamed(config: Config, rename: Callable[[str], str]) -> Config:
-    """`config` with the files that it names under other names."""
+    """Return `config` with the files that it names under other names."""
     for key, names in config.prepare.files().items():
         one = isinstance(getattr(config.prepare.settings, key), str)
         found = rename(names[0]) if one else tuple(map(rename, names))
@@ -393,7 +393,7 @@ def renamed(config: Config, rename: Callable[[str], str]) -> Config:
 
 
 def sections(config: Config, names: tuple[str, ...]) -> dict[str, Any]:
-    """The named sections, or keys of sections ("score.split"), and the seed as plain values.
+    """Return the named sections, or keys of sections ("score.split"), and the seed as plain values.
 
     They are what an artefact depends on; with "plugins", digests of the files of plug-ins that whole sections use.
     """

@@ -1,4 +1,4 @@
-"""Changing values of run.toml, with all that a person wrote around them left as it is."""
+"""Change values of run.toml, preserving everything else in the file."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ Value = str | float | bool | Sequence[str]
 
 
 def change(path: Path, key: str, value: Value) -> bool:
-    """Set a key of run.toml; comments, order and all other values stay. Nothing is written when it has the value.
+    """Set a key of run.toml; preserve comments, order and all other values. Write nothing if the value is unchanged.
 
     Args:
         path: of run.toml, one that `config.load` reads.
@@ -40,7 +40,7 @@ def change(path: Path, key: str, value: Value) -> bool:
 
 
 def edited(path: Path, changes: Mapping[str, Value]) -> tuple[str, Config]:
-    """The text of run.toml with some keys set, and what it then says; nothing is written.
+    """Return the text of run.toml with some keys set, and its configuration; write nothing.
 
     Args:
         path: of run.toml, one that `config.load` reads.

@@ -1,4 +1,4 @@
-"""The section [evaluate] of run.toml: what called pairs are compared with."""
+"""Define the section [evaluate] of run.toml: references for the called pairs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

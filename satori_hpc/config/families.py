@@ -1,4 +1,4 @@
-"""Model families by name: what [model] architecture of run.toml may say."""
+"""Register model families by name, for [model] architecture of run.toml."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

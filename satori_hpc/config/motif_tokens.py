@@ -7,7 +7,7 @@ from satori_hpc.config.toml import option
 
 @dataclass(frozen=True, kw_only=True)
 class MotifTokens:
-    """Attention over hits of known motifs in cells of the sequence, with learned filters beside them."""
+    """Attention over hits of known motifs in bins of the sequence, with additional learned filters."""
 
     motifs: str = option(
         "jaspar",

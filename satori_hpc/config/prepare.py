@@ -1,4 +1,4 @@
-"""The section [prepare] of run.toml: where sequences come from and how they are split."""
+"""Define the section [prepare] of run.toml: the source of the sequences and their split."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ NEGATIVES = ("none", "composition", "intergenic", "annotation")
 
 @dataclass(frozen=True, kw_only=True)
 class Genome:
-    """[prepare.genome]: windows of a genome around peaks, labelled by the files they come from."""
+    """[prepare.genome]: windows of a genome around peaks, labelled by peak file."""
 
     genome: str = option("genome.fa", "FASTA file, plain, gzip or bgzip; a relative path starts at the run directory")
     peaks: tuple[str, ...] = option(
@@ -83,7 +83,7 @@ class Genome:
 
     @property
     def has_peaks(self) -> bool:
-        """Whether files of peaks are named; else promoters stand for them."""
+        """Whether peak files are given; otherwise promoters are used."""
         return bool(self.peaks) or self.peak_table is not None
 
     def problems(self) -> Iterator[str]:
@@ -231,7 +231,7 @@ class Simulated:
             yield f"base_frequencies = {list(self.base_frequencies)}: expected four positive numbers that sum to 1"
 
     def _pairs_problems(self) -> Iterator[str]:
-        """Whether the TFs form as many pairs of each role as the design needs."""
+        """Check whether the TFs form enough pairs of each role for the design."""
         if self.design == "one-pair":
             if self.tfs < 4:
                 yield f"tfs = {self.tfs}: design = 'one-pair' needs 4, two for the pair and two for its decoy"
@@ -421,7 +421,7 @@ SOURCES.add(
 
 @dataclass(frozen=True, kw_only=True)
 class Prepare:
-    """[prepare]: where the sequences come from and how they are split."""
+    """[prepare]: the source of the sequences and their split."""
 
     source: str = option("simulated", "where the sequences come from", choices=SOURCES)
     alphabet: str = option(
@@ -453,7 +453,7 @@ class Prepare:
         return toml.child(self, self.source)
 
     def files(self) -> dict[str, tuple[str, ...]]:
-        """The files that the source names, by key."""
+        """Return the files that the source names, by key."""
         named = {key: getattr(self.settings, key) for key in SOURCES[self.source].files}
         return {key: (name,) if isinstance(name, str) else tuple(name) for key, name in named.items() if name}
 

@@ -223,7 +223,7 @@ class Score:
     guests: dict[str, Any] = toml.guests(METHODS, used=lambda score: score.methods)
 
     def settings_of(self, method: str) -> Any:
-        """The settings of a method, of the dataclass that it was registered with."""
+        """Return the settings of a method, of the dataclass that it was registered with."""
         return toml.child(self, method)
 
     def problems(self) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Statistics by name: what the scores of a pair are compared with."""
+"""Register statistics by name: the tests of the scores of a pair."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the page is made of: plain values and arrays, so that it can be drawn without a run directory.
+"""Define the content of the page: plain values and arrays, so that it can be drawn without a run directory.
 
 Every part but the title may be absent; the page leaves its section out.
 """
@@ -12,7 +12,7 @@ import pandas as pd
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What was run, for the opening sentences.
+    """Facts about the run, for the opening sentences.
 
     Attributes:
         examples, length, targets, filters, width, pool, heads: sizes of data and network; filters 0, heads None: it has
@@ -142,7 +142,7 @@ class Spacing:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """What one scoring method found.
+    """Results of one scoring method.
 
     Attributes:
         name: such as "attention".
@@ -213,7 +213,7 @@ class ReportData:
 
 @dataclass(frozen=True)
 class Site:
-    """A motif site: its first letter, bp, and the TFs (or filters) that it counts for."""
+    """A motif site: its start, bp, and the TFs (or filters) that it is assigned to."""
 
     start: int
     name: str
@@ -221,7 +221,7 @@ class Site:
 
 @dataclass(frozen=True, kw_only=True)
 class SiteMap:
-    """What the sites of a sequence do to each other: values float32 (M, M), NaN where there is no pair."""
+    """Pairwise values between the sites of a sequence: float32 (M, M), NaN where there is no pair."""
 
     sites: list[Site]
     values: np.ndarray

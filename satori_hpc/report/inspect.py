@@ -78,7 +78,7 @@ def inspect(run: Run, runtime: Runtime, example: str, *, out: Path | None = None
 
 
 def find(path: Path, example: str) -> tuple[int, str]:
-    """Row and name of a sequence that is given by its name, else by its row number.
+    """Return row and name of a sequence given by its name, else by its row number.
 
     Args:
         path: the data set.
@@ -117,7 +117,7 @@ def find(path: Path, example: str) -> tuple[int, str]:
 
 
 def _maps(run: Run, model: Satori, data: Labels, row: int) -> dict[str, np.ndarray]:
-    """All arrays of report.inspect that are computed."""
+    """Return all arrays of report.inspect that are computed."""
     device = next(model.parameters()).device
     tokens = dataset.read_tokens(run.dataset, np.array([row]))
     threshold = score_plan.thresholds(run, model)
@@ -170,7 +170,7 @@ def _maps(run: Run, model: Satori, data: Labels, row: int) -> dict[str, np.ndarr
 
 @contextmanager
 def _told(what: str) -> Iterator[None]:
-    """Say what has begun, for deep networks take their time, and how long it took."""
+    """Log the start of a step, because deep networks are slow, and its duration."""
     logger.info("inspect: %s ...", what)
     began = time.monotonic()
     yield
@@ -178,12 +178,12 @@ def _told(what: str) -> Iterator[None]:
 
 
 def _array(batch: torch.Tensor) -> np.ndarray:
-    """The only sequence of a batch, float32."""
+    """Return the only sequence of a batch, float32."""
     return np.asarray(batch[0].detach().float().cpu().numpy())
 
 
 def _sites(method: str, sites: Sites, values: torch.Tensor, *, padding: int) -> dict[str, np.ndarray]:
-    """The sites that are used, and the values among them."""
+    """Return the sites that are used, and the values among them."""
     used = int(sites.used[0].sum())
     return {
         method: _array(values)[:used, :used],
@@ -193,7 +193,7 @@ def _sites(method: str, sites: Sites, values: torch.Tensor, *, padding: int) -> 
 
 
 def _explained(run: Run, data: Labels, row: int, probability: np.ndarray) -> np.ndarray:
-    """uint8 (T,): the labels whose logits are explained: as in scoring, or the likeliest one where none is right."""
+    """Return uint8 (T,): the labels whose logits are explained, as in scoring; if none is right, the most probable."""
     if data.task == "binary":
         return np.ones(1, dtype=np.uint8)
     right = select.true_positives(data.labels[row], probability, run.config.score.label_probability)
@@ -215,7 +215,7 @@ LISTED = 6  # labels listed
 
 
 def view(run: Run, model: Satori, data: Labels, arrays: dict[str, Any]) -> Inspected:
-    """Arrays of report.inspect (plain values where they are single ones) as the page takes them."""
+    """Return arrays of report.inspect (plain values where they are single ones) as the page takes them."""
     names = arrays["filter_name"]
     attribution = arrays["attention_attribution"]
     largest = np.abs(attribution).argmax(axis=0)
@@ -323,7 +323,7 @@ def write(path: Path, **arrays: Any) -> None:
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of ARRAYS by name.
+    """Return the arrays of ARRAYS by name.
 
     Raises:
         ArtefactError: the file is missing, damaged, or of another format version.
@@ -343,7 +343,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 
 def seal(folder: Path, row: int, *, example: str, inputs: dict[str, str]) -> None:
-    """Write <row>.json: what the page and the maps of a sequence are of, with their digests.
+    """Write <row>.json: the inputs of the page and the maps of a sequence, with their digests.
 
     Args:
         folder: of both.
@@ -357,7 +357,7 @@ def seal(folder: Path, row: int, *, example: str, inputs: dict[str, str]) -> Non
 
 
 def read_seal(path: Path) -> dict[str, Any]:
-    """What `seal` wrote.
+    """Read the output of `seal`.
 
     Raises:
         FileNotFoundError: there is none.

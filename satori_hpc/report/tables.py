@@ -92,27 +92,27 @@ KNOWN = ("known", "implanted", "flag", "whether the simulation implanted this pa
 
 
 def tf_table(table: pd.DataFrame, known: set[tuple[str, str]] | None, *, max_rows: int) -> dict[str, Any]:
-    """The TF pairs as {"columns": [...], "rows": [...], "total": ...}."""
+    """Return the TF pairs as {"columns": [...], "rows": [...], "total": ...}."""
     return _content(*_with_known(strongest_first(table), TF_COLUMNS, known), max_rows)
 
 
 def filter_table(table: pd.DataFrame, *, max_rows: int) -> dict[str, Any]:
-    """The filter pairs with a test, likewise."""
+    """Return the filter pairs with a test, likewise."""
     return _content(strongest_first(table[table["tested"].astype(bool)]), FILTER_COLUMNS, max_rows)
 
 
 def ensemble_table(table: pd.DataFrame, known: set[tuple[str, str]] | None, *, max_rows: int) -> dict[str, Any]:
-    """The TF pairs of an ensemble, likewise, in their order."""
+    """Return the TF pairs of an ensemble, likewise, in their order."""
     return _content(*_with_known(table, ENSEMBLE_COLUMNS, known), max_rows)
 
 
 def support_table(table: pd.DataFrame, *, max_rows: int) -> dict[str, Any]:
-    """The rows that support called pairs, likewise, in their order."""
+    """Return the rows that support called pairs, likewise, in their order."""
     return _content(table.assign(called=True), SUPPORT_COLUMNS, max_rows)
 
 
 def differential_table(table: pd.DataFrame, *, max_rows: int) -> dict[str, Any]:
-    """The tests of called filter pairs by label, likewise, in their order."""
+    """Return the tests of called filter pairs by label, likewise, in their order."""
     tested = table[table["tested"].astype(bool)]
     return _content(tested.assign(called=tested["differs"]), DIFFERENTIAL_COLUMNS, max_rows)
 
@@ -127,7 +127,7 @@ def _with_known(
 
 
 def strongest_first(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows by q, then p, then AUC falling."""
+    """Sort rows by q, then p, then descending AUC."""
     return table.sort_values(["q", "neg_log10_p", "auc"], ascending=[True, False, False], kind="stable")
 
 
@@ -144,7 +144,7 @@ def _content(table: pd.DataFrame, columns: Columns, max_rows: int) -> dict[str, 
 
 
 def _plain(value: Any) -> Any:
-    """A cell as JSON knows it: no NaN, no numpy; six digits are plenty on a page."""
+    """Convert a field for JSON: no NaN, no numpy; six digits suffice on a page."""
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if isinstance(value, int | np.integer):
@@ -155,7 +155,7 @@ def _plain(value: Any) -> Any:
 
 
 def embed(content: Any) -> str:
-    """JSON that may stand inside a <script> element whatever names it holds.
+    """Return JSON that is safe inside a <script> element, for any names.
 
     "<", ">" and "&" are written as escapes, so that no name can close the element or open a comment.
     """

@@ -14,7 +14,7 @@ from satori_hpc.report.data import Facts, Method, ReportData
 
 @dataclass(frozen=True)
 class Tile:
-    """A figure worth a large type: its value, what it is, and what to compare it with."""
+    """A key figure in large type: its value, its label, and a reference value."""
 
     value: str
     label: str
@@ -55,7 +55,7 @@ def _count(number: int, what: str, plural: str = "") -> str:
 
 
 def tiles(data: ReportData) -> list[Tile]:
-    """The key figures, those first that the page is about."""
+    """Return the key figures, those first that the page is about."""
     found = [tile for method in data.methods for tile in _method_tiles(data, method)]
     if data.performance is not None and len(data.performance.usable):
         values = data.performance.auroc[data.performance.usable]
@@ -71,7 +71,7 @@ def tiles(data: ReportData) -> list[Tile]:
 
 
 def _method_tiles(data: ReportData, method: Method) -> list[Tile]:
-    """Two of an only method; one each of several, for which there is a table."""
+    """Return two of an only method; one each of several, for which there is a table."""
     called = int(method.tf_pairs["called"].sum())
     tested = f"of {_count(len(method.tf_pairs), 'tested TF pair')}"
     scores = (data.evaluation or {}).get("methods", {}).get(method.name)
@@ -88,12 +88,12 @@ def _method_tiles(data: ReportData, method: Method) -> list[Tile]:
 
 
 def warnings(records: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """(stage, sentence) of all that the stages warned of, as their records keep it."""
+    """Return (stage, sentence) of all that the stages warned of, as their records keep it."""
     return [(record["stage"], sentence) for record in records for sentence in record["summary"].get("warnings", [])]
 
 
 def lead(data: ReportData) -> list[str]:
-    """What was run and what came out, in a few short sentences."""
+    """Summarise the run and its results in a few short sentences."""
     said = [] if data.facts is None else [_data_sentence(data.facts), _network_sentence(data.facts)]
     if len(data.methods) > 1:
         said.append(_several_sentence(data))
@@ -153,7 +153,7 @@ def _found_sentence(data: ReportData, method: Method) -> str:
 
 
 def _several_sentence(data: ReportData) -> str:
-    """What each of several methods called; the rest stands in the table below."""
+    """List the calls of each of several methods; the rest is in the table below."""
     alpha = f" at q ≤ {data.facts.alpha:g}" if data.facts is not None else ""
     each = ", ".join(f"{method.name} {_count(int(method.tf_pairs['called'].sum()), 'pair')}" for method in data.methods)
     return f"Pairs of two different TFs called{alpha}: {each}."
@@ -165,7 +165,7 @@ def _nothing_true_sentence(evaluation: dict[str, Any]) -> str:
 
 
 def _several_verdict(evaluation: dict[str, Any]) -> str:
-    """The order of several methods, and which of them are worth their calls."""
+    """Return the order of several methods, and which of them are worth their calls."""
     methods, truth, everything = evaluation["methods"], evaluation["truth"], evaluation["call_all"]["f1"]
     ranked = sorted(methods, key=lambda name: -methods[name]["aupr"])
     order = ", ".join(f"{name} {methods[name]['aupr']:.2f}" for name in ranked)
@@ -182,7 +182,7 @@ def _all_of(names: list[str]) -> str:
 
 
 def verdict(evaluation: dict[str, Any], name: str) -> str:
-    """One sentence on what a method's figures are worth beside what calling every pair reaches."""
+    """Compare the figures of a method with those of calling every pair, in one sentence."""
     scores, truth = evaluation["methods"][name], evaluation["truth"]
     base, everything = truth["base_rate"], evaluation["call_all"]["f1"]
     ratio = scores["aupr"] / base
@@ -213,7 +213,7 @@ def _baseline_sentence(evaluation: dict[str, Any]) -> str:
 
 
 def median(values: np.ndarray) -> float:
-    """Median, NaN when there is none."""
+    """Return median, NaN when there is none."""
     return float(np.median(values)) if values.size else float("nan")
 
 
@@ -229,7 +229,7 @@ ESTIMATES = {
 
 
 def explanation(method: Method) -> str:
-    """What a score is and what a call means, for people who have not read the documentation."""
+    """Explain the score and the meaning of a call, for readers without the documentation."""
     return (
         f"The score of two filters in a sequence is {METHODS[method.name].sentence}. The pair is called when "
         f"{STATISTICS[method.statistic].call}. For a pair of TFs the sites of all filters that are named after them "
@@ -238,7 +238,7 @@ def explanation(method: Method) -> str:
 
 
 def accuracy(method: Method) -> str:
-    """How far scores are off, where the method tells; else nothing."""
+    """State the estimated errors of the scores, if the method estimates them."""
     said = [ESTIMATES.get(name, f"{name}: {{}} %").format(f"{100 * v:.2g}") for name, v in method.estimate.items()]
     return f"On a few examples: {'; '.join(said)}." if said else ""
 
@@ -273,7 +273,7 @@ class Agreement:
 
 
 def lines(data: ReportData) -> list[MethodLine]:
-    """One line per method, in their order."""
+    """Return one line per method, in their order."""
     known = (data.evaluation or {}).get("methods", {})
     return [
         MethodLine(
@@ -289,7 +289,7 @@ def lines(data: ReportData) -> list[MethodLine]:
 
 
 def agreement(methods: list[Method]) -> Agreement | None:
-    """What the methods call alike; None of fewer than two."""
+    """Compare the calls of the methods; None for fewer than two."""
     if len(methods) < 2:
         return None
     called = [_called(method) for method in methods]
@@ -310,7 +310,7 @@ def agreement(methods: list[Method]) -> Agreement | None:
 
 
 def _called(method: Method) -> dict[tuple[str, str], None]:
-    """The called TF pairs, in the order of the table."""
+    """Return the called TF pairs, in the order of the table."""
     rows = method.tf_pairs[method.tf_pairs["called"].astype(bool)]
     return dict.fromkeys(zip(rows["tf_a"], rows["tf_b"], strict=True))
 
@@ -340,7 +340,7 @@ class KnownLine:
 
 @dataclass(frozen=True)
 class Part:
-    """What the page says of one table."""
+    """Page content of one table."""
 
     title: str
     note: str
@@ -348,7 +348,7 @@ class Part:
 
 
 def parts(data: ReportData) -> list[Part]:
-    """One for each table of known interactions."""
+    """Return one for each table of known interactions."""
     known = (data.evaluation or {}).get("known")
     return [] if not known else [_part(table) for table in known["tables"]]
 
@@ -403,7 +403,7 @@ def _number(value: float | None) -> str:
 
 
 def sentences(data: ReportData) -> list[str]:
-    """For the opening: what is known of the called pairs, by table and method."""
+    """Summarise what is known of the called pairs, by table and method, for the opening."""
     said = []
     for table in ((data.evaluation or {}).get("known") or {"tables": []})["tables"]:
         for method, figures in table["methods"].items():

@@ -20,7 +20,7 @@ from satori_hpc.run.provenance import Record
 
 
 def open_together(path: Path, world: World) -> Run:
-    """The run at `path`, which must be one that can be written to; every process has it as the leader reads it.
+    """Open the run at `path`, which must be writable; every process gets it as read by the root rank.
 
     A node may see files of another one as they were a while ago, so the others do not read run.toml.
 
@@ -42,7 +42,7 @@ Changes = Mapping[str, Value]  # {"reduce.statistic": "background"}: keys of run
 
 @contextlib.contextmanager
 def changing(run: Run, changes: Changes) -> Iterator[Run]:
-    """The run with keys of its run.toml changed, there too; where what is done within is refused, it is as it was.
+    """Return the run with keys of its run.toml changed, also on disk; roll back if the block is refused.
 
     Nobody may be at work on the run when it is changed.
 
@@ -59,7 +59,7 @@ def changing(run: Run, changes: Changes) -> Iterator[Run]:
 
 
 def with_changes(run: Run, changes: Changes) -> Run:
-    """The run as it would be with keys of its run.toml changed; nothing is written.
+    """Return the run as it would be with keys of its run.toml changed; write nothing.
 
     Raises:
         ConfigError: run.toml could not be used with these values.
@@ -69,7 +69,7 @@ def with_changes(run: Run, changes: Changes) -> Run:
 
 @contextlib.contextmanager
 def _written(run: Run, changes: Changes, *, what: str = "") -> Iterator[None]:
-    """Keep changes in run.toml; put it back where what is done within is refused.
+    """Change keys in run.toml; roll back if the block is refused.
 
     Args:
         run: held by the caller.
@@ -169,7 +169,7 @@ def execute(
 def _begin(
     run: Run, stage: pipeline.Stage, runtime: Runtime, entered: contextlib.ExitStack, *, force: bool, changes: Changes
 ) -> tuple[dict[str, str], dict[str, Any]] | None:
-    """Digests of the inputs, once all is ready for the stage to run, and what its check has read.
+    """Return digests of the inputs, once the stage is ready to run, and the result of its check.
 
     None when it need not run. What `entered` leaves behind holds as long as the stage runs.
     """
@@ -195,7 +195,7 @@ def _begin(
 
 
 def _put_back(record: Path) -> Callable[..., None]:
-    """What puts a record back where a stage refuses what was asked of it; its files tell whether it still holds."""
+    """Restore a record if the stage refuses; its files show whether it is still valid."""
     text = record.read_text()
 
     def exit(kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
@@ -271,7 +271,7 @@ def assist(
     shared: bool,
     changes: Changes | None = None,
 ) -> dict[str, Any]:
-    """Do a part of a stage, for job arrays: its inputs must be fresh; nothing is removed and nothing recorded.
+    """Run a part of a stage, for job arrays: its inputs must be up to date; nothing is removed or recorded.
 
     Args:
         run: the run.
@@ -298,7 +298,7 @@ def assist(
 def score_part(
     run: Run, runtime: Runtime, *, mode: str, numbers: list[int], force: bool, changes: Changes | None = None
 ) -> dict[str, Any] | None:
-    """The steps of a job array: "plan" (with these `changes`), "partition" (these `numbers`) or "finalise".
+    """Return the steps of a job array: "plan" (with these `changes`), "partition" (these `numbers`) or "finalise".
 
     Returns, Raises: as `assist`, or `execute` for "finalise".
     """

@@ -18,13 +18,13 @@ _TRAILER_BYTES = len(_TRAILER % bytes(64))
 
 
 def text(content: Mapping[str, Any], **layout: Any) -> str:
-    """JSON text of `content`, which is not empty, with the digest of what stands before it; `layout`: of json.dumps."""
+    """Return `content` (not empty) as JSON text with the digest of the text before it; `layout`: of json.dumps."""
     body = json.dumps(content, **layout).removesuffix("}").rstrip()
     return f'{body},\n "{KEY}": "{hashlib.sha256(body.encode()).hexdigest()}"\n}}\n'
 
 
 def parse(sealed: str) -> dict[str, Any]:
-    """The content of a sealed JSON text, without its digest.
+    """Return the content of a sealed JSON text, without its digest.
 
     Raises:
         ValueError: it is not as it was written.
@@ -42,7 +42,7 @@ def write_json(path: Path, content: Mapping[str, Any], **layout: Any) -> None:
 
 
 def read_json(path: Path, *, version: int, mend: str, outdated: str = "") -> dict[str, Any]:
-    """The content of a JSON artefact.
+    """Return the content of a JSON artefact.
 
     Args:
         path: of the file.
@@ -68,7 +68,7 @@ def read_json(path: Path, *, version: int, mend: str, outdated: str = "") -> dic
 
 
 def _version(raw: bytes) -> int | None:
-    """The format version that a JSON file tells, which has no digest; those of older programs had none."""
+    """Return the format version in a JSON file without digest, as written by older programs."""
     try:
         found = json.loads(raw)["format_version"]
     except (ValueError, TypeError, KeyError, RecursionError):
@@ -77,7 +77,7 @@ def _version(raw: bytes) -> int | None:
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Write a file atomically, with its digest behind its end."""
+    """Write a file atomically, followed by its digest."""
     digest = hashlib.sha256(content).hexdigest().encode()
     with files.atomic_file(path) as partial, open(partial, "wb") as handle:
         handle.write(content)
@@ -85,7 +85,7 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
 
 
 def read_bytes(path: Path, *, mend: str) -> memoryview:
-    """The content of a file that `write_bytes` wrote.
+    """Return the content of a file that `write_bytes` wrote.
 
     Raises:
         FileNotFoundError: there is none.

@@ -1,4 +1,4 @@
-"""Plain tables with names that came from files of the user."""
+"""Write and read plain tables with names from the user's files."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ _UNSAFE = re.compile("[^\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def escape(text: str) -> str:
-    r"""`text` in one line, without tabs and without characters that XML cannot hold: \t, \n, \r, \x00, \uffff."""
+    r"""Escape `text` to one line without tabs and characters that XML cannot hold: \t, \n, \r, \x00, \uffff."""
     return _UNSAFE.sub(_escaped, text)
 
 

@@ -1,4 +1,4 @@
-"""How attention looks: values, one example, and what the two classes give."""
+"""Draw attention: value distributions, maps of examples, and pair scores by class."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def _log_bins(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def distribution(sample: np.ndarray, positions: int, methods: list[Method]) -> str:
-    """Attention values of top examples, and pair scores by class; an <svg>.
+    """Return attention values of top examples, and pair scores by class; an <svg>.
 
     Args:
         sample: attention values, any shape; values of 0 are not drawn, their share is told.
@@ -57,7 +57,7 @@ def distribution(sample: np.ndarray, positions: int, methods: list[Method]) -> s
 
 
 def _by_class(axis: Axes, method: Method) -> None:
-    """Cumulative shares of the two classes' pair scores: a shift shows even where most scores are alike.
+    """Draw cumulative distributions of the pair scores of both classes.
 
     Positive scores stand on a logarithmic axis, where curves begin at the share of the zeros; signed ones on one that
     is linear in the middle, with half of them.
@@ -85,7 +85,7 @@ def _by_class(axis: Axes, method: Method) -> None:
 
 
 def cumulative(values: np.ndarray, *, signed: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and the share of all values, zeros among them, that is at or below each: of a curve.
+    """Return scores and the share of all values, zeros among them, that is at or below each: of a curve.
 
     Args:
         values: float (N,), N > 0.
@@ -102,27 +102,27 @@ def cumulative(values: np.ndarray, *, signed: bool) -> tuple[np.ndarray, np.ndar
 
 
 def zeros_in_words(values: np.ndarray) -> str:
-    """How many values are 0, to stand behind a name; nothing where none is."""
+    """Return the share of zeros, to follow a name; "" if there are none."""
     zeros = float((values == 0).mean()) if values.size else 0.0
     return f" ({100 * zeros:.1f} % are 0)" if zeros else ""
 
 
 def _signed_ticks(middle: float, most: float) -> list[float]:
-    """0 and, on either side, at most two powers of ten between the linear middle and the end."""
+    """Return 0 and, on either side, at most two powers of ten between the linear centre and the end."""
     low, high = int(np.ceil(np.log10(max(middle, 1e-9)))), int(np.floor(np.log10(max(most, 1e-9))))
     decades = [10.0**power for power in sorted({low, (low + high + 1) // 2}) if power <= high]
     return [*(-value for value in reversed(decades)), 0.0, *decades]
 
 
 def _plain_ticks(axis: Axis) -> None:
-    """Ticks of a logarithmic axis as plain numbers: our figures parse no mathematics in text."""
+    """Return ticks of a logarithmic axis as plain numbers: our figures parse no mathematics in text."""
     axis.set_major_locator(LogLocator(numticks=6))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
 def thin_marks(marks: list[tuple[int, str]], positions: int) -> list[tuple[int, str]]:
-    """Marks that can be read: neighbours of one name become one, and labels keep a distance.
+    """Return marks that can be read: neighbours of one name become one, and labels keep a distance.
 
     Args:
         marks: (position, name), ordered by position.
@@ -140,14 +140,14 @@ def thin_marks(marks: list[tuple[int, str]], positions: int) -> list[tuple[int, 
 
 
 def heat_map(attention: AttentionMap) -> str:
-    """One example's attention with its motif sites at the axes; an <svg> holding a bitmap and real text."""
+    """Return one example's attention with its motif sites at the axes; an <svg> holding a bitmap and real text."""
     shown = np.maximum(attention.values, 1e-6)
     norm = LogNorm(vmin=float(np.quantile(shown, 0.05)), vmax=float(shown.max()))
     return _map(attention, shown, norm, _SHADES, bar="attention, largest over heads", name="attention-map")
 
 
 def attribution_map(attribution: AttentionMap) -> str:
-    """As `heat_map`, of signed values around white: what the attention between two positions adds to the prediction.
+    """Draw a map as `heat_map`, of signed values: the contribution of the attention between two positions.
 
     A few cells hold nearly all of it, so colours are full from the 99.9 % quantile of the sizes on.
     """
@@ -200,18 +200,18 @@ NOTHING = "#e7eaee"
 
 
 def label(site: Site) -> str:
-    """A site at an axis: its name, and where it starts."""
+    """Return a site at an axis: its name, and where it starts."""
     name = site.name if len(site.name) <= LONGEST else site.name[: LONGEST - 1] + "…"
     return f"{name}, {site.start}"
 
 
 def observed(map_: SiteMap) -> int:
-    """How many ordered pairs of sites have a value."""
+    """Return how many ordered pairs of sites have a value."""
     return int(np.isfinite(map_.values).sum())
 
 
 def draw(map_: SiteMap, *, rows: str, columns: str, bar: str, name: str) -> str:
-    """The values of every pair of sites, grey where there is none; an <svg>.
+    """Return the values of every pair of sites, grey where there is none; an <svg>.
 
     Args:
         map_: what is drawn; at least one value.
@@ -242,7 +242,9 @@ def draw(map_: SiteMap, *, rows: str, columns: str, bar: str, name: str) -> str:
 
 
 def strongest(map_: SiteMap, *, most: int, ordered: bool) -> list[tuple[Site, Site, float]]:
-    """(row's site, column's site, value), the largest in size first; of unordered pairs the first site comes first.
+    """Return (row's site, column's site, value), by descending magnitude.
+
+    In unordered pairs the first site comes first.
 
     Args:
         map_: with NaN where there is no pair.

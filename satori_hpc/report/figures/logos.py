@@ -1,4 +1,4 @@
-"""Motif logos drawn straight into the page: four letter shapes once, then references to them.
+"""Draw motif logos as SVG: four letter shapes once, then references to them.
 
 A logo is a few hundred bytes this way; drawn by matplotlib, sixty of them would be megabytes and half a minute.
 """
@@ -23,7 +23,7 @@ SMALLEST = 0.02  # bits; what is lower than a hairline is not drawn
 
 @lru_cache(maxsize=1)
 def letters() -> str:
-    """The shapes of A, C, G and T, each filling the unit square, as an <svg> of symbols that shows nothing itself."""
+    """Return the shapes of A, C, G and T, each filling the unit square, as an invisible <svg> of symbols."""
     shapes = "".join(
         f'<path id="letter-{letter}" d="{_outline(letter)}" fill="{COLOURS[letter]}"/>' for letter in "ACGT"
     )
@@ -31,7 +31,7 @@ def letters() -> str:
 
 
 def _outline(letter: str) -> str:
-    """SVG path of a bold letter, stretched to (0, 0)-(1, 1), with y pointing down."""
+    """Return the SVG path of a bold letter, stretched to (0, 0)-(1, 1), with y pointing down."""
     path = TextPath((0, 0), letter, size=100, prop=FontProperties(family="DejaVu Sans", weight="bold"))
     box = path.get_extents()
     low, high = np.asarray(box.min), np.asarray(box.max)
@@ -48,7 +48,7 @@ def _outline(letter: str) -> str:
 
 
 def logo(ppm: np.ndarray, description: str) -> str:
-    """Information logo: the column is as high as its information (two bits fill the box), letters by their share.
+    """Draw an information logo: column height is information (two bits fill the box), letter height its share.
 
     Args:
         ppm: (w, 4) letter probabilities, A, C, G, T.
@@ -90,7 +90,7 @@ SMALLEST_LETTER = 0.35  # px; what is lower would be a hairline
 
 
 def rows(tokens: np.ndarray, values: np.ndarray, sites: list[Site], *, width: int) -> list[str]:
-    """One <svg> per row of ROW letters, all on one scale; they need the shapes of `letters` in the page.
+    """Return one <svg> per row of ROW letters, all on one scale; the page must contain the shapes of `letters`.
 
     Args:
         tokens: uint8 (L,).
@@ -149,7 +149,7 @@ def _row(
 
 
 def _mark(site: Site, first: int, count: int, width: int) -> str:
-    """The part of a site that lies in a row, shaded; its name where it begins."""
+    """Draw the part of a site within a row, shaded; with its name at the start."""
     begin, end = max(site.start - first, 0), min(site.start + width - first, count)
     if begin >= end:
         return ""

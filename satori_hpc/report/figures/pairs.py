@@ -12,13 +12,13 @@ LABELS = 10
 
 
 def pair_name(row: pd.Series) -> str:
-    """A filter pair in words: the TFs, or the filter where there is no name."""
+    """Name a filter pair: by the TFs, or by the filter number if there is no name."""
     first, second = (row[f"tf_{side}"] or f"filter {row[f'filter_{side}']}" for side in "ab")
     return " – ".join(sorted((first, second)))
 
 
 def minus_log10_q(tested: pd.DataFrame) -> np.ndarray:
-    """-log10 q of tested pairs, also where q is too small for a float64.
+    """Return -log10 q of tested pairs, also where q is too small for a float64.
 
     There it follows from the logarithm of p: q is p times the number of tests over its rank (Benjamini-Hochberg).
     """
@@ -29,7 +29,7 @@ def minus_log10_q(tested: pd.DataFrame) -> np.ndarray:
 
 
 def volcano(table: pd.DataFrame, alpha: float, *, effect: str, name: str) -> str:
-    """AUC against -log10 q of every tested filter pair; called ones coloured, the strongest labelled; an <svg>.
+    """Return AUC against -log10 q of every tested filter pair; called ones coloured, the strongest labelled; an <svg>.
 
     Args:
         table: interaction table by filter pair.
@@ -55,7 +55,7 @@ def volcano(table: pd.DataFrame, alpha: float, *, effect: str, name: str) -> str
 
 
 def _label_strongest(axis: Axes, tested: pd.DataFrame, x: np.ndarray, y: np.ndarray) -> None:
-    """Name the strongest called TF pairs in a column beside the plot, where no point is hidden by a name."""
+    """Label the strongest called TF pairs in a column next to the plot, where labels hide no points."""
     chosen: dict[frozenset[str], int] = {}
     for i in np.lexsort((-x, -y)):
         row = tested.iloc[i]
@@ -77,7 +77,7 @@ def _label_strongest(axis: Axes, tested: pd.DataFrame, x: np.ndarray, y: np.ndar
 
 
 def distances(strongest: list[tuple[str, np.ndarray]], pool: int, *, name: str) -> str:
-    """Small multiples: how far apart the two sites stood in the examples of each interaction; an <svg>.
+    """Draw small multiples: distances between the two sites of each interaction; an <svg>.
 
     Args:
         strongest: (pair in words, distances in bp).
@@ -116,13 +116,13 @@ TESTS = {"preferred": "spacing", "helical": "helical phase", "order": "order", "
 
 
 def told(found: Spacing, alpha: float) -> str:
-    """What the tests say of an interaction, in words."""
+    """Summarise the tests of an interaction."""
     said = [f"{TESTS[name]} q = {q:.2g}" for name, q in found.q.items() if q <= alpha]
     return ", ".join(said) or "like the background"
 
 
 def spacings(found: list[Spacing], pool: int, *, alpha: float, name: str) -> str:
-    """Small multiples: shares by spacing, the foreground as bars, the background as a line; an <svg>.
+    """Return small multiples: shares by spacing, the foreground as bars, the background as a line; an <svg>.
 
     Args:
         found: at least one.
@@ -171,7 +171,9 @@ _SHADES = LinearSegmentedColormap.from_list("differential", [figures.WARM, "#fff
 
 
 def strongest(table: pd.DataFrame) -> pd.DataFrame:
-    """AUC by interaction and label, of those with the smallest q; NaN = not tested. Labels in order of their names.
+    """Return AUC by interaction and label, of those with the smallest q.
+
+    NaN = not tested. Labels in order of their names.
 
     Args:
         table: of interactions by label, sorted by q; an interaction is a pair of filters.
@@ -187,7 +189,7 @@ def strongest(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def heat_map(table: pd.DataFrame, *, name: str) -> str:
-    """AUC of every interaction, with a label against without; a dot where they differ; an <svg>.
+    """Return AUC of every interaction, with a label against without; a dot where they differ; an <svg>.
 
     Args:
         table: as of `strongest`, with at least one test.
