@@ -183,7 +183,7 @@ def score_pairs(
 
     Args:
         model: a torch module, (B, 4, L) -> (B, T), with `length` and `targets`; such as `load_model` gives.
-        one_hot: (B, 4, L), rows A, C, G, T; an unknown letter is a column of zeros.
+        one_hot: (B, 4, L), rows A, C, G, T; an unknown base is a zero column.
         sites: of each sequence, int (m, 2): first letter, and the one behind the last.
         method: "epistasis" (forward passes alone), or "dfim" (integrated gradients by autograd).
         targets: uint8 (B, T), which outputs are explained; needed if there are several.

@@ -359,7 +359,7 @@ def load(path: Path, text: str | None = None) -> Config:
 
     Args:
         path: of the file.
-        text: what it says, when that is known already.
+        text: its content, if already read.
 
     Raises:
         ConfigError: everything that is wrong with it, or that it has another format version.
@@ -395,7 +395,7 @@ def renamed(config: Config, rename: Callable[[str], str]) -> Config:
 def sections(config: Config, names: tuple[str, ...]) -> dict[str, Any]:
     """Return the named sections, or keys of sections ("score.split"), and the seed as plain values.
 
-    They are what an artefact depends on; with "plugins", digests of the files of plug-ins that whole sections use.
+    An artefact depends on them; with "plugins", digests of the files of plug-ins that whole sections use.
     """
     guests = config.guest_digests(names)
     return {

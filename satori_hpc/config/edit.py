@@ -24,13 +24,13 @@ def change(path: Path, key: str, value: Value) -> bool:
     Args:
         path: of run.toml, one that `config.load` reads.
         key: with its sections: "reduce.statistic".
-        value: what it shall be.
+        value: the new value.
 
     Returns:
         whether the file was changed.
 
     Raises:
-        ConfigError: the file cannot be used, or could not with this value; lists what is wrong. The file is as it was.
+        ConfigError: the file cannot be used, or could not with this value; lists all problems. The file is unchanged.
     """
     before = path.read_bytes()
     text, _ = edited(path, {key: value})
@@ -44,10 +44,10 @@ def edited(path: Path, changes: Mapping[str, Value]) -> tuple[str, Config]:
 
     Args:
         path: of run.toml, one that `config.load` reads.
-        changes: {key with its sections, such as "reduce.statistic": what it shall be}.
+        changes: {key with its sections, such as "reduce.statistic": new value}.
 
     Raises:
-        ConfigError: the file cannot be used, or could not with these values; lists what is wrong.
+        ConfigError: the file cannot be used, or could not with these values; lists all problems.
     """
     wanted = config.load(path)
     text = path.read_bytes().decode("utf-8")  # line ends as they are

@@ -16,7 +16,7 @@ def load(names: Any, *, where: str) -> None:
 
     Args:
         names: of modules, in the order of run.toml; anything but a list of text is left to the check of the key.
-        where: what messages call the file that names them.
+        where: name of the file for messages.
 
     Raises:
         ConfigError: naming all that are missing or fail.
@@ -28,7 +28,7 @@ def load(names: Any, *, where: str) -> None:
         try:
             with registry.all_or_nothing():
                 importlib.import_module(name)
-            digest(name)  # of what was imported, however long this process lives
+            digest(name)  # of the imported file, for the lifetime of this process
         except (Exception, SystemExit) as error:
             problems.add(f"plugins: {name!r}: {_complaint(name, error)}")
     problems.raise_any()

@@ -348,15 +348,15 @@ class DataSource:
     Attributes:
         make: called as make(run, runtime), gives a data.source.Source; or "package.module:name" of that, imported on
             first use.
-        sentence: what its table [prepare.<name>] is about.
+        sentence: description of its table [prepare.<name>].
         settings: dataclass of that table; None: it has none.
         files: its keys that name files of the user.
-        noun: what the report calls one of its examples.
-        parts: of PARTS, whether it has a training, a validation and a test part of its own; with "always" [prepare]
+        noun: the report's word for one of its examples.
+        parts: of PARTS, whether it defines a training, a validation and a test part; with "always" [prepare]
             split must be "given", with "never" not.
-        together: all processes of a world call `make`, which gives the source to the leader and None to the others,
-            and what it keeps in run.dataset_parts stays until the data set is whole, so that a killed command goes on.
-            Else the leader alone calls it, and begins anew.
+        together: all processes of a world call `make`, which returns the source on the root and None elsewhere,
+            and its files in run.dataset_parts stay until the data set is complete, so that a killed command resumes.
+            Otherwise only the root calls it, and starts from scratch.
     """
 
     make: Callable[..., Any] | str

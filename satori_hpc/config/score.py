@@ -18,10 +18,10 @@ class Method:
             that, imported on first use.
         generic: the same for networks without hand-written paths (models.base.TrainableModel.has_fast_paths); None:
             `scorer`, for all.
-        sentence: what the score of two filters in a sequence is; behind "The score ... is" in the report.
+        sentence: description of the score of two filters in a sequence; after "The score ... is" in the report.
         settings: dataclass of its table [score.<name>], which its scores follow from; None: it has none.
-        follows: what else of [score] they follow from, and "seed"; scores are made anew when any of it changes.
-        statistic: what its pairs are compared with where reduce.statistic is "auto"; "published" where `legacy` is
+        follows: other keys of [score], and "seed", that they depend on; scores are recomputed when one changes.
+        statistic: of its pairs where reduce.statistic is "auto"; "published" where `legacy` is
             true in [reduce] or in its settings.
         statistic_of_motifs: the same for networks that start from known motifs; None: `statistic`.
         permutes: it can score sequences with their letters permuted, too, for reduce.statistic = "permuted".

@@ -8,7 +8,7 @@ from typing import Any
 from satori_hpc.config import toml
 from satori_hpc.config.toml import option, table
 
-# Sections whose keys may vary, by what ranks the trials: others would change nothing, or the data that trials share.
+# Sections whose keys may vary, by ranking criterion: others would change nothing, or the data that trials share.
 SECTIONS = {"auroc": ("model", "train"), "f1": ("model", "train", "motifs", "score", "reduce")}
 
 
@@ -93,7 +93,7 @@ def _to_toml(dimension: Choice | Range) -> str:
 def _published() -> Space:
     """Return the hyper-parameters tuned in SATORI 2.0; the values are ours, as the published ones are not available.
 
-    SGD is left out: it wants learning rates some hundred times those of Adam, so that in one range with them every
+    SGD is excluded: it needs learning rates about a hundred times those of Adam, so that in one range with them every
     trial of it is lost (benchmarks/search_record.py, before: four of ten, AUROC .49 to .62 against .77 to .86).
     """
     return Space(

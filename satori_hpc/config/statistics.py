@@ -13,10 +13,10 @@ class Statistic:
     Attributes:
         test: "package.module:attribute" of the class that computes it (interactions.statistics.base.Test), or the
             class.
-        call: what a call says, in a sentence after "A pair is called when".
-        effect: what the column `auc` says, for axes.
+        call: meaning of a call, in a sentence after "A pair is called when".
+        effect: axis label of the column `auc`.
         short: the statistic in a few words, for tables.
-        permuted: it is for methods that score sequences with their letters permuted (config.score.Method.permutes).
+        permuted: it is for methods that score sequences with permuted bases (config.score.Method.permutes).
     """
 
     test: Any

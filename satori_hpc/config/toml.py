@@ -23,7 +23,7 @@ from satori_hpc.errors import ConfigError, Problems, quoted
 from satori_hpc.registry import Registry
 
 Section = TypeVar("Section")
-# So many keys within keys that reading them takes for ever; sections are three deep.
+# Limit of nested keys, which would take forever to read; sections are three deep.
 DEEP = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){64}""")
 
 
@@ -39,7 +39,7 @@ def option(
 
     Args:
         default: its default; None means that the key may be left out.
-        doc: what it means, with its unit; printed above the key in run.toml.
+        doc: its meaning and unit; printed above the key in run.toml.
         choices: the strings allowed; a registry's names are looked up when they are needed.
         low: smallest number allowed.
         high: largest number allowed.
@@ -62,7 +62,7 @@ def guests(registry: Registry[Any], used: Callable[[Any], Iterable[str]]) -> Any
     In TOML they are tables like all others. It holds those that the file has; `tables` adds the defaults of those used.
 
     Args:
-        registry: of entries with `settings`, the dataclass of the table or None, and `sentence`, what it is about.
+        registry: of entries with `settings`, the dataclass of the table or None, and `sentence`, its description.
         used: the names of the entries that a section makes use of.
     """
     return dataclasses.field(default_factory=dict, metadata={"guests": registry, "used": used})
@@ -147,7 +147,7 @@ def read(path: Path, schema: type[Section]) -> Section:
 def parse(text: str, schema: type[Section], *, name: str) -> Section:
     """Parse text as `read` does; `name` is the file's name in messages.
 
-    A schema with `begin(content, name)` is told what the file says before its keys are looked at.
+    A schema's `begin(content, name)` is called with the content before its keys are checked.
     """
     if DEEP.search(text):
         raise ConfigError(f"{name}: keys within keys, deeper than any section; expected [section] and key = value")
@@ -166,7 +166,7 @@ def override(value: Section, assignment: str) -> Section:
     """Return `value` with one key set; the value is checked when the rendered whole is parsed.
 
     Args:
-        assignment: as "section.key = TOML value"; a bare word stands for a string.
+        assignment: as "section.key = TOML value"; a bare word is a string.
 
     Raises:
         ConfigError: not of that form, or there is no such key.
@@ -314,7 +314,7 @@ def kind(schema: type, key: str) -> Any:
     """Return the type of a key such as "model.filters".
 
     Raises:
-        KeyError: there is no such key; says what there is.
+        KeyError: there is no such key; lists the valid ones.
     """
     return _find(schema, key)[0]
 

@@ -2,7 +2,7 @@
 
 SATORI 2.0 (lqaf209) reports precision, recall and F1 of the called pairs. Among the pairs of a pool of TFs a large
 share interacts by design (20 % in Data-60), so that calling every pair already reaches an F1 of one third: base rate,
-call-all and recall ceiling therefore belong beside every figure, and the ranking is judged on its own (AUPR).
+call-all and recall ceiling are therefore given with every figure, and the ranking is scored separately (AUPR).
 """
 
 from collections.abc import Iterable, Sequence
@@ -46,7 +46,7 @@ class Calls:
         called: pairs called.
         correct: those among them that are gold.
         outside_pool: those among them with a TF that is not in the pool; they count as false.
-        decoys: those among them that stand together as gold pairs do, and do not interact.
+        decoys: those that co-occur as gold pairs do, without interacting.
         recall, f1: None when there is no gold pair (`all_false`).
         nothing_called: precision and F1 are then 0 by convention, not by measurement.
     """
@@ -74,7 +74,7 @@ def calls(
         called: pairs of TF names, in any order and case.
         gold: the interacting pairs, likewise.
         pool: names of the TFs that could have been found.
-        decoys: pairs that stand together and do not interact, likewise.
+        decoys: pairs that co-occur without interacting, likewise.
 
     Raises:
         ValueError: there is no gold pair; see `all_false`.

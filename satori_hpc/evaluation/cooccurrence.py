@@ -1,9 +1,9 @@
 """Find motifs that co-occur more often than expected under independence: the baseline that needs no network.
 
-The same question as TF-COMB and kin ask: in how many sequences do a hit of A and a hit of B lie within range, against
+The question of TF-COMB and similar tools: in how many sequences are a hit of A and a hit of B within range, against
 how many would if A and B did not know of each other. Independence is made by permuting B's hits among the sequences,
 positions kept: A's hits of one sequence meet B's hits of another. That keeps how many hits a sequence has of each TF
-and where along the sequence they like to stand. Mean and variance over all permutations have a closed form
+and their preferred positions in the sequence. Mean and variance over all permutations have a closed form
 (Hoeffding's combinatorial statistic), so nothing is drawn at random.
 """
 

@@ -29,14 +29,14 @@ from satori_hpc.sites import store as motif_store
 # have a partner or target in common. Both readings are offered here: listed as partners, and a partner in common.
 
 NAMES = 0x4E414D  # key of the random permutations
-TOLERANCE = 1e-12  # two shares that differ by less are equal
+TOLERANCE = 1e-12  # shares that differ by less are equal
 
 
 def names_of(identifiers: Iterable[str], renamed: Mapping[str, frozenset[str]], *, case: bool) -> frozenset[str]:
     """Return all normalised names of a gene with these identifiers.
 
-    Names of motifs stand for their TFs (`tf_names.entry`), in lower case unless `case`. Where `renamed` knows none of
-    the identifiers, an entry name of UniProt ("GATA1_HUMAN") stands for what is before the underscore, too.
+    Motif names are replaced by their TFs (`tf_names.entry`), in lower case unless `case`. If `renamed` has none of
+    the identifiers, an entry name of UniProt ("GATA1_HUMAN") also matches the part before the underscore.
 
     Args:
         identifiers: such as an Entrez number and a symbol.
@@ -97,7 +97,7 @@ class Enrichment:
         fold: precision / base_rate; None where that is 0.
         odds_ratio: known to unknown among called pairs over the same among the others (conditional maximum likelihood).
         odds_low, odds_high: its exact 95 % confidence interval; None = not defined, or without bound.
-        p: Fisher's exact test, one-sided: so many known ones or more among as many pairs drawn from the tested ones.
+        p: Fisher's exact test, one-sided: at least so many known pairs among as many drawn from the tested ones.
     """
 
     precision: float
@@ -217,7 +217,7 @@ def permutation_p(observed: float, null: np.ndarray) -> float:
 
 
 READINGS = ("direct", "shared")
-SHOWN = 10  # names told of a list
+SHOWN = 10  # names shown of a list
 NAMES_OF = {  # where names for identifiers are to be had
     "Ensembl proteins": "give a file of two columns, identifier and name, such as STRING's protein.info",
 }
@@ -228,7 +228,7 @@ class _Tfs:
     """TFs as tables may know them: every set of names once.
 
     Attributes:
-        names: what each may be called, as compared.
+        names: normalised names of each.
         place: {name of a filter's TF: its place there}.
     """
 
@@ -286,7 +286,7 @@ def compare(run: Run, known: KnownTables) -> dict[str, Any] | None:
     """Compare every method with every table; write interactions/<method>.known.tsv.
 
     Returns:
-        what evaluation.json holds under "known", None without a table.
+        the content of evaluation.json under "known", None without a table.
     """
     for method in run.config.score.methods:
         run.known_pairs(method).unlink(missing_ok=True)

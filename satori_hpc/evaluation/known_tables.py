@@ -13,19 +13,19 @@ from satori_hpc.errors import ArtefactError, InputError, Problems, quoted
 from satori_hpc.log import logger, progress
 from satori_hpc.run import files, tsv
 
-# Which columns of a table of known interactions hold the names: by a known layout, as told, or proven by content.
+# Which columns of a table of known interactions hold the names: by a known layout, as given by the user, or by content.
 #
 # A table whose columns are none of these is refused with a list of its columns: nothing is taken for a name by its
 # place.
 
-HEADING = 200  # characters of a cell that are looked at as a heading
+HEADING = 200  # characters of a field that are compared as a heading
 SAMPLE = 200  # rows that decide
 MOST_COLUMNS = 100  # that are looked at
 MITAB_COLUMNS = 15
 ABSENT = ("", "-", ".", "na", "n/a", "none", "null")
 ARROW = "$\\longleftrightarrow$"  # SATORI 1 writes pairs so
 
-# Headings as `_normal` writes them; the first that is there counts.
+# Headings as normalised by `_normal`; the first one present counts.
 SCORES = ("score", "confidence score", "confidence value", "combined score", "confidence", "weight")
 REFERENCES = ("reference", "references", "pmid", "pmids", "pubmed", "pubmed id", "pubmed ids", "pubmedid",
               "publication source", "ncbi publication id", "interaction pubmed id", "citation")  # fmt: skip
@@ -37,7 +37,7 @@ CALLED, ADJUSTED_P = "called", "adjusted pval"
 PAIR_IN_A_CELL = "tf interaction"
 MEMBERS = {"subunits gene name": ("CORUM", ";"), "components genesymbols": ("OmniPath complexes", "_")}
 
-# Words of headings. A pair of columns is headed alike but for a mark of the side, or by two roles.
+# Words of headings. Two columns of a pair have headings that differ only in the side, or name two roles.
 SIDES = ({"a": 0, "b": 1}, {"1": 0, "2": 1}, {"x": 0, "y": 1}, {"first": 0, "second": 1}, {"left": 0, "right": 1})
 ENTITIES = ("tf", "tfs", "factor", "gene", "protein", "interactor", "partner", "node", "entity", "participant",
             "symbol", "name", "genesymbol", "component", "subunit", "hgnc", "official", "approved",
@@ -46,7 +46,7 @@ IDENTIFIERS = ("id", "ids", "identifier", "uniprot", "uniprotid", "uniprotkb", "
                "ensembl", "ensg", "ensp", "accession", "ncbi", "refseq", "systematic", "locus", "orf",
                "string")  # fmt: skip
 SYMBOLS = ("symbol", "name", "genesymbol", "genename", "preferredname")
-# Words of headings that tell no side, and of those of no names.
+# Words of headings without a side, and of columns without names.
 MORE_WORDS = ("regulated", "regulating", "interacting", "binding", "upstream", "downstream", "query", "human", "mouse")
 NO_NAMES = {
     "family", "class", "domain", "tissue", "cell", "species", "organism", "description", "pathway", "disease", "drug",
@@ -64,7 +64,7 @@ ROLES = (
     (("tf",), ("cofactor", "tcof", "coregulator", "partner", "interactor"), False),
 )
 
-# Values that say how or what, never who.
+# Values that describe a type or method, never a gene.
 TYPES = re.compile(
     r"(activat|repress|inhibit|stimulat|regulat|unknown|bind|interact|associat|physical|genetic|direct|indirect|"
     r"(up|down)-regulat|controls-|in-complex|consumption-|catalysis-|used-to-|reacts-|chemical-|neighbor-|"
@@ -88,7 +88,7 @@ NAMESPACES = {
 }
 _HEADING = re.compile(r"[A-Za-z][A-Za-z_ ./()%-]*\d?")
 _INTEGER, _FLOAT = re.compile(r"[-+]?\d{1,18}"), re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?inf", re.I)
-# What stands between two names of a cell.
+# Separators of two names in one field.
 MARKS = (ARROW, "\\longleftrightarrow", "<-->", "<->", "<=>", "↔", "⟷", "-->", "->", "→", "::", "|", ";", ",", " - ",
          "--", "+", "&", "/", ":", "__", "_", "-", " ")  # fmt: skip
 
@@ -101,14 +101,14 @@ class Layout:
 
     Attributes:
         format: its name, for people.
-        separator: between cells; "" = white space.
+        separator: between fields; "" = white space.
         skip: lines above the first row, without blank ones.
         first, second: columns with identifiers of the two interactors; those of the first column are shown.
-        holds: "pair" of names in a row, "rest": every cell from the second column on is a partner, "members" of a
-            complex in one cell, a "cell" with two names, "targets" as pySCENIC writes them.
-        mark: between the names of a cell.
+        holds: "pair" of names in a row, "rest": every field from the second column on is a partner, "members" of a
+            complex in one field, a "cell" with two names, "targets" as pySCENIC writes them.
+        mark: between the names of a field.
         score, evidence, reference: columns; None = there is none. HIPPIE has all but the score in one.
-        scale: the score that stands for 1.
+        scale: the score equivalent to 1.
         organisms: columns with taxon numbers or names of species.
         kind: column that says "genetic" where the interaction is not physical.
         called: column of the pairs' verdict; adjusted_p: of their p-value. Only significant pairs are known.
@@ -190,8 +190,8 @@ def recognise(lines: list[str], *, columns: str, where: str, named: Named = lamb
 
     Args:
         lines: its first lines that are not blank, as many as there are up to SAMPLE.
-        columns: its columns with names: "A,B", or "A" whose cells hold pairs, by heading or by number from 1; "" = find
-            them.
+        columns: its columns with names: "A,B", or "A" if one column holds pairs, by heading or by number from 1;
+            "" = find them.
         where: its path, as messages call it.
         named: whether a text is a name of a TF of the run.
 
@@ -260,7 +260,7 @@ def _separator(lines: list[str]) -> str:
         widths = [len(cells) for cells in cut]
         width = max(widths, key=widths.count)
         if all(" " in cells[0] and '"' not in line for cells, line in zip(cut, lines, strict=True)):
-            continue  # a comma behind what blanks separate
+            continue  # a comma in blank-separated fields
         if widths.count(width) >= 0.9 * len(lines) and width > best[1]:
             best = (mark, width)
     return best[0] or next((mark for mark in ",;" if mark in lines[0] and " " not in lines[0].strip()), "")
@@ -597,7 +597,7 @@ class _Profile:
         named: share that are names of the run's TFs.
         strong: share of those that no common word looks like: with digits, or in capitals.
         varied: most values are different.
-        types: all say how or what.
+        types: all describe types or methods.
     """
 
     kind: str
@@ -677,7 +677,7 @@ def _is_counter(values: list[str]) -> bool:
 def _together(a: _Profile, b: _Profile) -> bool:
     """Return whether two columns hold names of one namespace.
 
-    A TF stands again and again before its targets; what stands again and again behind names is a category.
+    A TF repeats before its targets; a value that repeats after names is a category.
     """
     if b.repeated or (a.repeated and b.tier == 3):
         return False
@@ -712,7 +712,7 @@ def _proven(table: _Table) -> tuple[int, int] | None:
     ]
     best = [pair for pair in pairs if pair[:2] == max(pairs)[:2]] if table.width <= MOST_COLUMNS else []
     symbols = [pair for pair in best if profiles[pair[2]].kind == "symbols"]
-    best = symbols if len(best) > 1 else best  # accessions beside the symbols of the same genes
+    best = symbols if len(best) > 1 else best  # accessions next to the symbols of the same genes
     if len(best) != 1 or (best[0][1] < 2 and len(text) > 2):
         return None
     return best[0][2], best[0][3]
@@ -737,7 +737,7 @@ def _unclear(table: _Table) -> InputError:
     )  # fmt: skip
 
 
-# ---- columns that are told
+# ---- columns given by the user
 
 
 def _asked(table: _Table, columns: str) -> Layout:
@@ -809,7 +809,7 @@ MOST_ROWS = 1_000  # of a pair, that are kept
 MOST_PROBLEMS = 1_000
 SAMPLE_CHARACTERS = 2**22
 ALPHA = 0.05  # of SATORI 1's adjusted p-values
-# NCBI taxa by what tables call them instead.
+# NCBI taxa by their names in tables.
 TAXA = {
     name: taxon
     for taxon, names in {
@@ -887,8 +887,8 @@ def read(
         who: every name, as compared, of a gene with these identifiers; the empty set = none.
         wanted: names, as compared, of which the links and partners are kept.
         columns: as of `recognise`.
-        organism: taxon number that both sides must have where the table tells it; "" = any.
-        min_score: rows of a lower confidence, from 0 to 1, are left out, where the table has one.
+        organism: taxon number that both partners must have if the table gives it; "" = any.
+        min_score: rows of a lower confidence, from 0 to 1, are excluded, if the table has one.
 
     Raises:
         InputError: it is missing, empty or not text, its columns with names are not clear, its scores are on another

@@ -1,12 +1,12 @@
 """Score test of motif pairs: does a pair within range predict the label beyond the counts of all motifs (Rao 1948)?
 
-Labels are modelled by the counts of every motif, logistic (0 and 1) or linear (graded). A pair is then asked what it
-would add, without fitting it: with F = 1 where it lies within range, U = F'(y - mu) is the slope of the log-likelihood
-at no effect and V its variance given the counts. One fit thus serves all pairs, and sequences are read in blocks:
+Labels are modelled by the counts of every motif, logistic (0 and 1) or linear (graded). The test asks how much a
+pair would add, without fitting it: with F = 1 where it is within range, U = F'(y - mu) is the slope of the
+log-likelihood at no effect and V its variance given the counts. One fit thus serves all pairs, and sequences are read in blocks:
 memory grows with the pairs tested, not with pairs times sequences.
 
 U / V is a first estimate of the effect, in the units of the fit. A pair is called when it is above a minimum: where
-one motif has a strong effect, its neighbours tell a little of it that its count does not, and with many sequences
+one motif has a strong effect, its neighbours carry some information beyond its count, and with many sequences
 such crumbs are significant.
 """
 
@@ -23,7 +23,7 @@ COUNTED = 3  # a motif counts at most so often in a sequence: long runs of one m
 RIDGE = 1e-6
 STEPS = 50
 LEAST = 10  # sequences with a pair in range that make it worth a test
-LEAST_INFORMATION = 5.0  # V below which the normal law does not hold: few sequences, or the counts tell nearly all
+LEAST_INFORMATION = 5.0  # V below which the normal approximation fails: few sequences, or counts explain nearly all
 # Smallest effect, as a share of the larger of the effects of its two motifs, and of the mean effect of a hit. Chosen on
 # seed 1 of benchmarks/yardsticks.py: U / V is well below the effect that a fit would find, so a larger share of the
 # motifs' own effects loses pairs of motifs that are strong alone.

@@ -47,11 +47,11 @@ def evaluate(run: Run, runtime: Runtime, *, given: KnownTables | None = None) ->
 
     Args:
         run: up to its reduction.
-        runtime: what it may use.
+        runtime: devices, threads, memory.
         given: the tables of known interactions, as `check` read them; None = read them.
 
     Raises:
-        InputError: a table of known interactions cannot be used; the evaluation that is there stays.
+        InputError: a table of known interactions cannot be used; the existing evaluation is kept.
     """
     given = given or evaluation_known.read(run)
     run.evaluation.unlink(missing_ok=True)
@@ -140,7 +140,7 @@ def _method(table: pd.DataFrame, judge: "_Judge") -> dict[str, Any]:
     """Return calls by q-value, ranking by q and then p and AUC; and how well the size of the effect ranks."""
     rows = list(zip(table["tf_a"], table["tf_b"], strict=True))
     column = {name: table[name].to_numpy(dtype=np.float64) for name in ("q", "neg_log10_p", "auc", "effect")}
-    # Many q-values are 0 with thousands of sequences; logarithms of p still tell them apart.
+    # Many q-values are 0 with thousands of sequences; logarithms of p still rank them.
     scores = calls.ranks(-column["q"], column["neg_log10_p"], column["auc"])
     called = [row for row, flag in zip(rows, table["called"], strict=True) if flag]
     return {

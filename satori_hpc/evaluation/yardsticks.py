@@ -1,9 +1,9 @@
 """Compute baselines: pairs of known motifs that predict the labels without a network.
 
 The user's own motifs are looked for in all labelled sequences, hits that overlap compete, hits of motifs of one TF are
-pooled, and pairs of TFs within range are tested: do they stand together in positives more often than independent TFs
-would (co-occurrence); are they more common in positives than in negatives; do they tell the label beyond the counts of
-all TFs (score test)? A claim for a network has to stand beside the last.
+pooled, and pairs of TFs within range are tested: do they co-occur in positives more often than independent TFs
+would (co-occurrence); are they more common in positives than in negatives; do they predict the label beyond the
+counts of all TFs (score test)? Compare a network with the last.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ from satori_hpc.run.layout import Run
 SAMPLE = int.from_bytes(b"yard", "big")
 SEQUENCES = 20_000  # looked at, of larger sets drawn at random: enough for pairs in 1 of 1,000 sequences
 LABELS = 20  # of several labels the most common ones
-RANGES = (20, 45)  # bp: where most interactions of TFs on DNA lie, and within what a nucleosome leaves free
+RANGES = (20, 45)  # bp: the range of most TF interactions on DNA, and of DNA between nucleosomes
 EXAMPLES_AT_ONCE = 4096
 CO_OCCURRENCE, AGAINST_NEGATIVES, SCORE_TEST = "co-occurrence in positives", "positives against negatives", "score test"
 UNKNOWN = 255
@@ -41,7 +41,7 @@ class Yardsticks:
     Attributes:
         tfs: names, in the order of their numbers.
         sequences: looked at. labelled: there are.
-        labels: tested, one after the other; a pair stands with its best one.
+        labels: tested one after the other; a pair is reported with its best one.
         hits: of motifs per sequence, after competition.
         collection: title of the motifs.
         tests: {(test, range in bp): pairs of TFs, by number}.
@@ -173,7 +173,7 @@ def hits_of_tfs(
         motifs: of the collection. tf_of_motif: int (motifs,), number of the TF of each.
     """
     cuts = [rows[first : first + EXAMPLES_AT_ONCE] for first in range(0, len(rows), EXAMPLES_AT_ONCE)]
-    letters = np.ones(5, dtype=np.int64)  # a letter that never occurs would make the background useless
+    letters = np.ones(5, dtype=np.int64)  # a base that never occurs would make the background useless
     for cut in cuts:
         letters += np.bincount(np.minimum(tokens[cut], 4).ravel(), minlength=5)
     bank = MotifBank.from_motifs(motifs, background=letters[:4] / letters[:4].sum())

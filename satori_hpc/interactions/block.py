@@ -19,7 +19,7 @@ from satori_hpc.interactions.statistics.within_sequence import LAID_OUT
 from satori_hpc.scoring.layout import GROUPS
 from satori_hpc.scoring.store import ScoreStore
 
-COLUMNS_VERSION = 4  # of what parts hold: those of an older program are made again
+COLUMNS_VERSION = 4  # of the parts: those of an older program are remade
 BLOCKS = 16  # tasks at least, if their blocks have LEAST_WIDTH pairs
 LEAST_WIDTH = 32
 BLOCK_BYTES = 2**28  # of the values of a block, at most, if every pair is observed in every example
@@ -27,13 +27,13 @@ SAMPLE_LAID_OUT = 2**23  # scores that are looked at for a sample
 SAMPLE_SCORES = 200_000
 ROW_BYTES = 4 * 8  # that the columns of a described example take, at most
 SITE_BYTES = 72  # of a site in memory: as stored, as sorted, and while it is sorted
-PAIR_BYTES = 12 + 32  # of a pair that is laid out in an example, and of what is made of it
+PAIR_BYTES = 12 + 32  # of a pair in an example, with its temporaries
 READERS = 2**23  # of Zarr and Arrow, once they have read something
 PLACES_BYTES = 12  # of a pair of places of the example that is laid out: its value and its key
 UNIT_BYTES = 8  # of a place and a unit of it
 
 _spare: list[np.ndarray] = []  # left by finished tasks, because fresh memory costs as much as a fifth of the work
-Rows = dict[str, Described]  # what the statistic knows of the examples, by group
+Rows = dict[str, Described]  # the statistic's description of the examples, by group
 
 
 def blocks(store: ScoreStore, rules: Rules) -> list[tuple[int, int]]:
@@ -134,7 +134,7 @@ def test_block(store: ScoreStore, block: int, *, rules: Rules, memory: int, rows
         block: its number.
         rules: of the tests.
         memory: bytes to work with.
-        rows: what the statistic knows of the examples.
+        rows: the statistic's description of the examples.
     """
     first, last = blocks(store, rules)[block]
     values, test = _values(store, rules), registry.test_of(rules.statistic)
@@ -229,7 +229,7 @@ def _open(path: str, digest: str) -> ScoreStore:
     return ScoreStore(Path(path))
 
 
-# The first pass: what the statistic needs to know of the examples of a partition. Like the blocks of pairs, partitions
+# The first pass: the statistic describes the examples of a partition. Like the blocks of pairs, partitions
 # are parts on disk that a killed reduction keeps.
 
 
@@ -301,6 +301,6 @@ def load(folder: str, digest: str, lines: tuple[int, ...], rules: Rules, store: 
         mine = [number for number, item in enumerate(items) if item[0] == group]
         if mine:
             columns = parts.merge(folder_of(Path(folder)), digest=digest, rows=list(lines), numbers=mine)
-            # What Parquet gives may not be written to, which compiled loops would take for another type.
+            # Arrays from Parquet are read-only, which compiled loops treat as another type.
             found[group] = {k: v if v.flags.writeable else v.copy() for k, v in columns.items()}
     return found

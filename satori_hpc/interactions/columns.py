@@ -1,7 +1,7 @@
 """Observed values of many columns, gathered from blocks of rows in bounded memory.
 
-The blocks come as they lie in a store, rows x columns with missing values in most places. Each is compacted at once,
-column by column, so what is held is what was observed. When the memory cannot take more, the last half of the columns
+The blocks come as stored, rows x columns with mostly missing values. Each is compacted at once,
+column by column, so only observed values are held. When the memory is full, the last half of the columns
 is given up, to be gathered in another run.
 """
 
@@ -21,11 +21,11 @@ class Columns:
     """Values of a block of columns on several sides: foreground (0), background (1), and derived ones (2, ...).
 
     Args:
-        width: columns; less after the memory was full.
+        width: columns; fewer after the memory was full.
         rows: of all sides together, at most.
         first: where these columns begin in the blocks.
         least: smaller values are dropped as if missing; NaN drops all.
-        memory: bytes for what is held, at least `needed_bytes` of one column; None = as much as it takes.
+        memory: bytes for the values, at least `needed_bytes` of one column; None = no limit.
         buffer: float32, to be used again: of `buffer_size` values at least.
 
     Attributes:
@@ -51,7 +51,7 @@ class Columns:
         self._values = np.empty(size, np.float32) if buffer is None else buffer
         self._used = 0
         self._blocks: list[tuple[int, int, np.ndarray]] = []  # side, start in the buffer, int64 (width,) counts
-        self._histogram = np.zeros((width, BINS + 1), np.int32)  # the last bin takes what is not counted
+        self._histogram = np.zeros((width, BINS + 1), np.int32)  # the last bin takes values that are not counted
 
     def add(
         self, side: int, block: np.ndarray, distance: np.ndarray | None = None, *, least: float | None = None
@@ -102,7 +102,7 @@ class Columns:
     def sorted_keys(self, side: int) -> Callable[[int], np.ndarray]:
         """Return a function from column to its values as sorted int32 keys of the same order (inverse: `values_of`).
 
-        The function works in a buffer of its own, so each result is good until the next one.
+        The function reuses one buffer, so each result is valid until the next one.
         """
         collect = self._collector(side)
 
@@ -160,7 +160,7 @@ class Columns:
     def _bytes(self, rows: int, bins: int) -> int:
         """Return the memory after a block of so many fully observed rows.
 
-        Histograms are held twice while they widen.
+        Histograms are held twice while they grow.
         """
         return 4 * (self._used + rows * self.width) + 8 * self.width * (bins + 1)
 

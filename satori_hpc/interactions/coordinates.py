@@ -17,10 +17,10 @@ class Places:
 
     Attributes:
         names: str (n,), of the examples.
-        chrom: str (n,), the example's name where it has a sequence of its own.
+        chrom: str (n,), the example's name where positions are within its sequence.
         start, end: int64 (n,), as long as its sequence.
-        strand: int8 (n,), 1, -1, or 0 = not told; 1 on a sequence of its own.
-        own: bool (n,), whether its interval is not as long as its sequence, so that it says nothing of letters.
+        strand: int8 (n,), 1, -1, or 0 = unknown; 1 for positions within the sequence.
+        own: bool (n,), whether interval and sequence differ in length, so that positions are within the sequence.
     """
 
     names: np.ndarray
@@ -59,7 +59,7 @@ def places(path: Path, examples: np.ndarray) -> Places:
     names = np.array(list(dataset.read_names(path, examples)), dtype=object)
     length = dataset.read_length(path)
     at = dataset.read_coordinates(path, examples)
-    # An interval of another length does not say where in it the sequence lies; then sites are told in the sequence.
+    # With an interval of another length the sequence cannot be located; then sites are within the sequence.
     own = at.end - at.start != length
     return Places(
         names=names,
@@ -71,21 +71,21 @@ def places(path: Path, examples: np.ndarray) -> Places:
     )
 
 
-# From cells of the attention to letters of the sequence, and from there to the genome.
+# From bins of the attention to positions in the sequence, and from there to the genome.
 #
-# Intervals are 0-based, half-open. A cell is `pool` positions of the activation track. Attention knows a site by its
-# cell alone, so it is told as the letters that any position of the cell covers.
+# Intervals are 0-based, half-open. A bin is `pool` positions of the activation track. Attention locates a site by its
+# bin only, so its interval covers all windows of the bin.
 
 
 def letters(start: np.ndarray, *, pool: int, width: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the interval that a site may occupy.
 
     Args:
-        start: int (n,), first letter of the sites, or of the first window of the cells that they are known to be in;
+        start: int (n,), start of the sites, or of the first window of their bins;
             bp.
         pool: bp that a place spans; 1 = sites are exact.
         width: int (n,), of the sites, bp.
-        length: of the sequences, bp; what hangs over is cut off.
+        length: of the sequences, bp; intervals are clipped to it.
 
     Returns:
         start, end: int64 (n,).
@@ -100,9 +100,9 @@ def on_genome(
     """Return the genome coordinates of positions within examples.
 
     Args:
-        start, end: int64 (n,), letters of the example as the network read it.
+        start, end: int64 (n,), positions in the example as the network read it.
         example_start, example_end: int64 (n,), the example's own interval, as long as its sequence.
-        strand: int8 (n,), 1, -1 or 0 = not told, which counts as 1; a sequence of strand -1 is the reverse complement.
+        strand: int8 (n,), 1, -1 or 0 = unknown, treated as 1; a sequence of strand -1 is the reverse complement.
 
     Returns:
         start, end: int64 (n,), start < end also on the reverse strand.

@@ -26,7 +26,7 @@ from satori_hpc.run.layout import Run
 from satori_hpc.scoring import store as score_store
 from satori_hpc.scoring.store import ScoreStore
 
-HELD = 2**26  # scores held at a time
+HELD = 2**26  # scores in memory at a time
 
 
 def compare(run: Run, *, labels: tuple[str, ...] = (), against: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -34,12 +34,12 @@ def compare(run: Run, *, labels: tuple[str, ...] = (), against: tuple[str, ...] 
 
     Args:
         run: of several labels, reduced.
-        labels: an example with any of them belongs to the group; none: each label is a group of its own.
-        against: what the group is compared with: examples with any of these and none of `labels`, an example with
-            both being left out; none: all examples without.
+        labels: an example with any of them belongs to the group; none: each label is a separate group.
+        against: the comparison group: examples with any of these and none of `labels`, an example with
+            both being excluded; none: all examples without.
 
     Raises:
-        ArtefactError: a stage is missing or stale; says what to run.
+        ArtefactError: a stage is missing or stale; names the command to run.
         InputError: the set has one label, or not these; or nothing is left on a side.
     """
     with lock.hold(run.path, what=f"satori-hpc differential {quoted(run.path)}"):

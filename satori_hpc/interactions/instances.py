@@ -44,7 +44,7 @@ class Strongest:
         self.score = np.full((columns, keep), -np.inf, dtype=np.float32)
         self.row = np.full((columns, keep), -1, dtype=np.int64)
         below = np.nextafter(np.float32(floor), np.float32(-np.inf))
-        self._least = np.full(columns, below, dtype=np.float32)  # what is not above it cannot get in
+        self._least = np.full(columns, below, dtype=np.float32)  # smaller values cannot enter
 
     def add(self, block: np.ndarray, columns: np.ndarray, *, first_row: int) -> None:
         """Add rows that follow all rows added before.
@@ -210,7 +210,7 @@ def strongest(store: ScoreStore, numbers: np.ndarray, *, keep: int, rules: Rules
 
     Args:
         store: finished.
-        numbers: int64, pairs of units, in any order; the columns of what comes back.
+        numbers: int64, pairs of units, in any order; the columns of the result.
         keep, rules, floor: as in `instances`.
     """
     found = Strongest(len(numbers), keep, floor=floor)
@@ -229,10 +229,10 @@ def chosen_blocks(
         rules: which sites are pooled.
         numbers: int64, pairs of units.
         group: "foreground" or "background".
-        near: leave out what rules say is too far apart to be tested.
+        near: exclude sites that the rules say are too far apart.
 
     Yields:
-        number of the first example; int64 (n,), places in `numbers`; the block that holds them; their scores (rows, n).
+        number of the first example; int64 (n,), positions in `numbers`; their block; their scores (rows, n).
     """
     order = np.argsort(numbers, kind="stable")
     spans = [order[begin:end] for begin, end in runs(numbers[order] // WIDTH)]
@@ -317,9 +317,9 @@ def runs(values: np.ndarray) -> Iterator[tuple[int, int]]:
         yield from zip([0, *edges.tolist()], [*edges.tolist(), len(values)], strict=True)
 
 
-# interactions/<method>.bedpe: where in the genome the strongest instances of the interactions lie.
+# interactions/<method>.bedpe: genome coordinates of the strongest instances of the interactions.
 #
-# BEDPE as bedtools defines it, with a header and columns of our own behind the ten standard ones; intervals are 0-based
+# BEDPE as bedtools defines it, with a header and own columns after the ten standard ones; intervals are 0-based
 # and half-open. End 1 is the site of tf_a, end 2 that of tf_b.
 
 COLUMNS: dict[str, str] = {

@@ -1,8 +1,8 @@
 """Store finished blocks of the reduction in interactions/<method>.parts/, one Parquet file per block of pairs.
 
-`parts.json` says which work the parts belong to: a digest of the scores and of all that shapes the numbers. Each part
-carries the same digest, so that a worker which outlived its command cannot slip a foreign part in, and one of its own
-content behind its end. A reduction that was killed goes on with the parts that are whole and of its digest; the folder
+`parts.json` identifies the task: a digest of the scores and of everything that affects the numbers. Each part
+carries the same digest, so that a worker which outlived its command cannot add a wrong part, and its own content
+digest at its end. A killed reduction resumes with the complete parts of its digest; the folder
 goes when the tables are written.
 """
 

@@ -58,7 +58,7 @@ class PairBlock:
 
     Attributes:
         score: float32 (rows, n), NaN = the pair was not observed.
-        first, second: int32 (rows, n), the two sites that speak for the pair, of the smaller and the larger unit, by
+        first, second: int32 (rows, n), the two sites that represent the pair, of the smaller and the larger unit, by
             their numbers in `scores`; NONE where the pair was not observed.
         scores: the partition that the examples are of.
         entry: int64 (examples, 2), number of the first place and of the first value of each example in `scores`.
@@ -144,11 +144,11 @@ class Partition:
     Args:
         scores: of the partition.
         units: which sites are pooled.
-        choose: which pair of sites speaks for two units; of the store.
+        choose: which site pair represents two units; of the store.
         directed: whether values have a direction; of the store.
 
     Raises:
-        SatoriError: an example has more sites than can be told apart.
+        SatoriError: an example has more sites than can be numbered.
     """
 
     def __init__(self, scores: SiteScores, units: Units, *, choose: str, directed: bool) -> None:
@@ -158,7 +158,7 @@ class Partition:
         between = counts[:, 1] ** 2 if directed else counts[:, 1] * (counts[:, 1] - 1) // 2
         self._entry = np.cumsum(np.stack([counts[:, 1], between], axis=1), axis=0)
         self._entry -= np.stack([counts[:, 1], between], axis=1)
-        # Contiguous, and what is read-only so always: arrays of another type would have the loop below compiled anew.
+        # Always contiguous and read-only: arrays of another type would make the loop below recompile.
         self._places, self._values_at = (each[:, 1].copy() for each in (scores.counts, self._entry))
         self._value = scores.value.view()
         self._value.flags.writeable = False
@@ -183,7 +183,7 @@ class Partition:
     def block(self, first: int, last: int, rows: slice, space: "Space | None" = None) -> PairBlock:
         """Return the pairs [first, last) of some examples.
 
-        In a space the block holds until the next one is laid out there.
+        The block is valid until the next one is written to the same space.
         """
         size = (rows.stop - rows.start, last - first)
         add = self.units.combine == "sum"
@@ -301,7 +301,7 @@ def _lay_out(
                     bits = np.int64(np.float32(rank).view(np.int32))
                     key = ((bits ^ ((bits >> 31) & 0x7FFFFFFF)) << 32) + LOW_BITS
                 keys[i, u] = keys[u, i] = key
-        # First, of every place, over the sites of each unit; runs are the units that are there.
+        # First, for every place, over the sites of each unit; runs are the units present.
         runs = 0
         for y in range(sites):
             if y == 0 or mine[y] != mine[y - 1]:

@@ -1,7 +1,7 @@
 """Spacing, order and strands of the called interactions, counted in one pass over the scores and tested.
 
-Part of `reduce`, whose table says which interactions are called and whose settings say what counts as a score: so it is
-never older than that table. What is held are counts by spacing, whatever the number of examples.
+Part of `reduce`, whose table says which interactions are called and whose settings define the scores: so it is
+never older than that table. Only counts by spacing are held, for any number of examples.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from satori_hpc.scoring.store import ScoreStore
 from satori_hpc.sites import store as motif_store
 
 PURPOSE = 0x5BAC1  # keys the generators of this module
-WIDEST_EXACT = 3  # bp, window of spacings where positions are letters
+WIDEST_EXACT = 3  # bp, window of spacings if positions are exact
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Reading:
 
     Attributes:
         strand: int64 (F,), 1 or -1 = backwards, 0 = not named.
-        offset: int64 (F,), column of the motif, as it lies, under the filter's first letter; 0 = not named.
+        offset: int64 (F,), column of the motif aligned with the filter's first position; 0 = not named.
     """
 
     strand: np.ndarray
@@ -57,7 +57,7 @@ class Counts:
 
     Attributes:
         spacing: int64 (interactions, 2, 2 reach + 1), by spacing from -reach to reach.
-        arrangement: int64 (interactions, 2, 4), by ARRANGEMENTS, where it can be told.
+        arrangement: int64 (interactions, 2, 4), by ARRANGEMENTS, where known.
     """
 
     spacing: np.ndarray
@@ -114,7 +114,7 @@ def write(
 def gather(store: ScoreStore, chosen: Chosen, reading: Reading, *, rules: Rules, reach: int, floor: float) -> Counts:
     """Count the examples of each interaction by spacing and arrangement.
 
-    An example counts once per interaction, with the pair of sites that speaks for it there. The spacing is from start
+    An example counts once per interaction, with the site pair that represents it there. The spacing is from start
     to start: of the motifs that the filters are named after, else of the sites.
 
     Args:
@@ -211,7 +211,7 @@ def _median(counts: np.ndarray, at: np.ndarray) -> float:
     return float(np.mean(at[np.searchsorted(before, [(n - 1) // 2 + 1, n // 2 + 1])]))
 
 
-# interactions/<method>.spacing and .spacing_counts: how far apart the two sites of interactions stand.
+# interactions/<method>.spacing and .spacing_counts: distances between the two sites of interactions.
 
 _MEANINGS = {
     "tandem_ab": "one strand, A upstream of B",

@@ -2,8 +2,8 @@
 
 Sites are pooled by unit in every example before any test: by filter, and by the TF that filters are named after. What a
 pair is compared with is the statistic of its method (`interactions.statistics`); some need a pass over the examples
-first. The family of tests is declared by counts and cut-off, not by p-values. Beside the statistic the published one
-is told. A reduction that was killed goes on with what is finished.
+first. The family of tests is determined by counts and cut-off, not by p-values. The published statistic is also
+reported. A killed reduction resumes with the finished parts.
 """
 
 import dataclasses
@@ -112,7 +112,7 @@ class Reduced:
         columns: of the interaction table save the names, and unit_a, unit_b, for every pair that was observed at all,
             sorted by q, then p, then AUC falling.
         cutoff: of the scores; NaN where it is their mean and there are none.
-        told: what the statistic tells people of all pairs together.
+        told: the statistic's summary of all pairs.
         rules: of the tests.
     """
 
@@ -137,12 +137,12 @@ def reduce_store(
         store: finished.
         folder: for the finished blocks; those that it has of the same work are kept. Left to the caller to remove.
         settings: the section [reduce].
-        runtime: where the blocks are worked on; does not shape the result.
+        runtime: where the blocks are computed; does not change the result.
         statistic: its name.
-        units: what is tested in pairs; default: the motifs.
+        units: whose pairs are tested; default: the motifs.
 
     Raises:
-        ArtefactError: the store does not hold what the statistic needs, or is damaged.
+        ArtefactError: the store lacks arrays that the statistic needs, or is damaged.
     """
     rules = registry.rules_of(store, settings, statistic, units or Units.motifs(store.motifs, settings.combine))
     if not rules.units.pairs:
@@ -231,7 +231,7 @@ def _tf_table(
 ) -> dict[str, np.ndarray]:
     """Return the table of TF pairs: the tested ones of pooled sites, with filter pairs and the calls as published.
 
-    As published a TF pair is called when any of its filter pairs is: with many filters per TF false calls add up.
+    As published a TF pair is called when any of its filter pairs is: with many filters per TF false calls accumulate.
     """
     columns = {name: values[columns["tested"]] for name, values in columns.items()}
     tfs = np.array([*named.tfs, ""], dtype=object)
@@ -312,7 +312,7 @@ def _why_untested(found: Reduced, store: ScoreStore, *, settings: Reduce) -> str
     return f"{', '.join(said for _, said, _ in steps[: last + 1])}. {steps[last][2]}"
 
 
-SATURATED = 0.5  # share of scores at the maximum beyond which the median of a pair is the maximum, whatever it does
+SATURATED = 0.5  # share of scores at the maximum beyond which the median of any pair is the maximum
 NEAR = 1e-3  # of the maximum: scores so close to it are at it
 
 
@@ -321,7 +321,7 @@ def saturated_shares(store: ScoreStore, *, entropy: float) -> dict[str, float | 
 
     Args:
         store: finished.
-        entropy: weight of the entropy loss in training, which a smaller one might mend.
+        entropy: weight of the entropy loss in training; a smaller one might help.
     """
     units = Units.motifs(store.motifs)
     sample = {group: block.sample(store, units, group) for group in GROUPS}

@@ -16,7 +16,7 @@ from satori_hpc.run import files
 
 FORMAT_VERSION = 4
 
-# What a test says of a pair of filters, or of a pair of TFs whose sites are pooled in every example.
+# Test results of a pair of filters, or of a pair of TFs whose sites are pooled in every example.
 _NUMBERS: dict[str, tuple[pa.DataType, str]] = {
     "n_fg": (pa.int64(), "foreground examples in which the pair was observed"),
     "n_bg": (pa.int64(), "background examples in which the pair was observed"),
@@ -172,7 +172,7 @@ def read_table(path: Path, registry: dict[str, tuple[pa.DataType, str]], *, comm
         raise ArtefactError(f"{file}: no interaction table; {mend}")
     try:
         table = pq.read_table(file)
-    except Exception as error:  # Arrow, OSError, or what Python makes of a damaged schema
+    except Exception as error:  # Arrow, OSError, or Python's error for a damaged schema
         raise ArtefactError(f"{file}: cannot be read ({error}); {again}") from None
     version = (table.schema.metadata or {}).get(b"satori_hpc_format_version", b"").decode()
     if version != str(FORMAT_VERSION) or table.schema.names != list(registry):

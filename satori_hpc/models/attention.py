@@ -67,7 +67,7 @@ class Attention(nn.Module):
         return projected.unflatten(2, (self.heads, self.head_size)).transpose(1, 2)
 
 
-# Operations written for speed; each computes what its plain counterpart in torch computes.
+# Optimised operations; each computes the same as its plain counterpart in torch.
 #
 # Why they exist, on one CPU thread with the default network: a linear layer goes to MKL, which does not use AVX-512 on
 # every processor, where the same product as a 1x1 convolution goes to oneDNN; and the entropy of attention through

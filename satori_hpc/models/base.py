@@ -88,7 +88,7 @@ class TrainableModel(nn.Module):
             sequence.
         pool: bp per position of its attention.
         has_fast_paths: whether the hand-written scorers of `scoring/` take it.
-        bank: the known motifs that it starts from; None: none. gate: what it takes for a hit of one.
+        bank: the known motifs that it starts from; None: none. gate: thresholds of a hit.
         scorers: {scoring method: "package.module:class" of its own scorer} (scoring.base.SiteScorer).
         largest_array: numbers per sequence in the largest array of a forward pass; 0 = not known.
     """
@@ -120,7 +120,7 @@ class TrainableModel(nn.Module):
         """Run the network.
 
         Args:
-            sequences: uint8 codes (B, L), A, C, G, T, other = 0..4; or one-hot letters (B, 4, L) of a float type.
+            sequences: uint8 codes (B, L), A, C, G, T, other = 0..4; or one-hot (B, 4, L) of a float type.
             attention, activations, entropy: give them back.
             moments: in training, of the batch that these sequences are a part of, from `batch_moments`; None: they are
                 the batch.
@@ -195,7 +195,7 @@ def require_filters(model: TrainableModel) -> None:
 class Scorable(nn.Module):
     """Expose a trained network as a plain torch module: one-hot (B, 4, L) in, logits (B, T) out.
 
-    Gradients flow to the letters. It is a `ScorableModel`, and what captum, tangermeme and the like take.
+    Gradients flow to the input. It is a `ScorableModel`, and works in captum, tangermeme and similar tools.
 
     Attributes:
         network: the network itself.
@@ -212,7 +212,7 @@ class Scorable(nn.Module):
         """Return log-odds of every label.
 
         Args:
-            one_hot: (B, 4, L) of any type of numbers, rows A, C, G, T; an unknown letter is a column of zeros.
+            one_hot: (B, 4, L) of any type of numbers, rows A, C, G, T; an unknown base is a zero column.
 
         Returns:
             (B, T) float32.
@@ -254,7 +254,7 @@ class Scorable(nn.Module):
 class OneHotModel(TrainableModel):
     """Train a plain torch module from one-hot (B, 4, L) to logits (B, T), such as a plug-in's.
 
-    What else the module offers (see `ScorableModel`) is found by name: `attention(one_hot)`, and
+    Optional parts of the module (see `ScorableModel`) are found by name: `attention(one_hot)`, and
     `site_activations(one_hot)` with the attributes `filters`, `width` and, if the first window starts left of the
     sequence, `padding`. Of attention, `pool` is the bp per position.
 
@@ -312,7 +312,7 @@ def one_hot(sequences: torch.Tensor, dtype: torch.dtype, *, pad: tuple[int, int]
     """Convert to one-hot (B, 4, left + L + right) of this type; unknown bases and the padding are zero columns.
 
     Args:
-        sequences: uint8 codes (B, L), or letters (B, 4, L) of a float type, through which gradients flow.
+        sequences: uint8 codes (B, L), or one-hot (B, 4, L) of a float type, through which gradients flow.
         dtype: of the result.
         pad: columns on the left and on the right.
     """

@@ -18,7 +18,7 @@ def classification_loss(
             all examples; the divisor stays their number.
         task: "binary" or "multilabel".
         output: "one" (binary cross entropy) or "two" (cross entropy over two logits).
-        count: examples of the whole batch when these are a part of it: the parts' losses add up to its mean.
+        count: examples of the whole batch when these are a part of it: the parts' losses sum to its mean.
     """
     logits = full(logits)
     count = len(labels) if count is None else count
@@ -36,6 +36,6 @@ def column_mass(attention: torch.Tensor) -> torch.Tensor:
         attention: (B, h, n, n), rows sum to 1.
 
     Returns:
-        (B,), the share of all attention that the strongest column holds, averaged over heads.
+        (B,), the share of all attention in the strongest column, averaged over heads.
     """
     return attention.mean(dim=2).amax(dim=2).mean(dim=1)

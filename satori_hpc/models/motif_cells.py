@@ -1,6 +1,6 @@
 """Known motifs as a first layer: hits that pass a gate and win the competition, as values of bins.
 
-Of thousands of motifs few are in a cell, so values are a list of those that are not 0.
+Only few of thousands of motifs are in a bin, so non-zero values are listed.
 """
 
 import dataclasses
@@ -20,8 +20,8 @@ from satori_hpc.motifs.hits import Hits, stacked
 from satori_hpc.motifs.scan import Gate, MotifBank, Scanner
 
 MOST_REMEMBERED = 500_000  # sequences, with about a kilobyte each
-SCORES_AT_ONCE = 2**24  # of windows, where letters are mixed and all scores are computed
-GAIN = 8.0  # value of a cell with the best word of a motif
+SCORES_AT_ONCE = 2**24  # of windows, for base mixtures, whose scores are all computed
+GAIN = 8.0  # value of a bin with the best word of a motif
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,16 +54,16 @@ class MotifCells(nn.Module):
     """Convert sequences to tokens: for each bin and motif 8 (s - t) / (max - t), the largest over hits centred there.
 
     s is the score of a hit, t the gate, half a step under the smallest score of a hit. Which windows are hits and
-    which of them win is decided without a gradient; the scores of those that do have one, towards one-hot letters.
+    the choice of winners has no gradient; their scores have one, with respect to the one-hot sequence.
 
     Args:
         bank: the motifs.
         gate: which windows are hits.
         compete: only the winners of overlapping hits count.
-        length: L, bp. pool: bp per cell.
+        length: L, bp. pool: bp per bin.
 
     Attributes:
-        cells: n, the last of which may be shorter.
+        cells: n bins, the last of which may be shorter.
     """
 
     def __init__(self, bank: MotifBank, gate: Gate, *, compete: bool, length: int, pool: int) -> None:
@@ -89,7 +89,7 @@ class MotifCells(nn.Module):
         """Return tokens of sequences.
 
         Args:
-            sequences: uint8 codes (B, L), or letters (B, 4, L) of a float type: one-hot, or any mixture of letters.
+            sequences: uint8 codes (B, L), or letters (B, 4, L) of a float type: one-hot, or any mixture of bases.
         """
         hits, scores = self.hits(sequences)
         return self.tokens(hits, len(sequences), scores)
@@ -124,7 +124,7 @@ class MotifCells(nn.Module):
         threshold = torch.from_numpy(self._threshold[hits.motif]).to(device)
         above = torch.from_numpy(self.bank.maxima[hits.motif]).to(device) - threshold
         found = torch.from_numpy(hits.score).to(device) if scores is None else scores
-        value = (GAIN * (found - threshold) / above).clamp(min=0)  # mixed letters: rounding
+        value = (GAIN * (found - threshold) / above).clamp(min=0)  # mixed bases: rounding
         value = value.to(torch.float32 if scores is None else scores.dtype)
         cell = (hits.start + hits.end) // 2 // self.pool
         places, which = np.unique(np.ravel_multi_index((hits.example, cell, hits.motif), shape), return_inverse=True)
@@ -179,7 +179,7 @@ class MotifCells(nn.Module):
         backward = strand[example, number, start].bool()
         motifs = number.cpu().numpy()
         score = best[example, number, start].round().int().cpu().numpy()
-        score = np.minimum(score, self.bank.maxima[motifs]).astype(np.int32)  # of more than one letter in a place
+        score = np.minimum(score, self.bank.maxima[motifs]).astype(np.int32)  # of more than one base at a position
         return Hits(
             example=example.cpu().numpy(),
             start=start.cpu().numpy(),
@@ -205,7 +205,7 @@ class StrandFilters(nn.Module):
     A models.base.BothStrands.
 
     Args:
-        filters: F. width: of a filter, bp, odd. length: L. pool: bp per cell.
+        filters: F. width: of a filter, bp, odd. length: L. pool: bp per bin.
     """
 
     def __init__(self, *, filters: int, width: int, length: int, pool: int) -> None:

@@ -1,7 +1,7 @@
 """Attention over hits of known motifs (tokens): one layer with relative distances, followed only by a sum.
 
-So what attention carries from one cell to another is what two motifs do together; convolutions behind it could do the
-same without it. No normalisation: it would mix the cells of a sequence.
+So attention from one bin to another is the joint effect of two motifs; convolutions after it could compute the
+same without it. No normalisation: it would mix the bins of a sequence.
 """
 
 import dataclasses
@@ -21,15 +21,15 @@ from satori_hpc.models.dropout import Coin, Dropout
 from satori_hpc.models.motif_cells import MotifCells, MotifTokens, StrandFilters
 from satori_hpc.motifs.scan import STEPS_PER_BIT, Gate, MotifBank
 
-FARTHEST = 16  # cells; what is further apart shares a bias
-NEARNESS = 0.3  # what the first bias loses per cell
+FARTHEST = 16  # bins; larger distances share a bias
+NEARNESS = 0.3  # decrease of the initial bias per bin
 
 
 class TokenLinear(nn.Module):
     """A linear layer without bias of motif tokens and learned filters side by side.
 
     Args:
-        motifs: M. filters: F, may be 0. outputs: size of what comes out.
+        motifs: M. filters: F, may be 0. outputs: size of the output.
     """
 
     def __init__(self, *, motifs: int, filters: int, outputs: int) -> None:
@@ -51,7 +51,7 @@ class DistanceAttention(nn.Module):
     """Queries, keys, values (B, n, size) -> (B, n, size): softmax of q.k / sqrt(head size) + r[distance], then ReLU.
 
     Args:
-        cells: n. heads: h. size: of all heads together.
+        cells: n bins. heads: h. size: of all heads together.
     """
 
     def __init__(self, *, cells: int, heads: int, size: int) -> None:
@@ -72,7 +72,7 @@ class DistanceAttention(nn.Module):
 
         Args:
             parts: queries, keys and values.
-            turned: bool (B,): in these examples distances are those of the reversed order of cells.
+            turned: bool (B,): examples whose bins are in reversed order.
             entropy: give it back.
 
         Returns:

@@ -57,12 +57,12 @@ class Trunk(Readout):
 
     Args:
         inputs: size of a token.
-        cells: n; above 200 the second block starts with a max pooling of 2.
+        cells: n bins; above 200 the second block starts with a max pooling of 2.
         widths: channels of each block.
         kernel: their kernel, odd.
         dropout: in front of each block but the first and after the hidden layer; half of it before each dilated
             convolution.
-        dilations: those that reach beyond the track (2 * dilation >= positions) are left out.
+        dilations: those that reach beyond the track (2 * dilation >= positions) are dropped.
         hidden: size of the vector given back.
     """
 

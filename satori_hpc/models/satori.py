@@ -48,21 +48,21 @@ class Recurrent(nn.Module):
         """Map (B, n, inputs) -> (B, n, 2 * size)."""
         if self.training or not tokens.requires_grad:
             states, _ = self.lstm(tokens)
-        else:  # cuDNN has no way back through an LSTM in evaluation mode, which attributions of letters ask for
+        else:  # cuDNN has no backward pass of an LSTM in evaluation mode, which attributions need
             with torch.backends.cudnn.flags(enabled=False, allow_tf32=torch.backends.cudnn.allow_tf32):
                 states, _ = self.lstm(tokens)
         dropped: torch.Tensor = self.dropout(states)
         return dropped
 
 
-# SATORI-basic and SATORI-deep: convolution, attention, and what reads it out (SATORI 2.0, lqaf209).
+# SATORI-basic and SATORI-deep: convolution, attention, and read-out (SATORI 2.0, lqaf209).
 
 
 class Satori(TrainableModel):
     """SATORI network; in evaluation mode a result depends only on its own sequence; see TrainableModel.
 
     Attributes:
-        filters: F. width: W, bp. padding: zero columns left of the sequence. pool: bp per cell. cells: n.
+        filters: F. width: W, bp. padding: zero columns left of the sequence. pool: bp per bin. cells: n bins.
     """
 
     has_attention = True

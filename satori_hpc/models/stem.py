@@ -1,6 +1,6 @@
 """The first block: convolution over one-hot sequences, batch norm, non-linearity, max pooling, dropout.
 
-Two facts make it cheap without changing what it computes. Batch norm of a linear map of the input needs no
+Two facts make it cheap without changing its result. Batch norm of a linear map of the input needs no
 activations: mean and variance of `w . window` follow from the mean and covariance of the windows, a (4 W, 4 W) matrix.
 So the norm folds into the convolution in training as it does in evaluation. And max pooling commutes with the
 non-linearity, which is monotone, so that only pooled values meet it.
@@ -27,7 +27,7 @@ class ClampedExp(nn.Module):
 class Stem(nn.Module):
     """Convert sequences to pooled activations (B, n, F), n = L // pool.
 
-    Sequences come as uint8 codes (B, L), which saves memory, or as one-hot letters (B, 4, L), through which gradients
+    Sequences come as uint8 codes (B, L), which saves memory, or as one-hot (B, 4, L), through which gradients
     flow; the same computation follows.
 
     Args:

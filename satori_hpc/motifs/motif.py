@@ -18,11 +18,11 @@ class Motif:
     """A position probability matrix and its origin.
 
     Attributes:
-        name: what users call it: a TF ("Arnt") or a filter ("filter12"). Any characters; never part of a path.
-        ppm: (w, 4) float64 letter probabilities, each row sums to 1.
-        sites: binding sites behind it.
+        name: a TF ("Arnt") or a filter ("filter12"). Any characters; never part of a path.
+        ppm: (w, 4) float64 base probabilities, each row sums to 1.
+        sites: number of binding sites.
         identifier: its number in the database ("MA0004.1"), or "".
-        counts: (w, 4) float64 letter counts, when known.
+        counts: (w, 4) float64 base counts, when known.
     """
 
     name: str
@@ -40,7 +40,7 @@ def probabilities(counts: np.ndarray, pseudocount: float) -> np.ndarray:
     """Return base probabilities of counts: (count + c) / (N + 4 c), with N the sum of the column.
 
     Args:
-        counts: (..., 4) letter counts; the last axis is the letter.
+        counts: (..., 4) base counts; the last axis is the base.
         pseudocount: c, added to every count; 0 gives plain frequencies.
 
     Returns:
@@ -57,15 +57,15 @@ def information(ppm: np.ndarray, background: np.ndarray = UNIFORM) -> np.ndarray
     With the uniform background this is 2 + sum q log2 q, between 0 and 2.
 
     Args:
-        ppm: (..., 4) letter probabilities.
-        background: (4,) letter probabilities; a background that does not sum to 1 gives no divergence at all
+        ppm: (..., 4) base probabilities.
+        background: (4,) base probabilities; a background that does not sum to 1 gives no divergence at all
             (the helper of SATORI 1 used one that sums to 2), so it is refused.
 
     Returns:
         (...) float64, bits.
 
     Raises:
-        ValueError: the background does not sum to 1 or holds a letter that never occurs.
+        ValueError: the background does not sum to 1 or has a base with probability 0.
     """
     background = np.asarray(background, dtype=np.float64)
     if abs(background.sum() - 1) > 1e-6 or (background <= 0).any():
@@ -90,7 +90,7 @@ def core(ppm: np.ndarray, bits: float) -> slice:
 def consensus(ppm: np.ndarray) -> str:
     """Return the consensus in IUPAC codes (after Cavener 1987).
 
-    One letter where it has more than half of the column and twice the next one; a two-letter code where two have
+    One base if it has more than half of the column and twice the next one; a two-base code if two have
     more than three quarters; else N.
     """
     text = []
@@ -118,7 +118,7 @@ def similarity(a: np.ndarray, b: np.ndarray) -> float:
     without preference correlate with nothing: they count as 0.
 
     Args:
-        a, b: (w, 4) letter probabilities.
+        a, b: (w, 4) base probabilities.
 
     Returns:
         between -1 and 1; 1 for a motif and itself or its reverse complement (when no column is flat).

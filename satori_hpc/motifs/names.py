@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from satori_hpc.motifs.motif import Motif
 
 COMPOSITE = "::"  # JASPAR: GATA1::TAL1 is a motif that both bind together
-LONGEST = 200  # letters; what is longer is no name of a motif, and is left as it is
+LONGEST = 200  # characters; longer text is no motif name and stays unchanged
 
 _LETTERS = "[ACGTURYSWKMBDHVN]"  # a consensus, IUPAC
 _ACCESSION = (
@@ -21,7 +21,7 @@ _ACCESSION = (
     r"|[MT]\d{4,6}_\d+\.\d+|M\d{4,5}|UP\d{5}(?:_\d+)?)"  # CIS-BP, TRANSFAC, UniPROBE
 )
 _SEPARATOR = r"[\s._|/;:,-]+"
-_DOMAIN = r"(?:e?DBD|full|FL)"  # what of the TF was in the tube
+_DOMAIN = r"(?:e?DBD|full|FL)"  # suffixes for the construct used in the assay
 # UniProt: names of entries are mnemonics of the protein and the species, here those of which motifs are known.
 _SPECIES = (
     "HUMAN MOUSE RAT PIG BOVIN SHEEP HORSE RABIT CANLF FELCA MACMU PANTR CHICK XENLA XENTR DANRE ORYLA TAKRU DROME "
@@ -31,7 +31,7 @@ _SPECIES = (
 _ENTRY = re.compile(rf"^([A-Z0-9]{{1,10}})_(?:{'|'.join(_SPECIES.split())})$", re.IGNORECASE)
 _VERSION = re.compile(r"\b(ma\d{4})\.\d+\b", re.IGNORECASE)
 
-# Names that tell no TF: accessions, families, numbers, a consensus, motifs found in sequences.
+# Names without a TF: accessions, families, numbers, a consensus, motifs found in sequences.
 _DE_NOVO = re.compile(
     rf"(?:(?:\d+-)?{_LETTERS}*[-\s])?X?(?:STREME|DREME|MEME)(?:-\d+)?"
     rf"|\d+-{_LETTERS}+|.*BestGuess:.*|.*_Meme_\d+_w\d+|(?:.*[._])?pattern_\d+"
@@ -46,7 +46,7 @@ def _composite(separators: str) -> Callable[[re.Match[str]], str]:
 
 
 _Rule = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
-# What collections write around the name, each taken off wherever it is found; in turn, until nothing is left to take.
+# Prefixes and suffixes of collections, removed repeatedly until none is left.
 _RULES: tuple[_Rule, ...] = (
     (re.compile(r"(?:_\d+(?:\.Infer)?)?\.motif$"), ""),  # IMAGE
     (re.compile(r"^(.+)_\1$"), r"\1"),  # TOBIAS: identifier_name, both the same
@@ -88,7 +88,7 @@ _RULES: tuple[_Rule, ...] = (
     (re.compile(r"(?<=\w)_(?:f[12]|si|do)$"), ""),
     # PBM of JASPAR: two matrices of a TF
     (re.compile(rf"^PB\d{{4}}(?:\.\d+)?{_SEPARATOR}(.+?)_[12]$"), r"\1"),
-    # Accessions before or behind the name
+    # Accessions before or after the name
     (re.compile(rf"^{_ACCESSION}{_SEPARATOR}(?=[^\s\d])", re.IGNORECASE), ""),
     (re.compile(rf"(?<=[\w)]){_SEPARATOR}\(?{_ACCESSION}\)?$", re.IGNORECASE), ""),
     (re.compile(rf"(?<=\w)\({_ACCESSION}\)$", re.IGNORECASE), ""),
@@ -123,9 +123,9 @@ def tf_name(name: str, identifier: str = "") -> str:
     Case is kept, and so are composites ("FOXD3::GATA1") and names of UniProt's entries ("P53_HUMAN"), which are not
     always symbols of genes.
     """
-    if re.search(r"[._](?:tnt|ecoli)\.", identifier):  # DAP-seq: the name beside it is that of the family
+    if re.search(r"[._](?:tnt|ecoli)\.", identifier):  # DAP-seq: the other part is the family
         return _tf_name(identifier)
-    if identifier.startswith("PB"):  # PBM of JASPAR: the name has a number of its own
+    if identifier.startswith("PB"):  # PBM of JASPAR: the name has its own number
         return _tf_name(f"{identifier} {name}")
     found = _tf_name(name)
     return found if found or _DE_NOVO.fullmatch(name) else _tf_name(identifier)
@@ -173,7 +173,7 @@ def is_entry(name: str) -> bool:
 def of_motifs(motifs: Sequence[Motif]) -> list[str]:
     """Return the TF name of each motif: one spelling for all motifs of a TF, that of the first.
 
-    A motif that tells no TF keeps its own name.
+    A motif without a TF keeps its own name.
     """
     spelling: dict[str, str] = {}
     names = [tf_name(motif.name, motif.identifier) or motif.name for motif in motifs]

@@ -1,8 +1,8 @@
 """Read motif files (MEME, JASPAR, TRANSFAC, HOMER and CIS-BP, recognised by content) and write MEME files.
 
-Every reader takes the lines one by one and collects every problem with its line. Motifs are told apart by identifier
-and name together: a matrix that stands for two TFs (CIS-BP) is two motifs. The same motif twice, matrix and all, is
-one; motifs without a matrix (CIS-BP holds back those under licence) are left out with a warning.
+Every reader takes the lines one by one and collects every problem with its line. Motifs are distinguished by identifier
+and name together: a matrix for two TFs (CIS-BP) is two motifs. Duplicates with the same matrix are
+one; motifs without a matrix (CIS-BP withholds those under licence) are skipped with a warning.
 """
 
 import functools
@@ -25,7 +25,7 @@ from satori_hpc.motifs.motif import LETTERS, UNIFORM, Motif, probabilities
 from satori_hpc.run import files
 
 KEY = "[motifs] database"
-DEFAULT_SITES = 20  # what MEME assumes when a file does not tell
+DEFAULT_SITES = 20  # MEME's default if a file does not give it
 SUM_TOLERANCE = 0.02  # rows rounded to two digits are still accepted, and then scaled to 1
 # So that no file takes much memory: collections have some thousand motifs of at most a hundred positions.
 MAX_LINE, MAX_LINES, MAX_TEXT = 1 << 20, 1 << 20, 1 << 26
@@ -117,9 +117,9 @@ class _Found:
 def read(path: Path) -> list[Motif]:
     """Read a motif file, plain or gzipped, any line ends; the format is recognised by content.
 
-    Rows that sum to 1 are probabilities, others are counts; U stands for T. `sites` are the counts of the first
-    position, or what MEME tells, else 20. Names: of MEME "MOTIF identifier name"; of JASPAR and HOMER what stands
-    behind ">"; of TRANSFAC NA, else ID, with AC as identifier; of CIS-BP TF Name, with Motif as identifier, or that of
+    Rows that sum to 1 are probabilities, others are counts; U is read as T. `sites` are the counts of the first
+    position, or MEME's value, else 20. Names: of MEME "MOTIF identifier name"; of JASPAR and HOMER the text
+    after ">"; of TRANSFAC NA, else ID, with AC as identifier; of CIS-BP TF Name, with Motif as identifier, or that of
     the file.
 
     Returns:
@@ -152,7 +152,7 @@ def read_meme(path: Path, *, may_be_empty: bool = False) -> tuple[list[Motif], n
 
     Returns:
         motifs: as of `read`.
-        background: (4,) letter frequencies, uniform where the file does not tell.
+        background: (4,) base frequencies, uniform if the file does not give them.
 
     Raises:
         InputError: as of `read`.
@@ -352,7 +352,7 @@ def _check_alphabet(line: str, lines: _Lines) -> None:
     if short:
         found = short[1].upper()
     else:
-        # A definition, one letter per line, complements joined by "~"; a line with "=" defines a letter by others. It
+        # A definition, one base per line, complements joined by "~"; a line with "=" defines a base by others. It
         # goes up to END ALPHABET, or between rules of asterisks in the full format.
         defined: list[str] = []
         for inner in lines:
@@ -470,7 +470,7 @@ def _probabilities(line: str, lines: _Lines) -> list[float]:
     return values
 
 
-# JASPAR and HOMER: records behind ">"
+# JASPAR and HOMER: records after ">"
 
 
 @dataclass
@@ -605,7 +605,7 @@ def _lies(record: _Record, rows: np.ndarray, shapes: set[str], lines: _Lines) ->
 def _transfac(lines: _Lines, found: _Found, path: Path) -> None:
     """Parse TRANSFAC, also as written by JASPAR, HOCOMOCO, MEME and RSAT.
 
-    P0 or PO names the letters, numbered rows below hold the positions, // ends a motif.
+    P0 or PO names the bases, numbered rows below are the positions, // ends a motif.
     """
     fields: dict[str, str] = {}
     begin, matrix, told = 0, False, False
@@ -654,7 +654,7 @@ def _positions(letters: str, lines: _Lines, *, behind: int) -> tuple[np.ndarray 
 
     Args:
         letters: such as "A C G T".
-        behind: words that may follow the numbers, such as a letter of the consensus.
+        behind: words that may follow the numbers, such as a base of the consensus.
     """
     before = len(lines.problems.found)
     order = _columns_of(letters.split(), lines)
@@ -739,7 +739,7 @@ def write_meme(path: Path, motifs: Sequence[Motif], background: np.ndarray) -> N
     Args:
         path: the file.
         motifs: A, C, G, T probabilities; may be empty.
-        background: (4,) letter frequencies.
+        background: (4,) base frequencies.
     """
     frequencies = " ".join(f"{letter} {value:.6f}" for letter, value in zip(LETTERS, background, strict=True))
     lines = [
@@ -780,7 +780,7 @@ def jaspar(*, release: str, collection: str, groups: tuple[str, ...]) -> list[Mo
 
     Raises:
         InputError: the release, the collection or a group does not exist (the message lists those that do), or
-            the three together hold no motif.
+            no motif in this release, collection and groups.
     """
     return list(_fetch(release, collection.upper(), tuple(sorted({group.lower() for group in groups}))))
 

@@ -15,11 +15,11 @@ from satori_hpc.motifs.motif import Motif
 
 UNKNOWN = 4
 STEPS_PER_BIT = 100
-MOST_BITS = 100  # per letter; tables of p-values grow with it
+MOST_BITS = 100  # per base; tables of p-values grow with it
 PSEUDOCOUNT = 0.8  # per column, shared out by the background
 EXAMPLES_AT_ONCE = 256
 MOTIFS_AT_ONCE = 128  # their tables of words stay in a processor's cache
-WORD = 3  # letters that one look at a table scores
+WORD = 3  # bases scored by one table look-up
 _SHIFTS = 5 ** np.arange(WORD)[::-1]
 _COMPILING = threading.Lock()
 
@@ -44,8 +44,8 @@ class MotifBank:
 
     Attributes:
         names: of the motifs.
-        scores: one (w, 4) int32 array per motif, log-odds of letters in hundredths of a bit.
-        background: (4,) letter probabilities of a random window, the same on both strands.
+        scores: one (w, 4) int32 array per motif, log-odds of bases in hundredths of a bit.
+        background: (4,) base probabilities of a random window, the same on both strands.
     """
 
     names: tuple[str, ...]
@@ -118,12 +118,12 @@ class MotifBank:
     def scan(self, tokens: np.ndarray, gate: Gate = Gate(), *, threads: int = 1) -> Hits:
         """Find all hits; a motif has at most one per start, on its better strand (forward where they are equal).
 
-        Every window that lies in the sequence is looked at; an unknown letter scores 0. The same result from any
+        Every window within the sequence is scored; an unknown base scores 0. The same result for any
         number of threads.
 
         Args:
             tokens: (E, L) uint8, A, C, G, T, other = 0..4; anything that gives such arrays for slices of rows.
-            gate: what counts as a hit.
+            gate: thresholds of a hit.
             threads: blocks of examples that are scanned at a time.
         """
         return Scanner(self, gate).scan(tokens, threads=threads)
@@ -144,7 +144,7 @@ class Scanner:
     """Finds the hits of motifs that pass a gate, ready to scan many times.
 
     Args:
-        bank: the motifs. gate: what counts as a hit.
+        bank: the motifs. gate: thresholds of a hit.
 
     Attributes:
         least: int64 (motifs,), the smallest score of a hit.
@@ -172,7 +172,7 @@ class Scanner:
     def _group(self, numbers: np.ndarray) -> "_Group":
         widths = self.bank.widths[numbers]
         chunks = -(-int(widths.max()) // WORD)
-        letters = np.zeros((2, chunks * WORD, 5, len(numbers)), dtype=np.int32)  # letter N stays 0
+        letters = np.zeros((2, chunks * WORD, 5, len(numbers)), dtype=np.int32)  # base N stays 0
         for column, number in enumerate(numbers):
             table = self.bank.scores[number]
             for strand, oriented in enumerate((table, motif.reverse_complement(table))):
@@ -206,7 +206,7 @@ class Scanner:
 def log_odds(item: Motif, background: np.ndarray) -> np.ndarray:
     """Return log-odds of bases against the background, (w, 4) int32, in hundredths of a bit.
 
-    q' = (n + c b) / (N + c) with letter counts n, their sum N, background b and c = .8; probabilities without counts
+    q' = (n + c b) / (N + c) with base counts n, their sum N, background b and c = .8; probabilities without counts
     count as many sites as the motif says to have.
     """
     counts = item.ppm * item.sites if item.counts is None else np.asarray(item.counts, dtype=np.float64)
@@ -217,12 +217,12 @@ def log_odds(item: Motif, background: np.ndarray) -> np.ndarray:
 def tail(table: np.ndarray, background: np.ndarray) -> np.ndarray:
     """Return p(score of a random window >= minimum + k) at entry k, float64 (maximum - minimum + 1,).
 
-    Exact for whole-number scores and independent letters: the distribution of the sum is the convolution of the
+    Exact for integer scores and independent bases: the distribution of the sum is the convolution of the
     distributions of its columns.
 
     Args:
-        table: (w, 4) whole-number scores of letters.
-        background: (4,) letter probabilities.
+        table: (w, 4) integer scores of bases.
+        background: (4,) base probabilities.
     """
     distribution = np.ones(1)
     for column in table - table.min(axis=1, keepdims=True):
@@ -239,8 +239,8 @@ class _Group:
 
     Attributes:
         numbers: (m,) of the motifs, wide ones first. widths: (m,). least: (m,) int32, smallest score of a hit.
-        words: (chunks, 125, 2, m) int32, what a word adds to a score as letters 3 c .. 3 c + 2 of a window, by strand.
-        reaching: (chunks,), how many of the motifs, from the first, have letters there.
+        words: (chunks, 125, 2, m) int32, score of a word at positions 3 c .. 3 c + 2 of a window, by strand.
+        reaching: (chunks,), how many of the motifs, from the first, extend there.
     """
 
     numbers: np.ndarray

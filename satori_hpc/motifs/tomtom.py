@@ -1,6 +1,6 @@
 """Which known motif a motif resembles: Tomtom (Gupta et al. 2007) through memelite, with q-values.
 
-Euclidean distance of columns, complete scores, each orientation of a known motif a test of its own.
+Euclidean distance of columns, complete scores, each orientation of a known motif is a separate test.
 """
 
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ def compare(queries: list[np.ndarray], targets: list[np.ndarray], *, threads: in
     since `q_values` counts both as tests.
 
     Args:
-        queries: Q arrays (w, 4) of letter probabilities.
+        queries: Q arrays (w, 4) of base probabilities.
         targets: N arrays (w, 4).
         threads: of numba.
     """
@@ -134,14 +134,14 @@ def q_values(p: np.ndarray) -> np.ndarray:
 def best(queries: list[np.ndarray], known: list[Motif], *, trim_bits: float = 0.0, threads: int = 1) -> list[Best]:
     """Return the known motif with the smallest p for every query; of several, the first by name, then by identifier.
 
-    Flat columns match flat columns: a query with uninformative flanks finds the flat middle of wide motifs such as
+    Flat columns match flat columns: a query with uninformative flanks finds flat centres of wide motifs such as
     CTCF with p below 1e-9. Cutting the flanks off for the comparison (`trim_bits`) and asking for information under
     the match (`bits`) keep such a match from giving a name.
 
     Args:
         queries: Q arrays (w, 4).
         known: N motifs, N > 0.
-        trim_bits: flanking columns of a query with less information are left out of the comparison; offsets still
+        trim_bits: flanking columns of a query with less information are trimmed before the comparison; offsets still
             refer to the whole query.
         threads: of numba.
     """

@@ -16,7 +16,7 @@ class Facts:
 
     Attributes:
         examples, length, targets, filters, width, pool, heads: sizes of data and network; filters 0, heads None: it has
-            none to speak of.
+            no meaningful value.
         positives: positive examples (binary), else None.
         per_split: {"train": ..., "valid": ..., "test": ...} examples.
         task: "binary" or "multilabel".
@@ -128,7 +128,7 @@ class Spacing:
         name: in words.
         at: int (D,), spacings, bp, rising.
         foreground, background: int (D,), examples with each.
-        window: first spacing of the one that stands out most, and one past its last.
+        window: first spacing of the most significant one, and one past its last.
         q: q-value of each test that could be done: preferred, helical, order, arrangement.
     """
 
@@ -151,10 +151,10 @@ class Method:
         foreground, background: samples of pair scores.
         cutoff: a pair is tested when its largest score reaches it; None when not known.
         distances: (TF pair in words, int (K,) distances in bp) of the strongest interactions.
-        statistic: what scores are compared with, by its name.
+        statistic: its name.
         resolution: of distances, bp.
-        estimate: how far scores are off, by name, where the method tells.
-        spacings: of the called interactions whose spacing stands out most against the background.
+        estimate: error estimate of the scores, by name, if the method has one.
+        spacings: of the called interactions with the most significant spacing.
         ensemble: TF pairs of several networks together, and how many networks these are; None without an ensemble.
         known: called pairs that tables of known interactions list, with the rows that do; None without such tables.
         differential: which labels carry the called filter pairs; None where that was not asked.
@@ -208,7 +208,7 @@ class ReportData:
     max_logos: int = 60
 
 
-# What the page of one sequence is made of: plain values and arrays.
+# Content of the page of one sequence: plain values and arrays.
 
 
 @dataclass(frozen=True)
@@ -235,18 +235,18 @@ class Inspected:
         title: of the run.
         example: name of the sequence.
         row: its row in the data set.
-        facts: (what, value) lines about it.
+        facts: (label, value) lines about it.
         tokens: uint8 (L,), A, C, G, T, other = 0..4.
-        width: W, letters of a site.
-        pool: bp per cell.
+        width: W, bp of a site.
+        pool: bp per bin.
         attention: float32 (n, n), largest over heads; rows look at columns.
         attention_attribution: float32 (n, n), of the heads' values the largest in size, with its sign.
-        letters: float32 (L,), attribution of the sequence's own letters.
+        letters: float32 (L,), attribution of the sequence's bases.
         dfim: rows are mutated, columns answer.
         epistasis: symmetric.
-        explained: what letters and sites are said to add to, in words.
+        explained: the target of the attributions, in words.
         attributed: the same of attention.
-        arrays: name of the file that holds the same as arrays.
+        arrays: name of the file with the arrays.
     """
 
     title: str

@@ -52,7 +52,7 @@ def inspect(run: Run, runtime: Runtime, example: str, *, out: Path | None = None
         out: folder to write to; default: inspect/ of the run.
 
     Raises:
-        ArtefactError: data set, model or motifs are missing or stale; says what to run.
+        ArtefactError: data set, model or motifs are missing or stale; names the command to run.
         InputError: there is no such sequence.
     """
     from satori_hpc.report import inspect_page  # here: matplotlib is slow to load
@@ -82,10 +82,10 @@ def find(path: Path, example: str) -> tuple[int, str]:
 
     Args:
         path: the data set.
-        example: what the user typed. A name wins: it is what tables and browsers show.
+        example: the user's argument. Names take precedence, because tables and browsers show them.
 
     Raises:
-        InputError: there is none; proposes the nearest names, or tells the range.
+        InputError: there is none; proposes the nearest names, or gives the range.
     """
     number = int(example) if example.isascii() and example.isdigit() and len(example) < 19 else -1
     by_number, rows = None, 0
@@ -208,7 +208,7 @@ def _filter_names(run: Run, filters: int) -> list[str]:
     return [str(tf.get(number, f"filter {number}")) for number in range(filters)]
 
 
-# What the page of one sequence shows, from its arrays.
+# Content of the page of one sequence, from its arrays.
 
 NAMED = 3  # names of filters at a site
 LISTED = 6  # labels listed
@@ -281,7 +281,7 @@ def _site_map(arrays: dict[str, Any], method: str, names: np.ndarray) -> SiteMap
 
 FORMAT_VERSION = 1
 
-# Array -> its kind ("str" or a dtype) and its dimensions; docs/formats.md says what they mean.
+# Array -> its kind ("str" or a dtype) and its dimensions; docs/formats.md explains them.
 ARRAYS: dict[str, tuple[str, tuple[str, ...]]] = {
     "format_version": ("int64", ()),
     "row": ("int64", ()),

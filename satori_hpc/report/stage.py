@@ -46,10 +46,10 @@ def report(run: Run, runtime: Runtime) -> dict[str, Any]:
     }
 
 
-# What the report shows, gathered from the artefacts of a run.
+# Content of the report, collected from the artefacts of a run.
 
 DISTANCES = 6  # interactions with a histogram of distances
-SAMPLE_ATTENTION = 4_000_000  # attention values held for their distribution
+SAMPLE_ATTENTION = 4_000_000  # attention values sampled for their distribution
 TOP_EXAMPLES = 32
 
 

@@ -12,7 +12,7 @@ from satori_hpc.evaluation import calls
 Columns = tuple[tuple[str, str, str, str], ...]
 
 EFFECT = "in units of the score: difference of the medians of scores and comparison"
-# key in the table, heading, kind (text, int, fixed, exp, flag), what it means
+# key in the table, heading, kind (text, int, fixed, exp, flag), meaning
 TF_COLUMNS = (
     ("tf_a", "TF A", "text", ""),
     ("tf_b", "TF B", "text", ""),

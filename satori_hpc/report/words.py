@@ -21,7 +21,7 @@ class Tile:
     note: str
 
 
-# What tells the classes of a simulated set apart, by its design.
+# How the classes of a simulated set differ, by its design.
 STRANDS = {
     "given": "",
     "random": ", with random reverse complements",
@@ -217,7 +217,7 @@ def median(values: np.ndarray) -> float:
     return float(np.median(values)) if values.size else float("nan")
 
 
-# The methods in words, and side by side: what each one's score is, what it is compared with, where methods agree.
+# The methods in words and in comparison: score, test, agreement.
 
 MOST_SHARED = 20  # TF pairs listed that every method calls
 

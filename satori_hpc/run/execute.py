@@ -44,7 +44,7 @@ Changes = Mapping[str, Value]  # {"reduce.statistic": "background"}: keys of run
 def changing(run: Run, changes: Changes) -> Iterator[Run]:
     """Return the run with keys of its run.toml changed, also on disk; roll back if the block is refused.
 
-    Nobody may be at work on the run when it is changed.
+    The run must not be locked by another process.
 
     Raises:
         ConfigError: run.toml could not be used with these values; it is as it was.
@@ -72,9 +72,9 @@ def _written(run: Run, changes: Changes, *, what: str = "") -> Iterator[None]:
     """Change keys in run.toml; roll back if the block is refused.
 
     Args:
-        run: held by the caller.
+        run: locked by the caller.
         changes: as of `with_changes`.
-        what: the caller no longer holds the run when it is done, so this holds it again, for this purpose.
+        what: purpose of the lock, if the caller no longer holds it when the block ends.
     """
     before = run.config_file.read_bytes().decode("utf-8")
     text, _ = edit.edited(run.config_file, changes)
@@ -110,16 +110,16 @@ def execute(
 ) -> dict[str, Any] | None:
     """Run one stage and record it; a complete and fresh one is left alone unless `force`.
 
-    Every process of the runtime's world calls this; the leader alone checks, removes and records. What is refused by
+    Every process of the runtime's world calls this; only the root checks, removes and records. An error of
     the check leaves run.toml and everything that was made as it was.
 
     Args:
         run: the run.
         name: of the stage.
-        runtime: what it may use.
-        force: make it anew, resuming nothing.
-        function: what to call instead of the stage's own function, for a stage that was worked off in parts.
-        held: the caller holds the run already, for longer than this stage.
+        runtime: devices, threads, memory.
+        force: rerun it from scratch.
+        function: to call instead of the stage's own, for a stage that was processed in parts.
+        held: the caller already holds the lock, for longer than this stage.
         changes: of run.toml, made once the stage's inputs are checked, and taken back where the stage refuses them.
 
     Returns:
@@ -171,7 +171,7 @@ def _begin(
 ) -> tuple[dict[str, str], dict[str, Any]] | None:
     """Return digests of the inputs, once the stage is ready to run, and the result of its check.
 
-    None when it need not run. What `entered` leaves behind holds as long as the stage runs.
+    None when it need not run. The context of `entered` lasts as long as the stage runs.
     """
     if stage.applies(run) is False:
         raise ArtefactError(f"{run.path}: nothing to do: this run has no {stage.name} ({stage.what})")
@@ -245,7 +245,7 @@ def note(run: Run, name: str, *, inputs: dict[str, str], summary: dict[str, Any]
         run: the run.
         name: of the command.
         inputs: from `pipeline.require`.
-        summary: what it found; "arguments": the options that make the same again.
+        summary: its results; "arguments": the options to reproduce it.
         began: time.monotonic() then.
     """
     _record(
@@ -276,7 +276,7 @@ def assist(
     Args:
         run: the run.
         name: of the stage.
-        runtime: what it may use.
+        runtime: devices, threads, memory.
         work: the part.
         shared: other parts may be worked on at the same time.
         changes: as of `execute`; not with `shared`.

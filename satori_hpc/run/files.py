@@ -126,7 +126,7 @@ def sweep_partials(folder: Path, *, of: str = "") -> int:
 
     Return how many.
     """
-    pattern = f".{glob.escape(of)}*.partial*"  # behind it, the ending that the writer of a bigWig wants
+    pattern = f".{glob.escape(of)}*.partial*"  # then the suffix that the bigWig writer requires
     left = list(folder.glob(pattern)) if folder.exists() else []
     for path in left:
         if path.is_dir():
@@ -136,11 +136,11 @@ def sweep_partials(folder: Path, *, of: str = "") -> int:
     return len(left)
 
 
-# Lines of the text files users give: plain or gzip, any line ends, every way of being unreadable told in words.
+# Lines of text input: plain or gzip, any line ends, with an explicit error for every unreadable file.
 
 GZIP_MAGIC = b"\x1f\x8b"
-HEAD = 512  # bytes that tell the kind of a file
-# What people take for text, by its first bytes (packed by gzip or not), and what to do.
+HEAD = 512  # bytes that identify the format of a file
+# Formats mistaken for text, by their first bytes (gzipped or not), with the cure.
 FOREIGN = {
     b"PK\x03\x04": "a spreadsheet (.xlsx) or another zip archive; save it as text with tabs, or unpack it",
     b"\xd0\xcf\x11\xe0": "a spreadsheet (.xls); save it as text with tabs",
@@ -175,7 +175,7 @@ FOREIGN = {
 }
 TAR_AT, TAR = 257, b"ustar"
 LONGEST_LINE = 2**24  # characters: more are neither a row of a table nor a sequence that a network reads
-# Sequences pack 4 times, annotations and tables 10 to 40; what packs better than this is refused once it is large.
+# Sequences pack 4 times, annotations and tables 10 to 40; larger ratios are refused once the file is large.
 MOST_PACKED = 100
 LARGE = 2**22  # bytes
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -203,9 +203,9 @@ def lines(path: Path, *, key: str) -> Iterator[tuple[int, str]]:
                 packed = gzip.GzipFile(fileobj=raw)
                 refuse_foreign(path, packed.peek(HEAD), key=key, unpacked=True)
                 stream = cast(BinaryIO, packed)
-            # Text is decoded in blocks: what is no UTF-8 is let through, to be told with its line.
+            # Text is decoded in blocks: invalid UTF-8 is passed through, to be reported with its line.
             with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline=None) as text:
-                # One character more than allowed: the line's end, or what is too much.
+                # One character more than allowed: the line's end, or too long a line.
                 for line in iter(functools.partial(text.readline, LONGEST_LINE + 1), ""):
                     number += 1
                     size += len(line)
@@ -253,7 +253,7 @@ def refuse_foreign(path: Path, head: bytes, *, key: str, unpacked: bool = False)
     """Recognise files of other formats by their first bytes (HEAD); `unpacked`: the content of gzip.
 
     Raises:
-        InputError: it is one of FOREIGN, an archive of tar, or packed twice.
+        InputError: it is one of FOREIGN, a tar archive, or compressed twice.
     """
     for magic, what in FOREIGN.items():
         if head.startswith(magic):

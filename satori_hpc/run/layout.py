@@ -6,11 +6,11 @@ from pathlib import Path
 from satori_hpc import config
 from satori_hpc.config import Config
 
-# What reduce makes of each method: tables of filter pairs and TF pairs; instances, and the network of TFs; spacings.
+# Outputs of reduce per method: tables of filter pairs and TF pairs; instances, and the TF network; spacings.
 TABLE_ENDINGS = (".parquet", ".tsv", ".tf.parquet", ".tf.tsv")
 OUTPUT_ENDINGS = (".bedpe", ".graphml", ".nodes.tsv", ".edges.tsv")
 SPACING_ENDINGS = (".spacing.parquet", ".spacing.tsv", ".spacing_counts.parquet", ".spacing_counts.tsv")
-DIFFERENTIAL_ENDINGS = (".differential.parquet", ".differential.tsv")  # made by a command of its own
+DIFFERENTIAL_ENDINGS = (".differential.parquet", ".differential.tsv")  # made by a separate command
 INTERACTION_ENDINGS = TABLE_ENDINGS + OUTPUT_ENDINGS + SPACING_ENDINGS
 
 
@@ -20,7 +20,7 @@ class Run:
 
     Attributes:
         path: of the directory, absolute: libraries take a relative one such as `s3:run` or `~` for something else.
-        config: what its run.toml says.
+        config: the content of its run.toml.
     """
 
     path: Path

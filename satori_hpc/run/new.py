@@ -111,7 +111,7 @@ def new(path: Path, *, config: Config) -> Run:
 
     Raises:
         ArtefactError: there is a run.toml already, or `path` is a file.
-        ConfigError: the configuration does not hold; nothing is written.
+        ConfigError: the configuration is invalid; nothing is written.
     """
     run = Run(path=path, config=config)
     if run.config_file.exists():
@@ -148,7 +148,7 @@ def fasta(
 def folds(files: Sequence[tuple[str, str, str]], *, preset: str = "short", seed: int) -> Config:
     """Return the configuration for ChIP-seq folds; a label, its training file and its test file each.
 
-    Motifs and scores are made of the validation part: it holds far more bound sequences than the test files do.
+    Motifs and scores use the validation part: it holds far more bound sequences than the test files.
     """
     labels, train, test = (tuple(column) for column in zip(*files, strict=True))
     section = Folds(labels=labels, train=train, test=test)

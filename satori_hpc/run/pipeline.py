@@ -1,7 +1,7 @@
 """Define the order of the stages, their inputs, and the state of their outputs.
 
 A stage is complete when its provenance record exists; it is fresh when the record's configuration, inputs and files
-are those of now. Nothing stale, foreign or damaged is used in silence: before a stage reads the files of others, they
+are the current ones. Stale, modified or damaged inputs are never used silently: before a stage reads input files, they
 are compared with their digests.
 """
 
@@ -36,9 +36,9 @@ class Stage:
         needs: stages whose outputs it reads, as far as they apply.
         sections: sections of run.toml, or keys of them, whose change makes its outputs stale.
         outputs: the files and folders it writes.
-        what: one line for people.
-        scratch: what it resumes from; a forced run starts without it.
-        applies: whether this run has such a step; None when what decides it is not made yet.
+        what: a one-line description.
+        scratch: files from which it resumes; a forced run starts without them.
+        applies: whether this run has such a step; None while this is undecided.
         flag_of: the command whose flag --<name> runs it, if it has no command of its own.
         shows: commands of ON_REQUEST whose outputs it reads if they are complete.
     """
@@ -70,7 +70,7 @@ class Stage:
         """Run the stage's function `check`, if any, to refuse bad inputs before anything is changed.
 
         Returns:
-            what it has read, by name, for the stage's function.
+            the content it has read, by name, for the stage's function.
         """
         module = importlib.import_module(f"satori_hpc.{self.module}")
         checked: dict[str, Any] = module.check(run, runtime) if hasattr(module, "check") else {}
@@ -190,7 +190,7 @@ STAGES: tuple[Stage, ...] = (
         shows=("differential", "ensemble"),
     ),
 )
-# Commands that no stage needs, and that leave a record when all is there.
+# Commands that no stage needs, and that leave a record when complete.
 ON_REQUEST: tuple[Stage, ...] = (
     Stage(
         "differential",
@@ -315,8 +315,8 @@ def require(run: Run, stage: Stage) -> dict[str, str]:
     """Return digests of the inputs of `stage`, after checking all files but chunks of arrays against the records.
 
     Raises:
-        ArtefactError: any of them is missing, unfinished, stale, foreign or damaged, each with the command that mends
-            it.
+        ArtefactError: any of them is missing, unfinished, stale, modified or damaged, each with the repair
+            command.
     """
     found = states(run)
     needs = _needs(stage, found)
@@ -368,10 +368,10 @@ def repair(run: Run, stage: Stage, name: str, record: Record | None = None) -> s
         path = run.dataset.resolve().parent
     command = stage.command(path)
     if stage.name == "train" or name.endswith("/markers/complete.json"):
-        # Without its record a stage goes on from what it keeps: nothing is trained, no partition scored again.
+        # Without its record a stage resumes from its scratch files: nothing is trained or scored again.
         return f"rm {quoted(run.record(stage.name))} && {command}"
     if "/markers/" in name or name == run.search_journal.relative_to(run.path).as_posix():
-        return f"rm {quoted(run.path / name)} && {command}"  # what it tells of is found again
+        return f"rm {quoted(run.path / name)} && {command}"  # its content is found again
     if stage in ON_REQUEST:
         asked = record.summary.get("arguments", []) if record else []
         return " ".join([command, *map(shlex.quote, asked)])

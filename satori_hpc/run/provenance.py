@@ -91,7 +91,7 @@ def listing(
     """Return {path relative to root: size, modification time in ns, SHA-256} of every file at or below `paths`.
 
     Args:
-        root: what the names are relative to.
+        root: folder to which the names are relative.
         paths: files and folders.
         known: {path relative to root: {"bytes", "sha256"}} of files that are not to be read again.
 
@@ -119,7 +119,7 @@ def source_entries(digests: dict[str, str], *, since_ns: int) -> dict[str, dict[
     """Return the record entries of the user's input files, so that they are read again only when touched.
 
     Args:
-        digests: {path: SHA-256 of what was read}.
+        digests: {path: SHA-256 of the content read}.
         since_ns: when the reading stage began, ns since the epoch. A file modified later may have been so after it
             was read: its time is kept as 0, so that its content is always compared.
     """
@@ -156,7 +156,7 @@ def compare(path: Path, entry: dict[str, Any]) -> tuple[int, str]:
 
     Args:
         path: of the file.
-        entry: {"bytes", "sha256"} of what was written.
+        entry: {"bytes", "sha256"} as written.
     """
     try:
         size = path.stat().st_size
@@ -246,7 +246,7 @@ class Record:
         inputs: {stage: digest of that stage's outputs when they were read}.
         sources: {file given by the user: sha256, bytes, mtime_ns}; see provenance.source_entries.
         files: {output, relative to the run: bytes, mtime_ns, sha256}.
-        summary: what the stage printed.
+        summary: as printed by the stage.
     """
 
     stage: str

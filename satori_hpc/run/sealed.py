@@ -1,6 +1,6 @@
 """Files that carry a SHA-256 of themselves: a byte that changed since they were written is an error when they are read.
 
-JSON has it as its last key; any other content has it behind its end, where readers of zip archives ignore it.
+JSON has it as its last key; other content has it at the end of the file, where zip readers ignore it.
 """
 
 import hashlib
@@ -47,8 +47,8 @@ def read_json(path: Path, *, version: int, mend: str, outdated: str = "") -> dic
     Args:
         path: of the file.
         version: the `format_version` that it must have.
-        mend: the command that makes it anew, for the message.
-        outdated: what to do with one of another version; default: `mend`.
+        mend: the command that rebuilds it, for the message.
+        outdated: the cure for another version; default: `mend`.
 
     Raises:
         FileNotFoundError: there is none.

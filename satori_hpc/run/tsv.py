@@ -10,7 +10,7 @@ import pandas as pd
 from satori_hpc.run import files
 
 _SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
-# What XML 1.0 has no way to hold, and the white space that it or a table would not keep.
+# Characters that XML 1.0 cannot represent, and white space that it or a table would not keep.
 _UNSAFE = re.compile("[^\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -26,7 +26,7 @@ def write(path: Path, columns: Mapping[str, Any] | pd.DataFrame, *, names: Itera
         path: of the file.
         columns: all of one length.
         names: the columns to write, in order.
-        mark: stands before the header.
+        mark: prefix of the header.
     """
     table = pd.DataFrame({name: columns[name] for name in names})
     for name in table.columns:

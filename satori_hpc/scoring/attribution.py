@@ -1,9 +1,9 @@
 """Attention attribution: integrated gradients over the attention matrices, from no attention to all of it.
 
 Attr(A) = A * mean over steps of dF(step * A) / dA (SATORI 2.0, lqaf209, equation 7): all heads are scaled together, and
-the values that attention reads, and whatever goes around it, stay those of the sequence. What heads read is then
+the values of attention, and the residual path around it, stay those of the sequence. The output of the heads is then
 proportional to the step, and so is the layer that mixes them, up to its activation. So convolution, projection,
-attention and mixing are computed once, only what lies behind them at every step, and the way back from the mixing layer
+attention and mixing are computed once, only the later layers at every step, and the backward pass from the mixing layer
 to attention once, for the sum over all steps.
 """
 
@@ -18,7 +18,7 @@ from satori_hpc.scoring.fast import Network, Rule, rules
 from satori_hpc.scoring.fast.precision import exactly
 
 CPU_SLICE = 8
-CPU_TOGETHER = 24  # nodes in flight behind attention: what they need stays in the cache
+CPU_TOGETHER = 24  # nodes in flight after attention: their data stay in the cache
 DEVICE_SLICE_BYTES = 1 << 30
 
 
@@ -27,7 +27,7 @@ class AttributionScorer:
 
     Args:
         model: in evaluation mode, on the device to compute on.
-        threshold: float32 (F,): filter f is active in a cell when its pooled activation is above (strictly).
+        threshold: float32 (F,): filter f is active in a bin when its pooled activation is above (strictly).
         settings: the section [score].
         seed, composition: not used; nothing is random.
 
@@ -101,7 +101,7 @@ class AttributionScorer:
         """Return the relative errors of a sample.
 
         Returns:
-            completeness: how far the sum of all attributions is from the rise of what is explained, relative to it.
+            completeness: relative difference of the sum of all attributions and the change of the target.
             steps: attributions against those of twice the steps, by root mean squares.
         """
         pooled = self.model.pooled(batch.tokens.to(self.device))

@@ -17,10 +17,10 @@ class Batch:
     """Sequences to score, and everything else that their scores depend on.
 
     Attributes:
-        tokens: uint8 (B,L) codes of the letters, on any device.
+        tokens: uint8 (B,L) codes of the bases, on any device.
         keys: int64 (B,2), side (0 foreground, 1 background) and row in its dataset: with the run's seed they key every
             random draw, so that it follows from neither batch nor rank.
-        targets: uint8 (B,T), 1 = its logit is part of what is explained; None = the only one.
+        targets: uint8 (B,T), 1 = its logit is part of the explained sum; None = the only one.
     """
 
     tokens: torch.Tensor
@@ -44,7 +44,7 @@ def must_fit(length: int) -> None:
 class SiteScorer(Protocol):
     """A method: sequences in, scores of their sites out; those of a sequence depend on it alone, save their last bit.
 
-    The last bit may follow from how many sequences are scored at a time and on how many threads. Whoever wants the same
+    The last bit may depend on the number of sequences scored at a time and of threads. A caller that needs the same
     bytes every time calls with `slice_size` sequences, counted from a fixed start, on one intra-op thread of torch.
     """
 

@@ -137,7 +137,7 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-# How much memory a scoring process needs, by parts, and how the work shrinks to what it may have.
+# Memory of a scoring process, itemised, and how the work shrinks to fit a limit.
 
 CHUNKS_HELD = 5  # by a thread that encodes: the chunk, its code, its code with the checksum, and two codes to write
 ENTRY = 8  # bytes of the largest entry, a site
@@ -156,7 +156,7 @@ class Need:
             but one find room where the slices were.
         slices: working memory of all slices at a time.
         workers: slices at a time.
-        encoders: threads that encode what is written.
+        encoders: threads that encode the output.
         slice: sequences per slice.
     """
 
@@ -251,7 +251,7 @@ def _warm_up(scorer: SiteScorer, sample: Batch) -> None:
 def fit(room: int, *, each: int, workers: int, size: int) -> tuple[int, int] | None:
     """Return (workers, sequences per slice) whose working memory is at most `room`, or None.
 
-    A smaller slice is a power of two, so that processes with a little more or less room take the same.
+    A smaller slice is a power of two, so that processes with slightly different memory take the same.
 
     Args:
         room: bytes.

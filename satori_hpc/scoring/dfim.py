@@ -20,9 +20,9 @@ from satori_hpc.scoring.fast.letters import LetterAttributions
 from satori_hpc.scoring.fast.precision import exactly
 from satori_hpc.scoring.sites import Sites, relative_at, site_scores
 
-# Which sequences are compared with the original, and what of their attributions is read: the features of DFIM.
+# The mutants that are compared with the original, and the response that is read: the features of DFIM.
 #
-# Letters are (4, L) columns, so that a site can also be replaced by letter frequencies or by nothing.
+# Letters are (4, L) columns, so that a site can also be replaced by base frequencies or by nothing.
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ def make(original: torch.Tensor, starts: torch.Tensor, drawn: torch.Tensor, *, w
     """Make all mutants of a sequence, grouped by site.
 
     Args:
-        original: (4, L) letters.
-        starts: int64 (m,), first letter of each site.
-        drawn: (number, 4, L) random letters, for `settings.mutation` "random".
+        original: (4, L) bases.
+        starts: int64 (m,), start of each site.
+        drawn: (number, 4, L) random bases, for `settings.mutation` "random".
         width: of a site, bp.
         settings: which features; one draw counts with settings.legacy.
     """
@@ -95,15 +95,15 @@ def site_map(
     """Return how much mutating each site changes the attribution of every other, (m source, m target), sign kept.
 
     Args:
-        change: (V, L), attribution of each letter in the original less that in the mutant.
+        change: (V, L), attribution of each base in the original minus that in the mutant.
         mutants: whose changes these are.
-        starts: int64 (m,), first letter of each site.
+        starts: int64 (m,), start of each site.
         width: of a site, bp.
         settings: which features; legacy: sums over one draw.
     """
     sites, length = len(starts), change.shape[1]
     largest_source = settings.feature == "base" and not settings.legacy
-    if not largest_source:  # different letters in place of a site are averaged, position by position
+    if not largest_source:  # different bases in place of a site are averaged, position by position
         change = change.unflatten(0, (sites, -1)).mean(dim=1)
     if settings.response == "sum" or settings.legacy:
         read = change @ window_mask(starts, length=length, width=width).to(change.dtype).T
@@ -132,7 +132,7 @@ def _largest(values: torch.Tensor, dim: int) -> torch.Tensor:
 
 
 LEGACY_STEPS = 50
-PERMUTED = 2  # added to the side in keys: the permuted sequences draw their own letters
+PERMUTED = 2  # added to the side in keys: the permuted sequences draw their own bases
 
 
 def rule_of(settings: Dfim, *, finer: int = 1) -> Rule:
@@ -156,8 +156,8 @@ class DfimScorer:
         threshold: float32 (F,): filter f is active where its activation is above (strictly).
         settings: the section [score].
         seed: of the run.
-        composition: float64 (4,), letter frequencies of random baselines.
-        dtype: of the paths; float64 for what others are compared with.
+        composition: float64 (4,), base frequencies of random baselines.
+        dtype: of the paths; float64 for references.
 
     Raises:
         SatoriError: distances of this model's sequences do not fit the store (32,767 bp).
@@ -246,7 +246,7 @@ class DfimScorer:
     def maps(self, batch: Batch) -> tuple[Sites, torch.Tensor]:
         """Return the sites, and float32 (B, M, M): change at the target (second) when the source (first) is mutated.
 
-        Positive: the target counts for less without the source. NaN on the diagonal and where no site is.
+        Positive: the target contributes less without the source. NaN on the diagonal and for missing sites.
         """
         found = self._find_sites(self._activations(batch))
         return found, self._maps(batch, found, self._letters)[0]
@@ -282,10 +282,10 @@ class DfimScorer:
     def contributions(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the `attributions`, float32 (B, L), and the hypothetical contributions, float32 (B, 4, L).
 
-        A hypothetical contribution is what a letter would add were it there instead: with multipliers m on the path
-        from a baseline s, m[letter] - sum over c of m[c] s[c], the mean over the baselines. At the letters of the
-        sequence these add up to the rise of what is explained over its mean at the baselines; `attributions` leave out
-        there what the baselines' own letters lose.
+        A hypothetical contribution is that of a base if it were there: with multipliers m on the path
+        from a baseline s, m[base] - sum over c of m[c] s[c], the mean over the baselines. At the bases of the
+        sequence these sum to the target minus its mean at the baselines; `attributions` exclude
+        the contributions of the baselines' own bases there.
         """
         weights, letters, hypothetical = self._weights(batch), [], []
         for row in range(len(batch)):

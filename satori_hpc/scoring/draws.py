@@ -3,14 +3,14 @@
 import numpy as np
 import torch
 
-REPLACEMENTS, BASELINES, PERMUTATIONS = 0x3E71, 0xBA5E, 0x9E2  # what a draw is for is part of its key
+REPLACEMENTS, BASELINES, PERMUTATIONS = 0x3E71, 0xBA5E, 0x9E2  # the purpose of a draw is part of its key
 LETTERS = 4
 
 
 def replacements(tokens: torch.Tensor, keys: torch.Tensor, *, seed: int, number: int) -> torch.Tensor:
     """Draw replacement bases from the composition of each sequence, uint8 (B,number,L).
 
-    The first draws stay the same when more are asked for. A sequence without any known letter gets all four alike.
+    The first draws stay the same when more are requested. A sequence without any known base gets all four equally.
 
     Args:
         tokens: uint8 (B,L).
@@ -37,7 +37,7 @@ def baselines(keys: torch.Tensor, *, seed: int, number: int, length: int, compos
         seed: of the run.
         number: how many for each key.
         length: bp.
-        composition: float64 (4,), frequencies of the letters.
+        composition: float64 (4,), base frequencies.
     """
     out = np.empty((len(keys), number, length), dtype=np.uint8)
     for draws, key in zip(out, keys.tolist(), strict=True):
@@ -61,6 +61,6 @@ def _draw(out: np.ndarray, weights: np.ndarray, *, key: list[int]) -> None:
     """Draw bases (number, length) with these weights."""
     cumulative = np.cumsum(weights)
     chance = np.random.default_rng(key).random(out.shape) * cumulative[-1]
-    # A letter of weight 0 ends where the one before it ends, so it is never drawn; rounding up meets the last drawn.
+    # A base of weight 0 has an empty interval, so it is never drawn; rounding up gives the last base.
     last = int(np.flatnonzero(weights)[-1])
     out[:] = np.minimum(np.searchsorted(cumulative, chance, side="right"), last)

@@ -1,7 +1,7 @@
 """Double mutants: how far the effect of two sites together is from the sum of their effects alone.
 
-E = F(x) - F(x without i) - F(x without j) + F(x without both), where the windows of sites i and j hold the same random
-letters in all four sequences and F is a logit. It is 0 in a network that adds up the evidence of its motifs, and asks
+E = F(x) - F(x without i) - F(x without j) + F(x without both), where the windows of sites i and j have the same random
+bases in all four sequences and F is a logit. It is 0 in a network that is additive in its motifs, and needs
 for forward passes only.
 """
 
@@ -28,9 +28,9 @@ class _Plan:
     """Variants of a sequence with m sites, of which p pairs are mutated together, c of them with shared bins.
 
     Attributes:
-        first: int64 (m,), first cell of each site's region.
+        first: int64 (m,), first bin of each site's region.
         pairs: int64 (2,p), sites i < j.
-        close: int64 (2,c), those of them whose regions share cells.
+        close: int64 (2,c), those of them whose regions share bins.
         index: int64 (1 + m + p, n): rows of the table for the sequence, its single and its double mutants.
     """
 
@@ -110,7 +110,7 @@ class EpistasisScorer:
         letters = (64 + 16 * model.width) * (model.length + model.width)
         activations = 25 * model.filters * model.length
         results = 64 * most * (model.filters + most)
-        # Neighbours whose regions share cells, per side; at the ends of the sequence there may be some more.
+        # Neighbours whose regions share bins, per side; at the ends of the sequence there may be some more.
         reach = (self.variants.count * model.pool - 1) // model.width
         mutants = min(most * (1 + reach) + 2 * (reach + 2), most * (most + 1) // 2)
         doubles = most * (most - 1) // 2
@@ -233,7 +233,7 @@ class EpistasisScorer:
         i, j = both
         shared = first[j] < first[i] + count
         rows = model.cells + torch.arange(sites_ + int(shared.sum()))[:, None] * count + cells
-        # Where regions share cells, the region of the latter site is that of the double mutant.
+        # Where regions share bins, the region of the latter site is that of the double mutant.
         of_second = torch.where(shared, sites_ - 1 + shared.cumsum(0), j)
         index = torch.arange(model.cells).repeat(1 + sites_ + len(i), 1)
         index[1 : 1 + sites_].scatter_(1, first[:, None] + cells, rows[:sites_])
@@ -248,17 +248,17 @@ class EpistasisScorer:
 
         Args:
             tokens: uint8 (L,), the sequence.
-            pooled: float32 (n,F), its cells.
-            letters: uint8 (D,L), what the mutated windows hold.
+            pooled: float32 (n,F), its bins.
+            letters: uint8 (D,L), bases of the mutated windows.
             position: int64 (m,), its sites, on the CPU.
-            plan: what to run.
+            plan: the variants to run.
         """
         model, window = self.model, self._windows(position)
         mutated = torch.cat((window, window[plan.close[0]] | window[plan.close[1]])).to(self.device)
         mutants = torch.where(mutated, letters[:, None], tokens)
         first = torch.cat((plan.first, plan.first[plan.close[1]])).to(self.device)
         table = self.variants.table(pooled, mutants.flatten(0, 1), first.repeat(len(letters)))
-        # The rows of each mutation's mutants stand behind those of the mutation before.
+        # Rows of the mutants are ordered by mutation.
         index = plan.index.to(self.device)
         further = (index >= model.cells) * (len(first) * self.variants.count)
         each = torch.arange(len(letters), device=self.device)[:, None, None]

@@ -1,10 +1,10 @@
 """Score pairs of given sites with any network over one-hot sequences: slow, but without further requirements.
 
-Epistasis asks for forward passes, DFIM and attributions of letters for autograd. What they compute is what the
-hand-written scorers (`epistasis`, `dfim`) compute for SATORI networks, with the same random letters, in a small part of
+Epistasis needs forward passes, DFIM and base attributions need autograd. They compute the same as the
+hand-written scorers (`epistasis`, `dfim`) for SATORI networks, with the same random bases, which take a small part of
 the time; here any `models.base.ScorableModel` is scored, at sites of any width.
 
-Shapes: B sequences of L bp, T outputs, m sites of a sequence. F is what is explained: the only output, or the sum of
+Shapes: B sequences of L bp, T outputs, m sites of a sequence. F is the target: the only output, or the sum of
 those that `targets` of the batch names.
 """
 
@@ -27,7 +27,7 @@ from satori_hpc.scoring.fast.precision import precision
 from satori_hpc.scoring.fast.rules import Rule
 
 MEMORY = 1 << 30  # bytes that the arrays of a pass may take
-Sites = Sequence[np.ndarray]  # of each sequence, int64 (m, 2): first letter, and the one behind the last
+Sites = Sequence[np.ndarray]  # of each sequence, int64 (m, 2): half-open intervals
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class DfimMap:
     """Attributions of a sequence and how they change.
 
     Attributes:
-        value: float64 (m source, m target), how much less the target's letters count when the source is mutated; NaN on
+        value: float64 (m source, m target), decrease of the target's attribution when the source is mutated; NaN on
             the diagonal.
-        attribution: float64 (L,), of the letters of the sequence.
+        attribution: float64 (L,), of the bases of the sequence.
     """
 
     value: np.ndarray
@@ -91,14 +91,14 @@ def epistasis(
 ) -> list[EpistasisMap]:
     """Score pairs of sites by double mutants, from forward passes alone.
 
-    The mutated letters are the same in all mutants of a draw; draws are averaged.
+    The random bases are the same in all mutants of a draw; draws are averaged.
 
     Args:
         model: any network; it is scored in evaluation mode, on its device.
-        batch: sequences, keys of their random letters, targets.
+        batch: sequences, keys of their random bases, targets.
         sites: of each sequence, in any order and of any overlap.
         seed: of the run.
-        mutations: random letters, so many draws.
+        mutations: number of draws of random bases.
         max_distance: sites further apart than this (start to start, bp) are no pair; 0 = any distance.
         memory: bytes that the arrays of a pass may take.
 
@@ -142,11 +142,11 @@ def dfim(
 
     Args:
         model: any network that gradients go through; it is scored in evaluation mode, on its device.
-        batch: sequences, keys of their random letters, targets.
+        batch: sequences, keys of their random bases, targets.
         sites: of each sequence, in any order and of any overlap.
         settings: [score.dfim]; gradient x input, or integrated gradients by midpoint or gauss-legendre.
         seed: of the run.
-        composition: float64 (4,), letter frequencies of random baselines.
+        composition: float64 (4,), base frequencies of random baselines.
         memory: bytes that the arrays of a pass may take.
 
     Raises:
@@ -161,7 +161,7 @@ def dfim(
             drawn = draws.replacements(tokens, key, seed=seed, number=settings.mutations)[0]
             original, masks = passes.letters(tokens), torch.from_numpy(_masks(span, tokens.shape[1])).to(passes.device)
             mutants, source = _mutants(original[0], masks, passes.letters(drawn), settings)
-            changed = (mutants != original).flatten(1).any(dim=1)  # what is not changed at all changes nothing
+            changed = (mutants != original).flatten(1).any(dim=1)  # an unchanged site has exactly zero effect
             ends, own, change = torch.cat((original, mutants[changed])), torch.zeros(()), torch.zeros(())
             starts = _baselines(settings, key, original, seed=seed, composition=composition)
             for start in starts:
@@ -200,7 +200,7 @@ def attributions(
     return np.stack([each.attribution for each in maps]) if maps else np.zeros((0, batch.tokens.shape[1]))
 
 
-# What comes in.
+# Input.
 
 
 def _checked(model: ScorableModel, batch: Batch, sites: Sites) -> list[np.ndarray]:
@@ -244,7 +244,7 @@ def rule(settings: Dfim) -> Rule:
     return rule_of(settings)
 
 
-# What is computed.
+# Computation.
 
 
 class _Passes:
@@ -430,9 +430,9 @@ def _mutants(
 
     Args:
         original: (4, L).
-        masks: bool (m, L), letters of the sites.
-        drawn: (mutations, 4, L), random letters.
-        settings: what is mutated, and into what.
+        masks: bool (m, L), positions of the sites.
+        drawn: (mutations, 4, L), random bases.
+        settings: of the mutation.
     """
     if settings.feature == "base":
         site, place, letter = (masks[:, :, None] & (original.T == 0)).nonzero().unbind(1)
@@ -452,14 +452,14 @@ def _site_map(change: torch.Tensor, source: torch.Tensor, masks: torch.Tensor, s
     """Return changes at the sites, (m source, m target), sign kept.
 
     Args:
-        change: (V, L), attribution of each letter in the sequence less that in the mutant.
+        change: (V, L), attribution of each base in the sequence minus that in the mutant.
         source: int64 (V,), the mutated site of each.
-        masks: bool (m, L), letters of the sites.
-        settings: what is read.
+        masks: bool (m, L), positions of the sites.
+        settings: of the response.
     """
     sites = len(masks)
     mutants = [change[source == site] for site in range(sites)]
-    if settings.feature == "interval":  # different letters in place of a site are averaged, position by position
+    if settings.feature == "interval":  # different bases in place of a site are averaged, position by position
         mutants = [each.mean(dim=0, keepdim=True) for each in mutants]
     value = change.new_zeros(sites, sites)
     for row, each in enumerate(mutants):

@@ -27,7 +27,7 @@ class _SiteScorer:
         threshold: float32 (F,): filter f is active where its activation is above (strictly).
         settings: the section [score].
         seed: of the run.
-        composition: float64 (4,), letter frequencies of random baselines.
+        composition: float64 (4,), base frequencies of random baselines.
 
     Raises:
         ConfigError: the network has no first-layer activations.

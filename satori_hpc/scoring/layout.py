@@ -44,7 +44,7 @@ def example_bytes(most: tuple[int, int], *, directed: bool = False, extras: int 
 def shard_examples_for(examples: int, each: int) -> int:
     """Return examples per shard: a power of two in 64 .. 4,096.
 
-    The largest that hold at most 384 MiB in memory, of `each` bytes; but a smaller one for a small set, so that there
+    The largest with at most 384 MiB in memory, of `each` bytes; but a smaller one for a small set, so that there
     is work for many ranks and a killed one loses little.
     """
     most = min(SHARD_BYTES // each, examples // PARTITIONS)
@@ -66,11 +66,11 @@ class Plan:
         pool: bp that a place spans: a site may start at any of them; 1 = positions are exact.
         most: sites and places that an example can have.
         directed, choose, extras, effects: as of the method's scorer (scoring.base.SiteScorer).
-        settings: what the scores of this method follow from besides model and examples, as plain values.
-        composition: share of A, C, G and T in the training examples; random letters of methods that need some.
+        settings: everything else that the scores of this method depend on, as plain values.
+        composition: share of A, C, G and T in the training examples, for random bases.
         selection: the settings that chose the examples, as plain values.
         true_positive: uint8 (foreground example, target), 1 = a label that is predicted and true; None when binary.
-        digests: of all that the scores follow from; a store with other digests is made anew.
+        digests: of everything that the scores depend on; a store with other digests is rebuilt.
     """
 
     method: str
@@ -185,7 +185,7 @@ def closing_estimate(text: str) -> dict[str, float]:
     return {str(name): float(value) for name, value in sealed.parse(text)["estimate"].items()}
 
 
-# What the attributes of a score store say of its shape: no array is read for it.
+# The geometry of a score store from its attributes, without reading an array.
 
 
 class Geometry:
@@ -275,7 +275,7 @@ class Geometry:
         return (self.path / group / array / "c" / str(partition)).joinpath(*["0"] * (behind + len(shape)))
 
 
-# The empty score store: groups, arrays and coordinates, made once before anybody writes scores.
+# The empty score store: groups, arrays and coordinates, made once before any scores are written.
 
 SHUFFLES: dict[str, Literal["noshuffle", "bitshuffle"]] = {
     "float32": "noshuffle",
@@ -312,7 +312,7 @@ def create(path: Path, plan: Plan) -> None:
 def _create_ragged(group: zarr.Group, name: str, shape: Geometry) -> None:
     """Write the metadata with which any Zarr v3 reader can open the arrays of scoring.shard.
 
-    A shard has a row of its own, (partition, entry), as long as its entries can become; what is not there is fill.
+    A shard is one row, (partition, entry), of the maximal length; the rest is fill.
     """
     where = group.name.strip("/")
     dtype, entry = shape.arrays[name]

@@ -246,7 +246,7 @@ class TokenEpistasis(_TokenScorer):
         """Score a slice.
 
         Raises:
-            SatoriError: a logit is not finite, or which labels are explained is not told.
+            SatoriError: a logit is not finite, or the explained labels are not given.
         """
         if batch.targets is None and self.model.targets > 1:
             raise SatoriError("a multi-label network: which logits are explained must be told (targets of the batch)")
@@ -305,7 +305,7 @@ class TokenEpistasis(_TokenScorer):
             hits, owner: all its hits, and the winner that each belongs to.
             mine: its sites.
             without: bool (variants, sites), which sites are taken away.
-            draw: number of the random letters.
+            draw: number of the draw of random bases.
         """
         known = self.model.known
         tokens = batch.tokens[row : row + 1].to(self.device)

@@ -1,6 +1,6 @@
 """The plans of the score stores: which examples, which thresholds, and digests of all that the scores follow from.
 
-One process of a world makes them; the others find in the stores what they need.
+One process of a world makes them; the others read the stores.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from satori_hpc.scoring.layout import Plan
 from satori_hpc.sites import store as motif_store
 from satori_hpc.training import checkpoint, predictions
 
-BLOCK = 8192  # sequences whose letters are counted at a time
+BLOCK = 8192  # sequences whose bases are counted at a time
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def build(
         composition: float64 (4,), share of A, C, G and T in the training examples.
 
     Raises:
-        ConfigError: the network lacks what the method reads.
+        ConfigError: the network lacks a part that the method needs.
     """
     entry = METHODS[method]
     make = entry.scorer if model.has_fast_paths or entry.generic is None else entry.generic

@@ -62,7 +62,7 @@ def binary(label: np.ndarray, probability: np.ndarray, *, rows: np.ndarray, sett
 def multilabel(labels: np.ndarray, probability: Rows, *, rows: np.ndarray, settings: Score, seed: int) -> np.ndarray:
     """Return foreground rows: examples whose predicted labels are right to a share of at least `min_precision`.
 
-    The background is their shuffled twins, which lie in a dataset of their own.
+    The background is their shuffled controls, in a separate dataset.
 
     Args:
         labels: uint8 (E,T) of 0, 1 and UNKNOWN, which counts neither as right nor as wrong.

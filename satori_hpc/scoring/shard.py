@@ -1,8 +1,8 @@
 """One shard of a score array, written and read without Zarr's own machinery, which costs more than the work itself.
 
 The bytes are those of Zarr v3's sharding codec: the encoded inner chunks, one after the other, then an index of
-(offset, bytes) pairs as uint64 and its CRC-32C. An inner chunk is blosc (lz4) with a CRC-32C behind, so that damage is
-an error on reading. What is written here opens in any Zarr v3 reader, and the other way round (tests hold both).
+(offset, bytes) pairs as uint64 and its CRC-32C. An inner chunk is blosc (lz4) followed by a CRC-32C, so that damage is
+an error on reading. These files open in any Zarr v3 reader, and vice versa (both tested).
 """
 
 import functools
@@ -24,7 +24,7 @@ from satori_hpc.run import files
 
 blosc.use_threads = False  # many processes may share a node; each works on chunks of its own
 CHECKSUM_BYTES = 4
-# What stands behind the last entry of the last inner chunk, and in inner chunks that are not there.
+# Fill after the last entry of the last inner chunk, and in missing inner chunks.
 FILL: dict[str, float | int] = {"float32": float("nan"), "int16": -(2**15), "int32": 0}
 NOT_THERE = 2**64 - 1  # offset and size of such a chunk
 
@@ -69,9 +69,9 @@ def write(path: Path, entries: np.ndarray, *, chunk: int, chunks: int, threads: 
 
     Args:
         path: of the shard.
-        entries: (n, ...), what there is of the shard's entries.
+        entries: (n, ...), entries of the shard.
         chunk: entries per inner chunk; the last one is filled up with FILL.
-        chunks: inner chunks that the shard may have; those behind the last entry are left out.
+        chunks: inner chunks that the shard may have; those after the last entry are omitted.
         threads: that encode; the bytes do not depend on it.
 
     Raises:
@@ -145,7 +145,7 @@ def read(
         chunk, chunks: as in `write`.
         dtype: of the values.
         shape: of an entry.
-        mend: what to do when it cannot be used, for messages.
+        mend: the cure if it cannot be used, for messages.
 
     Raises:
         ArtefactError: it is missing, truncated or damaged.

@@ -14,7 +14,7 @@ class SiteScores:
     """Sites of some examples and the values between their places; ragged, examples concatenated.
 
     A place is a position that carries values: a pooled bin for attention, a mutated site for methods that mutate.
-    Several sites may lie in one place.
+    Several sites may share a place.
 
     Attributes:
         counts: int32 (E,2), sites and places of each example.
@@ -25,7 +25,7 @@ class SiteScores:
         value: float32 (V,), between places i < j of an example, row by row; directed: from place i to place j, all m^2
             of them. NaN = no pair.
         extras: further float32 arrays like `value`, by name.
-        effects: float32 (N,) by name, what the method says of single places; NaN = nothing.
+        effects: float32 (N,) by name, effects of single places; NaN = none.
     """
 
     counts: np.ndarray

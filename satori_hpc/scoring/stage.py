@@ -1,8 +1,8 @@
 """score: pair scores of the selected examples, foreground and background, by each configured method.
 
-A partition of the store is a unit of work: slices restart with it, so who computes it does not shape its bytes, and a
-killed run goes on with the partitions that are not done. One process or many, it is the same code: the leader makes the
-plan and the empty store, all share its partitions, the leader closes it. `plan`, `partitions` and `finalise` are the
+A partition of the store is a unit of work: slices restart with it, so its bytes do not depend on the rank, and a
+killed run resumes with the unfinished partitions. The code is the same for one process or many: the root makes the
+plan and the empty store, all ranks process partitions, the root closes it. `plan`, `partitions` and `finalise` are the
 same steps one by one, for job arrays.
 """
 
@@ -41,7 +41,7 @@ def score(run: Run, runtime: Runtime) -> dict[str, Any]:
     """Write the missing parts of the score store of every method; called by every process of the world.
 
     Returns:
-        what is in the stores; "files" holds size and SHA-256 of every shard, by its path relative to the run.
+        a summary of the stores; "files" holds size and SHA-256 of every shard, by its path relative to the run.
 
     Raises:
         ArtefactError: the artefacts do not fit together, or the shuffled background is missing.
@@ -71,14 +71,14 @@ def plan(run: Run, runtime: Runtime, *, replace: bool) -> dict[str, Any]:
 
     Args:
         run: with all that scoring needs.
-        runtime: what each process will have.
-        replace: make a store anew that is there with another plan.
+        runtime: devices, threads and memory of each process.
+        replace: rebuild an existing store with another plan.
 
     Returns:
         {method: partitions and their numbers, examples, bytes, files, bytes of memory per rank by parts}.
 
     Raises:
-        ArtefactError: a store of another plan is there, or the artefacts do not fit together.
+        ArtefactError: there is a store with another plan, or the artefacts do not match.
         SatoriError: the memory does not suffice.
     """
     plans = score_plan.make(run)
@@ -170,7 +170,7 @@ class _Work:
         rows = store.examples(group)[places]
         tokens = dataset.read_tokens(self.sequences["background" if twins else "dataset"], rows, background=twins)
         keys = np.stack([np.full(len(rows), GROUPS.index(group)), rows], axis=1)
-        targets = store.true_positive(places)  # a twin has the labels of its source, which is at the same place
+        targets = store.true_positive(places)  # a control has the labels of its original, which is at the same index
         return Batch(
             torch.from_numpy(tokens),
             torch.from_numpy(keys),
@@ -234,7 +234,7 @@ def _pending(store: ScoreStore, runtime: Runtime) -> list[Item]:
 
 
 def _announce(store: ScoreStore, todo: list[Item]) -> None:
-    store.discard(todo)  # now a marker is there only of what is done
+    store.discard(todo)  # now only finished partitions have a marker
     logger.info(
         "%s: %d of %d partitions to score",
         store.method,
@@ -254,7 +254,7 @@ def _fill(store: ScoreStore, todo: list[Item], work: _Work, runtime: Runtime) ->
         ThreadPoolExecutor(1, "disk") as disk,
         Slices(work.scorers[store.method], size=need.slice, workers=workers, poke=world.poke) as slices,
     ):
-        waiting: Future[None] | None = None  # the disk is one partition behind, so that nobody waits for it
+        waiting: Future[None] | None = None  # writing lags one partition behind, so that no thread waits for the disk
 
         def run_one(item: Item) -> None:
             nonlocal waiting
@@ -306,7 +306,7 @@ def _steps(
     yield from [None] * (store.markers_there() - told)
 
 
-# What scoring takes, told before, and what is in the stores, told after.
+# The cost of scoring, reported before, and the content of the stores, reported after.
 
 
 def needed(store: ScoreStore, need: Need) -> dict[str, Any]:
@@ -323,7 +323,7 @@ def needed(store: ScoreStore, need: Need) -> dict[str, Any]:
         "workers": need.workers,
         "slice": need.slice,
         "memory_per_rank": need.as_dict(),
-        # Of the leader, and of every task of a job array: they choose the examples first.
+        # On the root, and in every task of a job array: these select the examples first.
         "memory_while_planning": provenance.process_peak_rss_bytes(),
     }
 
@@ -333,11 +333,11 @@ def summary(run: Run, done: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
     Args:
         run: whose stores they are.
-        done: {method: what else to say of it}.
+        done: {method: further figures}.
 
     Returns:
-        examples of both sides, what is in the store of each method, and "files": {shard relative to the run: size and
-        SHA-256}.
+        examples of both sides, the content of the store of each method, and "files": {shard relative to the run:
+        size and SHA-256}.
     """
     stores = {method: ScoreStore(run.scores(method)) for method in done}
     any_store = next(iter(stores.values()))

@@ -1,7 +1,7 @@
 """Read and write scores/<method>.zarr: motif sites of every example and the values between their places.
 
-Nothing about pairs of motifs is decided here: the reduction says what a site is a site of, which pairs of sites count,
-and which of several speaks for two motifs.
+The store makes no assumption about pairs of motifs: the reduction assigns sites to motifs, filters pairs of sites,
+and chooses the one that represents two motifs.
 
 One Zarr v3 group, with a group for `foreground` and one for `background`, each holding, ragged,
 
@@ -12,16 +12,16 @@ One Zarr v3 group, with a group for `foreground` and one for `background`, each 
     value     float32 (partition, entry)          between places i < j of an example, row by row; of methods with a
                                                   direction (attribute `directed`) from i to j, all of them; NaN = no
                                                   pair
-    <extra>   float32 (partition, entry)          likewise, what the method keeps besides (attribute `extras`)
-    <effect>  float32 (partition, entry)          like `place`, what the method says of places (attribute `effects`)
+    <extra>   float32 (partition, entry)          likewise, further arrays of the method (attribute `extras`)
+    <effect>  float32 (partition, entry)          like `place`, effects of places (attribute `effects`)
     example        int64   (example,)         row of the example in its dataset
     true_positive  uint8   (example, target)  foreground of sets with several labels: 1 = predicted and true
 
 and at the root width int16 (motif,), bp, and selected uint8 (dataset example,): 0 no, 1 foreground, 2 background.
 A partition is a block of examples: one shard of each array, written at once by one process, the entries of its examples
-one behind the other. The plan of partitions lies in the attributes; the number of writers never shapes the bytes.
-`markers/<group>-<k>.json`, renamed into place after the shards, holds their digests and numbers of entries: only it
-makes a partition done. `complete.json` closes the store and holds the method's estimate of how far its scores are off.
+one behind the other. The plan of partitions is in the attributes; the bytes do not depend on the number of writers.
+`markers/<group>-<k>.json`, renamed into place after the shards, holds their digests and numbers of entries, and alone
+marks a partition as finished. `complete.json` closes the store and holds the method's error estimate.
 """
 
 import hashlib
@@ -97,7 +97,7 @@ class ScoreStore(Geometry):
             threads: that encode; the bytes do not depend on it.
 
         Returns:
-            what finishes it: waits for the disk, puts the shards in their places, writes the marker.
+            a function that finishes it: waits for the disk, renames the shards, writes the marker.
 
         Raises:
             SatoriError: the disk is full.
@@ -198,7 +198,7 @@ class ScoreStore(Geometry):
         """Close the store: refuse if anything is missing, remove files of killed writers, record the completion.
 
         Args:
-            estimate: how far the scores are off, by name, where the method tells.
+            estimate: error estimate of the scores, by name, if the method has one.
 
         Raises:
             ArtefactError: listing the partitions that are missing.
@@ -367,7 +367,7 @@ def open_complete(path: Path, *, verify: bool = False) -> ScoreStore:
         verify: read every shard and compare its digest; else sizes only.
 
     Raises:
-        ArtefactError: missing, foreign, of another format version or unfinished; lists what is missing.
+        ArtefactError: missing, modified, of another format version or unfinished; lists missing partitions.
     """
     if not path.exists():
         raise ArtefactError(f"{path}: no scores; {_mend(path)}")

@@ -84,7 +84,7 @@ def windows(
         padding, width: of the filter, bp.
 
     Returns:
-        kept: (S,) bool, False where the window leaves the sequence or holds an unknown letter.
+        kept: (S,) bool, False where the window extends beyond the sequence or holds an unknown base.
         letters: (kept.sum(), width) uint8, each 0..3, in the order of the sites.
     """
     start = position - padding
@@ -101,7 +101,7 @@ class SiteCounts:
     """Count the bases under the sites of every filter, as integers: the order of the batches does not matter.
 
     Attributes:
-        letters: (F, W, 4) int64, sites that hold the letter at the column.
+        letters: (F, W, 4) int64, sites with the base at the column.
         sites: (F,) int64, windows counted.
         sequences: (F,) int64, examples with at least one of them.
     """

@@ -21,7 +21,7 @@ def background(run: Run, runtime: Runtime) -> dict[str, Any]:
     """Write background.zarr: a shuffled control of every example of the [score] split, with its name and labels.
 
     All of the split, not only the examples selected for scoring: that selection follows from the predictions and
-    from settings that users try out, and the twins need not be made again for them.
+    from settings that users vary, and the controls need not be remade for them.
 
     Raises:
         ArtefactError: the data set or the motifs cannot be used.
@@ -94,10 +94,10 @@ class Twins:
         return tokens
 
 
-# Shuffled twins with implanted motifs: what multi-label sets are compared with, because they have no negatives.
+# Shuffled controls with implanted motifs: the background of multi-label sets, which have no negatives.
 #
-# A twin keeps the dinucleotides of its original and holds the filters' motifs as often as real sequences do, but at
-# random places and in random company (SATORI, Ullah and Ben-Hur 2021; SATORI 2.0, lqaf209).
+# A control keeps the dinucleotides of its original and holds the filters' motifs as often as real sequences, but at
+# random positions and in random combinations (SATORI, Ullah and Ben-Hur 2021; SATORI 2.0, lqaf209).
 
 PURPOSE = int.from_bytes(b"twin", "big")  # keys the generators of this module
 
@@ -122,16 +122,16 @@ def twins(
 
     The published procedure spreads all sites of a motif over the whole set, each to a sequence drawn with
     replacement; a sequence then holds Binomial(sites, 1 / counted) of them. Here each sequence draws that number for
-    itself, from a generator keyed by (seed, example): the totals match in expectation instead of exactly, and a twin
+    itself, from a generator keyed by (seed, example): the totals match in expectation instead of exactly, and a control
     depends on no other example, so any process can make any part of the set.
 
-    An instance starts at any of 0 .. length - width with equal chance; its letters are drawn column by column.
+    An instance starts at any of 0 .. length - width with equal probability; its bases are drawn column by column.
     Instances of later motifs overwrite those of earlier ones.
 
     Args:
         tokens: uint8 (examples, length), the originals.
         examples: int64 (examples,), their rows in the data set.
-        ppms: float64 (motifs, width, 4), letter probabilities; no wider than the sequences.
+        ppms: float64 (motifs, width, 4), base probabilities; no wider than the sequences.
         sites: int64 (motifs,), sites of each motif in real sequences.
         counted: number of those sequences.
         seed: of the run.

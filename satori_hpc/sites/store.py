@@ -59,7 +59,7 @@ class MotifTables:
             largest activation; sites counted; sequences with one; information of the motif, bits (NaN without a
             motif); consensus; whether it has a motif.
         tf: a column per field of TF, a row per filter with a motif: best known motif, its p and q, strand and offset
-            (column of the known motif on which column 0 of the filter lies), other known motifs with the same p,
+            (column of the known motif aligned with column 0 of the filter), other known motifs with the same p,
             information under the match, and whether the filter may bear the name.
         summary: numbers for the stage's summary.
     """
@@ -127,7 +127,7 @@ def read_motifs(folder: Path) -> dict[int, Motif]:
     """Return {filter: its motif} of the filters that have one.
 
     Raises:
-        ArtefactError: missing or not what this program wrote.
+        ArtefactError: missing, or not written by this program.
     """
     path = folder / "filters.meme"
     if not path.exists():
@@ -151,7 +151,7 @@ def _read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
         raise _unusable(path, "does not exist")
     try:
         table = pq.read_table(path)
-    except Exception as error:  # Arrow, OSError, or what Python makes of a damaged schema
+    except Exception as error:  # Arrow, OSError, or Python's error for a damaged schema
         raise _unusable(path, f"cannot be read ({error})") from None
     found = (table.schema.metadata or {}).get(_VERSION_KEY, b"none").decode(errors="replace")
     if found != str(FORMAT_VERSION):

@@ -21,7 +21,7 @@ from satori_hpc.parallel import memory, mpi
 from satori_hpc.run import provenance
 
 SHADOWED = ("torch", "numpy", "scipy", "zarr", "dask", "mpi4py", "pandas", "numba", "satori_hpc")
-# Package -> (extra that installs it, what needs it); everything else is a dependency.
+# Package -> (extra that installs it, its purpose); everything else is a dependency.
 OPTIONAL = {
     "mpi4py": ("mpi", "prepare, score, search and ensemble by several processes"),
     "h5py": ("arrays", "HDF5 files of arrays"),
@@ -64,7 +64,7 @@ def doctor(report: Report, run: Path | None = None) -> Report:
 
     Args:
         report: is filled and returned.
-        run: a run directory, or the folder that is to hold one, to look at as well.
+        run: a run directory, or the folder that is to hold one, to be checked as well.
     """
     for name, version in provenance.versions().items():
         report.fact(name, version)
@@ -220,7 +220,7 @@ def _cause() -> str:
     try:
         torch.cuda.init()
         said = "no device"
-    except Exception as error:  # whatever it is, its words are the answer
+    except Exception as error:  # report its message, whatever the error
         said = str(error).splitlines()[0]
     driver = DRIVER.read_text().splitlines()[0] if DRIVER.exists() else "no NVIDIA driver is loaded"
     return f"{said} (torch for CUDA {torch.version.cuda}; {driver}); the driver may be too old, or this no GPU node"

@@ -2,7 +2,7 @@
 
 `status` trusts files whose size and time are as recorded. A disk that fails, a copy that broke off or a program gone
 wrong may leave both as they were: here every byte is compared with its SHA-256, of stages, of commands on request, of
-what a killed command left to go on from, and of the runs inside the run.
+files from which a killed command resumes, and of the runs inside the run.
 """
 
 import contextlib
@@ -37,8 +37,8 @@ class Finding:
 
     Attributes:
         artefact: the file, relative to the run, or the partition of a score store.
-        problem: what is wrong with it.
-        command: what repairs it and leaves the rest alone.
+        problem: its damage.
+        command: repairs it and leaves the rest unchanged.
         partition: the number that `score --partition` takes, if that is all that is needed.
     """
 
@@ -55,9 +55,9 @@ class Report:
     Attributes:
         run: the run directory.
         findings: all damage, in the order of the stages; empty = all is as it was written.
-        notes: what is no damage, such as partitions that nobody has scored yet.
+        notes: remarks that are no damage, such as partitions that are not scored yet.
         stages: stages whose files were compared with their record.
-        files, bytes: what was read.
+        files, bytes: number read.
     """
 
     run: Path
@@ -117,7 +117,7 @@ def verify(run: Run, runtime: Runtime) -> Report:
     Runs inside the run, of a search or an ensemble, are looked at, too.
 
     Raises:
-        SatoriError: somebody is at work on the run.
+        SatoriError: another process holds the lock of the run.
     """
     what = f"satori-hpc verify {quoted(run.path)}"
     with contextlib.ExitStack() as held:
@@ -146,7 +146,7 @@ class _Checks:
 
     Attributes:
         run: the run.
-        jobs: each reads something and returns its bytes, its files and what is wrong with it.
+        jobs: each reads something and returns its bytes, its files and its damage.
         notes, stages: of the report.
         others: score stores, relative to the run, that are not those of the record: one finding says all of them.
     """
@@ -281,7 +281,7 @@ class _Checks:
         """Return the score stores whose plan can be trusted, each with the number of its first partition.
 
         Partitions are numbered over all methods, and scored by their numbers only when all stores are there: else
-        nobody knows them. Of the stores that cannot be trusted all files are compared one by one, if there is a record.
+        they are unknown. For stores that cannot be trusted all files are compared one by one, if there is a record.
         """
         methods = self.run.config.score.methods
         stores = list(self._trusted(methods, record))
@@ -304,7 +304,7 @@ class _Checks:
                         self._other(name)
                     else:
                         yield store
-            except Exception as error:  # what a damaged plan may hold is anybody's guess
+            except Exception as error:  # a damaged plan may contain anything
                 if record is None:
                     problem = f"the plan of this store cannot be read ({error})"
                     self._add(Finding(name, problem, f"satori-hpc score {quoted(self.run.path)} --force"))
@@ -347,7 +347,7 @@ class _Checks:
         command = f"satori-hpc score {quoted(self.run.path)}"
         if number is not None:
             command += f" --partition {number}"
-        elif record is not None:  # what is recorded as complete is left alone
+        elif record is not None:  # complete stages are skipped
             command = f"rm {quoted(self.run.record('score'))} && {command}"
         marker = self.run.path / names[0]
 

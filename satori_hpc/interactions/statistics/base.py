@@ -21,7 +21,7 @@ class Rules:
 
     Attributes:
         statistic: its name.
-        units: what is tested in pairs.
+        units: whose pairs are tested.
         cutoff: of the scores, -inf = none; None = the mean of all that are observed in the foreground.
         drop_values: whether values below the cut-off are dropped, and not only pairs that never reach it.
         min_examples: values that each side needs, or where the background is not tested, the foreground.
@@ -80,7 +80,7 @@ class Test(Protocol):
         """Return numbers from the store as a whole.
 
         Raises:
-            ArtefactError: the store does not hold what the statistic needs; says how to make it.
+            ArtefactError: the store lacks arrays that the statistic needs; names the cure.
         """
 
     @staticmethod

@@ -11,7 +11,7 @@ from scipy import special
 
 from satori_hpc.interactions.statistics import mann_whitney
 
-AT_ONCE = 2**25  # values of the table of members held at a time
+AT_ONCE = 2**25  # entries of the membership table in memory at a time
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Difference:
         median_with, median_without: float64, NaN where there is none.
         auc: float64, chance that a value inside is above one outside; NaN, like p, where a side is empty.
         p: float64, two-sided.
-        neg_log10_p: float64, told also where p is too small for a float64.
+        neg_log10_p: float64, given also where p is too small for a float64.
     """
 
     n_with: np.ndarray

@@ -1,7 +1,7 @@
 """Run one-sided Mann-Whitney tests of many columns at once, and Benjamini-Hochberg over the tested columns.
 
 Equal to `scipy.stats.mannwhitneyu(x, y, alternative="greater", method="asymptotic")` on each column without its missing
-values: normal approximation with tie and continuity correction. The way is: per column and side drop what is missing,
+values: normal approximation with tie and continuity correction. Algorithm: per column and side drop missing values,
 map the float32 values to int32 of the same order, sort those (numpy's vector sort), and merge the two sorted sides,
 counting wins and ties exactly in integers. The values may come block by block (`interactions.columns`).
 """
@@ -28,7 +28,7 @@ class RankTest:
         u: float64, Mann-Whitney's U of the foreground: wins + ties / 2 over all pairs of values.
         auc: float64, u / (n_fg n_bg): the chance that a foreground value is above a background value.
         p: float64, of foreground values being larger. NaN, like u and auc, where a side is empty.
-        neg_log10_p: float64, told also where p is too small for a float64.
+        neg_log10_p: float64, given also where p is too small for a float64.
     """
 
     n_fg: np.ndarray
@@ -67,7 +67,7 @@ def compare(columns: Columns, *, sides: tuple[int, int] = (0, 1), replace_rare: 
         columns: the values of both sides.
         sides: which those are, the foreground first.
         replace_rare: as SATORI 1 did, compare with as many zeros as the foreground has values where the background has
-            at most one; it then has no median, and `n_bg` still counts what was observed.
+            at most one; it then has no median, and `n_bg` still counts the observed values.
     """
     n_fg, n_bg = columns.counts(sides[0]), columns.counts(sides[1])
     replaced = (n_bg <= 1) & replace_rare
@@ -76,7 +76,7 @@ def compare(columns: Columns, *, sides: tuple[int, int] = (0, 1), replace_rare: 
     merged = np.empty(int((n_fg + compared).max(initial=0)), np.int32)
     merge, count_ties = compiled()
     wins_twice, ties = np.zeros(columns.width, np.int64), np.zeros(columns.width)
-    middle = np.zeros((2, columns.width, 2), np.int32)  # keys of the two values in the middle, by side
+    middle = np.zeros((2, columns.width, 2), np.int32)  # keys of the two central values, by side
     largest = np.zeros(columns.width, np.int32)
     for column in range(columns.width):
         x = keys_of[0](column)

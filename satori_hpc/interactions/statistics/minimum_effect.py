@@ -1,6 +1,6 @@
 """minimum-effect: the interaction of two sites must exceed a fraction of single-site effects in most sequences.
 
-The value of an example is E - margin, where E is the pair's score (the pair of sites that speaks for it) and the
+The value of an example is E - margin, where E is the pair's score (of the site pair that represents it) and the
 margin the larger of a tenth of the mean single effect over all sites of the foreground and a quarter of the larger of
 the two sites' own single effects. A one-sided signed-rank test asks whether it is above 0 (synergy); -E - margin asks
 for redundancy. No null made of other pairs is needed, so it works with one true pair and with most pairs true.

@@ -36,7 +36,7 @@ class NullTest:
     Attributes:
         auc: mean chance that a score is above a null score.
         p: Simes' p-value.
-        neg_log10_p: told also where p is too small for a float64.
+        neg_log10_p: given also where p is too small for a float64.
     """
 
     auc: np.ndarray

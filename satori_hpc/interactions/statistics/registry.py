@@ -39,7 +39,7 @@ def rules_of(store: Store, settings: Reduce, statistic: str, units: Units) -> Ru
     """Return the rules that decide which pairs of units of a store are tested.
 
     Raises:
-        ArtefactError: the store does not hold what the statistic needs.
+        ArtefactError: the store lacks arrays that the statistic needs.
     """
     test = test_of(statistic)
     return Rules(

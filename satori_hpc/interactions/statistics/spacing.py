@@ -1,6 +1,6 @@
 """Test spacing, order and strands of two sites in the foreground against the background.
 
-What is tested are counts by spacing, so memory and time follow from the range looked at and not from the examples.
+Counts by spacing are tested, so memory and time depend on the range of spacings and not on the examples.
 Given the counts of both sides together, under the null the foreground is a random draw from them.
 """
 
@@ -23,7 +23,7 @@ class Preferred:
     Attributes:
         first: index of its first spacing.
         found: foreground sites in it.
-        expected: as many would be there if both sides were alike.
+        expected: the expected number if both sides were equal.
         p: that the largest excess over all windows is this large by chance.
     """
 
@@ -52,7 +52,7 @@ def helical(foreground: np.ndarray, background: np.ndarray, spacing: np.ndarray)
     """Test whether the helical phase of spacings differs between the two sides.
 
     Sides are compared within stretches of two turns, so a foreground that is closer together as a whole counts for
-    nothing. Within each, the sum of the foreground's unit vectors less its expectation has a known variance
+    nothing. Within each, the sum of the foreground's unit vectors minus its expectation has a known variance
     (draws without replacement, as in the tests of Mantel and Haenszel); both summed over the stretches make a
     chi-square of two degrees of freedom.
 
@@ -109,7 +109,7 @@ def preferred(
     covered = _windows(both[None], window)[0]
     excess = _excess(_windows(foreground[None], window), covered, n=n, total=int(both.sum()))[0]
     first = int(np.argmax(excess))
-    largest = excess[first] * (1 - 1e-9)  # equal tables are equal whatever the order of their sums
+    largest = excess[first] * (1 - 1e-9)  # equal tables are equal for any order of summation
     as_large, done = 0, 0
     while done < draws and as_large < EXCEEDANCES:
         count = min(AT_ONCE, draws - done)
@@ -162,7 +162,7 @@ def arrangement(distance: np.ndarray, strand_a: np.ndarray, strand_b: np.ndarray
     back.
 
     Args:
-        distance: int (n,), start of B less start of A, bp; 0 cannot be told.
+        distance: int (n,), start of B minus start of A, bp; 0 has no order.
         strand_a, strand_b: int (n,), 1 or -1 as the sequence reads, 0 = not known.
     """
     ahead = np.sign(distance)
@@ -199,7 +199,7 @@ def arrangement_p(foreground: np.ndarray, background: np.ndarray, *, draws: int,
     drawn = rng.multivariate_hypergeometric(both[there], n, size=draws, method="marginals")
 
     def chi_square(found: np.ndarray) -> np.ndarray:
-        # The background's part is the foreground's, times a constant, in each cell.
+        # The background's part is the foreground's, times a constant, in each field.
         return np.sum((found - expected) ** 2 / expected, axis=-1)
 
     as_large = chi_square(drawn) >= chi_square(foreground[there]) * (1 - 1e-9)

@@ -1,11 +1,11 @@
 """contrasts-two-way: how much more a pair rises from background to foreground than its two motifs do.
 
-The value of an example is the pair's score less the median of its other scores, in foreground and background. The Mann-
-Whitney AUC of these contrasts, as a difference in standard deviations d = sqrt(2) Phi^-1(AUC), is fitted by a constant
-and an effect of each of the two units; what is left, against its sampling error and the scatter of most pairs, found
+The value of an example is the pair's score minus the median of its other scores, in foreground and background. The
+Mann-Whitney AUC of these contrasts, as a difference in standard deviations d = sqrt(2) Phi^-1(AUC), is fitted by a
+constant and an effect of each of the two units; the residual, against its sampling error and the spread of most pairs, found
 below the true ones (`signed_rank.fit`), is tested. Raw attention rises wherever a motif matters; this takes that away.
 It finds nothing where more than about a third of all pairs is true, for then the fit follows them: the share is
-estimated and told, as long as it is not much more.
+estimated and reported, if it is not much larger.
 """
 
 from typing import Any
@@ -32,7 +32,7 @@ from satori_hpc.interactions.statistics.signed_rank import Middles
 from satori_hpc.interactions.statistics.within_sequence import of_rows
 from satori_hpc.log import logger
 
-HUBER, RIDGE = 1.5, 1e-2  # residuals beyond so many deviations count less; keeps units with few pairs near 0
+HUBER, RIDGE = 1.5, 1e-2  # residuals beyond so many deviations are down-weighted; keeps units with few pairs near 0
 ROUNDS = 50
 MANY = 0.25  # share of true pairs from which on most may be taken for nothing
 
@@ -97,7 +97,7 @@ class TwoWay:
         d, error = difference(columns["auc"][family], first, second)
         z, scatter = residuals(d, error, unit_a, unit_b, units=rules.units.count)
         left = z * np.sqrt(error**2 + scatter**2)
-        null = signed_rank.fit(left, error)  # of most pairs, whatever lies above them
+        null = signed_rank.fit(left, error)  # of most pairs, ignoring values above
         level = mann_whitney.neg_log10_upper(z) if null is None else signed_rank.neg_log10_p(left, error, null)
         p, log_p = columns["p"].copy(), columns["neg_log10_p"].copy()
         p[family], log_p[family] = 10.0**-level, level

@@ -1,8 +1,8 @@
 """within-sequence: a pair's scores against the other pairs of the same sequences.
 
-The value of an example is the pair's score less the median of the example's other scores; a signed-rank test asks
+The value of an example is the pair's score minus the median of the example's other scores; a signed-rank test asks
 whether these contrasts are above 0, and, as the smallest side effect is, whether they are above those of pairs that do
-nothing of their own: pairs further apart than max_distance, or, of any distance, most tested pairs.
+not interact: pairs further apart than max_distance, or, with any distance, most tested pairs.
 """
 
 from typing import Any
@@ -99,9 +99,9 @@ class WithinSequence:
         what = "far pairs" if rules.max_distance else "tested pairs"
         if null is None:
             return {"calibration": f"theoretical, for there are fewer than {signed_rank.LEAST_PAIRS} {what}"}
-        # Never less strict than the test itself: a pair must do more than nothing, and more than most pairs do.
+        # Never less strict than the test itself: an effect must exceed zero and the effects of most pairs.
         level = signed_rank.neg_log10_p(effect, error, null)
-        p, log_p = columns["p"].copy(), columns["neg_log10_p"].copy()  # what Parquet gives may not be written to
+        p, log_p = columns["p"].copy(), columns["neg_log10_p"].copy()  # arrays from Parquet are read-only
         p[family] = np.maximum(p[family], 10.0**-level)
         log_p[family] = np.minimum(log_p[family], level)
         columns |= {"p": p, "neg_log10_p": log_p}

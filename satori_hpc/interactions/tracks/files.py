@@ -127,15 +127,15 @@ def mapped(path: Path, shape: tuple[int, ...], dtype: Any = np.float32, *, goes_
         path: of the file.
         shape: of the array.
         dtype: of the array.
-        goes_on: take what is in the file; else all are zeros.
+        goes_on: keep the content of the file; else all zeros.
     """
     return np.lib.format.open_memmap(path, mode="r+" if goes_on else "w+", dtype=dtype, shape=shape)
 
 
-# tracks/ as a whole: what a killed command leaves is gone on with, and what is whole says of what it was made.
+# tracks/ as a whole: a killed command is resumed, and a complete set records its inputs.
 #
-# The files are made in a folder beside it, `<name>.parts`, each of them written in one step, and stay there if the
-# command is killed; `tracks.json` says for which inputs and settings. When all are there it names them with their
+# The files are made in the folder `<name>.parts`, each of them atomically, and stay there if the
+# command is killed; `tracks.json` records inputs and settings. When all are complete it lists them with their
 # digests, and the folder takes the place of the set.
 
 FORMAT_VERSION = 3
@@ -147,7 +147,7 @@ def whole(folder: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
 
     Args:
         folder: of the set.
-        key: all that shapes the bytes, as JSON has it: inputs, settings, versions.
+        key: everything that affects the bytes, as JSON values: inputs, settings, versions.
     """
     content = _read(folder, key)
     if content is None or "files" not in content:
@@ -167,7 +167,7 @@ def begin(folder: Path, key: Mapping[str, Any]) -> Path:
         key: as of `whole`.
 
     Raises:
-        InputError: `folder` holds something else than a set of tracks.
+        InputError: `folder` contains something other than a track set.
     """
     if folder.exists() and not (folder / RECORD).exists() and any(folder.iterdir()):
         raise InputError(f"{folder}: holds other things than tracks, and would be replaced; choose another with --out")
@@ -225,7 +225,7 @@ def read(folder: Path) -> dict[str, Any]:
     )
 
 
-# What has a genome browser load a set of tracks at once: an IGV session, and a UCSC track hub.
+# Files that load a track set into a genome browser: an IGV session, and a UCSC track hub.
 
 HINT = "intervals of all files are 0-based and half-open"
 
@@ -237,7 +237,7 @@ class Track:
     Attributes:
         name: of letters, digits and underscores.
         file: its name.
-        kind: as a track hub tells it: bigBed 6 + 5, bigInteract, bigWig.
+        kind: type in a track hub: bigBed 6 + 5, bigInteract, bigWig.
         label: for people.
         settings: further lines of a track hub.
     """
@@ -255,8 +255,8 @@ def write_igv(path: Path, tracks: list[Track], *, genome: str, locus: str) -> No
     Args:
         path: of the session.
         tracks: to load.
-        genome: what IGV knows it by, or a file beside the session.
-        locus: what to show first, such as chr1:100-200 (1-based, as people write it).
+        genome: IGV's name of the assembly, or a file next to the session.
+        locus: initial region, such as chr1:100-200 (1-based).
     """
     session = ElementTree.Element("Session", {"genome": genome, "locus": locus, "version": "8"})
     session.append(ElementTree.Comment(f" {HINT} "))
@@ -298,7 +298,7 @@ def write_hub(path: Path, tracks: list[Track], *, genome: str, title: str) -> No
     files.write_text(path, f"# {HINT}\n" + "\n\n".join("\n".join(block) for block in blocks) + "\n")
 
 
-# bigWig and bigBed files through pybigtools, which only prints its errors: what is written is read again.
+# bigWig and bigBed files through pybigtools, which only prints its errors: the output is therefore read again.
 
 
 def library() -> Any:
@@ -345,7 +345,7 @@ def write_bed(path: Path, sizes: Mapping[str, int], lines: Iterable[str], autosq
         path: of the file.
         sizes: length of every chromosome, bp.
         lines: of a BED file without header, by chromosome and start; at least one.
-        autosql: what its columns are.
+        autosql: description of its columns.
 
     Raises: as `write_wig`.
     """

@@ -24,8 +24,8 @@ KEYS = ("chrom", "start", "filter", "strand")
 def write(handle: IO[str], run: Run, model: Satori, *, rows: np.ndarray, at: Places, batch_size: int) -> int:
     """Write the sites of some examples (columns: tracks.SITES), sorted; how many there are.
 
-    A site is what `motifs` counts: a position where a filter is above its threshold, whose window lies in the sequence
-    and holds no unknown letter. Windows that overlapping examples share come once, with the largest activation.
+    A site is defined as in `motifs`: a position where a filter is above its threshold, whose window is in the sequence
+    and holds no unknown base. Windows shared by overlapping examples are listed once, with the largest activation.
 
     Args:
         handle: to write to.
@@ -63,7 +63,7 @@ def write(handle: IO[str], run: Run, model: Satori, *, rows: np.ndarray, at: Pla
         found = _of_batch(model, tokens, threshold, at=at, chrom=chrom, first=begin)
         if waiting is not None:
             found = {key: np.concatenate([waiting[key], values]) for key, values in found.items()}
-        # A later example holds no site left of its own start.
+        # A later example has no site left of its own start.
         final = np.ones(len(found["start"]), dtype=bool)
         if end < len(rows):
             final = (found["chrom"] < chrom[end]) | (found["start"] < at.start[end])
@@ -112,9 +112,9 @@ def _filters(run: Run, filters: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return name, reads, np.maximum(largest, 1e-30)  # a dead filter has no site to divide
 
 
-# What overlapping windows say of the same place, brought together from left to right.
+# Values of overlapping windows at the same position, combined from left to right.
 #
-# Windows come in the order of their starts, some at a time. What lies left of the next window is final; the rest waits.
+# Windows come in order of their starts, in blocks. Positions left of the next window are final; the rest waits.
 # So memory follows from the windows that overlap, not from the chromosome.
 
 
@@ -144,7 +144,7 @@ class Depth:
         """Add further windows; sums are accumulated in window order, for any number at a time.
 
         Args:
-            start: int64 (windows,), first letter of each.
+            start: int64 (windows,), start of each.
             values: float (windows, length).
         """
         covered = (start[:, None] + np.arange(values.shape[1])).ravel()

@@ -42,7 +42,7 @@ NEEDS = Stage(
     lambda run: [run.tracks],
     "track set",
 )
-# The strongest interactions, told apart by colour; what is paler than these is any other one.
+# Colours of the strongest interactions, and the paler one of all others.
 COLOURS = (
     "11,102,176", "181,84,28", "46,125,50", "123,31,162", "194,24,91", "0,121,107", "249,168,37", "93,64,55"
 )  # fmt: skip
@@ -85,16 +85,16 @@ def make(
 
     Args:
         run: scored and reduced.
-        runtime: what it may use.
-        label: of a set with several: its examples alone, and what speaks for it alone.
-        attribute: examples whose letters are attributed, those that the network is surest of.
+        runtime: devices, threads, memory.
+        label: for multi-label sets: only its examples, and attributions for it alone.
+        attribute: number of examples with attributions, those with the most confident predictions.
         sizes_file: of the chromosomes; default: those of the genome of prepare, else as far as the examples reach.
         genome: name of the assembly, for browsers; with it a track hub is written.
         out: folder to write to, a track set there is replaced as a whole; default: tracks/ of the run.
 
     Raises:
-        ArtefactError: a stage is missing or stale; says what to run.
-        InputError: there is no such label, the chromosome sizes do not fit, or `out` holds other things.
+        ArtefactError: a stage is missing or stale; names the command to run.
+        InputError: there is no such label, the chromosome sizes do not fit, or `out` contains other files.
         SatoriError: pybigtools is not installed.
     """
     track_files.library()
@@ -274,7 +274,7 @@ def _attributions(run: Run, model: Satori, folder: Path, chosen: _Chosen, sizes:
     return [Track("attribution", "attribution.bw", "bigWig", "attribution", settings)]
 
 
-# Attributions of single letters: along the genome, and as the arrays that TF-MoDISco takes.
+# Attributions of single bases: along the genome, and as arrays for TF-MoDISco.
 
 AT_ONCE = 64  # examples between two looks at the disk
 
@@ -284,14 +284,14 @@ def compute(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return attributions of examples, (N, L) float32, and their hypothetical contributions, (N, 4, L) float32.
 
-    Both lie on disk, in `folder`, and are only mapped into memory. What a killed command has finished there is kept.
+    Both are on disk, in `folder`, and only memory-mapped. Parts finished by a killed command are kept.
 
     Args:
         run: trained, with motifs.
         model: in evaluation mode, on the device to compute on.
         rows: int64 (N,), the examples; random baselines are those of `inspect` and of foreground scores.
         targets: uint8 (N, T), the labels whose logits are explained; None of binary sets.
-        folder: to write to; what is in it is of the same network and examples.
+        folder: to write to; its content is of the same network and examples.
     """
     scorer = DfimScorer(
         model,

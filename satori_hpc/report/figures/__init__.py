@@ -14,7 +14,7 @@ INK = "#1b1f24"
 QUIET = "#8b929c"
 FAINT = "#d5d9de"
 ACCENT = "#0b66b0"
-WARM = "#b5541c"  # only where two things must be told apart from the accent
+WARM = "#b5541c"  # only for contrast with the accent
 
 _SETTINGS: Any = {  # matplotlib types every key on its own
     "font.family": "sans-serif",

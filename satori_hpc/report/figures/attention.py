@@ -22,10 +22,10 @@ def _log_bins(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def distribution(sample: np.ndarray, positions: int, methods: list[Method]) -> str:
-    """Return attention values of top examples, and pair scores by class; an <svg>.
+    """Draw attention values of top examples, and pair scores by class; an <svg>.
 
     Args:
-        sample: attention values, any shape; values of 0 are not drawn, their share is told.
+        sample: attention values, any shape; values of 0 are not drawn, their share is given.
         positions: a row without preference has 1 / positions everywhere.
         methods: those with pair scores on both sides are drawn, unless all of them are 0.
     """
@@ -59,8 +59,8 @@ def distribution(sample: np.ndarray, positions: int, methods: list[Method]) -> s
 def _by_class(axis: Axes, method: Method) -> None:
     """Draw cumulative distributions of the pair scores of both classes.
 
-    Positive scores stand on a logarithmic axis, where curves begin at the share of the zeros; signed ones on one that
-    is linear in the middle, with half of them.
+    Positive scores have a logarithmic axis, where curves begin at the share of zeros; signed ones an axis that
+    is linear in the centre, with half of them.
     """
     signed = bool((method.foreground < 0).any() or (method.background < 0).any())
     for values, colour, label in (
@@ -149,7 +149,7 @@ def heat_map(attention: AttentionMap) -> str:
 def attribution_map(attribution: AttentionMap) -> str:
     """Draw a map as `heat_map`, of signed values: the contribution of the attention between two positions.
 
-    A few cells hold nearly all of it, so colours are full from the 99.9 % quantile of the sizes on.
+    A few entries hold nearly all of it, so colours saturate at the 99.9 % quantile of the magnitudes.
     """
     most = float(np.quantile(np.abs(attribution.values), 0.999)) or float(np.abs(attribution.values).max()) or 1.0
     norm = Normalize(vmin=-most, vmax=most)
@@ -191,7 +191,7 @@ def _map(
         return figures.to_svg(drawing, name)
 
 
-# Maps of what sites do to each other, and of what attention adds: signed values around white.
+# Maps of pairwise effects of sites, and of attention attribution: signed values around white.
 
 LONGEST = 18  # characters of a name at an axis
 BROWN_TO_BLUE = ["#7a2f08", figures.WARM, "#f0c7ae", "#ffffff", "#bcd8ee", figures.ACCENT, "#08305c"]
@@ -211,11 +211,11 @@ def observed(map_: SiteMap) -> int:
 
 
 def draw(map_: SiteMap, *, rows: str, columns: str, bar: str, name: str) -> str:
-    """Return the values of every pair of sites, grey where there is none; an <svg>.
+    """Draw the values of every pair of sites, grey where there is none; an <svg>.
 
     Args:
-        map_: what is drawn; at least one value.
-        rows, columns, bar: what stands at the axes and at the colour bar.
+        map_: the map to draw; at least one value.
+        rows, columns, bar: labels of the axes and of the colour bar.
         name: prefix of the ids, different for each figure of the page.
     """
     names = [label(site) for site in map_.sites]

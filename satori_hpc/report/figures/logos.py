@@ -18,7 +18,7 @@ from satori_hpc.report.data import Site
 COLOURS = {"A": "#2e8b3d", "C": "#1f5fbf", "G": "#d98a00", "T": "#c3342b"}
 COLUMN = 13  # width of a position in the page, px
 HEIGHT = 62  # of two bits, px
-SMALLEST = 0.02  # bits; what is lower than a hairline is not drawn
+SMALLEST = 0.02  # bits; smaller heights are not drawn
 
 
 @lru_cache(maxsize=1)
@@ -51,7 +51,7 @@ def logo(ppm: np.ndarray, description: str) -> str:
     """Draw an information logo: column height is information (two bits fill the box), letter height its share.
 
     Args:
-        ppm: (w, 4) letter probabilities, A, C, G, T.
+        ppm: (w, 4) base probabilities, A, C, G, T.
         description: alternative text, already escaped for an attribute.
 
     Returns:
@@ -80,13 +80,13 @@ def logo(ppm: np.ndarray, description: str) -> str:
     )
 
 
-# The attribution logo: a sequence's letters in rows, as high as what they contribute; drawn straight into the page.
+# The attribution logo: a sequence's letters in rows, with heights given by their contributions.
 
 ROW = 100  # letters per row
 LETTER = 9.6  # width of a letter, px
 LETTERS_HEIGHT = 96.0  # from the highest to the lowest letter, px
 LEFT, TOP, BOTTOM = 46.0, 17.0, 20.0  # room for the numbers, the names of sites and the positions
-SMALLEST_LETTER = 0.35  # px; what is lower would be a hairline
+SMALLEST_LETTER = 0.35  # px; smaller heights are not drawn
 
 
 def rows(tokens: np.ndarray, values: np.ndarray, sites: list[Site], *, width: int) -> list[str]:
@@ -94,9 +94,9 @@ def rows(tokens: np.ndarray, values: np.ndarray, sites: list[Site], *, width: in
 
     Args:
         tokens: uint8 (L,).
-        values: float32 (L,); positive letters stand on the line, negative ones hang from it.
+        values: float32 (L,); positive letters are above the line, negative ones below.
         sites: to mark.
-        width: letters of a site.
+        width: bp of a site.
     """
     high, low = max(float(values.max(initial=0.0)), 0.0), min(float(values.min(initial=0.0)), 0.0)
     scale = LETTERS_HEIGHT / ((high - low) or 1.0)

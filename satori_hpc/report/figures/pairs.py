@@ -29,12 +29,12 @@ def minus_log10_q(tested: pd.DataFrame) -> np.ndarray:
 
 
 def volcano(table: pd.DataFrame, alpha: float, *, effect: str, name: str) -> str:
-    """Return AUC against -log10 q of every tested filter pair; called ones coloured, the strongest labelled; an <svg>.
+    """Draw AUC against -log10 q of every tested filter pair; called ones coloured, the strongest labelled; an <svg>.
 
     Args:
         table: interaction table by filter pair.
         alpha: q-value of the call.
-        effect: what the AUC is, in words.
+        effect: axis label of the AUC.
         name: prefix of the ids, different for each figure of the page.
     """
     tested = table[table["tested"] & table["q"].notna()].reset_index(drop=True)
@@ -109,7 +109,7 @@ def distances(strongest: list[tuple[str, np.ndarray]], pool: int, *, name: str) 
         return figures.to_svg(drawing, name)
 
 
-# Figure of spacings: where the two sites of an interaction stand, in the foreground against the background.
+# Figure of spacings: the two sites of an interaction, in the foreground against the background.
 
 BINS = 60
 TESTS = {"preferred": "spacing", "helical": "helical phase", "order": "order", "arrangement": "strands"}
@@ -122,7 +122,7 @@ def told(found: Spacing, alpha: float) -> str:
 
 
 def spacings(found: list[Spacing], pool: int, *, alpha: float, name: str) -> str:
-    """Return small multiples: shares by spacing, the foreground as bars, the background as a line; an <svg>.
+    """Draw small multiples: shares by spacing, the foreground as bars, the background as a line; an <svg>.
 
     Args:
         found: at least one.
@@ -166,7 +166,7 @@ def _panel(axis: Axes, found: Spacing, edges: np.ndarray, alpha: float) -> None:
 # Figure of labels: which of them carry which interaction.
 
 INTERACTIONS, SHOWN_LABELS = 24, 40  # shown at most
-LENGTH = 34  # letters of a name
+LENGTH = 34  # characters of a name
 _SHADES = LinearSegmentedColormap.from_list("differential", [figures.WARM, "#ffffff", figures.ACCENT])
 
 
@@ -189,7 +189,7 @@ def strongest(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def heat_map(table: pd.DataFrame, *, name: str) -> str:
-    """Return AUC of every interaction, with a label against without; a dot where they differ; an <svg>.
+    """Draw AUC of every interaction, with a label against without; a dot where they differ; an <svg>.
 
     Args:
         table: as of `strongest`, with at least one test.

@@ -109,7 +109,7 @@ def back(multipliers: np.ndarray, weights: np.ndarray, scores: np.ndarray, log_s
 
     Args:
         multipliers: (rows, n).
-        weights, scores: (rows + step, n), of the softmax and what it is taken of; row i goes from i to i + step.
+        weights, scores: (rows + step, n), output and input of the softmax; row i goes from i to i + step.
         log_sums: (rows + step,), logarithms of the sums of the scores' exponentials.
         step: rows between the ends of a segment; 0: derivatives.
     """

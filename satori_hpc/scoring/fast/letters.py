@@ -9,8 +9,8 @@ from satori_hpc.scoring import sites
 from satori_hpc.scoring.fast import Network, Rule
 from satori_hpc.scoring.fast.network import Tokens
 
-CPU_TOGETHER = 13, 21  # nodes in flight: the fewer need less memory, the more are faster while they stay in the cache
-CPU_BYTES = 80 << 20  # what is taken to stay there; bytes are counted generously
+CPU_TOGETHER = 13, 21  # nodes in flight: fewer need less memory, more are faster while they fit into the cache
+CPU_BYTES = 80 << 20  # bytes assumed to fit into the cache, counted generously
 DEVICE_BYTES = 8 << 30
 
 
@@ -35,7 +35,7 @@ class LetterAttributions:
     def bytes_needed(self) -> int:
         """Working memory: an upper bound."""
         largest = max(len(part.nodes) for part in self._parts)
-        # A path that others are like is held meanwhile, up to its queries, keys and values.
+        # The path that others differ from is kept meanwhile, up to its queries, keys and values.
         return largest * (self._together * self._net.bytes_per_node + self._net.bytes_of_tokens)
 
     @property
@@ -49,7 +49,7 @@ class LetterAttributions:
         Args:
             start, end: (R, 4, L).
             weights: (1, C) of the logits.
-            at: (1, 4, L) letters whose attribution is asked for; 0 at unknown ones.
+            at: (1, 4, L) bases whose attribution is requested; 0 at unknown ones.
         """
         found = []
         for rows in self._slices(len(end)):
@@ -65,7 +65,7 @@ class LetterAttributions:
     def multipliers(self, start: torch.Tensor, end: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Return the multipliers of each base on paths from `start` to `end`, (R, 4, L).
 
-        Times (end - start), over all letters and positions, they add up to the rise of what is explained.
+        Times (end - start), over all bases and positions, they sum to the change of the target.
 
         Args:
             start, end: (R, 4, L).
@@ -108,7 +108,7 @@ class LetterAttributions:
         start_track, end_track = net.track(start), net.track(original)
         out = torch.zeros(len(mutants), original.shape[2], dtype=original.dtype, device=original.device)
         total = torch.zeros_like(out[:0].sum(dim=0))
-        # What is not changed at all changes nothing, to the last bit.
+        # An unchanged site has exactly zero effect.
         real = (mutants != original).any(dim=2).any(dim=1).nonzero().squeeze(1)
         for part in self._parts:
             tokens = net.tokens(part, start_track, end_track)

@@ -41,8 +41,8 @@ class Network:
 
     Args:
         model: in evaluation mode.
-        dtype: to compute in; float64 for what others are compared with.
-        trunk: precision of the convolutions behind attention, as in [score]; float32 = as `dtype`.
+        dtype: to compute in; float64 for references.
+        trunk: precision of the convolutions after attention, as in [score]; float32 = as `dtype`.
     """
 
     def __init__(self, model: Satori, *, dtype: torch.dtype = torch.float32, trunk: str = "float32") -> None:
@@ -130,8 +130,8 @@ class Network:
             start: (1, n, pool, F), of that path, too.
             end: (R, n, pool, F).
             like: tokens of that path, R = 1.
-            first: int64 (R,), first cell in which a path differs.
-            count: cells in which it may differ from there on.
+            first: int64 (R,), first bin in which a path differs.
+            count: number of bins that may differ from there on.
         """
         if self._lstm is not None:  # everything differs
             return self.tokens(rule, start, end)
@@ -191,7 +191,7 @@ class Network:
     ) -> tuple[torch.Tensor, fast_trunk.Back]:
         """Compute logits (N * R, C) from mixed heads before their activation (N * R, n, D) and the residual path.
 
-        The way back ends behind the activation, where both meet: multipliers (S * R, n, D).
+        The backward pass ends after the activation, where both paths join: multipliers (S * R, n, D).
         """
         values = mixed.clamp(min=0)
         if residual is not None:

@@ -15,7 +15,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 def precision(device: torch.device, name: str) -> Iterator[None]:
     """Compute convolutions and matrix products of the block in this precision.
 
-    The flags of CUDA belong to the process: one thread at a time may be inside. Blocks may lie in each other.
+    The flags of CUDA belong to the process: one thread at a time may be inside. Blocks may be nested.
 
     Args:
         device: where the block computes.
@@ -50,7 +50,7 @@ def exactly(method: Method) -> Method:
     return wrapped  # type: ignore[return-value]
 
 
-# Matrix products with frozen weights: what scoring spends most of its time on.
+# Matrix products with frozen weights: most of the time of scoring.
 #
 # On the CPU `F.linear` goes to MKL, which leaves AVX-512 unused on processors that are not Intel's. oneDNN uses it, but
 # torch sends float32 products there only from its compiler (inductor), by the operators used here: twice as fast on a

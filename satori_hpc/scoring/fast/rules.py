@@ -1,6 +1,6 @@
 """Quadrature rules of integrated gradients along a path, and the secant rule.
 
-A secant replaces every derivative by the difference of what comes out over the difference of what goes in, between two
+A secant replaces every derivative by the difference of the output over the difference of the input, between two
 neighbouring nodes. Then multipliers times the difference of the inputs make the difference of the outputs, exactly, in
 every operation, and so in the whole network: attributions are complete with any number of segments. Every function here
 takes the values at both ends of a segment; where they are equal it gives the derivative, so that gradients use the same
@@ -104,7 +104,7 @@ def relu_slope(rule: Rule, before_activation: torch.Tensor) -> torch.Tensor:
 
 def tanh_ratio(values: torch.Tensor) -> torch.Tensor:
     """Return tanh(x) / x; 1 at 0."""
-    # Below the square root of what the type can tell from 1, the ratio is 1.
+    # Below the square root of the machine epsilon the ratio is 1.
     size = values.abs().clamp_(min=torch.finfo(values.dtype).eps ** 0.5)
     return torch.tanh(size).div_(size)
 

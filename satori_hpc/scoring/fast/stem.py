@@ -113,9 +113,9 @@ def _narrow(low: torch.Tensor, high: torch.Tensor, lead: torch.Tensor, gain: tor
 
     Args:
         low, high, lead, gain: (R, n, pool, F).
-        after: place of the rival in its cell; -1 = the floor, which nothing equal to it beats.
+        after: position of the rival in its bin; -1 = the floor, which wins ties.
     """
-    meet = -lead / gain  # NaN and infinite where both rise alike
+    meet = -lead / gain  # NaN and infinite where both slopes are equal
     torch.maximum(low, torch.where(gain > 0, meet, 0), out=low)
     torch.minimum(high, torch.where(gain < 0, meet, 1), out=high)
     even = gain == 0
@@ -131,7 +131,7 @@ def to_letters(multipliers: torch.Tensor, weight: torch.Tensor, *, length: int, 
     Args:
         multipliers: (R, n, pool, F).
         weight: (F, 4, W) of the convolution.
-        length: L; positions beyond the last cell have no multiplier.
+        length: L; positions beyond the last bin have no multiplier.
         padding: columns left of the sequence.
     """
     track = multipliers.flatten(1, 2)
@@ -143,9 +143,9 @@ def to_letters(multipliers: torch.Tensor, weight: torch.Tensor, *, length: int, 
     return letters[:, :, padding : padding + length]
 
 
-# Which position of a pooled cell is the largest, and for how much of a path, in one compiled pass.
+# The maximum of each pooling bin, and the fraction of the path for which it is, in one compiled pass.
 #
-# The loops run over filters inside, which lie beside each other in memory, without a branch on their values.
+# The inner loops run over filters, which are contiguous in memory, without branching on their values.
 
 
 def route(
