@@ -2,8 +2,8 @@
 
 Labels are modelled by the counts of every motif, logistic (0 and 1) or linear (graded). The test asks how much a
 pair would add, without fitting it: with F = 1 where it is within range, U = F'(y - mu) is the slope of the
-log-likelihood at no effect and V its variance given the counts. One fit thus serves all pairs, and sequences are read in blocks:
-memory grows with the pairs tested, not with pairs times sequences.
+log-likelihood at no effect and V its variance given the counts. So one fit serves all pairs, and sequences are read in
+blocks: memory grows with the pairs tested, not with pairs times sequences.
 
 U / V is a first estimate of the effect, in the units of the fit. A pair is called when it is above a minimum: where
 one motif has a strong effect, its neighbours carry some information beyond its count, and with many sequences

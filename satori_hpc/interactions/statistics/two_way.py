@@ -2,8 +2,8 @@
 
 The value of an example is the pair's score minus the median of its other scores, in foreground and background. The
 Mann-Whitney AUC of these contrasts, as a difference in standard deviations d = sqrt(2) Phi^-1(AUC), is fitted by a
-constant and an effect of each of the two units; the residual, against its sampling error and the spread of most pairs, found
-below the true ones (`signed_rank.fit`), is tested. Raw attention rises wherever a motif matters; this takes that away.
+constant and an effect of each of the two units; the residual, against its sampling error and the spread of most pairs,
+estimated below the true ones (`signed_rank.fit`), is tested. Raw attention rises wherever a motif matters; this takes that away.
 It finds nothing where more than about a third of all pairs is true, for then the fit follows them: the share is
 estimated and reported, if it is not much larger.
 """

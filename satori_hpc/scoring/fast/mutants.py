@@ -2,8 +2,8 @@
 
 A mutated window changes few pooling bins, and a bin is the same in every mutant in which its input bases are
 the same. So a table holds the bins of the sequence and, for every mutant with new bins, its region: each row
-is convolved and projected once. A variant is then a list of n rows. Attention and all later layers are computed in full,
-for a few variants at a time, so that on the CPU the data stay in the cache between steps.
+is convolved and projected once. A variant is then a list of n rows. Attention and all later layers are computed in
+full, for a few variants at a time, so that on the CPU the data stay in the cache between steps.
 """
 
 import math
