@@ -117,7 +117,7 @@ def work(store: str, folder: str, digest: str, block: int, rules: Rules, memory:
         columns = test_block(opened, block, rules=rules, memory=memory, rows=rows)
     except ArtefactError as error:
         raise ArtefactError(
-            f"{error}; what else is damaged, and what mends it: satori-hpc verify {quoted(Path(store).parent.parent)}"
+            f"{error}; to find other damage, and its repair: satori-hpc verify {quoted(Path(store).parent.parent)}"
         ) from None
     finally:
         if not keep:
@@ -283,7 +283,7 @@ def work_examples(store: str, folder: str, digest: str, number: int, rules: Rule
         )
     except ArtefactError as error:
         raise ArtefactError(
-            f"{error}; what else is damaged, and what mends it: satori-hpc verify {quoted(Path(store).parent.parent)}"
+            f"{error}; to find other damage, and its repair: satori-hpc verify {quoted(Path(store).parent.parent)}"
         ) from None
     parts.write(folder_of(Path(folder)), number, columns, digest=digest)
 

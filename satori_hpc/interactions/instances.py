@@ -325,21 +325,21 @@ def runs(values: np.ndarray) -> Iterator[tuple[int, int]]:
 COLUMNS: dict[str, str] = {
     "chrom1": "chromosome of site 1; the example's name where its interval is not as long as its sequence",
     "start1": "first letter that the filter may cover there, 0-based",
-    "end1": "behind the last such letter",
+    "end1": "one past the last such position",
     "chrom2": "as chrom1, of site 2",
     "start2": "as start1, of site 2",
     "end2": "as end1, of site 2",
     "name": "the interaction: TF|TF, or filter<a>|filter<b> where no two TFs are named",
     "score": "score of this instance",
-    "strand1": "strand of site 1: of its motif in the example, on the strand that the example has in its data set; . "
-    "= not told",
+    "strand1": "strand of site 1: of its motif in the example, on the strand that the example has in its data set; . = "
+    "unknown",
     "strand2": "as strand1, of site 2",
     "tf_a": "TF of site 1, the first of the two in alphabetical order; empty = none",
     "tf_b": "TF of site 2",
     "filter_a": "filter of site 1, one of those named tf_a",
     "filter_b": "filter of site 2",
     "example": "name of the example",
-    "distance": "start of site 2 minus start of site 1 (of their cells, for attention), bp, along the sequence as the "
+    "distance": "start of site 2 minus start of site 1 (of their bins, for attention), bp, along the sequence as the "
     "network read it",
     "q": "q-value of the interaction",
 }

@@ -214,8 +214,8 @@ def _median(counts: np.ndarray, at: np.ndarray) -> float:
 # interactions/<method>.spacing and .spacing_counts: distances between the two sites of interactions.
 
 _MEANINGS = {
-    "tandem_ab": "one strand, A upstream of B",
-    "tandem_ba": "one strand, B upstream of A",
+    "tandem_ab": "on one strand, A upstream of B",
+    "tandem_ba": "on one strand, B upstream of A",
     "convergent": "facing each other",
     "divergent": "back to back",
 }
@@ -224,36 +224,36 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "name": (pa.string(), "the interaction: TF|TF, or filter<a>|filter<b> where no two TFs are named"),
     "tf_a": (pa.string(), "first TF in alphabetical order; empty = none"),
     "tf_b": (pa.string(), "second TF"),
-    "n_fg": (pa.int64(), "foreground examples with it at a spacing that is looked at"),
+    "n_fg": (pa.int64(), "foreground examples with it within reduce.spacing_distance"),
     "n_bg": (pa.int64(), "background examples likewise"),
-    "tested": (pa.bool_(), "both have reduce.min_examples; if not, what follows the medians is empty"),
-    "median_fg": (pa.float64(), "median spacing in the foreground, bp; negative where B lies before A"),
+    "tested": (pa.bool_(), "both have reduce.min_examples; if not, the columns after the medians are empty"),
+    "median_fg": (pa.float64(), "median spacing in the foreground, bp; negative if B is before A"),
     "median_bg": (pa.float64(), "median spacing in the background"),
     "preferred_start": (pa.float64(), "first spacing of the window with the largest excess in the foreground, bp"),
     "preferred_end": (pa.float64(), "one past its last spacing"),
     "preferred_fg": (pa.float64(), "foreground examples in that window"),
-    "preferred_expected": (pa.float64(), "as many would be there if foreground and background were alike"),
-    "preferred_p": (pa.float64(), "that the largest excess of any window is this large by chance"),
+    "preferred_expected": (pa.float64(), "expected number if foreground and background were equal"),
+    "preferred_p": (pa.float64(), "p-value of the largest excess of any window"),
     "preferred_q": (pa.float64(), "Benjamini-Hochberg q-value over the tested interactions"),
-    "helical_strength": (pa.float64(), "difference of both sides on the turn of the helix (10.5 bp), 0 to 2"),
-    "helical_phase": (pa.float64(), "spacing modulo 10.5 bp of which the foreground has more"),
-    "helical_p": (pa.float64(), "that both sides differ so much in it by chance"),
+    "helical_strength": (pa.float64(), "difference between the sides in helical phase (10.5 bp per turn), 0 to 2"),
+    "helical_phase": (pa.float64(), "spacing modulo 10.5 bp that is enriched in the foreground"),
+    "helical_p": (pa.float64(), "p-value of this difference"),
     "helical_q": (pa.float64(), "Benjamini-Hochberg q-value over the tested interactions"),
     "a_first_fg": (pa.float64(), "share of the foreground with A before B, as sequences were read"),
     "a_first_bg": (pa.float64(), "share of the background likewise"),
-    "order_p": (pa.float64(), "that these differ so much by chance (Fisher, two-sided)"),
+    "order_p": (pa.float64(), "p-value of this difference (Fisher, two-sided)"),
     "order_q": (pa.float64(), "Benjamini-Hochberg q-value over the tested interactions"),
     **{
-        f"{name}_{side}": (pa.float64(), f"share of the {word} whose motifs stand {_MEANINGS[name]}")
+        f"{name}_{side}": (pa.float64(), f"share of the {word} with motifs {_MEANINGS[name]}")
         for side, word in (("fg", "foreground"), ("bg", "background"))
         for name in ARRANGEMENTS
     },
-    "arrangement_p": (pa.float64(), "that these four shares differ so much by chance; empty = strands not known"),
+    "arrangement_p": (pa.float64(), "p-value of the difference of these four shares; empty = strands unknown"),
     "arrangement_q": (pa.float64(), "Benjamini-Hochberg q-value over the tested interactions"),
 }
 COUNTS: dict[str, tuple[pa.DataType, str]] = {
     "name": (pa.string(), "the interaction"),
-    "spacing": (pa.int64(), "start of B less start of A, bp"),
+    "spacing": (pa.int64(), "start of B minus start of A, bp"),
     "n_fg": (pa.int64(), "foreground examples"),
     "n_bg": (pa.int64(), "background examples"),
 }

@@ -110,7 +110,7 @@ class _Found:
                 ", ..." if len(self.without) > 5 else "",
             )
         if self.twice:
-            logger.warning("%s: %d motifs stand there more than once and are taken once", path, self.twice)
+            logger.warning("%s: %d motifs occur more than once and are used once", path, self.twice)
         return self.motifs
 
 
@@ -217,7 +217,7 @@ def _format(path: Path, head: list[str]) -> tuple[_Reader, str]:
         return _cisbp, "CIS-BP"
     what = "not a MEME, JASPAR, TRANSFAC, HOMER or CIS-BP motif file"
     if first.startswith("<"):
-        what += ", but HTML or XML; the programs of MEME write a text file beside it (meme.txt, streme.txt)"
+        what += ", but HTML or XML; the programs of MEME also write a text file (meme.txt, streme.txt)"
     elif any(re.match(r"\s*(?:ALPHABET|MOTIF\s|letter-probability matrix)", line) for line in head):
         what = "not a MEME motif file: no line 'MEME version 4' (or another); write it as the first line"
     raise InputError(f"{path}, line {number}: {what}; found {first[:60]!r}; correct {KEY} in run.toml")

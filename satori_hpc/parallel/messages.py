@@ -81,7 +81,7 @@ def unseal(sealed: bytes, secret: bytes, *, number: int, rank: int) -> bytes:
     if not hmac.compare_digest(sealed[:TAG_BYTES], _tag(message, secret, number, rank)):
         raise SatoriError(
             f"what came from rank {rank} was not sent by a process of this job (it does not know the job's secret): "
-            "somebody else has connected; nothing of it was used. Run the same command again, see docs/security.md"
+            "another program has connected; none of its data was used. Run the same command again, see docs/security.md"
         )
     return message
 

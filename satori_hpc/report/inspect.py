@@ -148,7 +148,7 @@ def _maps(run: Run, model: Satori, data: Labels, row: int) -> dict[str, np.ndarr
     with _told("attribution of attention"):
         attribution = _array(scorer("attribution").maps(batch))
     dfim = scorer("dfim")
-    with _told("attribution of letters"):
+    with _told("attribution of bases"):
         letter_attribution = _array(dfim.attributions(batch))
     with _told("dfim"):
         dfim_map = _sites("dfim", *dfim.maps(batch), padding=model.padding)

@@ -181,7 +181,7 @@ def _begin(
         entered.enter_context(_written(run, changes))
         return None
     if state.reason:
-        logger.info("%s: %s (%s); making it anew", stage.name, state.state, state.reason)
+        logger.info("%s: %s (%s); rerunning it", stage.name, state.state, state.reason)
     checked = stage.check(run, runtime)
     entered.enter_context(_written(run, changes))
     record = run.record(stage.name)

@@ -151,7 +151,7 @@ STAGES: tuple[Stage, ...] = (
         ("prepare", "motifs"),
         ("score.split",),
         lambda run: [run.background],
-        "shuffled twins, the background of sets with several labels",
+        "shuffled controls, the background of multi-label sets",
         applies=_several_labels,
         flag_of="prepare",
     ),
@@ -206,7 +206,7 @@ ON_REQUEST: tuple[Stage, ...] = (
         ("prepare", "reduce"),
         ("ensemble",),
         _ensemble_outputs,
-        "what several networks call together",
+        "combined calls of several networks",
     ),
     Stage(
         "search",
@@ -424,4 +424,4 @@ def writable(run: Run) -> None:
         ArtefactError: no permission.
     """
     if not os.access(run.path, os.W_OK):
-        raise ArtefactError(f"{run.path}: not writable; choose another run directory or mend its permissions")
+        raise ArtefactError(f"{run.path}: not writable; choose another run directory or fix its permissions")

@@ -172,7 +172,7 @@ class EpistasisScorer:
         """
         model, settings = self.model, self.settings
         if batch.targets is None and model.targets > 1:
-            raise SatoriError("a multi-label network: which logits are explained must be told (targets of the batch)")
+            raise SatoriError("a multi-label network: which logits are explained must be given (targets of the batch)")
         tokens = batch.tokens.to(self.device)
         with precision(self.device, "float32"):
             pooled, activations = model.stem(tokens, activations=True)

@@ -213,7 +213,7 @@ def _checked(model: ScorableModel, batch: Batch, sites: Sites) -> list[np.ndarra
             f"{count} sequences, {len(batch.keys)} keys and sites of {len(sites)}: expected as many of each"
         )
     if batch.targets is None and model.targets > 1:
-        raise SatoriError("a multi-label network: which outputs are explained must be told (targets of the batch)")
+        raise SatoriError("a multi-label network: which outputs are explained must be given (targets of the batch)")
     problems = Problems("sites that cannot be mutated:", InputError)
     found = []
     for row, each in enumerate(sites):

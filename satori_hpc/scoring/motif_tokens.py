@@ -249,7 +249,7 @@ class TokenEpistasis(_TokenScorer):
             SatoriError: a logit is not finite, or the explained labels are not given.
         """
         if batch.targets is None and self.model.targets > 1:
-            raise SatoriError("a multi-label network: which logits are explained must be told (targets of the batch)")
+            raise SatoriError("a multi-label network: which logits are explained must be given (targets of the batch)")
         hits, owner, sites = self._found(batch)
         most = max(1, *(len(mine) for mine in sites))
         value = np.full((len(batch), most, most), np.nan)

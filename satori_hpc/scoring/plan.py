@@ -167,7 +167,7 @@ def _twins(run: Run, data: Labels, foreground: np.ndarray) -> np.ndarray:
     again = f"make it again: satori-hpc prepare {quoted(run.path)} --background"
     if not run.background.exists():
         raise ArtefactError(
-            f"{run.background}: with several labels the background is made of shuffled twins, and there are none; "
+            f"{run.background}: with several labels the background consists of shuffled controls, and there are none; "
             f"make them: satori-hpc prepare {quoted(run.path)} --background"
         )
     length = dataset.read_length(run.background, background=True)
@@ -190,7 +190,7 @@ def _twins_by_name(run: Run, foreground: np.ndarray, again: str) -> np.ndarray:
     missing = [name for name in names if name not in rows]
     if missing:
         raise ArtefactError(
-            f"{run.background}: no shuffled twin of {len(missing)} examples ({', '.join(missing[:5])}, ...); {again}"
+            f"{run.background}: no shuffled control of {len(missing)} examples ({', '.join(missing[:5])}, ...); {again}"
         )
     return np.array([rows[name] for name in names], dtype=np.int64)
 

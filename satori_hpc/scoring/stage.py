@@ -205,7 +205,7 @@ def _create(run: Run) -> None:
         path = run.scores(plan.method)
         files.sweep_partials(path.parent)
         if path.exists() and score_store.open_same(path, plan) is None:
-            logger.info("%s: scores of another plan or another model; making them anew", path)
+            logger.info("%s: scores of another plan or another model; recomputing them", path)
         score_store.create_or_resume(path, plan).sweep()
 
 

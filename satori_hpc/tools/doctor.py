@@ -85,7 +85,7 @@ def doctor(report: Report, run: Path | None = None) -> Report:
         if len({there for there, _ in seen}) > 1:
             without = sorted({node for there, node in seen if not there})
             report.warn(
-                f"{run} is not there on {', '.join(without)}; runs must lie on a file system that all nodes share"
+                f"{run} is not there on {', '.join(without)}; runs must be on a file system that all nodes share"
             )
     return report
 
@@ -279,7 +279,7 @@ def run_directory(report: "Report", run: Path) -> None:
         return
     report.fact("run", f"{run}, {_space(run):.0f} GiB free, {_file_system(run)}")
     if problem := _problem(run):
-        report.warn(f"{run}: {problem}; mend its permissions or quota, or choose another folder")
+        report.warn(f"{run}: {problem}; fix its permissions or quota, or choose another folder")
     elif problem := _lock_problem(run):
         report.warn(
             f"{run}: locks do not work ({problem}); train by several processes needs them: use a file system mounted "

@@ -46,7 +46,7 @@ class MinimumEffect:
         """Return the mean size of single effects over all sites of the foreground."""
         if EFFECT not in store.attributes["effects"]:
             raise ArtefactError(
-                f"{store.path}: {store.method} tells no effects of single sites, which reduce.statistic = "
+                f"{store.path}: {store.method} has no effects of single sites, which reduce.statistic = "
                 f"'minimum-effect' needs; use another statistic for it, or score by epistasis: satori-hpc score "
                 f"{quoted(store.path.parent.parent)} --method epistasis"
             )

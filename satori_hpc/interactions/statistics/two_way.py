@@ -3,7 +3,7 @@
 The value of an example is the pair's score minus the median of its other scores, in foreground and background. The
 Mann-Whitney AUC of these contrasts, as a difference in standard deviations d = sqrt(2) Phi^-1(AUC), is fitted by a
 constant and an effect of each of the two units; the residual, against its sampling error and the spread of most pairs,
-estimated below the true ones (`signed_rank.fit`), is tested. Raw attention rises wherever a motif matters; this takes that away.
+estimated below the true ones (`signed_rank.fit`), is tested. Raw attention rises at important motifs; this cancels.
 It finds nothing where more than about a third of all pairs is true, for then the fit follows them: the share is
 estimated and reported, if it is not much larger.
 """
@@ -105,8 +105,8 @@ class TwoWay:
         share = share_true(left, 0.0 if null is None else null.centre)
         if share > MANY:
             logger.warning(
-                "about %.0f %% of the tested pairs stand out from what their motifs add up to; contrasts-two-way "
-                "takes the scatter of most pairs for that of pairs which do nothing, and may find too few",
+                "about %.0f %% of the tested pairs stand out from the sum of their motifs' main effects; "
+                "contrasts-two-way assumes that most pairs do not interact, and may find too few",
                 100 * share,
             )
         return {"scatter": float(scatter if null is None else null.scale), "share_true": round(share, 3)}

@@ -26,7 +26,7 @@ SITES: dict[str, tuple[str, str]] = {
     "end": ("uint", "one past the last letter under the filter"),
     "name": ("string", "the TF that the filter is named after, or filter<f>"),
     "score": ("uint", "activation as a share of the filter's largest, 0 to 1000"),
-    "strand": ("char[1]", "strand on which the motif of `name` reads forward; . = the example's is not told"),
+    "strand": ("char[1]", "strand on which the motif of `name` reads forward; . = the example's is unknown"),
     "filter": ("int", "number of the filter"),
     "filter_strand": ("char[1]", "strand that the filter read; of unnamed filters the same as strand"),
     "activation": ("float", "activation of the filter there"),
@@ -46,7 +46,7 @@ INTERACT: dict[str, tuple[str, str]] = {
     "sourceStart": ("uint", "start of site 1"),
     "sourceEnd": ("uint", "end of site 1"),
     "sourceName": ("string", "TF of site 1, or its filter"),
-    "sourceStrand": ("string", "strand of the example: + or -, . = not told"),
+    "sourceStrand": ("string", "strand of the example: + or -, . = unknown"),
     "targetChrom": ("string", "chromosome of site 2"),
     "targetStart": ("uint", "start of site 2"),
     "targetEnd": ("uint", "end of site 2"),
@@ -59,7 +59,7 @@ ATTRIBUTED: dict[str, str] = {
     "end": "one past its last letter",
     "name": "its name",
     "score": "probability that the network gives it, 0 to 1000; of several labels the largest of those explained",
-    "strand": "strand of the example: + or -, . = not told",
+    "strand": "strand of the example: + or -, . = unknown",
     "row": "its row in dataset.zarr",
 }
 

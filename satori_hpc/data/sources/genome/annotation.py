@@ -142,7 +142,7 @@ def read(path: Path, genome: Genome, *, allow_missing: bool = False) -> Genes:
         first = int(beyond.argmax())
         name, size = genome.names[chrom[first]], genome.lengths[chrom[first]]
         raise InputError(
-            f"{path}: {int(beyond.sum())} of {beyond.size} transcripts lie behind the ends of chromosomes, the first "
+            f"{path}: {int(beyond.sum())} of {beyond.size} transcripts lie beyond the ends of chromosomes, the first "
             f"at {name}:{start[first] + 1}-{end[first]} ({size} bp): they are of another assembly; correct {KEY} "
             "in run.toml"
         )

@@ -37,7 +37,7 @@ from satori_hpc.run.layout import Run
 # A `.fai` beside the file may be of another one, and the indexers that exist let longer last lines and mixed line ends
 # pass, from which other letters would be read later: so it is always made anew.
 
-REWRAP = "wrap it anew: seqkit seq -w 60"
+REWRAP = "rewrap it: seqkit seq -w 60"
 PIECE = 2**24  # bytes of a line that are held; a chromosome may stand in one line
 _LETTERS = string.ascii_letters.encode()
 _NUCLEOTIDES = b"ACGTRYSWKMBDHVNXacgtryswkmbdhvnx"  # other letters are those of RNA or proteins, and are counted
@@ -221,7 +221,7 @@ class _Scan:
     def _complaint(self, record: Record, letters: int, ending: bytes) -> str:
         """Describe what is wrong with a last line of so many letters, if anything."""
         if not self.width:
-            return f"the sequence goes on behind a shorter or blank line; {REWRAP}"
+            return f"the sequence continues after a shorter or blank line; {REWRAP}"
         if letters > record.per_line:
             return f"{letters} letters; expected {record.per_line} as in its first line, or fewer in its last; {REWRAP}"
         return "" if ending in (self.ending, b"") else f"LF and CR LF as line ends in one record; {REWRAP}"

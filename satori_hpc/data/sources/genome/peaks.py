@@ -177,8 +177,8 @@ class _Reader:
             self.raw.add(**columns, labels=bits)
         if summits and not told:
             logger.warning(
-                "%s: column 10 tells no summit: the middles of its peaks are taken (narrowPeak, of 10 columns, and the "
-                ".xls of MACS have summits)",
+                "%s: column 10 has no summit: the midpoints of its peaks are used (narrowPeak, with 10 columns, "
+                "and the .xls of MACS have summits)",
                 path,
             )
         counts = {name: on_each[number] for number, name in enumerate(names)}
