@@ -225,12 +225,13 @@ class Reduce:
     )
     statistic: str = option(
         "auto",
-        "what a pair is compared with: published = its scores in the background (Mann-Whitney, SATORI 2.0); "
-        "within-sequence = the other pairs of the same sequence (signed-rank); minimum-effect = a share of what its "
-        "sites do alone (epistasis; signed-rank); contrasts-two-way = what its two motifs' own rises from background "
-        "to foreground add up to; permuted = the same sequences with their letters permuted (dfim with "
-        "score.dfim.null only); auto = minimum-effect for epistasis and dfim; contrasts-two-way for attention "
-        "and attribution, published for attention between known motifs of the network and for all that is legacy",
+        "test of a pair: published = against its scores in the background (Mann-Whitney, SATORI 2.0); "
+        "within-sequence = against the other pairs of the same sequence (signed-rank); minimum-effect = against a "
+        "fraction of the effects of its single sites (epistasis; signed-rank); contrasts-two-way = foreground "
+        "against background, without the main effects of both motifs; permuted = against the same sequences with "
+        "permuted bases (dfim with score.dfim.null only); auto = minimum-effect for epistasis and dfim; "
+        "contrasts-two-way for attention and attribution, published for attention between known motifs of the "
+        "network and for all that is legacy",
         choices=STATISTICS.after("auto"),
     )
     calibration: str = option(

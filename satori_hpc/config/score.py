@@ -43,7 +43,7 @@ METHODS.add(
     Method(
         scorer="satori_hpc.scoring.attention:build",
         generic="satori_hpc.scoring.generic_scorers:GenericAttention",
-        sentence="the largest attention, of any head and in either direction, between sites of the two filters",
+        sentence="the largest attention between sites of the two filters, over heads and both directions",
         # Attention between learned filters follows what each of them matters for; between known motifs that know their
         # distance it follows their pairs (benchmarks/results/calls.md).
         statistic="contrasts-two-way",
@@ -95,8 +95,8 @@ METHODS.add(
         settings=Attribution,
         follows=("precision",),
         statistic="contrasts-two-way",
-        sentence="what the attention between sites of the two filters adds to the "
-        "prediction (integrated gradients over attention), the largest of any head and in either direction",
+        sentence="the contribution of the attention between sites of the two filters to the prediction (integrated "
+        "gradients over attention), the largest over heads and both directions",
     ),
 )
 

@@ -264,7 +264,9 @@ def _lay_out(
     site_b: np.ndarray,
     total: np.ndarray,
 ) -> None:
-    """Visit every pair of sites of two different units once; of equal values the first counts, by place, then motif.
+    """Visit every pair of sites of two different units once.
+
+    Of equal values the first counts, by place, then motif.
 
     What the choice goes by and the two sites travel in one 64-bit key, so that the largest is found without a branch:
     the order-preserving image of a float32 (the value, its size, or the order in which a loop over the places meets

@@ -72,7 +72,7 @@ class BothStrands(Protocol):
     width: int
 
     def strands(self, sequences: torch.Tensor) -> torch.Tensor:
-        """Activations before pooling, (B, 2, F, L), of the strand as given and of the other one.
+        """Return activations before pooling, (B, 2, F, L), of the given strand and of the other one.
 
         Column j belongs to the window whose middle is j, on either strand.
         """
@@ -155,12 +155,12 @@ class TrainableModel(nn.Module):
 
     @property
     def both_strands(self) -> BothStrands | None:
-        """Its learned filters, where they see both strands; None: none that do."""
+        """Learned filters that see both strands; None if there are none."""
         return None
 
     @property
     def motifs(self) -> int:
-        """How many motifs its sites are of: its filters, or where it starts from known motifs those."""
+        """Number of motifs of its sites: its filters, or the known motifs that it starts from."""
         return self.filters if self.bank is None else len(self.bank)
 
     @property

@@ -223,12 +223,12 @@ class StrandFilters(nn.Module):
         return self._activated(torch.maximum(*strands)).transpose(1, 2)
 
     def strands(self, sequences: torch.Tensor) -> torch.Tensor:
-        """Activations before pooling, (B, 2, F, L); see BothStrands."""
+        """Return activations before pooling, (B, 2, F, L); see BothStrands."""
         both = self._both(sequences).squeeze(2)[:, :, : sequences.shape[-1]]
         return self._activated(both.unflatten(1, (2, -1)))
 
     def _both(self, sequences: torch.Tensor) -> torch.Tensor:
-        """The convolution (B, 2 F, 1, n * pool), without its bias, of the filters and their reverse complements."""
+        """Convolve (B, 2 F, 1, n * pool) with the filters and their reverse complements, without bias."""
         weight = torch.cat((self.conv.weight, self.conv.weight.flip(1, 2))).unsqueeze(2)
         letters = one_hot(sequences, weight.dtype, pad=self.pad).unsqueeze(2)
         # Channels last: the fastest layout for the convolution and its pooling.

@@ -68,7 +68,7 @@ class DistanceAttention(nn.Module):
     def forward(
         self, parts: Sequence[torch.Tensor], turned: torch.Tensor, *, entropy: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Attend.
+        """Apply attention.
 
         Args:
             parts: queries, keys and values.
@@ -145,7 +145,7 @@ class MotifTokenNetwork(TrainableModel):
         return self.of_tokens(self.known(sequences), learned, attention=attention, entropy=entropy)
 
     def pooled(self, sequences: torch.Tensor) -> torch.Tensor:
-        """The best hit of each known motif in each cell, bits, 0 = none that counts; then learned filters' activations.
+        """Return the best hit of each known motif in each bin, bits, 0 = none; then learned filters' activations.
 
         Returns:
             (B, M + F, n).

@@ -20,7 +20,7 @@ SMALLEST_THRESHOLD = 1e-12  # a threshold of 0 divides nothing
 
 
 class AttentionScorer:
-    """Scores slices of sequences by raw attention; see SiteScorer.
+    """Score slices of sequences by raw attention; see SiteScorer.
 
     Args:
         model: in evaluation mode, on the device to compute on.

@@ -23,7 +23,7 @@ DEVICE_SLICE_BYTES = 1 << 30
 
 
 class AttributionScorer:
-    """Scores slices of sequences by attention attribution; see SiteScorer.
+    """Score slices of sequences by attention attribution; see SiteScorer.
 
     Args:
         model: in evaluation mode, on the device to compute on.

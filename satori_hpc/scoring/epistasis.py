@@ -1,4 +1,4 @@
-"""Double mutants: how far the effect of two sites together is from the sum of their effects alone.
+"""Double mutants: the joint effect of two sites minus the sum of their single effects.
 
 E = F(x) - F(x without i) - F(x without j) + F(x without both), where the windows of sites i and j have the same random
 bases in all four sequences and F is a logit. It is 0 in a network that is additive in its motifs, and needs
@@ -58,7 +58,7 @@ class _Drawn:
 
 
 class EpistasisScorer:
-    """Scores slices of sequences by double mutants; see SiteScorer.
+    """Score slices of sequences by double mutants; see SiteScorer.
 
     Args:
         model: in evaluation mode, on the device to compute on.
@@ -265,13 +265,13 @@ class EpistasisScorer:
         return self.variants.logits(table, (index + each * further).flatten(0, 1)).unflatten(0, (len(letters), -1))
 
     def _windows(self, position: torch.Tensor) -> torch.Tensor:
-        """bool (m,L): the letters of sites, on the CPU."""
+        """Return bool (m,L): the positions of sites, on the CPU."""
         start = (position - self.model.padding)[:, None]
         place = torch.arange(self.model.length)
         return (place >= start) & (place < start + self.model.width)
 
     def _unchanged(self, tokens: torch.Tensor, letters: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-        """bool (D,m): mutations that put the letters of a site in their own place; arguments as of `_logits`."""
+        """Return bool (D,m): mutations that leave a site unchanged; arguments as of `_logits`."""
         changed = (letters != tokens).to(torch.float32) @ self._windows(position).T.to(letters.device, torch.float32)
         return changed == 0
 

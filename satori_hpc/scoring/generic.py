@@ -392,7 +392,7 @@ def _variant_masks(span: np.ndarray, length: int) -> torch.Tensor:
 
 
 def _epistasis_map(outputs: np.ndarray, span: np.ndarray, unchanged: np.ndarray, *, max_distance: int) -> EpistasisMap:
-    """Of F (draws, variants), and bool (draws, m): mutations that leave a site as it is, and so change nothing."""
+    """Compute the epistasis map from F (draws, variants), and bool (draws, m): mutations that change nothing."""
     sites = len(span)
     first, second = np.triu_indices(sites, 1)
     whole, single, double = np.split(outputs, [1, 1 + sites], axis=1)

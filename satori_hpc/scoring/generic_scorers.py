@@ -140,7 +140,7 @@ class _SiteScorer:
 
 
 class GenericEpistasis(_SiteScorer):
-    """Scores slices of sequences by double mutants."""
+    """Score slices of sequences by double mutants."""
 
     def _values(self, batch: Batch, found: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
         maps = generic.epistasis(
@@ -156,7 +156,7 @@ class GenericEpistasis(_SiteScorer):
 
 
 class GenericDfim(_SiteScorer):
-    """Scores slices of sequences by DFIM; settings that only SATORI networks have are refused."""
+    """Score slices of sequences by DFIM; settings that only SATORI networks have are refused."""
 
     directed = True
 

@@ -1,9 +1,9 @@
-"""Scores of networks over motif tokens: sites are hits of known motifs, exact to the letter, that have won their place,
+"""Score networks over motif tokens: sites are winning hits of known motifs, with exact positions,
 and windows of learned filters where no such hit is.
 
-Attention between two sites is that between their cells. Epistasis takes a site away as its hit, with all the hits that
-it won against, from the tokens; learned filters see random letters in its place. So no variant of a sequence is scanned
-again, and no motif that random letters happen to make comes in.
+Attention between two sites is that between their bins. Epistasis removes a site as its hit, with all the hits that lost
+to it, from the tokens; learned filters see random bases in its place. So no variant of a sequence is scanned again, and
+random bases cannot create new hits.
 """
 
 import dataclasses
@@ -58,7 +58,7 @@ def _joined(tables: list[_Sites]) -> _Sites:
 
 
 class _TokenScorer:
-    """What is common to methods that score sites of known motifs and learned filters; see SiteScorer.
+    """Common part of methods that score sites of known motifs and learned filters; see SiteScorer.
 
     A hit of a known motif that has won its place is a site. So is a window in which a learned filter is above its
     threshold, if it neither overlaps such a hit nor a stronger window by more than hits may.
@@ -115,7 +115,7 @@ class _TokenScorer:
         return {}
 
     def _found(self, batch: Batch) -> tuple[Hits, np.ndarray, list[_Sites]]:
-        """All hits, the winner that each belongs to, and the sites of each sequence."""
+        """Return all hits, the winner of each, and the sites of each sequence."""
         tokens = batch.tokens.to(self.device)
         every = self.model.known.every_hit(tokens)
         owner = motif_hits.compete(every)
@@ -135,7 +135,7 @@ class _TokenScorer:
         return every, owner, sites
 
     def _of_filters(self, tokens: torch.Tensor, known: _Sites) -> _Sites:
-        """Sites of learned filters, not where known motifs are."""
+        """Return sites of learned filters outside known motifs."""
         none = np.zeros(0, dtype=np.int64)
         if self.model.learned is None:
             return _Sites(none, none, none, none, none, np.zeros(0), none)
@@ -163,7 +163,7 @@ class _TokenScorer:
         )
 
     def _taken(self, known: _Sites, examples: int) -> np.ndarray:
-        """bool (B, L): middles of windows that overlap a known site by more than hits may."""
+        """Return bool (B, L): midpoints of windows that overlap a known site by more than hits may."""
         width = self.model.settings.width
         allowed = np.floor(motif_hits.OVERLAP * np.minimum(width, known.end - known.start)).astype(np.int64)
         first = np.maximum(known.start - width + allowed + 1, 0) + width // 2
@@ -190,7 +190,7 @@ class _TokenScorer:
         return ragged(table[order], strength[order], start, used, value.astype(np.float32), effects=effects)
 
     def _no_pairs(self, mine: _Sites, *, cells: bool) -> np.ndarray:
-        """bool (m, m): sites that overlap, are further apart than asked for or, where cells count, in one cell."""
+        """Return bool (m, m): sites that overlap, are too far apart or, where bins count, are in one bin."""
         start, end = mine.start, mine.end
         gap = np.maximum(start[:, None], start) - np.minimum(end[:, None], end)
         out = gap < 0
@@ -202,7 +202,7 @@ class _TokenScorer:
         return out
 
     def _cell(self, mine: _Sites) -> np.ndarray:
-        """The cell that a site is seen in, int64."""
+        """Return the bin that contains a site, int64."""
         cell: np.ndarray = (mine.start + mine.end) // 2 // self.model.known.pool
         return cell
 
@@ -236,7 +236,7 @@ class TokenAttention(_TokenScorer):
 
 
 class TokenEpistasis(_TokenScorer):
-    """Scores slices of sequences by taking away either or both of two sites."""
+    """Score slices of sequences by removing either or both of two sites."""
 
     choose = LARGEST_SIZE
     effects: tuple[str, ...] = ("single",)
@@ -269,7 +269,7 @@ class TokenEpistasis(_TokenScorer):
     def _map(
         self, batch: Batch, row: int, hits: Hits, owner: np.ndarray, mine: _Sites
     ) -> tuple[np.ndarray, np.ndarray]:
-        """E between the sites of one sequence, (m, m), and F(x) - F(x without the site), (m,)."""
+        """Return E between the sites of one sequence, (m, m), and F(x) - F(x without the site), (m,)."""
         pair = np.argwhere(np.triu(~self._no_pairs(mine, cells=False), k=1))
         without = np.zeros((1 + len(mine) + len(pair), len(mine)), dtype=bool)
         without[1 + np.arange(len(mine)), np.arange(len(mine))] = True

@@ -130,7 +130,7 @@ class SiteCounts:
         self.sequences[:] += self._counted(tokens, activations, threshold, padding=padding).sum(axis=0)
 
     def add_strands(self, tokens: np.ndarray, strands: torch.Tensor, threshold: torch.Tensor) -> None:
-        """Count the sites of filters that see both strands; letters are those of the strand that the filter sees.
+        """Count the sites of filters that see both strands; bases are those of the strand that the filter sees.
 
         Args:
             tokens: (B, L) uint8.

@@ -71,7 +71,7 @@ class MotifTables:
     summary: dict[str, Any]
 
     def then(self, others: "MotifTables") -> "MotifTables":
-        """These motifs, then others, whose filters are numbered on from here."""
+        """Append others, whose filters are numbered after these."""
         first = len(self.filters["filter"])
         moved = [replace(item, name=f"filter{int(item.name.removeprefix('filter')) + first}") for item in others.motifs]
         filters, tf = ({**each, "filter": np.asarray(each["filter"]) + first} for each in (others.filters, others.tf))

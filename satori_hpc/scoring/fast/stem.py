@@ -109,7 +109,9 @@ def winning(start: torch.Tensor, end: torch.Tensor, *, floor: bool) -> tuple[tor
 
 
 def _narrow(low: torch.Tensor, high: torch.Tensor, lead: torch.Tensor, gain: torch.Tensor, *, after: int) -> None:
-    """Narrow low..high to where lead + a * gain >= 0; where both are 0, only positions up to `after` keep theirs.
+    """Narrow low..high to where lead + a * gain >= 0.
+
+    Where both are 0, only positions up to `after` keep theirs.
 
     Args:
         low, high, lead, gain: (R, n, pool, F).

@@ -45,7 +45,7 @@ class Regions:
 
 
 def one_label(label: np.ndarray, labels: int) -> np.ndarray:
-    """Return label numbers (n,) as bits, uint64 (n, ceil(labels / 64))."""
+    """Label numbers (n,) as bits, uint64 (n, ceil(labels / 64))."""
     bits = np.zeros((len(label), -(-labels // WORD)), dtype=np.uint64)
     bits[np.arange(len(label)), label // WORD] = np.uint64(1) << (label % WORD).astype(np.uint64)
     return bits
