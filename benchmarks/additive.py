@@ -1,4 +1,4 @@
-"""A set with nothing to find: the sequences of a simulated run, labelled by which motifs they hold, and how many.
+"""A negative control: the sequences of a simulated run, labelled by which motifs they hold, and how many.
 
 Every TF adds a weight of its own for each of its sites; the half of the sequences with the largest sums is positive.
 Sites lie in pairs as in the run, but which lie together does not matter. A network is trained, epistasis is scored

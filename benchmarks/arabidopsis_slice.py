@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def opened(work: Path, contig: str) -> Run:
-    """The run that tests on a contig."""
+    """Return the run that tests on a contig."""
     path = work / contig
     if (path / "run.toml").exists():
         return Run.open(path)
@@ -127,7 +127,7 @@ def about_set(run: Run) -> str:
 
 
 def measured(run: Run) -> tuple[str, tuple[float, float, float]]:
-    """Cells of the table, and test AUROC and AUPR of the network and AUROC of the regression."""
+    """Return the fields of the table: test AUROC and AUPR of the network and AUROC of the regression."""
     data = dataset.read(run.dataset)
     labels, score = data.labels[:, 0], predictions.read(run.predictions)[1][:, 0]
     parts = [data.rows(name) for name in dataset.SPLITS]

@@ -104,7 +104,7 @@ def run(root: Path, network: str, design: str, seed: int) -> None:
 
 
 def line(root: Path, network: str, design: str, seed: int) -> str:
-    """A row of the table."""
+    """Return a row of the table."""
     path = folder_of(root, network, design, seed)
     every = {name: json.loads((path / f"evaluation.{name}.json").read_text()) for name in STATISTICS}
     found = every["auto"]

@@ -1,4 +1,4 @@
-"""Three TFs of ENCODE, a training and a test fold each, as one set: test AUROC per TF, and what the motifs do together.
+"""Three TFs of ENCODE, a training and a test fold each, as one set: test AUROC per TF, and interactions of motifs.
 
 FOLDER holds, per TF, NAME_AC.seq.gz (training, bound peaks only) and NAME_B.seq.gz (test, as many bound as unbound
 rows); NAME begins with the TF and an underscore. Each TF is judged by the rows of its own test file. The variants
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def pairs(folder: Path) -> list[tuple[str, str, str]]:
-    """Name, training file and test file of every TF."""
+    """Return name, training file and test file of every TF."""
     found = []
     for train in sorted(folder.glob("*_AC.seq.gz")):
         test = train.with_name(train.name.replace("_AC.seq.gz", "_B.seq.gz"))
@@ -136,14 +136,14 @@ def page(files: list[tuple[str, str, str]], runs: dict[str, Run], summary: dict[
 
 
 def own_rows(run: Run, label: str) -> np.ndarray:
-    """Test examples where a label is known: the rows of its own test file."""
+    """Select test examples with a known label: the rows of a TF's own test file."""
     data = dataset.read_labels(run.dataset)
     rows = data.rows("test")
     return rows[known(data.labels[rows, data.targets.index(label)])]
 
 
 def like_training(run: Run) -> np.ndarray:
-    """bool (examples,): test examples that have a stretch of letters in common with a bound training example."""
+    """Return bool (examples,): test examples that share a k-mer with a bound training example."""
     data = dataset.read(run.dataset)
     test = data.rows("test")
     trains = np.flatnonzero((data.split != dataset.TEST) & (data.labels == 1).any(axis=1))
@@ -154,7 +154,7 @@ def like_training(run: Run) -> np.ndarray:
 
 
 def words(tokens: np.ndarray) -> np.ndarray:
-    """Every stretch of NEAR letters as a number, int64 (examples, places); an N reads as another letter."""
+    """Encode every k-mer of NEAR bases as a number, int64 (examples, positions); an N reads as another base."""
     windows = np.lib.stride_tricks.sliding_window_view(tokens % 4, NEAR, axis=1)
     return windows @ 4 ** np.arange(NEAR, dtype=np.int64)
 

@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def row(seed: int, run: Path) -> str:
-    """Run the demo and give its line of the table."""
+    """Run the demo and return its row of the table."""
     began = time.perf_counter()
     command = [sys.executable, "-m", "satori_hpc", "demo", str(run), "--seed", str(seed), "--no-open"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

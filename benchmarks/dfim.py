@@ -1,4 +1,4 @@
-"""Time DFIM, epistasis and attention attribution on one thread, beside captum as SATORI 1 uses it, and measure errors.
+"""Time DFIM, epistasis and attention attribution on one thread against captum as in SATORI 1, and measure errors.
 
 A model with the default sizes (200 filters of width 13, pool 4, 8 heads of 32; deep: the default blocks) is trained
 on a small simulated set of 300 bp first, and kept in --work. Then, for the same sequences, the same 24 sites, one
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def trained(options: argparse.Namespace) -> tuple[Satori, Batch, torch.Tensor]:
-    """The model, positives of the test split that it gets right, and thresholds of its filters."""
+    """Return the model, positives of the test split that it gets right, and thresholds of its filters."""
     path = options.work / options.architecture
     config = Config(
         prepare=Prepare(
@@ -102,7 +102,7 @@ def trained(options: argparse.Namespace) -> tuple[Satori, Batch, torch.Tensor]:
 
 
 def even_sites(model: Satori, count: int) -> torch.Tensor:
-    """int64 (count,): sites spread evenly over the sequence."""
+    """Return int64 (count,): sites spread evenly over the sequence."""
     last = model.length - model.width + model.padding
     return torch.linspace(model.padding, last, count).round().long()
 
@@ -141,7 +141,7 @@ class Margin(torch.nn.Module):
 
 
 def captum_map(model: Margin, batch: Batch, places: torch.Tensor, *, together: int) -> torch.Tensor:
-    """FIS of one sequence as SATORI 1 computes it."""
+    """Return FIS of one sequence as SATORI 1 computes it."""
     plain, count = model.soft.model, len(places)
     tokens, keys = batch.tokens, batch.keys
     drawn = draws.replacements(tokens, keys, seed=1, number=1)[0, 0]
@@ -163,7 +163,7 @@ def captum_map(model: Margin, batch: Batch, places: torch.Tensor, *, together: i
 
 
 def times(model: Satori, batch: Batch, threshold: torch.Tensor, options: argparse.Namespace) -> list[str]:
-    """The table of times."""
+    """Return the table of times."""
     plain, places, found = Margin(model), even_sites(model, SITES), found_sites(model, SITES)
     count = options.sequences
     legacy = scorer(model, threshold, legacy=True)
@@ -233,7 +233,7 @@ def times(model: Satori, batch: Batch, threshold: torch.Tensor, options: argpars
 
 
 def errors(model: Satori, batch: Batch, threshold: torch.Tensor, options: argparse.Namespace) -> list[str]:
-    """The table of errors against truth."""
+    """Return the table of errors against truth."""
     found = found_sites(model, options.error_sites)
     batches = [one(batch, row) for row in range(options.error_sequences)]
     truths = [
@@ -259,7 +259,7 @@ def errors(model: Satori, batch: Batch, threshold: torch.Tensor, options: argpar
 
 
 def precisions(options: argparse.Namespace) -> list[tuple[str, str]]:
-    """Of the layers behind attention: the name of each, and what the tables add to a rule."""
+    """Return the precisions of the layers after attention: the name of each, and its mark in the tables."""
     return [("float32", ""), ("bfloat16", ", bfloat16 trunk")][: 2 if options.architecture == "deep" else 1]
 
 

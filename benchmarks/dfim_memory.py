@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def call(*arguments: object) -> str:
-    """Run a command of satori-hpc; what it prints."""
+    """Run a command of satori-hpc; return its output."""
     command = [sys.executable, "-m", "satori_hpc", *map(str, arguments)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 

@@ -95,18 +95,18 @@ def page(run: Run, options: argparse.Namespace) -> str:
 
 
 def made_with() -> str:
-    """Command, processor and version."""
+    """Return command, processor and version."""
     command = " ".join(["python -m benchmarks.genome_pipeline", *sys.argv[1:]])
     return f"Made by `{command}` on {timing.processor()}, torch {version('torch')}."
 
 
 def files_of(path: Path) -> list[Path]:
-    """It, or all files under it."""
+    """Return the file, or all files below the folder."""
     return [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path] * path.exists()
 
 
 def facts(stage: str, summary: dict[str, Any]) -> str:
-    """Numbers of a stage's summary."""
+    """Return numbers of a stage's summary."""
     inner = {key: value for each in summary.values() if isinstance(each, dict) for key, value in each.items()}
     chosen = {key: value for key, value in {**summary, **inner}.items() if key in TOLD[stage]}
     shown = {key: f"{value:.3f}" if isinstance(value, float) else f"{value:,}" for key, value in chosen.items()}
@@ -114,7 +114,7 @@ def facts(stage: str, summary: dict[str, Any]) -> str:
 
 
 def strongest(run: Run) -> list[str]:
-    """The strongest pairs of TFs."""
+    """Return the strongest pairs of TFs."""
     found = tables.read(run.interactions("attention"))
     pairs = pd.read_parquet(run.interactions("attention").with_suffix(".tf.parquet"))
     lines = [

@@ -1,4 +1,4 @@
-"""Prepare a genome of Arabidopsis' size: time, peak memory and what is written, by one process and by two ranks.
+"""Prepare a genome of Arabidopsis' size: time, peak memory and output, with one process and two ranks.
 
 A generated genome of 120 Mb in five chromosomes and 36 files of 30,000 peaks each, at places that several
 samples share, as open chromatin is shared. Every place is of one of four kinds; it holds two words of that kind, a few
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def generate(folder: Path, options: argparse.Namespace) -> None:
-    """genome.fa and peaks.tsv with its files."""
+    """Return genome.fa and peaks.tsv with its files."""
     rng = np.random.default_rng(0)
     lengths = np.array([int(options.megabases * 1e6 * share) for share in SHARES])
     chrom = rng.choice(5, options.places, p=lengths / lengths.sum())
@@ -92,7 +92,7 @@ def generate(folder: Path, options: argparse.Namespace) -> None:
 
 
 def chromosome(length: int, middle: np.ndarray, kind: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Letters of a chromosome, uint8 (length,), with the words of each place about its middle."""
+    """Return the bases of a chromosome, uint8 (length,), with motif words around each position."""
     shares = [0.27, 0.155, 0.155, 0.27, 0.05, 0.0245, 0.0245, 0.05, 0.001]
     letters = LETTERS[rng.choice(len(LETTERS), length, p=shares)]
     gaps = rng.integers(5, 30, len(middle))
@@ -106,7 +106,7 @@ def chromosome(length: int, middle: np.ndarray, kind: np.ndarray, rng: np.random
 
 
 def measure(run: Path, folder: Path, *, ranks: int) -> dict[str, str]:
-    """Figures of `prepare` in a new run."""
+    """Return figures of `prepare` in a new run."""
     files = ("--genome", folder / "genome.fa", "--peak-table", folder / "peaks.tsv")
     satori = [sys.executable, "-m", "satori_hpc"]
     settings = ("--set", "prepare.split=arabidopsis")

@@ -1,4 +1,4 @@
-"""A made-up genome of human size with peak files that give about two million windows, written fast."""
+"""Generate a genome of human size with peak files that give about two million windows."""
 
 from pathlib import Path
 
@@ -36,12 +36,12 @@ CHROMOSOMES = {
 
 
 def lengths(share: float) -> dict[str, int]:
-    """The chromosomes' lengths, all of them made shorter alike, in whole lines."""
+    """Return the chromosomes' lengths, all scaled down equally, in whole lines."""
     return {name: int(length * share) // LINE * LINE for name, length in CHROMOSOMES.items()}
 
 
 def write_genome(path: Path, sizes: dict[str, int]) -> None:
-    """Random letters, each alike."""
+    """Write random bases, uniform."""
     rng = np.random.default_rng(0)
     letters = np.frombuffer(b"ACGT" * 64, dtype=np.uint8)
     with open(path, "wb") as out:
@@ -55,7 +55,7 @@ def write_genome(path: Path, sizes: dict[str, int]) -> None:
 
 
 def write_peaks(folder: Path, sizes: dict[str, int], *, files: int, peaks: int, places: int) -> None:
-    """peaks.tsv and its files: peaks near places that the files share, a few of them by most, most of them by few."""
+    """Write peaks.tsv and its files: peaks near shared positions, a few in most files, most in few files."""
     rng = np.random.default_rng(1)
     names, length = list(sizes), np.array(list(sizes.values()))
     chrom = np.sort(rng.choice(len(names), places, p=length / length.sum()))

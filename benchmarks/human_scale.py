@@ -51,7 +51,7 @@ def main() -> None:
 
 
 class Steps:
-    """Commands and what they took, by name; kept in a file."""
+    """Commands with their time and memory, by name; kept in a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -144,7 +144,7 @@ def new_run(run: Path, folder: Path, options: argparse.Namespace) -> None:
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 over all files."""
+    """Return SHA-256 over all files."""
     total = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with open(path, "rb") as handle:
@@ -153,7 +153,7 @@ def digest(folder: Path) -> str:
 
 
 def page(options: argparse.Namespace, figures: dict[str, dict[str, Any]]) -> list[str]:
-    """The results, as Markdown."""
+    """Return the results, as Markdown."""
     summary = figures["summary"]
     digests = {found["sha256"] for name, found in figures.items() if name.startswith("digest ")}
     lines = [
@@ -185,7 +185,7 @@ def page(options: argparse.Namespace, figures: dict[str, dict[str, Any]]) -> lis
 
 
 def network(options: argparse.Namespace, figures: dict[str, dict[str, Any]]) -> list[str]:
-    """What the network was made on."""
+    """Describe the machine on which the network was trained."""
     if "trained" not in figures:
         return []
     summary, trained = figures["summary"], figures["trained"]
@@ -200,7 +200,7 @@ def network(options: argparse.Namespace, figures: dict[str, dict[str, Any]]) -> 
 
 
 def projection(figures: dict[str, dict[str, Any]]) -> list[str]:
-    """All partitions, from those that were scored."""
+    """Return all partitions, from those that were scored."""
     plan = json.loads(figures["score --plan --json"]["said"])["attention"]
     scored = figures["scored"]
     took = next(found for name, found in figures.items() if name.startswith("score --partition"))

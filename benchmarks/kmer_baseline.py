@@ -1,4 +1,4 @@
-"""A finished run's test AUROC beside that of a logistic regression on canonical 6-mer counts, on the same split.
+"""Compare a finished run's test AUROC with that of a logistic regression on canonical 6-mer counts, on the same split.
 
 The regression learns from the training examples, its penalty is chosen by validation AUROC, as the network is, and
 both are judged on the same test examples. Counts are per sequence, of a k-mer and its reverse complement together;
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def canonical_counts(tokens: np.ndarray, k: int) -> sparse.csr_matrix:
-    """Counts (E, canonical k-mers) of token codes (E, L)."""
+    """Return counts (E, canonical k-mers) of token codes (E, L)."""
     windows = np.lib.stride_tricks.sliding_window_view(tokens, k, axis=1).astype(np.int64)
     whole = (windows < 4).all(axis=2)
     powers = 4 ** np.arange(k - 1, -1, -1)
@@ -85,12 +85,12 @@ def canonical_counts(tokens: np.ndarray, k: int) -> sparse.csr_matrix:
 
 
 def versions(*libraries: str) -> str:
-    """Libraries with their versions."""
+    """Return libraries with their versions."""
     return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in libraries)
 
 
 def regression(counts: sparse.csr_matrix, labels: np.ndarray, c: float) -> LogisticRegression:
-    """A fitted regression with an L2 penalty of 1 / c."""
+    """Return a fitted regression with an L2 penalty of 1 / c."""
     return LogisticRegression(C=c, max_iter=2000).fit(counts, labels)
 
 

@@ -14,7 +14,7 @@ AT_A_TIME = 256  # examples, so that what is padded stays small beside a partiti
 
 
 def write(path: Path, *, filters: int, examples: int, present: float) -> ScoreStore:
-    """The store at `path`, finished; one that is there already is finished or kept.
+    """Write the finished store at `path`; an existing one is finished or kept.
 
     Args:
         path: of the store.
@@ -47,7 +47,7 @@ def write(path: Path, *, filters: int, examples: int, present: float) -> ScoreSt
 
 
 def sites(rng: np.random.Generator, rows: int, filters: int, present: float) -> SiteScores:
-    """Examples in which each filter has a site in a cell at random, or none; both of a pair have one in `present`."""
+    """Draw for each filter a site in a random bin, or none; both filters of a pair have one in `present` examples."""
     cell = rng.integers(0, CELLS, (rows, filters))
     example, motif = np.nonzero(rng.random((rows, filters)) < np.sqrt(present))
     occupied = np.zeros((rows, CELLS), dtype=bool)
@@ -63,12 +63,12 @@ def sites(rng: np.random.Generator, rows: int, filters: int, present: float) -> 
 
 
 def make(path: Path, filters: int, examples: int, present: float) -> None:
-    """`write`, for another process."""
+    """Return `write`, for another process."""
     write(path, filters=filters, examples=examples, present=present)
 
 
 def block(rng: np.random.Generator, rows: int, columns: int, present: float) -> np.ndarray:
-    """float32 (rows, columns): made-up scores, NaN where missing."""
+    """Return float32 (rows, columns): made-up scores, NaN where missing."""
     values = rng.random((rows, columns), dtype=np.float32)
     values *= np.float32(0.1)
     values[rng.integers(0, 2**16, values.shape, dtype=np.uint16) >= present * 2**16] = np.nan

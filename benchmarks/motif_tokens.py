@@ -1,4 +1,4 @@
-"""Attention over motif tokens on simulated designs, beside a regression that is told the pairs to look at.
+"""Attention over motif tokens on simulated designs, compared with a regression that is given the pairs.
 
 12,000 sequences, 157 JASPAR motifs that are not alike, of which 12 are implanted. The regression of pairs is logistic:
 counts of the implanted motifs among the winners of overlapping hits, and for every two of them whether they lie within
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def page(rows: list[dict[str, Any]], motifs: int) -> str:
-    """The table of results, with how it was made."""
+    """Return the table of results, with how it was made."""
     columns = list(rows[0])
     lines = [
         "# Attention over motif tokens",
@@ -83,7 +83,7 @@ def page(rows: list[dict[str, Any]], motifs: int) -> str:
 
 
 def measured(design: str, seed: int, motifs: list[Motif], filters: list[int]) -> Iterator[dict[str, Any]]:
-    """The rows of one set."""
+    """Return the rows of one set."""
     config = Simulated(
         design=design, examples=EXAMPLES, length=DESIGNS[design], tfs=12, pairs=12, motif_information_min=12.0,
         motif_similarity_max=0.75, jaspar_similarity_max=0.8,
@@ -114,7 +114,7 @@ def measured(design: str, seed: int, motifs: list[Motif], filters: list[int]) ->
 
 
 class _Nothing(Keeper):
-    """Keeps nothing on disk."""
+    """Keep nothing on disk."""
 
     def best(self, trainer: Trainer) -> None: ...
 
@@ -124,7 +124,7 @@ class _Nothing(Keeper):
 
 
 def trained(tokens: np.ndarray, labels: np.ndarray, bank: MotifBank, filters: int, *, seed: int) -> tuple[float, ...]:
-    """(CPU seconds, best epoch, test AUROC) of a network."""
+    """Return (CPU seconds, best epoch, test AUROC) of a network."""
     torch.manual_seed(seed)
     labels = labels[:, None].astype(np.uint8)
     model = MotifTokenNetwork(Settings(filters=filters), bank, length=tokens.shape[1], targets=1, task="binary")
@@ -167,7 +167,7 @@ def regression(hits: Hits, implanted: np.ndarray, labels: np.ndarray, reach: int
 
 
 def _logistic(table: np.ndarray, labels: np.ndarray, ridge: float = 1.0) -> np.ndarray:
-    """Weights of a logistic regression by Newton's method; the first column is free of the ridge."""
+    """Return weights of a logistic regression by Newton's method; the first column is free of the ridge."""
     weights, penalty = np.zeros(table.shape[1]), np.full(table.shape[1], ridge)
     penalty[0] = 1e-6
     for _ in range(25):

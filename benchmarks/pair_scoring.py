@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def measure(pool: int, options: argparse.Namespace) -> list[str]:
-    """The rows of the table for one pool size."""
+    """Return the rows of the table for one pool size."""
     torch.manual_seed(0)
     model = satori.build(Model(pool=pool), length=options.length, targets=1, task="binary", entropy=0.0).eval()
     plain = PlainSatori(model).eval()
@@ -148,7 +148,7 @@ def forward(model: Satori, tokens: torch.Tensor) -> object:
 
 @torch.inference_mode()
 def legacy_threshold(model: Satori, tokens: torch.Tensor, *, sites: float) -> torch.Tensor:
-    """SATORI 1's rule, mean + share x (maximum - mean), with the share at which `sites` entries are active."""
+    """Return SATORI 1's rule, mean + share x (maximum - mean), with the share at which `sites` entries are active."""
     activations = model(tokens, activations=True).activations
     assert activations is not None
     mean, highest = activations.mean(dim=(0, 2)), activations.amax(dim=(0, 2))
@@ -167,7 +167,7 @@ def legacy_threshold(model: Satori, tokens: torch.Tensor, *, sites: float) -> to
 def by_names(
     attention: np.ndarray, active: np.ndarray, keys: dict[str, int], *, pool: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Every pair of active cells, every pair of filters in them; pairs are looked up by their names."""
+    """Score every pair of active bins, for every pair of filters in them; pairs are looked up by name."""
     score = np.full(len(keys), -1.0)
     distance = np.full(len(keys), -1)
     largest = attention.max(axis=0)
@@ -190,7 +190,7 @@ def by_names(
 
 
 def by_numbers(attention: np.ndarray, active: np.ndarray, *, pool: int) -> dict[tuple[int, int], tuple[float, int]]:
-    """The same in plain numbers and one dictionary, each pair of filters once."""
+    """Return the same in plain numbers and one dictionary, each pair of filters once."""
     largest = attention.max(axis=0)
     matrix = np.maximum(largest, largest.T).tolist()
     filters_in = filters_by_cell(active)
@@ -215,7 +215,7 @@ def filters_by_cell(active: np.ndarray) -> dict[int, list[int]]:
 
 
 def check(ours: object, named: object, numbered: object, some: int) -> None:
-    """All three found the same scores, up to the rounding of attention computed by rows or whole."""
+    """Check that all three found the same scores, up to rounding."""
     for b in range(some):
         score = ours[0][b]  # type: ignore[index]
         first = named[b][0]  # type: ignore[index]

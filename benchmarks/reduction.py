@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def tests(options: argparse.Namespace) -> tuple[float, float, str]:
-    """Median seconds per pair of ours and of the loop, and their ratio in words."""
+    """Return median seconds per pair of ours and of the loop, and their ratio in words."""
     rng = np.random.default_rng(1)
     columns = 256
     foreground, background = (made_up_scores.block(rng, options.examples, columns, options.present) for _ in range(2))
@@ -111,7 +111,7 @@ def tests(options: argparse.Namespace) -> tuple[float, float, str]:
 
 
 def in_memory(options: argparse.Namespace) -> tuple[float, int]:
-    """Seconds to test all pairs of two matrices in memory, with q-values, and peak resident bytes of its process."""
+    """Return seconds to test all pairs of two matrices in memory, with q-values, and the peak resident bytes."""
     timing.one_thread()
     mann_whitney.warm_up()
     number = pairs.count(options.filters)
@@ -129,7 +129,7 @@ def in_memory(options: argparse.Namespace) -> tuple[float, int]:
 
 
 def whole_stage(path: Path, clock: str) -> tuple[float, int, int]:
-    """Seconds of the reduction, peak resident bytes of its process, and pairs tested."""
+    """Return seconds of the reduction, peak resident bytes of its process, and pairs tested."""
     timing.one_thread()
     block.warm_up()
     now = time.perf_counter if clock == "wall" else time.process_time

@@ -97,7 +97,7 @@ def main() -> None:
 def report(
     options: argparse.Namespace, main_row: Measured, loop: float, reading: float, growth: list[Measured], many: Measured
 ) -> str:
-    """The results as Markdown."""
+    """Return the results as Markdown."""
     own = main_row.cpu / main_row.pairs
 
     def row(what: str, found: Measured, bound: int) -> str:
@@ -138,7 +138,7 @@ def report(
 
 @contextmanager
 def store(path: Path, filters: int, examples: int, options: argparse.Namespace) -> Iterator[Path]:
-    """A made-up store; removed afterwards unless it is the one to keep."""
+    """Return a made-up store; removed afterwards unless it is the one to keep."""
     fresh(made_up_scores.make, path, filters, examples, options.present)
     yield path
     if path != options.store:
@@ -146,7 +146,7 @@ def store(path: Path, filters: int, examples: int, options: argparse.Namespace) 
 
 
 def fresh(function: Any, *arguments: Any) -> Any:
-    """Call in a process of its own, so that its memory and its processor time are of this work alone."""
+    """Call a function in a separate process, so that memory and CPU time are measured for it alone."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         result = pool.apply(function, arguments)
         pool.close()
@@ -181,7 +181,7 @@ def reduction(path: Path, threads: int, bound: int) -> Measured:
 
 
 def loop_seconds(path: Path, looped: int) -> tuple[float, float]:
-    """Processor seconds per pair of the loop in memory, and of reading a block of pairs and laying it out."""
+    """Return processor seconds per pair of the loop in memory, and of reading a block of pairs and laying it out."""
     opened = score_store.open_complete(path)
     units = Units.motifs(opened.motifs)
     width = min(256, units.pairs)
@@ -206,7 +206,7 @@ def loop_seconds(path: Path, looped: int) -> tuple[float, float]:
 
 
 def peak_rss_bytes() -> int:
-    """Largest resident memory of this process; ru_maxrss would count that of the process which started it."""
+    """Return largest resident memory of this process; ru_maxrss would count that of the process which started it."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 

@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def make(options: argparse.Namespace, device: torch.device) -> tuple[Satori, torch.Tensor]:
-    """The network, and more than enough sequences."""
+    """Return the network, and more than enough sequences."""
     count = 64 * options.sequences
     if options.run:
         run = Run.open(options.run)
@@ -86,7 +86,7 @@ def batch_of(tokens: torch.Tensor, count: int) -> Batch:
 
 
 def rows(method: str, model: Satori, tokens: torch.Tensor, options: argparse.Namespace) -> list[str]:
-    """A line for each precision."""
+    """Return a line for each precision."""
     count = min(len(tokens), options.sequences * (64 if method == "attention" else 1))
     batch, exact = batch_of(tokens, count), None
     device = next(model.parameters()).device
@@ -133,7 +133,7 @@ def captum_row(model: Satori, tokens: torch.Tensor, options: argparse.Namespace)
 
 
 def clock(work: Callable[[], torch.Tensor], rounds: int, device: torch.device) -> tuple[float, torch.Tensor]:
-    """Median seconds of a round after one that does not count, and what came out."""
+    """Return median seconds of a round after a warm-up, and the result."""
     found, seconds = work(), []
     for _ in range(rounds):
         wait(device)
@@ -145,7 +145,7 @@ def clock(work: Callable[[], torch.Tensor], rounds: int, device: torch.device) -
 
 
 def flops(work: Callable[[], torch.Tensor], device: torch.device) -> float:
-    """Operations of convolutions and matrix products in a round."""
+    """Return operations of convolutions and matrix products in a round."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False, custom_mapping={torch.ops.mkldnn._linear_pointwise: _product_flops}) as counter:
@@ -154,12 +154,12 @@ def flops(work: Callable[[], torch.Tensor], device: torch.device) -> float:
 
 
 def _product_flops(values: torch.Size, weight: torch.Size, *_: object, out_shape: torch.Size, **__: object) -> int:
-    """Of the product that the CPU's scoring uses, which torch does not count."""
+    """Return the FLOPs of the product used by scoring on the CPU, which torch does not count."""
     return 2 * values.numel() * out_shape[-1]
 
 
 def peak(device: torch.device, name: str) -> float:
-    """Operations per second of a large matrix product."""
+    """Return operations per second of a large matrix product."""
     size = 8192 if device.type == "cuda" else 2048
     matrix = torch.randn(size, size, device=device)
     product = Product(matrix)  # on the CPU faster than what torch does by default

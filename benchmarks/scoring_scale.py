@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def prepare(path: Path, *, examples: int, length: int) -> Run:
-    """A run whose network is trained, and of which all sequences may be scored."""
+    """Return a run whose network is trained, and of which all sequences may be scored."""
     settings = config.Config(
         prepare=config.Prepare(simulated=config.Simulated(examples=examples, length=length)),
         train=config.Train(epochs=1),
@@ -75,7 +75,7 @@ def header(run: Run) -> list[str]:
 
 
 def efficiency(run: Run, examples: int, rounds: int) -> list[str]:
-    """One rank against two, in turn."""
+    """Compare one rank with two, in turn."""
     times: dict[int, list[float]] = {1: [], 2: []}
     whole: dict[int, list[float]] = {1: [], 2: []}
     for turn in range(rounds + 1):
@@ -97,7 +97,7 @@ def efficiency(run: Run, examples: int, rounds: int) -> list[str]:
 
 
 def growth(run: Run, sizes: list[int]) -> list[str]:
-    """One rank, more and more sequences."""
+    """Return one rank, more and more sequences."""
     lines = [
         "| sequences | stage, s | ms per sequence | peak memory, GiB | store, GiB | files | sites per sequence |",
         "|---|---|---|---|---|---|---|",
@@ -115,7 +115,7 @@ def growth(run: Run, sizes: list[int]) -> list[str]:
 
 
 def score(run: Run, *, examples: int, ranks: int) -> tuple[float, float, int, dict[str, Any]]:
-    """Seconds of the stage and of the whole command, peak resident bytes of a rank, and the summary."""
+    """Return seconds of the stage and of the whole command, peak resident bytes of a rank, and the summary."""
     changed = toml.override(run.config, f"score.max_examples={examples // 2}")
     files.write_text(run.config_file, toml.render(changed))
     shutil.rmtree(run.path / "scores", ignore_errors=True)

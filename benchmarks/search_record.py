@@ -85,7 +85,7 @@ def finish(search: subprocess.Popen[bytes]) -> None:
 
 
 def kill_when(search: subprocess.Popen[bytes], run: Run, *, trials: int) -> int:
-    """Kill launcher and ranks once so many trials have trained; how many had."""
+    """Kill launcher and ranks once so many trials have trained; return how many had."""
     while (ended := sum((run.trial(number) / "provenance" / "train.json").exists() for number in range(99))) < trials:
         if search.poll() is not None:
             raise SystemExit("the search ended before it could be killed")

@@ -1,4 +1,4 @@
-"""What showing both strands in training is worth: test AUROC per TF on three ChIP-seq folds of ENCODE.
+"""Measure the benefit of training on both strands: test AUROC per TF on three ChIP-seq folds of ENCODE.
 
 The set of benchmarks.chipseq_folds, whose peaks have no strand, with `train.strands` = given, random and both; the last
 with half the epochs, which are as many steps. A run that was stopped goes on where it was.

@@ -1,4 +1,4 @@
-"""What the timing programs share: interleaved rounds, one thread, and where and with what the numbers were made."""
+"""Shared parts of the timing programs: interleaved rounds, one thread, and a description of the machine."""
 
 import importlib.metadata
 import platform
@@ -12,7 +12,7 @@ Work = Callable[[], object]
 
 
 def one_thread() -> None:
-    """Hold torch and the thread pools of BLAS to one thread."""
+    """Limit torch and the thread pools of BLAS to one thread."""
     import threadpoolctl  # type: ignore[import-untyped]
     import torch
 
@@ -21,7 +21,7 @@ def one_thread() -> None:
 
 
 def race(works: dict[str, Work], *, rounds: int, clock: str = "wall") -> dict[str, list[float]]:
-    """Seconds of each work in each round; every round runs all of them, after one round that does not count.
+    """Return seconds of each work in each round; every round runs all of them, after one round that does not count.
 
     Args:
         works: by name.
@@ -40,13 +40,13 @@ def race(works: dict[str, Work], *, rounds: int, clock: str = "wall") -> dict[st
 
 
 def ratio(slow: list[float], fast: list[float]) -> str:
-    """Median over rounds of slow / fast, and its range."""
+    """Return median over rounds of slow / fast, and its range."""
     ratios = [a / b for a, b in zip(slow, fast, strict=True)]
     return f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
 
 
 def made_with(*libraries: str) -> str:
-    """Command, processor, threads and versions, as Markdown."""
+    """Return command, processor, threads and versions, as Markdown."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in libraries)
     name = Path(sys.argv[0]).stem
     command = " ".join(["python -m", f"benchmarks.{name}", *sys.argv[1:]])
@@ -57,7 +57,7 @@ def made_with(*libraries: str) -> str:
 
 
 def processor() -> str:
-    """The processor's name and how many of it this process may use."""
+    """Return the processor's name and how many of it this process may use."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def speed(processes: dict[Run, int]) -> float:
-    """Sequences per second in the last epoch of trainings from the start, side by side, added up."""
+    """Return sequences per second in the last epoch of trainings from the start, side by side, added up."""
     many = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
     trainings = []
     for run, count in processes.items():

@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def cases(pool: int, *, batch: int, length: int) -> list[tuple[str, timing.Work, timing.Work]]:
-    """(name, work of the fused model, the same work of the plain one)."""
+    """Return (name, work of the fused model, the same work of the plain one)."""
     torch.manual_seed(0)
     model = satori.build(Model(pool=pool), length=length, targets=1, task="binary", entropy=0)
     plain = PlainSatori(model)

@@ -79,7 +79,7 @@ class Trained:
         return f"{self.group}-{self.architecture}-{self.seed}"
 
     def settings(self) -> dict[str, str]:
-        """What differs from the defaults of run.toml."""
+        """Return the differences from the defaults of run.toml."""
         return {
             "prepare.simulated.design": self.design,
             "prepare.simulated.tfs": str(self.tfs),
@@ -134,7 +134,7 @@ RUNS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
-    """Methods that are scored together: what each is called in the table, and how many examples of each side."""
+    """Methods that are scored together: their names in the table, and the number of examples of each side."""
 
     methods: dict[str, str]
     examples: int
@@ -185,7 +185,7 @@ def main() -> None:
 
 
 def train(run: Trained, folder: Path, *, threads: int) -> None:
-    """Make the run directory and its network; the stages keep what is finished."""
+    """Create the run directory and train its network; finished stages are kept."""
     path = folder / run.name
     if not (path / "run.toml").exists():
         new_run(path, run.settings(), seed=run.seed)
@@ -194,7 +194,7 @@ def train(run: Trained, folder: Path, *, threads: int) -> None:
 
 
 def score(run: Trained, which: str, folder: Path, *, threads: int) -> None:
-    """Score a trained run by one pass and add its figures to the JSON file of the run; skip what is in it."""
+    """Score a trained run in one pass and add its figures to the JSON file of the run; skip existing ones."""
     wanted = PASSES[which]
     if set(wanted.methods.values()) <= set(_content(run, folder)["scores"]):
         return
@@ -254,7 +254,7 @@ def _about(run: Trained, path: Path) -> dict[str, Any]:
 
 
 def _copy(run: Trained, which: str, folder: Path) -> Path:
-    """A run directory of its own for a pass: the trained run by hard links, and a run.toml that asks for its scores."""
+    """Copy the trained run by hard links into a separate run directory, with a run.toml for the scores of a pass."""
     wanted = PASSES[which]
     path = folder / "scored" / run.name / which
     done = path / "copied"

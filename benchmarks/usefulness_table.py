@@ -41,12 +41,12 @@ STATISTICS = {"published": "background", "within-sequence": "within-sequence"}  
 
 
 def read(folder: Path) -> list[Content]:
-    """The runs that have results, sorted by name."""
+    """Return the runs that have results, sorted by name."""
     return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
 
 
 def text(runs: Sequence[Content], reading: str) -> str:
-    """The page.
+    """Return the page.
 
     Args:
         runs: of `read`.
@@ -78,7 +78,7 @@ def text(runs: Sequence[Content], reading: str) -> str:
 
 
 def _baselines(runs: Sequence[Content]) -> list[str]:
-    """Rows of a set that need no network; runs on the same data count once."""
+    """Return rows of a set that need no network; runs on the same data count once."""
     once = list({run["seed"]: run for run in runs}.values())
     name = _name(runs[0])
     return [
@@ -126,7 +126,7 @@ def _methods(runs: Sequence[Content]) -> list[str]:
 
 
 def _runs(runs: Sequence[Content]) -> list[str]:
-    """What each network is worth before any pair is scored."""
+    """Tabulate the performance of each network, before any pair is scored."""
     lines = [
         "| run | TFs | pairs | sequences | test AUROC | TFs named by a filter | recall ceiling | base rate |",
         "|" + "---|" * 8,
@@ -149,7 +149,7 @@ def _row(*cells: str) -> str:
 
 
 def _spread(values: Sequence[float], *, digits: int = 3) -> str:
-    """Mean (smallest-largest)."""
+    """Return mean (smallest-largest)."""
     mean = f"{sum(values) / len(values):.{digits}f}"
     least, most = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
     return mean if least == most else f"{mean} ({least}-{most})"

@@ -1,4 +1,4 @@
-"""What records of whole runs share: filters named, interactions, and track files as other programs read them."""
+"""Shared parts of records of whole runs: filters named, interactions, and track files as read by other programs."""
 
 import warnings
 from pathlib import Path
@@ -21,7 +21,7 @@ HEADINGS = {
 
 
 def named_filters(run: Run) -> str:
-    """How many filters have a motif and a name, and the names with the smallest q."""
+    """Return how many filters have a motif and a name, and the names with the smallest q."""
     table = motif_store.read_tf(run.motifs)
     named = table[table["named"].astype(bool)].sort_values("q")
     count = f"{len(named)} of {run.config.model.filters} filters are named ({len(table)} have a motif)"
@@ -29,7 +29,7 @@ def named_filters(run: Run) -> str:
 
 
 def interactions(run: Run, method: str, *, shown: int) -> list[str]:
-    """What a method tested and called, and its strongest pairs of TFs, as Markdown."""
+    """Format the tested and called pairs of a method, and its strongest TF pairs, as Markdown."""
     filters = tables.read(run.interactions(method))
     table = tables.read_tf(run.interactions(method))
     ranked = table.sort_values("neg_log10_p", ascending=False, kind="stable")
@@ -57,7 +57,7 @@ def interactions(run: Run, method: str, *, shown: int) -> list[str]:
 
 
 def track_files(folder: Path) -> list[str]:
-    """Every file of a track set with what other programs read in it, as Markdown.
+    """Format every file of a track set, with its content as read by other programs, as Markdown.
 
     Raises:
         SystemExit: two programs read different numbers, or other ones than the text files hold.
@@ -93,7 +93,7 @@ def _holds(path: Path) -> str:
 
 
 def _bed(path: Path) -> pd.DataFrame:
-    """The rows as bioframe reads them."""
+    """Return the rows as bioframe reads them."""
     lines = path.read_text(encoding="utf-8").splitlines()
     names = lines[1].lstrip("#").split("\t")
     if len(lines) == 2:

@@ -1,4 +1,4 @@
-"""What is found without a network, on every design of the simulator: python -m benchmarks.yardsticks
+"""Baselines without a network, on every design of the simulator: python -m benchmarks.yardsticks
 
 Seed 1 served to choose the smallest effect of the score test; seeds 2 and 3 were not looked at before. The motifs are
 JASPAR's vertebrates, thinned to a similarity of .8: 157, from which the 12 of each set are drawn. About four minutes on
@@ -130,7 +130,7 @@ def cell(made: Made, tfs: np.ndarray, found: score_test.PairTests) -> str:
 
 
 def counts(made: Made, tfs: np.ndarray, found: score_test.PairTests) -> tuple[int, int, int]:
-    """Pairs called, true ones and decoys among them."""
+    """Return pairs called, true ones and decoys among them."""
     rows = np.flatnonzero(found.q <= ALPHA)
     called = {calls.key(tfs[found.first[row]], tfs[found.second[row]]) for row in rows}
     return len(called), len(called & made.pairs["true"]), len(called & made.pairs["decoy"])
@@ -153,7 +153,7 @@ def smallest_effects(made: Made, tfs: np.ndarray) -> Iterator[str]:
 
 
 def measured(known: list[Motif], tf_of_motif: np.ndarray, tfs: int) -> list[str]:
-    """CPU seconds and memory of the score test of all pairs in 20,000 sequences of 200 bp."""
+    """Return CPU seconds and memory of the score test of all pairs in 20,000 sequences of 200 bp."""
     lines = ["| 20,000 x 200 bp, 157 motifs | CPU s | pairs tested | peak RSS so far, MiB |", "|---|---|---|---|"]
 
     def add(what: str, seconds: float, tested: object = "") -> None:

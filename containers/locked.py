@@ -1,4 +1,4 @@
-"""locked.txt: versions and SHA-256 of all that the images install, so that no other file is taken.
+"""Write and read locked.txt: versions and SHA-256 of all packages that the images install.
 
     python containers/locked.py make [FOLDER ...]    write it
     python containers/locked.py pick REPORT          print what pip's --report names, as requirements with hashes
@@ -30,18 +30,18 @@ HEADER = """\
 
 
 def canonical(name: str) -> str:
-    """A package's name as pip compares it."""
+    """Normalise a package name as pip does."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def named(report: bytes) -> dict[str, str]:
-    """{package: version} of all that a report of pip's names, this package excepted."""
+    """Return {package: version} of a pip report, without this package."""
     found = [each["metadata"] for each in json.loads(report)["install"]]
     return {canonical(each["name"]): each["version"] for each in found if canonical(each["name"]) != "satori-hpc"}
 
 
 def resolved() -> dict[str, str]:
-    """{package: version} of all that pip would install from the index."""
+    """Return {package: version} of everything that pip would install from the index."""
     environment = {key: value for key, value in os.environ.items() if key != "PIP_FIND_LINKS"}
     command = [sys.executable, "-m", "pip", "install", "-q", "--dry-run", "--ignore-installed", "--report", "-"]
     command += ["-c", "../constraints.txt", *INSTALLED]
@@ -52,7 +52,7 @@ def resolved() -> dict[str, str]:
 
 
 def runs_here(file: str, name: str, version: str) -> bool:
-    """Whether a file is a wheel of a package that a Linux image could install."""
+    """Say whether a file is a wheel of a package that a Linux image could install."""
     wheel = WHEEL.fullmatch(file)
     if wheel is None or (canonical(wheel["name"]), wheel["version"].split("+")[0]) != (name, version):
         return False
@@ -61,7 +61,7 @@ def runs_here(file: str, name: str, version: str) -> bool:
 
 
 def hashes(name: str, version: str, folders: list[Path]) -> list[str]:
-    """SHA-256 of every file that may be installed, sorted."""
+    """Return the SHA-256 of every file that may be installed, sorted."""
     index = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/")
     request = urllib.request.Request(f"{index}/{name}/", headers={"Accept": JSON})
     with urllib.request.urlopen(request, timeout=60) as answer:
@@ -93,7 +93,7 @@ def pick(report: Path) -> None:
     missing = [each for each in wanted if public[each] not in locked]
     if missing:
         sys.exit(f"not in {OUT.name}: {', '.join(missing)}; make it anew: containers/locked.py make")
-    # With its build named, for pip would rather take one whose hash the index tells.
+    # Name its build, because pip prefers a file whose hash the index provides.
     print("\n".join(f"{each} {locked[public[each]]}" for each in sorted(wanted)))
 
 

@@ -1,4 +1,4 @@
-"""Write how pip works on this machine to FOLDER/pip.conf, as it is seen where FOLDER is /media; print local folders.
+"""Write this machine's pip settings to FOLDER/pip.conf, for a build in which FOLDER is /media; print local folders.
 
 Line k of the output is to be seen as /media/k: a folder that pip finds wheels in, or that holds an index (file://).
 """
@@ -15,7 +15,7 @@ SECTIONS = ("global", "install", ":env:")  # the later wins, as in pip
 
 
 def settings() -> dict[str, str]:
-    """pip's settings that a build needs, from its files and PIP_* variables."""
+    """Return the pip settings that a build needs, from its files and PIP_* variables."""
     listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True).stdout
     found: dict[str, dict[str, str]] = {section: {} for section in SECTIONS}
     for line in listed.splitlines():
@@ -30,7 +30,7 @@ def main(media: Path) -> None:
     folders: list[Path] = []
 
     def seen(place: str) -> str:
-        """A place as it is called in the build; an index's links may lead to folders beside it."""
+        """Return a location as named in the build; an index may link to sibling folders."""
         path = Path(unquote(urlparse(place).path)) if place.startswith("file://") else Path(place)
         if not path.is_dir():
             return place

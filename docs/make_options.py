@@ -26,12 +26,12 @@ TYPES = {int: "whole number", float: "number", str: "text", bool: "true, false"}
 
 
 def render() -> str:
-    """The text of docs/options.md."""
+    """Return the text of docs/options.md."""
     return "\n".join([HEAD, *_section("", Config, "The whole file."), *_presets()]).rstrip() + "\n"
 
 
 def _section(name: str, schema: Any, doc: str, default: Any = None) -> list[str]:
-    """The table of a section, then those of the sections in it."""
+    """Return the table of a section, then those of the sections in it."""
     if hasattr(schema, "toml_lines"):  # keys of the user's choice
         return [f"## [{name}]", "", doc + " Default:", "", "```toml", *default.toml_lines(), "```"]
     hints = typing.get_type_hints(schema)
@@ -72,7 +72,7 @@ def _allowed(kind: Any, limits: Any) -> str:
 
 
 def _presets() -> list[str]:
-    """What the presets of `satori-hpc new` set apart from the defaults."""
+    """Return the keys that the presets of `satori-hpc new` set."""
     lines = ["", "## Presets", "", "`satori-hpc new RUN --preset NAME` writes the defaults, save for these keys:", ""]
     lines += ["| preset | keys that differ |", "|---|---|"]
     default = toml.to_plain(Config())

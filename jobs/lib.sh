@@ -1,10 +1,10 @@
-# Sourced by submit, submit_all and every job: the settings, how satori-hpc is started, and what becomes of a job that
-# has to stop before its work is done. Expects JOBS (this folder), RUN, and SATORI_SITE (settings kept elsewhere, or "").
+# Sourced by submit, submit_all and every job: settings, the command line of satori-hpc, and requeueing of jobs that
+# stop before they are done. Expects JOBS (this folder), RUN, and SATORI_SITE (a further file of settings, or "").
 # shellcheck shell=bash
 
 die() { echo "jobs: $*" >&2; exit 2; }
 
-set_up() { # the settings; INSIDE: what stands before a command so that it runs in the image
+set_up() { # reads the settings; INSIDE: the prefix that runs a command in the image
     # shellcheck source=site.env
     source "$JOBS/site.env"
     if [ -n "$SATORI_SITE" ]; then
@@ -15,7 +15,7 @@ set_up() { # the settings; INSIDE: what stands before a command so that it runs 
     local module
     for module in ${MODULES[@]+"${MODULES[@]}"}; do module load "$module"; done
     export PYTHONNOUSERSITE=1    # packages in ~/.local shadow those of the image or environment
-    export SLURM_EXPORT_ENV=ALL  # srun hands on what is exported here, even where sbatch handed on nothing
+    export SLURM_EXPORT_ENV=ALL  # srun passes on variables exported here, even if sbatch passed on none
     if [ -n "$INTERFACE" ]; then export GLOO_SOCKET_IFNAME=$INTERFACE NCCL_SOCKET_IFNAME=$INTERFACE; fi
     if [ -n "$SATORI_IMAGE" ]; then in_image; else in_environment; fi
 }
@@ -25,7 +25,7 @@ in_image() {
     [ -f "$SATORI_IMAGE" ] || die "SATORI_IMAGE=$SATORI_IMAGE: no such file; make it with containers/build"
     tool=$(command -v apptainer || command -v singularity) ||
         die "there is no apptainer here to run SATORI_IMAGE with; if it is in a module, name that in MODULES of site.env"
-    unset PYTHONPATH PYTHONHOME  # of this machine's Python; the image has its own
+    unset PYTHONPATH PYTHONHOME  # of the host's Python; the image has its own
     INSIDE=("$tool" exec)
     if [ -e /dev/nvidiactl ]; then INSIDE+=(--nv); fi
     for folder in "$RUN" ${BIND[@]+"${BIND[@]}"}; do
@@ -46,7 +46,7 @@ inside() { ${INSIDE[@]+"${INSIDE[@]}"} "$@"; }
 
 satori() { inside satori-hpc "$@"; }
 
-setting() { # STAGE NAME: the value of STAGE_NAME, else that of DEFAULT_NAME
+setting() { # STAGE NAME: the value of STAGE_NAME, else of DEFAULT_NAME
     local own=${1^^}_$2 general=DEFAULT_$2
     echo "${!own:-${!general:-}}"
 }
@@ -55,10 +55,10 @@ setting() { # STAGE NAME: the value of STAGE_NAME, else that of DEFAULT_NAME
 
 begin() { # STAGE, at the start of its job
     STAGE=$1
-    # Sites that set it to 1 for everybody mean programs for which nobody has asked for processors; site.env has the last word.
+    # Sites that set it to 1 by default mean programs without a request for cores; a value in site.env takes precedence.
     if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then export OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK; fi
     set_up
-    # The bare number of an array's last task means the whole array to scancel and scontrol.
+    # scancel and scontrol take the bare id of an array's last task for the whole array.
     JOB=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
     JOB=${JOB:-$SLURM_JOB_ID}
     RESTARTS=${SLURM_RESTART_COUNT:-0}
@@ -68,7 +68,7 @@ begin() { # STAGE, at the start of its job
     echo "--- $STAGE, job $JOB, restart $RESTARTS, on $SLURM_JOB_NODELIST, $(date '+%F %T')"
 }
 
-# Work that goes on where it stopped is started in the background, for bash hears a signal only between two commands.
+# Resumable work is started in the background, because bash handles a signal only between two commands.
 # USR1 comes WARN_SECONDS before the time limit (or from scancel --batch --signal=USR1), TERM from a preemption.
 
 start() { # COMMAND...
@@ -78,35 +78,35 @@ start() { # COMMAND...
     WORK=$!
 }
 
-on_tasks() { # MPI ARGUMENTS...: satori-hpc on all tasks of the job; MPI is what srun is to speak
+on_tasks() { # MPI ARGUMENTS...: satori-hpc on all tasks of the job; MPI is the PMI type for srun
     start srun --mpi="$1" --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=1 \
         ${INSIDE[@]+"${INSIDE[@]}"} satori-hpc "${@:2}"
 }
 
-stop() { # a signal asks for an end in good order: all steps of the job are told
+stop() { # on a signal, forwards a stop request to all steps of the job
     if [ -n "$TOLD" ]; then return; fi
     TOLD=yes
     echo "--- job $JOB is to stop, $(date '+%F %T')"
-    if [ "$STAGE" = train ]; then touch "$RUN/STOP"; fi  # is heard even where a signal gets lost
+    if [ "$STAGE" = train ]; then touch "$RUN/STOP"; fi  # works even if a signal gets lost
     scancel --signal=TERM "$JOB" || true
 }
 
-finish() { # waits for what was started, and ends the job: with its status, or in the queue again
+finish() { # waits for the work and ends the job: with its status, or requeued
     local status
     while :; do
         status=0
         wait "$WORK" || status=$?
         [ -n "$INTERRUPTED" ] || break
-        INTERRUPTED=''  # that was the status of the waiting; bash keeps the other one
+        INTERRUPTED=''  # that was the status of `wait`; bash keeps the status of the work
     done
     trap '' USR1 TERM
     if [ "$status" = 0 ]; then exit 0; fi
-    # 75: training was told to stop; 143: ended by TERM. Anything else nobody asked for is an error.
+    # 75: training stopped on request; 143: ended by TERM. Any other unrequested status is an error.
     if [ -n "$TOLD" ] || [ "$status" = 75 ] || [ "$status" = 143 ] || tasks_told; then again; fi
     exit "$status"
 }
 
-tasks_told() { # whether this start's log says so: srun tells of ranks killed after the one that TERM has ended
+tasks_told() { # whether this start's log says so: srun also reports ranks killed after the one ended by TERM
     awk '/^--- /{told=0} /stopped by SIGTERM/{told=1} END{exit !told}' "$RUN/logs/${STAGE}_$JOB.log" 2>/dev/null
 }
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """What satori_hpc.api offers, loaded on first use: `import satori_hpc` costs nothing."""
+    """Load what satori_hpc.api offers on first use: `import satori_hpc` costs nothing."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from satori_hpc import api

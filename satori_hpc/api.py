@@ -1,4 +1,4 @@
-"""What `import satori_hpc` offers programs and notebooks: runs, tables, scores, networks, and methods on arrays."""
+"""Provide the Python API of `import satori_hpc`: runs, tables, scores, networks, and methods on arrays."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ def read_interactions(run: Run | str | Path, method: str, *, level: str = "tf") 
 
 @dataclass(frozen=True)
 class ExampleScores:
-    """What a method scored in one example.
+    """Scores of a method in one example.
 
     Attributes:
         example: row of the example in its data set.
@@ -78,7 +78,7 @@ class ExampleScores:
 
 
 class Scores:
-    """The scores of a method in all examples of a group, read as they are asked for.
+    """Scores of a method in all examples of a group, read lazily.
 
     Args:
         store: finished.
@@ -99,7 +99,7 @@ class Scores:
             yield from self._of(self._store.read(self.group, partition), first)
 
     def __getitem__(self, number: int) -> ExampleScores:
-        """The scores of an example, by its number in the group."""
+        """Return the scores of an example, by its number in the group."""
         if not -len(self) <= number < len(self):
             raise IndexError(f"example {number} of {len(self)}")
         number %= len(self)
@@ -179,11 +179,11 @@ def score_pairs(
     seed: int = 1,
     mutations: int = 3,
 ) -> list[np.ndarray]:
-    """Score pairs of sites in sequences by any network over one-hot letters.
+    """Score pairs of sites in sequences by any network over one-hot sequences.
 
     Args:
         model: a torch module, (B, 4, L) -> (B, T), with `length` and `targets`; such as `load_model` gives.
-        one_hot: (B, 4, L), rows A, C, G, T; an unknown letter is a column of zeros.
+        one_hot: (B, 4, L), rows A, C, G, T; an unknown base is a zero column.
         sites: of each sequence, int (m, 2): first letter, and the one behind the last.
         method: "epistasis" (forward passes alone), or "dfim" (integrated gradients by autograd).
         targets: uint8 (B, T), which outputs are explained; needed if there are several.

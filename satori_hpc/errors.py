@@ -1,11 +1,11 @@
-"""What can go wrong, in words the user can act on. Anything else that is raised is a bug of ours."""
+"""Define the errors that users can act on. Any other exception is a bug of ours."""
 
 import shlex
 from pathlib import Path
 
 
 def quoted(name: str | Path) -> str:
-    """Quote a path for a command that a message tells users to type."""
+    """Quote a path for a command line in a message."""
     return shlex.quote(str(name))
 
 
@@ -13,7 +13,7 @@ LINE_MAX = 2000  # characters of a line of a message
 
 
 def shortened(line: str) -> str:
-    """Cut the middle out of a line over LINE_MAX characters, for what a message quotes may be of any length."""
+    """Cut the middle out of a line over LINE_MAX characters, because quoted text may have any length."""
     if len(line) <= LINE_MAX:
         return line
     head, tail = 3 * LINE_MAX // 4, LINE_MAX // 4
@@ -33,13 +33,13 @@ class SatoriError(Exception):
 
 
 def shared(error: SatoriError) -> SatoriError:
-    """Mark an error that every process meets at the same point: one of them tells it for all."""
+    """Mark an error that every process meets at the same point: one of them reports it for all."""
     error.shared = True
     return error
 
 
 class ConfigError(SatoriError):
-    """run.toml is not usable; the message lists every problem found."""
+    """run.toml cannot be used; the message lists every problem."""
 
 
 class InputError(SatoriError):
@@ -47,15 +47,15 @@ class InputError(SatoriError):
 
 
 class ArtefactError(SatoriError):
-    """An artefact of the run is missing, unfinished, stale, foreign or of another format version."""
+    """An artefact of the run is missing, unfinished, stale, modified or of another format version."""
 
 
 class HeldError(SatoriError):
-    """Somebody else is at work on a run."""
+    """Another process holds the lock of a run."""
 
 
 class Requeue(SatoriError):
-    """The work was asked to stop and did so in good order: the same command goes on."""
+    """The work was stopped on request and can be resumed by the same command."""
 
     status = 75  # EX_TEMPFAIL of sysexits.h
 
@@ -75,7 +75,7 @@ class Problems:
         self.found: list[str] = []
 
     def add(self, problem: str) -> None:
-        """Note a problem.
+        """Add a problem.
 
         Raises:
             `error`: these are MOST, so that a file full of them does not fill memory.
@@ -88,7 +88,7 @@ class Problems:
         return bool(self.found)
 
     def raise_any(self) -> None:
-        """Raise one error that holds all problems; do nothing when there are none."""
+        """Raise one error with all problems; do nothing if there are none."""
         if not self.found:
             return
         lines = self.found[: self.shown]

@@ -32,7 +32,7 @@ def compile_loops(function: Callable[..., Any], **options: Any) -> Callable[...,
 
 
 class _Files(caching.IndexDataCacheFile):
-    """Machine code on disk, in a file of its own for each version, signature and processor, named after all of that.
+    """Store machine code on disk, one file per version, signature and processor, named after these.
 
     numba's own files are numbered by an index that is written before them: processes that start together, perhaps on
     nodes with other processors, overwrite each other's, and take code for theirs that is not.

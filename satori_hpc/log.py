@@ -66,7 +66,7 @@ def setup(*, verbose: int = 0, progress: bool | None = None, rank: int = 0, size
 
 @contextlib.contextmanager
 def collected() -> Iterator[list[str]]:
-    """Collect the warnings that this process logs meanwhile: each sentence once, in order, PASSING ones left out."""
+    """Collect the warnings that this process logs meanwhile: each sentence once, in order, without PASSING ones."""
     found: list[str] = []
 
     def keep(record: logging.LogRecord) -> bool:
@@ -84,7 +84,7 @@ def collected() -> Iterator[list[str]]:
 
 
 def rss_gib() -> float:
-    """Resident memory of this process, GiB."""
+    """Return resident memory of this process, GiB."""
     return float(psutil.Process().memory_info().rss) / 2**30
 
 

@@ -8,12 +8,12 @@ SUM_VALUES = 2**20
 
 
 def count(filters: int) -> int:
-    """How many unordered pairs of different filters there are."""
+    """Return how many unordered pairs of different filters there are."""
     return filters * (filters - 1) // 2
 
 
 def filters_of(filters: int) -> tuple[np.ndarray, np.ndarray]:
-    """The two filters of every pair.
+    """Return the two filters of every pair.
 
     Args:
         filters: F, the number of filters.
@@ -26,7 +26,7 @@ def filters_of(filters: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def index(filter_a: Any, filter_b: Any, *, filters: int) -> Any:
-    """The numbers of the pairs (filter_a, filter_b), where filter_a < filter_b.
+    """Return the numbers of the pairs (filter_a, filter_b), where filter_a < filter_b.
 
     Args:
         filter_a: the smaller filter: a number, or an int64 array or tensor.
@@ -37,7 +37,7 @@ def index(filter_a: Any, filter_b: Any, *, filters: int) -> Any:
 
 
 def observed(score: np.ndarray) -> tuple[int, float]:
-    """(number, sum in float64) of the scores (rows, P) that are not NaN, by blocks of rows to bound memory."""
+    """Return (number, sum in float64) of the scores (rows, P) that are not NaN, by blocks of rows to bound memory."""
     observed, total = 0, 0.0
     rows = max(1, SUM_VALUES // score.shape[1])
     for first in range(0, len(score), rows):

@@ -1,4 +1,4 @@
-"""Doors: tables of what can be plugged in by name, such as scoring methods and data sources."""
+"""Register scoring methods, data sources, ... by name; plug-ins add their own."""
 
 import contextlib
 import pkgutil
@@ -13,7 +13,7 @@ NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")  # names of entries become keys of r
 
 
 class Registry(Mapping[str, Entry]):
-    """What is known by name, in the order in which it was added; a plug-in adds its own to what the package brings.
+    """A table of named entries, in order of registration; plug-ins append theirs.
 
     An entry is a small record of facts that costs nothing to make. What loads torch or Zarr it names as
     "package.module:attribute", and `load` imports that on first use.
@@ -31,7 +31,7 @@ class Registry(Mapping[str, Entry]):
         self._all.append(self)
 
     def reserve(self, names: Iterable[str]) -> None:
-        """Refuse these names from now on: they mean something else where names of entries stand."""
+        """Reserve names that have another meaning where entries are named."""
         self._reserved |= frozenset(names) - self._entries.keys()
 
     def add(self, name: str, entry: Entry) -> Entry:
@@ -50,7 +50,7 @@ class Registry(Mapping[str, Entry]):
         return entry
 
     def after(self, *names: str) -> Collection[str]:
-        """These names and then the registry's, looked up when they are needed."""
+        """Return these names and then the registry's, looked up on demand."""
         return _Names(names, self)
 
     def __getitem__(self, name: str) -> Entry:
@@ -89,7 +89,7 @@ class _Names(Collection[str]):
 
 @contextlib.contextmanager
 def all_or_nothing() -> Iterator[None]:
-    """Take back what was added to any registry where what is done within fails."""
+    """Roll back additions to any registry if the block fails."""
     before = [(registry, dict(registry._entries)) for registry in Registry._all]
     try:
         yield
@@ -100,10 +100,10 @@ def all_or_nothing() -> Iterator[None]:
 
 
 def load(reference: Any) -> Any:
-    """What "package.module:attribute" names, imported now; anything else as it is."""
+    """Import the object named "package.module:attribute"; return anything else unchanged."""
     return pkgutil.resolve_name(reference) if isinstance(reference, str) else reference
 
 
 def module_of(reference: Any) -> str:
-    """Name of the module in which what `load` gives is defined; nothing is imported."""
+    """Return the module that defines what `load` returns; import nothing."""
     return reference.partition(":")[0] if isinstance(reference, str) else str(reference.__module__)

@@ -233,7 +233,7 @@ def test_labels_that_carry_an_interaction(run: Run) -> None:
     before = run.interactions("attention").with_name("attention.tsv").read_bytes()
     call("evaluate", run.path)
     call("report", run.path, "--threads", 1)
-    assert "Which labels carry them" not in run.report.read_text()
+    assert "Interactions by label" not in run.report.read_text()
     assert pipeline.states(run)["report"].usable
     assert f"next, for a report that shows it: satori-hpc report {run.path}\n" in call("differential", run.path).output
     assert pipeline.states(run)["report"].reason == "made without the tables of differential"
@@ -286,7 +286,7 @@ def test_labels_that_carry_an_interaction(run: Run) -> None:
     assert "differential" in found.stages
     table.write_bytes(table.read_bytes()[:-1] + b"?")
     call("report", run.path, "--threads", 1)
-    assert "Which labels carry them" not in run.report.read_text(), "what is damaged is left out"
+    assert "Interactions by label" not in run.report.read_text(), "what is damaged is left out"
     (found,) = verify(run, Runtime(threads=1)).findings
     assert (found.artefact, found.command) == (
         "interactions/attention.differential.parquet",

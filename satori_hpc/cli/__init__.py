@@ -1,6 +1,6 @@
-"""The command line: argv to stage calls, nothing else.
+"""Define the command line: it parses options and calls stages, nothing else.
 
-Science stands in RUN/run.toml; the options here say only how and where a command runs.
+Scientific settings are in RUN/run.toml; the options here only say how and where a command runs.
 """
 
 import json
@@ -25,14 +25,14 @@ from satori_hpc.run import new as new_stage
 from satori_hpc.run.layout import Run
 
 BACKGROUND = (
-    "Make background.zarr instead, after motifs: shuffled twins of the examples to score, with the filters' motifs "
-    "implanted; for sets with several labels."
+    "Make background.zarr instead, after motifs: dinucleotide-shuffled controls of the examples to score, with "
+    "the filters' motifs implanted; for multi-label sets."
 )
-FORCE = click.option("--force", is_flag=True, help="Make it anew although it is complete; nothing is resumed.")
+FORCE = click.option("--force", is_flag=True, help="Rerun a complete stage from scratch, without resuming.")
 
 
 class _Told(click.ClickException):
-    """An error to be printed, and the exit status."""
+    """Carry an error message and the exit status."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -40,7 +40,7 @@ class _Told(click.ClickException):
 
 
 class Commands(click.Group):
-    """Commands in the order of a run, and our errors without a traceback."""
+    """List commands in the order of a run, and print our errors without a traceback."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(self.commands)
@@ -66,13 +66,13 @@ class Commands(click.Group):
 def cli(context: click.Context) -> None:
     """Find cooperating transcription factors with attention networks.
 
-    A run is a directory. Its run.toml holds the science, one section per stage; every command works on a run:
+    A run is a directory. Its run.toml holds the scientific settings, one section per stage. Commands work on a run:
 
     \b
-      satori-hpc demo demo-run                 a small simulated run, start to report
-      satori-hpc new RUN --template fasta ...  a new run from your sequences
-      satori-hpc all RUN                       make all that is missing or stale
-      satori-hpc status RUN                    what is there, and the next command
+      satori-hpc demo demo-run                 a small simulated run, from start to report
+      satori-hpc new RUN --template fasta ...  a new run with your sequences
+      satori-hpc all RUN                       run every stage that is missing or stale
+      satori-hpc status RUN                    state of every artefact, and the next command
     """
     if context.invoked_subcommand in ("prepare", "score", "search", "ensemble"):
         mpi.refuse_torchrun(str(context.invoked_subcommand))
@@ -87,13 +87,14 @@ cli.add_command(new.new)
 @RUN
 @cli_options.runtime_options("prepare")
 @click.option("--background", "part", flag_value="background", default="prepare", help=BACKGROUND)
-@click.option("--expect-ranks", type=click.IntRange(min=1), help="Refuse to work with another number of MPI ranks.")
+@click.option("--expect-ranks", type=click.IntRange(min=1), help="Fail unless MPI has this many ranks.")
 @FORCE
 def prepare(run: Path, part: str, expect_ranks: int | None, force: bool, **options: Any) -> None:
-    """Make dataset.zarr: simulate sequences, read files of them, or take windows of a genome; split them.
+    """Make dataset.zarr: simulate sequences, read them from files, or cut windows from a genome; split them.
 
-    Of a genome, several processes under mpiexec or srun read the sequences together, with the same bytes from any
-    number; a killed one goes on. left_out.tsv.gz lists the rows of files that were dropped or changed, and why.
+    For a genome, several processes under mpiexec or srun read the sequences together; the output is byte-identical for
+    any number of them, and a killed command resumes. left_out.tsv.gz lists excluded and changed records, with the
+    reason.
     """
     with mpi.session(expect_ranks=expect_ranks) as world:
         runtime = cli_options.runtime(world=world, **options)
@@ -127,20 +128,20 @@ def _add_stage_command(stage: pipeline.Stage, help_text: str) -> None:
     type=click.FloatRange(min=1),
     default=600,
     show_default=True,
-    help="Seconds that the first processes wait for the last one to come.",
+    help="Seconds to wait for all processes to join.",
 )
 @FORCE
 def train(run: Path, rendezvous: str | None, join_timeout: float, force: bool, **options: Any) -> None:
-    """Train the network; choose it by the validation metric; predict every example. Resumes when killed.
+    """Train the network, select the best epoch by the validation metric, predict every example. Resumes when killed.
 
-    Several processes share every batch; their number changes the result by rounding only:
+    Several processes share every batch; their number changes the result only by rounding:
 
     \b
       satori-hpc train RUN                                       one process
-      torchrun --standalone --nproc-per-node 2 -m satori_hpc train RUN     two of this node
+      torchrun --standalone --nproc-per-node 2 -m satori_hpc train RUN     two on this node
       srun satori-hpc train RUN                                  the tasks of a Slurm job, one per GPU
 
-    Stopped by SIGTERM, SIGUSR2 or a file RUN/STOP, it saves its state and exits with status 75: run it again.
+    On SIGTERM, SIGUSR2 or a file RUN/STOP it saves its state and exits with status 75: run it again.
     """
     with torch_group.session(run, meeting=rendezvous, join_timeout=join_timeout) as world:
         runtime = cli_options.runtime(world=world, **options)
@@ -153,11 +154,15 @@ def train(run: Path, rendezvous: str | None, join_timeout: float, force: bool, *
 @cli.command()
 @RUN
 @cli_options.runtime_options("score")
-@click.option("--expect-ranks", type=click.IntRange(min=1), help="Refuse to work with another number of MPI ranks.")
-@click.option("--plan", "mode", flag_value="plan", help="Make the empty store and print partitions, bytes and memory.")
-@click.option("--partition", "numbers", type=cli_options.Numbers(), help="Score these only, such as 7 or 0-9,12.")
-@click.option("--finalise", "mode", flag_value="finalise", help="Close a store whose partitions are all done.")
-@click.option("--json", "as_json", is_flag=True, help="Print the plan or the summary for programs.")
+@click.option("--expect-ranks", type=click.IntRange(min=1), help="Fail unless MPI has this many ranks.")
+@click.option(
+    "--plan", "mode", flag_value="plan", help="Create the empty store and print partitions, bytes and memory."
+)
+@click.option(
+    "--partition", "numbers", type=cli_options.Numbers(), help="Score only these partitions, such as 7 or 0-9,12."
+)
+@click.option("--finalise", "mode", flag_value="finalise", help="Close a store when all partitions are complete.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan or the summary as JSON.")
 @FORCE
 def score(
     run: Path,
@@ -169,21 +174,21 @@ def score(
     force: bool,
     **options: Any,
 ) -> None:
-    """Score every pair of filters in every selected example. Resumes when killed.
+    """Score the pairs of motif sites in every selected example. Resumes when killed.
 
-    Under MPI the ranks share the partitions of the store, whose bytes do not depend on their number:
+    Under MPI the ranks share the partitions of the store, which is byte-identical for any number of ranks:
 
     \b
       satori-hpc score RUN                       one process
-      mpiexec -n 8 satori-hpc score RUN          eight ranks of one node
+      mpiexec -n 8 satori-hpc score RUN          eight ranks on one node
       srun satori-hpc score RUN                  the ranks of a Slurm job
 
     In a job array, without MPI:
 
     \b
-      satori-hpc score RUN --plan                once: prints how many partitions there are, and what each needs
+      satori-hpc score RUN --plan                once: prints the number of partitions, and the memory of a task
       satori-hpc score RUN --partition K         in task K of the array, from 0
-      satori-hpc score RUN --finalise            once, after all of them
+      satori-hpc score RUN --finalise            once, after all tasks
 
     Partitions are numbered over all methods of run.toml.
     """
@@ -216,8 +221,8 @@ def _one_process(world: World, option: str) -> None:
 HELP = {
     "motifs": "Turn first-layer filters into motifs and name them after known ones.",
     "reduce": "Test foreground against background for every pair; write the interaction tables.",
-    "evaluate": "Compare called interactions with the implanted pairs, beside baselines that need no network, and with "
-    "tables of known interactions.",
+    "evaluate": "Compare called interactions with implanted pairs, baselines that need no network, and tables of known "
+    "interactions.",
     "report": "Write report.html, one self-contained page.",
 }
 for _stage in pipeline.STAGES:
@@ -235,7 +240,7 @@ def _execute(
 @RUN
 @cli_options.runtime_options("all")
 def all_stages(run: Path, **options: Any) -> None:
-    """Run every stage that is missing or stale; what is complete and fresh stays."""
+    """Run every stage that is missing or stale; skip those that are up to date."""
     opened = Run.open(run)
     pipeline.writable(opened)
     _run_all(opened, cli_options.runtime(**options))
@@ -252,7 +257,7 @@ def _run_all(run: Run, runtime: Runtime) -> None:
 
 
 def _show_results(run: Run, found: dict[str, pipeline.State]) -> None:
-    """Print what each method called, and what the stages of the run warned of."""
+    """Print the calls of each method, and the warnings of the stages."""
     for line in pipeline.calls(run, found):
         say(line)
     for stage, sentence in pipeline.warnings(found):
@@ -268,14 +273,16 @@ cli.add_command(extras.differential)
 @cli.command()
 @RUN
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True)
-@click.option("--open/--no-open", "show", default=None, help="Open the report in a browser; default: on a terminal.")
+@click.option(
+    "--open/--no-open", "show", default=None, help="Open the report in a browser; default: if run in a terminal."
+)
 @cli_options.runtime_options("demo")
 def demo(run: Path, seed: int, show: bool | None, **options: Any) -> None:
-    """Make and run a small simulated run at RUN, and show its report; a minute or two on two cores.
+    """Create and run a small simulated run at RUN, and show its report; takes a minute or two on two cores.
 
-    Every sequence holds two of twelve true pairs and a decoy; how close true pairs stand tells positives. The network
-    starts from known motifs; counting which motifs occur together finds decoys, too. Run again, it goes on where it
-    stopped.
+    Every sequence holds two of twelve true pairs and a decoy; positives differ in the distance within true pairs. The
+    network starts from known motifs; counting co-occurring motifs also finds the decoys. Run again after a kill, it
+    resumes.
     """
     made = Run(path=run, config=new_stage.simulated("demo", seed=seed))
     opened = Run.open(run) if made.config_file.exists() else new_stage.new(run, config=made.config)
@@ -289,13 +296,13 @@ def demo(run: Path, seed: int, show: bool | None, **options: Any) -> None:
 @RUN
 @click.argument("assignments", nargs=-1, required=True, metavar="SECTION.KEY=VALUE...")
 def set_keys(run: Path, assignments: tuple[str, ...]) -> None:
-    """Change keys of RUN/run.toml; comments and all other values stay as they are.
+    """Set keys of RUN/run.toml; comments and all other values are kept.
 
     \b
       satori-hpc set RUN reduce.min_examples=5 score.split=all
       satori-hpc set RUN 'score.methods=["attention", "epistasis"]'
 
-    Values are as in TOML, a bare word is a string; docs/options.md lists the keys. All of them are set, or none.
+    Values are TOML; a bare word is a string. docs/options.md lists the keys. Either all keys are set, or none.
     """
     opened = Run.open(run)
     text, _ = edit.edited(opened.config_file, toml.assigned(opened.config, assignments))
@@ -303,14 +310,14 @@ def set_keys(run: Path, assignments: tuple[str, ...]) -> None:
     edit.write(opened.config_file, text)
     after = pipeline.states(Run.open(run))
     stale = [name for name, state in after.items() if before[name].usable and not state.usable]
-    say(f"to be made again: {', '.join(stale)}" if stale else "nothing that is made becomes stale")
+    say(f"now stale: {', '.join(stale)}" if stale else "no complete stage becomes stale")
 
 
 @cli.command()
 @RUN
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(run: Path, as_json: bool) -> None:
-    """Print each artefact, its state, what was called, what stages warned of, and the next command."""
+    """Print each artefact with its state, the calls, the warnings, and the next command."""
     opened = Run.open(run)
     found = pipeline.states(opened)
     todo = [name for name, state in found.items() if not state.usable]
@@ -332,12 +339,12 @@ def status(run: Path, as_json: bool) -> None:
 @cli.command()
 @RUN
 @cli_options.runtime_options("verify")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(run: Path, as_json: bool, **options: Any) -> None:
-    """Read everything again and compare it with what was written; say which command repairs what is damaged.
+    """Check every byte of every artefact against its digest; print the commands that repair damage.
 
-    `status` trusts files whose size and time are as recorded; this reads every byte. Exit status 1 when anything is
-    damaged.
+    `status` trusts files whose size and modification time match the record; this command reads every byte. Exits with
+    status 1 if anything is damaged.
     """
     from satori_hpc.tools import verify as verify_stage  # here: zarr is slow to load
 
@@ -350,13 +357,13 @@ def verify(run: Path, as_json: bool, **options: Any) -> None:
 @cli.command()
 @RUN
 @click.argument("example")
-@click.option("--out", type=cli_options.FilePath(file_okay=False), help="Folder to write to; default: RUN/inspect.")
+@click.option("--out", type=cli_options.FilePath(file_okay=False), help="Output folder; default: RUN/inspect.")
 @cli_options.runtime_options("inspect")
 def inspect(run: Path, example: str, out: Path | None, **options: Any) -> None:
-    """Show what the network makes of one sequence: a page of pictures, and its arrays.
+    """Explain the prediction for one sequence: write a page of figures, and their arrays.
 
-    EXAMPLE is the name of a sequence or its row in the data set, scored or not. The page shows the attention, the
-    attribution of every letter, and which motif sites act together.
+    EXAMPLE is the name of a sequence or its row in the data set, scored or not. The page shows attention, the
+    attribution of every base, and the interactions between motif sites.
     """
     from satori_hpc.report import inspect as inspect_stage  # here: torch and zarr are slow to load
 
@@ -369,7 +376,7 @@ cli.add_command(extras.doctor)
 
 
 def main() -> None:
-    """Entry of the console script."""
+    """Run the console script."""
     try:
         cli()
     except SystemExit as error:

@@ -1,4 +1,4 @@
-"""The commands `tracks` and `differential`: what is made of a finished reduction."""
+"""Define the commands `tracks`, `differential` and `doctor`."""
 
 import json
 import sys
@@ -18,17 +18,19 @@ FILE = FilePath(exists=True, dir_okay=False)
 
 @click.command()
 @RUN
-@click.option("--label", default="", help="Of a set with several labels: its examples, and what speaks for it, alone.")
+@click.option("--label", default="", help="Multi-label sets: restrict examples and attributions to this label.")
 @click.option(
     "--attribute",
     type=click.IntRange(min=0),
     default=1000,
     show_default=True,
-    help="Examples whose letters are attributed, those that the network is surest of.",
+    help="Number of examples with attributions: those with the most confident predictions.",
 )
-@click.option("--chrom-sizes", type=FILE, help="Names and lengths of the chromosomes; default: how far examples reach.")
-@click.option("--genome", default="", help="Name of the assembly, such as hg19: for IGV, and a UCSC track hub.")
-@click.option("--out", type=FilePath(file_okay=False), help="Folder to write; default: RUN/tracks.")
+@click.option(
+    "--chrom-sizes", type=FILE, help="Table of chromosome names and lengths; default: up to the last example."
+)
+@click.option("--genome", default="", help="Assembly name, such as hg19, for IGV and a UCSC track hub.")
+@click.option("--out", type=FilePath(file_okay=False), help="Output folder; default: RUN/tracks.")
 @cli_options.runtime_options("tracks")
 def tracks(
     run: Path,
@@ -41,8 +43,8 @@ def tracks(
 ) -> None:
     """Write sites, interactions and attributions as genome tracks, and arrays for TF-MoDISco.
 
-    Shows the foreground examples, those that were scored. RUN/tracks/igv.xml has IGV load all tracks. A killed command
-    goes on where it was; a set that was made of the same, with the same options, stays.
+    Shows the foreground examples (those that were scored). RUN/tracks/igv.xml loads all tracks into IGV. A killed
+    command resumes; tracks that are up to date are kept.
     """
     from satori_hpc.interactions.tracks import stage as tracks_stage  # here: torch and zarr are slow to load
 
@@ -59,7 +61,7 @@ def tracks(
 
 
 class Names(click.ParamType):
-    """Names with commas between."""
+    """Parse comma-separated names."""
 
     name = "labels"
 
@@ -69,15 +71,17 @@ class Names(click.ParamType):
 
 @click.command()
 @RUN
-@click.option("--labels", type=Names(), default=(), help="Examples with any of these; default: each label in turn.")
 @click.option(
-    "--against", type=Names(), default=(), help="Compared with examples with any of these; default: the rest."
+    "--labels", type=Names(), default=(), help="Test examples with any of these labels; default: each label in turn."
+)
+@click.option(
+    "--against", type=Names(), default=(), help="Compare with examples with any of these labels; default: all others."
 )
 @cli_options.runtime_options("differential")
 def differential(run: Path, labels: tuple[str, ...], against: tuple[str, ...], **options: Any) -> None:
-    """Test which labels carry an interaction, for sets with several labels; nothing is scored again.
+    """Test which labels carry an interaction, for multi-label sets; uses the existing scores.
 
-    Of every called pair of filters, the foreground scores of examples with a label are compared with those without.
+    For every called pair of filters, compares the foreground scores of examples with a label with those without.
     """
     from satori_hpc.interactions import differential as differential_stage  # here: zarr is slow to load
 
@@ -93,13 +97,13 @@ def differential(run: Path, labels: tuple[str, ...], against: tuple[str, ...], *
 
 @click.command()
 @click.argument("run", required=False, type=FilePath())
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-@click.option("--strict", is_flag=True, help="Exit status 1 when there is any warning.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--strict", is_flag=True, help="Exit with status 1 if there is any warning.")
 def doctor(run: Path | None, as_json: bool, strict: bool) -> None:
-    """Print versions, devices, the MPI library, memory and folders; warn of known traps, with their cures.
+    """Print versions, devices, the MPI library, memory and folders; warn of known problems, with their cures.
 
-    With RUN, a run directory or the folder that is to hold one, see that it can be worked on from here. Start it as
-    the work itself will be started, for what it says is true of that only:
+    With RUN, a run directory or the folder that is to hold one, check that it can be used from here. Start it in the
+    same way as the work itself, because the result holds only for that environment:
 
     \b
       srun --mpi=pmi2 satori-hpc doctor RUN

@@ -1,4 +1,4 @@
-"""The command `search`."""
+"""Define the commands `search` and `ensemble`."""
 
 import contextlib
 import json
@@ -17,29 +17,31 @@ from satori_hpc.run import execute
 @click.command()
 @RUN
 @cli_options.runtime_options("search")
-@click.option("--trials", type=click.IntRange(min=1), help="How many in all: sets search.trials of run.toml.")
-@click.option("--at-most", type=click.IntRange(min=1), help="Trials for this process; default: any number.")
-@click.option("--expect-ranks", type=click.IntRange(min=1), help="Refuse to work with another number of MPI ranks.")
-@click.option("--json", "as_json", is_flag=True, help="Print the leaderboard for programs.")
+@click.option("--trials", type=click.IntRange(min=1), help="Total number of trials: sets search.trials in run.toml.")
+@click.option(
+    "--at-most", type=click.IntRange(min=1), help="Maximal number of trials of this process; default: no limit."
+)
+@click.option("--expect-ranks", type=click.IntRange(min=1), help="Fail unless MPI has this many ranks.")
+@click.option("--json", "as_json", is_flag=True, help="Print the leaderboard as JSON.")
 def search(
     run: Path, trials: int | None, at_most: int | None, expect_ranks: int | None, as_json: bool, **options: Any
 ) -> None:
-    """Try other configurations of a run; rank them by the validation AUROC. Resumes when killed.
+    """Search hyper-parameters; rank the trials by validation AUROC. Resumes when killed.
 
-    [search] in run.toml says what is varied, how many configurations are tried and what ranks them. Trial 0 is the
-    run's own configuration. Each trial is a run of its own, RUN/search/trial_0007, which shares the data of RUN.
+    [search] in run.toml sets the search space, the number of trials and the ranking criterion. Trial 0 is the run's
+    own configuration. Each trial is a separate run, such as RUN/search/trial_0007, which shares the data of RUN.
 
-    Every process takes the next trial that nobody has begun, or that a process which is gone left behind; start as
-    many as you like, when you like:
+    Every process takes the next trial that has not been started, or that a dead process left unfinished; start any
+    number of processes at any time:
 
     \b
       satori-hpc prepare RUN                    once
       satori-hpc search RUN                     one process
-      mpiexec -n 4 satori-hpc search RUN        four processes of one job (srun does it, too)
+      mpiexec -n 4 satori-hpc search RUN        four processes in one job (or srun)
       satori-hpc search RUN --at-most 1         in every task of a job array
 
-    The trials follow from search.seed alone, so the leaderboard does not depend on who worked on them. It is in
-    RUN/search/leaderboard.tsv; the best trial's settings are in RUN/search/best.toml, for a new run:
+    The trials depend only on search.seed, so the leaderboard does not depend on the processes. It is written to
+    RUN/search/leaderboard.tsv, and the best trial's settings to RUN/search/best.toml, for a new run:
 
     \b
       satori-hpc new RUN2 --like RUN/search/best.toml
@@ -67,29 +69,31 @@ def search(
 @click.command()
 @RUN
 @cli_options.runtime_options("ensemble")
-@click.option("--seeds", type=click.IntRange(min=1), help="Networks in all: sets ensemble.seeds of run.toml.")
-@click.option("--at-most", type=click.IntRange(min=1), help="Networks for this process; default: any number.")
-@click.option("--expect-ranks", type=click.IntRange(min=1), help="Refuse to work with another number of MPI ranks.")
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome for programs.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Total number of networks: sets ensemble.seeds in run.toml.")
+@click.option(
+    "--at-most", type=click.IntRange(min=1), help="Maximal number of networks of this process; default: no limit."
+)
+@click.option("--expect-ranks", type=click.IntRange(min=1), help="Fail unless MPI has this many ranks.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def ensemble(
     run: Path, seeds: int | None, at_most: int | None, expect_ranks: int | None, as_json: bool, **options: Any
 ) -> None:
-    """Train networks of several seeds on a run's data; call the TF pairs that most of them call. Resumes when killed.
+    """Train networks with several seeds; call the TF pairs that most of them call. Resumes when killed.
 
-    One network calls pairs that another one, trained the same way from other random weights, does not. RUN itself is
-    the first network; the others, RUN/ensemble/seed_<seed>, are runs of their own that share its data and differ in
-    train.seed alone. Each goes from train to reduce; what is complete and fresh is left alone.
+    Networks that differ only in their random initial weights call different pairs. RUN itself is the first network; the
+    others, RUN/ensemble/seed_<seed>, are separate runs that share its data and differ only in train.seed. Each runs
+    from train to reduce; stages that are up to date are skipped.
 
-    Every process takes the next network that is not done and that nobody holds; start as many as you like:
+    Every process takes the next network that is unfinished and not locked; start any number of processes:
 
     \b
       satori-hpc prepare RUN                    once
       satori-hpc ensemble RUN --seeds 5         one process
-      mpiexec -n 5 satori-hpc ensemble RUN      five processes of one job (srun does it, too)
+      mpiexec -n 5 satori-hpc ensemble RUN      five processes in one job (or srun)
       satori-hpc ensemble RUN --at-most 1       in every task of a job array
 
-    Whoever ends last writes RUN/ensemble/<method>_tf.tsv and .parquet: how many networks tested and called each pair
-    of TFs, and the medians of their values. [ensemble] in run.toml says how many must call a pair.
+    The last process writes RUN/ensemble/<method>_tf.tsv and .parquet: the number of networks that tested and called
+    each TF pair, and the medians of their values. [ensemble] in run.toml sets how many must call a pair.
     """
     from satori_hpc.tuning import ensemble as ensemble_stage  # here: torch and zarr are slow to load
 

@@ -1,4 +1,4 @@
-"""The command `new`."""
+"""Define the command `new`."""
 
 import dataclasses
 from pathlib import Path
@@ -23,7 +23,8 @@ DEFAULT_PRESETS = {"simulated": "data-40", "folds": "short"}  # published of the
     + ", ".join(stage.PRESETS)
     + " (default data-40); others: "
     + ", ".join(stage.FILE_PRESETS)
-    + " (default published, of folds short; small suits some thousand sequences, short many of about 100 bp).",
+    + " (default published, for folds short; small for a few thousand sequences, short for many sequences of "
+    "about 100 bp).",
 )
 @click.option("--fasta", default="sequences.fa", show_default=True, help="FASTA file (template fasta).")
 @click.option("--table", default="labels.txt", show_default=True, help="Label table (template fasta).")
@@ -32,28 +33,30 @@ DEFAULT_PRESETS = {"simulated": "data-40", "folds": "short"}  # published of the
     type=click.Choice(["auto", "name", "order"]),
     default="auto",
     show_default=True,
-    help="Which row of the table a record belongs to: that of its place, else of its name; name: of its name; order: "
-    "record k to row k (template fasta).",
+    help="How records are matched to rows: auto: by coordinates, else by name; name: by name; order: record k to "
+    "row k (template fasta).",
 )
-@click.option("--drop-unlabelled", is_flag=True, help="Leave records out that have no row (template fasta).")
+@click.option("--drop-unlabelled", is_flag=True, help="Exclude records without a row (template fasta).")
 @click.option("--genome", default="genome.fa", show_default=True, help="FASTA file of the genome (template genome).")
 @click.option(
-    "--peaks", multiple=True, help="BED, narrowPeak or broadPeak file, a label each; repeat it (template genome)."
+    "--peaks",
+    multiple=True,
+    help="BED, narrowPeak or broadPeak file, one label per file; may be repeated (template genome).",
 )
 @click.option("--peak-table", help="Instead of --peaks: a table of two columns, file and label.")
-@click.option("--chrom-sizes", help="Table of chromosome names and lengths: only these are taken (template genome).")
+@click.option("--chrom-sizes", help="Table of chromosome names and lengths: only these are used (template genome).")
 @click.option("--annotation", help="GFF3 or GTF file, for promoters and negatives by annotation (template genome).")
 @click.option(
     "--promoters",
     type=click.IntRange(min=1),
     metavar="BP",
-    help="With --annotation: peaks must touch so many bp upstream of a transcription start; without peaks, these "
-    "stretches stand for them, against intergenic windows (template genome).",
+    help="With --annotation: use only peaks that overlap this many bp upstream of a transcription start site; "
+    "without peaks, use these regions, against intergenic windows (template genome).",
 )
 @click.option(
     "--allow-missing-chromosomes",
     is_flag=True,
-    help="Go on where more than half of a file is on chromosomes that the genome does not have (template genome).",
+    help="Continue if more than half of a file is on chromosomes missing from the genome (template genome).",
 )
 @click.option(
     "--fold",
@@ -67,21 +70,21 @@ DEFAULT_PRESETS = {"simulated": "data-40", "folds": "short"}  # published of the
     "array_files",
     multiple=True,
     metavar="FILE",
-    help="HDF5 (MATLAB 7.3, too) or NPZ file of one-hot sequences and labels (template arrays); may be repeated.",
+    help="HDF5 (also MATLAB 7.3) or NPZ file of one-hot sequences and labels (template arrays); may be repeated.",
 )
 @click.option(
     "--like",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A run.toml, or the best.toml of a search, whose settings to take; with --template, all but its [prepare].",
+    help="Copy the settings of this run.toml, or best.toml of a search; with --template, all except [prepare].",
 )
 @click.option(
     "--plugin",
     "plugin_names",
     multiple=True,
     metavar="MODULE",
-    help="Python module of your own that adds methods or sources by name: adds it to plugins. May be repeated.",
+    help="Your own Python module with methods, statistics, models or sources: adds it to plugins. May be repeated.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Default: 1, or that of --like.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed; default: 1, or that of --like.")
 @click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Set any key; may be repeated.")
 def new(
     run: Path,
@@ -105,7 +108,7 @@ def new(
     seed: int | None,
     assignments: tuple[str, ...],
 ) -> None:
-    """Make a run directory with a commented run.toml.
+    """Create a run directory with a commented run.toml.
 
     \b
       satori-hpc new RUN                                                      a simulated set
@@ -115,8 +118,8 @@ def new(
       satori-hpc new RUN --template folds --fold GATA3=train.seq.gz,test.seq.gz
       satori-hpc new RUN --template arrays --arrays train.h5 --arrays test.h5
 
-    File names given here are taken from the current folder; written into run.toml by hand, relative ones start at
-    the run directory.
+    File names given here are relative to the current folder; relative names written into run.toml by hand start at the
+    run directory.
     """
     plugins.load(plugin_names, where="--plugin")
     named = template or "simulated"
@@ -141,7 +144,7 @@ def new(
                 "template genome needs --peaks or --peak-table, one of them, or --annotation with --promoters"
             )
         if promoters and annotation is None:
-            raise click.UsageError("--promoters needs --annotation, which tells where transcripts start")
+            raise click.UsageError("--promoters needs --annotation, for the transcription start sites")
         config = stage.genome(
             _here(genome),
             peaks=tuple(map(_here, peaks)),
@@ -171,7 +174,7 @@ def new(
 
 
 def _fold(text: str) -> tuple[str, str, str]:
-    """Label, training file and test file of LABEL=TRAIN,TEST."""
+    """Split LABEL=TRAIN,TEST into label, training file and test file."""
     label, _, files = text.partition("=")
     train, _, test = files.partition(",")
     if not label or not train or not test:

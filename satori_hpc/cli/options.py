@@ -1,4 +1,4 @@
-"""The options that commands share: each command shows those that do something for it."""
+"""Define the Click options shared by several commands."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ from satori_hpc.parallel import memory
 from satori_hpc.parallel.world import Runtime, World
 from satori_hpc.run.layout import Run
 
-# Options of stages that change run.toml, so that whatever runs later keeps to them.
+# Options of stages that change run.toml, so that later commands use them, too.
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 KNOWN = click.option(
@@ -27,21 +27,21 @@ KNOWN = click.option(
     multiple=True,
     type=_FILE,
     metavar="TABLE",
-    help="Compare with these known interactions, too (HIPPIE, BioGRID, STRING, TRRUST, DoRothEA, CORUM, SIF, ...; see "
-    "docs/evaluation.md): adds the table to evaluate.known of run.toml. May be repeated.",
+    help="Also compare with this table of known interactions (HIPPIE, BioGRID, STRING, TRRUST, DoRothEA, CORUM, "
+    "SIF, ...; see docs/evaluation.md): adds it to evaluate.known in run.toml. May be repeated.",
 )
 KNOWN_COLUMNS = click.option(
     "--known-columns",
     multiple=True,
     metavar="A,B",
-    help="The columns with the names, by heading or number from 1, or the one whose cells hold pairs: of every "
+    help="The two columns of names, by heading or number from 1, or the one column that holds pairs: once for all "
     "--known, or repeated for each.",
 )
 KNOWN_NAMES = click.option(
     "--known-names",
     type=_FILE,
     metavar="FILE",
-    help="Two columns, identifier and name, for tables that name genes otherwise: sets evaluate.known_names.",
+    help="Table of identifier and name, for tables with other gene names: sets evaluate.known_names.",
 )
 
 
@@ -56,7 +56,7 @@ def wanted(
     known_columns: tuple[str, ...] = (),
     known_names: Path | None = None,
 ) -> dict[str, Value]:
-    """What such options ask for: {key of run.toml: value}."""
+    """Return the changes that such options request: {key of run.toml: value}."""
     changes: dict[str, Value] = {}
     if statistic is not None and statistic != run.config.reduce.statistic:
         changes["reduce.statistic"] = statistic
@@ -70,7 +70,7 @@ def wanted(
 
 
 def with_methods(run: Run, methods: tuple[str, ...]) -> dict[str, Value]:
-    """These methods among score.methods of run.toml, behind those that are there; plug-ins are loaded with the run."""
+    """Append methods to score.methods of run.toml; plug-ins are loaded with the run."""
     for method in methods:
         if method not in METHODS:
             raise click.BadParameter(f"{method!r} is not one of {', '.join(METHODS)}", param_hint="--method")
@@ -81,7 +81,7 @@ def with_methods(run: Run, methods: tuple[str, ...]) -> dict[str, Value]:
 def with_known(
     settings: Evaluate, new: tuple[str, ...], columns: tuple[str, ...], names: str | None
 ) -> dict[str, Value]:
-    """These tables among evaluate.known of run.toml, behind those that are there.
+    """Append tables to evaluate.known of run.toml.
 
     Args:
         settings: as they are.
@@ -102,7 +102,7 @@ def with_known(
 
 
 class FilePath(click.Path):
-    """A path, made absolute: a relative one such as `s3:run` or `-x` means something else to libraries and shells."""
+    """Parse a path and make it absolute: libraries and shells misread relative ones such as `s3:run` or `-x`."""
 
     def __init__(self, **checks: bool) -> None:
         super().__init__(path_type=Path, **checks)
@@ -118,7 +118,7 @@ Decorator = Callable[[Command], Command]
 
 
 class Memory(click.ParamType):
-    """A size of memory, as bytes."""
+    """Parse a memory size into bytes."""
 
     name = "size"
 
@@ -130,7 +130,7 @@ class Memory(click.ParamType):
 
 
 class Numbers(click.ParamType):
-    """Numbers such as 7 or 0-9,12, as a rising list."""
+    """Parse numbers such as 7 or 0-9,12 into an ascending list."""
 
     name = "numbers"
 
@@ -152,7 +152,7 @@ THREADS = click.option(
     "--threads",
     type=click.IntRange(min=0),
     default=0,
-    help="CPU threads; 0 = all usable, or OMP_NUM_THREADS where that is less.",
+    help="CPU threads; 0 = all available cores, at most OMP_NUM_THREADS.",
 )
 BATCH = click.option(
     "--batch-size",
@@ -166,12 +166,12 @@ MICRO_BATCH = click.option(
     "--micro-batch",
     type=click.IntRange(min=0),
     default=0,
-    help="Sequences per forward pass in training, for little GPU memory; does not change results beyond rounding. "
-    "Default: on a GPU all that a process has of a batch, on a CPU what its caches and allocator like.",
+    help="Sequences per forward pass in training, to save GPU memory; does not change results beyond rounding. "
+    "Default: on a GPU the process's whole part of a batch, on a CPU chosen for its caches and allocator.",
 )
 RENDEZVOUS_HELP = (
-    "Where several processes find each other; default: at MASTER_ADDR and MASTER_PORT, which torchrun sets, else by a "
-    "file in the run directory. PORT 0: one that is free."
+    "Rendezvous of several processes; default: MASTER_ADDR and MASTER_PORT, as set by torchrun, else a file in "
+    "the run directory. PORT 0: any free port."
 )
 
 
@@ -179,51 +179,52 @@ def _memory(text: str) -> Decorator:
     return click.option("--memory", type=Memory(), default=0, metavar="SIZE", help=text)
 
 
-RANK_MEMORY = _memory("Memory that a rank may use, such as 4G; default: what the buffers need (see --plan).")
+RANK_MEMORY = _memory("Memory limit of a rank, such as 4G; default: as needed by the buffers (see --plan).")
 PREPARE_MEMORY = _memory(
-    "Memory that a rank may use, such as 4G, simulated sets aside; default: what is kept of every sequence, and up to "
-    "2G for what can be cut. FASTA files and folds are held as a whole."
+    "Memory limit of a rank, such as 4G (not for simulated sets); default: as needed per sequence, plus up to 2G "
+    "for work that can be split. FASTA files and folds are held in memory."
 )
 WORKER_MEMORY = _memory(
-    "Memory of all workers together, such as 16G; default: most of what the job has. With --scheduler-file: of each "
-    "worker."
+    "Memory limit of all workers together, such as 16G; default: most of the job's memory. With --scheduler-file: "
+    "of each worker."
 )
 SCHEDULE = click.option(
     "--schedule",
     type=click.Choice(["static", "dynamic"]),
     default="static",
     show_default=True,
-    help="How ranks share the partitions: in turn, or each takes the next when it is free (for work of uneven cost).",
+    help="How partitions are assigned to ranks: static: round-robin; dynamic: each takes the next when it is free "
+    "(for uneven cost).",
 )
 CLUSTER = click.option(
     "--cluster",
     type=click.Choice(["threads", "local"]),
     default="threads",
     show_default=True,
-    help="Where Dask works: threads of this process, or processes on this node (a LocalCluster).",
+    help="Dask workers: threads of this process, or processes on this node (a LocalCluster).",
 )
 SCHEDULER_FILE = click.option(
     "--scheduler-file",
     type=FilePath(dir_okay=False),
-    help="Of a Dask cluster that is running; used instead of --cluster.",
+    help="Scheduler file of a running Dask cluster; used instead of --cluster.",
 )
 METHOD = click.option(
     "--method",
     "methods",
     multiple=True,
     metavar="NAME",
-    help=f"Score by this method too: {', '.join(METHODS)}, or one of a plug-in. Adds it to score.methods of run.toml. "
-    "May be repeated.",
+    help=f"Also score with this method: {', '.join(METHODS)}, or one of a plug-in. Adds it to score.methods in "
+    "run.toml. May be repeated.",
 )
 STATISTIC = click.option(
     "--statistic",
     type=click.Choice(STATISTICS),
-    help="What a pair is compared with: sets reduce.statistic of run.toml, which says what each means.",
+    help="Test of a pair: sets reduce.statistic in run.toml, where each is explained.",
 )
-PROGRESS = click.option("--progress/--no-progress", default=None, help="Progress bars; default: on a terminal.")
-VERBOSE = click.option("-v", "--verbose", count=True, help="More messages.")
+PROGRESS = click.option("--progress/--no-progress", default=None, help="Progress bars; default: if run in a terminal.")
+VERBOSE = click.option("-v", "--verbose", count=True, help="More log messages.")
 
-# What each stage can make use of, besides progress and verbosity.
+# Options of each stage, besides progress and verbosity.
 USES: dict[str, tuple[Decorator, ...]] = {
     "prepare": (PREPARE_MEMORY,),
     "train": (DEVICE, THREADS, BATCH, MICRO_BATCH),
@@ -256,19 +257,19 @@ def runtime_options(name: str) -> Decorator:
 
 
 def runtime(*, progress: bool | None, verbose: int, world: World | None = None, **options: Any) -> Runtime:
-    """The runtime that the options ask for, on the CPU if they name no device; sets up the log on the way."""
+    """Build the runtime from the options, on the CPU if they name no device; also set up the log."""
     world = world or World()
     log.setup(verbose=verbose, progress=progress, rank=world.rank, size=world.size)
     return Runtime(world=world, **{"device": "cpu", **options})
 
 
 def show(name: str, summary: dict[str, Any] | None, *, as_json: bool = False) -> None:
-    """Print what a command tells of its work, for people or as JSON."""
+    """Print the summary of a command, as text or as JSON."""
     if as_json:
         click.echo(json.dumps(summary, indent=1))
         return
     if summary is None:
-        say(f"{name}: complete and up to date (--force makes it anew)")
+        say(f"{name}: complete and up to date (--force reruns it)")
         return
     say(f"{name}:")
     for line in _lines({key: value for key, value in summary.items() if key != "warnings"}):  # these are logged
@@ -276,12 +277,12 @@ def show(name: str, summary: dict[str, Any] | None, *, as_json: bool = False) ->
 
 
 def say(text: str) -> None:
-    """Print text for people; names in it may come from files."""
+    """Print text with control characters escaped, since names in it may come from files."""
     click.echo(log.printable(text))
 
 
 def _lines(summary: dict[str, Any], indent: str = "", *, sizes: bool = False) -> list[str]:
-    """A summary as aligned lines; inner dictionaries are indented; `sizes`: all numbers are bytes."""
+    """Format a summary as aligned lines; inner dictionaries are indented; `sizes`: all numbers are bytes."""
     width = max((len(key) for key, value in summary.items() if not isinstance(value, dict)), default=0)
     lines = []
     for key, value in summary.items():

@@ -1,4 +1,4 @@
-"""What run.toml may say: the science of a run, one section per stage. Machines are not its business.
+"""Define run.toml: the scientific settings of a run, one section per stage, without machine settings.
 
 Defaults follow the published protocol where it is stated (SATORI 2.0, NAR Genomics and Bioinformatics 2026, lqaf209)
 and the choices documented in docs/methods.md where it is not.
@@ -71,14 +71,14 @@ class Model:
     recurrent_size: int = option(100, "hidden units per direction", low=1)
     recurrent_layers: int = option(2, "LSTM layers", low=1)
     recurrent_dropout: float = option(0.4, "dropout after the LSTM", low=0, high=0.95)
-    positions: bool = option(False, "add sinusoidal positions to the tokens that attention sees")
+    positions: bool = option(False, "add sinusoidal position encodings to the input of attention")
     heads: int = option(8, "attention heads", low=1)
     head_size: int = option(32, "size of a query, key or value", low=1)
     attention_dropout: float = option(0.2, "dropout on attention values in training", low=0, high=0.95)
     mixing_size: int = option(100, "size of the layer that mixes the heads", low=1)
     readout: str = option(
         "sum",
-        "basic: how positions become one vector (sum is followed by LayerNorm)",
+        "basic: pooling over positions (sum is followed by LayerNorm)",
         choices=("sum", "mean", "max", "flatten", "legacy_batchnorm"),
     )
     output: str = option("one", "binary: one logit (BCE) or two (cross entropy)", choices=("one", "two"))
@@ -111,15 +111,18 @@ class Train:
     """[train]: loss, optimiser and stopping."""
 
     entropy: float = option(0.0, "weight of the attention entropy in the loss (1e-5 .. 1e-2); 0 = none", low=0)
-    entropy_warmup: float = option(0.0, "share of all steps over which that weight rises from 0", low=0, high=1)
-    epochs: int = option(30, "most passes over the training examples", low=1)
-    patience: int = option(6, "stop after so many epochs without a better validation metric; 0 = never", low=0)
+    entropy_warmup: float = option(0.0, "fraction of all steps over which that weight ramps up from 0", low=0, high=1)
+    epochs: int = option(30, "maximal number of passes over the training examples", low=1)
+    patience: int = option(
+        6, "stop after this many epochs without improvement of the validation metric; 0 = never", low=0
+    )
     select: str = option("auroc", "validation metric that chooses the model", choices=("auroc", "aupr"))
     batch_size: int = option(256, "examples per step", low=2)
     strands: str = option(
         "given",
-        "strands that training shows: given: examples as they are; random: each one in each epoch as it is or as its "
-        "reverse complement, by a coin; both: each one both ways in every epoch, which then takes twice as long",
+        "reverse complements in training: given: examples as they are; random: each example, in each epoch, as it "
+        "is or reverse-complemented with probability 1/2; both: each example in both orientations in every epoch, "
+        "which then takes twice as long",
         choices=("given", "random", "both"),
     )
     optimiser: str = option("adam", "optimiser", choices=("adam", "adamw", "sgd"))
@@ -131,7 +134,7 @@ class Train:
     )
     warmup: float = option(
         0.0,
-        "share of all steps over which the learning rate rises from 0; onecycle has a rise of its own",
+        "fraction of all steps over which the learning rate ramps up from 0; onecycle has its own warm-up",
         low=0,
         high=1,
     )
@@ -144,8 +147,8 @@ class Train:
     checkpoint_every: int = option(0, "steps between checkpoints within an epoch; 0 = at epoch ends only", low=0)
     seed: int | None = option(
         None,
-        "first weights, order of the examples and dropout follow from this, the data do not; default: the seed of this "
-        "file",
+        "seed of initial weights, order of the examples and dropout, but not of the data; default: the seed of "
+        "this file",
         low=0,
         high=2**31 - 1,
     )
@@ -159,10 +162,10 @@ class Train:
 class Motifs:
     """[motifs]: from filters to motifs and names."""
 
-    split: str = option("test", "examples whose sites make the motifs", choices=("train", "valid", "test", "all"))
-    min_probability: float = option(0.65, "binary: positives predicted above this count", low=0, high=1)
+    split: str = option("test", "examples whose sites define the motifs", choices=("train", "valid", "test", "all"))
+    min_probability: float = option(0.65, "binary: use positives predicted above this", low=0, high=1)
     threshold: float = option(
-        0.65, "a site is an activation above this share of the filter's maximum", low=0, high=0.999
+        0.65, "a site is an activation above this fraction of the filter's maximum", low=0, high=0.999
     )
     threshold_rule: str = option(
         "maximum", "legacy = mean + threshold * (maximum - mean), as SATORI 1", choices=("maximum", "legacy")
@@ -171,8 +174,8 @@ class Motifs:
     pseudocount: float = option(1.0, "added to every count of a column", low=0)
     trim_bits: float = option(
         0.2,
-        "flanking columns of a filter with less information, bits, are left out of the comparison with known motifs; "
-        "0 = compare whole filters, whose flat flanks then match the flat stretches of wide motifs",
+        "flanking columns of a filter with less information, bits, are trimmed before the comparison with known "
+        "motifs; 0 = compare whole filters, whose flat flanks then match flat columns of wide motifs",
         low=0,
         high=2,
     )
@@ -192,7 +195,8 @@ class Motifs:
     jaspar_groups: tuple[str, ...] = option(("vertebrates",), "taxonomic groups of JASPAR")
     database_similarity_max: float = option(
         1.0,
-        "thin the known motifs: of those more alike than this the first stays and stands for its family; 1 = keep all",
+        "deduplicate the known motifs: of those more similar than this the first is kept and represents its "
+        "family; 1 = keep all",
         low=0.5,
         high=1,
     )
@@ -211,8 +215,8 @@ class Reduce:
 
     cutoff: str = option(
         "mean",
-        "cut-off of the scores, a number in quotes; mean = mean of the foreground's scores where the statistic is "
-        "published, none where it is another",
+        "cut-off of the scores, a number in quotes; mean = mean foreground score for the statistic published, "
+        "none for others",
     )
     cutoff_rule: str = option(
         "pair",
@@ -222,31 +226,32 @@ class Reduce:
     min_examples: int = option(10, "a pair is tested when each side has this many scores", low=1)
     combine: str = option(
         "largest",
-        "several pairs of sites of the same two motifs or TFs in a sequence: the largest counts (by size where scores "
-        "have a sign), or their sum",
+        "how to combine several site pairs of the same two motifs or TFs in a sequence: the largest (in magnitude "
+        "for signed scores), or their sum",
         choices=("largest", "sum"),
     )
     statistic: str = option(
         "auto",
-        "what a pair is compared with: published = its scores in the background (Mann-Whitney, SATORI 2.0); "
-        "within-sequence = the other pairs of the same sequence (signed-rank); minimum-effect = a share of what its "
-        "sites do alone (epistasis; signed-rank); contrasts-two-way = what its two motifs' own rises from background "
-        "to foreground add up to; permuted = the same sequences with their letters permuted (dfim with "
-        "score.dfim.null only); auto = minimum-effect for epistasis and dfim; contrasts-two-way for attention "
-        "and attribution, published for attention between known motifs of the network and for all that is legacy",
+        "test of a pair: published = against its scores in the background (Mann-Whitney, SATORI 2.0); "
+        "within-sequence = against the other pairs of the same sequence (signed-rank); minimum-effect = against a "
+        "fraction of the effects of its single sites (epistasis; signed-rank); contrasts-two-way = foreground "
+        "against background, without the main effects of both motifs; permuted = against the same sequences with "
+        "permuted bases (dfim with score.dfim.null only); auto = minimum-effect for epistasis and dfim; "
+        "contrasts-two-way for attention and attribution, published for attention between known motifs of the "
+        "network and for all that is legacy",
         choices=STATISTICS.after("auto"),
     )
     calibration: str = option(
         "empirical",
-        "within-sequence: empirical = a pair must exceed the side effects that pairs have where they are further apart "
-        "than max_distance (or most tested pairs, if that is 0; needs 30 of them); theoretical = any effect above "
-        "none, which with thousands of sequences calls the smallest side effect",
+        "within-sequence: empirical = a pair must exceed the side effects of pairs further apart than "
+        "max_distance (or of most tested pairs, if that is 0; needs 30 of them); theoretical = any effect above "
+        "zero, which with thousands of sequences calls the smallest side effect",
         choices=("empirical", "theoretical"),
     )
     max_distance: int = option(
         60,
-        "all statistics but published and permuted: only scores of sites at most so many bp apart are tested; in "
-        "within-sequence the others show what pairs do that do not interact; 0 = any distance",
+        "all statistics except published and permuted: only scores of sites at most this many bp apart are "
+        "tested; within-sequence uses the others as controls; 0 = any distance",
         low=0,
     )
     alpha: float = option(0.05, "an interaction is called at or below this q-value", low=0, high=1)
@@ -255,14 +260,14 @@ class Reduce:
     spacing_interactions: int = option(
         200, "strongest called interactions whose spacing, order and strands are tested against the background", low=0
     )
-    spacing_distance: int = option(150, "spacings beyond this many bp are not looked at", low=1, high=32767)
+    spacing_distance: int = option(150, "spacings beyond this many bp are ignored", low=1, high=32767)
     spacing_draws: int = option(
         10000,
-        "random draws behind a p-value of a preferred spacing, at most: with few, no q-value can be small",
+        "maximal number of random draws for the p-value of a preferred spacing; with few, no q-value can be small",
         low=19,
     )
     legacy: bool = option(
-        False, "SATORI 1: two scores suffice, and a background of at most one becomes zeros (finds what is not there)"
+        False, "SATORI 1: two scores suffice, and a background of at most one becomes zeros (gives false positives)"
     )
 
     def problems(self) -> Iterator[str]:
@@ -280,7 +285,7 @@ class Report:
     """[report]: the HTML page."""
 
     title: str = option("", "title of the page; default: the run's name")
-    max_rows: int = option(2000, "strongest interactions that the page's table holds", low=1)
+    max_rows: int = option(2000, "strongest interactions shown in the table", low=1)
     max_logos: int = option(60, "filter logos shown", low=0)
 
 
@@ -289,10 +294,10 @@ class Ensemble:
     """[ensemble]: several networks on the same data."""
 
     seeds: int = option(
-        3, "networks in all: this run's own, and others that differ from it in train.seed alone, by 1, 2, ...", low=1
+        3, "total number of networks: this run's own, and others that differ only in train.seed, by 1, 2, ...", low=1
     )
     min_seeds: int | None = option(
-        None, "a TF pair is called when the tables of so many networks call it; default: more than half of them", low=1
+        None, "a TF pair is called if at least this many networks call it; default: more than half of them", low=1
     )
 
     @property
@@ -309,12 +314,12 @@ class Ensemble:
 class Config:
     """The whole of run.toml."""
 
-    format_version: int = option(FORMAT_VERSION, "version of this file's form; do not change")
-    seed: int = option(1, "every random choice follows from this", low=0, high=2**31 - 1)
+    format_version: int = option(FORMAT_VERSION, "format version of this file; do not change")
+    seed: int = option(1, "seed of all random choices", low=0, high=2**31 - 1)
     plugins: tuple[str, ...] = option(
         (),
-        "Python modules of your own, as package.module, that are imported whenever this file is read: they add scoring "
-        "methods, model families and data sources by name (docs/architecture.md)",
+        "your own Python modules, as package.module, imported whenever this file is read; they add scoring "
+        "methods, statistics, model families and data sources by name (docs/architecture.md)",
     )
     prepare: Prepare = table(
         lambda: Prepare(simulated=Simulated()), "Where the sequences come from and how they are split."
@@ -326,21 +331,21 @@ class Config:
     reduce: Reduce = table(Reduce, "The tests.")
     evaluate: Evaluate = table(Evaluate, "Comparison with known pairs.")
     report: Report = table(Report, "The HTML page.")
-    search: Search = table(Search, "Other configurations to try: satori-hpc search.")
-    ensemble: Ensemble = table(Ensemble, "Other networks of this configuration: satori-hpc ensemble.")
+    search: Search = table(Search, "Hyper-parameter search: satori-hpc search.")
+    ensemble: Ensemble = table(Ensemble, "Networks with other seeds: satori-hpc ensemble.")
 
     @property
     def network_seed(self) -> int:
-        """What the network's random choices follow from."""
+        """Seed of the network's random choices."""
         return self.seed if self.train.seed is None else self.train.seed
 
     @staticmethod
     def begin(content: dict[str, Any], name: str) -> None:
-        """Import the plug-ins, before what they add by name is looked up. Raises: as `plugins.load`."""
+        """Import the plug-ins, before their entries are looked up. Raises: as `plugins.load`."""
         plugin_modules.load(content.get("plugins", []), where=name)
 
     def guest_digests(self, sections: tuple[str, ...]) -> dict[str, str]:
-        """{module: digest of its file} of what these sections use that is none of this package's."""
+        """Return {module: digest of its file} of the plug-in code that these sections use."""
         used = {
             "model": [FAMILIES[self.model.architecture].network],
             "prepare": [SOURCES[self.prepare.source].make],
@@ -362,7 +367,7 @@ def load(path: Path, text: str | None = None) -> Config:
 
     Args:
         path: of the file.
-        text: what it says, when that is known already.
+        text: its content, if already read.
 
     Raises:
         ConfigError: everything that is wrong with it, or that it has another format version.
@@ -377,12 +382,12 @@ def load(path: Path, text: str | None = None) -> Config:
 
 
 def rooted(config: Config, folder: Path) -> Config:
-    """`config` with the files that it names, relative ones from `folder`, under their absolute names."""
+    """Return `config` with the files that it names, relative ones from `folder`, under their absolute names."""
     return renamed(config, lambda name: str((folder / Path(name).expanduser()).resolve()))
 
 
 def renamed(config: Config, rename: Callable[[str], str]) -> Config:
-    """`config` with the files that it names under other names."""
+    """Return `config` with the files that it names under other names."""
     for key, names in config.prepare.files().items():
         one = isinstance(getattr(config.prepare.settings, key), str)
         found = rename(names[0]) if one else tuple(map(rename, names))
@@ -396,9 +401,9 @@ def renamed(config: Config, rename: Callable[[str], str]) -> Config:
 
 
 def sections(config: Config, names: tuple[str, ...]) -> dict[str, Any]:
-    """The named sections, or keys of sections ("score.split"), and the seed as plain values.
+    """Return the named sections, or keys of sections ("score.split"), and the seed as plain values.
 
-    They are what an artefact depends on; with "plugins", digests of the files of plug-ins that whole sections use.
+    An artefact depends on them; with "plugins", digests of the files of plug-ins that whole sections use.
     """
     guests = config.guest_digests(names)
     return {

@@ -1,4 +1,4 @@
-"""Changing values of run.toml, with all that a person wrote around them left as it is."""
+"""Change values of run.toml, preserving everything else in the file."""
 
 import os
 import shutil
@@ -19,18 +19,18 @@ Value = str | float | bool | Sequence[str]
 
 
 def change(path: Path, key: str, value: Value) -> bool:
-    """Set a key of run.toml; comments, order and all other values stay. Nothing is written when it has the value.
+    """Set a key of run.toml; preserve comments, order and all other values. Write nothing if the value is unchanged.
 
     Args:
         path: of run.toml, one that `config.load` reads.
         key: with its sections: "reduce.statistic".
-        value: what it shall be.
+        value: the new value.
 
     Returns:
         whether the file was changed.
 
     Raises:
-        ConfigError: the file cannot be used, or could not with this value; lists what is wrong. The file is as it was.
+        ConfigError: the file cannot be used, or could not with this value; lists all problems. The file is unchanged.
     """
     before = path.read_bytes()
     text, _ = edited(path, {key: value})
@@ -40,14 +40,14 @@ def change(path: Path, key: str, value: Value) -> bool:
 
 
 def edited(path: Path, changes: Mapping[str, Value]) -> tuple[str, Config]:
-    """The text of run.toml with some keys set, and what it then says; nothing is written.
+    """Return the text of run.toml with some keys set, and its configuration; write nothing.
 
     Args:
         path: of run.toml, one that `config.load` reads.
-        changes: {key with its sections, such as "reduce.statistic": what it shall be}.
+        changes: {key with its sections, such as "reduce.statistic": new value}.
 
     Raises:
-        ConfigError: the file cannot be used, or could not with these values; lists what is wrong.
+        ConfigError: the file cannot be used, or could not with these values; lists all problems.
     """
     wanted = config.load(path)
     text = path.read_bytes().decode("utf-8")  # line ends as they are

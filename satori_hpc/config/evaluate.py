@@ -1,4 +1,4 @@
-"""The section [evaluate] of run.toml: what called pairs are compared with."""
+"""Define the section [evaluate] of run.toml: references for the called pairs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,38 +12,40 @@ class Evaluate:
 
     cooccurrence_range: int = option(45, "baseline: two motif hits co-occur within this many bp", low=1)
     cooccurrence_p: float = option(
-        1e-4, "baseline: p-value of a motif hit; of a motif too short for it, the best word", low=1e-9, high=0.1
+        1e-4, "baseline: p-value of a motif hit; for a motif too short for it, the best word", low=1e-9, high=0.1
     )
     known: tuple[str, ...] = option(
         (),
-        "tables of known interactions, plain or gzip, of a layout that docs/evaluation.md lists, or with two columns "
-        "of names; relative names start at the run directory",
+        "tables of known interactions, plain or gzip, in a format listed in docs/evaluation.md, or with two "
+        "columns of names; relative paths start at the run directory",
     )
     known_columns: tuple[str, ...] = option(
         (),
-        "for each table in turn, its two columns of names as 'A,B', by heading or by number from 1, or 'A' where each "
-        "cell of a column holds a pair; '' or left out = as its layout or its values tell",
+        "for each table in turn, its two columns of names as 'A,B', by heading or by number from 1, or 'A' if one "
+        "column holds pairs; '' or left out = recognised from its layout or values",
     )
     known_names: str = option(
-        "", "file of two columns, identifier and name, for tables that name genes otherwise than motifs do; '' = none"
+        "",
+        "file of two columns, identifier and name, for tables whose gene names differ from those of the "
+        "motifs; '' = none",
     )
     known_organism: str = option(
-        "", "taxon number, such as '9606', that both sides must have where a table tells it; '' = any"
+        "", "taxon number, such as '9606', that both partners must have if the table gives it; '' = any"
     )
     known_min_score: float = option(
         0.0,
-        "rows of a lower confidence, from 0 to 1, are left out, where a table has one (HIPPIE, MITAB, STRING, a column "
-        "headed score); over 1 = on the scale of the table",
+        "rows of lower confidence, from 0 to 1, are excluded, if a table has one (HIPPIE, MITAB, STRING, a column "
+        "headed score); above 1 = on the scale of the table",
         low=0,
     )
     known_composites: str = option(
         "parts",
-        "GATA1::TAL1: parts = known by what is known of either; literal = a name like any other",
+        "GATA1::TAL1: parts = matches rows of either TF; literal = a name like any other",
         choices=("parts", "literal"),
     )
-    known_case: bool = option(False, "names that differ in case only are different")
+    known_case: bool = option(False, "names that differ only in case are different")
     known_permutations: int = option(
-        1000, "draws in which the TFs have each other's names; the smallest p-value is 1 / (1 + draws)", low=1
+        1000, "permutations of the TF names; the smallest p-value is 1 / (1 + permutations)", low=1
     )
 
     def problems(self) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Model families by name: what [model] architecture of run.toml may say."""
+"""Register model families by name, for [model] architecture of run.toml."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Family:
     Attributes:
         network: makes its network, called as models.build does; or "package.module:name" of that, imported on first
             use.
-        sentence: what it is, for run.toml and the report; behind "The network is ...".
+        sentence: its description, for run.toml and the report; after "The network is ...".
         settings: dataclass of its table [model.<name>]; None: it reads the keys of [model].
         known_motifs: it starts from known motifs, those that its settings name: motifs, jaspar_release, jaspar_groups
             and similarity_max.

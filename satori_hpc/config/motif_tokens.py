@@ -7,43 +7,44 @@ from satori_hpc.config.toml import option
 
 @dataclass(frozen=True, kw_only=True)
 class MotifTokens:
-    """Attention over hits of known motifs in cells of the sequence, with learned filters beside them."""
+    """Attention over hits of known motifs in bins of the sequence, with additional learned filters."""
 
     motifs: str = option(
         "jaspar",
-        "known motifs: jaspar, or a file of them: MEME, JASPAR, TRANSFAC, HOMER or CIS-BP (relative paths start at the "
-        "run directory)",
+        "known motifs: jaspar, or a motif file: MEME, JASPAR, TRANSFAC, HOMER or CIS-BP (relative paths start at "
+        "the run directory)",
     )
     jaspar_release: str = option("JASPAR2026", "release of JASPAR, as pyjaspar names it")
     jaspar_groups: tuple[str, ...] = option(("vertebrates",), "taxonomic groups of JASPAR CORE")
     similarity_max: float = option(
         0.8,
-        "of motifs more alike than this the first stands for its family: relatives would take each other's hits; 1 = "
-        "keep all",
+        "deduplicate: of motifs more similar than this the first represents its family, because related motifs "
+        "compete for the same hits; 1 = keep all",
         low=0.5,
         high=1,
     )
     gate_share: float = option(
-        0.5, "a motif has a hit where its score is above this share of its largest score", low=0, high=0.99
+        0.5, "a motif has a hit where its score is above this fraction of its maximum", low=0, high=0.99
     )
     gate_p: float = option(
-        1e-3, "and as rare as this: p-value of a window; the best word of a motif always is", low=1e-12, high=0.1
+        1e-3, "and its p-value is at most this; the best word of a motif always counts", low=1e-12, high=0.1
     )
     compete: bool = option(
-        True, "of overlapping hits only the most significant is seen; false: all, and attention means little"
+        True,
+        "of overlapping hits only the most significant is kept; false: all, which makes attention hard to interpret",
     )
-    pool: int = option(8, "bp per cell; attention sees cells", low=1)
-    filters: int = option(32, "learned filters beside the motifs; 0 = none", low=0)
+    pool: int = option(8, "bp per bin; attention operates on bins", low=1)
+    filters: int = option(32, "learned filters in addition to the motifs; 0 = none", low=0)
     width: int = option(13, "width of a learned filter, bp, odd", low=1)
     heads: int = option(1, "attention heads", low=1)
     size: int = option(64, "size of queries, keys and values, of all heads together", low=1)
-    dropout: float = option(0.1, "dropout in front of the sum over cells", low=0, high=0.95)
+    dropout: float = option(0.1, "dropout before the sum over bins", low=0, high=0.95)
     hit_dropout: float = option(
-        0.1, "share of hits hidden in training; 0 where labels are numbers rather than classes", low=0, high=0.95
+        0.1, "fraction of hits masked in training; use 0 if labels are quantities rather than classes", low=0, high=0.95
     )
     reverse: bool = option(
         True,
-        "in training the order of cells is reversed by a coin; false where sequences have an orientation of their own",
+        "reverse the order of bins in training with probability 1/2; false if sequences have an orientation",
     )
 
     def problems(self) -> "list[str]":

@@ -12,11 +12,11 @@ from satori_hpc.errors import ConfigError, Problems
 
 
 def load(names: Any, *, where: str) -> None:
-    """Import plug-ins, once per process; what one of them has registered before it failed is forgotten.
+    """Import plug-ins, once per process; roll back the registrations of one that fails.
 
     Args:
         names: of modules, in the order of run.toml; anything but a list of text is left to the check of the key.
-        where: what messages call the file that names them.
+        where: name of the file for messages.
 
     Raises:
         ConfigError: naming all that are missing or fail.
@@ -28,7 +28,7 @@ def load(names: Any, *, where: str) -> None:
         try:
             with registry.all_or_nothing():
                 importlib.import_module(name)
-            digest(name)  # of what was imported, however long this process lives
+            digest(name)  # of the imported file, for the lifetime of this process
         except (Exception, SystemExit) as error:
             problems.add(f"plugins: {name!r}: {_complaint(name, error)}")
     problems.raise_any()
@@ -46,7 +46,7 @@ def _complaint(name: str, error: BaseException) -> str:
 
 
 def _place(name: str, error: BaseException) -> str:
-    """The line of the plug-in, or of a module beside it, at which it failed."""
+    """Return the line at which the plug-in, or a module of its package, failed."""
     trace, place = error.__traceback__, ""
     while trace is not None:
         if trace.tb_frame.f_globals.get("__name__", "").split(".")[0] == name.split(".")[0]:
@@ -57,7 +57,7 @@ def _place(name: str, error: BaseException) -> str:
 
 @functools.cache
 def digest(module: str) -> str:
-    """SHA-256 of the file of an imported module, of a package of all its .py files, as this process met them."""
+    """Return SHA-256 of the file of an imported module, of a package of all its .py files, as this process met them."""
     file = getattr(sys.modules[module], "__file__", None)
     if file is None or not Path(file).is_file():
         return "no file"
@@ -68,5 +68,5 @@ def digest(module: str) -> str:
 
 
 def digests(modules: tuple[str, ...]) -> dict[str, str]:
-    """{module: its digest} of those that are none of this package's; imported."""
+    """Return {module: its digest} of those that are none of this package's; imported."""
     return {name: digest(name) for name in dict.fromkeys(modules) if not name.startswith("satori_hpc.")}

@@ -1,4 +1,4 @@
-"""The section [prepare] of run.toml: where sequences come from and how they are split."""
+"""Define the section [prepare] of run.toml: the source of the sequences and their split."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -19,71 +19,71 @@ NEGATIVES = ("none", "composition", "intergenic", "annotation")
 
 @dataclass(frozen=True, kw_only=True)
 class Genome:
-    """[prepare.genome]: windows of a genome around peaks, labelled by the files they come from."""
+    """[prepare.genome]: windows of a genome around peaks, labelled by peak file."""
 
     genome: str = option("genome.fa", "FASTA file, plain, gzip or bgzip; a relative path starts at the run directory")
     peaks: tuple[str, ...] = option(
-        (), "files of peaks: BED, narrowPeak, broadPeak, gappedPeak, tables of MACS (.xls) or HOMER; gzip or not"
+        (), "peak files: BED, narrowPeak, broadPeak, gappedPeak, tables of MACS (.xls) or HOMER; plain or gzip"
     )
-    peak_labels: tuple[str, ...] = option((), "label of each file; default: its name without endings")
+    peak_labels: tuple[str, ...] = option((), "label of each file; default: its name without extensions")
     peak_table: str | None = option(
-        None, "instead of peaks: a table of two columns, file and label; files of one label are taken together"
+        None, "instead of peaks: a table of two columns, file and label; files with the same label are pooled"
     )
     label_column: int | None = option(
         None,
-        "column, from 1, that holds the labels of each row, with commas in between; default: one label per file",
+        "column, from 1, with the labels of each row, comma-separated; default: one label per file",
         low=4,
     )
     construction: str = option(
         "extend_then_merge",
-        "extend_then_merge: peaks become windows, overlapping windows one at the weighted mean of their middles; "
-        "merge_then_extend: overlapping peaks are joined, each joined region becomes a window; as_given: peaks are "
-        "windows already, all of one length; labels of equal ones are put together",
+        "extend_then_merge: peaks become windows, overlapping windows are merged at the weighted mean of their "
+        "centres; merge_then_extend: overlapping peaks are merged, each merged region becomes a window; as_given: "
+        "peaks already are windows of one length; labels of identical ones are combined",
         choices=CONSTRUCTIONS,
     )
     window: int = option(600, "length of a window, bp", low=10)
-    overlap: int = option(200, "overlap from which windows (above which peaks) become one, bp", low=1)
+    overlap: int = option(200, "minimal overlap at which windows (above which peaks) are merged, bp", low=1)
     centre: str = option(
         "middle",
-        "what a peak is extended about: its middle, or the summit that narrowPeak and MACS tell",
+        "centre of the window of a peak: its midpoint, or the summit given by narrowPeak and MACS",
         choices=CENTRES,
     )
     stranded: bool = option(
-        False, "keep strands apart: peaks of column 6 = - become windows of the other strand, read 5' to 3' there"
+        False, "strand-specific: peaks with column 6 = - become windows of the minus strand, read 5' to 3'"
     )
-    chromosomes: tuple[str, ...] = option((), "take only these; default: all")
-    without_chromosomes: tuple[str, ...] = option((), "leave these out, such as chrM")
+    chromosomes: tuple[str, ...] = option((), "use only these chromosomes; default: all")
+    without_chromosomes: tuple[str, ...] = option((), "exclude these chromosomes, such as chrM")
     chrom_sizes: str | None = option(
-        None, "table of names and lengths of chromosomes: only these are taken, and the genome must have these lengths"
+        None, "table of chromosome names and lengths: only these are used, and the genome must have these lengths"
     )
-    blacklist: str | None = option(None, "BED file: windows that touch one of its regions are left out")
+    blacklist: str | None = option(None, "BED file: windows that overlap one of its regions are excluded")
     annotation: str | None = option(
-        None, "GFF3 or GTF file of genes, for promoters and for negatives that are intergenic or by annotation"
+        None, "GFF3 or GTF file of genes, for promoters and for negatives = intergenic or annotation"
     )
     promoters: int = option(
         0,
-        "take only peaks that touch this many bp upstream of a transcription start, 0: all peaks; where no peaks are "
-        "given, these stretches stand for them, with the label promoter",
+        "use only peaks that overlap this many bp upstream of a transcription start site, 0: all peaks; if no "
+        "peaks are given, these regions are used as peaks, with the label promoter",
         low=0,
     )
     allow_missing_chromosomes: bool = option(
         False,
-        "go on where more than half of a file of peaks, a blacklist, an annotation or a table of sizes is on "
-        "chromosomes that are not in the genome; they are left out",
+        "continue if more than half of a peak file, blacklist, annotation or table of sizes is on chromosomes "
+        "that are not in the genome; these are excluded",
     )
-    unknown_max: float = option(0.1, "leave out windows with a larger share of letters other than ACGT", low=0, high=1)
+    unknown_max: float = option(0.1, "exclude windows with a larger fraction of bases other than ACGT", low=0, high=1)
     negatives: str = option(
         "none",
-        "windows without a label: none; composition: as many G, C and lower-case (repeat) letters as the positives, on "
-        "the same chromosomes; intergenic: these, of windows that touch no transcript either; annotation: the same mix "
-        "of promoters, exons, introns, ...",
+        "windows without a label: none; composition: matched to the positives in GC content, lower-case (repeat) "
+        "fraction and chromosome; intergenic: the same, from windows that overlap no transcript; annotation: "
+        "matched in the mix of promoters, exons, introns, ...",
         choices=NEGATIVES,
     )
-    negatives_per_positive: float = option(1.0, "how many", low=0.01, high=100)
+    negatives_per_positive: float = option(1.0, "number of negatives per positive", low=0.01, high=100)
 
     @property
     def has_peaks(self) -> bool:
-        """Whether files of peaks are named; else promoters stand for them."""
+        """Whether peak files are given; otherwise promoters are used."""
         return bool(self.peaks) or self.peak_table is not None
 
     def problems(self) -> Iterator[str]:
@@ -135,69 +135,73 @@ class Simulated:
 
     design: str = option(
         "published",
-        "what makes a sequence positive, and what looks like it: published = listed pairs, a negative holds a few lone "
-        "motifs; hard = a negative holds as many pairs, as close, that are not listed; hard-matched = likewise, and "
-        "every TF is as common in negatives; grammar = effects of single TFs and of close listed pairs, decoys add up "
-        "only; additive = the same without the pairs; one-motif = one TF, wherever it stands; arrange = how close "
-        "listed pairs stand, which all sequences hold; one-pair = one pair at any distance, negatives one TF",
+        "what makes a sequence positive, and the confounders: published = listed pairs, negatives hold a few "
+        "single motifs; hard = negatives hold as many pairs, equally close, that are not listed; hard-matched = "
+        "the same, and every TF is equally common in negatives; grammar = effects of single TFs and of close "
+        "listed pairs, decoys are additive; additive = the same without pair effects; one-motif = the presence of "
+        "one TF; arrange = the distance within listed pairs, which all sequences hold; one-pair = one pair at any "
+        "distance, negatives hold one of its TFs",
         choices=DESIGNS,
     )
     examples: int = option(60_000, "sequences; half are positive, in grammar and additive about half", low=20)
     length: int = option(300, "length of a sequence, bp", low=20)
-    tfs: int = option(20, "TFs in the pool", low=2)
+    tfs: int = option(20, "TFs in the panel", low=2)
     pairs: int = option(
         40,
-        "interacting pairs among them; every TF is in at least one. grammar, additive, one-motif, arrange: and as many "
-        "decoys; one-pair: has one",
+        "interacting pairs among them; every TF is in at least one. grammar, additive, one-motif, arrange: plus "
+        "as many decoys; one-pair: always one",
         low=1,
     )
-    pairs_per_positive_min: int = option(3, "fewest listed pairs implanted in a positive", low=1)
-    pairs_per_positive_max: int = option(3, "most listed pairs implanted in a positive", low=1)
+    pairs_per_positive_min: int = option(3, "minimal number of listed pairs implanted in a positive", low=1)
+    pairs_per_positive_max: int = option(3, "maximal number of listed pairs implanted in a positive", low=1)
     pair_gap_min: int = option(
         8, "smallest gap between the two motifs of a pair, bp (end of left to start of right)", low=0
     )
     pair_gap_max: int = option(15, "largest gap between the two motifs of a pair, bp", low=0)
     between_pairs_gap: int = option(16, "smallest gap between two pairs of one sequence, bp", low=0)
-    negative_motifs_min: int = option(1, "published design: fewest motifs in a negative", low=0)
-    negative_motifs_max: int = option(3, "published design: most motifs in a negative", low=0)
+    negative_motifs_min: int = option(1, "published design: minimal number of motifs in a negative", low=0)
+    negative_motifs_max: int = option(3, "published design: maximal number of motifs in a negative", low=0)
     negative_gap: int = option(40, "published design: smallest gap between any two motifs of a negative, bp", low=0)
     negative_repeats: bool = option(False, "published design: may a TF occur twice in one negative?")
     order: str = option(
         "random", "order of the two members of a pair; fixed = by name, left to right", choices=("random", "fixed")
     )
-    strand: str = option("forward", "strand of an instance: both = each on its own", choices=("forward", "both"))
+    strand: str = option(
+        "forward", "strand of an instance: both = drawn for each instance", choices=("forward", "both")
+    )
     shared_tfs: bool = option(True, "may one TF occur in several of the pairs of one sequence?")
     min_score_fraction: float = option(
-        0.5, "an instance must score above this share of its PWM's maximum", low=0, high=0.95
+        0.5, "an instance must score above this fraction of its PWM's maximum", low=0, high=0.95
     )
     base_frequencies: tuple[float, ...] = option(
-        (0.295, 0.205, 0.205, 0.295), "background letters A, C, G, T", low=0, high=1
+        (0.295, 0.205, 0.205, 0.295), "background frequencies of A, C, G, T", low=0, high=1
     )
     pseudocount: float = option(
-        0.8, "pseudo-count added to a column of counts, shared by background frequency", low=1e-6
+        0.8, "pseudo-count added to a column of counts, distributed by background frequency", low=1e-6
     )
     placement_tries: int = option(
         200,
-        "draws of the motifs and gaps of a sequence until they fit and obey the rules; then the run is refused",
+        "maximal number of draws of the motifs and gaps of a sequence until they fit and obey the rules; then "
+        "prepare fails",
         low=1,
     )
-    instance_tries: int = option(1000, "draws of an instance before it is mended toward the consensus", low=1)
+    instance_tries: int = option(1000, "draws of an instance before it is repaired toward the consensus", low=1)
     jaspar_release: str = option("JASPAR2026", "release of JASPAR, as pyjaspar names it")
     jaspar_collection: str = option("CORE", "collection of JASPAR")
     jaspar_groups: tuple[str, ...] = option(("vertebrates",), "taxonomic groups of JASPAR")
     jaspar_similarity_max: float = option(
         1.0,
-        "thin the collection before the pool is drawn: of motifs more alike than this the first by identifier stays; "
-        "1 = keep all",
+        "deduplicate the collection before the panel is drawn: of motifs more similar than this the first by "
+        "identifier is kept; 1 = keep all",
         low=0.5,
         high=1,
     )
     motif_width_min: int = option(6, "narrowest motif drawn, bp", low=1)
     motif_width_max: int = option(20, "widest motif drawn, bp", low=1)
-    motif_information_min: float = option(8.0, "least information of a motif drawn, bits", low=0)
+    motif_information_min: float = option(8.0, "minimal information content of a motif drawn, bits", low=0)
     motif_similarity_max: float = option(
         0.75,
-        "no two motifs of the pool may be more alike (best aligned column correlation, both strands)",
+        "maximal similarity of two motifs of the panel (best aligned column correlation, both strands)",
         low=0,
         high=1,
     )
@@ -227,7 +231,7 @@ class Simulated:
             yield f"base_frequencies = {list(self.base_frequencies)}: expected four positive numbers that sum to 1"
 
     def _pairs_problems(self) -> Iterator[str]:
-        """Whether the TFs form as many pairs of each role as the design needs."""
+        """Check whether the TFs form enough pairs of each role for the design."""
         if self.design == "one-pair":
             if self.tfs < 4:
                 yield f"tfs = {self.tfs}: design = 'one-pair' needs 4, two for the pair and two for its decoy"
@@ -259,17 +263,17 @@ class Fasta:
     )
     join: str = option(
         "auto",
-        "which row a record belongs to: auto = that of its place, or of its name; name = of its name, in the first "
-        "column or another one of text; order = record k to row k, refused where headers tell otherwise",
+        "how records are matched to rows: auto = by coordinates or name; name = by name, in the first column or "
+        "another text column; order = record k to row k, refused if headers contradict it",
         choices=("auto", "name", "order"),
     )
     unlabelled: str = option(
-        "refuse", "records without a row: refuse = an error; drop = left out and counted", choices=("refuse", "drop")
+        "refuse", "records without a row: refuse = an error; drop = excluded and counted", choices=("refuse", "drop")
     )
     task: str = option(
         "auto",
-        "binary: labels are 0 and 1; multilabel: a comma-separated list of label ids per row; auto: binary when only "
-        "0 and 1 occur, alone",
+        "binary: labels are 0 and 1; multilabel: a comma-separated list of label ids per row; auto: binary if "
+        "every row has a single 0 or 1",
         choices=("auto", "binary", "multilabel"),
     )
     labels: int | None = option(None, "multilabel: number of labels; default: the largest id + 1", low=1)
@@ -286,14 +290,14 @@ class Folds:
     test: tuple[str, ...] = option((), "test file of each TF, likewise")
     negatives: str = option(
         "dinucleotide",
-        "what is added to the training sequences, which are bound: dinucleotide = a shuffle of each that keeps all "
-        "dinucleotides; blocks = a shuffle of its blocks of two letters, as published; none = nothing",
+        "negatives added to the bound training sequences: dinucleotide = a dinucleotide-preserving shuffle of "
+        "each; blocks = a shuffle of its blocks of two bases, as published; none = no negatives",
         choices=("dinucleotide", "blocks", "none"),
     )
     elsewhere: str = option(
         "unknown",
-        "label of a training sequence for the TFs in whose training files it is not: unknown = none, it neither trains "
-        "nor counts there; absent = 0. In the test part it is always unknown",
+        "label of a training sequence for TFs whose training files do not contain it: unknown = ignored in loss "
+        "and metrics; absent = 0. In the test part it is always unknown",
         choices=("unknown", "absent"),
     )
 
@@ -315,15 +319,15 @@ class Arrays:
 
     files: tuple[str, ...] = option(
         ("arrays.h5",),
-        "HDF5 (MATLAB 7.3, too) or NPZ files; several when train, valid and test have files of their own",
+        "HDF5 (also MATLAB 7.3) or NPZ files; several if train, valid and test are in separate files",
     )
     letters: str | None = option(
-        None, "order of the letters in the one-hot axis; default: ACGT, of DeepSEA's arrays (trainxdata, ...) AGCT"
+        None, "order of the bases on the one-hot axis; default: ACGT, for DeepSEA's arrays (trainxdata, ...) AGCT"
     )
     targets: str | None = option(
-        None, "text file with the name of a label per line; default: names in the arrays' file, else numbers"
+        None, "text file with one label name per line; default: names in the array file, else numbers"
     )
-    unknown: int | None = option(None, "label that stands for not known, such as -1; sets of several labels only")
+    unknown: int | None = option(None, "value that marks an unknown label, such as -1; multi-label sets only")
 
     def problems(self) -> Iterator[str]:
         if not self.files:
@@ -344,15 +348,15 @@ class DataSource:
     Attributes:
         make: called as make(run, runtime), gives a data.source.Source; or "package.module:name" of that, imported on
             first use.
-        sentence: what its table [prepare.<name>] is about.
+        sentence: description of its table [prepare.<name>].
         settings: dataclass of that table; None: it has none.
         files: its keys that name files of the user.
-        noun: what the report calls one of its examples.
-        parts: of PARTS, whether it has a training, a validation and a test part of its own; with "always" [prepare]
+        noun: the report's word for one of its examples.
+        parts: of PARTS, whether it defines a training, a validation and a test part; with "always" [prepare]
             split must be "given", with "never" not.
-        together: all processes of a world call `make`, which gives the source to the leader and None to the others,
-            and what it keeps in run.dataset_parts stays until the data set is whole, so that a killed command goes on.
-            Else the leader alone calls it, and begins anew.
+        together: all processes of a world call `make`, which returns the source on the root and None elsewhere,
+            and its files in run.dataset_parts stay until the data set is complete, so that a killed command resumes.
+            Otherwise only the root calls it, and starts from scratch.
     """
 
     make: Callable[..., Any] | str
@@ -417,23 +421,22 @@ SOURCES.add(
 
 @dataclass(frozen=True, kw_only=True)
 class Prepare:
-    """[prepare]: where the sequences come from and how they are split."""
+    """[prepare]: the source of the sequences and their split."""
 
     source: str = option("simulated", "where the sequences come from", choices=SOURCES)
     alphabet: str = option(
-        "dna", "letters of all files of sequences: rna = U is read as T; dna = U is refused", choices=("dna", "rna")
+        "dna", "alphabet of all sequence files: rna = U is read as T; dna = U is refused", choices=("dna", "rna")
     )
     split: str = option(
         "random",
-        "random: seeded, equal and overlapping sequences stay together; chromosome: by the lists below; without them, "
-        "the published chromosomes of human and Arabidopsis, of other genomes whole chromosomes drawn by the "
-        "fractions; given: the parts that folds or arrays come in, "
-        "validation drawn from training by valid_fraction where they have none; human, arabidopsis: "
-        "the chromosomes of SATORI 2.0",
+        "random: seeded, identical and overlapping sequences stay together; chromosome: by the lists below; "
+        "without them, the published chromosomes of human and Arabidopsis, for other genomes whole chromosomes "
+        "sampled by the fractions; given: the parts of folds or arrays, with valid_fraction of the training part "
+        "for validation if they have none; human, arabidopsis: the chromosomes of SATORI 2.0",
         choices=SPLITS,
     )
-    valid_fraction: float = option(0.1, "share of examples that choose the model", low=0.001, high=0.9)
-    test_fraction: float = option(0.1, "share of examples that are interpreted and evaluated", low=0.001, high=0.9)
+    valid_fraction: float = option(0.1, "fraction of examples for validation (model selection)", low=0.001, high=0.9)
+    test_fraction: float = option(0.1, "fraction of examples for testing and interpretation", low=0.001, high=0.9)
     valid_chromosomes: tuple[str, ...] = option((), "chromosome split: names for validation")
     test_chromosomes: tuple[str, ...] = option((), "chromosome split: names for test; all others train")
     simulated: Simulated | None = table(None, SOURCES["simulated"].sentence)
@@ -450,7 +453,7 @@ class Prepare:
         return toml.child(self, self.source)
 
     def files(self) -> dict[str, tuple[str, ...]]:
-        """The files that the source names, by key."""
+        """Return the files that the source names, by key."""
         named = {key: getattr(self.settings, key) for key in SOURCES[self.source].files}
         return {key: (name,) if isinstance(name, str) else tuple(name) for key, name in named.items() if name}
 

@@ -18,10 +18,10 @@ class Method:
             that, imported on first use.
         generic: the same for networks without hand-written paths (models.base.TrainableModel.has_fast_paths); None:
             `scorer`, for all.
-        sentence: what the score of two filters in a sequence is; behind "The score ... is" in the report.
+        sentence: description of the score of two filters in a sequence; after "The score ... is" in the report.
         settings: dataclass of its table [score.<name>], which its scores follow from; None: it has none.
-        follows: what else of [score] they follow from, and "seed"; scores are made anew when any of it changes.
-        statistic: what its pairs are compared with where reduce.statistic is "auto"; "published" where `legacy` is
+        follows: other keys of [score], and "seed", that they depend on; scores are recomputed when one changes.
+        statistic: of its pairs where reduce.statistic is "auto"; "published" where `legacy` is
             true in [reduce] or in its settings.
         statistic_of_motifs: the same for networks that start from known motifs; None: `statistic`.
         permutes: it can score sequences with their letters permuted, too, for reduce.statistic = "permuted".
@@ -43,7 +43,7 @@ METHODS.add(
     Method(
         scorer="satori_hpc.scoring.attention:build",
         generic="satori_hpc.scoring.generic_scorers:GenericAttention",
-        sentence="the largest attention, of any head and in either direction, between sites of the two filters",
+        sentence="the largest attention between sites of the two filters, over heads and both directions",
         # Attention between learned filters follows what each of them matters for; between known motifs that know their
         # distance it follows their pairs (benchmarks/results/calls.md).
         statistic="contrasts-two-way",
@@ -57,17 +57,19 @@ class Sites:
     """[score.sites]: the motif sites that dfim and epistasis mutate."""
 
     max_sites: int = option(
-        24, "sites per sequence, the strongest, none overlapping: what a sequence costs follows from it", low=2
+        24,
+        "maximal number of sites per sequence (the strongest, non-overlapping); determines the cost per sequence",
+        low=2,
     )
     max_distance: int = option(
         0,
-        "sites further apart than this many bp (start to start) are no pair, which saves epistasis much work; 0 = any "
-        "distance: then far pairs show what close ones must exceed (reduce.max_distance)",
+        "sites further apart than this many bp (start to start) are not scored as pairs, which saves epistasis "
+        "much work; 0 = any distance: then distant pairs serve as controls (reduce.max_distance)",
         low=0,
     )
     filters: str = option(
         "strongest",
-        "which filters a site counts for: its strongest one, or all that are active under its window",
+        "filters that a site is assigned to: the strongest one, or all that are active in its window",
         choices=("strongest", "all"),
     )
 
@@ -76,14 +78,14 @@ class Sites:
 class Attribution:
     """[score.attribution]: integrated gradients over the attention matrices (SATORI 2.0)."""
 
-    steps: int = option(20, "steps between no attention and all of it", low=1)
+    steps: int = option(20, "integration steps from zero to full attention", low=1)
     rule: str = option(
         "right",
-        "how the steps are placed: right as published; secant is complete with any number of steps, so few suffice",
+        "placement of the steps: right as published; secant is complete for any number of steps, so few suffice",
         choices=("right", "left", "trapezoid", "midpoint", "gauss-legendre", "secant"),
     )
     target: str = option("logit", "what is attributed", choices=("logit", "probability"))
-    absolute: bool = option(False, "score the size of attributions; else negative ones are the smallest")
+    absolute: bool = option(False, "score absolute attributions; else signed ones")
 
 
 METHODS.add(
@@ -93,8 +95,8 @@ METHODS.add(
         settings=Attribution,
         follows=("precision",),
         statistic="contrasts-two-way",
-        sentence="what the attention between sites of the two filters adds to the "
-        "prediction (integrated gradients over attention), the largest of any head and in either direction",
+        sentence="the contribution of the attention between sites of the two filters to the prediction (integrated "
+        "gradients over attention), the largest over heads and both directions",
     ),
 )
 
@@ -105,7 +107,7 @@ class Dfim:
 
     attribution: str = option(
         "integrated",
-        "integrated gradients, gradient x input, or deeplift (one secant step, complete also through attention)",
+        "integrated gradients, gradient x input, or deeplift (one secant step, also complete for attention)",
         choices=("integrated", "gradient", "deeplift"),
     )
     rule: str = option(
@@ -114,39 +116,39 @@ class Dfim:
         choices=("secant", "midpoint", "gauss-legendre"),
     )
     steps: int = option(10, "steps between baseline and sequence", low=1)
-    baselines: int = option(3, "random baselines, each shared by a sequence and all its mutants; averaged", low=1)
+    baselines: int = option(3, "random baselines, each used for a sequence and all its mutants; averaged", low=1)
     baseline: str = option(
         "random",
-        "where paths start: random letters, letter frequencies of mutation_gc, or zero",
+        "start of the integration path: random bases, base frequencies of mutation_gc, or zero",
         choices=("random", "frequencies", "zero"),
     )
     mutations: int = option(2, "different letters put in place of a site; averaged", low=1)
     mutation: str = option(
         "random",
-        "what takes the place of a site: random letters, letter frequencies of mutation_gc, or zero (no letter)",
+        "replacement of a mutated site: random bases, base frequencies of mutation_gc, or zero (no base)",
         choices=("random", "frequencies", "zero"),
     )
-    mutation_gc: float = option(0.46, "share of G and C in those frequencies", low=0, high=1)
+    mutation_gc: float = option(0.46, "GC content of those frequencies", low=0, high=1)
     feature: str = option(
         "interval",
-        "interval: a site is mutated as a whole; base: each of its bases alone, to each other letter, the largest "
-        "effect counts (three times the filter's width as many mutants)",
+        "interval: a site is mutated as a whole; base: each of its bases separately to each other base, the "
+        "largest effect counts (3 x filter width mutants per site)",
         choices=("interval", "base"),
     )
     response: str = option(
         "sum",
-        "what is read at the other site: sum of its letters' attributions, or the largest change of a single position",
+        "response at the other site: sum of its attributions, or the largest change of a single position",
         choices=("sum", "max"),
     )
     null: bool = option(
         False,
-        "also score every sequence with its letters permuted, the same sites mutated: a null for "
+        "also score every sequence with its bases permuted and the same sites mutated: the null of "
         "reduce.statistic = 'permuted' (doubles the cost)",
     )
     legacy: bool = option(
         False,
-        "as published with SATORI: 50 Gauss-Legendre steps, another random baseline for each mutant, one mutation, one "
-        "direction; the options above are not used",
+        "as published with SATORI: 50 Gauss-Legendre steps, independent random baselines for each mutant, one "
+        "mutation, one direction; the options above are ignored",
     )
 
 
@@ -159,8 +161,8 @@ METHODS.add(
         follows=("sites", "precision", "seed"),
         statistic="minimum-effect",
         permutes=True,
-        sentence="how much the attribution of one filter's site changes when the other's is "
-        "mutated, the larger of both directions",
+        sentence="the change of the attribution of one filter's site when the other's is mutated, the larger of both "
+        "directions",
     ),
 )
 
@@ -180,8 +182,8 @@ METHODS.add(
         settings=Epistasis,
         follows=("sites", "precision", "seed"),
         statistic="minimum-effect",
-        sentence="what two sites add to the prediction together beyond what each adds "
-        "alone, by mutating either and both; below 0, one makes up for the other",
+        sentence="the joint contribution of two sites to the prediction beyond the sum of their single contributions, "
+        "by mutating either and both; below 0, they are redundant",
     ),
 )
 
@@ -190,35 +192,38 @@ METHODS.add(
 class Score:
     """[score]: which examples are scored, how, and the geometry of the stores."""
 
-    methods: tuple[str, ...] = option(("attention",), "what is scored, in this order", choices=METHODS)
+    methods: tuple[str, ...] = option(("attention",), "scoring methods, in this order", choices=METHODS)
     split: str = option("test", "examples to score", choices=("train", "valid", "test", "all"))
     positive_probability: float = option(0.65, "binary: foreground = positives predicted above this", low=0, high=1)
     negative_probability: float = option(0.35, "binary: background = negatives predicted below this", low=0, high=1)
     label_probability: float = option(0.5, "multilabel: a label is predicted at or above this", low=0, high=1)
     min_precision: float = option(
-        0.5, "multilabel: foreground = examples whose predicted labels are right to this share", low=0, high=1
+        0.5,
+        "multilabel: foreground = examples of whose predicted labels at least this fraction is correct",
+        low=0,
+        high=1,
     )
-    use_all: bool = option(False, "use every example of the split, however it is predicted")
-    max_examples: int = option(5000, "at most so many on each side, drawn by the seed; 0 = all", low=0)
+    use_all: bool = option(False, "use every example of the split, also mispredicted ones")
+    max_examples: int = option(5000, "maximal number of examples per side, sampled with the seed; 0 = all", low=0)
     precision: str = option(
         "float32",
-        "of the convolutions behind attention (deep): float32, tf32 (CUDA only) or bfloat16; docs/methods.md says what "
-        "they cost in accuracy; attention and all before it stay in float32",
+        "precision of the convolutions after attention (deep): float32, tf32 (CUDA only) or bfloat16; for the "
+        "loss of accuracy see docs/methods.md; attention and all layers before it stay in float32",
         choices=("float32", "tf32", "bfloat16"),
     )
     shard_examples: int = option(
         0,
-        "examples per shard (one file of each array); 0 = a power of two: some 32 shards, of 384 MiB in memory at most",
+        "examples per shard (one file per array); 0 = a power of two: about 32 shards, of at most 384 MiB in memory",
         low=0,
     )
     sites: Sites = table(Sites, "The motif sites that dfim and epistasis mutate.")
     attribution: Attribution = table(Attribution, "Integrated gradients over attention.")
-    dfim: Dfim = table(Dfim, "How much mutating one site changes the attribution of another.")
+    dfim: Dfim = table(Dfim, "Effect of mutating one site on the attribution of another.")
     epistasis: Epistasis = table(Epistasis, "Double mutants, forward passes only.")
     guests: dict[str, Any] = toml.guests(METHODS, used=lambda score: score.methods)
 
     def settings_of(self, method: str) -> Any:
-        """The settings of a method, of the dataclass that it was registered with."""
+        """Return the settings of a method, of the dataclass that it was registered with."""
         return toml.child(self, method)
 
     def problems(self) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The section [search] of run.toml: which configurations are tried, how many, and what ranks them."""
+"""Define the section [search] of run.toml: search space, number of trials and ranking criterion."""
 
 import math
 from collections.abc import Iterator
@@ -8,13 +8,13 @@ from typing import Any
 from satori_hpc.config import toml
 from satori_hpc.config.toml import option, table
 
-# Sections whose keys may vary, by what ranks the trials: others would change nothing, or the data that trials share.
+# Sections whose keys may vary, by ranking criterion: others would change nothing, or the data that trials share.
 SECTIONS = {"auroc": ("model", "train"), "f1": ("model", "train", "motifs", "score", "reduce")}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A key that takes one of several values, each alike."""
+    """A key that takes one of several values with equal probability."""
 
     key: str
     values: tuple[Any, ...]
@@ -32,7 +32,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Space:
-    """[search.space]: what varies, by key. In TOML, as `from_toml` and `toml_lines` have it:
+    """[search.space]: the search space, by key. In TOML, as `from_toml` and `toml_lines` have it:
 
     model.filters = [64, 128, 200]
     train.learning_rate = {low = 1e-4, high = 3e-3, log = true}
@@ -42,7 +42,7 @@ class Space:
 
     @staticmethod
     def from_toml(content: dict[str, Any]) -> tuple["Space", list[str]]:
-        """The space that a TOML table declares, and what is wrong with its form."""
+        """Parse the space declared by a TOML table; return it with the problems of its form."""
         problems: list[str] = []
         found = list(_dimensions(content, "", problems))
         keys = [dimension.key for dimension in found]
@@ -50,7 +50,7 @@ class Space:
         return Space(tuple(sorted(found, key=lambda dimension: dimension.key))), problems
 
     def toml_lines(self) -> list[str]:
-        """The lines of the table."""
+        """Return the lines of the table."""
         return [f"{dimension.key} = {_to_toml(dimension)}" for dimension in self.dimensions]
 
 
@@ -91,9 +91,9 @@ def _to_toml(dimension: Choice | Range) -> str:
 
 
 def _published() -> Space:
-    """What SATORI 2.0 tuned; the values are ours, for its table of them is not public.
+    """Return the hyper-parameters tuned in SATORI 2.0; the values are ours, as the published ones are not available.
 
-    SGD is left out: it wants learning rates some hundred times those of Adam, so that in one range with them every
+    SGD is excluded: it needs learning rates about a hundred times those of Adam, so that in one range with them every
     trial of it is lost (benchmarks/search_record.py, before: four of ten, AUROC .49 to .62 against .77 to .86).
     """
     return Space(
@@ -113,24 +113,25 @@ def _published() -> Space:
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """[search]: other configurations of this run, each tried in a run of its own."""
+    """[search]: hyper-parameter search; each trial is a separate run."""
 
-    trials: int = option(20, "configurations to try; trial 0 is this file's own, the others are drawn", low=1)
-    seed: int = option(1, "trial k follows from this seed and k, whoever works on it and when", low=0, high=2**31 - 1)
+    trials: int = option(20, "number of configurations; trial 0 is this file's own, the others are drawn", low=1)
+    seed: int = option(1, "trial k is determined by this seed and k", low=0, high=2**31 - 1)
     select: str = option(
         "auroc",
-        "what ranks them: auroc = AUROC of the validation examples; f1 = F1 of the called pairs against the implanted "
-        "ones (simulated sets only; of the first of score.methods), for train.entropy: such a set is discarded after",
+        "ranking criterion: auroc = AUROC of the validation examples; f1 = F1 of the called pairs against the "
+        "implanted ones (simulated sets only; for the first of score.methods), to choose train.entropy: discard "
+        "such a set afterwards",
         choices=("auroc", "f1"),
     )
     space: Space = table(
         _published,
-        "What is varied: a list of values, {low = 0.1, high = 0.5}, or with log = true even in the logarithm.",
+        "Search space: a list of values, or {low = 0.1, high = 0.5}, with log = true for a log-uniform range.",
     )
 
 
 def problems(search: Search, schema: type) -> Iterator[str]:
-    """What is wrong with the space, given the dataclass of the whole of run.toml."""
+    """Check the search space against the dataclass of the whole of run.toml."""
     if not search.space.dimensions:
         yield "[search.space] is empty: name a key to vary, such as model.filters = [64, 128]"
     for dimension in search.space.dimensions:
@@ -175,7 +176,7 @@ def _complaints(dimension: Choice | Range, schema: type) -> Iterator[str]:
 
 
 def combinations(space: Space) -> int | None:
-    """How many configurations a space holds; None when a range makes them countless."""
+    """Return how many configurations a space holds; None when a range makes them countless."""
     if any(isinstance(dimension, Range) for dimension in space.dimensions):
         return None
     return math.prod(len(dimension.values) for dimension in space.dimensions if isinstance(dimension, Choice))

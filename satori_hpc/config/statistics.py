@@ -1,4 +1,4 @@
-"""Statistics by name: what the scores of a pair are compared with."""
+"""Register statistics by name: the tests of the scores of a pair."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +13,10 @@ class Statistic:
     Attributes:
         test: "package.module:attribute" of the class that computes it (interactions.statistics.base.Test), or the
             class.
-        call: what a call says, in a sentence after "A pair is called when".
-        effect: what the column `auc` says, for axes.
+        call: meaning of a call, in a sentence after "A pair is called when".
+        effect: axis label of the column `auc`.
         short: the statistic in a few words, for tables.
-        permuted: it is for methods that score sequences with their letters permuted (config.score.Method.permutes).
+        permuted: it is for methods that score sequences with permuted bases (config.score.Method.permutes).
     """
 
     test: Any
@@ -33,8 +33,8 @@ STATISTICS.add(
     "published",
     Statistic(
         f"{_FOLDER}.published:Published",
-        call="it scores higher in the foreground than in the background (one-sided Mann-Whitney test, SATORI 2.0): two "
-        "motifs that matter in the foreground do so, whether they interact or not",
+        call="it scores higher in the foreground than in the background (one-sided Mann-Whitney test, SATORI 2.0); "
+        "two motifs that are important in the foreground do so even without interacting",
         effect="AUC: chance that a foreground score exceeds a background score",
         short="against background",
     ),
@@ -43,7 +43,7 @@ STATISTICS.add(
     "within-sequence",
     Statistic(
         f"{_FOLDER}.within_sequence:WithinSequence",
-        call="it scores higher than the other pairs of the same sequences do (one-sided signed-rank test)",
+        call="it scores higher than the other pairs of the same sequences (one-sided signed-rank test)",
         effect="AUC: chance that the mean of two contrasts to the other pairs is positive",
         short="within sequences",
     ),
@@ -52,8 +52,9 @@ STATISTICS.add(
     "minimum-effect",
     Statistic(
         f"{_FOLDER}.minimum_effect:MinimumEffect",
-        call="in most sequences the two sites do together at least a quarter of what the stronger of them does alone, "
-        "and a tenth of what a site does on average (one-sided signed-rank test of the interaction less that margin)",
+        call="in most sequences the joint effect of the two sites exceeds a quarter of the larger of their single "
+        "effects and a tenth of the mean single effect (one-sided signed-rank test of the interaction minus "
+        "that margin)",
         effect="AUC: chance that the mean of two interactions exceeds their margins",
         short="minimum effect",
     ),
@@ -62,19 +63,19 @@ STATISTICS.add(
     "contrasts-two-way",
     Statistic(
         f"{_FOLDER}.two_way:TwoWay",
-        call="its rise from background to foreground, against the other pairs of the same sequences, is more than the "
-        "rises of its two motifs add up to",
+        call="its median-centred scores increase from background to foreground by more than the sum of the main "
+        "effects of its two motifs",
         effect="AUC: chance that a foreground contrast exceeds a background contrast",
-        short="contrasts, motifs' own rises removed",
+        short="contrasts, main effects removed",
     ),
 )
 STATISTICS.add(
     "permuted",
     Statistic(
         f"{_FOLDER}.permuted:Permuted",
-        call="it scores higher than in the same sequences with their letters permuted (one-sided test)",
-        effect="AUC: chance that a score exceeds one of permuted letters",
-        short="against permuted letters",
+        call="it scores higher than in the same sequences with permuted bases (one-sided test)",
+        effect="AUC: chance that a score exceeds one of permuted bases",
+        short="against permuted bases",
         permuted=True,
     ),
 )

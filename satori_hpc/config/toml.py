@@ -1,4 +1,4 @@
-"""The mechanism behind run.toml: frozen dataclasses whose fields know their meaning and their limits.
+"""Read, check and write run.toml by frozen dataclasses whose fields hold their meaning and limits.
 
 `option` declares a field; `read` turns a TOML file into the dataclass and reports every problem at once with its
 line; `render` writes the commented file back, so that the comments of run.toml and the checks have one source.
@@ -23,7 +23,7 @@ from satori_hpc.errors import ConfigError, Problems, quoted
 from satori_hpc.registry import Registry
 
 Section = TypeVar("Section")
-# So many keys within keys that reading them takes for ever; sections are three deep.
+# Limit of nested keys, which would take forever to read; sections are three deep.
 DEEP = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){64}""")
 
 
@@ -39,7 +39,7 @@ def option(
 
     Args:
         default: its default; None means that the key may be left out.
-        doc: what it means, with its unit; printed above the key in run.toml.
+        doc: its meaning and unit; printed above the key in run.toml.
         choices: the strings allowed; a registry's names are looked up when they are needed.
         low: smallest number allowed.
         high: largest number allowed.
@@ -62,19 +62,19 @@ def guests(registry: Registry[Any], used: Callable[[Any], Iterable[str]]) -> Any
     In TOML they are tables like all others. It holds those that the file has; `tables` adds the defaults of those used.
 
     Args:
-        registry: of entries with `settings`, the dataclass of the table or None, and `sentence`, what it is about.
+        registry: of entries with `settings`, the dataclass of the table or None, and `sentence`, its description.
         used: the names of the entries that a section makes use of.
     """
     return dataclasses.field(default_factory=dict, metadata={"guests": registry, "used": used})
 
 
 def fields(section: Any) -> dict[str, Any]:
-    """The keys and tables, by name, that a section (or its dataclass) declares itself."""
+    """Return the keys and tables, by name, that a section (or its dataclass) declares itself."""
     return {field.name: field for field in dataclasses.fields(section) if "guests" not in field.metadata}
 
 
 def check_table(schema: Any, what: str) -> None:
-    """Refuse what is no dataclass of keys; `what` is what the message calls it.
+    """Refuse anything but a dataclass of options; `what` is its name in the message.
 
     Raises:
         ConfigError: it is none, or a field of it was not made by `option`.
@@ -87,30 +87,33 @@ def check_table(schema: Any, what: str) -> None:
 
 
 def _guests_of(section: Any) -> Any:
-    """What a section says of the tables of plug-ins; nothing where it has none."""
+    """Return the metadata of a section's plug-in tables; empty if it has none."""
     return next((field.metadata for field in dataclasses.fields(section) if "guests" in field.metadata), {})
 
 
 def guest(section: Any, key: str) -> Any:
-    """The dataclass of the table that a plug-in brings to a section under this name; None where there is none."""
+    """Return the dataclass of the table that a plug-in brings to a section under this name.
+
+    None where there is none.
+    """
     registry = _guests_of(section).get("guests", {})
     return registry[key].settings if key in registry and key not in fields(section) else None
 
 
 def registered(section: Any) -> dict[str, Any]:
-    """The entries, by name, that bring tables to a section (or its dataclass)."""
+    """Return the entries, by name, that bring tables to a section (or its dataclass)."""
     registry = _guests_of(section).get("guests", {})
     return {key: entry for key, entry in registry.items() if guest(section, key) is not None}
 
 
 def tables(section: Any) -> dict[str, Any]:
-    """The tables of plug-ins that a section has or makes use of, by name, as they are or by default."""
+    """Return the plug-in tables that a section has or uses, by name, with their values or defaults."""
     names = [*getattr(section, "guests", {}), *_guests_of(section).get("used", lambda _: ())(section)]
     return {name: child(section, name) for name in dict.fromkeys(names) if guest(section, name) is not None}
 
 
 def child(section: Any, key: str) -> Any:
-    """The value of a key or table of a section, of a plug-in's table, too; that by default where it is left out."""
+    """Return the value of a key or table of a section or plug-in; the default if it is left out."""
     kind = guest(section, key)
     if kind is None:
         return getattr(section, key)
@@ -118,7 +121,7 @@ def child(section: Any, key: str) -> Any:
 
 
 def with_child(section: Section, key: str, item: Any) -> Section:
-    """A section with a key or table, of a plug-in, too, set."""
+    """Return a section with a key or table, of a plug-in, too, set."""
     if guest(section, key) is not None:
         key, item = "guests", {**section.guests, key: item}  # type: ignore[attr-defined]
     return dataclasses.replace(section, **{key: item})  # type: ignore[type-var]
@@ -142,9 +145,9 @@ def read(path: Path, schema: type[Section]) -> Section:
 
 
 def parse(text: str, schema: type[Section], *, name: str) -> Section:
-    """As `read`, from text; `name` is what the messages call it.
+    """Parse text as `read` does; `name` is the file's name in messages.
 
-    A schema with `begin(content, name)` is told what the file says before its keys are looked at.
+    A schema's `begin(content, name)` is called with the content before its keys are checked.
     """
     if DEEP.search(text):
         raise ConfigError(f"{name}: keys within keys, deeper than any section; expected [section] and key = value")
@@ -160,10 +163,10 @@ def parse(text: str, schema: type[Section], *, name: str) -> Section:
 
 
 def override(value: Section, assignment: str) -> Section:
-    """`value` with one key set; what it is set to is checked only when the rendered whole is parsed.
+    """Return `value` with one key set; the value is checked when the rendered whole is parsed.
 
     Args:
-        assignment: as "section.key = TOML value"; a bare word stands for a string.
+        assignment: as "section.key = TOML value"; a bare word is a string.
 
     Raises:
         ConfigError: not of that form, or there is no such key.
@@ -179,7 +182,7 @@ def override(value: Section, assignment: str) -> Section:
 
 
 def assigned(value: Any, assignments: Iterable[str]) -> dict[str, Any]:
-    """{key: TOML value} of assignments such as "section.key = value", each of a key that there is.
+    """Return {key: TOML value} of assignments such as "section.key = value", each of a key that there is.
 
     Raises:
         ConfigError: not of that form, no such key, or a whole table.
@@ -217,7 +220,7 @@ def _with(value: Any, keys: list[str], item: Any, assignment: str) -> Any:
 
 
 def _known(section: Any) -> list[str]:
-    """Names of the keys and tables of a section, those of plug-ins, too."""
+    """Return names of the keys and tables of a section, those of plug-ins, too."""
     own = fields(section)
     registry = _guests_of(section).get("guests", {})
     return [*own, *(name for name in registry if name not in own and registry[name].settings is not None)]
@@ -232,7 +235,7 @@ def _unchecked(value: Any, key: str, item: Any) -> Any:
 
 
 def _lines(text: str) -> dict[str, int]:
-    """The lines on which [section] and keys, as section.key, stand first."""
+    """Return the first line of each [section] and key, as section.key."""
     found: dict[str, int] = {}
     current = ""
     for number, line in enumerate(text.splitlines(), start=1):
@@ -286,7 +289,7 @@ def _parse_section(content: dict[str, Any], schema: type, name: str, lines: dict
 
 
 def _find(schema: type, key: str) -> tuple[Any, Any]:
-    """(type, limits) of the field that a key with its sections names, such as "model.filters"."""
+    """Return (type, limits) of the field that a key with its sections names, such as "model.filters"."""
     names = key.split(".")
     for place, name in enumerate(names):
         known = _known(schema) if dataclasses.is_dataclass(schema) else []
@@ -308,26 +311,26 @@ def _find(schema: type, key: str) -> tuple[Any, Any]:
 
 
 def kind(schema: type, key: str) -> Any:
-    """The type of a key such as "model.filters".
+    """Return the type of a key such as "model.filters".
 
     Raises:
-        KeyError: there is no such key; says what there is.
+        KeyError: there is no such key; lists the valid ones.
     """
     return _find(schema, key)[0]
 
 
 def complaint(schema: type, key: str, value: Any) -> str:
-    """Why a key such as "model.filters" refuses a TOML value; nothing when it takes it. Raises: as `kind`."""
+    """Explain why a key such as "model.filters" refuses a TOML value; "" if it is accepted. Raises: as `kind`."""
     return _parse_value(value, *_find(schema, key))[0]
 
 
 def replace(value: Section, key: str, item: Any) -> Section:
-    """`value` with a key such as "model.filters" set, which is checked only when the rendered whole is parsed."""
+    """Return `value` with a key such as "model.filters" set; it is checked when the rendered whole is parsed."""
     return _with(value, key.split("."), item, key)
 
 
 def get(value: Any, key: str) -> Any:
-    """The value of a key such as "model.filters"."""
+    """Return the value of a key such as "model.filters"."""
     return functools.reduce(child, key.split("."), value)
 
 
@@ -338,7 +341,7 @@ def _without_none(hint: Any) -> Any:
 
 
 def _parse_value(value: Any, hint: Any, limits: Any) -> tuple[str, Any]:
-    """(what is wrong or '', the value in the field's type)."""
+    """Return (problem or '', the value in the field's type)."""
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list):
             return "expected a list", None
@@ -365,7 +368,7 @@ def _parse_value(value: Any, hint: Any, limits: Any) -> tuple[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    """A value for messages, cut where it is long."""
+    """Return a value for messages, cut where it is long."""
     try:
         text = repr(value)
     except ValueError:  # of thousands of digits
@@ -378,7 +381,7 @@ def _in_words(hint: type) -> str:
 
 
 def render(value: Any, *, skip: tuple[str, ...] = ()) -> str:
-    """The commented TOML text of a configuration; `skip` names top-level sections to leave out."""
+    """Return the commented TOML text of a configuration; `skip` names top-level sections to leave out."""
     lines: list[str] = []
     _render_section(value, "", lines, skip)
     return "\n".join(lines).strip() + "\n"
@@ -414,7 +417,7 @@ def _comment(field: Any) -> str:
 
 
 def to_toml(value: Any) -> str:
-    """One value as TOML."""
+    """Return one value as TOML."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -425,7 +428,7 @@ def to_toml(value: Any) -> str:
 
 
 def to_plain(value: Any) -> Any:
-    """A configuration, or part of one, as JSON-able dictionaries and lists."""
+    """Return a configuration, or part of one, as JSON-able dictionaries and lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         own = {key: to_plain(getattr(value, key)) for key in fields(value)}
         return {**own, **{key: to_plain(item) for key, item in tables(value).items()}}
@@ -435,7 +438,7 @@ def to_plain(value: Any) -> Any:
 
 
 def from_plain(plain: dict[str, Any], schema: type[Section], *, name: str) -> Section:
-    """The dataclass of what `to_plain` made of one; `name` is what the messages call the section.
+    """Build the dataclass from the output of `to_plain`; `name` is the section's name in messages.
 
     Raises:
         ConfigError: as `read`.
@@ -448,5 +451,5 @@ def from_plain(plain: dict[str, Any], schema: type[Section], *, name: str) -> Se
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a configuration or of any JSON-able value, independent of key order."""
+    """Return SHA-256 of a configuration or of any JSON-able value, independent of key order."""
     return hashlib.sha256(json.dumps(to_plain(value), sort_keys=True).encode()).hexdigest()

@@ -13,7 +13,7 @@ _YEAST = (*["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "
 
 
 def _numbered(prefix: str, first: int, versions: str | list[int], *, digits: int = 6) -> str:
-    """Accessions that follow one another, each with its version."""
+    """Return accessions that follow one another, each with its version."""
     each = [int(version) for version in (versions.split() if isinstance(versions, str) else versions)]
     return " ".join(f"{prefix}{first + at:0{digits}d}.{version}" for at, version in enumerate(each))
 
@@ -64,7 +64,7 @@ _SCAFFOLD = re.compile(rf"chr[^_]+_({_ACCESSION})(?:v(\d+))?(?:_(?:random|alt|fi
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a name of a chromosome stands for.
+    """Parsed name of a chromosome.
 
     Attributes:
         chromosome: its shortest name, such as "1", "2L", "M" (mitochondrion), "C" (plastid), "KI270728.1".
@@ -75,7 +75,7 @@ class Meaning:
     assemblies: frozenset[str] = frozenset()
 
     def agrees(self, other: "Meaning") -> bool:
-        """Whether both may stand for one chromosome."""
+        """Return whether both may mean the same chromosome."""
         return self.chromosome == other.chromosome and (
             not (self.assemblies and other.assemblies) or bool(self.assemblies & other.assemblies)
         )
@@ -93,7 +93,7 @@ def _accessions() -> dict[str, Meaning]:
 
 @lru_cache(maxsize=2**16)
 def meaning(name: str) -> Meaning:
-    """Parse the name of a chromosome; one that is of no known style stands for itself."""
+    """Parse the name of a chromosome; a name of unknown style only matches itself."""
     if "|" in name:  # ref|NC_000001.11|, ENA|BX284601|BX284601.5
         inside = {part for part in name.split("|") if _VERSIONED.fullmatch(part)}
         return meaning(inside.pop()) if len(inside) == 1 else Meaning(name)
@@ -108,7 +108,7 @@ def meaning(name: str) -> Meaning:
 
 
 def candidates(names: Sequence[str], known: Sequence[str]) -> Iterator[list[int]]:
-    """Yield, for each of the names of a file, the places in `known` of the chromosomes that it may mean.
+    """Yield, for each of the names of a file, the indices in `known` of the chromosomes that it may mean.
 
     A known name means itself, whatever else it could be. Of the others, those of one file that mean one chromosome by
     accessions of several assemblies mean none.

@@ -1,4 +1,4 @@
-"""FASTA files, plain or gzip, as tokens; and what headers say of places, strands and names.
+"""Read FASTA files, plain or gzip, as tokens; parse coordinates, strands and names from headers.
 
 A streaming reader: every record is wanted once and in order, so there is no need of an index.
 """
@@ -42,7 +42,7 @@ _STRANDS = {"+": 1, "1": 1, "-": -1, "-1": -1, "/rc": -1, "c": -1}
 
 @dataclass(frozen=True)
 class Interval:
-    """A place that a header tells.
+    """Coordinates in a header.
 
     Attributes:
         start: from 0 where `sure`, by the form of the header; else as the header has it.
@@ -78,7 +78,7 @@ class Records:
 
 
 def interval(header: str) -> Interval | None:
-    """The place that a header tells, its first word before the others, or None where there is none.
+    """Parse the coordinates in a header, preferably its first word; None if there are none.
 
     Understood: CHROM:START-END of bedtools and samtools, alone, behind a name (`peak0::`, `peak0|`) or as a later word,
     with `(+)`, `,+`, `:+` or `/rc`; CHROM-START-END and CHROM_START_END, also of chromosomes whose names hold such
@@ -118,7 +118,7 @@ def _interval(match: re.Match[str], *, counts_from: int = 0) -> Interval | None:
 
 
 def _stranded(found: Interval, words: Sequence[str]) -> Interval:
-    """With the strand that stands in words behind it: `strand=-`, `(- strand)` or a sign alone."""
+    """Parse the strand in the words after the coordinates: `strand=-`, `(- strand)` or a sign alone."""
     if not found.strand:
         for word in words:
             if mark := re.fullmatch(r"(?:strand=|\()?([-+])\)?", word):
@@ -127,20 +127,20 @@ def _stranded(found: Interval, words: Sequence[str]) -> Interval:
 
 
 def strand(name: str) -> int:
-    """The strand that a name ends in: 1 of peak0(+), -1 of peak0(-) and peak0/rc, else 0."""
+    """Return the strand that a name ends in: 1 of peak0(+), -1 of peak0(-) and peak0/rc, else 0."""
     match = _STRAND_MARK.search(name)
     return _STRANDS.get(match[1] or "/rc", 0) if match else 0
 
 
 def aliases(name: str) -> list[str]:
-    """What a table may call the record of a name: peak0::chr1:1-9(+) and peak0(+) are peak0, too."""
+    """Return the names by which a table may refer to a record: peak0::chr1:1-9(+) and peak0(+) are also peak0."""
     before = name.rpartition("::")[0]
     found = [name, _STRAND_MARK.sub("", name), before, name.partition("|")[0]]
     return list(dict.fromkeys(each for each in found if each))
 
 
 def read(path: Path, *, alphabet: str = "dna", check: Callable[[int], None] | None = None) -> Records:
-    """Read all records; sequences may be wrapped over lines, in any case, with IUPAC letters (which become N).
+    """Read all records; sequences may be wrapped over lines, in any case, with IUPAC codes (which become N).
 
     Args:
         path: of the file.
@@ -221,7 +221,7 @@ def _finish(records: Records, parts: list[np.ndarray], problems: Problems) -> No
 def from_zero(
     start: np.ndarray, end: np.ndarray, *, length: int, shown: Callable[[int], str]
 ) -> tuple[np.ndarray, int]:
-    """Starts that count from 0, and a warning where intervals do not lie in the genome as their sequences do.
+    """Return 0-based starts, and a warning if intervals and sequences disagree.
 
     Where each interval is one shorter than its sequence, starts count from 1 (samtools faidx, GFF, R).
 

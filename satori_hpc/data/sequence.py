@@ -17,7 +17,7 @@ _LETTER_BYTES = np.frombuffer(LETTERS.encode(), dtype=np.uint8)
 
 
 def _codes(alphabet: str) -> np.ndarray:
-    """Token of every byte: any letter that is not one of ACGT (ACGU of RNA) means an unknown base."""
+    """Return the token of every byte: any letter other than ACGT (ACGU for RNA) is an unknown base."""
     codes = np.full(256, NOT_A_LETTER, dtype=np.uint8)
     for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ":
         token = max(LETTERS.find(letter), -1)
@@ -31,7 +31,7 @@ _CODES = {alphabet: _codes(alphabet) for alphabet in ALPHABETS}
 
 
 def encode(text: str | bytes, alphabet: str = "dna") -> np.ndarray:
-    """Tokens of one sequence.
+    """Return tokens of one sequence.
 
     Args:
         text: letters in any case; each letter other than A, C, G, T becomes N.
@@ -54,7 +54,7 @@ def encode(text: str | bytes, alphabet: str = "dna") -> np.ndarray:
 
 
 class Letters:
-    """Reads the sequences of one source, and counts their letters.
+    """Encode the sequences of one source, and count their letters.
 
     Args:
         alphabet: "dna" or "rna".
@@ -65,24 +65,24 @@ class Letters:
         self._counts = np.zeros(256, dtype=np.int64)
 
     def encode(self, text: str | bytes) -> np.ndarray:
-        """As the function `encode`."""
+        """Encode as the function `encode`."""
         raw = text.encode("utf-8") if isinstance(text, str) else text
         self._counts += np.bincount(np.frombuffer(raw, dtype=np.uint8), minlength=256)
         return encode(raw, self.alphabet)
 
     def counts(self) -> dict[str, int]:
-        """How often each letter occurs, in upper case, the most frequent first."""
+        """Count the occurrences of each letter, in upper case, by descending frequency."""
         found = {chr(code): int(self._counts[code] + self._counts[code + 32]) for code in range(ord("A"), ord("Z") + 1)}
         return {letter: count for letter, count in sorted(found.items(), key=lambda item: -item[1]) if count}
 
     def complaint(self) -> tuple[str, bool]:
-        """As the function `complaint`."""
+        """Describe as the function `complaint`."""
         counts = self.counts()
         return complaint(counts, letters=sum(counts.values()), alphabet=self.alphabet, none_is_t=not counts.get("T"))
 
 
 def complaint(counts: Mapping[str, int], *, letters: int, alphabet: str, none_is_t: bool = False) -> tuple[str, bool]:
-    """What letters say of an alphabet that is not the one expected.
+    """Describe letters that do not belong to the expected alphabet.
 
     Args:
         counts: of letters, in upper case.
@@ -114,17 +114,17 @@ def complaint(counts: Mapping[str, int], *, letters: int, alphabet: str, none_is
 
 
 def decode(tokens: np.ndarray) -> str:
-    """Letters of one sequence of tokens, shape (length,)."""
+    """Decode the tokens of one sequence, shape (length,)."""
     return _LETTER_BYTES[tokens].tobytes().decode()
 
 
 def reverse_complement(tokens: np.ndarray) -> np.ndarray:
-    """The other strand, read 5' to 3'; the last axis is position."""
+    """Return the other strand, read 5' to 3'; the last axis is position."""
     return COMPLEMENT[tokens[..., ::-1]]
 
 
 def dinucleotide_shuffle(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One sequence with the same dinucleotides in another order, drawn uniformly from all such sequences.
+    """Return one sequence with the same dinucleotides in another order, drawn uniformly from all such sequences.
 
     A sequence is a walk over its letters that uses every dinucleotide once. The walk's last step out of each letter
     forms a tree toward the final letter; drawing that tree at random and permuting all other steps gives every walk
@@ -161,7 +161,7 @@ def dinucleotide_shuffle(tokens: np.ndarray, rng: np.random.Generator) -> np.nda
 
 
 def _random_tree(steps: np.ndarray, root: int, rng: np.random.Generator) -> list[int]:
-    """For each letter the letter its last step leads to (-1: the root, and letters that are not left)."""
+    """Return for each base the base of its last step (-1: the root, and bases that are never left)."""
     towards = [-1] * 5
     cumulative = np.cumsum(np.where(np.eye(5, dtype=bool), 0, steps), axis=1)
     in_tree = {root}
@@ -181,7 +181,7 @@ def _random_tree(steps: np.ndarray, root: int, rng: np.random.Generator) -> list
 
 
 def shuffled_twins(tokens: np.ndarray, *, seed: int, examples: np.ndarray | None = None) -> np.ndarray:
-    """A dinucleotide shuffle of every sequence, (examples, length); each keyed by (seed, example) alone.
+    """Return a dinucleotide shuffle of every sequence, (examples, length); each keyed by (seed, example) alone.
 
     Args:
         tokens: uint8 (examples, length).
@@ -199,7 +199,7 @@ def shuffled_twins(tokens: np.ndarray, *, seed: int, examples: np.ndarray | None
 
 
 def decode_one_hot(columns: np.ndarray, *, letters: str = "ACGT") -> tuple[np.ndarray, np.ndarray]:
-    """Tokens of one-hot sequences.
+    """Return tokens of one-hot sequences.
 
     Args:
         columns: numbers (examples, 4, length). A column is a letter when one number is 1 and three are 0, and N when

@@ -1,4 +1,4 @@
-"""What a source of sequences hands to `prepare`."""
+"""Define the interface between sources of sequences and `prepare`."""
 
 import contextlib
 import gzip
@@ -44,16 +44,16 @@ class Room:
 
     @staticmethod
     def of(runtime: Runtime) -> "Room":
-        """What --memory leaves beside the program as it is now."""
+        """Return the memory that --memory leaves besides the program itself."""
         return Room(runtime.memory, int(psutil.Process().memory_info().rss))
 
     def rows(self, each: int) -> int:
-        """How many rows may be held at a time that take `each` bytes with all that is made of them; at least one."""
+        """Return how many rows of `each` bytes, including temporaries, fit into memory; at least one."""
         limit = self.limit or min(DEFAULT, memory.limit_bytes() // 2)
         return max(1, int(max(USABLE * (limit - self.program), LEAST)) // each)
 
     def check_file(self, taken: int) -> None:
-        """Refuse a file that is held as a whole and takes so many bytes, also where no limit was given.
+        """Refuse a file that is held in memory and takes so many bytes, even if no limit was given.
 
         Raises:
             SatoriError: it does not fit into memory.
@@ -68,7 +68,7 @@ class Room:
             )
 
     def check(self, needed: dict[str, int]) -> None:
-        """Refuse bytes, by what they are for, that cannot be cut and do not fit into a limit that was given.
+        """Refuse indivisible memory needs, by purpose, that exceed a given limit.
 
         Raises:
             SatoriError: they do not.
@@ -83,7 +83,7 @@ class Room:
 
 
 def of_examples(count: int, *, length: int, each: int = EXAMPLE) -> dict[str, int]:
-    """Bytes for `count` sequences of `length` bp: `each` of every one, and a block of them on its way to disk."""
+    """Return bytes for `count` sequences of `length` bp: `each` of every one, and a block being written."""
     block = BLOCK_COPIES * max(BLOCK_BYTES, min(count, CHUNK_EXAMPLES) * length)
     return {f"what is kept of {count} sequences": each * count, f"a block of sequences of {length} bp": block}
 
@@ -109,14 +109,14 @@ class Spill:
         return (len(self), *self.dtype.shape)
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        """Rows that stand together."""
+        """Return contiguous rows."""
         first, last, _ = rows.indices(len(self))
         if last <= first:
             return np.zeros(0, dtype=self.dtype)
         return np.fromfile(self.path, dtype=self.dtype, count=last - first, offset=first * self.dtype.itemsize)
 
     def append(self, rows: np.ndarray) -> None:
-        """Write rows behind those that are there.
+        """Append rows.
 
         Raises:
             SatoriError: the disk is full.
@@ -136,7 +136,7 @@ class Spill:
         self.append(rows)
 
     def pieces(self, rows: int) -> Iterator[np.ndarray]:
-        """All rows in order, at most so many at a time."""
+        """Yield all rows in order, in blocks of limited size."""
         for first in range(0, len(self), rows):
             yield self[first : first + rows]
 
@@ -160,7 +160,7 @@ DROPPED, CHANGED = "dropped", "changed"
 
 
 class LeftOut:
-    """Collects rows; `counts` tells how many of each reason.
+    """Collect excluded and changed records; `counts` holds the number per reason.
 
     Rows are added as they are met, a piece of a file at a time. In the table they stand by `place`, so that it does
     not depend on the pieces.
@@ -186,7 +186,7 @@ class LeftOut:
         line: np.ndarray | None = None,
         done: str = DROPPED,
     ) -> None:
-        """Rows that share a reason, str and int64 (n,); those of one place share all but the three columns."""
+        """Add rows that share a reason, str and int64 (n,); those of one interval share all but the three columns."""
         if not len(start):
             return
         lines = [""] * len(start) if line is None else line.tolist()
@@ -204,7 +204,7 @@ class LeftOut:
         return found
 
     def write(self, path: Path) -> None:
-        """Write the table, gzip without a time, so that the same rows give the same bytes; atomically."""
+        """Write the table atomically, as gzip without a timestamp, so that the same rows give the same bytes."""
         with files.atomic_file(path) as partial, open(partial, "wb") as raw:
             zipped = gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0)
             with zipped, io.TextIOWrapper(zipped, encoding="utf-8", newline="\n") as text:
@@ -215,7 +215,7 @@ class LeftOut:
 
     @contextlib.contextmanager
     def _opened(self, place: tuple[int, ...], mode: str) -> Iterator[IO[str]]:
-        """The rows of a place, to be read or added to."""
+        """Open the rows of a group, for reading or appending."""
         if self.folder is None:
             text = self._texts.setdefault(place, io.StringIO(newline="\n"))
             text.seek(0, io.SEEK_END if mode == "a" else io.SEEK_SET)
@@ -252,12 +252,12 @@ class Source:
 
 
 def digests(paths: Iterable[Path]) -> dict[str, str]:
-    """SHA-256 of the user's files, for the record of the stage."""
+    """Return SHA-256 of the user's files, for the record of the stage."""
     return {str(path): provenance.file_digest(path) for path in paths}
 
 
 def check_there(files: Mapping[str, Iterable[Path]]) -> None:
-    """Tell all files that are missing before the first is read; `files`: by the key of run.toml that names them.
+    """Report all missing files before the first is read; `files`: by the key of run.toml that names them.
 
     Raises:
         InputError: some are.
@@ -275,7 +275,7 @@ def check_there(files: Mapping[str, Iterable[Path]]) -> None:
 
 
 def check_names(run: Run, **found: Iterable[str]) -> None:
-    """Refuse names that would tear tables apart or act on a terminal; `found`: names by what they are of.
+    """Refuse names with control characters, which would break tables or terminals; `found`: names by kind.
 
     Raises:
         InputError: some hold control characters.
@@ -288,7 +288,7 @@ def check_names(run: Run, **found: Iterable[str]) -> None:
 
 
 def check_length(run: Run, length: int, *, path: Path) -> None:
-    """Refuse sequences, of the file `path`, that are shorter than a filter or a cell of the network.
+    """Refuse sequences, of the file `path`, that are shorter than a filter or a bin of the network.
 
     Raises:
         InputError: they are.

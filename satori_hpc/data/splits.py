@@ -39,20 +39,20 @@ KARYOTYPES = {
 
 
 def digests(tokens: np.ndarray) -> np.ndarray:
-    """(examples, DIGEST) bytes; equal ones stand for equal sequences."""
+    """Return (examples, DIGEST) bytes; equal digests mean identical sequences."""
     made = [hashlib.blake2b(row.tobytes(), digest_size=DIGEST).digest() for row in np.ascontiguousarray(tokens)]
     return np.frombuffer(b"".join(made), dtype=np.uint8).reshape(-1, DIGEST)
 
 
 def group_digests(found: np.ndarray) -> np.ndarray:
-    """Number of the group of equal `digests` that each example is in, int64 (examples,), in their order."""
+    """Return number of the group of equal `digests` that each example is in, int64 (examples,), in their order."""
     keys = np.ascontiguousarray(found).view(f"V{DIGEST}")[:, 0]
     groups: np.ndarray = np.unique(keys, return_inverse=True)[1]
     return groups
 
 
 def by_appearance(groups: np.ndarray) -> np.ndarray:
-    """The same groups, numbered by their first member."""
+    """Return the same groups, numbered by their first member."""
     _, first, place = np.unique(groups, return_index=True, return_inverse=True)
     numbers = np.empty(len(first), dtype=np.int64)
     numbers[np.argsort(first)] = np.arange(len(first))
@@ -61,12 +61,12 @@ def by_appearance(groups: np.ndarray) -> np.ndarray:
 
 
 def group_equal(tokens: np.ndarray) -> np.ndarray:
-    """Number of the group of equal sequences that each example is in, int64 (examples,), by first appearance."""
+    """Return number of the group of equal sequences that each example is in, int64 (examples,), by first appearance."""
     return by_appearance(group_digests(digests(tokens)))
 
 
 def group_overlapping(chrom: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Number of the connected component of overlapping intervals that each example is in, int64 (examples,).
+    """Return number of the connected component of overlapping intervals that each example is in, int64 (examples,).
 
     Args:
         chrom, start, end: int (examples,); 0-based, half-open; strands do not matter.
@@ -82,7 +82,10 @@ def group_overlapping(chrom: np.ndarray, start: np.ndarray, end: np.ndarray) -> 
 
 
 def join_groups(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Number of the group of examples that share a group in `one` or in `other`, or through others; by appearance."""
+    """Return number of the group of examples that share a group in `one` or in `other`, or through others.
+
+    By appearance.
+    """
     count = int(one.max(initial=-1)) + 1
     links = (np.ones(len(one), dtype=bool), (one, other + count))
     size = count + int(other.max(initial=-1)) + 1
@@ -91,7 +94,7 @@ def join_groups(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def count_overlapping_test(chrom: np.ndarray, start: np.ndarray, end: np.ndarray, split: np.ndarray) -> int:
-    """How many test intervals share a base with a training interval; arguments as `group_overlapping`."""
+    """Return how many test intervals share a base with a training interval; arguments as `group_overlapping`."""
     test, train = split == TEST, split == TRAIN
     found = windows.overlaps_any(chrom[test], start[test], end[test], (chrom[train], start[train], end[train]))
     return int(found.sum())
@@ -114,12 +117,12 @@ def random(groups: np.ndarray, *, valid_fraction: float, test_fraction: float, s
 
 
 def hold_out(groups: np.ndarray, *, valid_fraction: float, seed: int) -> np.ndarray:
-    """As `random`, of examples that do not test: uint8 (examples,), TRAIN or VALID."""
+    """Split off a validation part as `random`, from the training part: uint8 (examples,), TRAIN or VALID."""
     return _fill(groups, {VALID: max(1, round(valid_fraction * len(groups)))}, seed)
 
 
 def _fill(groups: np.ndarray, room: dict[int, int], seed: int) -> np.ndarray:
-    """Take groups in random order into the first part of `room`, its examples, that they fit into; the others train."""
+    """Assign groups in random order to the first part of `room` with space for them; the rest is training."""
     sizes = np.bincount(groups)
     part = np.full(len(sizes), TRAIN, dtype=np.uint8)
     for group in np.random.default_rng([seed, SPLIT]).permutation(len(sizes)):
@@ -216,7 +219,7 @@ def published(chrom: np.ndarray, name: str) -> np.ndarray:
 
 
 def published_rule(name: str, present: Iterable[str]) -> str:
-    """Tell which chromosomes PUBLISHED[name] wants for each part, and which are `present`."""
+    """Describe the chromosomes that PUBLISHED[name] needs for each part, and those `present`."""
     parts = PUBLISHED[name]
     wanted = [
         f"{', '.join(members) if members is not None else 'all others'} for {part}"
@@ -227,7 +230,7 @@ def published_rule(name: str, present: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Tally:
-    """How often what occurs in the parts of a split.
+    """Label counts of the parts of a split.
 
     Attributes:
         examples: int64 (3,).
@@ -240,7 +243,7 @@ class Tally:
 
 
 def tally(blocks: Iterable[np.ndarray], split: np.ndarray, *, targets: int) -> Tally:
-    """Count labels of 0, 1 and UNKNOWN, (examples, targets), which come in blocks of rows, in the parts of `split`."""
+    """Count labels of 0, 1 and UNKNOWN, (examples, targets), given in blocks of rows, in the parts of `split`."""
     zeros, ones = (np.zeros((3, targets), dtype=np.int64) for _ in range(2))
     done = 0
     for labels in blocks:
@@ -254,7 +257,7 @@ def tally(blocks: Iterable[np.ndarray], split: np.ndarray, *, targets: int) -> T
 
 
 def complaints(found: Tally, task: str) -> list[str]:
-    """What makes a split useless, in words: an empty part, or one in which no label has both classes."""
+    """Describe why a split is unusable: an empty part, or one in which no label has both classes."""
     told = []
     for part, name in ((TRAIN, "train"), (VALID, "valid"), (TEST, "test")):
         count, zeros, ones = int(found.examples[part]), found.zeros[part], found.ones[part]
@@ -271,7 +274,7 @@ def complaints(found: Tally, task: str) -> list[str]:
 
 
 def shared_groups(groups: np.ndarray, split: np.ndarray) -> int:
-    """How many groups of equal sequences have members in more than one part."""
+    """Return how many groups of equal sequences have members in more than one part."""
     present = np.zeros((int(groups.max()) + 1 if len(groups) else 0, 3), dtype=bool)
     present[groups, split.astype(np.int64)] = True
     return int((present.sum(axis=1) > 1).sum())
@@ -283,12 +286,12 @@ UNKNOWN = 255  # far from 0 and 1: a sum that forgets it is plainly wrong
 
 
 def known(labels: np.ndarray) -> np.ndarray:
-    """Which labels are 0 or 1, bool of the same shape."""
+    """Return which labels are 0 or 1, bool of the same shape."""
     found: np.ndarray = labels != UNKNOWN
     return found
 
 
 def both_classes(labels: np.ndarray) -> np.ndarray:
-    """Which columns of (E, T) labels hold both classes, (T,) bool."""
+    """Return which columns of (E, T) labels have both classes, (T,) bool."""
     found: np.ndarray = (labels == 0).any(axis=0) & (labels == 1).any(axis=0)
     return found

@@ -1,8 +1,8 @@
-"""Called TF pairs against known ones: precision, recall, F1, AUPR, and what they have to be compared with.
+"""Compare called TF pairs with known ones: precision, recall, F1, AUPR, and their reference values.
 
 SATORI 2.0 (lqaf209) reports precision, recall and F1 of the called pairs. Among the pairs of a pool of TFs a large
 share interacts by design (20 % in Data-60), so that calling every pair already reaches an F1 of one third: base rate,
-call-all and recall ceiling therefore belong beside every figure, and the ranking is judged on its own (AUPR).
+call-all and recall ceiling are therefore given with every figure, and the ranking is scored separately (AUPR).
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,24 +16,24 @@ Pair = tuple[str, str]
 
 
 def key(first: str, second: str) -> Pair:
-    """The unordered pair of two TF names, normalised."""
+    """Return the unordered pair of two TF names, normalised."""
     a, b = sorted((compared(first), compared(second)))
     return a, b
 
 
 def keys(pairs: Iterable[tuple[str, str]]) -> set[Pair]:
-    """Unordered normalised pairs; a TF with itself is no pair."""
+    """Return unordered normalised pairs; a TF with itself is no pair."""
     return {pair for pair in (key(a, b) for a, b in pairs) if pair[0] != pair[1]}
 
 
 def pairs_of(pool: Iterable[str]) -> list[Pair]:
-    """All unordered pairs of the TFs of a pool, normalised and sorted."""
+    """Return all unordered pairs of the TFs of a pool, normalised and sorted."""
     names = sorted({compared(name) for name in pool})
     return [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
 
 
 def harmonic_mean(precision: float, recall: float) -> float:
-    """F1; 0 when both are 0."""
+    """Return F1; 0 when both are 0."""
     total = precision + recall
     return 2 * precision * recall / total if total > 0 else 0.0
 
@@ -46,7 +46,7 @@ class Calls:
         called: pairs called.
         correct: those among them that are gold.
         outside_pool: those among them with a TF that is not in the pool; they count as false.
-        decoys: those among them that stand together as gold pairs do, and do not interact.
+        decoys: those that co-occur as gold pairs do, without interacting.
         recall, f1: None when there is no gold pair (`all_false`).
         nothing_called: precision and F1 are then 0 by convention, not by measurement.
     """
@@ -68,13 +68,13 @@ def calls(
     pool: Iterable[str],
     decoys: Iterable[tuple[str, str]] = (),
 ) -> Calls:
-    """Precision, recall and F1 of `called` against `gold`, as sets of unordered normalised pairs.
+    """Return precision, recall and F1 of `called` against `gold`, as sets of unordered normalised pairs.
 
     Args:
         called: pairs of TF names, in any order and case.
         gold: the interacting pairs, likewise.
         pool: names of the TFs that could have been found.
-        decoys: pairs that stand together and do not interact, likewise.
+        decoys: pairs that co-occur without interacting, likewise.
 
     Raises:
         ValueError: there is no gold pair; see `all_false`.
@@ -101,26 +101,31 @@ def calls(
 def all_false(
     called: Iterable[tuple[str, str]], *, pool: Iterable[str], decoys: Iterable[tuple[str, str]] = ()
 ) -> Calls:
-    """`calls` where no pair interacts: recall and F1 are not defined."""
+    """Return `calls` where no pair interacts: recall and F1 are not defined."""
     impossible = ("", "no pair")
     found = calls(called, [impossible], pool=pool, decoys=decoys)
     return replace(found, recall=None, f1=None)
 
 
 def call_all(gold: Iterable[tuple[str, str]], *, pool: Sequence[str]) -> Calls:
-    """What calling every pair of the pool reaches; its precision is the base rate."""
+    """Return the scores of calling every pair of the panel; its precision is the base rate."""
     return calls(pairs_of(pool), gold, pool=pool)
 
 
 def recall_ceiling(gold: Iterable[tuple[str, str]], *, named: Iterable[str]) -> float:
-    """Share of gold pairs whose two TFs both name at least one filter: motif failure, apart from pair failure."""
+    """Return the share of gold pairs whose two TFs both name at least one filter.
+
+    Separates motif from pair failures.
+    """
     wanted = keys(gold)
     found = {compared(name) for name in named}
     return sum(found.issuperset(pair) for pair in wanted) / len(wanted) if wanted else 0.0
 
 
 def ranks(*keys: np.ndarray) -> np.ndarray:
-    """Scores int64 (N,) that order by the first key, then the second, and so on, larger is better; ties share a score.
+    """Return scores int64 (N,) that order by the first key, then the second, and so on, larger is better.
+
+    Ties share a score.
 
     Scores start at 1, so that 0 is below all of them. NaN counts as minus infinity.
     """
@@ -151,7 +156,7 @@ def pool_scores(rows: Iterable[tuple[str, str]], scores: Iterable[float], *, poo
 
 
 def precision_recall(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Precision and recall (K,) at every distinct score, from the strictest down.
+    """Return precision and recall (K,) at every distinct score, from the strictest down.
 
     Equal scores enter together: within a tie no order is invented.
 
@@ -171,12 +176,12 @@ def precision_recall(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray
 
 
 def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Area under the precision-recall steps: sum of (R_k - R_{k-1}) P_k, as scikit-learn's average precision."""
+    """Return area under the precision-recall steps: sum of (R_k - R_{k-1}) P_k, as scikit-learn's average precision."""
     precision, recall = precision_recall(labels, scores)
     return float(np.sum(np.diff(recall, prepend=0.0) * precision))
 
 
 def pool_labels(gold: Iterable[tuple[str, str]], *, pool: Sequence[str]) -> np.ndarray:
-    """uint8 (pairs of the pool,): 1 where a pair is gold, in the order of `pairs_of`."""
+    """Return uint8 (pairs of the pool,): 1 where a pair is gold, in the order of `pairs_of`."""
     wanted = keys(gold)
     return np.array([pair in wanted for pair in pairs_of(pool)], dtype=np.uint8)

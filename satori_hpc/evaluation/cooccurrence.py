@@ -1,9 +1,9 @@
-"""Which motifs stand near each other more often than independence allows: the baseline that needs no network.
+"""Find motifs that co-occur more often than expected under independence: the baseline that needs no network.
 
-The same question as TF-COMB and kin ask: in how many sequences do a hit of A and a hit of B lie within range, against
+The question of TF-COMB and similar tools: in how many sequences are a hit of A and a hit of B within range, against
 how many would if A and B did not know of each other. Independence is made by permuting B's hits among the sequences,
 positions kept: A's hits of one sequence meet B's hits of another. That keeps how many hits a sequence has of each TF
-and where along the sequence they like to stand. Mean and variance over all permutations have a closed form
+and their preferred positions in the sequence. Mean and variance over all permutations have a closed form
 (Hoeffding's combinatorial statistic), so nothing is drawn at random.
 """
 
@@ -78,7 +78,9 @@ def measure(hits: Hits, *, examples: int, length: int, tfs: int, max_gap: int) -
 
 
 def measure_lone(hits: motif_hits.Hits, *, examples: int, length: int, tfs: int, max_gap: int) -> Cooccurrence:
-    """`measure` of many TFs that have at most one hit each in a sequence: the same figures, from sums over positions.
+    """Return `measure` of many TFs that have at most one hit each in a sequence.
+
+    The same figures, from sums over positions.
 
     Args:
         hits: sorted by example and start; `motif` is the number of the TF.
@@ -121,7 +123,7 @@ def _tested(
 
 
 def _indicator(example: np.ndarray, place: np.ndarray, examples: int, places: int) -> sparse.csr_array:
-    """Sparse 0/1 (examples, places)."""
+    """Return a sparse 0/1 matrix (examples, positions)."""
     table = sparse.csr_array((np.ones(len(example), dtype=np.int32), (example, place)), shape=(examples, places))
     table.sum_duplicates()
     table.data[:] = 1
@@ -129,7 +131,7 @@ def _indicator(example: np.ndarray, place: np.ndarray, examples: int, places: in
 
 
 def _edges(hits: Hits, tf: int, examples: int, length: int) -> sparse.csr_array:
-    """Where the hits of a TF end and, in a second block of columns, start: (examples, 2 (length + 1))."""
+    """Mark the ends of a TF's hits and, in a second block of columns, their starts: (examples, 2 (length + 1))."""
     of = hits.tf == tf
     example = np.concatenate([hits.example[of], hits.example[of]])
     place = np.concatenate([hits.end[of], hits.start[of] + length + 1])
@@ -137,7 +139,7 @@ def _edges(hits: Hits, tf: int, examples: int, length: int) -> sparse.csr_array:
 
 
 def _reach(hits: Hits, tf: int, examples: int, length: int, max_gap: int) -> sparse.csr_array:
-    """From which ends (first block) and starts (second block) of a partner a hit of this TF is in range."""
+    """Mark the ends (first block) and starts (second block) of a partner with which a hit of this TF is in range."""
     of = hits.tf == tf
     gaps = np.arange(max_gap + 1)
     example = np.repeat(hits.example[of], len(gaps))
@@ -153,7 +155,7 @@ def _reach(hits: Hits, tf: int, examples: int, length: int, max_gap: int) -> spa
 
 
 def _compare(edges: sparse.csr_array, reach: sparse.csr_array, examples: int) -> tuple[float, float, float]:
-    """(observed, mean, variance) of the number of sequences in range, over permutations of one TF's sequences.
+    """Return (observed, mean, variance) of the number of sequences in range, over permutations of one TF's sequences.
 
     With M[i, j] = 1 when A's hits of sequence i and B's hits of sequence j are in range, the mean of sum_i M[i, pi(i)]
     is sum(M) / n, and its variance the sum of squares of the doubly centred M over n - 1.

@@ -29,14 +29,14 @@ from satori_hpc.sites import store as motif_store
 # have a partner or target in common. Both readings are offered here: listed as partners, and a partner in common.
 
 NAMES = 0x4E414D  # key of the random permutations
-TOLERANCE = 1e-12  # two shares that differ by less are equal
+TOLERANCE = 1e-12  # shares that differ by less are equal
 
 
 def names_of(identifiers: Iterable[str], renamed: Mapping[str, frozenset[str]], *, case: bool) -> frozenset[str]:
-    """Everything that a gene with these identifiers may be called, as it is compared.
+    """Return all normalised names of a gene with these identifiers.
 
-    Names of motifs stand for their TFs (`tf_names.entry`), in lower case unless `case`. Where `renamed` knows none of
-    the identifiers, an entry name of UniProt ("GATA1_HUMAN") stands for what is before the underscore, too.
+    Motif names are replaced by their TFs (`tf_names.entry`), in lower case unless `case`. If `renamed` has none of
+    the identifiers, an entry name of UniProt ("GATA1_HUMAN") also matches the part before the underscore.
 
     Args:
         identifiers: such as an Entrez number and a symbol.
@@ -49,7 +49,7 @@ def names_of(identifiers: Iterable[str], renamed: Mapping[str, frozenset[str]], 
 
 
 def parts(name: str, *, composites: str) -> list[str]:
-    """What the name of a motif stands for: GATA1::TAL1 for both of its TFs, and for itself.
+    """Return the TFs that a motif name stands for: GATA1::TAL1 for both of its TFs, and for itself.
 
     Args:
         name: of a motif.
@@ -83,7 +83,7 @@ class Counts:
 
     @property
     def excess(self) -> float:
-        """Share of known pairs among called ones less that among tested ones; 0 where nothing is called."""
+        """Share of known pairs among called ones minus that among tested ones; 0 if nothing is called."""
         return self.both / self.called - self.known / self.tested if self.called else 0.0
 
 
@@ -97,7 +97,7 @@ class Enrichment:
         fold: precision / base_rate; None where that is 0.
         odds_ratio: known to unknown among called pairs over the same among the others (conditional maximum likelihood).
         odds_low, odds_high: its exact 95 % confidence interval; None = not defined, or without bound.
-        p: Fisher's exact test, one-sided: so many known ones or more among as many pairs drawn from the tested ones.
+        p: Fisher's exact test, one-sided: at least so many known pairs among as many drawn from the tested ones.
     """
 
     precision: float
@@ -110,13 +110,16 @@ class Enrichment:
 
 
 def distinct(tfs: Sequence[frozenset[str]]) -> np.ndarray:
-    """bool (n, n): TFs that have no name in common. GATA1::TAL1 and TAL1 have, so they are no pair of two TFs."""
+    """Return bool (n, n): TFs without a common name.
+
+    GATA1::TAL1 and TAL1 have, so they are no pair of two TFs.
+    """
     places = _incidence(tfs)
     return np.asarray((places @ places.T).toarray() == 0)
 
 
 def listed(tfs: Sequence[frozenset[str]], links: Iterable[tuple[str, str]]) -> np.ndarray:
-    """bool (n, n), symmetric: some name of the one is listed with some name of the other."""
+    """Return bool (n, n), symmetric: some name of the one is listed with some name of the other."""
     owners: dict[str, list[int]] = {}
     for place, names in enumerate(tfs):
         for name in names:
@@ -129,7 +132,7 @@ def listed(tfs: Sequence[frozenset[str]], links: Iterable[tuple[str, str]]) -> n
 
 
 def in_common(tfs: Sequence[frozenset[str]], partners: Mapping[str, set[str]]) -> np.ndarray:
-    """int64 (n, n): how many partners two TFs have in common that are neither of them.
+    """Return int64 (n, n): number of common partners of two TFs, other than themselves.
 
     All names of a TF are taken together: TAL1, a partner of GATA1 and of LMO2, is a third to these two, but not to
     GATA1::TAL1 and LMO2.
@@ -139,12 +142,12 @@ def in_common(tfs: Sequence[frozenset[str]], partners: Mapping[str, set[str]]) -
 
 
 def partners_of(names: frozenset[str], partners: Mapping[str, set[str]]) -> frozenset[str]:
-    """The partners of a TF of these names, without itself."""
+    """Return the partners of a TF of these names, without itself."""
     return frozenset().union(*(partners.get(name, ()) for name in names)) - names
 
 
 def _incidence(sets: Sequence[frozenset[str]]) -> sparse.csr_array:
-    """(n, items) of 1 where a set holds an item."""
+    """Return (n, items) of 1 where a set holds an item."""
     number: dict[str, int] = {}
     rows = [row for row, items in enumerate(sets) for _ in items]
     columns = [number.setdefault(item, len(number)) for items in sets for item in items]
@@ -169,7 +172,10 @@ def count(pairs: Pairs, known: np.ndarray, distinct: np.ndarray, order: np.ndarr
 
 
 def enrichment(counts: Counts) -> Enrichment:
-    """Fisher's exact test of called against other tested pairs. It takes pairs to be independent of each other."""
+    """Run Fisher's exact test of called against other tested pairs.
+
+    It takes pairs to be independent of each other.
+    """
     from scipy import stats  # here: slow to load, and reports do without
 
     called, known, both, tested = counts.called, counts.known, counts.both, counts.tested
@@ -196,7 +202,7 @@ def _finite(value: float) -> float | None:
 
 
 def permuted(pairs: Pairs, known: np.ndarray, distinct: np.ndarray, *, seed: int, draw: int) -> float:
-    """`Counts.excess` where the TFs have each other's names; who is called with whom stays.
+    """Return `Counts.excess` with permuted TF names; the structure of the calls stays the same.
 
     Which TFs are hubs, in the calls and in the table, thus stays too: unlike Fisher's test this one does not take the
     pairs of a hub to be independent. Keyed by seed and number of the draw.
@@ -206,12 +212,12 @@ def permuted(pairs: Pairs, known: np.ndarray, distinct: np.ndarray, *, seed: int
 
 
 def permutation_p(observed: float, null: np.ndarray) -> float:
-    """(1 + draws that reach what was observed) / (1 + draws)."""
+    """Return (1 + draws that reach the observed value) / (1 + draws)."""
     return float((1 + np.count_nonzero(null >= observed - TOLERANCE)) / (1 + len(null)))
 
 
 READINGS = ("direct", "shared")
-SHOWN = 10  # names told of a list
+SHOWN = 10  # names shown of a list
 NAMES_OF = {  # where names for identifiers are to be had
     "Ensembl proteins": "give a file of two columns, identifier and name, such as STRING's protein.info",
 }
@@ -222,7 +228,7 @@ class _Tfs:
     """TFs as tables may know them: every set of names once.
 
     Attributes:
-        names: what each may be called, as compared.
+        names: normalised names of each.
         place: {name of a filter's TF: its place there}.
     """
 
@@ -246,7 +252,7 @@ class KnownTables:
 
 
 def read(run: Run) -> KnownTables:
-    """Read the tables of known interactions; nothing is written.
+    """Read the tables of known interactions; write nothing.
 
     Raises:
         InputError: a table is not there or cannot be used, or has none of the run's names.
@@ -280,7 +286,7 @@ def compare(run: Run, known: KnownTables) -> dict[str, Any] | None:
     """Compare every method with every table; write interactions/<method>.known.tsv.
 
     Returns:
-        what evaluation.json holds under "known", None without a table.
+        the content of evaluation.json under "known", None without a table.
     """
     for method in run.config.score.methods:
         run.known_pairs(method).unlink(missing_ok=True)
@@ -296,7 +302,7 @@ def compare(run: Run, known: KnownTables) -> dict[str, Any] | None:
 
 
 def _titles(paths: dict[str, Path]) -> list[str]:
-    """What tables are called: their file names, or as run.toml has them where those are not different."""
+    """Return the titles of tables: their file names, or their paths in run.toml if file names are not unique."""
     short = [path.name for path in paths.values()]
     return short if len(set(short)) == len(short) else list(paths)
 
@@ -312,7 +318,7 @@ def _tfs(run: Run, who: known_tables.Who) -> _Tfs:
 
 
 def _must_match(run: Run, tfs: _Tfs, found: dict[str, KnownTable]) -> None:
-    """Refuse tables that have nothing to say of this run: their names are of another kind, or of another species.
+    """Refuse tables that match no name of this run: their names are of another kind, or of another species.
 
     Raises:
         InputError: names these tables.
@@ -340,7 +346,7 @@ def _table(
     rows: dict[str, list[dict[str, object]]],
     title: str,
 ) -> dict[str, Any]:
-    """What a table says of every method; adds to the `rows` of known.tsv."""
+    """Compare a table with every method; append to the `rows` of known.tsv."""
     inside = np.array([bool(names & table.found) for names in tfs.names], dtype=bool)
     names = [tfs.names[place] for place in np.flatnonzero(inside)]
     short = np.cumsum(inside) - 1  # place among those of the table
@@ -378,7 +384,7 @@ def _table(
 
 
 def _once(first: np.ndarray, second: np.ndarray, called: np.ndarray) -> Pairs:
-    """Pairs of different TFs, each once; several names of one TF (FOXP1, FOXP1(var.2)): called when any is."""
+    """Return pairs of different TFs, each once; several names of one TF (FOXP1, FOXP1(var.2)): called when any is."""
     found: dict[tuple[int, int], bool] = {}
     for a, b, flag in zip(first.tolist(), second.tolist(), called.tolist(), strict=True):
         if a != b:
@@ -405,7 +411,7 @@ def _figures(run: Run, pairs: Pairs, known: np.ndarray, apart: np.ndarray, what:
 
 
 def _support(table: KnownTable, first: frozenset[str], second: frozenset[str]) -> Iterator[dict[str, object]]:
-    """The rows of known.tsv of one called pair: each row that lists it, and the partners in common."""
+    """Return the rows of known.tsv of one called pair: each row that lists it, and the common partners."""
     found = {row.line: row for a in first for b in second for row in table.links.get((min(a, b), max(a, b)), ())}
     for line in sorted(found):
         yield {"reading": "direct", **dataclasses.asdict(found[line])}
@@ -419,7 +425,7 @@ def _support(table: KnownTable, first: frozenset[str], second: frozenset[str]) -
 
 
 def summary(known: dict[str, Any]) -> dict[str, Any]:
-    """The figures for reading."""
+    """Return the figures for reading."""
     lines: dict[str, Any] = {}
     for number, table in enumerate(known["tables"], start=1):
         there = f"{len(table['found'])} of {len(table['found']) + len(table['missing'])}"
@@ -432,7 +438,7 @@ def summary(known: dict[str, Any]) -> dict[str, Any]:
 
 
 def said(figures: dict[str, Any]) -> str:
-    """Figures of a reading in one line."""
+    """Return figures of a reading in one line."""
     fold = "" if figures["fold"] is None else f", {figures['fold']:.2f} times as many as of all tested"
     return (
         f"{figures['both']} of {figures['called']} called pairs known, {figures['known']} of {figures['tested']} tested"

@@ -1,4 +1,4 @@
-"""Tables of known interactions, plain or gzip: what they say of the TFs of a run."""
+"""Read tables of known interactions, plain or gzip, for the TFs of a run."""
 
 import csv
 import itertools
@@ -13,19 +13,19 @@ from satori_hpc.errors import ArtefactError, InputError, Problems, quoted
 from satori_hpc.log import logger, progress
 from satori_hpc.run import files, tsv
 
-# Which columns of a table of known interactions hold the names: by a known layout, as told, or proven by content.
+# Which columns of a table of known interactions hold the names: by a known layout, as given by the user, or by content.
 #
 # A table whose columns are none of these is refused with a list of its columns: nothing is taken for a name by its
 # place.
 
-HEADING = 200  # characters of a cell that are looked at as a heading
+HEADING = 200  # characters of a field that are compared as a heading
 SAMPLE = 200  # rows that decide
 MOST_COLUMNS = 100  # that are looked at
 MITAB_COLUMNS = 15
 ABSENT = ("", "-", ".", "na", "n/a", "none", "null")
 ARROW = "$\\longleftrightarrow$"  # SATORI 1 writes pairs so
 
-# Headings as `_normal` writes them; the first that is there counts.
+# Headings as normalised by `_normal`; the first one present counts.
 SCORES = ("score", "confidence score", "confidence value", "combined score", "confidence", "weight")
 REFERENCES = ("reference", "references", "pmid", "pmids", "pubmed", "pubmed id", "pubmed ids", "pubmedid",
               "publication source", "ncbi publication id", "interaction pubmed id", "citation")  # fmt: skip
@@ -37,7 +37,7 @@ CALLED, ADJUSTED_P = "called", "adjusted pval"
 PAIR_IN_A_CELL = "tf interaction"
 MEMBERS = {"subunits gene name": ("CORUM", ";"), "components genesymbols": ("OmniPath complexes", "_")}
 
-# Words of headings. A pair of columns is headed alike but for a mark of the side, or by two roles.
+# Words of headings. Two columns of a pair have headings that differ only in the side, or name two roles.
 SIDES = ({"a": 0, "b": 1}, {"1": 0, "2": 1}, {"x": 0, "y": 1}, {"first": 0, "second": 1}, {"left": 0, "right": 1})
 ENTITIES = ("tf", "tfs", "factor", "gene", "protein", "interactor", "partner", "node", "entity", "participant",
             "symbol", "name", "genesymbol", "component", "subunit", "hgnc", "official", "approved",
@@ -46,7 +46,7 @@ IDENTIFIERS = ("id", "ids", "identifier", "uniprot", "uniprotid", "uniprotkb", "
                "ensembl", "ensg", "ensp", "accession", "ncbi", "refseq", "systematic", "locus", "orf",
                "string")  # fmt: skip
 SYMBOLS = ("symbol", "name", "genesymbol", "genename", "preferredname")
-# Words of headings that tell no side, and of those of no names.
+# Words of headings without a side, and of columns without names.
 MORE_WORDS = ("regulated", "regulating", "interacting", "binding", "upstream", "downstream", "query", "human", "mouse")
 NO_NAMES = {
     "family", "class", "domain", "tissue", "cell", "species", "organism", "description", "pathway", "disease", "drug",
@@ -64,7 +64,7 @@ ROLES = (
     (("tf",), ("cofactor", "tcof", "coregulator", "partner", "interactor"), False),
 )
 
-# Values that say how or what, never who.
+# Values that describe a type or method, never a gene.
 TYPES = re.compile(
     r"(activat|repress|inhibit|stimulat|regulat|unknown|bind|interact|associat|physical|genetic|direct|indirect|"
     r"(up|down)-regulat|controls-|in-complex|consumption-|catalysis-|used-to-|reacts-|chemical-|neighbor-|"
@@ -88,7 +88,7 @@ NAMESPACES = {
 }
 _HEADING = re.compile(r"[A-Za-z][A-Za-z_ ./()%-]*\d?")
 _INTEGER, _FLOAT = re.compile(r"[-+]?\d{1,18}"), re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?inf", re.I)
-# What stands between two names of a cell.
+# Separators of two names in one field.
 MARKS = (ARROW, "\\longleftrightarrow", "<-->", "<->", "<=>", "↔", "⟷", "-->", "->", "→", "::", "|", ";", ",", " - ",
          "--", "+", "&", "/", ":", "__", "_", "-", " ")  # fmt: skip
 
@@ -97,18 +97,18 @@ Named = Callable[[str], bool]
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What stands where in a row; columns are numbered from 0.
+    """Column layout of a table; columns are numbered from 0.
 
     Attributes:
         format: its name, for people.
-        separator: between cells; "" = white space.
+        separator: between fields; "" = white space.
         skip: lines above the first row, without blank ones.
         first, second: columns with identifiers of the two interactors; those of the first column are shown.
-        holds: "pair" of names in a row, "rest": every cell from the second column on is a partner, "members" of a
-            complex in one cell, a "cell" with two names, "targets" as pySCENIC writes them.
-        mark: between the names of a cell.
+        holds: "pair" of names in a row, "rest": every field from the second column on is a partner, "members" of a
+            complex in one field, a "cell" with two names, "targets" as pySCENIC writes them.
+        mark: between the names of a field.
         score, evidence, reference: columns; None = there is none. HIPPIE has all but the score in one.
-        scale: the score that stands for 1.
+        scale: the score equivalent to 1.
         organisms: columns with taxon numbers or names of species.
         kind: column that says "genetic" where the interaction is not physical.
         called: column of the pairs' verdict; adjusted_p: of their p-value. Only significant pairs are known.
@@ -141,7 +141,7 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class _Table:
-    """The first lines of a table, taken apart: `cells` are its headings as they stand, `heads` as compared."""
+    """Parsed first lines of a table: `cells` are its headings unchanged, `heads` normalised."""
 
     where: str
     separator: str
@@ -156,13 +156,13 @@ class _Table:
         return max(len(row) for row in (self.cells, *self.rows))
 
     def column(self, place: int) -> list[str]:
-        """Its values, without those that say nothing."""
+        """Return the values of a column, without missing ones."""
         found = (row[place] for row in self.rows if place < len(row))
         return [value for value in found if value.lower() not in ABSENT]
 
 
 def cells_of(line: str, separator: str) -> list[str]:
-    """The cells of a line, without blanks and quotes around them."""
+    """Return the fields of a line, stripped of blanks and quotes."""
     if separator == "":
         return _quoted(line, " ") if '"' in line else line.split() or [""]
     if separator != "\t" and '"' in line:
@@ -181,17 +181,17 @@ def _unquoted(cell: str) -> str:
 
 
 def _normal(cell: str) -> str:
-    """A heading as it is compared: "subunits(Gene name)" is "subunits gene name"; no heading is longer than HEADING."""
+    """Normalise a heading: "subunits(Gene name)" is "subunits gene name"; no heading is longer than HEADING."""
     return re.sub(r"[^a-z0-9]+", " ", cell[:HEADING].lower()).strip()
 
 
 def recognise(lines: list[str], *, columns: str, where: str, named: Named = lambda name: False) -> Layout:
-    """The layout of a table.
+    """Return the layout of a table.
 
     Args:
         lines: its first lines that are not blank, as many as there are up to SAMPLE.
-        columns: its columns with names: "A,B", or "A" whose cells hold pairs, by heading or by number from 1; "" = find
-            them.
+        columns: its columns with names: "A,B", or "A" if one column holds pairs, by heading or by number from 1;
+            "" = find them.
         where: its path, as messages call it.
         named: whether a text is a name of a TF of the run.
 
@@ -248,7 +248,10 @@ def _taken_apart(lines: list[str], where: str, named: Named) -> _Table:
 
 
 def _separator(lines: list[str]) -> str:
-    """Tab, or else the mark that cuts the lines in the same number of cells, the largest; "" = white space."""
+    """Return the separator: tab, or else the character that splits the lines into equally many fields.
+
+    "" = white space.
+    """
     if "\t" in lines[0] or 2 * sum("\t" in line for line in lines) > len(lines):
         return "\t"
     best = ("", 1)
@@ -257,14 +260,14 @@ def _separator(lines: list[str]) -> str:
         widths = [len(cells) for cells in cut]
         width = max(widths, key=widths.count)
         if all(" " in cells[0] and '"' not in line for cells, line in zip(cut, lines, strict=True)):
-            continue  # a comma behind what blanks separate
+            continue  # a comma in blank-separated fields
         if widths.count(width) >= 0.9 * len(lines) and width > best[1]:
             best = (mark, width)
     return best[0] or next((mark for mark in ",;" if mark in lines[0] and " " not in lines[0].strip()), "")
 
 
 def _is_header(first: list[str], rest: list[list[str]], named: Named) -> bool:
-    """Whether the first line is headings: it reads so, or is of another kind than the rows."""
+    """Return whether the first line is headings: it reads so, or is of another kind than the rows."""
     if any(named(cell) for cell in first):
         return False
     heads = [_normal(cell) for cell in first]
@@ -290,7 +293,7 @@ def _is_header(first: list[str], rest: list[list[str]], named: Named) -> bool:
 
 
 def _pairs(cells: list[str]) -> list[tuple[int, int, int, bool]]:
-    """Pairs of columns that headings tell to be two interactors, best first: (rank, first, second, directed).
+    """Return pairs of columns headed as two interactors, best first: (rank, first, second, directed).
 
     Rank: 0 for symbols, 1 for genes, proteins or TFs, 2 for identifiers.
     """
@@ -299,7 +302,7 @@ def _pairs(cells: list[str]) -> list[tuple[int, int, int, bool]]:
 
 
 def _alike(heads: list[str]) -> Iterator[tuple[int, int, int, bool]]:
-    """Columns headed alike but for the mark of the side: "gene_a" and "gene_b", "TF1" and "TF2"."""
+    """Return columns whose headings differ only in the side: "gene_a" and "gene_b", "TF1" and "TF2"."""
     stems: dict[tuple[str, int], dict[int, int]] = {}
     for place, head in enumerate(heads):
         words = head.split()
@@ -320,7 +323,7 @@ def _alike(heads: list[str]) -> Iterator[tuple[int, int, int, bool]]:
 
 
 def _roles(heads: list[str]) -> Iterator[tuple[int, int, int, bool]]:
-    """Columns headed by two roles: "TF" and "target", "source_genesymbol" and "target_genesymbol"."""
+    """Return columns headed by two roles: "TF" and "target", "source_genesymbol" and "target_genesymbol"."""
     for regulators, targets, directed in ROLES:
         first, second = _in_role(heads, regulators), _in_role(heads, targets)
         kinds = [(kind, kind) for kind in first if kind in second]
@@ -334,7 +337,7 @@ def _roles(heads: list[str]) -> Iterator[tuple[int, int, int, bool]]:
 
 
 def _in_role(heads: list[str], roles: tuple[str, ...]) -> dict[str, int]:
-    """{"symbol", "" or a kind of identifier: the column headed by one of these roles}; the first role counts."""
+    """Return {"symbol", "" or a kind of identifier: the column headed by one of these roles}; the first role counts."""
     found: dict[str, int] = {}
     for role in roles:
         for place, head in enumerate(heads):
@@ -354,7 +357,7 @@ def _column(heads: list[str], names: tuple[str, ...]) -> int | None:
 
 
 def _plain(table: _Table, first: tuple[int, ...], second: tuple[int, ...], **more: object) -> Layout:
-    """A layout of two columns; headings say what else there is."""
+    """Return a layout of two columns; headings identify further columns."""
     heads = table.heads
     score = _column(heads, SCORES)
     organisms = (re.sub(r" (source|target|a|b|1|2|interactor [ab])$", "", head) for head in heads)
@@ -382,7 +385,7 @@ def _largest(table: _Table, place: int) -> float:
 
 
 def _headed(table: _Table) -> Layout | None:
-    """Two columns that are headed as the names of two interactors, and hold such."""
+    """Return two columns that are headed as the names of two interactors, and hold such."""
     if PAIR_IN_A_CELL in table.heads and not any(rank < 2 for rank, *_ in _pairs(table.cells)):
         place = table.heads.index(PAIR_IN_A_CELL)
         return _plain(table, (place,), (place,), format="SATORI 1", holds="cell", mark=ARROW)
@@ -394,13 +397,13 @@ def _headed(table: _Table) -> Layout | None:
 
 
 def _as_the_run(table: _Table, place: int) -> bool:
-    """Whether a column has names such as motifs have: those of the run, or symbols."""
+    """Return whether a column has names such as motifs have: those of the run, or symbols."""
     profile = _profile(table, place)
     return profile is None or profile.named >= 0.5 or profile.kind in ("symbols", "text")
 
 
 def _of_one_kind(table: _Table, first: int, second: int) -> bool:
-    """Whether two columns may hold names of the same kind; nothing speaks against it where there is no row."""
+    """Return whether two columns may hold names of the same kind; True if there is no row."""
     a, b = _profile(table, first), _profile(table, second)
     if a is None or b is None:
         return True
@@ -410,7 +413,7 @@ def _of_one_kind(table: _Table, first: int, second: int) -> bool:
 
 
 def _labelled(table: _Table, layout: Layout) -> Layout:
-    """The layout by its name, with what is special about it."""
+    """Return the layout of a format by its name, with its specifics."""
     heads = set(table.heads)
     if {"tf a", "tf b", CALLED} <= heads:
         return replace(layout, format="satori_hpc", score=None, confidence=False, scale=1.0)
@@ -441,7 +444,7 @@ def _labelled(table: _Table, layout: Layout) -> Layout:
 
 
 def _members(table: _Table) -> Layout | None:
-    """Complexes: one cell holds all members."""
+    """Parse complexes: one field holds all members."""
     for head, (name, mark) in MEMBERS.items():
         if head in table.heads:
             place = table.heads.index(head)
@@ -452,7 +455,7 @@ def _members(table: _Table) -> Layout | None:
 
 
 def _regulons(table: _Table) -> Layout | None:
-    """What `pyscenic ctx` writes: three lines of headings, a row for each motif of a TF, targets in one cell."""
+    """Parse the output of `pyscenic ctx`: three heading lines, a row for each motif of a TF, targets in one field."""
     lines = [table.cells, *table.rows[:2]]
     for at, cells in enumerate(lines):
         if "TargetGenes" in cells:
@@ -524,7 +527,7 @@ def _trrust(table: _Table) -> Layout | None:
 
 
 def _regnetwork(table: _Table) -> Layout | None:
-    """Symbol, number, symbol, number; no header."""
+    """Parse symbol, number, symbol, number; no header."""
     if table.cells or not table.rows or any(len(row) != 4 for row in table.rows):
         return None
     kinds = [profile.kind if (profile := _profile(table, place)) else "" for place in range(4)]
@@ -534,7 +537,7 @@ def _regnetwork(table: _Table) -> Layout | None:
 
 
 def _sif(table: _Table) -> Layout | None:
-    """Cytoscape's simple interaction format: a name, the type of the interaction, one partner or more."""
+    """Parse Cytoscape's simple interaction format: a name, the type of the interaction, one partner or more."""
     if table.cells or table.separator not in ("\t", "") or not table.rows:
         return None
     widths = {len(row) for row in table.rows}
@@ -558,7 +561,10 @@ def _sif(table: _Table) -> Layout | None:
 
 
 def _gene_sets(table: _Table) -> Layout | None:
-    """GMT: the name of a set, a description, its members; TFs and their targets where the names are those of TFs."""
+    """Parse GMT: the name of a set, a description, its members.
+
+    TFs and their targets where the names are those of TFs.
+    """
     if table.cells or table.separator != "\t" or not table.rows:
         return None
     links = [row[1] for row in table.rows if len(row) > 2]
@@ -584,14 +590,14 @@ def _ends_in(where: str, suffix: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class _Profile:
-    """What the values of a column are.
+    """Statistics of the values of a column.
 
     Attributes:
         kind: "symbols", a key of NAMESPACES, "integers", "numbers" or "text".
         named: share that are names of the run's TFs.
         strong: share of those that no common word looks like: with digits, or in capitals.
         varied: most values are different.
-        types: all say how or what.
+        types: all describe types or methods.
     """
 
     kind: str
@@ -620,7 +626,7 @@ class _Profile:
 
 
 def _profile(table: _Table, place: int) -> _Profile | None:
-    """None where the column is empty."""
+    """Measure the values of a column; None if it is empty."""
     values = table.column(place)
     if not values:
         return None
@@ -655,13 +661,13 @@ def _kind(value: str) -> str:
 
 
 def kind_of(names: list[str]) -> str:
-    """What these names are, for messages: "Ensembl proteins", "integers"; "" where it is not clear or symbols."""
+    """Return the kind of these names, for messages: "Ensembl proteins", "integers"; "" if unclear or symbols."""
     kinds = {_kind(name) for name in names}
     return kinds.pop() if len(kinds) == 1 and not kinds & {"symbols", "text", "numbers"} else ""
 
 
 def _is_counter(values: list[str]) -> bool:
-    """Whether a column numbers the rows."""
+    """Return whether a column numbers the rows."""
     if not values or not all(_INTEGER.fullmatch(value) for value in values):
         return False
     numbers = [int(value) for value in values]
@@ -669,9 +675,9 @@ def _is_counter(values: list[str]) -> bool:
 
 
 def _together(a: _Profile, b: _Profile) -> bool:
-    """Whether two columns hold names of one namespace.
+    """Return whether two columns hold names of one namespace.
 
-    A TF stands again and again before its targets; what stands again and again behind names is a category.
+    A TF repeats before its targets; a value that repeats after names is a category.
     """
     if b.repeated or (a.repeated and b.tier == 3):
         return False
@@ -681,7 +687,7 @@ def _together(a: _Profile, b: _Profile) -> bool:
 
 
 def _proven(table: _Table) -> tuple[int, int] | None:
-    """The only two columns that can be the names of the interactors; None where that is not clear.
+    """Return the only two columns that can be the names of the interactors; None where that is not clear.
 
     Names of the run's TFs prove more than names like those of genes; words alone, or numbers of genes, prove enough
     where no other column could be meant.
@@ -706,14 +712,14 @@ def _proven(table: _Table) -> tuple[int, int] | None:
     ]
     best = [pair for pair in pairs if pair[:2] == max(pairs)[:2]] if table.width <= MOST_COLUMNS else []
     symbols = [pair for pair in best if profiles[pair[2]].kind == "symbols"]
-    best = symbols if len(best) > 1 else best  # accessions beside the symbols of the same genes
+    best = symbols if len(best) > 1 else best  # accessions next to the symbols of the same genes
     if len(best) != 1 or (best[0][1] < 2 and len(text) > 2):
         return None
     return best[0][2], best[0][3]
 
 
 def _unclear(table: _Table) -> InputError:
-    """The error that shows the columns and how to tell those of the names."""
+    """Return the error that shows the columns and how to select those of the names."""
     lines = []
     for place in range(min(table.width, 40)):
         values = list(dict.fromkeys(row[place][:30] for row in table.rows if place < len(row)))[:3]
@@ -731,11 +737,11 @@ def _unclear(table: _Table) -> InputError:
     )  # fmt: skip
 
 
-# ---- columns that are told
+# ---- columns given by the user
 
 
 def _asked(table: _Table, columns: str) -> Layout:
-    """The layout of a table whose columns of names the user tells."""
+    """Return the layout of a table whose name columns the user selects."""
     ways = ([columns], columns.split(","), columns.split())
     found = [[place for name in names if (place := _place(table, name.strip())) is not None] for names in ways]
     fits = (way for way, names in zip(found, ways, strict=True) if len(set(way)) == len(names) in (1, 2))
@@ -754,7 +760,7 @@ def _asked(table: _Table, columns: str) -> Layout:
 
 
 def _place(table: _Table, name: str) -> int | None:
-    """The column of this heading or number from 1."""
+    """Return the column of this heading or number from 1."""
     plain = [cell.lower().strip() for cell in table.cells]
     if name.lower() in plain:
         return plain.index(name.lower())
@@ -764,7 +770,7 @@ def _place(table: _Table, name: str) -> int | None:
 
 
 def _in_a_cell(table: _Table, place: int, columns: str) -> Layout:
-    """The layout of a table with the names of a row in one cell: two of them, or all members of a complex."""
+    """Return the layout of a table with the names of a row in one field: two of them, or all members of a complex."""
     values = [value for value in table.column(place) if value]
     shares = {mark: sum(split_pair(value, mark, table.named) is not None for value in values) for mark in MARKS}
     mark = max(shares, key=shares.__getitem__)
@@ -781,7 +787,7 @@ def _in_a_cell(table: _Table, place: int, columns: str) -> Layout:
 
 
 def split_pair(cell: str, mark: str, named: Named) -> tuple[str, str] | None:
-    """The two names of a cell; None where there are not two, or more than one way to read it.
+    """Split a field into two names; None if there are not two, or more than one way to read it.
 
     NKX2-5-GATA4 can be read in two ways; it is read so that both names are those of TFs of the run.
     """
@@ -803,7 +809,7 @@ MOST_ROWS = 1_000  # of a pair, that are kept
 MOST_PROBLEMS = 1_000
 SAMPLE_CHARACTERS = 2**22
 ALPHA = 0.05  # of SATORI 1's adjusted p-values
-# NCBI taxa by what tables call them instead.
+# NCBI taxa by their names in tables.
 TAXA = {
     name: taxon
     for taxon, names in {
@@ -833,7 +839,7 @@ _REGULON = re.compile(r"(?:_extended)?\s*\((?:\d+g|[-+])\)$")  # SCENIC: "GATA1(
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row as it stands in the table: line number, the two names, and what supports it."""
+    """A row of a table: line number, the two names, and the supporting evidence."""
 
     line: int
     name_a: str
@@ -845,7 +851,7 @@ class Row:
 
 @dataclass(kw_only=True)
 class KnownTable:
-    """What a table says of some names.
+    """Rows of a table that concern the given names.
 
     Attributes:
         format: as of `Layout`.
@@ -881,8 +887,8 @@ def read(
         who: every name, as compared, of a gene with these identifiers; the empty set = none.
         wanted: names, as compared, of which the links and partners are kept.
         columns: as of `recognise`.
-        organism: taxon number that both sides must have where the table tells it; "" = any.
-        min_score: rows of a lower confidence, from 0 to 1, are left out, where the table has one.
+        organism: taxon number that both partners must have if the table gives it; "" = any.
+        min_score: rows of a lower confidence, from 0 to 1, are excluded, if the table has one.
 
     Raises:
         InputError: it is missing, empty or not text, its columns with names are not clear, its scores are on another
@@ -906,7 +912,7 @@ def read(
     seen: set[str] = set()
 
     def gene(identifiers: tuple[str, ...]) -> tuple[str, frozenset[str]]:
-        """(one key, names) of a gene; looked up once."""
+        """Return (one key, names) of a gene; looked up once."""
         if identifiers not in genes:
             if len(genes) == MOST_GENES:
                 raise InputError(
@@ -965,7 +971,7 @@ def read(
 
 
 def _sample(lines: Iterator[tuple[int, str]]) -> list[tuple[int, str]]:
-    """The lines that decide what the columns are; as many as fit in memory."""
+    """Return the lines from which the columns are recognised; as many as fit in memory."""
     found: list[tuple[int, str]] = []
     size = rows = 0
     for number, line in lines:
@@ -987,7 +993,7 @@ def _cells(path: Path, number: int, line: str, layout: Layout) -> list[str]:
 def _interactors(
     path: Path, number: int, cells: list[str], layout: Layout, named: Named
 ) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """The pairs of interactors that a row lists, each by its identifiers."""
+    """Return the pairs of interactors that a row lists, each by its identifiers."""
     if layout.holds == "pair":
         yield identifiers(cells, layout, layout.first), identifiers(cells, layout, layout.second)
         return
@@ -1011,7 +1017,7 @@ def _interactors(
 
 
 def _name(text: str) -> str:
-    """A name without what SCENIC writes behind it; "" where none is told."""
+    """Strip SCENIC's suffix from a name; "" if there is no name."""
     name = _REGULON.sub("", text.strip())
     return "" if name.lower() in ABSENT else name
 
@@ -1031,7 +1037,7 @@ def _partners(table: KnownTable, names: frozenset[str], partner: str, label: str
 
 
 def identifiers(cells: list[str], layout: Layout, columns: tuple[int, ...]) -> tuple[str, ...]:
-    """The identifiers of one interactor, the one to show first."""
+    """Return the identifiers of one interactor, the one to show first."""
     found: list[str] = []
     for column in columns:
         cell = cells[column] if column < len(cells) else ""
@@ -1043,7 +1049,7 @@ def identifiers(cells: list[str], layout: Layout, columns: tuple[int, ...]) -> t
 
 
 def _from_mitab(cell: str, *, aliases: bool) -> Iterator[str]:
-    """Identifiers of a MITAB cell such as "entrez gene/locuslink:MAP2K4|biogrid:112315".
+    """Return the identifiers of a MITAB field such as "entrez gene/locuslink:MAP2K4|biogrid:112315".
 
     Numbers count where they are those of Entrez genes; of aliases, names of genes count and synonyms do not.
     """
@@ -1059,7 +1065,7 @@ def _from_mitab(cell: str, *, aliases: bool) -> Iterator[str]:
 
 
 def _reason(path: Path, number: int, cells: list[str], layout: Layout, organism: str, min_score: float) -> str:
-    """Why a row does not count, or nothing.
+    """Return the reason for excluding a row, or nothing.
 
     Raises:
         InputError: its score is on another scale than `min_score`.
@@ -1091,7 +1097,7 @@ def _reason(path: Path, number: int, cells: list[str], layout: Layout, organism:
 
 
 def _taxa(cell: str) -> list[str]:
-    """The taxon numbers that a cell tells; what it tells in other words is none that was asked for."""
+    """Return the taxon numbers of a field; text without a number never matches."""
     if cell.lower() in ABSENT or cell.startswith("-"):
         return []
     known = TAXA.get(cell.lower().replace("_", " "))
@@ -1111,7 +1117,7 @@ def _row(number: int, cells: list[str], layout: Layout, name_a: str, name_b: str
 
 
 def read_names(path: Path, normalise: Callable[[str], str]) -> dict[str, frozenset[str]]:
-    """{identifier: its names} from the first two columns of a file, both normalised; an identifier may stand twice.
+    """Read {identifier: its names} from the first two columns of a file, normalised; identifiers may repeat.
 
     Raises:
         InputError: it is missing, empty or not text, or lines have a single column; all of these at once.
@@ -1141,7 +1147,7 @@ def write_pairs(path: Path, rows: list[dict[str, object]]) -> None:
 
 
 def read_pairs(path: Path) -> pd.DataFrame:
-    """interactions/<method>.known.tsv: q float64, line NaN where no single row is meant, all else text.
+    """Read interactions/<method>.known.tsv: q float64, line NaN for common partners, the rest text.
 
     Raises:
         ArtefactError: it is missing or has other columns.

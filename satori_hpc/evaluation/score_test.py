@@ -1,12 +1,12 @@
-"""Score test of motif pairs: does a pair within range tell the label beyond the counts of all motifs (Rao 1948)?
+"""Score test of motif pairs: does a pair within range predict the label beyond the counts of all motifs (Rao 1948)?
 
-Labels are modelled by the counts of every motif, logistic (0 and 1) or linear (graded). A pair is then asked what it
-would add, without fitting it: with F = 1 where it lies within range, U = F'(y - mu) is the slope of the log-likelihood
-at no effect and V its variance given the counts. One fit thus serves all pairs, and sequences are read in blocks:
-memory grows with the pairs tested, not with pairs times sequences.
+Labels are modelled by the counts of every motif, logistic (0 and 1) or linear (graded). The test asks how much a
+pair would add, without fitting it: with F = 1 where it is within range, U = F'(y - mu) is the slope of the
+log-likelihood at no effect and V its variance given the counts. So one fit serves all pairs, and sequences are read in
+blocks: memory grows with the pairs tested, not with pairs times sequences.
 
 U / V is a first estimate of the effect, in the units of the fit. A pair is called when it is above a minimum: where
-one motif has a strong effect, its neighbours tell a little of it that its count does not, and with many sequences
+one motif has a strong effect, its neighbours carry some information beyond its count, and with many sequences
 such crumbs are significant.
 """
 
@@ -23,7 +23,7 @@ COUNTED = 3  # a motif counts at most so often in a sequence: long runs of one m
 RIDGE = 1e-6
 STEPS = 50
 LEAST = 10  # sequences with a pair in range that make it worth a test
-LEAST_INFORMATION = 5.0  # V below which the normal law does not hold: few sequences, or the counts tell nearly all
+LEAST_INFORMATION = 5.0  # V below which the normal approximation fails: few sequences, or counts explain nearly all
 # Smallest effect, as a share of the larger of the effects of its two motifs, and of the mean effect of a hit. Chosen on
 # seed 1 of benchmarks/yardsticks.py: U / V is well below the effect that a fit would find, so a larger share of the
 # motifs' own effects loses pairs of motifs that are strong alone.
@@ -73,7 +73,7 @@ class Fit:
         return np.abs(self.coefficients[1:]) if len(self.coefficients) > 1 else np.zeros(self.motifs)
 
     def mean_weight(self, design: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
-        """mu and W of sequences with these ones and counts, float64 (examples,)."""
+        """Return mu and W of sequences with these ones and counts, float64 (examples,)."""
         eta = design @ self.coefficients
         if not self.logistic:
             return eta, np.ones(len(eta))
@@ -155,7 +155,7 @@ def measure(
     of_larger: float = OF_LARGER,
     of_mean: float = OF_MEAN,
 ) -> PairTests:
-    """Test every pair of different motifs that lies within range in enough sequences.
+    """Test every pair of different motifs that is within range in enough sequences.
 
     Two hits are within range when they do not overlap and the gap, end of the left one to start of the right one, is at
     most `max_gap` bp. Tested is whether the effect is above max(`of_mean` x the mean effect of a hit, `of_larger` x the
@@ -198,7 +198,7 @@ def measure(
 
 
 def _derivatives(blocks: Sequence[Block], model: Fit) -> tuple[float, np.ndarray, np.ndarray]:
-    """Penalised loss (negative log-likelihood, or half the squares), minus its slope, and its curvature."""
+    """Return penalised loss (negative log-likelihood, or half the squares), minus its slope, and its curvature."""
     beta, size = model.coefficients, len(model.coefficients)
     penalty = RIDGE * np.eye(size)
     loss, slope, information = RIDGE / 2 * float(beta @ beta), -RIDGE * beta, penalty
@@ -217,7 +217,7 @@ def _derivatives(blocks: Sequence[Block], model: Fit) -> tuple[float, np.ndarray
 
 
 def _counts(block: Block, motifs: int) -> sparse.csr_array:
-    """Capped counts, float64 (examples, motifs)."""
+    """Return capped counts, float64 (examples, motifs)."""
     hits = block.hits
     table = sparse.csr_array((np.ones(len(hits)), (hits.example, hits.motif)), shape=(block.examples, motifs))
     table.sum_duplicates()
@@ -226,7 +226,7 @@ def _counts(block: Block, motifs: int) -> sparse.csr_array:
 
 
 def _design(block: Block, model: Fit) -> sparse.csr_array:
-    """X: ones, and the counts where they are in the model."""
+    """Return X: ones, and the counts where they are in the model."""
     ones = sparse.csr_array(np.ones((block.examples, 1)))
     if len(model.coefficients) == 1:
         return ones
@@ -234,7 +234,7 @@ def _design(block: Block, model: Fit) -> sparse.csr_array:
 
 
 def within(hits: Hits, motifs: int, max_gap: int) -> tuple[np.ndarray, np.ndarray]:
-    """(example, number of the pair) of pairs of different motifs within range, each once, sorted.
+    """Return (example, number of the pair) of pairs of different motifs within range, each once, sorted.
 
     Args:
         hits: sorted by example and start.
@@ -258,7 +258,7 @@ def within(hits: Hits, motifs: int, max_gap: int) -> tuple[np.ndarray, np.ndarra
 
 
 def _slopes(blocks: Sequence[Block], model: Fit, tested: np.ndarray, max_gap: int) -> tuple[np.ndarray, np.ndarray]:
-    """U, and V without the scale, of some pairs."""
+    """Return U, and V without the scale, of some pairs."""
     motifs, count = model.motifs, len(tested)
     slope, own, cross = np.zeros(count), np.zeros(count), np.zeros((count, len(model.coefficients)))
     for block in blocks:

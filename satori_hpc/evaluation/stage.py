@@ -1,4 +1,4 @@
-"""evaluate: called TF pairs beside what is found without a network, against implanted pairs and known interactions."""
+"""Run `evaluate`: compare called TF pairs with baselines, implanted pairs and known interactions."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ NO_TABLE = "; compare with a table of known interactions: --known TABLE"
 
 
 def check(run: Run, runtime: Runtime) -> dict[str, Any]:
-    """Read the tables of known interactions, before the evaluation that is there is removed.
+    """Check the tables of known interactions, before the existing evaluation is removed.
 
     Raises:
         InputError: a table cannot be used.
@@ -47,11 +47,11 @@ def evaluate(run: Run, runtime: Runtime, *, given: KnownTables | None = None) ->
 
     Args:
         run: up to its reduction.
-        runtime: what it may use.
+        runtime: devices, threads, memory.
         given: the tables of known interactions, as `check` read them; None = read them.
 
     Raises:
-        InputError: a table of known interactions cannot be used; the evaluation that is there stays.
+        InputError: a table of known interactions cannot be used; the existing evaluation is kept.
     """
     given = given or evaluation_known.read(run)
     run.evaluation.unlink(missing_ok=True)
@@ -76,7 +76,7 @@ def _write(run: Run, content: dict[str, Any]) -> None:
 
 
 def read(run: Run) -> dict[str, Any]:
-    """The content of evaluation.json.
+    """Return the content of evaluation.json.
 
     Raises:
         ArtefactError: missing, damaged or of another format version.
@@ -127,7 +127,7 @@ def _compare(run: Run, without: Yardsticks) -> dict[str, Any]:
 
 
 def _unmet(named: list[str], pool: list[str]) -> str:
-    """Why nothing can be found: no filter bears the name of a TF of the pool."""
+    """Explain why nothing can be found: no filter is named after a TF of the panel."""
     ours, theirs = (", ".join(repr(name[:60]) for name in sorted(names)[:3]) for names in (named, pool))
     return (
         f"No filter is named after an implanted TF, so no implanted pair can be found (recall ceiling 0). Filters are "
@@ -137,10 +137,10 @@ def _unmet(named: list[str], pool: list[str]) -> str:
 
 
 def _method(table: pd.DataFrame, judge: "_Judge") -> dict[str, Any]:
-    """Calls by q-value, ranking by q and then p and AUC; and how well the size of the effect ranks."""
+    """Return calls by q-value, ranking by q and then p and AUC; and how well the size of the effect ranks."""
     rows = list(zip(table["tf_a"], table["tf_b"], strict=True))
     column = {name: table[name].to_numpy(dtype=np.float64) for name in ("q", "neg_log10_p", "auc", "effect")}
-    # Many q-values are 0 with thousands of sequences; logarithms of p still tell them apart.
+    # Many q-values are 0 with thousands of sequences; logarithms of p still rank them.
     scores = calls.ranks(-column["q"], column["neg_log10_p"], column["auc"])
     called = [row for row, flag in zip(rows, table["called"], strict=True) if flag]
     return {
@@ -174,7 +174,7 @@ class _Judge:
         return calls.average_precision(labels, calls.pool_scores(rows, scores, pool=self.pool))
 
     def scores(self, called: list[tuple[str, str]], rows: list[tuple[str, str]], scores: np.ndarray) -> dict[str, Any]:
-        """Of `called` pairs, and of `rows` ranked by `scores`, larger first."""
+        """Score `called` pairs, and `rows` ranked by `scores` in descending order."""
         curve: dict[str, list[float]] = {"recall": [], "precision": []}
         if self.gold:
             labels = calls.pool_labels(self.gold, pool=self.pool)
@@ -184,7 +184,7 @@ class _Judge:
 
 
 def _yardsticks(run: Run, found: Yardsticks, judge: _Judge | None = None) -> dict[str, Any]:
-    """What the tests without a network call, and how much of it each method calls, too."""
+    """Return the calls of the tests without a network, and the overlap with each method."""
     alpha = run.config.reduce.alpha
     by_method = {method: _called(tables.read_tf(run.interactions(method))) for method in run.config.score.methods}
     lines = []
@@ -214,7 +214,7 @@ def _called(table: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _cooccurrence(run: Run, pool: list[Motif], judge: _Judge) -> dict[str, Any]:
-    """The baseline, on all positives of the scored split; it is given the motifs of the pool, the methods are not."""
+    """Run the baseline on all positives of the scored split; unlike the methods it is given the panel's motifs."""
     data = dataset.read_labels(run.dataset)
     rows = data.rows(run.config.score.split)
     tokens = dataset.read_tokens(run.dataset, rows[data.labels[rows, 0] == 1])
@@ -243,7 +243,7 @@ def _cooccurrence(run: Run, pool: list[Motif], judge: _Judge) -> dict[str, Any]:
 
 
 def _summary(content: dict[str, Any]) -> dict[str, Any]:
-    """The figures side by side, rounded for reading."""
+    """Return the figures side by side, rounded for reading."""
     known = content["truth"]
     lines: dict[str, Any] = {
         "implanted": f"{known['pairs']} of {known['possible_pairs']} pairs of {known['tfs']} TFs",
@@ -273,7 +273,7 @@ def _yardstick_lines(content: dict[str, Any]) -> dict[str, str]:
 
 
 def figures(scores: dict[str, Any]) -> str:
-    """A `evaluation.calls.Calls` as one line."""
+    """Format an `evaluation.calls.Calls` as one line."""
     if scores["nothing_called"]:
         return "nothing called"
     if scores["f1"] is None:

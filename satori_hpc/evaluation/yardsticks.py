@@ -1,9 +1,9 @@
-"""Yardsticks: which pairs of known motifs tell the labels without a network.
+"""Compute baselines: pairs of known motifs that predict the labels without a network.
 
 The user's own motifs are looked for in all labelled sequences, hits that overlap compete, hits of motifs of one TF are
-pooled, and pairs of TFs within range are tested: do they stand together in positives more often than independent TFs
-would (co-occurrence); are they more common in positives than in negatives; do they tell the label beyond the counts of
-all TFs (score test)? A claim for a network has to stand beside the last.
+pooled, and pairs of TFs within range are tested: do they co-occur in positives more often than independent TFs
+would (co-occurrence); are they more common in positives than in negatives; do they predict the label beyond the
+counts of all TFs (score test)? Compare a network with the last.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ from satori_hpc.run.layout import Run
 SAMPLE = int.from_bytes(b"yard", "big")
 SEQUENCES = 20_000  # looked at, of larger sets drawn at random: enough for pairs in 1 of 1,000 sequences
 LABELS = 20  # of several labels the most common ones
-RANGES = (20, 45)  # bp: where most interactions of TFs on DNA lie, and within what a nucleosome leaves free
+RANGES = (20, 45)  # bp: the range of most TF interactions on DNA, and of DNA between nucleosomes
 EXAMPLES_AT_ONCE = 4096
 CO_OCCURRENCE, AGAINST_NEGATIVES, SCORE_TEST = "co-occurrence in positives", "positives against negatives", "score test"
 UNKNOWN = 255
@@ -36,12 +36,12 @@ UNKNOWN = 255
 
 @dataclass(frozen=True)
 class Yardsticks:
-    """What the tests found.
+    """Results of the baseline tests.
 
     Attributes:
         tfs: names, in the order of their numbers.
         sequences: looked at. labelled: there are.
-        labels: tested, one after the other; a pair stands with its best one.
+        labels: tested one after the other; a pair is reported with its best one.
         hits: of motifs per sequence, after competition.
         collection: title of the motifs.
         tests: {(test, range in bp): pairs of TFs, by number}.
@@ -79,7 +79,7 @@ def measure(run: Run, runtime: Runtime) -> Yardsticks:
 
 
 def all_tests(hits: list[Hits], labels: list[np.ndarray], tfs: int, *, length: int) -> dict[tuple[str, int], PairTests]:
-    """All tests at all ranges, over all labels.
+    """Return all tests at all ranges, over all labels.
 
     Args:
         hits: of TFs, after competition, in `EXAMPLES_AT_ONCE` sequences each, from 0 in each.
@@ -105,7 +105,7 @@ def all_tests(hits: list[Hits], labels: list[np.ndarray], tfs: int, *, length: i
 
 
 def _together(blocks: list[Block], tfs: int, *, length: int, max_gap: int) -> PairTests:
-    """Co-occurrence in positives; of a TF the most significant hit of each sequence."""
+    """Return co-occurrence in positives; of a TF the most significant hit of each sequence."""
     parts, examples = [], 0
     for block in blocks:
         positive = _chosen(block, block.labels == 1)
@@ -134,7 +134,7 @@ def _together(blocks: list[Block], tfs: int, *, length: int, max_gap: int) -> Pa
 
 
 def best_label(tests: list[PairTests], tfs: int, *, labels: int) -> PairTests:
-    """Each pair with the label that it tells most of; its p-value times the number of labels (Bonferroni)."""
+    """Return each pair with its most significant label; its p-value times the number of labels (Bonferroni)."""
     if len(tests) == labels == 1:
         return tests[0]
     columns = {name: np.concatenate([getattr(test, name) for test in tests]) for name in vars(tests[0])}
@@ -149,7 +149,7 @@ def best_label(tests: list[PairTests], tfs: int, *, labels: int) -> PairTests:
 
 
 def _sequences(data: Labels, *, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Rows of the sequences to look at, sorted, and the columns of labels to test."""
+    """Return rows of the sequences to look at, sorted, and the columns of labels to test."""
     rows = np.arange(data.examples)
     if len(rows) > SEQUENCES:
         rows = np.sort(np.random.default_rng([seed, SAMPLE]).choice(len(rows), size=SEQUENCES, replace=False))
@@ -166,14 +166,14 @@ def hits_of_tfs(
     *,
     threads: int,
 ) -> Iterator[Hits]:
-    """Hits of TFs after competition, of `EXAMPLES_AT_ONCE` sequences at a time.
+    """Return hits of TFs after competition, of `EXAMPLES_AT_ONCE` sequences at a time.
 
     Args:
         tokens: uint8 (examples, length). rows: of the sequences to look at.
         motifs: of the collection. tf_of_motif: int (motifs,), number of the TF of each.
     """
     cuts = [rows[first : first + EXAMPLES_AT_ONCE] for first in range(0, len(rows), EXAMPLES_AT_ONCE)]
-    letters = np.ones(5, dtype=np.int64)  # a letter that never occurs would make the background useless
+    letters = np.ones(5, dtype=np.int64)  # a base that never occurs would make the background useless
     for cut in cuts:
         letters += np.bincount(np.minimum(tokens[cut], 4).ravel(), minlength=5)
     bank = MotifBank.from_motifs(motifs, background=letters[:4] / letters[:4].sum())
@@ -183,12 +183,12 @@ def hits_of_tfs(
 
 
 def _known(hits: Hits, labels: np.ndarray) -> Block:
-    """The sequences whose label is known."""
+    """Return the sequences whose label is known."""
     return _chosen(Block(len(labels), hits, labels.astype(np.float64)), labels != UNKNOWN)
 
 
 def _chosen(block: Block, chosen: np.ndarray) -> Block:
-    """Some sequences of a block, numbered anew."""
+    """Select sequences of a block and renumber them."""
     if chosen.all():
         return block
     kept = block.hits.take(chosen[block.hits.example])

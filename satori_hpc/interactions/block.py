@@ -19,7 +19,7 @@ from satori_hpc.interactions.statistics.within_sequence import LAID_OUT
 from satori_hpc.scoring.layout import GROUPS
 from satori_hpc.scoring.store import ScoreStore
 
-COLUMNS_VERSION = 4  # of what parts hold: those of an older program are made again
+COLUMNS_VERSION = 4  # of the parts: those of an older program are remade
 BLOCKS = 16  # tasks at least, if their blocks have LEAST_WIDTH pairs
 LEAST_WIDTH = 32
 BLOCK_BYTES = 2**28  # of the values of a block, at most, if every pair is observed in every example
@@ -27,17 +27,17 @@ SAMPLE_LAID_OUT = 2**23  # scores that are looked at for a sample
 SAMPLE_SCORES = 200_000
 ROW_BYTES = 4 * 8  # that the columns of a described example take, at most
 SITE_BYTES = 72  # of a site in memory: as stored, as sorted, and while it is sorted
-PAIR_BYTES = 12 + 32  # of a pair that is laid out in an example, and of what is made of it
+PAIR_BYTES = 12 + 32  # of a pair in an example, with its temporaries
 READERS = 2**23  # of Zarr and Arrow, once they have read something
 PLACES_BYTES = 12  # of a pair of places of the example that is laid out: its value and its key
 UNIT_BYTES = 8  # of a place and a unit of it
 
 _spare: list[np.ndarray] = []  # left by finished tasks, because fresh memory costs as much as a fifth of the work
-Rows = dict[str, Described]  # what the statistic knows of the examples, by group
+Rows = dict[str, Described]  # the statistic's description of the examples, by group
 
 
 def blocks(store: ScoreStore, rules: Rules) -> list[tuple[int, int]]:
-    """[first, last) pairs of each block; they follow from the store and the rules alone."""
+    """Return [first, last) pairs of each block; they follow from the store and the rules alone."""
     every = rules.units.pairs
     most = BLOCK_BYTES // (4 * max(1, _values(store, rules)))
     width = max(LEAST_WIDTH, min(most, -(-every // BLOCKS)))
@@ -56,7 +56,7 @@ def open_partition(store: ScoreStore, units: Units, group: str, partition: int) 
 def laid_out(
     store: ScoreStore, units: Units, group: str, first: int, last: int, *, space: Space | None = None
 ) -> Iterator[tuple[int, PairBlock]]:
-    """The pairs [first, last) of all examples of a group, some at a time, with the number of the first example."""
+    """Yield the pairs [first, last) of all examples of a group in blocks, with the number of the first example."""
     space = space or Space(ROWS, last - first)
     for partition, (begin, _) in enumerate(store.partitions(group)):
         for block in open_partition(store, units, group, partition).blocks(first, last, space=space):
@@ -64,14 +64,14 @@ def laid_out(
 
 
 def read_scores(store: ScoreStore, units: Units, group: str, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scores float32 and distances int16 of pairs [first, last), (examples, last - first)."""
+    """Return scores float32 and distances int16 of pairs [first, last), (examples, last - first)."""
     found = [(block.score.copy(), block.distance()) for _, block in laid_out(store, units, group, first, last)]
     score, distance = zip(*found, strict=True)
     return np.concatenate(score), np.concatenate(distance)
 
 
 def sample(store: ScoreStore, units: Units, group: str) -> np.ndarray:
-    """Observed scores of some evenly spaced examples, thinned evenly: the same ones every time."""
+    """Return the observed scores of an evenly spaced sample of examples, thinned evenly; always the same sample."""
     total = store.partitions(group)[-1][1]
     wanted = max(1, min(total, SAMPLE_LAID_OUT // max(units.pairs, 1)))
     rows = np.unique(np.linspace(0, total - 1, wanted).round().astype(np.int64))
@@ -88,7 +88,7 @@ def sample(store: ScoreStore, units: Units, group: str) -> np.ndarray:
 
 
 def memory_range(store: ScoreStore, rules: Rules) -> tuple[int, int]:
-    """(least, most) bytes that a task can work with, and that it can make use of."""
+    """Return (least, most) bytes that a task can work with, and that it can make use of."""
     total, width = _values(store, rules), max(last - first for first, last in blocks(store, rules))
     # A partition, read and sorted; the pairs of some examples; sorted values of two sides, both merged; described rows.
     fixed = READERS + _partition_bytes(store) + ROWS * width * PAIR_BYTES + 2 * 4 * total
@@ -117,7 +117,7 @@ def work(store: str, folder: str, digest: str, block: int, rules: Rules, memory:
         columns = test_block(opened, block, rules=rules, memory=memory, rows=rows)
     except ArtefactError as error:
         raise ArtefactError(
-            f"{error}; what else is damaged, and what mends it: satori-hpc verify {quoted(Path(store).parent.parent)}"
+            f"{error}; to find other damage, and its repair: satori-hpc verify {quoted(Path(store).parent.parent)}"
         ) from None
     finally:
         if not keep:
@@ -127,14 +127,14 @@ def work(store: str, folder: str, digest: str, block: int, rules: Rules, memory:
 
 
 def test_block(store: ScoreStore, block: int, *, rules: Rules, memory: int, rows: Rows) -> dict[str, np.ndarray]:
-    """Counts, medians and the test of a block of pairs, with what the test says where the pair belongs to the family.
+    """Return counts, medians and the test of a block of pairs, with the test's result where a pair is in the family.
 
     Args:
         store: of the scores.
         block: its number.
         rules: of the tests.
         memory: bytes to work with.
-        rows: what the statistic knows of the examples.
+        rows: the statistic's description of the examples.
     """
     first, last = blocks(store, rules)[block]
     values, test = _values(store, rules), registry.test_of(rules.statistic)
@@ -155,7 +155,7 @@ def test_block(store: ScoreStore, block: int, *, rules: Rules, memory: int, rows
 
 
 def cutoff_of(rules: Rules, rows: Rows) -> float:
-    """The cut-off of the scores; NaN where it is their mean and there are none."""
+    """Return the cut-off of the scores; NaN where it is their mean and there are none."""
     if rules.cutoff is not None:
         return rules.cutoff
     observed, total = (sum(rows["foreground"][name].tolist()) for name in ("observed", "total"))
@@ -163,12 +163,12 @@ def cutoff_of(rules: Rules, rows: Rows) -> float:
 
 
 def release() -> None:
-    """Give the memory back that tasks of this process keep for the next."""
+    """Release the memory that tasks of this process keep for the next task."""
     _spare.clear()
 
 
 def _gather(store: ScoreStore, first: int, *, columns: Columns, rows: Rows, rules: Rules) -> None:
-    """Gather the values of pairs from `first` on; columns that the memory does not hold are given up meanwhile."""
+    """Gather the values of pairs from `first` on; columns that do not fit into memory are dropped on the way."""
     test = registry.test_of(rules.statistic)
     space = Space(ROWS, columns.width)
     for side, group in ((FOREGROUND, "foreground"), (BACKGROUND, "background")):
@@ -184,14 +184,14 @@ def _gather(store: ScoreStore, first: int, *, columns: Columns, rows: Rows, rule
 
 
 def _values(store: ScoreStore, rules: Rules) -> int:
-    """Values of a column on all sides, at most."""
+    """Return values of a column on all sides, at most."""
     foreground, background = (store.partitions(group)[-1][1] for group in GROUPS)
     own = {"contrasts of the background": background, "background": background}
     return sum(own.get(side, foreground) for side in registry.test_of(rules.statistic).sides)
 
 
 def _partition_bytes(store: ScoreStore) -> int:
-    """Bytes of the largest partition in memory, with what it is while it is read, sorted and laid out."""
+    """Return the bytes of the largest partition in memory, including its temporaries while it is read and sorted."""
     arrays, places = store.arrays, store.attributes["most"][1]
     most = 0
     for group in GROUPS:
@@ -225,21 +225,21 @@ def _buffer(size: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=2)
 def _open(path: str, digest: str) -> ScoreStore:
-    """The store, opened once per process; `digest` tells one that took its place from it."""
+    """Return the store, opened once per process; `digest` detects a store that replaced it."""
     return ScoreStore(Path(path))
 
 
-# The first pass: what the statistic needs to know of the examples of a partition. Like the blocks of pairs, partitions
+# The first pass: the statistic describes the examples of a partition. Like the blocks of pairs, partitions
 # are parts on disk that a killed reduction keeps.
 
 
 def folder_of(folder: Path) -> Path:
-    """Where the parts of examples lie in the folder of parts."""
+    """Return the folder of the parts that describe examples."""
     return folder / "examples"
 
 
 def described_items(store: ScoreStore, rules: Rules) -> list[tuple[str, int]]:
-    """(group, partition) of what the statistic wants to see first."""
+    """Return the (group, partition) items of the statistic's first pass."""
     test = registry.test_of(rules.statistic)
     if test.mean_cutoff and rules.cutoff is not None:  # the mean is all that would be found
         return []
@@ -247,7 +247,7 @@ def described_items(store: ScoreStore, rules: Rules) -> list[tuple[str, int]]:
 
 
 def sizes(store: ScoreStore, rules: Rules) -> list[int]:
-    """Lines of each part of examples."""
+    """Return lines of each part of examples."""
     each = registry.test_of(rules.statistic).per_example
     return [
         np.diff(store.partitions(group)[partition]).item() if each else 1
@@ -256,7 +256,7 @@ def sizes(store: ScoreStore, rules: Rules) -> list[int]:
 
 
 def least_bytes(store: ScoreStore, rules: Rules) -> int:
-    """Memory without which a task on examples cannot work."""
+    """Return memory without which a task on examples cannot work."""
     most = max(last - first for group in GROUPS for first, last in store.partitions(group))
     laid_out = min(max(LAID_OUT, ROWS * rules.units.pairs), most * rules.units.pairs)
     return READERS + _partition_bytes(store) + laid_out * PAIR_BYTES
@@ -283,14 +283,14 @@ def work_examples(store: str, folder: str, digest: str, number: int, rules: Rule
         )
     except ArtefactError as error:
         raise ArtefactError(
-            f"{error}; what else is damaged, and what mends it: satori-hpc verify {quoted(Path(store).parent.parent)}"
+            f"{error}; to find other damage, and its repair: satori-hpc verify {quoted(Path(store).parent.parent)}"
         ) from None
     parts.write(folder_of(Path(folder)), number, columns, digest=digest)
 
 
 @functools.lru_cache(maxsize=2)
 def load(folder: str, digest: str, lines: tuple[int, ...], rules: Rules, store: ScoreStore) -> Rows:
-    """What the statistic knows of the examples, read once per process.
+    """Return the statistic's description of the examples, read once per process.
 
     Raises:
         ArtefactError: parts are missing or damaged.
@@ -301,6 +301,6 @@ def load(folder: str, digest: str, lines: tuple[int, ...], rules: Rules, store: 
         mine = [number for number, item in enumerate(items) if item[0] == group]
         if mine:
             columns = parts.merge(folder_of(Path(folder)), digest=digest, rows=list(lines), numbers=mine)
-            # What Parquet gives may not be written to, which compiled loops would take for another type.
+            # Arrays from Parquet are read-only, which compiled loops treat as another type.
             found[group] = {k: v if v.flags.writeable else v.copy() for k, v in columns.items()}
     return found

@@ -1,7 +1,7 @@
 """Observed values of many columns, gathered from blocks of rows in bounded memory.
 
-The blocks come as they lie in a store, rows x columns with missing values in most places. Each is compacted at once,
-column by column, so what is held is what was observed. When the memory cannot take more, the last half of the columns
+The blocks come as stored, rows x columns with mostly missing values. Each is compacted at once,
+column by column, so only observed values are held. When the memory is full, the last half of the columns
 is given up, to be gathered in another run.
 """
 
@@ -18,14 +18,14 @@ ALL_BINS = 2**15
 
 
 class Columns:
-    """Values of some columns on several sides: foreground (0), background (1), and what is made of them (2, ...).
+    """Values of a block of columns on several sides: foreground (0), background (1), and derived ones (2, ...).
 
     Args:
-        width: columns; less after the memory was full.
+        width: columns; fewer after the memory was full.
         rows: of all sides together, at most.
         first: where these columns begin in the blocks.
         least: smaller values are dropped as if missing; NaN drops all.
-        memory: bytes for what is held, at least `needed_bytes` of one column; None = as much as it takes.
+        memory: bytes for the values, at least `needed_bytes` of one column; None = no limit.
         buffer: float32, to be used again: of `buffer_size` values at least.
 
     Attributes:
@@ -51,7 +51,7 @@ class Columns:
         self._values = np.empty(size, np.float32) if buffer is None else buffer
         self._used = 0
         self._blocks: list[tuple[int, int, np.ndarray]] = []  # side, start in the buffer, int64 (width,) counts
-        self._histogram = np.zeros((width, BINS + 1), np.int32)  # the last bin takes what is not counted
+        self._histogram = np.zeros((width, BINS + 1), np.int32)  # the last bin takes values that are not counted
 
     def add(
         self, side: int, block: np.ndarray, distance: np.ndarray | None = None, *, least: float | None = None
@@ -93,16 +93,16 @@ class Columns:
         self._used = used
 
     def counts(self, side: int) -> np.ndarray:
-        """int64 (width,): values held of each column."""
+        """Return int64 (width,): values held of each column."""
         total = np.zeros(self.width, np.int64)
         for _, _, counts in self._of(side):
             total += counts[: self.width]
         return total
 
     def sorted_keys(self, side: int) -> Callable[[int], np.ndarray]:
-        """A function from column to its values as sorted int32 keys of the same order (`values_of` is the way back).
+        """Return a function from column to its values as sorted int32 keys of the same order (inverse: `values_of`).
 
-        The function works in a buffer of its own, so each result is good until the next one.
+        The function reuses one buffer, so each result is valid until the next one.
         """
         collect = self._collector(side)
 
@@ -114,7 +114,7 @@ class Columns:
         return keys_of
 
     def medians_and_largest(self, side: int) -> tuple[np.ndarray, np.ndarray]:
-        """float64 (width,) twice: median and largest value of each column; NaN where there is none."""
+        """Return float64 (width,) twice: median and largest value of each column; NaN where there is none."""
         collect = self._collector(side)
         found = np.zeros((self.width, 3), np.int32)
         for column in range(self.width):
@@ -129,7 +129,7 @@ class Columns:
         return values[:, :2].mean(axis=1), values[:, 2]
 
     def _collector(self, side: int) -> Callable[[int], np.ndarray]:
-        """The same function, its values unsorted."""
+        """Return the same function, its values unsorted."""
         blocks = self._of(side)
         starts, counts = np.zeros((2, self.width, len(blocks)), np.int64)
         for piece, (_, start, found) in enumerate(blocks):
@@ -142,7 +142,10 @@ class Columns:
         return lambda column: out[: collect(values, starts[column], counts[column], out)]
 
     def median_distances(self) -> np.ndarray:
-        """float64 (width,): median size of each column's distances, from their counts; NaN where there are none."""
+        """Return float64 (width,): median size of each column's distances, from their counts.
+
+        NaN where there are none.
+        """
         found = np.full(self.width, np.nan)
         for column, counts in enumerate(self._histogram[: self.width, :-1]):
             cumulative = np.cumsum(counts, dtype=np.int64)
@@ -155,11 +158,14 @@ class Columns:
         return [entry for entry in self._blocks if entry[0] == side]
 
     def _bytes(self, rows: int, bins: int) -> int:
-        """Memory after a block of so many rows, of which all is observed; histograms lie twice while they widen."""
+        """Return the memory after a block of so many fully observed rows.
+
+        Histograms are held twice while they grow.
+        """
         return 4 * (self._used + rows * self.width) + 8 * self.width * (bins + 1)
 
     def _halve(self) -> None:
-        """Give up the last half of the columns and close the gaps."""
+        """Drop the last half of the columns and close the gaps."""
         self.width = (self.width + 1) // 2
         self._histogram = self._histogram[: self.width].copy()
         used, kept = 0, []
@@ -172,7 +178,7 @@ class Columns:
         self._blocks, self._used = kept, used
 
     def _bins(self, distance: np.ndarray | None) -> int:
-        """Bins that the histograms need for these distances."""
+        """Return bins that the histograms need for these distances."""
         bins = self._histogram.shape[1] - 1
         if distance is not None:
             # The size of -32,768 (missing) stays negative in 16 bits, so it is below every other.
@@ -190,17 +196,20 @@ class Columns:
 
 
 def needed_bytes(width: int, *, rows: int) -> int:
-    """Memory with which `Columns` never gives up a column, whatever is observed."""
+    """Return the memory with which `Columns` never drops a column, even if everything is observed."""
     return 4 * rows * width + 8 * width * (ALL_BINS + 1)
 
 
 def buffer_size(width: int, *, rows: int, memory: int) -> int:
-    """Values that the buffer of `Columns` must take; one more than are held, for the kernel writes before it looks."""
+    """Return values that the buffer of `Columns` must take.
+
+    One more than are held, for the kernel writes before it looks.
+    """
     return min(rows * width, memory // 4) + 1
 
 
 def values_of(keys: np.ndarray) -> np.ndarray:
-    """The float32 values of int32 keys."""
+    """Return the float32 values of int32 keys."""
     return np.where(keys < 0, -keys | np.int32(-(2**31)), keys).view(np.float32)
 
 
@@ -212,7 +221,7 @@ class _Compiled(NamedTuple):
 
 @functools.cache
 def compiled() -> _Compiled:
-    """The loops below, compiled when first needed."""
+    """Return the loops below, compiled when first needed."""
     from satori_hpc import jit  # here: numba is slow to load
 
     return _Compiled(*(jit.compile_loops(loop) for loop in (_gather, _gather_with_distance, _collect)))
@@ -252,7 +261,7 @@ def _gather_with_distance(
     counts: np.ndarray,
     histogram: np.ndarray,
 ) -> int:
-    """The same, and count the sizes of the distances of what is kept; missing ones go to the last bin."""
+    """Gather as above, and count the magnitudes of the distances of kept values; missing ones go to the last bin."""
     rows, width, bins = len(block), len(counts), histogram.shape[1] - 1
     tile, apart, sizes = np.empty((TILE, rows), np.float32), np.empty((TILE, rows), np.int16), np.empty(rows, np.int32)
     for begin in range(0, width, TILE):

@@ -1,4 +1,4 @@
-"""Where examples lie: in the genome, or, where that is not told, on a sequence of their own."""
+"""Coordinates of examples: in the genome or, if unknown, within their own sequence."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +13,14 @@ STRANDS = np.array([".", "+", "-"])  # by strand 0, 1, -1
 
 @dataclass(frozen=True)
 class Places:
-    """Places of some examples.
+    """Genomic coordinates of some examples.
 
     Attributes:
         names: str (n,), of the examples.
-        chrom: str (n,), the example's name where it has a sequence of its own.
+        chrom: str (n,), the example's name where positions are within its sequence.
         start, end: int64 (n,), as long as its sequence.
-        strand: int8 (n,), 1, -1, or 0 = not told; 1 on a sequence of its own.
-        own: bool (n,), whether its interval is not as long as its sequence, so that it says nothing of letters.
+        strand: int8 (n,), 1, -1, or 0 = unknown; 1 for positions within the sequence.
+        own: bool (n,), whether interval and sequence differ in length, so that positions are within the sequence.
     """
 
     names: np.ndarray
@@ -31,23 +31,23 @@ class Places:
     own: np.ndarray
 
     def take(self, order: np.ndarray) -> "Places":
-        """Some of them, in this order."""
+        """Return the selected examples, in this order."""
         return Places(**{name: values[order] for name, values in vars(self).items()})
 
     def escaped(self) -> "Places":
-        """With names and chromosomes as all tables write them."""
+        """Return a copy with names and chromosomes escaped as in all tables."""
         names, chrom = (np.array([tsv.escape(name) for name in each], object) for each in (self.names, self.chrom))
         return Places(names, chrom, self.start, self.end, self.strand, self.own)
 
     def in_order(self) -> np.ndarray:
-        """int64: by chromosome (its name as UTF-8), start, then as they are."""
+        """Return int64 indices sorted by chromosome (its name as UTF-8), then start, then original order."""
         number = np.unique(self.chrom.astype(str), return_inverse=True)[1]
         order: np.ndarray = np.lexsort((np.arange(len(number)), self.start, number))
         return order
 
 
 def places(path: Path, examples: np.ndarray) -> Places:
-    """The places of some examples.
+    """Return the coordinates of some examples.
 
     Args:
         path: of the data set.
@@ -59,7 +59,7 @@ def places(path: Path, examples: np.ndarray) -> Places:
     names = np.array(list(dataset.read_names(path, examples)), dtype=object)
     length = dataset.read_length(path)
     at = dataset.read_coordinates(path, examples)
-    # An interval of another length does not say where in it the sequence lies; then sites are told in the sequence.
+    # With an interval of another length the sequence cannot be located; then sites are within the sequence.
     own = at.end - at.start != length
     return Places(
         names=names,
@@ -71,21 +71,21 @@ def places(path: Path, examples: np.ndarray) -> Places:
     )
 
 
-# From cells of the attention to letters of the sequence, and from there to the genome.
+# From bins of the attention to positions in the sequence, and from there to the genome.
 #
-# Intervals are 0-based, half-open. A cell is `pool` positions of the activation track. Attention knows a site by its
-# cell alone, so it is told as the letters that any position of the cell covers.
+# Intervals are 0-based, half-open. A bin is `pool` positions of the activation track. Attention locates a site by its
+# bin only, so its interval covers all windows of the bin.
 
 
 def letters(start: np.ndarray, *, pool: int, width: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """The letters that a site may stand on.
+    """Return the interval that a site may occupy.
 
     Args:
-        start: int (n,), first letter of the sites, or of the first window of the cells that they are known to be in;
+        start: int (n,), start of the sites, or of the first window of their bins;
             bp.
         pool: bp that a place spans; 1 = sites are exact.
         width: int (n,), of the sites, bp.
-        length: of the sequences, bp; what hangs over is cut off.
+        length: of the sequences, bp; intervals are clipped to it.
 
     Returns:
         start, end: int64 (n,).
@@ -97,12 +97,12 @@ def letters(start: np.ndarray, *, pool: int, width: np.ndarray, length: int) -> 
 def on_genome(
     start: np.ndarray, end: np.ndarray, *, example_start: np.ndarray, example_end: np.ndarray, strand: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where letters of examples lie in the genome.
+    """Return the genome coordinates of positions within examples.
 
     Args:
-        start, end: int64 (n,), letters of the example as the network read it.
+        start, end: int64 (n,), positions in the example as the network read it.
         example_start, example_end: int64 (n,), the example's own interval, as long as its sequence.
-        strand: int8 (n,), 1, -1 or 0 = not told, which counts as 1; a sequence of strand -1 is the reverse complement.
+        strand: int8 (n,), 1, -1 or 0 = unknown, treated as 1; a sequence of strand -1 is the reverse complement.
 
     Returns:
         start, end: int64 (n,), start < end also on the reverse strand.

@@ -1,4 +1,4 @@
-"""differential: which labels carry an interaction, from the scores that are there."""
+"""Run `differential`: test which labels carry an interaction, from the existing scores."""
 
 import dataclasses
 import time
@@ -26,7 +26,7 @@ from satori_hpc.run.layout import Run
 from satori_hpc.scoring import store as score_store
 from satori_hpc.scoring.store import ScoreStore
 
-HELD = 2**26  # scores held at a time
+HELD = 2**26  # scores in memory at a time
 
 
 def compare(run: Run, *, labels: tuple[str, ...] = (), against: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -34,12 +34,12 @@ def compare(run: Run, *, labels: tuple[str, ...] = (), against: tuple[str, ...] 
 
     Args:
         run: of several labels, reduced.
-        labels: an example with any of them belongs to the group; none: each label is a group of its own.
-        against: what the group is compared with: examples with any of these and none of `labels`, an example with
-            both being left out; none: all examples without.
+        labels: an example with any of them belongs to the group; none: each label is a separate group.
+        against: the comparison group: examples with any of these and none of `labels`, an example with
+            both being excluded; none: all examples without.
 
     Raises:
-        ArtefactError: a stage is missing or stale; says what to run.
+        ArtefactError: a stage is missing or stale; names the command to run.
         InputError: the set has one label, or not these; or nothing is left on a side.
     """
     with lock.hold(run.path, what=f"satori-hpc differential {quoted(run.path)}"):
@@ -78,7 +78,7 @@ def compare(run: Run, *, labels: tuple[str, ...] = (), against: tuple[str, ...] 
 def _groups(
     data: Labels, examples: np.ndarray, labels: tuple[str, ...], against: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Rows of the foreground to compare, bool (rows, groups) which are in each group, and the names of the groups."""
+    """Return foreground rows to compare, bool (rows, groups) membership in each group, and the names of the groups."""
     if data.task != "multilabel":
         raise InputError(
             f"differential compares labels with each other, and this set has one only, {data.targets[0]!r}: its "
@@ -121,7 +121,7 @@ def _groups(
 def _test(
     run: Run, method: str, store: ScoreStore, *, rows: np.ndarray, members: np.ndarray, names: list[str]
 ) -> dict[str, np.ndarray]:
-    """The columns of the table, save `against`, for every called filter pair; sorted."""
+    """Return the columns of the table, save `against`, for every called filter pair; sorted."""
     settings = run.config.reduce
     table = tables.read(run.interactions(method))
     table = table[table["called"].astype(bool)].reset_index(drop=True)
@@ -164,7 +164,7 @@ def _test(
 
 
 def read_columns(store: ScoreStore, rules: Rules, numbers: np.ndarray) -> np.ndarray:
-    """Foreground scores float32 (examples, n) of some pairs."""
+    """Return foreground scores float32 (examples, n) of some pairs."""
     out = np.full((store.partitions("foreground")[-1][1], len(numbers)), np.nan, dtype=np.float32)
     for start, columns, _, scores in instances.chosen_blocks(store, rules, numbers, "foreground", near=True):
         out[start : start + len(scores), columns] = scores
@@ -191,19 +191,19 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
         "that follow",
     ),
     "p": (pa.float64(), "two-sided p-value (Mann-Whitney)"),
-    "neg_log10_p": (pa.float64(), "-log10 p, told also where p is too small for a float64"),
+    "neg_log10_p": (pa.float64(), "-log10 p, given also where p is too small for a float64"),
     "q": (pa.float64(), "Benjamini-Hochberg q-value over all tested labels and pairs"),
     "differs": (pa.bool_(), "q at most reduce.alpha"),
 }
 
 
 def write(path: Path, columns: Mapping[str, Any]) -> None:
-    """Write the table beside `path`, which has no ending."""
+    """Write the table to `path`, which has no suffix."""
     tables.write_table(path.with_name(path.name + ".differential"), columns, COLUMNS)
 
 
 def read(path: Path) -> pd.DataFrame:
-    """The table (columns: COLUMNS), by q, then p.
+    """Return the table (columns: COLUMNS), by q, then p.
 
     Raises:
         ArtefactError: missing, damaged or of another format version.

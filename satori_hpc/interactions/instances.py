@@ -1,4 +1,4 @@
-"""What other programs take up: instances of the interactions in genome coordinates, and the network of TFs."""
+"""Write instances of the interactions in genome coordinates (BEDPE), and the TF network."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ WIDTH = 2048  # pairs that are laid out at a time
 
 
 class Strongest:
-    """The largest values of each column, falling; equal values by row, the first rows before the later ones.
+    """Keep the largest values of each column, in descending order; ties by row, earlier rows first.
 
     Args:
         columns: how many there are.
@@ -44,10 +44,10 @@ class Strongest:
         self.score = np.full((columns, keep), -np.inf, dtype=np.float32)
         self.row = np.full((columns, keep), -1, dtype=np.int64)
         below = np.nextafter(np.float32(floor), np.float32(-np.inf))
-        self._least = np.full(columns, below, dtype=np.float32)  # what is not above it cannot get in
+        self._least = np.full(columns, below, dtype=np.float32)  # smaller values cannot enter
 
     def add(self, block: np.ndarray, columns: np.ndarray, *, first_row: int) -> None:
-        """Take in rows that lie behind all rows that came before.
+        """Add rows that follow all rows added before.
 
         Args:
             block: float32 (rows, n), NaN = no value.
@@ -76,7 +76,7 @@ class Strongest:
 
 
 def _place_in_run(values: np.ndarray) -> np.ndarray:
-    """0, 1, 2, ... within each run of equal values; equal values must be beside each other."""
+    """Return 0, 1, 2, ... within each run of equal values, which must be adjacent."""
     places = np.arange(len(values))
     starts = np.ones(len(values), dtype=bool)
     starts[1:] = values[1:] != values[:-1]
@@ -101,7 +101,7 @@ class Chosen:
 
 
 def paths(run: Run, method: str) -> list[Path]:
-    """The files that `write` makes."""
+    """Return the files that `write` makes."""
     path = run.interactions(method)
     return [path.with_name(path.name + ending) for ending in OUTPUT_ENDINGS]
 
@@ -148,7 +148,7 @@ def write(
 
 
 def choose(table: pd.DataFrame, tf_table: pd.DataFrame, *, tfs: Sequence[str], units: Units, most: int) -> Chosen:
-    """The strongest called interactions: of TFs, or of filters where no two TFs are tested.
+    """Return the strongest called interactions: of TFs, or of filters where no two TFs are tested.
 
     Args:
         table, tf_table, tfs: as in `write`.
@@ -175,7 +175,7 @@ def choose(table: pd.DataFrame, tf_table: pd.DataFrame, *, tfs: Sequence[str], u
 def instances(
     store: ScoreStore, dataset_path: Path, chosen: Chosen, *, keep: int, rules: Rules, floor: float = -np.inf
 ) -> dict[str, np.ndarray]:
-    """The foreground examples in which each interaction scores highest, with its two sites there.
+    """Return the foreground examples in which each interaction scores highest, with its two sites there.
 
     Args:
         store: finished.
@@ -206,11 +206,11 @@ def instances(
 
 
 def strongest(store: ScoreStore, numbers: np.ndarray, *, keep: int, rules: Rules, floor: float) -> Strongest:
-    """The examples in which some pairs score highest.
+    """Return the examples in which some pairs score highest.
 
     Args:
         store: finished.
-        numbers: int64, pairs of units, in any order; the columns of what comes back.
+        numbers: int64, pairs of units, in any order; the columns of the result.
         keep, rules, floor: as in `instances`.
     """
     found = Strongest(len(numbers), keep, floor=floor)
@@ -222,17 +222,17 @@ def strongest(store: ScoreStore, numbers: np.ndarray, *, keep: int, rules: Rules
 def chosen_blocks(
     store: ScoreStore, rules: Rules, numbers: np.ndarray, group: str, *, near: bool
 ) -> Iterator[tuple[int, np.ndarray, PairBlock, np.ndarray]]:
-    """Scores of some pairs in all examples of a group, some at a time; a partition is read once.
+    """Return scores of some pairs in all examples of a group, some at a time; a partition is read once.
 
     Args:
         store: finished.
         rules: which sites are pooled.
         numbers: int64, pairs of units.
         group: "foreground" or "background".
-        near: leave out what rules say is too far apart to be tested.
+        near: exclude sites that the rules say are too far apart.
 
     Yields:
-        number of the first example; int64 (n,), places in `numbers`; the block that holds them; their scores (rows, n).
+        number of the first example; int64 (n,), positions in `numbers`; their block; their scores (rows, n).
     """
     order = np.argsort(numbers, kind="stable")
     spans = [order[begin:end] for begin, end in runs(numbers[order] // WIDTH)]
@@ -249,7 +249,7 @@ def chosen_blocks(
 
 
 def sites_at(store: ScoreStore, rules: Rules, pair: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int64 (n, 3) twice: motif, start (bp) and strand of the two sites that speak for a pair in a foreground example.
+    """Return int64 (n, 3) twice: motif, start (bp) and strand of the two sites that represent a pair in an example.
 
     Args:
         store: finished.
@@ -273,7 +273,7 @@ def sites_at(store: ScoreStore, rules: Rules, pair: np.ndarray, row: np.ndarray)
 
 
 def tf_network(table: pd.DataFrame, tf_table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Nodes (columns: network.NODES, by name) and edges (network.EDGES, strongest first) of the called TF pairs."""
+    """Return nodes (columns: network.NODES, by name) and edges (network.EDGES, strongest first) of called TF pairs."""
     edges = tf_table[tf_table["called"].astype(bool)].rename(columns={"tf_a": "source", "tf_b": "target"})
     best: dict[str, list[float]] = {}
     for source, target, q in zip(edges["source"], edges["target"], edges["q"], strict=True):
@@ -295,7 +295,7 @@ def tf_network(table: pd.DataFrame, tf_table: pd.DataFrame) -> tuple[pd.DataFram
 def _located(
     store: ScoreStore, dataset_path: Path, row: np.ndarray, sites: tuple[np.ndarray, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Columns that say where instances lie; sites: (n, 3) each, motif, start and strand in the example."""
+    """Return columns with the positions of instances; sites: (n, 3) each, motif, start and strand in the example."""
     at = places(dataset_path, store.examples("foreground")[row])
     strand = np.where(at.own, 0, at.strand)
     widths = store.widths().astype(np.int64)
@@ -311,35 +311,35 @@ def _located(
 
 
 def runs(values: np.ndarray) -> Iterator[tuple[int, int]]:
-    """[begin, end) of each run of equal values."""
+    """Return [begin, end) of each run of equal values."""
     edges = np.flatnonzero(np.diff(values)) + 1
     if len(values):
         yield from zip([0, *edges.tolist()], [*edges.tolist(), len(values)], strict=True)
 
 
-# interactions/<method>.bedpe: where in the genome the strongest instances of the interactions lie.
+# interactions/<method>.bedpe: genome coordinates of the strongest instances of the interactions.
 #
-# BEDPE as bedtools defines it, with a header and columns of our own behind the ten standard ones; intervals are 0-based
+# BEDPE as bedtools defines it, with a header and own columns after the ten standard ones; intervals are 0-based
 # and half-open. End 1 is the site of tf_a, end 2 that of tf_b.
 
 COLUMNS: dict[str, str] = {
     "chrom1": "chromosome of site 1; the example's name where its interval is not as long as its sequence",
     "start1": "first letter that the filter may cover there, 0-based",
-    "end1": "behind the last such letter",
+    "end1": "one past the last such position",
     "chrom2": "as chrom1, of site 2",
     "start2": "as start1, of site 2",
     "end2": "as end1, of site 2",
     "name": "the interaction: TF|TF, or filter<a>|filter<b> where no two TFs are named",
     "score": "score of this instance",
-    "strand1": "strand of site 1: of its motif in the example, on the strand that the example has in its data set; . "
-    "= not told",
+    "strand1": "strand of site 1: of its motif in the example, on the strand that the example has in its data set; . = "
+    "unknown",
     "strand2": "as strand1, of site 2",
     "tf_a": "TF of site 1, the first of the two in alphabetical order; empty = none",
     "tf_b": "TF of site 2",
     "filter_a": "filter of site 1, one of those named tf_a",
     "filter_b": "filter of site 2",
     "example": "name of the example",
-    "distance": "start of site 2 minus start of site 1 (of their cells, for attention), bp, along the sequence as the "
+    "distance": "start of site 2 minus start of site 1 (of their bins, for attention), bp, along the sequence as the "
     "network read it",
     "q": "q-value of the interaction",
 }
@@ -351,7 +351,7 @@ def write_bedpe(path: Path, columns: Mapping[str, Any]) -> None:
 
 
 def read_bedpe(path: Path) -> pd.DataFrame:
-    """Instances (columns: COLUMNS), names escaped as they stand in the file.
+    """Read instances (columns: COLUMNS), with names escaped as in the file.
 
     Raises:
         ArtefactError: missing or damaged.

@@ -30,11 +30,11 @@ class Named:
     unit: np.ndarray
 
     def units(self, combine: str) -> Units:
-        """The TFs, each with all its motifs."""
+        """Return the TFs, each with all its motifs."""
         return Units(tuple(self.unit.tolist()), len(self.tfs), combine)
 
     def join(self, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The columns of motif pairs with filter, TF and motif q-value of both sides."""
+        """Return the columns of motif pairs with filter, TF and motif q-value of both sides."""
         columns = dict(columns)
         for side in ("a", "b"):
             filter_ = columns.pop(f"unit_{side}").astype(np.int32)
@@ -47,7 +47,7 @@ class Named:
 
 
 def names_of(folder: Path, store: ScoreStore) -> Named:
-    """The names of a store's motifs.
+    """Return the names of a store's motifs.
 
     Raises:
         ArtefactError: the table of names is of another model.

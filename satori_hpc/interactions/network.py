@@ -52,5 +52,5 @@ def write(path: Path, *, nodes: pd.DataFrame, edges: pd.DataFrame) -> None:
 
 
 def _attributes(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """What a node or an edge carries: plain Python values, without the missing ones."""
+    """Return the attributes of a node or an edge as plain Python values, without missing ones."""
     return {str(name): value for name, value in row.items() if not (isinstance(value, float) and math.isnan(value))}

@@ -1,8 +1,8 @@
-"""interactions/<method>.parts/: what the reduction has finished so far, a Parquet file per block of pairs.
+"""Store finished blocks of the reduction in interactions/<method>.parts/, one Parquet file per block of pairs.
 
-`parts.json` says which work the parts belong to: a digest of the scores and of all that shapes the numbers. Each part
-carries the same digest, so that a worker which outlived its command cannot slip a foreign part in, and one of its own
-content behind its end. A reduction that was killed goes on with the parts that are whole and of its digest; the folder
+`parts.json` identifies the task: a digest of the scores and of everything that affects the numbers. Each part
+carries the same digest, so that a worker which outlived its command cannot add a wrong part, and its own content
+digest at its end. A killed reduction resumes with the complete parts of its digest; the folder
 goes when the tables are written.
 """
 
@@ -40,7 +40,7 @@ def write(folder: Path, block: int, columns: dict[str, np.ndarray], *, digest: s
 
 
 def merge(folder: Path, *, digest: str, rows: list[int], numbers: list[int] | None = None) -> dict[str, np.ndarray]:
-    """The columns of all parts, or of those of some numbers, in their order.
+    """Return the columns of all parts, or of those of some numbers, in their order.
 
     Raises:
         ArtefactError: parts are missing, damaged or of another digest.
@@ -58,7 +58,7 @@ def merge(folder: Path, *, digest: str, rows: list[int], numbers: list[int] | No
 
 
 def _read(folder: Path, block: int, *, digest: str, rows: int) -> pa.Table | None:
-    """A part, or None when there is none that can be used."""
+    """Return a part, or None when there is none that can be used."""
     try:
         table = parquet.read_table(_path(folder, block))
     except (FileNotFoundError, ArtefactError):

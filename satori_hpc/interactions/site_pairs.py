@@ -1,4 +1,4 @@
-"""From sites to scores of pairs: which sites are one unit, and which pair of sites speaks for two units.
+"""Form pairs of sites: pool sites by unit, and choose the site pair that represents two units.
 
 A unit is what is tested in pairs: a motif (learned filter or known motif), or a TF or family with all its motifs. Its
 sites are pooled in every example before any test. Dask's workers import this module; it loads neither torch nor
@@ -29,7 +29,7 @@ CHOICES = {LARGEST_SIZE: 1, FIRST: 2}  # every other: the largest
 
 @dataclass(frozen=True)
 class Units:
-    """Which motifs are one unit, and what makes the score of two units in an example.
+    """Assign motifs to units, and combine the scores of site pairs into the score of two units in an example.
 
     Attributes:
         of_motif: the unit of each motif, NONE = of none; units are 0, 1, ...
@@ -43,7 +43,7 @@ class Units:
 
     @staticmethod
     def motifs(count: int, combine: str = "largest") -> "Units":
-        """Every motif is a unit of its own."""
+        """Make every motif its own unit."""
         return Units(tuple(range(count)), count, combine)
 
     @property
@@ -58,7 +58,7 @@ class PairBlock:
 
     Attributes:
         score: float32 (rows, n), NaN = the pair was not observed.
-        first, second: int32 (rows, n), the two sites that speak for the pair, of the smaller and the larger unit, by
+        first, second: int32 (rows, n), the two sites that represent the pair, of the smaller and the larger unit, by
             their numbers in `scores`; NONE where the pair was not observed.
         scores: the partition that the examples are of.
         entry: int64 (examples, 2), number of the first place and of the first value of each example in `scores`.
@@ -75,7 +75,10 @@ class PairBlock:
     directed: bool
 
     def distance(self) -> np.ndarray:
-        """int16 (rows, n): start of the larger unit's site minus that of the smaller's, bp; MISSING_DISTANCE = none."""
+        """Return int16 (rows, n): start of the larger unit's site minus that of the smaller's, bp.
+
+        MISSING_DISTANCE = none.
+        """
         start = self.scores.site[:, 1].astype(np.int32)
         if not len(start):
             return np.full(self.score.shape, MISSING_DISTANCE, np.int16)
@@ -83,12 +86,15 @@ class PairBlock:
         return np.where(self.first == NONE, MISSING_DISTANCE, apart).astype(np.int16)
 
     def effects(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """float32 (rows, n) twice: what an array over places says of the places of the two sites; NaN = nothing."""
+        """Return float32 (rows, n) twice: an array over places at the places of the two sites; NaN = missing."""
         values = self.scores.effects[name]
         return self._of_place(values, self.first), self._of_place(values, self.second)
 
     def between(self, name: str) -> np.ndarray:
-        """float32 (rows, n): a further array between the places of the two sites; directed: the larger size of both."""
+        """Return float32 (rows, n): a further array between the places of the two sites.
+
+        Directed: the larger magnitude.
+        """
         values = self.scores.extras[name]
         there = self.first != NONE
         row, column = np.nonzero(there)
@@ -124,7 +130,7 @@ class Space:
         self._sites = np.empty(2 * rows * width, np.int32)
 
     def cleared(self, rows: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """Scores (rows, width), all NaN, and sites (2, rows, width), all NONE."""
+        """Return scores (rows, width), all NaN, and sites (2, rows, width), all NONE."""
         score = self._score[: rows * width].reshape(rows, width)
         sites = self._sites[: 2 * rows * width].reshape(2, rows, width)
         score.fill(np.nan)
@@ -138,11 +144,11 @@ class Partition:
     Args:
         scores: of the partition.
         units: which sites are pooled.
-        choose: which pair of sites speaks for two units; of the store.
+        choose: which site pair represents two units; of the store.
         directed: whether values have a direction; of the store.
 
     Raises:
-        SatoriError: an example has more sites than can be told apart.
+        SatoriError: an example has more sites than can be numbered.
     """
 
     def __init__(self, scores: SiteScores, units: Units, *, choose: str, directed: bool) -> None:
@@ -152,7 +158,7 @@ class Partition:
         between = counts[:, 1] ** 2 if directed else counts[:, 1] * (counts[:, 1] - 1) // 2
         self._entry = np.cumsum(np.stack([counts[:, 1], between], axis=1), axis=0)
         self._entry -= np.stack([counts[:, 1], between], axis=1)
-        # Contiguous, and what is read-only so always: arrays of another type would have the loop below compiled anew.
+        # Always contiguous and read-only: arrays of another type would make the loop below recompile.
         self._places, self._values_at = (each[:, 1].copy() for each in (scores.counts, self._entry))
         self._value = scores.value.view()
         self._value.flags.writeable = False
@@ -175,7 +181,10 @@ class Partition:
         return len(self.scores)
 
     def block(self, first: int, last: int, rows: slice, space: "Space | None" = None) -> PairBlock:
-        """The pairs [first, last) of some examples; in a space the block holds until the next one is laid out there."""
+        """Return the pairs [first, last) of some examples.
+
+        The block is valid until the next one is written to the same space.
+        """
         size = (rows.stop - rows.start, last - first)
         add = self.units.combine == "sum"
         score, sites = (space or Space(*size)).cleared(*size)
@@ -204,14 +213,14 @@ class Partition:
         return PairBlock(score, sites[0], sites[1], self.scores, self._entry, rows, self._directed)
 
     def blocks(self, first: int, last: int, *, rows: int = ROWS, space: "Space | None" = None) -> Iterator[PairBlock]:
-        """The pairs [first, last) of all examples, some examples at a time, each block good until the next."""
+        """Return the pairs [first, last) of all examples, some examples at a time, each block good until the next."""
         space = space or Space(min(rows, len(self)), last - first)
         for begin in range(0, len(self), rows):
             yield self.block(first, last, slice(begin, min(begin + rows, len(self))), space)
 
 
 def compiled() -> Callable[..., None]:
-    """The loop below, compiled when first needed."""
+    """Return the loop below, compiled when first needed."""
     with _COMPILING:  # several threads may come here at once
         return _compiled()
 
@@ -255,7 +264,9 @@ def _lay_out(
     site_b: np.ndarray,
     total: np.ndarray,
 ) -> None:
-    """Look at every pair of sites of two different units once; of equal ones the first counts, by place, then motif.
+    """Visit every pair of sites of two different units once.
+
+    Of equal values the first counts, by place, then motif.
 
     What the choice goes by and the two sites travel in one 64-bit key, so that the largest is found without a branch:
     the order-preserving image of a float32 (the value, its size, or the order in which a loop over the places meets
@@ -292,7 +303,7 @@ def _lay_out(
                     bits = np.int64(np.float32(rank).view(np.int32))
                     key = ((bits ^ ((bits >> 31) & 0x7FFFFFFF)) << 32) + LOW_BITS
                 keys[i, u] = keys[u, i] = key
-        # First, of every place, over the sites of each unit; runs are the units that are there.
+        # First, for every place, over the sites of each unit; runs are the units present.
         runs = 0
         for y in range(sites):
             if y == 0 or mine[y] != mine[y - 1]:

@@ -1,7 +1,7 @@
 """Spacing, order and strands of the called interactions, counted in one pass over the scores and tested.
 
-Part of `reduce`, whose table says which interactions are called and whose settings say what counts as a score: so it is
-never older than that table. What is held are counts by spacing, whatever the number of examples.
+Part of `reduce`, whose table says which interactions are called and whose settings define the scores: so it is
+never older than that table. Only counts by spacing are held, for any number of examples.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from satori_hpc.scoring.store import ScoreStore
 from satori_hpc.sites import store as motif_store
 
 PURPOSE = 0x5BAC1  # keys the generators of this module
-WIDEST_EXACT = 3  # bp, window of spacings where positions are letters
+WIDEST_EXACT = 3  # bp, window of spacings if positions are exact
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Reading:
 
     Attributes:
         strand: int64 (F,), 1 or -1 = backwards, 0 = not named.
-        offset: int64 (F,), column of the motif, as it lies, under the filter's first letter; 0 = not named.
+        offset: int64 (F,), column of the motif aligned with the filter's first position; 0 = not named.
     """
 
     strand: np.ndarray
@@ -43,7 +43,7 @@ class Reading:
 
     @staticmethod
     def of(table: pd.DataFrame, filters: int) -> "Reading":
-        """From motifs.read_tf."""
+        """Read the orientation from motifs.read_tf."""
         named = table[table["named"].astype(bool)]
         strand, offset = np.zeros(filters, np.int64), np.zeros(filters, np.int64)
         strand[named["filter"]] = np.where(named["strand"] == "-", -1, 1)
@@ -57,7 +57,7 @@ class Counts:
 
     Attributes:
         spacing: int64 (interactions, 2, 2 reach + 1), by spacing from -reach to reach.
-        arrangement: int64 (interactions, 2, 4), by ARRANGEMENTS, where it can be told.
+        arrangement: int64 (interactions, 2, 4), by ARRANGEMENTS, where known.
     """
 
     spacing: np.ndarray
@@ -114,7 +114,7 @@ def write(
 def gather(store: ScoreStore, chosen: Chosen, reading: Reading, *, rules: Rules, reach: int, floor: float) -> Counts:
     """Count the examples of each interaction by spacing and arrangement.
 
-    An example counts once per interaction, with the pair of sites that speaks for it there. The spacing is from start
+    An example counts once per interaction, with the site pair that represents it there. The spacing is from start
     to start: of the motifs that the filters are named after, else of the sites.
 
     Args:
@@ -149,7 +149,7 @@ def gather(store: ScoreStore, chosen: Chosen, reading: Reading, *, rules: Rules,
 
 
 def test(counts: Counts, chosen: Chosen, *, settings: Reduce, window: int, seed: int) -> dict[str, np.ndarray]:
-    """The columns of the table of spacings (interactions.spacing.COLUMNS).
+    """Return the columns of the table of spacings (interactions.spacing.COLUMNS).
 
     Args:
         counts: of the interactions.
@@ -203,7 +203,7 @@ def test(counts: Counts, chosen: Chosen, *, settings: Reduce, window: int, seed:
 
 
 def _median(counts: np.ndarray, at: np.ndarray) -> float:
-    """Median of what was counted; NaN of nothing."""
+    """Return the median of a histogram; NaN if it is empty."""
     before = np.cumsum(counts)
     n = int(before[-1]) if len(before) else 0
     if not n:
@@ -211,11 +211,11 @@ def _median(counts: np.ndarray, at: np.ndarray) -> float:
     return float(np.mean(at[np.searchsorted(before, [(n - 1) // 2 + 1, n // 2 + 1])]))
 
 
-# interactions/<method>.spacing and .spacing_counts: how far apart the two sites of interactions stand.
+# interactions/<method>.spacing and .spacing_counts: distances between the two sites of interactions.
 
 _MEANINGS = {
-    "tandem_ab": "one strand, A upstream of B",
-    "tandem_ba": "one strand, B upstream of A",
+    "tandem_ab": "on one strand, A upstream of B",
+    "tandem_ba": "on one strand, B upstream of A",
     "convergent": "facing each other",
     "divergent": "back to back",
 }
@@ -224,49 +224,49 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "name": (pa.string(), "the interaction: TF|TF, or filter<a>|filter<b> where no two TFs are named"),
     "tf_a": (pa.string(), "first TF in alphabetical order; empty = none"),
     "tf_b": (pa.string(), "second TF"),
-    "n_fg": (pa.int64(), "foreground examples with it at a spacing that is looked at"),
+    "n_fg": (pa.int64(), "foreground examples with it within reduce.spacing_distance"),
     "n_bg": (pa.int64(), "background examples likewise"),
-    "tested": (pa.bool_(), "both have reduce.min_examples; if not, what follows the medians is empty"),
-    "median_fg": (pa.float64(), "median spacing in the foreground, bp; negative where B lies before A"),
+    "tested": (pa.bool_(), "both have reduce.min_examples; if not, the columns after the medians are empty"),
+    "median_fg": (pa.float64(), "median spacing in the foreground, bp; negative if B is before A"),
     "median_bg": (pa.float64(), "median spacing in the background"),
     "preferred_start": (pa.float64(), "first spacing of the window with the largest excess in the foreground, bp"),
     "preferred_end": (pa.float64(), "one past its last spacing"),
     "preferred_fg": (pa.float64(), "foreground examples in that window"),
-    "preferred_expected": (pa.float64(), "as many would be there if foreground and background were alike"),
-    "preferred_p": (pa.float64(), "that the largest excess of any window is this large by chance"),
+    "preferred_expected": (pa.float64(), "expected number if foreground and background were equal"),
+    "preferred_p": (pa.float64(), "p-value of the largest excess of any window"),
     "preferred_q": (pa.float64(), "Benjamini-Hochberg q-value over the tested interactions"),
-    "helical_strength": (pa.float64(), "difference of both sides on the turn of the helix (10.5 bp), 0 to 2"),
-    "helical_phase": (pa.float64(), "spacing modulo 10.5 bp of which the foreground has more"),
-    "helical_p": (pa.float64(), "that both sides differ so much in it by chance"),
+    "helical_strength": (pa.float64(), "difference between the sides in helical phase (10.5 bp per turn), 0 to 2"),
+    "helical_phase": (pa.float64(), "spacing modulo 10.5 bp that is enriched in the foreground"),
+    "helical_p": (pa.float64(), "p-value of this difference"),
     "helical_q": (pa.float64(), "Benjamini-Hochberg q-value over the tested interactions"),
     "a_first_fg": (pa.float64(), "share of the foreground with A before B, as sequences were read"),
     "a_first_bg": (pa.float64(), "share of the background likewise"),
-    "order_p": (pa.float64(), "that these differ so much by chance (Fisher, two-sided)"),
+    "order_p": (pa.float64(), "p-value of this difference (Fisher, two-sided)"),
     "order_q": (pa.float64(), "Benjamini-Hochberg q-value over the tested interactions"),
     **{
-        f"{name}_{side}": (pa.float64(), f"share of the {word} whose motifs stand {_MEANINGS[name]}")
+        f"{name}_{side}": (pa.float64(), f"share of the {word} with motifs {_MEANINGS[name]}")
         for side, word in (("fg", "foreground"), ("bg", "background"))
         for name in ARRANGEMENTS
     },
-    "arrangement_p": (pa.float64(), "that these four shares differ so much by chance; empty = strands not known"),
+    "arrangement_p": (pa.float64(), "p-value of the difference of these four shares; empty = strands unknown"),
     "arrangement_q": (pa.float64(), "Benjamini-Hochberg q-value over the tested interactions"),
 }
 COUNTS: dict[str, tuple[pa.DataType, str]] = {
     "name": (pa.string(), "the interaction"),
-    "spacing": (pa.int64(), "start of B less start of A, bp"),
+    "spacing": (pa.int64(), "start of B minus start of A, bp"),
     "n_fg": (pa.int64(), "foreground examples"),
     "n_bg": (pa.int64(), "background examples"),
 }
 
 
 def write_tables(path: Path, columns: Mapping[str, Any], counts: Mapping[str, Any]) -> None:
-    """Write both tables beside `path`, which has no ending."""
+    """Write both tables to `path`, which has no suffix."""
     tables.write_table(path.with_name(path.name + ".spacing"), columns, COLUMNS)
     tables.write_table(path.with_name(path.name + ".spacing_counts"), counts, COUNTS)
 
 
 def read_tables(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The interactions (columns: COLUMNS), strongest first, and their counts (COUNTS), by interaction and spacing.
+    """Read the interactions (columns: COLUMNS), strongest first, and their counts (COUNTS), by spacing.
 
     Raises:
         ArtefactError: missing, damaged or of another format version.

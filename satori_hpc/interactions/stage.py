@@ -2,8 +2,8 @@
 
 Sites are pooled by unit in every example before any test: by filter, and by the TF that filters are named after. What a
 pair is compared with is the statistic of its method (`interactions.statistics`); some need a pass over the examples
-first. The family of tests is declared by counts and cut-off, not by p-values. Beside the statistic the published one
-is told. A reduction that was killed goes on with what is finished.
+first. The family of tests is determined by counts and cut-off, not by p-values. The published statistic is also
+reported. A killed reduction resumes with the finished parts.
 """
 
 import dataclasses
@@ -112,7 +112,7 @@ class Reduced:
         columns: of the interaction table save the names, and unit_a, unit_b, for every pair that was observed at all,
             sorted by q, then p, then AUC falling.
         cutoff: of the scores; NaN where it is their mean and there are none.
-        told: what the statistic tells people of all pairs together.
+        told: the statistic's summary of all pairs.
         rules: of the tests.
     """
 
@@ -137,12 +137,12 @@ def reduce_store(
         store: finished.
         folder: for the finished blocks; those that it has of the same work are kept. Left to the caller to remove.
         settings: the section [reduce].
-        runtime: where the blocks are worked on; does not shape the result.
+        runtime: where the blocks are computed; does not change the result.
         statistic: its name.
-        units: what is tested in pairs; default: the motifs.
+        units: whose pairs are tested; default: the motifs.
 
     Raises:
-        ArtefactError: the store does not hold what the statistic needs, or is damaged.
+        ArtefactError: the store lacks arrays that the statistic needs, or is damaged.
     """
     rules = registry.rules_of(store, settings, statistic, units or Units.motifs(store.motifs, settings.combine))
     if not rules.units.pairs:
@@ -166,7 +166,7 @@ def reduce_store(
 
 
 def _nothing(rules: Rules) -> dict[str, np.ndarray]:
-    """The columns of no pair."""
+    """Return the columns of no pair."""
     whole = ("unit_a", "unit_b", "n_fg", "n_bg")
     names = (*whole, *tables.NUMBERS, "redundancy_q", "q")
     columns = {name: np.zeros(0, np.int64 if name in whole else np.float64) for name in names}
@@ -174,7 +174,7 @@ def _nothing(rules: Rules) -> dict[str, np.ndarray]:
 
 
 def _work(store: ScoreStore, folder: Path, *, digest: str, rules: Rules, runtime: Runtime) -> None:
-    """Do what is not done: partitions of examples, where the statistic asks for them, then the blocks of pairs."""
+    """Run the unfinished tasks: partitions of examples, if the statistic needs them, then the blocks of pairs."""
     blocks = block.blocks(store, rules)
     pending = parts.prepare(folder, digest=digest, rows=[last - first for first, last in blocks])
     if len(pending) < len(blocks):
@@ -229,9 +229,9 @@ def _join_published(columns: dict[str, np.ndarray], published: dict[str, np.ndar
 def _tf_table(
     columns: dict[str, np.ndarray], named: Named, by_filter: dict[str, np.ndarray], *, alpha: float
 ) -> dict[str, np.ndarray]:
-    """The table of TF pairs: the tested ones of pooled sites, with their filter pairs and what is called as published.
+    """Return the table of TF pairs: the tested ones of pooled sites, with filter pairs and the calls as published.
 
-    As published a TF pair is called when any of its filter pairs is: with many filters per TF false calls add up.
+    As published a TF pair is called when any of its filter pairs is: with many filters per TF false calls accumulate.
     """
     columns = {name: values[columns["tested"]] for name, values in columns.items()}
     tfs = np.array([*named.tfs, ""], dtype=object)
@@ -276,7 +276,7 @@ def _warn_of_untested(run: Run, store: ScoreStore, found: Reduced, named: Named,
 
 
 def _why_untested(found: Reduced, store: ScoreStore, *, settings: Reduce) -> str:
-    """How far pairs got on the way to a test, up to the step that none passed, and what decides it."""
+    """Explain how far pairs got on the way to a test, up to the step that none passed, and the deciding setting."""
     columns, rules, cutoff = found.columns, found.rules, found.cutoff
     both = registry.test_of(rules.statistic).both_sides and not rules.legacy
     least = 2 if rules.legacy else settings.min_examples
@@ -312,16 +312,16 @@ def _why_untested(found: Reduced, store: ScoreStore, *, settings: Reduce) -> str
     return f"{', '.join(said for _, said, _ in steps[: last + 1])}. {steps[last][2]}"
 
 
-SATURATED = 0.5  # share of scores at the maximum beyond which the median of a pair is the maximum, whatever it does
+SATURATED = 0.5  # share of scores at the maximum beyond which the median of any pair is the maximum
 NEAR = 1e-3  # of the maximum: scores so close to it are at it
 
 
 def saturated_shares(store: ScoreStore, *, entropy: float) -> dict[str, float | None]:
-    """Share of each side's scores of filter pairs that are at the largest one of both, from a sample; warns of many.
+    """Return the share of each side's filter-pair scores at the maximum of both, from a sample; warn if it is large.
 
     Args:
         store: finished.
-        entropy: weight of the entropy loss in training, which a smaller one might mend.
+        entropy: weight of the entropy loss in training; a smaller one might help.
     """
     units = Units.motifs(store.motifs)
     sample = {group: block.sample(store, units, group) for group in GROUPS}
@@ -345,7 +345,7 @@ def saturated_shares(store: ScoreStore, *, entropy: float) -> dict[str, float | 
 
 
 def _decide(columns: dict[str, np.ndarray], *, alpha: float) -> None:
-    """Add q over the tested family, and what is called."""
+    """Add q over the tested family, and the calls."""
     tested = columns["tested"]
     columns["q"] = np.full(len(tested), np.nan)
     columns["q"][tested] = mann_whitney.q_values(columns["p"][tested])

@@ -16,7 +16,7 @@ from satori_hpc.run import files
 
 FORMAT_VERSION = 4
 
-# What a test says of a pair of filters, or of a pair of TFs whose sites are pooled in every example.
+# Test results of a pair of filters, or of a pair of TFs whose sites are pooled in every example.
 _NUMBERS: dict[str, tuple[pa.DataType, str]] = {
     "n_fg": (pa.int64(), "foreground examples in which the pair was observed"),
     "n_bg": (pa.int64(), "background examples in which the pair was observed"),
@@ -42,10 +42,10 @@ _NUMBERS: dict[str, tuple[pa.DataType, str]] = {
     ),
     "p": (
         pa.float64(),
-        "one-sided p-value; within-sequence: after calibration; contrasts-two-way: of what is left when the effects of "
-        "both units are taken away; permuted: Simes over the examples",
+        "one-sided p-value; within-sequence: after calibration; contrasts-two-way: after removing the main effects of "
+        "both units; permuted: Simes over the examples",
     ),
-    "neg_log10_p": (pa.float64(), "-log10 p, told also where p is too small for a float64"),
+    "neg_log10_p": (pa.float64(), "-log10 p, given also where p is too small for a float64"),
     "q": (pa.float64(), "Benjamini-Hochberg q-value over all tested pairs"),
 }
 NUMBERS = tuple(_NUMBERS)
@@ -78,7 +78,7 @@ TF_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "tf_b": (pa.string(), "second TF"),
     **_NUMBERS,
     "called": (pa.bool_(), "q at most alpha"),
-    "redundancy_q": (pa.float64(), "as of filter pairs"),
+    "redundancy_q": (pa.float64(), "as for filter pairs"),
     "filter_pairs": (pa.int64(), "tested filter pairs of these two TFs"),
     "called_filter_pairs": (pa.int64(), "called ones among them"),
     "published_q": (pa.float64(), "smallest q-value of the published test of its filter pairs; empty = none is tested"),
@@ -88,7 +88,7 @@ TF_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
 ENSEMBLE_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "tf_a": (pa.string(), "first TF in alphabetical order"),
     "tf_b": (pa.string(), "second TF"),
-    "seeds": (pa.int64(), "networks that tested the pair, so both TFs name filters there; what follows is of these"),
+    "seeds": (pa.int64(), "networks that tested the pair, so both TFs name filters there; the rest is over these"),
     "called_seeds": (pa.int64(), "those that call the pair"),
     "min_q": (pa.float64(), "smallest q-value"),
     "median_q": (pa.float64(), "median q-value"),
@@ -116,7 +116,7 @@ def write_ensemble(path: Path, columns: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> pd.DataFrame:
-    """The table of filter pairs (columns: COLUMNS), sorted by q, then p, then AUC falling.
+    """Read the table of filter pairs (columns: COLUMNS), sorted by q, then p, then descending AUC.
 
     Raises:
         ArtefactError: missing, damaged or of another format version.
@@ -125,7 +125,7 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def read_tf(path: Path) -> pd.DataFrame:
-    """The table of TF pairs (columns: TF_COLUMNS).
+    """Return the table of TF pairs (columns: TF_COLUMNS).
 
     Raises:
         ArtefactError: missing, damaged or of another format version.
@@ -134,7 +134,7 @@ def read_tf(path: Path) -> pd.DataFrame:
 
 
 def read_ensemble(path: Path) -> pd.DataFrame:
-    """The table of an ensemble (columns: ENSEMBLE_COLUMNS), most often called pairs first, then by median q.
+    """Return the table of an ensemble (columns: ENSEMBLE_COLUMNS), most often called pairs first, then by median q.
 
     Raises:
         ArtefactError: missing, damaged or of another format version.
@@ -160,7 +160,7 @@ def write_table(path: Path, columns: Mapping[str, Any], registry: dict[str, tupl
 
 
 def read_table(path: Path, registry: dict[str, tuple[pa.DataType, str]], *, command: str = "reduce") -> pd.DataFrame:
-    """The table of these columns at `path`.parquet.
+    """Return the table of these columns at `path`.parquet.
 
     Raises:
         ArtefactError: missing, damaged or of another format version; says to run `command`.
@@ -172,7 +172,7 @@ def read_table(path: Path, registry: dict[str, tuple[pa.DataType, str]], *, comm
         raise ArtefactError(f"{file}: no interaction table; {mend}")
     try:
         table = pq.read_table(file)
-    except Exception as error:  # Arrow, OSError, or what Python makes of a damaged schema
+    except Exception as error:  # Arrow, OSError, or Python's error for a damaged schema
         raise ArtefactError(f"{file}: cannot be read ({error}); {again}") from None
     version = (table.schema.metadata or {}).get(b"satori_hpc_format_version", b"").decode()
     if version != str(FORMAT_VERSION) or table.schema.names != list(registry):

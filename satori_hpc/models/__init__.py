@@ -19,15 +19,15 @@ Network = TypeVar("Network", bound=Callable[..., nn.Module])
 
 
 def register(name: str, *, sentence: str, settings: type | None = None) -> Callable[[Network], Network]:
-    """Add a model family by name: decorates what makes its network.
+    """Register a model family by name: decorates the factory of its network.
 
     That is called as `network(settings, length=L, targets=T, task="binary" or "multilabel", entropy=weight)`, and gives
-    a torch module from one-hot letters (B, 4, L) to logits (B, T) (models.base.OneHotModel says what it may offer
-    besides), or a TrainableModel.
+    a torch module from one-hot (B, 4, L) to logits (B, T) (models.base.OneHotModel describes its optional
+    parts), or a TrainableModel.
 
     Args:
         name: for [model] architecture, and of its table [model.<name>].
-        sentence: what it is; behind "The network is ..." in the report.
+        sentence: its description, after "The network is ..." in the report.
         settings: dataclass of that table; None: there is none, and `network` gets the section [model].
 
     Raises:

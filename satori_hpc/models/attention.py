@@ -1,4 +1,4 @@
-"""Multi-head self-attention whose values are meant to be read.
+"""Multi-head self-attention with interpretable weights.
 
 All heads share one projection. Softmax and entropy are float32 also under autocast; attention is given back before
 dropout (SATORI 2.0, lqaf209).
@@ -32,7 +32,7 @@ class Attention(nn.Module):
     def forward(
         self, tokens: torch.Tensor, *, attention: bool = False, entropy: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """Mixed heads (B, n, mixing), attention (B, h, n, n) or None, entropy (B,) or None."""
+        """Return mixed heads (B, n, mixing), attention (B, h, n, n) or None, entropy (B,) or None."""
         query, key, value = self._split(linear(tokens, self.project.weight, self.project.bias))
         kept = rows = None
         if attention or entropy or (self.training and self.dropout.p > 0):
@@ -47,7 +47,7 @@ class Attention(nn.Module):
         return mixed, kept, None if rows is None else rows.mean(dim=2).sum(dim=1)
 
     def rows(self, tokens: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
-        """Attention rows (B, h, a, n) of the query positions `cells` (B, a) only."""
+        """Return attention rows (B, h, a, n) of the query positions `cells` (B, a) only."""
         size = self.heads * self.head_size
         weight, bias = self.project.weight, self.project.bias
         chosen = tokens.gather(1, cells[:, :, None].expand(-1, -1, tokens.shape[2]))
@@ -63,11 +63,11 @@ class Attention(nn.Module):
         return self._by_head(query), self._by_head(key), self._by_head(value)
 
     def _by_head(self, projected: torch.Tensor) -> torch.Tensor:
-        """(B, n, h * d) -> (B, h, n, d)."""
+        """Map (B, n, h * d) -> (B, h, n, d)."""
         return projected.unflatten(2, (self.heads, self.head_size)).transpose(1, 2)
 
 
-# Operations written for speed; each computes what its plain counterpart in torch computes.
+# Optimised operations; each computes the same as its plain counterpart in torch.
 #
 # Why they exist, on one CPU thread with the default network: a linear layer goes to MKL, which does not use AVX-512 on
 # every processor, where the same product as a 1x1 convolution goes to oneDNN; and the entropy of attention through
@@ -75,7 +75,7 @@ class Attention(nn.Module):
 
 
 def linear(tokens: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """`F.linear` of (B, n, inputs), on the CPU in float32 as a channels-last 1x1 convolution."""
+    """Return `F.linear` of (B, n, inputs), on the CPU in float32 as a channels-last 1x1 convolution."""
     if tokens.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return F.linear(tokens, weight, bias)
     image = tokens.unsqueeze(1).permute(0, 3, 1, 2)

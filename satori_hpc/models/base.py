@@ -1,4 +1,4 @@
-"""What a network is to the rest: one that is trained here, and what scoring asks of any network.
+"""Define the interfaces of networks: for training, and for scoring any network.
 
 Shapes: B sequences of L bp, T labels, C logits (2 of a binary network with two outputs, else T), F first-layer filters.
 """
@@ -19,7 +19,7 @@ UNKNOWN = 4
 
 
 class ScorableModel(Protocol):
-    """What the generic scoring methods ask of a network: any torch module over one-hot letters will do.
+    """Interface of the generic scoring methods: any torch module over one-hot sequences.
 
     It may offer more; an attribute that is None, or not there, is not offered:
 
@@ -35,12 +35,12 @@ class ScorableModel(Protocol):
     targets: int
 
     def __call__(self, one_hot: torch.Tensor) -> torch.Tensor:
-        """Outputs before the sigmoid (B, T) of letters (B, 4, L); an unknown letter is a column of zeros."""
+        """Return the outputs before the sigmoid (B, T) of one-hot (B, 4, L); an unknown base is a zero column."""
 
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """One forward pass over B sequences; what was not asked for is None.
+    """Output of a forward pass over B sequences; parts that were not requested are None.
 
     Attributes:
         logits: (B, C) float32.
@@ -72,14 +72,14 @@ class BothStrands(Protocol):
     width: int
 
     def strands(self, sequences: torch.Tensor) -> torch.Tensor:
-        """Activations before pooling, (B, 2, F, L), of the strand as given and of the other one.
+        """Return activations before pooling, (B, 2, F, L), of the given strand and of the other one.
 
         Column j belongs to the window whose middle is j, on either strand.
         """
 
 
 class TrainableModel(nn.Module):
-    """What training, predictions and checkpoints ask of a network: letters in, logits out.
+    """Interface for training, predictions and checkpoints: tokens in, logits out.
 
     Attributes:
         length: L, bp. targets: T. outputs: C. task: "binary" or "multilabel".
@@ -88,7 +88,7 @@ class TrainableModel(nn.Module):
             sequence.
         pool: bp per position of its attention.
         has_fast_paths: whether the hand-written scorers of `scoring/` take it.
-        bank: the known motifs that it starts from; None: none. gate: what it takes for a hit of one.
+        bank: the known motifs that it starts from; None: none. gate: thresholds of a hit.
         scorers: {scoring method: "package.module:class" of its own scorer} (scoring.base.SiteScorer).
         largest_array: numbers per sequence in the largest array of a forward pass; 0 = not known.
     """
@@ -120,7 +120,7 @@ class TrainableModel(nn.Module):
         """Run the network.
 
         Args:
-            sequences: uint8 codes (B, L), A, C, G, T, other = 0..4; or one-hot letters (B, 4, L) of a float type.
+            sequences: uint8 codes (B, L), A, C, G, T, other = 0..4; or one-hot (B, 4, L) of a float type.
             attention, activations, entropy: give them back.
             moments: in training, of the batch that these sequences are a part of, from `batch_moments`; None: they are
                 the batch.
@@ -128,17 +128,20 @@ class TrainableModel(nn.Module):
         raise NotImplementedError
 
     def site_activations(self, sequences: torch.Tensor) -> torch.Tensor:
-        """First-layer activations (B, F, L') alone; column j belongs to the window that starts at j - padding."""
+        """Return first-layer activations (B, F, L') alone.
+
+        Column j belongs to the window that starts at j - padding.
+        """
         raise NotImplementedError
 
     def pooled(self, sequences: torch.Tensor) -> torch.Tensor:
-        """The largest activation of each filter under each position of the attention, (B, F, n)."""
+        """Return the largest activation of each filter under each position of the attention, (B, F, n)."""
         return F.max_pool1d(self.site_activations(sequences), self.pool)
 
     def batch_moments(
         self, tokens: torch.Tensor, *, count: int, add_up: Callable[[torch.Tensor], object]
     ) -> Moments | None:
-        """What normalisation in training needs of a whole batch, once a step; None: nothing.
+        """Return the moments of a whole batch for normalisation in training, once a step; None: not needed.
 
         Args:
             tokens: uint8 (B, L), those of the batch that this process has; B may be 0.
@@ -148,16 +151,16 @@ class TrainableModel(nn.Module):
         return None
 
     def remember(self, tokens: np.ndarray) -> None:
-        """Take note of sequences (E, L) uint8 that will come in every epoch: what is found in them may be kept."""
+        """Register sequences (E, L) uint8 that occur in every epoch, so that results for them may be cached."""
 
     @property
     def both_strands(self) -> BothStrands | None:
-        """Its learned filters, where they see both strands; None: none that do."""
+        """Learned filters that see both strands; None if there are none."""
         return None
 
     @property
     def motifs(self) -> int:
-        """How many motifs its sites are of: its filters, or where it starts from known motifs those."""
+        """Number of motifs of its sites: its filters, or the known motifs that it starts from."""
         return self.filters if self.bank is None else len(self.bank)
 
     @property
@@ -166,12 +169,12 @@ class TrainableModel(nn.Module):
         return self.task == "binary" and self.outputs == 2
 
     def margin(self, logits: torch.Tensor) -> torch.Tensor:
-        """Log-odds (B, T) float32 of logits (B, C): what to rank by, because probabilities round to ties."""
+        """Return log-odds (B, T) float32 of logits (B, C), for ranking, because probabilities round to ties."""
         logits = full(logits)
         return logits[:, 1:] - logits[:, :1] if self.two_logits else logits
 
     def score(self, logits: torch.Tensor) -> torch.Tensor:
-        """Probabilities (B, T) float32 of logits (B, C)."""
+        """Return probabilities (B, T) float32 of logits (B, C)."""
         return torch.sigmoid(self.margin(logits))
 
 
@@ -190,9 +193,9 @@ def require_filters(model: TrainableModel) -> None:
 
 
 class Scorable(nn.Module):
-    """A trained network as a plain torch module: one-hot letters (B, 4, L) in, log-odds (B, T) out.
+    """Expose a trained network as a plain torch module: one-hot (B, 4, L) in, logits (B, T) out.
 
-    Gradients flow to the letters. It is a `ScorableModel`, and what captum, tangermeme and the like take.
+    Gradients flow to the input. It is a `ScorableModel`, and works in captum, tangermeme and similar tools.
 
     Attributes:
         network: the network itself.
@@ -206,10 +209,10 @@ class Scorable(nn.Module):
         self.targets = network.targets
 
     def forward(self, one_hot: torch.Tensor) -> torch.Tensor:
-        """Log-odds of every label.
+        """Return log-odds of every label.
 
         Args:
-            one_hot: (B, 4, L) of any type of numbers, rows A, C, G, T; an unknown letter is a column of zeros.
+            one_hot: (B, 4, L) of any type of numbers, rows A, C, G, T; an unknown base is a zero column.
 
         Returns:
             (B, T) float32.
@@ -222,14 +225,14 @@ class Scorable(nn.Module):
 
     @property
     def attention(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
-        """One-hot letters (B, 4, L) -> attention (B, heads, n, n); None if the network has none."""
+        """Map one-hot (B, 4, L) to attention (B, heads, n, n); None if the network has none."""
         if not self.network.has_attention:
             return None
         return lambda one_hot: self.network(self._checked(one_hot), attention=True).attention
 
     @property
     def site_activations(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
-        """One-hot letters (B, 4, L) -> first-layer activations (B, F, L'); None if the network has no filters."""
+        """Map one-hot (B, 4, L) to first-layer activations (B, F, L'); None if the network has no filters."""
         if not self.network.filters:
             return None
         return lambda one_hot: self.network.site_activations(self._checked(one_hot))
@@ -249,9 +252,9 @@ class Scorable(nn.Module):
 
 
 class OneHotModel(TrainableModel):
-    """Trains a plain torch module from one-hot letters (B, 4, L) to logits (B, T), such as a guest's.
+    """Train a plain torch module from one-hot (B, 4, L) to logits (B, T), such as a plug-in's.
 
-    What else the module offers (see `ScorableModel`) is found by name: `attention(one_hot)`, and
+    Optional parts of the module (see `ScorableModel`) are found by name: `attention(one_hot)`, and
     `site_activations(one_hot)` with the attributes `filters`, `width` and, if the first window starts left of the
     sequence, `padding`. Of attention, `pool` is the bp per position.
 
@@ -281,7 +284,7 @@ class OneHotModel(TrainableModel):
         entropy: bool = False,
         moments: Moments | None = None,
     ) -> ModelOutput:
-        """Run the module; it has no entropy to give back."""
+        """Run the module; it returns no entropy."""
         assert not entropy
         letters = self._letters(sequences)
         logits = full(self.module(letters))
@@ -306,10 +309,10 @@ class OneHotModel(TrainableModel):
 
 
 def one_hot(sequences: torch.Tensor, dtype: torch.dtype, *, pad: tuple[int, int] = (0, 0)) -> torch.Tensor:
-    """One-hot letters (B, 4, left + L + right) of this type; unknown letters and the padding are columns of zeros.
+    """Convert to one-hot (B, 4, left + L + right) of this type; unknown bases and the padding are zero columns.
 
     Args:
-        sequences: uint8 codes (B, L), or letters (B, 4, L) of a float type, through which gradients flow.
+        sequences: uint8 codes (B, L), or one-hot (B, 4, L) of a float type, through which gradients flow.
         dtype: of the result.
         pad: columns on the left and on the right.
     """
@@ -321,5 +324,5 @@ def one_hot(sequences: torch.Tensor, dtype: torch.dtype, *, pad: tuple[int, int]
 
 
 def full(values: torch.Tensor) -> torch.Tensor:
-    """At least float32: what half precision or autocast left is widened, float64 stays."""
+    """Convert to at least float32: half precision is widened, float64 is kept."""
     return values if values.dtype == torch.float64 else values.float()

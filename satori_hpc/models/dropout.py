@@ -1,4 +1,4 @@
-"""Layers whose random choices follow from a key and the place of each example, so do not depend on who computes."""
+"""Dropout layers with keyed masks, by the position of each example, so that ranks do not matter."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ _ODD = 0x9E3779B1  # times a place it never repeats within 2^32 places
 
 @dataclass(frozen=True)
 class Key:
-    """What the masks of one layer follow from in one forward pass.
+    """Key of the masks of one layer in one forward pass.
 
     Attributes:
         seed: of this layer at this step, 0 .. 2^63 - 1.
@@ -23,7 +23,7 @@ class Key:
 
 
 class Keyed(nn.Module):
-    """A layer with random choices: those of an example follow from `key` and its place, or from torch's generator.
+    """A layer with random choices, keyed by `key` and the example's position, or from torch's generator.
 
     Attributes:
         key: set by `place`; None: torch's global generator.
@@ -32,7 +32,7 @@ class Keyed(nn.Module):
     key: Key | None = None
 
     def words(self, rows: int, words: int, device: torch.device) -> torch.Tensor:
-        """Random 64-bit words, (rows, words) int64."""
+        """Return random 64-bit words, (rows, words) int64."""
         if self.key is None:
             return torch.empty(rows, words, dtype=torch.int64, device=device).random_(-(2**63), None)
         if device.type != "cpu":
@@ -96,7 +96,7 @@ def place(layers: list[Keyed], *, seeds: list[int], first: int) -> None:
 
 
 def hashed(key: Key, rows: int, words: int, device: torch.device | str) -> torch.Tensor:
-    """Random words (rows, words) int64 without a generator: SplitMix64 of the place and the number of the word.
+    """Return random words (rows, words) int64 without a generator: SplitMix64 of the position and the word number.
 
     For devices where a generator per example would be a kernel per example (Steele et al. 2014 for the function).
     """
@@ -109,10 +109,10 @@ def hashed(key: Key, rows: int, words: int, device: torch.device | str) -> torch
 
 
 def _shifted(values: torch.Tensor, by: int) -> torch.Tensor:
-    """Bits moved right, zeros from the left: torch's own shift repeats the sign."""
+    """Return bits moved right, zeros from the left: torch's own shift repeats the sign."""
     return (values >> by).bitwise_and_(2 ** (64 - by) - 1)
 
 
 def _signed(word: int) -> int:
-    """The int64 with the bits of a 64-bit word whose top bit is set."""
+    """Return the int64 with the bits of a 64-bit word whose top bit is set."""
     return word - 2**64

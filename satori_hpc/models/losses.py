@@ -1,4 +1,4 @@
-"""Losses: classification, and what is needed to keep attention sparse and to see that it has not collapsed."""
+"""Losses: classification, attention entropy, and a measure of collapsed attention."""
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from satori_hpc.models.base import full
 def classification_loss(
     logits: torch.Tensor, labels: torch.Tensor, *, task: str, output: str, count: int | None = None
 ) -> torch.Tensor:
-    """Mean classification loss, at least float32.
+    """Return mean classification loss, at least float32.
 
     Args:
         logits: (B, C); binary with output "two": C = 2, else one logit per label.
@@ -18,7 +18,7 @@ def classification_loss(
             all examples; the divisor stays their number.
         task: "binary" or "multilabel".
         output: "one" (binary cross entropy) or "two" (cross entropy over two logits).
-        count: examples of the whole batch when these are a part of it: the parts' losses add up to its mean.
+        count: examples of the whole batch when these are a part of it: the parts' losses sum to its mean.
     """
     logits = full(logits)
     count = len(labels) if count is None else count
@@ -30,12 +30,12 @@ def classification_loss(
 
 
 def column_mass(attention: torch.Tensor) -> torch.Tensor:
-    """How far heads put all rows on one column: 1/n when attention is uniform, 1 when a head has collapsed.
+    """Return how far heads put all rows on one column: 1/n when attention is uniform, 1 when a head has collapsed.
 
     Args:
         attention: (B, h, n, n), rows sum to 1.
 
     Returns:
-        (B,), the share of all attention that the strongest column holds, averaged over heads.
+        (B,), the share of all attention in the strongest column, averaged over heads.
     """
     return attention.mean(dim=2).amax(dim=2).mean(dim=1)

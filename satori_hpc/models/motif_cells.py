@@ -1,6 +1,6 @@
-"""Known motifs as a first layer: hits that pass a gate and win their place, as values of cells of the sequence.
+"""Known motifs as a first layer: hits that pass a gate and win the competition, as values of bins.
 
-Of thousands of motifs few are in a cell, so values are a list of those that are not 0.
+Only few of thousands of motifs are in a bin, so non-zero values are listed.
 """
 
 import dataclasses
@@ -20,13 +20,13 @@ from satori_hpc.motifs.hits import Hits, stacked
 from satori_hpc.motifs.scan import Gate, MotifBank, Scanner
 
 MOST_REMEMBERED = 500_000  # sequences, with about a kilobyte each
-SCORES_AT_ONCE = 2**24  # of windows, where letters are mixed and all scores are computed
-GAIN = 8.0  # value of a cell with the best word of a motif
+SCORES_AT_ONCE = 2**24  # of windows, for base mixtures, whose scores are all computed
+GAIN = 8.0  # value of a bin with the best word of a motif
 
 
 @dataclass(frozen=True, eq=False)
 class MotifTokens:
-    """Values of motifs in cells of B sequences; what is not listed is 0.
+    """Values of motifs in bins of B sequences; unlisted ones are 0.
 
     Attributes:
         shape: (B, n, M).
@@ -41,29 +41,29 @@ class MotifTokens:
     value: torch.Tensor
 
     def dense(self) -> torch.Tensor:
-        """(B, n, M)."""
+        """Return (B, n, M)."""
         return self.value.new_zeros(self.shape).index_put((self.example, self.cell, self.motif), self.value)
 
     def rank(self) -> torch.Tensor:
-        """Number of each value within its example, from 0."""
+        """Return number of each value within its example, from 0."""
         first = torch.searchsorted(self.example, torch.arange(self.shape[0], device=self.example.device))
         return torch.arange(len(self.example), device=self.example.device) - first[self.example]
 
 
 class MotifCells(nn.Module):
-    """Sequences -> tokens: for each cell and motif 8 (s - t) / (max - t), the largest over hits centred there.
+    """Convert sequences to tokens: for each bin and motif 8 (s - t) / (max - t), the largest over hits centred there.
 
     s is the score of a hit, t the gate, half a step under the smallest score of a hit. Which windows are hits and
-    which of them win is decided without a gradient; the scores of those that do have one, towards one-hot letters.
+    the choice of winners has no gradient; their scores have one, with respect to the one-hot sequence.
 
     Args:
         bank: the motifs.
         gate: which windows are hits.
         compete: only the winners of overlapping hits count.
-        length: L, bp. pool: bp per cell.
+        length: L, bp. pool: bp per bin.
 
     Attributes:
-        cells: n, the last of which may be shorter.
+        cells: n bins, the last of which may be shorter.
     """
 
     def __init__(self, bank: MotifBank, gate: Gate, *, compete: bool, length: int, pool: int) -> None:
@@ -86,16 +86,16 @@ class MotifCells(nn.Module):
         self.register_buffer("kernel", torch.from_numpy(kernel), persistent=False)
 
     def forward(self, sequences: torch.Tensor) -> MotifTokens:
-        """Tokens of sequences.
+        """Return tokens of sequences.
 
         Args:
-            sequences: uint8 codes (B, L), or letters (B, 4, L) of a float type: one-hot, or any mixture of letters.
+            sequences: uint8 codes (B, L), or letters (B, 4, L) of a float type: one-hot, or any mixture of bases.
         """
         hits, scores = self.hits(sequences)
         return self.tokens(hits, len(sequences), scores)
 
     def hits(self, sequences: torch.Tensor) -> tuple[Hits, torch.Tensor | None]:
-        """The hits that count, and their scores on the way to which there is a gradient, if one is asked for."""
+        """Return the hits that count, and their scores on the way to which there is a gradient, if one is asked for."""
         if not sequences.is_floating_point():
             return self._of_codes(sequences.cpu().numpy()), None
         letters = full(sequences)
@@ -109,11 +109,11 @@ class MotifCells(nn.Module):
         return hits, self._scores(hits, letters)
 
     def every_hit(self, tokens: torch.Tensor) -> Hits:
-        """All hits in sequences (B, L) uint8, before any competition."""
+        """Return all hits in sequences (B, L) uint8, before any competition."""
         return self._scanner.scan(tokens.cpu().numpy(), threads=torch.get_num_threads())
 
     def tokens(self, hits: Hits, examples: int, scores: torch.Tensor | None = None) -> MotifTokens:
-        """Tokens of any hits, on this module's device.
+        """Return tokens of any hits, on this module's device.
 
         Args:
             hits: sorted by example, 0 .. examples - 1.
@@ -124,7 +124,7 @@ class MotifCells(nn.Module):
         threshold = torch.from_numpy(self._threshold[hits.motif]).to(device)
         above = torch.from_numpy(self.bank.maxima[hits.motif]).to(device) - threshold
         found = torch.from_numpy(hits.score).to(device) if scores is None else scores
-        value = (GAIN * (found - threshold) / above).clamp(min=0)  # mixed letters: rounding
+        value = (GAIN * (found - threshold) / above).clamp(min=0)  # mixed bases: rounding
         value = value.to(torch.float32 if scores is None else scores.dtype)
         cell = (hits.start + hits.end) // 2 // self.pool
         places, which = np.unique(np.ravel_multi_index((hits.example, cell, hits.motif), shape), return_inverse=True)
@@ -135,7 +135,7 @@ class MotifCells(nn.Module):
         return MotifTokens(shape, example, cell, number, largest)
 
     def remember(self, tokens: np.ndarray) -> None:
-        """Find the hits of sequences (E, L) uint8 that will come again, once for all; of many sequences the first."""
+        """Cache the hits of sequences (E, L) uint8 that occur repeatedly; of many sequences only the first."""
         known = len(self._offsets) - 1
         tokens = tokens[: MOST_REMEMBERED - known]
         self._hits = stacked([self._hits, self._found(tokens).moved(known)])
@@ -143,7 +143,7 @@ class MotifCells(nn.Module):
         self._rows.update((_digest(sequence), known + row) for row, sequence in enumerate(tokens))
 
     def _of_codes(self, tokens: np.ndarray) -> Hits:
-        """The hits that count in sequences (B, L) uint8, remembered or found now."""
+        """Return the winning hits of sequences (B, L) uint8, cached or found now."""
         if not self._rows:
             return self._found(tokens)
         rows = np.array([self._rows.get(_digest(sequence), -1) for sequence in tokens], dtype=np.int64)
@@ -167,7 +167,7 @@ class MotifCells(nn.Module):
 
     @torch.no_grad()
     def _mixed(self, letters: torch.Tensor) -> Hits:
-        """All hits in mixtures of letters (B, 4, L), whose scores are no whole numbers."""
+        """Find all hits in base mixtures (B, 4, L), whose scores are not integers."""
         length, widths = letters.shape[2], torch.from_numpy(self.bank.widths).to(letters.device)
         padded = F.pad(letters, (0, self.kernel.shape[3] - 1))
         with torch.autocast(letters.device.type, enabled=False):
@@ -179,7 +179,7 @@ class MotifCells(nn.Module):
         backward = strand[example, number, start].bool()
         motifs = number.cpu().numpy()
         score = best[example, number, start].round().int().cpu().numpy()
-        score = np.minimum(score, self.bank.maxima[motifs]).astype(np.int32)  # of more than one letter in a place
+        score = np.minimum(score, self.bank.maxima[motifs]).astype(np.int32)  # of more than one base at a position
         return Hits(
             example=example.cpu().numpy(),
             start=start.cpu().numpy(),
@@ -191,7 +191,7 @@ class MotifCells(nn.Module):
         )
 
     def _scores(self, hits: Hits, letters: torch.Tensor) -> torch.Tensor:
-        """Scores (hits,) of hits in letters (B, 4, L), with the gradient of the letters."""
+        """Return scores (hits,) of hits in one-hot (B, 4, L), differentiable with respect to the sequence."""
         device = letters.device
         windows = F.pad(letters, (0, self.kernel.shape[3])).unfold(2, self.kernel.shape[3], 1)
         example, start, number = (torch.from_numpy(each).to(device) for each in (hits.example, hits.start, hits.motif))
@@ -200,12 +200,12 @@ class MotifCells(nn.Module):
 
 
 class StrandFilters(nn.Module):
-    """Learned filters over both strands: (B, 4, L) -> (B, n, F), ReLU of the better strand, largest in a cell.
+    """Learned filters over both strands: (B, 4, L) -> (B, n, F), ReLU of the better strand, max-pooled over the bin.
 
     A models.base.BothStrands.
 
     Args:
-        filters: F. width: of a filter, bp, odd. length: L. pool: bp per cell.
+        filters: F. width: of a filter, bp, odd. length: L. pool: bp per bin.
     """
 
     def __init__(self, *, filters: int, width: int, length: int, pool: int) -> None:
@@ -223,12 +223,12 @@ class StrandFilters(nn.Module):
         return self._activated(torch.maximum(*strands)).transpose(1, 2)
 
     def strands(self, sequences: torch.Tensor) -> torch.Tensor:
-        """Activations before pooling, (B, 2, F, L); see BothStrands."""
+        """Return activations before pooling, (B, 2, F, L); see BothStrands."""
         both = self._both(sequences).squeeze(2)[:, :, : sequences.shape[-1]]
         return self._activated(both.unflatten(1, (2, -1)))
 
     def _both(self, sequences: torch.Tensor) -> torch.Tensor:
-        """The convolution (B, 2 F, 1, n * pool), without its bias, of the filters and their reverse complements."""
+        """Convolve (B, 2 F, 1, n * pool) with the filters and their reverse complements, without bias."""
         weight = torch.cat((self.conv.weight, self.conv.weight.flip(1, 2))).unsqueeze(2)
         letters = one_hot(sequences, weight.dtype, pad=self.pad).unsqueeze(2)
         # Channels last: the fastest layout for the convolution and its pooling.
@@ -248,5 +248,5 @@ def _is_one_hot(letters: torch.Tensor) -> bool:
 
 
 def _codes(letters: torch.Tensor) -> torch.Tensor:
-    """uint8 codes (B, L) of one-hot letters (B, 4, L)."""
+    """Convert one-hot (B, 4, L) to uint8 codes (B, L)."""
     return torch.where(letters.sum(dim=1) > 0, letters.argmax(dim=1), UNKNOWN).to(torch.uint8)

@@ -1,7 +1,7 @@
-"""Attention over hits of known motifs, the tokens: one layer that knows distance, and nothing behind it but a sum.
+"""Attention over hits of known motifs (tokens): one layer with relative distances, followed only by a sum.
 
-So what attention carries from one cell to another is what two motifs do together; convolutions behind it could do the
-same without it. No normalisation: it would mix the cells of a sequence.
+So attention from one bin to another is the joint effect of two motifs; convolutions after it could compute the
+same without it. No normalisation: it would mix the bins of a sequence.
 """
 
 import dataclasses
@@ -21,15 +21,15 @@ from satori_hpc.models.dropout import Coin, Dropout
 from satori_hpc.models.motif_cells import MotifCells, MotifTokens, StrandFilters
 from satori_hpc.motifs.scan import STEPS_PER_BIT, Gate, MotifBank
 
-FARTHEST = 16  # cells; what is further apart shares a bias
-NEARNESS = 0.3  # what the first bias loses per cell
+FARTHEST = 16  # bins; larger distances share a bias
+NEARNESS = 0.3  # decrease of the initial bias per bin
 
 
 class TokenLinear(nn.Module):
     """A linear layer without bias of motif tokens and learned filters side by side.
 
     Args:
-        motifs: M. filters: F, may be 0. outputs: size of what comes out.
+        motifs: M. filters: F, may be 0. outputs: size of the output.
     """
 
     def __init__(self, *, motifs: int, filters: int, outputs: int) -> None:
@@ -39,7 +39,7 @@ class TokenLinear(nn.Module):
         self.filters = nn.Parameter(torch.empty(outputs, filters).uniform_(-bound, bound)) if filters else None
 
     def forward(self, known: MotifTokens, learned: torch.Tensor | None) -> torch.Tensor:
-        """(B, n, outputs) of tokens and, if there are any, activations of filters (B, n, F)."""
+        """Return (B, n, outputs) of tokens and, if there are any, activations of filters (B, n, F)."""
         examples, cells, _ = known.shape
         rows = self.motifs[known.motif] * known.value[:, None].to(self.motifs.dtype)
         found = rows.new_zeros(examples * cells, rows.shape[1]).index_add(0, known.example * cells + known.cell, rows)
@@ -51,7 +51,7 @@ class DistanceAttention(nn.Module):
     """Queries, keys, values (B, n, size) -> (B, n, size): softmax of q.k / sqrt(head size) + r[distance], then ReLU.
 
     Args:
-        cells: n. heads: h. size: of all heads together.
+        cells: n bins. heads: h. size: of all heads together.
     """
 
     def __init__(self, *, cells: int, heads: int, size: int) -> None:
@@ -68,11 +68,11 @@ class DistanceAttention(nn.Module):
     def forward(
         self, parts: Sequence[torch.Tensor], turned: torch.Tensor, *, entropy: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Attend.
+        """Apply attention.
 
         Args:
             parts: queries, keys and values.
-            turned: bool (B,): in these examples distances are those of the reversed order of cells.
+            turned: bool (B,): examples whose bins are in reversed order.
             entropy: give it back.
 
         Returns:
@@ -90,7 +90,7 @@ class DistanceAttention(nn.Module):
 
 
 class MotifTokenNetwork(TrainableModel):
-    """In evaluation mode a result depends on nothing but its own sequence; see TrainableModel.
+    """Network over motif tokens; in evaluation mode a result depends only on its own sequence; see TrainableModel.
 
     Args:
         settings: [model.motif-tokens].
@@ -145,7 +145,7 @@ class MotifTokenNetwork(TrainableModel):
         return self.of_tokens(self.known(sequences), learned, attention=attention, entropy=entropy)
 
     def pooled(self, sequences: torch.Tensor) -> torch.Tensor:
-        """The best hit of each known motif in each cell, bits, 0 = none that counts; then learned filters' activations.
+        """Return the best hit of each known motif in each bin, bits, 0 = none; then learned filters' activations.
 
         Returns:
             (B, M + F, n).
@@ -173,7 +173,7 @@ class MotifTokenNetwork(TrainableModel):
     def of_tokens(
         self, known: MotifTokens, learned: torch.Tensor | None, *, attention: bool = False, entropy: bool = False
     ) -> ModelOutput:
-        """What follows from tokens and activations of learned filters (B, n, F), which scoring may have changed."""
+        """Compute outputs from tokens and learned filters' activations (B, n, F), which scoring may have changed."""
         if self.training:
             known = self._hide(known)
             learned = None if learned is None else self.hidden_filters(learned)
@@ -186,7 +186,7 @@ class MotifTokenNetwork(TrainableModel):
         return ModelOutput(logits=logits, attention=kept if attention else None, entropy=entropies)
 
     def _hide(self, known: MotifTokens) -> MotifTokens:
-        """Tokens with some of them left out; which ones follows from their numbers within the example."""
+        """Mask some tokens, chosen by their numbers within the example."""
         if not len(known.value):
             return known
         rank = known.rank()
@@ -197,7 +197,7 @@ class MotifTokenNetwork(TrainableModel):
 def build(
     settings: Settings, *, length: int, targets: int, task: str, entropy: float, bank: MotifBank
 ) -> MotifTokenNetwork:
-    """A network of the family "motif-tokens"; see models.build."""
+    """Return a network of the family "motif-tokens"; see models.build."""
     if settings.filters and length < settings.width:
         raise ConfigError(
             f"[model.motif-tokens] width = {settings.width}: the sequences are shorter, {length} bp; lower width, or "

@@ -6,14 +6,14 @@ import torch
 from satori_hpc.models.base import TrainableModel
 
 # The C library keeps arrays of up to 32 MiB for the next one (memory.keep_freed). Larger ones go back to the system,
-# which clears their pages anew each time: a quarter of a training step with 200 filters and pool 4.
+# which zeroes their pages each time: a quarter of a training step with 200 filters and pool 4.
 LARGEST_ARRAY = 24 * 2**20
 
 
 def at_once(model: TrainableModel, rows: int) -> int:
-    """Sequences per forward pass, at most `rows`, that keep the arrays of a CPU small enough to be used again.
+    """Return sequences per forward pass, at most `rows`, that keep the arrays of a CPU small enough to be used again.
 
-    On a GPU all `rows`: torch keeps the memory of every array there. So it is where a network does not tell how large
+    On a GPU all `rows`: torch keeps the memory of every array there. The same if a network does not report how large
     they are.
     """
     parameter = next(model.parameters())
@@ -24,12 +24,12 @@ def at_once(model: TrainableModel, rows: int) -> int:
 
 @torch.inference_mode()
 def predict(model: TrainableModel, tokens: np.ndarray, *, batch_size: int) -> torch.Tensor:
-    """Logits (E, C) float32 on the CPU, by the model in evaluation mode on its own device.
+    """Return logits (E, C) float32 on the CPU, by the model in evaluation mode on its own device.
 
     Args:
         model: the network; its mode is restored afterwards.
         tokens: (E, L) uint8.
-        batch_size: sequences per forward pass at most; it does not shape the result.
+        batch_size: sequences per forward pass at most; does not change the result.
     """
     device = next(model.parameters()).device
     training = model.training

@@ -18,7 +18,7 @@ DILATED_KERNEL = 5
 
 
 def _convolution(inputs: int, outputs: int, kernel: int, dilation: int = 1) -> nn.Conv2d:
-    """A convolution along the track that keeps its length (odd kernels)."""
+    """Return a convolution along the track that keeps its length (odd kernels)."""
     return nn.Conv2d(inputs, outputs, (1, kernel), dilation=(1, dilation), padding=(0, kernel // 2 * dilation))
 
 
@@ -57,12 +57,12 @@ class Trunk(Readout):
 
     Args:
         inputs: size of a token.
-        cells: n; above 200 the second block starts with a max pooling of 2.
+        cells: n bins; above 200 the second block starts with a max pooling of 2.
         widths: channels of each block.
         kernel: their kernel, odd.
         dropout: in front of each block but the first and after the hidden layer; half of it before each dilated
             convolution.
-        dilations: those that reach beyond the track (2 * dilation >= positions) are left out.
+        dilations: those that reach beyond the track (2 * dilation >= positions) are dropped.
         hidden: size of the vector given back.
     """
 
@@ -147,7 +147,7 @@ class MaxReadout(Readout):
 
 
 class FlattenReadout(Readout):
-    """All positions beside each other."""
+    """Concatenate all positions."""
 
     def __init__(self, *, size: int, cells: int) -> None:
         super().__init__()
@@ -198,7 +198,7 @@ class LegacyBatchReadout(Readout):
 
 
 def build(kind: str, *, size: int, cells: int) -> Readout:
-    """The readout of that name."""
+    """Return the readout of that name."""
     if kind == "flatten":
         return FlattenReadout(size=size, cells=cells)
     kinds: dict[str, type[SumReadout | MeanReadout | MaxReadout | LegacyBatchReadout]] = {

@@ -28,7 +28,7 @@ class SinusoidalPositions(nn.Module):
         self.register_buffer("table", table.float(), persistent=False)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(B, n, size) -> the same shape."""
+        """Map (B, n, size) -> the same shape."""
         return tokens + self.table
 
 
@@ -45,24 +45,24 @@ class Recurrent(nn.Module):
         self.outputs = 2 * size
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(B, n, inputs) -> (B, n, 2 * size)."""
+        """Map (B, n, inputs) -> (B, n, 2 * size)."""
         if self.training or not tokens.requires_grad:
             states, _ = self.lstm(tokens)
-        else:  # cuDNN has no way back through an LSTM in evaluation mode, which attributions of letters ask for
+        else:  # cuDNN has no backward pass of an LSTM in evaluation mode, which attributions need
             with torch.backends.cudnn.flags(enabled=False, allow_tf32=torch.backends.cudnn.allow_tf32):
                 states, _ = self.lstm(tokens)
         dropped: torch.Tensor = self.dropout(states)
         return dropped
 
 
-# SATORI-basic and SATORI-deep: convolution, attention, and what reads it out (SATORI 2.0, lqaf209).
+# SATORI-basic and SATORI-deep: convolution, attention, and read-out (SATORI 2.0, lqaf209).
 
 
 class Satori(TrainableModel):
-    """In evaluation mode a result depends on nothing but its own sequence; see TrainableModel.
+    """SATORI network; in evaluation mode a result depends only on its own sequence; see TrainableModel.
 
     Attributes:
-        filters: F. width: W, bp. padding: zero columns left of the sequence. pool: bp per cell. cells: n.
+        filters: F. width: W, bp. padding: zero columns left of the sequence. pool: bp per bin. cells: n bins.
     """
 
     has_attention = True
@@ -125,7 +125,7 @@ class Satori(TrainableModel):
 
     @staticmethod
     def _residual(config: Model, entropy: float) -> nn.Module | None:
-        """The way of the convolution's output around attention, or None; deep only."""
+        """Return the residual path of the convolution, or None; deep only."""
         wanted = entropy > 0 if config.conv_residual is None else config.conv_residual
         if config.architecture != "deep" or not wanted:
             return None
@@ -154,7 +154,10 @@ class Satori(TrainableModel):
         return self.stem.activations(sequences)
 
     def batch_moments(self, tokens: torch.Tensor, *, count: int, add_up: Callable[[torch.Tensor], object]) -> Moments:
-        """Of the first layer's windows over the batch; whole numbers, so no rounding tells who added them."""
+        """Return the moments of the first layer's windows over the batch.
+
+        Integers, so the sums are exact in any order.
+        """
         sums = self.stem.window_sums(tokens)
         add_up(sums)
         moments = self.stem.moments(sums, count * self.length)
@@ -162,11 +165,11 @@ class Satori(TrainableModel):
         return moments
 
     def pooled(self, sequences: torch.Tensor) -> torch.Tensor:
-        """Activations after max pooling, before dropout, (B, F, n): what `attention_rows` starts from."""
+        """Return activations after max pooling, before dropout, (B, F, n), the input of `attention_rows`."""
         return self.stem.pooled(sequences)
 
     def attention_rows(self, pooled: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
-        """The rows of attention at these cells, without computing the others.
+        """Return the attention rows of these bins, without computing the others.
 
         Args:
             pooled: (B, F, n) from `pooled`.
@@ -178,13 +181,13 @@ class Satori(TrainableModel):
         return self.attention.rows(self._attended(pooled.transpose(1, 2)), cells)
 
     def _attended(self, pooled: torch.Tensor) -> torch.Tensor:
-        """(B, n, F) -> the tokens that attention sees."""
+        """Map (B, n, F) -> the tokens that attention sees."""
         tokens = pooled if self.recurrent is None else self.recurrent(pooled)
         return tokens if self.positions is None else self.positions(tokens)
 
 
 def build(config: Model, *, length: int, targets: int, task: str, entropy: float) -> Satori:
-    """A network of the families "basic" and "deep"; see models.build."""
+    """Return a network of the families "basic" and "deep"; see models.build."""
     if length < config.width:
         raise ConfigError(f"[model] width = {config.width}: the sequences are shorter, {length} bp; lower width")
     if length < config.pool:

@@ -1,6 +1,6 @@
-"""The first block: convolution over one-hot letters, batch norm, non-linearity, max pooling, dropout.
+"""The first block: convolution over one-hot sequences, batch norm, non-linearity, max pooling, dropout.
 
-Two facts make it cheap without changing what it computes. Batch norm of a linear map of the input needs no
+Two facts make it cheap without changing its result. Batch norm of a linear map of the input needs no
 activations: mean and variance of `w . window` follow from the mean and covariance of the windows, a (4 W, 4 W) matrix.
 So the norm folds into the convolution in training as it does in evaluation. And max pooling commutes with the
 non-linearity, which is monotone, so that only pooled values meet it.
@@ -25,9 +25,9 @@ class ClampedExp(nn.Module):
 
 
 class Stem(nn.Module):
-    """Letters of sequences -> pooled activations (B, n, F), n = L // pool.
+    """Convert sequences to pooled activations (B, n, F), n = L // pool.
 
-    Sequences come as uint8 codes (B, L), which saves memory, or as one-hot letters (B, 4, L), through which gradients
+    Sequences come as uint8 codes (B, L), which saves memory, or as one-hot (B, 4, L), through which gradients
     flow; the same computation follows.
 
     Args:
@@ -50,13 +50,13 @@ class Stem(nn.Module):
         self.dropout = Dropout(dropout)
 
     def letters(self, sequences: torch.Tensor) -> torch.Tensor:
-        """Letters (B, 4, L + W - 1) with the padding, in the weights' type; unknown letters are zeros."""
+        """Return one-hot (B, 4, L + W - 1) with the padding, in the weights' type; unknown bases are zeros."""
         return one_hot(sequences, self.conv.weight.dtype, pad=(self.padding, self.width - 1 - self.padding))
 
     def forward(
         self, sequences: torch.Tensor, *, activations: bool = False, moments: Moments | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Pooled activations (B, n, F) after dropout, and those before pooling (B, F, L) if asked for.
+        """Return pooled activations (B, n, F) after dropout, and those before pooling (B, F, L) if asked for.
 
         Args:
             sequences: uint8 (B, L) or one-hot (B, 4, L).
@@ -70,21 +70,21 @@ class Stem(nn.Module):
         return self.dropout(pooled.transpose(1, 2)), tracks
 
     def activations(self, sequences: torch.Tensor) -> torch.Tensor:
-        """(B, F, L) after the non-linearity, before pooling."""
+        """Return (B, F, L) after the non-linearity, before pooling."""
         activated: torch.Tensor = self.activation(self._normalised(sequences).squeeze(2))
         return activated
 
     def pooled(self, sequences: torch.Tensor) -> torch.Tensor:
-        """(B, F, n) after pooling, before dropout."""
+        """Return (B, F, n) after pooling, before dropout."""
         activated: torch.Tensor = self.activation(self.pool(self._normalised(sequences)).squeeze(2))
         return activated
 
     def window_sums(self, tokens: torch.Tensor) -> torch.Tensor:
-        """What `moments` is made of: whole numbers (4 W * (4 W + 1),) float64, added exactly in any order."""
+        """Return the sums behind `moments`: integers (4 W * (4 W + 1),) as float64, added exactly in any order."""
         return _window_sums(self.letters(tokens), self.width)
 
     def moments(self, sums: torch.Tensor, windows: int) -> Moments:
-        """Moments of a batch from the sum of `window_sums` over its parts, and its number of windows (B * L)."""
+        """Return moments of a batch from the sum of `window_sums` over its parts, and its number of windows (B * L)."""
         total, products = sums[: 4 * self.width], sums[4 * self.width :].unflatten(0, (4 * self.width, -1))
         mean = total / windows
         return Moments(mean, products / windows - mean[:, None] * mean[None, :], windows)
@@ -104,7 +104,10 @@ class Stem(nn.Module):
         norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), norm.momentum)
 
     def _normalised(self, sequences: torch.Tensor, moments: Moments | None = None) -> torch.Tensor:
-        """Convolution and batch norm in one, (B, F, 1, L); channels last, the fastest layout for it and its pooling."""
+        """Return convolution and batch norm in one, (B, F, 1, L).
+
+        Channels last, the fastest layout for it and its pooling.
+        """
         letters = self.letters(sequences)
         if self.training and moments is None:
             windows = len(letters) * (letters.shape[2] - self.width + 1)
@@ -115,7 +118,7 @@ class Stem(nn.Module):
         return F.conv2d(image, weight.unsqueeze(2).contiguous(memory_format=torch.channels_last), bias)
 
     def _folded(self, moments: Moments | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weight (F, 4, W) and bias (F,) of the convolution that includes the batch norm."""
+        """Return weight (F, 4, W) and bias (F,) of the convolution that includes the batch norm."""
         norm, weight = self.norm, self.conv.weight
         with torch.autocast(weight.device.type, enabled=False):
             if self.training:
@@ -129,7 +132,7 @@ class Stem(nn.Module):
             return weight * scale[:, None, None], norm.bias - scale * mean
 
     def folded(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weight (F, 4, W) and bias (F,) of the convolution with the batch norm of evaluation in it."""
+        """Return weight (F, 4, W) and bias (F,) of the convolution with the batch norm of evaluation in it."""
         norm = self.norm
         assert norm.running_mean is not None
         assert norm.running_var is not None
@@ -139,13 +142,13 @@ class Stem(nn.Module):
         )
 
     def _statistics(self, moments: Moments) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and variance (biased), (F,) float64, of every filter over batch and positions."""
+        """Return mean and variance (biased), (F,) float64, of every filter over batch and positions."""
         weight = self.conv.weight.reshape(-1, 4 * self.width).double()
         return weight @ moments.mean, ((weight @ moments.covariance) * weight).sum(1).clamp(min=0.0)
 
 
 def _window_sums(letters: torch.Tensor, width: int) -> torch.Tensor:
-    """Sums over all windows of one-hot letters (B, 4, L'): of the windows (4 W,), then of their products, float64.
+    """Return sums over all windows of one-hot (B, 4, L'): of the windows (4 W,), then of their products, float64.
 
     Sums of zeros and ones are whole numbers, exact in float32 however they are cut into pieces of PIECE windows.
     """

@@ -1,1 +1,1 @@
-"""Motifs: their letters, names and files; where they are in sequences; which known motif one is like."""
+"""Motifs: matrices, names and files; their hits in sequences; comparison with known motifs."""

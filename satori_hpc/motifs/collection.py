@@ -1,7 +1,7 @@
 """Collections of known motifs: JASPAR or a file, without near-duplicates.
 
-JASPAR holds many motifs of one family that differ by less than a filter can tell (GATA2 and GATA3, or the members of
-most zinc-finger and bHLH families). In a thinned collection a name stands for its family.
+JASPAR holds many motifs of one family that a filter cannot distinguish (GATA2 and GATA3, or the members of
+most zinc-finger and bHLH families). In a deduplicated collection a name represents its family.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ class Collection:
     Attributes:
         motifs: in the order of the source.
         title: for people.
-        digest: SHA-256 of what was read.
+        digest: SHA-256 of the content read.
         sources: {file: its SHA-256}, of files.
     """
 
@@ -35,7 +35,7 @@ class Collection:
     sources: dict[str, str]
 
     def thinned(self, limit: float) -> "Collection":
-        """Without what is more alike than this to a motif that stays; see `thin`."""
+        """Deduplicate a collection: remove motifs more similar than this to one that is kept; see `thin`."""
         return dataclasses.replace(self, motifs=thin(self.motifs, limit))
 
 
@@ -43,7 +43,7 @@ def read(source: str, path: Path, *, release: str, collection: str, groups: tupl
     """Read a collection.
 
     Args:
-        source: "jaspar", or what the user calls the file. path: of that file.
+        source: "jaspar", or the user's name of the file. path: of that file.
         release, collection, groups: of JASPAR.
         key: of run.toml that names it, for messages.
 
@@ -85,17 +85,17 @@ def thin(motifs: Sequence[Motif], limit: float) -> list[Motif]:
 
 
 def similarities(query: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
-    """`motif.similarity` of one motif to each of many, float64 (others,).
+    """Return `motif.similarity` of one motif to each of many, float64 (others,).
 
     Args:
-        query: (w, 4) letter probabilities.
-        others: letter probabilities, each (its width, 4).
+        query: (w, 4) base probabilities.
+        others: base probabilities, each (its width, 4).
     """
     return _similarities(query, *_stacked(others))
 
 
 def _stacked(ppms: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Directions of all columns, zero beyond each motif's width, (motifs, widest, 4), and the widths."""
+    """Return directions of all columns, zero beyond each motif's width, (motifs, widest, 4), and the widths."""
     widths = np.array([len(ppm) for ppm in ppms])
     columns = np.zeros((len(ppms), int(widths.max(initial=0)), 4))
     for row, ppm in zip(columns, ppms, strict=True):
@@ -111,7 +111,7 @@ def _similarities(query: np.ndarray, columns: np.ndarray, widths: np.ndarray) ->
     overlap = np.minimum(width, widths[:, None] - offsets) - np.maximum(0, -offsets)
     best = np.full(count, -math.inf)
     for strand in (query, motif.reverse_complement(query)):
-        # products[m, i, width - 1 + j] compares column i of the query with column j of motif m; what hangs over is 0.
+        # products[m, i, width - 1 + j] compares column i of the query with column j of motif m; 0 beyond the ends.
         products = np.zeros((count, width, widest + 2 * (width - 1)))
         products[:, :, width - 1 : width - 1 + widest] = np.einsum("ic,mjc->mij", motif.directions(strand), columns)
         sums = sum(products[:, i, i : i + len(offsets)] for i in range(width))

@@ -1,4 +1,4 @@
-"""The motif collections that a run's configuration names."""
+"""Load the motif collections that a run's configuration names."""
 
 from satori_hpc.config import toml
 from satori_hpc.config.families import FAMILIES

@@ -35,20 +35,20 @@ class Hits:
         return len(self.example)
 
     def take(self, rows: np.ndarray) -> "Hits":
-        """The rows that a mask or row numbers choose; they have to leave the table sorted."""
+        """Return the rows that a mask or row numbers choose; they have to leave the table sorted."""
         return Hits(**{name: column[rows] for name, column in vars(self).items()})
 
     def moved(self, by: int) -> "Hits":
-        """The same, of examples with numbers so much larger."""
+        """Return the same, of examples with numbers so much larger."""
         return dataclasses.replace(self, example=self.example + by)
 
     def of_examples(self, count: int) -> np.ndarray:
-        """Offsets, int64 (count + 1,): the hits of example e are the rows offsets[e] to offsets[e + 1]."""
+        """Return offsets, int64 (count + 1,): the hits of example e are the rows offsets[e] to offsets[e + 1]."""
         return np.searchsorted(self.example, np.arange(count + 1)).astype(np.int64)
 
 
 def stacked(tables: Iterable[Hits]) -> Hits:
-    """Tables of hits, one under the other; their examples have to go on from one to the next."""
+    """Concatenate tables of hits, whose examples must be consecutive."""
     columns = {"example": "i8", "start": "i8", "end": "i8", "motif": "i8", "strand": "i1", "score": "i4"}
     empty = {name: np.zeros(0, dtype=kind) for name, kind in columns.items()}
     together = [Hits(**empty, neg_log10_p=np.zeros(0)), *tables]
@@ -56,7 +56,7 @@ def stacked(tables: Iterable[Hits]) -> Hits:
 
 
 def compete(hits: Hits, *, overlap: float = OVERLAP) -> np.ndarray:
-    """Choose among overlapping hits: the most significant keeps the place.
+    """Resolve overlapping hits: the most significant one is kept.
 
     In each example hits are taken by -log10 p (rounded to 1e-6), then start, then motif. One that overlaps a winner
     by more than `overlap` of the shorter of the two loses to the first such winner; else it is a winner itself.
@@ -71,13 +71,13 @@ def compete(hits: Hits, *, overlap: float = OVERLAP) -> np.ndarray:
 
 
 def winners(hits: Hits, *, overlap: float = OVERLAP) -> Hits:
-    """The hits that win the competition."""
+    """Return the hits that win the competition."""
     return hits.take(compete(hits, overlap=overlap) == np.arange(len(hits)))
 
 
 @functools.cache
 def _compiled() -> Callable[..., None]:
-    """The loop below, compiled when first needed."""
+    """Return the loop below, compiled when first needed."""
     from satori_hpc import jit  # here: numba is slow to load
 
     return jit.compile_loops(_compete)

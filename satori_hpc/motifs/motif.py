@@ -1,4 +1,4 @@
-"""Motifs as arrays: counts, letter probabilities, information, strands, likeness. Letter order is A, C, G, T."""
+"""Represent motifs as arrays: counts, base probabilities, information, strands, similarity. The order is A, C, G, T."""
 
 import math
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ IUPAC = {
 
 @dataclass(frozen=True, eq=False)
 class Motif:
-    """A position probability matrix and where it comes from.
+    """A position probability matrix and its origin.
 
     Attributes:
-        name: what users call it: a TF ("Arnt") or a filter ("filter12"). Any characters; never part of a path.
-        ppm: (w, 4) float64 letter probabilities, each row sums to 1.
-        sites: binding sites behind it.
+        name: a TF ("Arnt") or a filter ("filter12"). Any characters; never part of a path.
+        ppm: (w, 4) float64 base probabilities, each row sums to 1.
+        sites: number of binding sites.
         identifier: its number in the database ("MA0004.1"), or "".
-        counts: (w, 4) float64 letter counts, when known.
+        counts: (w, 4) float64 base counts, when known.
     """
 
     name: str
@@ -37,10 +37,10 @@ class Motif:
 
 
 def probabilities(counts: np.ndarray, pseudocount: float) -> np.ndarray:
-    """Letter probabilities of counts: (count + c) / (N + 4 c), with N the sum of the column.
+    """Return base probabilities of counts: (count + c) / (N + 4 c), with N the sum of the column.
 
     Args:
-        counts: (..., 4) letter counts; the last axis is the letter.
+        counts: (..., 4) base counts; the last axis is the base.
         pseudocount: c, added to every count; 0 gives plain frequencies.
 
     Returns:
@@ -52,20 +52,20 @@ def probabilities(counts: np.ndarray, pseudocount: float) -> np.ndarray:
 
 
 def information(ppm: np.ndarray, background: np.ndarray = UNIFORM) -> np.ndarray:
-    """Information of each column, bits: the Kullback-Leibler divergence from the background to the column.
+    """Return information of each column, bits: the Kullback-Leibler divergence from the background to the column.
 
     With the uniform background this is 2 + sum q log2 q, between 0 and 2.
 
     Args:
-        ppm: (..., 4) letter probabilities.
-        background: (4,) letter probabilities; a background that does not sum to 1 gives no divergence at all
+        ppm: (..., 4) base probabilities.
+        background: (4,) base probabilities; a background that does not sum to 1 gives no divergence at all
             (the helper of SATORI 1 used one that sums to 2), so it is refused.
 
     Returns:
         (...) float64, bits.
 
     Raises:
-        ValueError: the background does not sum to 1 or holds a letter that never occurs.
+        ValueError: the background does not sum to 1 or has a base with probability 0.
     """
     background = np.asarray(background, dtype=np.float64)
     if abs(background.sum() - 1) > 1e-6 or (background <= 0).any():
@@ -79,15 +79,18 @@ def information(ppm: np.ndarray, background: np.ndarray = UNIFORM) -> np.ndarray
 
 
 def core(ppm: np.ndarray, bits: float) -> slice:
-    """The columns left when flanks with less than `bits` of information are cut; all of them when none reaches it."""
+    """Return the columns left after trimming flanks with less than `bits` of information.
+
+    All if no column reaches it.
+    """
     kept = np.flatnonzero(information(ppm) >= bits)
     return slice(int(kept[0]), int(kept[-1]) + 1) if len(kept) else slice(0, len(ppm))
 
 
 def consensus(ppm: np.ndarray) -> str:
-    """The motif as IUPAC letters (after Cavener 1987).
+    """Return the consensus in IUPAC codes (after Cavener 1987).
 
-    One letter where it has more than half of the column and twice the next one; a two-letter code where two have
+    One base if it has more than half of the column and twice the next one; a two-base code if two have
     more than three quarters; else N.
     """
     text = []
@@ -104,18 +107,18 @@ def consensus(ppm: np.ndarray) -> str:
 
 
 def reverse_complement(matrix: np.ndarray) -> np.ndarray:
-    """The (w, 4) matrix of the other strand; A, C, G, T order makes the complement a reversal of the letters."""
+    """Return the (w, 4) matrix of the other strand; in A, C, G, T order complementing reverses the bases."""
     return np.ascontiguousarray(np.asarray(matrix)[::-1, ::-1])
 
 
 def similarity(a: np.ndarray, b: np.ndarray) -> float:
-    """How alike two motifs are: the best mean Pearson correlation of aligned columns, over offsets and both strands.
+    """Return the best mean Pearson correlation of aligned columns of two motifs, over offsets and both strands.
 
     An alignment needs an overlap of half of the shorter motif, and of 5 columns where both motifs have them. Columns
     without preference correlate with nothing: they count as 0.
 
     Args:
-        a, b: (w, 4) letter probabilities.
+        a, b: (w, 4) base probabilities.
 
     Returns:
         between -1 and 1; 1 for a motif and itself or its reverse complement (when no column is flat).
@@ -133,7 +136,7 @@ def similarity(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def directions(ppm: np.ndarray) -> np.ndarray:
-    """Columns, centred and of length 1, so that products of two are their correlation; flat columns are zero."""
+    """Return columns, centred and of length 1, so that products of two are their correlation; flat columns are zero."""
     centred = np.asarray(ppm, dtype=np.float64) - np.mean(ppm, axis=1, keepdims=True)
     norms = np.linalg.norm(centred, axis=1, keepdims=True)
     return np.where(norms > 1e-12, centred / np.where(norms > 1e-12, norms, 1.0), 0.0)

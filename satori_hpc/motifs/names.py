@@ -1,4 +1,4 @@
-"""TF names of motifs: what the names that motif collections give their motifs say of the TF.
+"""Derive TF names from the motif names of motif collections.
 
 One place for all of them: JASPAR (MA0527.2.ZBTB33, RORA(var.2)), HOCOMOCO (ZBTB33.H12CORE.0.P.B), CIS-BP
 ((ZBTB33)_(Homo_sapiens)_(DBD_1.00)), HOMER (CTCF(Zf)/CD4+-CTCF-ChIP-Seq/Homer), TRANSFAC (V$CTCF_01), SELEX, UniPROBE,
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from satori_hpc.motifs.motif import Motif
 
 COMPOSITE = "::"  # JASPAR: GATA1::TAL1 is a motif that both bind together
-LONGEST = 200  # letters; what is longer is no name of a motif, and is left as it is
+LONGEST = 200  # characters; longer text is no motif name and stays unchanged
 
 _LETTERS = "[ACGTURYSWKMBDHVN]"  # a consensus, IUPAC
 _ACCESSION = (
@@ -21,7 +21,7 @@ _ACCESSION = (
     r"|[MT]\d{4,6}_\d+\.\d+|M\d{4,5}|UP\d{5}(?:_\d+)?)"  # CIS-BP, TRANSFAC, UniPROBE
 )
 _SEPARATOR = r"[\s._|/;:,-]+"
-_DOMAIN = r"(?:e?DBD|full|FL)"  # what of the TF was in the tube
+_DOMAIN = r"(?:e?DBD|full|FL)"  # suffixes for the construct used in the assay
 # UniProt: names of entries are mnemonics of the protein and the species, here those of which motifs are known.
 _SPECIES = (
     "HUMAN MOUSE RAT PIG BOVIN SHEEP HORSE RABIT CANLF FELCA MACMU PANTR CHICK XENLA XENTR DANRE ORYLA TAKRU DROME "
@@ -31,7 +31,7 @@ _SPECIES = (
 _ENTRY = re.compile(rf"^([A-Z0-9]{{1,10}})_(?:{'|'.join(_SPECIES.split())})$", re.IGNORECASE)
 _VERSION = re.compile(r"\b(ma\d{4})\.\d+\b", re.IGNORECASE)
 
-# Names that tell no TF: accessions, families, numbers, a consensus, motifs found in sequences.
+# Names without a TF: accessions, families, numbers, a consensus, motifs found in sequences.
 _DE_NOVO = re.compile(
     rf"(?:(?:\d+-)?{_LETTERS}*[-\s])?X?(?:STREME|DREME|MEME)(?:-\d+)?"
     rf"|\d+-{_LETTERS}+|.*BestGuess:.*|.*_Meme_\d+_w\d+|(?:.*[._])?pattern_\d+"
@@ -46,7 +46,7 @@ def _composite(separators: str) -> Callable[[re.Match[str]], str]:
 
 
 _Rule = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
-# What collections write around the name, each taken off wherever it is found; in turn, until nothing is left to take.
+# Prefixes and suffixes of collections, removed repeatedly until none is left.
 _RULES: tuple[_Rule, ...] = (
     (re.compile(r"(?:_\d+(?:\.Infer)?)?\.motif$"), ""),  # IMAGE
     (re.compile(r"^(.+)_\1$"), r"\1"),  # TOBIAS: identifier_name, both the same
@@ -88,7 +88,7 @@ _RULES: tuple[_Rule, ...] = (
     (re.compile(r"(?<=\w)_(?:f[12]|si|do)$"), ""),
     # PBM of JASPAR: two matrices of a TF
     (re.compile(rf"^PB\d{{4}}(?:\.\d+)?{_SEPARATOR}(.+?)_[12]$"), r"\1"),
-    # Accessions before or behind the name
+    # Accessions before or after the name
     (re.compile(rf"^{_ACCESSION}{_SEPARATOR}(?=[^\s\d])", re.IGNORECASE), ""),
     (re.compile(rf"(?<=[\w)]){_SEPARATOR}\(?{_ACCESSION}\)?$", re.IGNORECASE), ""),
     (re.compile(rf"(?<=\w)\({_ACCESSION}\)$", re.IGNORECASE), ""),
@@ -118,14 +118,14 @@ _RULES: tuple[_Rule, ...] = (
 
 
 def tf_name(name: str, identifier: str = "") -> str:
-    """The TF of a motif by its name, else by its identifier; "" where neither tells one.
+    """Return the TF of a motif from its name, else from its identifier; "" if neither gives one.
 
     Case is kept, and so are composites ("FOXD3::GATA1") and names of UniProt's entries ("P53_HUMAN"), which are not
     always symbols of genes.
     """
-    if re.search(r"[._](?:tnt|ecoli)\.", identifier):  # DAP-seq: the name beside it is that of the family
+    if re.search(r"[._](?:tnt|ecoli)\.", identifier):  # DAP-seq: the other part is the family
         return _tf_name(identifier)
-    if identifier.startswith("PB"):  # PBM of JASPAR: the name has a number of its own
+    if identifier.startswith("PB"):  # PBM of JASPAR: the name has its own number
         return _tf_name(f"{identifier} {name}")
     found = _tf_name(name)
     return found if found or _DE_NOVO.fullmatch(name) else _tf_name(identifier)
@@ -148,7 +148,7 @@ def _tf_name(text: str) -> str:
 
 
 def entry(name: str, *, case: bool = False) -> str:
-    """A name as tables of names know it: that of the TF where it tells one, in lower case unless `case`.
+    """Normalise a name for tables of names: the TF if it gives one, in lower case unless `case`.
 
     Names of UniProt's entries stay whole ("p53_human"); accessions of JASPAR lose their version ("ma0139").
     """
@@ -157,7 +157,7 @@ def entry(name: str, *, case: bool = False) -> str:
 
 
 def compared(name: str, *, case: bool = False) -> str:
-    """A TF name, or that of a motif, as it is compared: `entry` without the species of UniProt's entries.
+    """Normalise a TF or motif name for comparison: `entry` without the species of UniProt's entries.
 
     "MA0139.2" becomes "ma0139", "FOXP1(var.2)" "foxp1", "GATA1_HUMAN.H11MO.0.A" "gata1"; composites ("GATA1::TAL1")
     are taken literally.
@@ -166,14 +166,14 @@ def compared(name: str, *, case: bool = False) -> str:
 
 
 def is_entry(name: str) -> bool:
-    """Whether it is the name of an entry of UniProt, such as P53_HUMAN."""
+    """Return whether it is the name of an entry of UniProt, such as P53_HUMAN."""
     return _ENTRY.fullmatch(name) is not None
 
 
 def of_motifs(motifs: Sequence[Motif]) -> list[str]:
-    """What the TF of each motif is called: one spelling for all motifs of a TF, that of the first.
+    """Return the TF name of each motif: one spelling for all motifs of a TF, that of the first.
 
-    A motif that tells no TF keeps its own name.
+    A motif without a TF keeps its own name.
     """
     spelling: dict[str, str] = {}
     names = [tf_name(motif.name, motif.identifier) or motif.name for motif in motifs]

@@ -1,8 +1,8 @@
-"""Files of motifs: MEME, JASPAR, TRANSFAC, HOMER and CIS-BP, told by content; and MEME files written by us.
+"""Read motif files (MEME, JASPAR, TRANSFAC, HOMER and CIS-BP, recognised by content) and write MEME files.
 
-Every reader takes the lines one by one and collects every problem with its line. Motifs are told apart by identifier
-and name together: a matrix that stands for two TFs (CIS-BP) is two motifs. The same motif twice, matrix and all, is
-one; motifs without a matrix (CIS-BP holds back those under licence) are left out with a warning.
+Every reader takes the lines one by one and collects every problem with its line. Motifs are distinguished by identifier
+and name together: a matrix for two TFs (CIS-BP) is two motifs. Duplicates with the same matrix are
+one; motifs without a matrix (CIS-BP withholds those under licence) are skipped with a warning.
 """
 
 import functools
@@ -25,7 +25,7 @@ from satori_hpc.motifs.motif import LETTERS, UNIFORM, Motif, probabilities
 from satori_hpc.run import files
 
 KEY = "[motifs] database"
-DEFAULT_SITES = 20  # what MEME assumes when a file does not tell
+DEFAULT_SITES = 20  # MEME's default if a file does not give it
 SUM_TOLERANCE = 0.02  # rows rounded to two digits are still accepted, and then scaled to 1
 # So that no file takes much memory: collections have some thousand motifs of at most a hundred positions.
 MAX_LINE, MAX_LINES, MAX_TEXT = 1 << 20, 1 << 20, 1 << 26
@@ -38,7 +38,7 @@ _ROW = re.compile(rf"\s*\[?\s*(?:{_NUMBER})(?=[\s\]]|$)")
 
 @dataclass
 class _Lines:
-    """The lines of a file and where the reader stands; numbers start at 1."""
+    """Lines of a file with a cursor; numbers start at 1."""
 
     source: Iterator[str]
     problems: Problems
@@ -60,7 +60,7 @@ class _Lines:
             yield self._last
 
     def back(self) -> None:
-        """Let the last line be read again."""
+        """Step back by one line."""
         self._again = True
         self.number -= 1
 
@@ -70,7 +70,7 @@ class _Lines:
 
 @dataclass
 class _Found:
-    """The motifs of a file as they come; what is left out is told at the end."""
+    """Motifs of a file as they are read; skipped ones are reported at the end."""
 
     lines: _Lines
     motifs: list[Motif] = field(default_factory=list)
@@ -95,7 +95,7 @@ class _Found:
             )
 
     def end(self, path: Path) -> list[Motif]:
-        """The motifs.
+        """Return the motifs.
 
         Raises:
             InputError: all problems.
@@ -110,16 +110,16 @@ class _Found:
                 ", ..." if len(self.without) > 5 else "",
             )
         if self.twice:
-            logger.warning("%s: %d motifs stand there more than once and are taken once", path, self.twice)
+            logger.warning("%s: %d motifs occur more than once and are used once", path, self.twice)
         return self.motifs
 
 
 def read(path: Path) -> list[Motif]:
-    """Read a file of motifs, plain or gzipped, any line ends; the format is told by content.
+    """Read a motif file, plain or gzipped, any line ends; the format is recognised by content.
 
-    Rows that sum to 1 are probabilities, others are counts; U stands for T. `sites` are the counts of the first
-    position, or what MEME tells, else 20. Names: of MEME "MOTIF identifier name"; of JASPAR and HOMER what stands
-    behind ">"; of TRANSFAC NA, else ID, with AC as identifier; of CIS-BP TF Name, with Motif as identifier, or that of
+    Rows that sum to 1 are probabilities, others are counts; U is read as T. `sites` are the counts of the first
+    position, or MEME's value, else 20. Names: of MEME "MOTIF identifier name"; of JASPAR and HOMER the text
+    after ">"; of TRANSFAC NA, else ID, with AC as identifier; of CIS-BP TF Name, with Motif as identifier, or that of
     the file.
 
     Returns:
@@ -144,7 +144,7 @@ def read(path: Path) -> list[Motif]:
 
 
 def read_meme(path: Path, *, may_be_empty: bool = False) -> tuple[list[Motif], np.ndarray]:
-    """Read a MEME file, also for its letter frequencies.
+    """Read a MEME file, including its base frequencies.
 
     Args:
         path: the file.
@@ -152,7 +152,7 @@ def read_meme(path: Path, *, may_be_empty: bool = False) -> tuple[list[Motif], n
 
     Returns:
         motifs: as of `read`.
-        background: (4,) letter frequencies, uniform where the file does not tell.
+        background: (4,) base frequencies, uniform if the file does not give them.
 
     Raises:
         InputError: as of `read`.
@@ -170,7 +170,7 @@ def read_meme(path: Path, *, may_be_empty: bool = False) -> tuple[list[Motif], n
 
 
 def _text(path: Path) -> Iterator[str]:
-    """Lines without their ends: line feeds and carriage returns, for names may hold other separators."""
+    """Return lines without their ends: line feeds and carriage returns, for names may hold other separators."""
     number = size = 0
     try:
         with open(path, "rb") as raw:
@@ -199,7 +199,7 @@ _Reader = Callable[[_Lines, _Found, Path], object]
 
 
 def _format(path: Path, head: list[str]) -> tuple[_Reader, str]:
-    """The reader of a file and the name of its format, by the first lines.
+    """Return the reader of a file and the name of its format, by the first lines.
 
     Raises:
         InputError: it is something else.
@@ -217,7 +217,7 @@ def _format(path: Path, head: list[str]) -> tuple[_Reader, str]:
         return _cisbp, "CIS-BP"
     what = "not a MEME, JASPAR, TRANSFAC, HOMER or CIS-BP motif file"
     if first.startswith("<"):
-        what += ", but HTML or XML; the programs of MEME write a text file beside it (meme.txt, streme.txt)"
+        what += ", but HTML or XML; the programs of MEME also write a text file (meme.txt, streme.txt)"
     elif any(re.match(r"\s*(?:ALPHABET|MOTIF\s|letter-probability matrix)", line) for line in head):
         what = "not a MEME motif file: no line 'MEME version 4' (or another); write it as the first line"
     raise InputError(f"{path}, line {number}: {what}; found {first[:60]!r}; correct {KEY} in run.toml")
@@ -232,7 +232,7 @@ def _printable(text: str) -> str:
 
 
 def _name(text: str, lines: _Lines) -> str:
-    """A name without control characters; one that is too long is a problem."""
+    """Return a name without control characters; one that is too long is a problem."""
     found = _printable(text).strip()
     if len(found) > MAX_NAME:
         lines.problem(f"a name of {len(found):,} letters, found {found[:60]!r} ...")
@@ -243,7 +243,7 @@ def _name(text: str, lines: _Lines) -> str:
 
 
 def _numbers(words: Sequence[str], lines: _Lines) -> list[float] | None:
-    """The numbers, or None after a problem: not numbers, not finite, or negative."""
+    """Return the numbers, or None after a problem: not numbers, not finite, or negative."""
     if not all(re.fullmatch(_NUMBER, word) for word in words):
         lines.problem(f"not numbers: {' '.join(words)[:60]!r}")
         return None
@@ -288,7 +288,7 @@ def _add_matrix(found: _Found, name: str, identifier: str, rows: np.ndarray, *, 
 
 
 def _columns_of(letters: Iterable[str], lines: _Lines) -> list[int] | None:
-    """Places of A, C, G and T (or U) among letters, or None after a problem."""
+    """Return the columns of A, C, G and T (or U), or None after a problem."""
     given = [letter.upper().replace("U", "T") for letter in letters]
     if sorted(given) != sorted(LETTERS):
         lines.problem(f"letters {' '.join(given)[:60]!r}, expected A, C, G and T (or U)")
@@ -300,7 +300,7 @@ def _columns_of(letters: Iterable[str], lines: _Lines) -> list[int] | None:
 
 
 def _meme(lines: _Lines, found: _Found, path: Path) -> np.ndarray:
-    """MEME, minimal and full, versions 3 to 5, and what STREME and DREME write; returns the letter frequencies.
+    """Parse MEME, minimal and full, versions 3 to 5, and STREME and DREME output; return the base frequencies.
 
     Lines that are not needed (strands, URLs, log-odds matrices, text) are passed over, and so are blanks before a
     line. "MOTIF identifier name" gives identifier and name; with one word it is the name.
@@ -352,7 +352,7 @@ def _check_alphabet(line: str, lines: _Lines) -> None:
     if short:
         found = short[1].upper()
     else:
-        # A definition, one letter per line, complements joined by "~"; a line with "=" defines a letter by others. It
+        # A definition, one base per line, complements joined by "~"; a line with "=" defines a base by others. It
         # goes up to END ALPHABET, or between rules of asterisks in the full format.
         defined: list[str] = []
         for inner in lines:
@@ -367,7 +367,7 @@ def _check_alphabet(line: str, lines: _Lines) -> None:
 
 
 def _background(lines: _Lines) -> np.ndarray:
-    """Frequencies such as 'A 0.3 C 0.2 G 0.2 T 0.3', on one line or several."""
+    """Return frequencies such as 'A 0.3 C 0.2 G 0.2 T 0.3', on one line or several."""
     begin = lines.number
     words: list[str] = []
     for inner in lines:
@@ -388,7 +388,7 @@ def _background(lines: _Lines) -> np.ndarray:
 
 
 def _heading(line: str, lines: _Lines) -> tuple[str, str]:
-    """(identifier or '', name) of a MOTIF line; the full format goes on with 'width = 12 sites = 9'."""
+    """Return (identifier or '', name) of a MOTIF line; the full format continues with 'width = 12 sites = 9'."""
     text = re.split(r"\s+width\s*=\s*\d+\s+sites\s*=", line[len("MOTIF") :], maxsplit=1)[0]
     words = [_name(word, lines) for word in text.split(maxsplit=2)[:2]]
     if len(words) < 2:
@@ -397,7 +397,7 @@ def _heading(line: str, lines: _Lines) -> tuple[str, str]:
 
 
 def _meme_matrix(line: str, lines: _Lines) -> tuple[np.ndarray, int] | None:
-    """(ppm, sites) of the matrix under `line`, (0, 4) where it is empty, or None when it has a problem."""
+    """Return (ppm, sites) of the matrix under `line`, (0, 4) where it is empty, or None when it has a problem."""
     begin, before = lines.number, len(lines.problems.found)
     known = dict(re.findall(r"(\w+)\s*=\s*(\S+)", line))
     columns, width, sites = (_count(known.get(key), key, lines) for key in ("alength", "w", "nsites"))
@@ -470,12 +470,12 @@ def _probabilities(line: str, lines: _Lines) -> list[float]:
     return values
 
 
-# JASPAR and HOMER: records behind ">"
+# JASPAR and HOMER: records after ">"
 
 
 @dataclass
 class _Record:
-    """A record as it stands: what is behind ">", and rows of numbers, of letters or of positions."""
+    """A raw record: the text after ">", and rows of numbers, by bases or by positions."""
 
     line: int
     name: str
@@ -488,8 +488,8 @@ class _Record:
 
 
 def _fasta_like(lines: _Lines, found: _Found, path: Path) -> None:
-    """JASPAR (a row of a letter each, with or without the letter and brackets), HOMER, and what has a row of a position
-    each behind ">": HOCOMOCO's counts, gimmemotifs. Comments begin with "#".
+    """Parse JASPAR (one row per base, with or without the base and brackets), HOMER, and other formats with one row per
+    position after ">": HOCOMOCO's counts, gimmemotifs. Comments begin with "#".
 
     Four rows of four numbers may be either: HOMER's header, the other motifs of the file or the sums decide, or none.
     """
@@ -512,7 +512,7 @@ def _fasta_like(lines: _Lines, found: _Found, path: Path) -> None:
 
 
 def _records(lines: _Lines) -> Iterator[_Record]:
-    """Records whose rows are all of one length, of letters all four."""
+    """Return records whose rows have equal lengths and which have all four bases."""
     record: _Record | None = None
     for line in lines:
         if _is_comment(line):
@@ -556,7 +556,7 @@ def _header(text: str, lines: _Lines) -> _Record:
 
 
 def _whole(record: _Record, lines: _Lines) -> bool:
-    """Whether rows can be made a matrix; a problem where not."""
+    """Return whether rows can be made a matrix; a problem where not."""
     if not record.sound:
         return False
     if record.letters and (len(record.letters) != len(record.rows) or sorted(record.letters) != sorted(LETTERS)):
@@ -575,7 +575,7 @@ def _whole(record: _Record, lines: _Lines) -> bool:
 
 
 def _orientation(record: _Record) -> str:
-    """ "letters" or "positions": what a row is, "" where it may be both."""
+    """Return "letters" or "positions": the meaning of a row, "" if ambiguous."""
     shape = (len(record.rows), len(record.rows[0]) if record.rows else 0)
     if record.homer:
         return "positions"
@@ -585,7 +585,7 @@ def _orientation(record: _Record) -> str:
 
 
 def _lies(record: _Record, rows: np.ndarray, shapes: set[str], lines: _Lines) -> bool:
-    """Whether the rows of a record without letters are those of A, C, G and T."""
+    """Return whether the rows of a record without base labels are those of A, C, G and T."""
     told = {_orientation(record)} - {""} or shapes - {""}
     if len(told) == 1:
         return told == {"letters"}
@@ -603,9 +603,9 @@ def _lies(record: _Record, rows: np.ndarray, shapes: set[str], lines: _Lines) ->
 
 
 def _transfac(lines: _Lines, found: _Found, path: Path) -> None:
-    """TRANSFAC as it is, and as JASPAR, HOCOMOCO, MEME and RSAT write it.
+    """Parse TRANSFAC, also as written by JASPAR, HOCOMOCO, MEME and RSAT.
 
-    P0 or PO names the letters, numbered rows below hold the positions, // ends a motif.
+    P0 or PO names the bases, numbered rows below are the positions, // ends a motif.
     """
     fields: dict[str, str] = {}
     begin, matrix, told = 0, False, False
@@ -648,11 +648,13 @@ def _transfac(lines: _Lines, found: _Found, path: Path) -> None:
 
 
 def _positions(letters: str, lines: _Lines, *, behind: int) -> tuple[np.ndarray | None, list[int]]:
-    """Numbered rows below a line of letters, as (w, 4) in the order A, C, G, T and their lines; None after a problem.
+    """Parse numbered rows below a line of bases, as (w, 4) in the order A, C, G, T and their lines.
+
+    None after a problem.
 
     Args:
         letters: such as "A C G T".
-        behind: words that may follow the numbers, such as a letter of the consensus.
+        behind: words that may follow the numbers, such as a base of the consensus.
     """
     before = len(lines.problems.found)
     order = _columns_of(letters.split(), lines)
@@ -687,7 +689,7 @@ def _positions(letters: str, lines: _Lines, *, behind: int) -> tuple[np.ndarray 
 
 
 def _cisbp(lines: _Lines, found: _Found, path: Path) -> None:
-    """CIS-BP and CISBP-RNA: a matrix below "Pos A C G T".
+    """Return CIS-BP and CISBP-RNA: a matrix below "Pos A C G T".
 
     It is alone in its file, whose name is its own, or has lines such as TF, TF Name and Motif before it.
     """
@@ -737,7 +739,7 @@ def write_meme(path: Path, motifs: Sequence[Motif], background: np.ndarray) -> N
     Args:
         path: the file.
         motifs: A, C, G, T probabilities; may be empty.
-        background: (4,) letter frequencies.
+        background: (4,) base frequencies.
     """
     frequencies = " ".join(f"{letter} {value:.6f}" for letter, value in zip(LETTERS, background, strict=True))
     lines = [
@@ -766,7 +768,7 @@ def _word(text: str) -> str:
 
 
 def jaspar(*, release: str, collection: str, groups: tuple[str, ...]) -> list[Motif]:
-    """The newest version of every motif of a JASPAR release, collection and set of taxonomic groups.
+    """Return the newest version of every motif of a JASPAR release, collection and set of taxonomic groups.
 
     Args:
         release: as pyjaspar names it, such as "JASPAR2026".
@@ -778,7 +780,7 @@ def jaspar(*, release: str, collection: str, groups: tuple[str, ...]) -> list[Mo
 
     Raises:
         InputError: the release, the collection or a group does not exist (the message lists those that do), or
-            the three together hold no motif.
+            no motif in this release, collection and groups.
     """
     return list(_fetch(release, collection.upper(), tuple(sorted({group.lower() for group in groups}))))
 
@@ -815,7 +817,7 @@ def _must_exist(name: str, known: list[str], what: str) -> None:
 
 
 def _read(database: Any, collection: str, groups: tuple[str, ...]) -> list[Motif]:
-    """What `jaspardb.fetch_motifs` selects, in two queries instead of ten per motif (half a second, not ten)."""
+    """Read what `jaspardb.fetch_motifs` selects, in two queries instead of ten per motif (.5 s instead of 10 s)."""
     chosen = """
         SELECT m.ID, m.BASE_ID, m.VERSION, m.NAME FROM MATRIX m
         JOIN (SELECT BASE_ID, MAX(VERSION) AS VERSION FROM MATRIX GROUP BY BASE_ID) newest
@@ -834,7 +836,7 @@ def _read(database: Any, collection: str, groups: tuple[str, ...]) -> list[Motif
 
 
 def _motif(name: str, identifier: str, entries: np.ndarray) -> Motif:
-    """A motif of (column, letter, count) entries; columns are counted from 0 or 1, as the release does."""
+    """Build a motif from (column, base, count) entries; columns are counted from 0 or 1, as in the release."""
     column, letter = entries[:, 0].astype(int), entries[:, 1].astype(int)
     counts = np.zeros((column.max() - column.min() + 1, 4))
     counts[column - column.min(), letter] = entries[:, 2]

@@ -15,18 +15,18 @@ from satori_hpc.motifs.motif import Motif
 
 UNKNOWN = 4
 STEPS_PER_BIT = 100
-MOST_BITS = 100  # per letter; tables of p-values grow with it
+MOST_BITS = 100  # per base; tables of p-values grow with it
 PSEUDOCOUNT = 0.8  # per column, shared out by the background
 EXAMPLES_AT_ONCE = 256
 MOTIFS_AT_ONCE = 128  # their tables of words stay in a processor's cache
-WORD = 3  # letters that one look at a table scores
+WORD = 3  # bases scored by one table look-up
 _SHIFTS = 5 ** np.arange(WORD)[::-1]
 _COMPILING = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Gate:
-    """What a window has to score to be a hit: more than a share of the motif's maximum, and be rare.
+    """Thresholds of a hit: a minimal fraction of the motif's maximal score, and a maximal p-value.
 
     Attributes:
         share: of the largest score of the motif (SATORI 2.0, lqaf209: half); 0 = any positive score.
@@ -44,8 +44,8 @@ class MotifBank:
 
     Attributes:
         names: of the motifs.
-        scores: one (w, 4) int32 array per motif, log-odds of letters in hundredths of a bit.
-        background: (4,) letter probabilities of a random window, the same on both strands.
+        scores: one (w, 4) int32 array per motif, log-odds of bases in hundredths of a bit.
+        background: (4,) base probabilities of a random window, the same on both strands.
     """
 
     names: tuple[str, ...]
@@ -54,7 +54,7 @@ class MotifBank:
 
     @classmethod
     def from_motifs(cls, motifs: Sequence[Motif], *, background: np.ndarray = motif.UNIFORM) -> "MotifBank":
-        """Turn motifs into log-odds against the background, averaged over its two strands."""
+        """Convert motifs into log-odds against the background, averaged over its two strands."""
         both = (np.asarray(background, dtype=np.float64) + np.asarray(background)[::-1]) / 2
         return cls(tuple(item.name for item in motifs), tuple(log_odds(item, both) for item in motifs), both)
 
@@ -62,13 +62,13 @@ class MotifBank:
         return len(self.names)
 
     def to_plain(self) -> dict[str, Any]:
-        """As lists and numbers that JSON can hold, exactly; `from_plain` reads them."""
+        """Export as lists and numbers for JSON, exactly; `from_plain` reads them."""
         scores = [table.tolist() for table in self.scores]
         return {"names": list(self.names), "scores": scores, "background": self.background.tolist()}
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> "MotifBank":
-        """Of what `to_plain` gave.
+        """Import the output of `to_plain`.
 
         Raises:
             ValueError, KeyError, TypeError: it is nothing of the kind.
@@ -100,11 +100,11 @@ class MotifBank:
             return tuple(-np.log10(tail(table, self.background)) for table in self.scores)
 
     def neg_log10_p(self, number: np.ndarray, score: np.ndarray) -> np.ndarray:
-        """-log10 p, float64, of scores of the motifs with these numbers."""
+        """Return -log10 p, float64, of scores of the motifs with these numbers."""
         return self._stacked_tails[self._tail_begin[number] + score]
 
     def least(self, gate: Gate) -> np.ndarray:
-        """The smallest score of a hit, int64 (motifs,); above the maximum of motifs without any information."""
+        """Return the smallest score of a hit, int64 (motifs,); above the maximum of motifs without any information."""
         rare = np.array(
             [
                 table.min(axis=1).sum() + np.searchsorted(found, -np.log10(gate.p) - 1e-9)
@@ -118,12 +118,12 @@ class MotifBank:
     def scan(self, tokens: np.ndarray, gate: Gate = Gate(), *, threads: int = 1) -> Hits:
         """Find all hits; a motif has at most one per start, on its better strand (forward where they are equal).
 
-        Every window that lies in the sequence is looked at; an unknown letter scores 0. The same result from any
+        Every window within the sequence is scored; an unknown base scores 0. The same result for any
         number of threads.
 
         Args:
             tokens: (E, L) uint8, A, C, G, T, other = 0..4; anything that gives such arrays for slices of rows.
-            gate: what counts as a hit.
+            gate: thresholds of a hit.
             threads: blocks of examples that are scanned at a time.
         """
         return Scanner(self, gate).scan(tokens, threads=threads)
@@ -144,7 +144,7 @@ class Scanner:
     """Finds the hits of motifs that pass a gate, ready to scan many times.
 
     Args:
-        bank: the motifs. gate: what counts as a hit.
+        bank: the motifs. gate: thresholds of a hit.
 
     Attributes:
         least: int64 (motifs,), the smallest score of a hit.
@@ -158,7 +158,7 @@ class Scanner:
         self._groups = [self._group(order[cut : cut + MOTIFS_AT_ONCE]) for cut in cuts]
 
     def scan(self, tokens: np.ndarray, *, threads: int = 1) -> Hits:
-        """All hits in tokens (E, L) uint8; see MotifBank.scan."""
+        """Return all hits in tokens (E, L) uint8; see MotifBank.scan."""
         begins = range(0, len(tokens), EXAMPLES_AT_ONCE)
 
         def block(begin: int) -> Hits:
@@ -172,7 +172,7 @@ class Scanner:
     def _group(self, numbers: np.ndarray) -> "_Group":
         widths = self.bank.widths[numbers]
         chunks = -(-int(widths.max()) // WORD)
-        letters = np.zeros((2, chunks * WORD, 5, len(numbers)), dtype=np.int32)  # letter N stays 0
+        letters = np.zeros((2, chunks * WORD, 5, len(numbers)), dtype=np.int32)  # base N stays 0
         for column, number in enumerate(numbers):
             table = self.bank.scores[number]
             for strand, oriented in enumerate((table, motif.reverse_complement(table))):
@@ -185,7 +185,7 @@ class Scanner:
         return _Group(numbers, widths, self.least[numbers].astype(np.int32), words, reaching)
 
     def _block(self, tokens: np.ndarray, first: int) -> Hits:
-        """Hits in some examples, of which the first has this number."""
+        """Return hits in some examples, of which the first has this number."""
         parts = [_scan(tokens, group) for group in self._groups]
         if not parts:
             return stacked([])
@@ -204,9 +204,9 @@ class Scanner:
 
 
 def log_odds(item: Motif, background: np.ndarray) -> np.ndarray:
-    """Log-odds of letters against the background, (w, 4) int32, in hundredths of a bit.
+    """Return log-odds of bases against the background, (w, 4) int32, in hundredths of a bit.
 
-    q' = (n + c b) / (N + c) with letter counts n, their sum N, background b and c = .8; probabilities without counts
+    q' = (n + c b) / (N + c) with base counts n, their sum N, background b and c = .8; probabilities without counts
     count as many sites as the motif says to have.
     """
     counts = item.ppm * item.sites if item.counts is None else np.asarray(item.counts, dtype=np.float64)
@@ -215,14 +215,14 @@ def log_odds(item: Motif, background: np.ndarray) -> np.ndarray:
 
 
 def tail(table: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """P(score of a random window >= minimum + k) at entry k, float64 (maximum - minimum + 1,).
+    """Return p(score of a random window >= minimum + k) at entry k, float64 (maximum - minimum + 1,).
 
-    Exact for whole-number scores and independent letters: the distribution of the sum is the convolution of the
+    Exact for integer scores and independent bases: the distribution of the sum is the convolution of the
     distributions of its columns.
 
     Args:
-        table: (w, 4) whole-number scores of letters.
-        background: (4,) letter probabilities.
+        table: (w, 4) integer scores of bases.
+        background: (4,) base probabilities.
     """
     distribution = np.ones(1)
     for column in table - table.min(axis=1, keepdims=True):
@@ -235,12 +235,12 @@ def tail(table: np.ndarray, background: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class _Group:
-    """Some motifs as tables of words of three letters.
+    """A group of motifs as lookup tables of 3-mers.
 
     Attributes:
         numbers: (m,) of the motifs, wide ones first. widths: (m,). least: (m,) int32, smallest score of a hit.
-        words: (chunks, 125, 2, m) int32, what a word adds to a score as letters 3 c .. 3 c + 2 of a window, by strand.
-        reaching: (chunks,), how many of the motifs, from the first, have letters there.
+        words: (chunks, 125, 2, m) int32, score of a word at positions 3 c .. 3 c + 2 of a window, by strand.
+        reaching: (chunks,), how many of the motifs, from the first, extend there.
     """
 
     numbers: np.ndarray
@@ -251,7 +251,7 @@ class _Group:
 
 
 def _scan(tokens: np.ndarray, group: _Group) -> tuple[np.ndarray, ...]:
-    """(example, start, motif, strand, score), int64, of the hits of some motifs."""
+    """Return (example, start, motif, strand, score), int64, of the hits of some motifs."""
     padding = WORD * len(group.words)
     padded = np.pad(np.minimum(tokens, UNKNOWN), ((0, 0), (0, padding)), constant_values=UNKNOWN)
     codes = np.lib.stride_tricks.sliding_window_view(padded, WORD, axis=1) @ _SHIFTS.astype(np.uint8)
@@ -269,7 +269,7 @@ def _scan(tokens: np.ndarray, group: _Group) -> tuple[np.ndarray, ...]:
 
 @functools.cache
 def _compiled() -> Callable[..., int]:
-    """The loop below, compiled when first needed."""
+    """Return the loop below, compiled when first needed."""
     from satori_hpc import jit  # here: numba is slow to load
 
     return jit.compile_loops(_find)
@@ -284,7 +284,7 @@ def _find(
     least: np.ndarray,
     found: np.ndarray,
 ) -> int:
-    """Fill `found` with hits, as far as it reaches; the number of all hits."""
+    """Fill `found` with hits, as far as it reaches; return the number of all hits."""
     motifs, room = len(widths), found.shape[1]
     forward, backward = np.empty(motifs, dtype=np.int32), np.empty(motifs, dtype=np.int32)
     count = 0

@@ -1,6 +1,6 @@
 """Which known motif a motif resembles: Tomtom (Gupta et al. 2007) through memelite, with q-values.
 
-Euclidean distance of columns, complete scores, each orientation of a known motif a test of its own.
+Euclidean distance of columns, complete scores, each orientation of a known motif is a separate test.
 """
 
 from dataclasses import dataclass
@@ -60,14 +60,14 @@ class Best:
 
 
 def compare(queries: list[np.ndarray], targets: list[np.ndarray], *, threads: int = 1) -> Matches:
-    """Tomtom of every query against every known motif in both orientations.
+    """Return tomtom of every query against every known motif in both orientations.
 
     The null of a query column is its distances to all columns of all known motifs and of their reverse complements.
     memelite itself reports 1 - (1 - p)^2 for the better of two orientations; here each orientation keeps its own p,
     since `q_values` counts both as tests.
 
     Args:
-        queries: Q arrays (w, 4) of letter probabilities.
+        queries: Q arrays (w, 4) of base probabilities.
         targets: N arrays (w, 4).
         threads: of numba.
     """
@@ -97,7 +97,7 @@ def compare(queries: list[np.ndarray], targets: list[np.ndarray], *, threads: in
 
 
 def _memelite(queries: list[np.ndarray], targets: list[np.ndarray], threads: int) -> np.ndarray:
-    """(5, Q, targets): p, score, offset, overlap, strand of the targets as they are."""
+    """Return (5, Q, targets): p, score, offset, overlap, strand of the targets, unchanged."""
     # Imported here: numba takes seconds to load, which every other command would pay.
     import warnings
 
@@ -118,7 +118,7 @@ def _memelite(queries: list[np.ndarray], targets: list[np.ndarray], threads: int
 
 
 def q_values(p: np.ndarray) -> np.ndarray:
-    """Benjamini-Hochberg per query over both orientations of every known motif, with pi0 = 1.
+    """Return Benjamini-Hochberg per query over both orientations of every known motif, with pi0 = 1.
 
     m = 2 N tests, of which the better orientation of each known motif is in the list and the other counts as p = 1:
     with p_(1) <= ... <= p_(N), q_(i) = min over j >= i of min(1, p_(j) * 2 N / j). Tomtom's own q-values are pi0
@@ -157,7 +157,7 @@ def best(
     Args:
         queries: Q arrays (w, 4).
         known: N motifs, N > 0.
-        trim_bits: flanking columns of a query with less information are left out of the comparison; offsets still
+        trim_bits: flanking columns of a query with less information are trimmed before the comparison; offsets still
             refer to the whole query.
         min_bits: information of the known motif's columns under the query that a match needs.
         threads: of numba.

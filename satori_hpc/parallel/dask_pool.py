@@ -49,7 +49,7 @@ class Pool:
 
 @contextlib.contextmanager
 def pool(runtime: Runtime, *, tasks: int, least_bytes: int) -> Iterator[Pool]:
-    """Open what the runtime asks for; closed with all its processes and files when the block ends, however it does.
+    """Open a pool as the runtime requests; all its processes and files are closed when the block ends.
 
     Args:
         runtime: threads, memory, cluster and scheduler_file count here.
@@ -71,7 +71,7 @@ def pool(runtime: Runtime, *, tasks: int, least_bytes: int) -> Iterator[Pool]:
 
 
 def call(name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    """Do one task; what it raises names it."""
+    """Run a task; errors name it."""
     try:
         function(*arguments)
     except SatoriError:
@@ -83,7 +83,7 @@ def call(name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) ->
 
 
 def shares(runtime: Runtime, *, tasks: int, least_bytes: int, base_bytes: int, worker_bytes: int) -> tuple[int, int]:
-    """(workers, bytes for the task of each): as many workers as there are threads, tasks, and memory for.
+    """Return (workers, bytes for the task of each): as many workers as there are threads, tasks, and memory for.
 
     Args:
         runtime: its threads, and its memory: of all processes together.
@@ -185,7 +185,7 @@ def must_exist(runtime: Runtime) -> None:
 
 
 def _security(folder: Path) -> Any:
-    """Dask's `Security` that lets in who can read `folder`, and nobody else; None where there is no openssl to make it.
+    """Return Dask's `Security` for users who can read `folder` only; None without openssl.
 
     Whoever can speak to a scheduler or a worker can have it do anything, and every user of a node reaches its loopback.
     """
@@ -246,7 +246,7 @@ def _on_scheduler(runtime: Runtime, file: Path, *, least_bytes: int) -> Iterator
 
 
 def _runner(client: Any, *, tell: bool = False) -> Callable[[Callable[..., Any], Tasks, str], None]:
-    """What runs tasks on the client's cluster; `tell` who did how many."""
+    """Return a function that runs tasks on the client's cluster; `tell` logs the number per worker."""
     from distributed import KilledWorker, as_completed
 
     def run(function: Callable[..., Any], tasks: Tasks, what: str) -> None:
@@ -279,7 +279,7 @@ def _runner(client: Any, *, tell: bool = False) -> Callable[[Callable[..., Any],
 
 
 def _shares_done(client: Any, futures: list[Any]) -> str:
-    """How many tasks each worker did, in words: one that did none is one that the others cannot reach."""
+    """Describe the number of tasks per worker: a worker with zero tasks is probably unreachable."""
     done = Counter(address for holders in client.who_has(futures).values() for address in holders)
     workers = client.scheduler_info(n_workers=-1)["workers"]
     return ", ".join(f"worker {worker['name']} did {done[address]}" for address, worker in workers.items())

@@ -16,7 +16,7 @@ OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def parse(text: str) -> int:
-    """Bytes of "4G", "512MiB", "1.5 GB" or "1000000"; units are powers of 1,024.
+    """Return bytes of "4G", "512MiB", "1.5 GB" or "1000000"; units are powers of 1,024.
 
     Raises:
         SatoriError: not a size.
@@ -28,7 +28,7 @@ def parse(text: str) -> int:
 
 
 def show(size: float) -> str:
-    """A size for people: "1.50 GiB", "12.0 MiB"."""
+    """Return a size for people: "1.50 GiB", "12.0 MiB"."""
     for unit, factor in (("TiB", 2**40), ("GiB", 2**30)):
         if size >= factor:
             return f"{size / factor:.2f} {unit}"
@@ -36,7 +36,7 @@ def show(size: float) -> str:
 
 
 def keep_freed() -> None:
-    """Have the C library keep freed memory for what comes next, instead of giving it back and asking again.
+    """Configure malloc to keep freed memory for reuse, instead of returning it to the system.
 
     A forward pass frees and takes the same megabytes for every slice. Given back in between, their pages are made anew
     each time, which took as long as the pass itself (measured on glibc; other C libraries are left alone).
@@ -48,12 +48,12 @@ def keep_freed() -> None:
 
 
 def limit_bytes() -> int:
-    """Memory that this job may use on this node."""
+    """Return memory that this job may use on this node."""
     return min([int(psutil.virtual_memory().total), *_control_groups(), *_slurm()])
 
 
 def _control_groups() -> list[int]:
-    """The limits of this process's control group and all above it (versions 1 and 2)."""
+    """Return the limits of this process's control group and all above it (versions 1 and 2)."""
     try:
         lines = OWN_CGROUPS.read_text().splitlines()
     except OSError:
@@ -82,7 +82,7 @@ def _number(file: Path) -> list[int]:
 
 
 def _slurm() -> list[int]:
-    """What Slurm grants on this node: for the node, for each of its processors, or for each of its GPUs."""
+    """Return the memory that Slurm grants on this node: per node, per core, or per GPU."""
     counts = {
         "SLURM_MEM_PER_NODE": 1,
         "SLURM_MEM_PER_CPU": _number_in("SLURM_CPUS_ON_NODE"),
@@ -93,7 +93,10 @@ def _slurm() -> list[int]:
 
 
 def _granted(name: str) -> int:
-    """Bytes that a variable of Slurm's grants, MiB unless it has a unit; 0 when it is not there, or means all."""
+    """Return bytes that a variable of Slurm's grants, MiB unless it has a unit.
+
+    0 when it is not there, or means all.
+    """
     text = os.environ.get(name, "").strip()
     try:
         return parse(f"{text}M" if text.isdecimal() else text)

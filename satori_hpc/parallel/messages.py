@@ -1,4 +1,4 @@
-"""What processes send each other, as bytes: JSON, with tensors behind it. Nothing that is received is executed.
+"""Encode messages between processes as bytes: JSON followed by tensors. Received data are never executed.
 
 A message can be sealed by a secret that the processes of a job share, so that none of a stranger is taken for one.
 """
@@ -23,7 +23,7 @@ ERRORS: dict[str, type[SatoriError]] = {
 
 
 def encode(value: Any) -> bytes:
-    """A message that holds a value.
+    """Return a message that holds a value.
 
     Args:
         value: None, bool, int, float, str, bytes, tensors, and lists, tuples and dictionaries of them.
@@ -37,7 +37,7 @@ def encode(value: Any) -> bytes:
 
 
 def decode(message: bytes) -> Any:
-    """The value of a message that `encode` has made; tensors are on the CPU."""
+    """Return the value of a message that `encode` has made; tensors are on the CPU."""
     behind = 8 + int.from_bytes(message[:8], "little")
     rest = memoryview(message)[behind:]
     value, rest = _value(json.loads(message[8:behind]), rest)
@@ -47,12 +47,12 @@ def decode(message: bytes) -> Any:
 
 
 def encode_error(error: SatoriError) -> list[Any]:
-    """An error, as a value that can be sent."""
+    """Return an error, as a value that can be sent."""
     return [type(error).__name__, str(error), error.status]
 
 
 def decode_error(value: list[Any]) -> SatoriError:
-    """The error that `encode_error` has made a value of."""
+    """Return the error that `encode_error` has made a value of."""
     name, text, status = value
     error = ERRORS.get(name, SatoriError)(text)
     error.status = status
@@ -60,7 +60,7 @@ def decode_error(value: list[Any]) -> SatoriError:
 
 
 def seal(message: bytes, secret: bytes, *, number: int, rank: int) -> bytes:
-    """A message behind its HMAC-SHA256, which holds for this exchange and this sender only.
+    """Authenticate a message with its HMAC-SHA256, valid for this exchange and this sender only.
 
     Args:
         message: it.
@@ -72,7 +72,7 @@ def seal(message: bytes, secret: bytes, *, number: int, rank: int) -> bytes:
 
 
 def unseal(sealed: bytes, secret: bytes, *, number: int, rank: int) -> bytes:
-    """The message that `seal` was given.
+    """Verify and return the message given to `seal`.
 
     Raises:
         SatoriError: it was not made with this secret, or for another exchange, or by another process.
@@ -81,7 +81,7 @@ def unseal(sealed: bytes, secret: bytes, *, number: int, rank: int) -> bytes:
     if not hmac.compare_digest(sealed[:TAG_BYTES], _tag(message, secret, number, rank)):
         raise SatoriError(
             f"what came from rank {rank} was not sent by a process of this job (it does not know the job's secret): "
-            "somebody else has connected; nothing of it was used. Run the same command again, see docs/security.md"
+            "another program has connected; none of its data was used. Run the same command again, see docs/security.md"
         )
     return message
 
@@ -93,7 +93,7 @@ def _tag(message: bytes, secret: bytes, number: int, rank: int) -> bytes:
 
 
 def _plain(value: Any, parts: list[bytes]) -> Any:
-    """A value as JSON has it; containers are lists that begin with their kind. Appends bytes to `parts`."""
+    """Return a value as JSON has it; containers are lists that begin with their kind. Appends bytes to `parts`."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
@@ -120,7 +120,7 @@ def _tensor(value: "torch.Tensor", parts: list[bytes]) -> list[Any]:
 
 
 def _value(plain: Any, rest: memoryview) -> tuple[Any, memoryview]:
-    """The value of what `_plain` has made, and the bytes that are left."""
+    """Return the value encoded by `_plain`, and the remaining bytes."""
     if not isinstance(plain, list):
         return plain, rest
     kind, *items = plain

@@ -1,4 +1,4 @@
-"""What the page is made of: plain values and arrays, so that it can be drawn without a run directory.
+"""Define the content of the page: plain values and arrays, so that it can be drawn without a run directory.
 
 Every part but the title may be absent; the page leaves its section out.
 """
@@ -12,11 +12,11 @@ import pandas as pd
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What was run, for the opening sentences.
+    """Facts about the run, for the opening sentences.
 
     Attributes:
         examples, length, targets, filters, width, pool, heads: sizes of data and network; filters 0, heads None: it has
-            none to speak of.
+            no meaningful value.
         positives: positive examples (binary), else None.
         per_split: {"train": ..., "valid": ..., "test": ...} examples.
         task: "binary" or "multilabel".
@@ -128,7 +128,7 @@ class Spacing:
         name: in words.
         at: int (D,), spacings, bp, rising.
         foreground, background: int (D,), examples with each.
-        window: first spacing of the one that stands out most, and one past its last.
+        window: first spacing of the most significant one, and one past its last.
         q: q-value of each test that could be done: preferred, helical, order, arrangement.
     """
 
@@ -142,7 +142,7 @@ class Spacing:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """What one scoring method found.
+    """Results of one scoring method.
 
     Attributes:
         name: such as "attention".
@@ -151,10 +151,10 @@ class Method:
         foreground, background: samples of pair scores.
         cutoff: a pair is tested when its largest score reaches it; None when not known.
         distances: (TF pair in words, int (K,) distances in bp) of the strongest interactions.
-        statistic: what scores are compared with, by its name.
+        statistic: its name.
         resolution: of distances, bp.
-        estimate: how far scores are off, by name, where the method tells.
-        spacings: of the called interactions whose spacing stands out most against the background.
+        estimate: error estimate of the scores, by name, if the method has one.
+        spacings: of the called interactions with the most significant spacing.
         ensemble: TF pairs of several networks together, and how many networks these are; None without an ensemble.
         known: called pairs that tables of known interactions list, with the rows that do; None without such tables.
         differential: which labels carry the called filter pairs; None where that was not asked.
@@ -208,12 +208,12 @@ class ReportData:
     max_logos: int = 60
 
 
-# What the page of one sequence is made of: plain values and arrays.
+# Content of the page of one sequence: plain values and arrays.
 
 
 @dataclass(frozen=True)
 class Site:
-    """A motif site: its first letter, bp, and the TFs (or filters) that it counts for."""
+    """A motif site: its start, bp, and the TFs (or filters) that it is assigned to."""
 
     start: int
     name: str
@@ -221,7 +221,7 @@ class Site:
 
 @dataclass(frozen=True, kw_only=True)
 class SiteMap:
-    """What the sites of a sequence do to each other: values float32 (M, M), NaN where there is no pair."""
+    """Pairwise values between the sites of a sequence: float32 (M, M), NaN where there is no pair."""
 
     sites: list[Site]
     values: np.ndarray
@@ -235,18 +235,18 @@ class Inspected:
         title: of the run.
         example: name of the sequence.
         row: its row in the data set.
-        facts: (what, value) lines about it.
+        facts: (label, value) lines about it.
         tokens: uint8 (L,), A, C, G, T, other = 0..4.
-        width: W, letters of a site.
-        pool: bp per cell.
+        width: W, bp of a site.
+        pool: bp per bin.
         attention: float32 (n, n), largest over heads; rows look at columns.
         attention_attribution: float32 (n, n), of the heads' values the largest in size, with its sign.
-        letters: float32 (L,), attribution of the sequence's own letters.
+        letters: float32 (L,), attribution of the sequence's bases.
         dfim: rows are mutated, columns answer.
         epistasis: symmetric.
-        explained: what letters and sites are said to add to, in words.
+        explained: the target of the attributions, in words.
         attributed: the same of attention.
-        arrays: name of the file that holds the same as arrays.
+        arrays: name of the file with the arrays.
     """
 
     title: str

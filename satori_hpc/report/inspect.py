@@ -52,7 +52,7 @@ def inspect(run: Run, runtime: Runtime, example: str, *, out: Path | None = None
         out: folder to write to; default: inspect/ of the run.
 
     Raises:
-        ArtefactError: data set, model or motifs are missing or stale; says what to run.
+        ArtefactError: data set, model or motifs are missing or stale; names the command to run.
         InputError: there is no such sequence.
     """
     from satori_hpc.report import inspect_page  # here: matplotlib is slow to load
@@ -78,14 +78,14 @@ def inspect(run: Run, runtime: Runtime, example: str, *, out: Path | None = None
 
 
 def find(path: Path, example: str) -> tuple[int, str]:
-    """Row and name of a sequence that is given by its name, else by its row number.
+    """Return row and name of a sequence given by its name, else by its row number.
 
     Args:
         path: the data set.
-        example: what the user typed. A name wins: it is what tables and browsers show.
+        example: the user's argument. Names take precedence, because tables and browsers show them.
 
     Raises:
-        InputError: there is none; proposes the nearest names, or tells the range.
+        InputError: there is none; proposes the nearest names, or gives the range.
     """
     number = int(example) if example.isascii() and example.isdigit() and len(example) < 19 else -1
     by_number, rows = None, 0
@@ -117,7 +117,7 @@ def find(path: Path, example: str) -> tuple[int, str]:
 
 
 def _maps(run: Run, model: Satori, data: Labels, row: int) -> dict[str, np.ndarray]:
-    """All arrays of report.inspect that are computed."""
+    """Return all arrays of report.inspect that are computed."""
     device = next(model.parameters()).device
     tokens = dataset.read_tokens(run.dataset, np.array([row]))
     threshold = score_plan.thresholds(run, model)
@@ -148,7 +148,7 @@ def _maps(run: Run, model: Satori, data: Labels, row: int) -> dict[str, np.ndarr
     with _told("attribution of attention"):
         attribution = _array(scorer("attribution").maps(batch))
     dfim = scorer("dfim")
-    with _told("attribution of letters"):
+    with _told("attribution of bases"):
         letter_attribution = _array(dfim.attributions(batch))
     with _told("dfim"):
         dfim_map = _sites("dfim", *dfim.maps(batch), padding=model.padding)
@@ -170,7 +170,7 @@ def _maps(run: Run, model: Satori, data: Labels, row: int) -> dict[str, np.ndarr
 
 @contextmanager
 def _told(what: str) -> Iterator[None]:
-    """Say what has begun, for deep networks take their time, and how long it took."""
+    """Log the start of a step, because deep networks are slow, and its duration."""
     logger.info("inspect: %s ...", what)
     began = time.monotonic()
     yield
@@ -178,12 +178,12 @@ def _told(what: str) -> Iterator[None]:
 
 
 def _array(batch: torch.Tensor) -> np.ndarray:
-    """The only sequence of a batch, float32."""
+    """Return the only sequence of a batch, float32."""
     return np.asarray(batch[0].detach().float().cpu().numpy())
 
 
 def _sites(method: str, sites: Sites, values: torch.Tensor, *, padding: int) -> dict[str, np.ndarray]:
-    """The sites that are used, and the values among them."""
+    """Return the sites that are used, and the values among them."""
     used = int(sites.used[0].sum())
     return {
         method: _array(values)[:used, :used],
@@ -193,7 +193,7 @@ def _sites(method: str, sites: Sites, values: torch.Tensor, *, padding: int) -> 
 
 
 def _explained(run: Run, data: Labels, row: int, probability: np.ndarray) -> np.ndarray:
-    """uint8 (T,): the labels whose logits are explained: as in scoring, or the likeliest one where none is right."""
+    """Return uint8 (T,): the labels whose logits are explained, as in scoring; if none is right, the most probable."""
     if data.task == "binary":
         return np.ones(1, dtype=np.uint8)
     right = select.true_positives(data.labels[row], probability, run.config.score.label_probability)
@@ -208,14 +208,14 @@ def _filter_names(run: Run, filters: int) -> list[str]:
     return [str(tf.get(number, f"filter {number}")) for number in range(filters)]
 
 
-# What the page of one sequence shows, from its arrays.
+# Content of the page of one sequence, from its arrays.
 
 NAMED = 3  # names of filters at a site
 LISTED = 6  # labels listed
 
 
 def view(run: Run, model: Satori, data: Labels, arrays: dict[str, Any]) -> Inspected:
-    """Arrays of report.inspect (plain values where they are single ones) as the page takes them."""
+    """Return arrays of report.inspect (plain values where they are single ones) as the page takes them."""
     names = arrays["filter_name"]
     attribution = arrays["attention_attribution"]
     largest = np.abs(attribution).argmax(axis=0)
@@ -281,7 +281,7 @@ def _site_map(arrays: dict[str, Any], method: str, names: np.ndarray) -> SiteMap
 
 FORMAT_VERSION = 1
 
-# Array -> its kind ("str" or a dtype) and its dimensions; docs/formats.md says what they mean.
+# Array -> its kind ("str" or a dtype) and its dimensions; docs/formats.md explains them.
 ARRAYS: dict[str, tuple[str, tuple[str, ...]]] = {
     "format_version": ("int64", ()),
     "row": ("int64", ()),
@@ -323,7 +323,7 @@ def write(path: Path, **arrays: Any) -> None:
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of ARRAYS by name.
+    """Return the arrays of ARRAYS by name.
 
     Raises:
         ArtefactError: the file is missing, damaged, or of another format version.
@@ -343,7 +343,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 
 def seal(folder: Path, row: int, *, example: str, inputs: dict[str, str]) -> None:
-    """Write <row>.json: what the page and the maps of a sequence are of, with their digests.
+    """Write <row>.json: the inputs of the page and the maps of a sequence, with their digests.
 
     Args:
         folder: of both.
@@ -357,7 +357,7 @@ def seal(folder: Path, row: int, *, example: str, inputs: dict[str, str]) -> Non
 
 
 def read_seal(path: Path) -> dict[str, Any]:
-    """What `seal` wrote.
+    """Read the output of `seal`.
 
     Raises:
         FileNotFoundError: there is none.

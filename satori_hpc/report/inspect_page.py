@@ -14,7 +14,7 @@ MOST_ROWS = 14  # of the tables of site pairs
 
 
 def page(data: Inspected) -> str:
-    """The page; nothing in it runs and nothing is fetched, and its content security policy says so."""
+    """Return the page; it runs nothing and loads nothing, as its content security policy states."""
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
@@ -33,7 +33,7 @@ def page(data: Inspected) -> str:
             f"Heat map of the attribution of attention. {_where(_sites(data))}",
         ),
         dfim=_site_map(
-            data.dfim, rows="mutated site", columns="site that answers", bar="change of its attribution", name="dfim"
+            data.dfim, rows="mutated site", columns="target site", bar="change of its attribution", name="dfim"
         ),
         epistasis=_site_map(data.epistasis, rows="site", columns="site", bar="epistasis", name="epistasis"),
         dfim_rows=attention.strongest(data.dfim, most=MOST_ROWS, ordered=True),
@@ -42,12 +42,12 @@ def page(data: Inspected) -> str:
 
 
 def _sites(data: Inspected) -> list[Site]:
-    """The sites of both methods, by position: nearly always the same ones."""
+    """Return the sites of both methods, by position: nearly always the same ones."""
     return sorted({*data.dfim.sites, *data.epistasis.sites}, key=lambda site: (site.start, site.name))
 
 
 def _marked(data: Inspected, values: np.ndarray) -> AttentionMap:
-    """The middle of a site lies in the cell that its mark stands at."""
+    """Mark the bin that contains the midpoint of each site."""
     cells = [((site.start + data.width // 2) // data.pool, site.name) for site in _sites(data)]
     return AttentionMap(
         values=values,

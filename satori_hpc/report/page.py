@@ -21,7 +21,7 @@ TEMPLATES = resources.files("satori_hpc.report") / "templates"
 
 @dataclass(frozen=True)
 class Drawing:
-    """An <svg> and what it shows, for those who do not see it."""
+    """An <svg> and its text alternative."""
 
     svg: Markup
     alt: str
@@ -38,7 +38,7 @@ class Table:
 
 @dataclass(frozen=True)
 class MethodPart:
-    """What the page shows of one method."""
+    """Page content of one method."""
 
     name: str
     explanation: str
@@ -59,7 +59,7 @@ class MethodPart:
 
 
 def render(data: ReportData) -> str:
-    """The page.
+    """Return the page.
 
     Everything is inside: style, script, figures as SVG, tables as JSON. A content security policy forbids any request
     and any script but ours, whose digest it names, so that a hostile name in a file stays text twice over.
@@ -119,7 +119,7 @@ def _method(data: ReportData, number: int, method: Method) -> MethodPart:
         accuracy=words.accuracy(method),
         network=_drawing(
             network.draw(edges, data.known_pairs, name=f"network-{number}"),
-            f"Network of {len(edges)} called TF pairs. All of them stand in the table of TF pairs.",
+            f"Network of {len(edges)} called TF pairs. All of them are in the table of TF pairs.",
         )
         if len(edges)
         else None,
@@ -165,7 +165,7 @@ def _differential(data: ReportData, method: Method) -> Table | None:
 
 
 def _by_label(method: Method, number: int) -> Drawing | None:
-    """The picture of several labels; of one the table says it all."""
+    """Return the picture of several labels; of one the table says it all."""
     if method.differential is None:
         return None
     tested = method.differential[method.differential["tested"].astype(bool)]
@@ -247,7 +247,7 @@ def _attention_map(data: ReportData) -> Drawing | None:
 
 
 def _logos(data: ReportData) -> list[tuple[FilterMotif, Markup]]:
-    """Motifs to show, named ones first by q-value, and their logos."""
+    """Return motifs to show, named ones first by q-value, and their logos."""
     ordered = sorted(data.motifs, key=lambda m: (not m.named, m.q if m.q == m.q else 2.0, -m.sites, m.number))
     shown = []
     for motif in ordered[: data.max_logos]:
@@ -260,7 +260,7 @@ def _logos(data: ReportData) -> list[tuple[FilterMotif, Markup]]:
 
 
 def _provenance(records: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Rows of the provenance table, versions (of the last stage) and digests of the files the user gave."""
+    """Return rows of the provenance table, versions (of the last stage) and digests of the files the user gave."""
     if not records:
         return None
     rows = [

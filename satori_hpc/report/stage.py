@@ -1,4 +1,4 @@
-"""report: everything a run found, on one self-contained HTML page."""
+"""Run `report`: put all results of a run on one self-contained HTML page."""
 
 import dataclasses
 from collections.abc import Collection
@@ -46,10 +46,10 @@ def report(run: Run, runtime: Runtime) -> dict[str, Any]:
     }
 
 
-# What the report shows, gathered from the artefacts of a run.
+# Content of the report, collected from the artefacts of a run.
 
 DISTANCES = 6  # interactions with a histogram of distances
-SAMPLE_ATTENTION = 4_000_000  # attention values held for their distribution
+SAMPLE_ATTENTION = 4_000_000  # attention values sampled for their distribution
 TOP_EXAMPLES = 32
 
 
@@ -87,7 +87,7 @@ def gather(run: Run, runtime: Runtime) -> ReportData:
 
 
 def _performance(run: Run, data: Labels, probability: predictions.Probability) -> Performance:
-    """What training found of every label; the examples themselves only where their curves are drawn."""
+    """Return the performance on every label; single examples only if their curves are drawn."""
     figures = metrics.read(run.label_metrics, split="test", labels=len(data.targets))
     rows = data.rows("test")
     one = (data.labels[rows, 0], probability[rows][:, 0]) if len(data.targets) == 1 else None
@@ -136,7 +136,7 @@ def _training(run: Run, info: CheckpointInfo) -> Training | None:
 
 
 def _motifs(run: Run) -> list[FilterMotif]:
-    """The filters that have a motif, with their best match."""
+    """Return the filters that have a motif, with their best match."""
     matches: dict[int, Any] = {match["filter"]: match for match in motif_store.read_tf(run.motifs).to_dict("records")}
     nothing: dict[str, Any] = {"tf": "", "q": float("nan"), "named": False}
     found = []
@@ -181,7 +181,7 @@ def _method(run: Run, name: str, store: ScoreStore, requested: Collection[str]) 
 
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:
-    """Tested filter pairs of two different named TFs, the best one of each TF pair, strongest first."""
+    """Return tested filter pairs of two different named TFs, the best one of each TF pair, strongest first."""
     rows = table[table["tested"] & (table["tf_a"] != "") & (table["tf_b"] != "")]
     keys = [calls.key(*pair) for pair in zip(rows["tf_a"], rows["tf_b"], strict=True)]
     two = np.array([a != b for a, b in keys], dtype=bool)
@@ -189,7 +189,7 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_pair(store: ScoreStore, units: Units, row: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and distances of a filter pair in the foreground, (examples,)."""
+    """Return scores and distances of a filter pair in the foreground, (examples,)."""
     number = int(pairs.index(row["filter_a"], row["filter_b"], filters=units.count))
     score, distance = block.read_scores(store, units, "foreground", number, number + 1)
     return score[:, 0], distance[:, 0]
@@ -209,7 +209,7 @@ def _distances(store: ScoreStore, units: Units, table: pd.DataFrame) -> list[tup
 
 
 def _spacings(run: Run, name: str) -> list[Spacing]:
-    """The interactions with the smallest p of a preferred spacing; of equal ones the strongest."""
+    """Return the interactions with the smallest p of a preferred spacing; of equal ones the strongest."""
     table, counts = spacing.read_tables(run.interactions(name))
     found = []
     for row in table[table["tested"]].sort_values("preferred_p", kind="stable").head(DISTANCES).to_dict("records"):
@@ -231,7 +231,7 @@ def _spacings(run: Run, name: str) -> list[Spacing]:
 def _attention(
     run: Run, model: TrainableModel, store: ScoreStore, method: Method, best_first: np.ndarray
 ) -> dict[str, Any]:
-    """What the page shows of attention."""
+    """Return the attention part of the page."""
     return {
         "attention_map": _attention_map(run, model, store, method, int(best_first[0])),
         "attention_sample": _attention_sample(run, model, best_first),
@@ -240,7 +240,7 @@ def _attention(
 
 
 def _attention_map(run: Run, model: TrainableModel, store: ScoreStore, method: Method, fallback: int) -> AttentionMap:
-    """Attention of the example in which the strongest named interaction scores highest."""
+    """Return attention of the example in which the strongest named interaction scores highest."""
     named = _named(method.filter_pairs)
     example, why, first = fallback, "The foreground example that the network is surest of.", []
     if len(named):
@@ -264,7 +264,7 @@ def _attention_map(run: Run, model: TrainableModel, store: ScoreStore, method: M
 
 
 def _marks(run: Run, pooled: np.ndarray, *, apart: int, first: list[int]) -> list[tuple[int, str]]:
-    """(position, TF) of the sites of named filters: the clearest wins where several overlap.
+    """Return (position, TF) of the sites of named filters: the clearest wins where several overlap.
 
     Args:
         run: whose motifs these are.
@@ -288,7 +288,7 @@ def _marks(run: Run, pooled: np.ndarray, *, apart: int, first: list[int]) -> lis
 
 
 def _attention_sample(run: Run, model: TrainableModel, best_first: np.ndarray) -> np.ndarray:
-    """Attention values, all heads, of the foreground examples that the network is surest of."""
+    """Return attention values, all heads, of the foreground examples that the network is surest of."""
     with torch.inference_mode():
         first = model(_tokens(run, model, best_first[:1]), attention=True).attention
         count = int(np.clip(SAMPLE_ATTENTION // first.numel(), 1, TOP_EXAMPLES))
@@ -302,6 +302,6 @@ def _tokens(run: Run, model: TrainableModel, rows: np.ndarray) -> torch.Tensor:
 
 
 def _records(run: Run) -> list[dict[str, Any]]:
-    """Provenance of the stages that the page rests on."""
+    """Return provenance of the stages that the page rests on."""
     read = [provenance.read(run.record(stage.name)) for stage in pipeline.STAGES if stage.name != "report"]
     return [dataclasses.asdict(record) for record in read if record is not None]

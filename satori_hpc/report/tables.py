@@ -11,8 +11,8 @@ from satori_hpc.evaluation import calls
 
 Columns = tuple[tuple[str, str, str, str], ...]
 
-EFFECT = "in units of the score: how far scores are above what they are compared with, by medians"
-# key in the table, heading, kind (text, int, fixed, exp, flag), what it means
+EFFECT = "in units of the score: difference of the medians of scores and comparison"
+# key in the table, heading, kind (text, int, fixed, exp, flag), meaning
 TF_COLUMNS = (
     ("tf_a", "TF A", "text", ""),
     ("tf_b", "TF B", "text", ""),
@@ -20,30 +20,29 @@ TF_COLUMNS = (
         "q",
         "q",
         "exp",
-        "Benjamini-Hochberg over all tested filter pairs, of the best one; where scores are not compared with the "
-        "background, over all TF pairs",
+        "Benjamini-Hochberg q-value over all tested TF pairs",
     ),
-    ("auc", "AUC", "fixed", "how often scores are above what they are compared with; 0.5 is no effect"),
+    ("auc", "AUC", "fixed", "probability that a score exceeds its comparison; 0.5 is no effect"),
     ("effect", "effect", "exp", EFFECT),
     ("called_filter_pairs", "called", "int", "filter pairs called for these two TFs"),
     ("filter_pairs", "tested", "int", "filter pairs tested for these two TFs"),
-    ("n_fg", "examples", "int", "foreground examples in which the best filter pair has a score"),
+    ("n_fg", "examples", "int", "foreground examples in which the pair was observed"),
     ("median_distance", "distance, bp", "int", "median distance between the two sites"),
 )
 FILTER_COLUMNS = (
     ("filter_a", "filter A", "int", ""),
-    ("tf_a", "TF A", "text", "best database match of filter A, where there is one"),
+    ("tf_a", "TF A", "text", "best database match of filter A, if any"),
     ("filter_b", "filter B", "int", ""),
-    ("tf_b", "TF B", "text", "best database match of filter B, where there is one"),
+    ("tf_b", "TF B", "text", "best database match of filter B, if any"),
     ("q", "q", "exp", "Benjamini-Hochberg over all tested filter pairs"),
-    ("auc", "AUC", "fixed", "how often scores are above what they are compared with; 0.5 is no effect"),
+    ("auc", "AUC", "fixed", "probability that a score exceeds its comparison; 0.5 is no effect"),
     ("effect", "effect", "exp", EFFECT),
     ("n_fg", "n fore", "int", "foreground examples with a score"),
     ("n_bg", "n back", "int", "background examples with a score"),
     ("median_fg", "median fore", "exp", "median foreground score"),
     ("median_bg", "median back", "exp", "median background score"),
     ("median_distance", "distance, bp", "int", "median distance between the two sites"),
-    ("called", "called", "flag", "q at or below the level of the call"),
+    ("called", "called", "flag", "q at or below alpha"),
 )
 ENSEMBLE_COLUMNS = (
     ("tf_a", "TF A", "text", ""),
@@ -61,54 +60,59 @@ SUPPORT_COLUMNS = (
     ("tf_a", "TF A", "text", ""),
     ("tf_b", "TF B", "text", ""),
     ("q", "q", "exp", "of the called pair"),
-    ("reading", "reading", "text", "direct: a row of the table lists both; shared: partners or targets in common"),
+    ("reading", "reading", "text", "direct: a row of the table lists both; shared: common partners or targets"),
     ("line", "line", "int", "of the table"),
     ("name_a", "name there", "text", "first name of the row"),
     ("name_b", "and", "text", "second name of the row"),
-    ("score", "score", "text", "as the table has it"),
-    ("evidence", "evidence", "text", "as the table has it"),
+    ("score", "score", "text", "as in the table"),
+    ("evidence", "evidence", "text", "as in the table"),
     ("reference", "reference", "text", "such as PubMed numbers"),
 )
 DIFFERENTIAL_COLUMNS = (
     ("label", "label", "text", ""),
     ("against", "against", "text", "empty: all examples without the label"),
     ("filter_a", "filter A", "int", ""),
-    ("tf_a", "TF A", "text", "best database match of filter A, where there is one"),
+    ("tf_a", "TF A", "text", "best database match of filter A, if any"),
     ("filter_b", "filter B", "int", ""),
-    ("tf_b", "TF B", "text", "best database match of filter B, where there is one"),
+    ("tf_b", "TF B", "text", "best database match of filter B, if any"),
     ("q", "q", "exp", "two-sided; Benjamini-Hochberg over all tested labels and filter pairs"),
-    ("auc", "AUC", "fixed", "how often a score with the label is above one without; below 0.5: the label lacks it"),
+    (
+        "auc",
+        "AUC",
+        "fixed",
+        "probability that a score with the label exceeds one without; below 0.5: lower",
+    ),
     ("n_with", "n with", "int", "foreground examples with the label and a score"),
-    ("n_without", "n without", "int", "foreground examples that it is compared with, likewise"),
+    ("n_without", "n without", "int", "foreground examples compared with, likewise"),
     ("median_with", "median with", "exp", "median score of the first"),
     ("median_without", "median without", "exp", "median score of the second"),
-    ("differs", "differs", "flag", "q at or below the level of the call"),
+    ("differs", "differs", "flag", "q at or below alpha"),
 )
 KNOWN = ("known", "implanted", "flag", "whether the simulation implanted this pair")
 
 
 def tf_table(table: pd.DataFrame, known: set[tuple[str, str]] | None, *, max_rows: int) -> dict[str, Any]:
-    """The TF pairs as {"columns": [...], "rows": [...], "total": ...}."""
+    """Return the TF pairs as {"columns": [...], "rows": [...], "total": ...}."""
     return _content(*_with_known(strongest_first(table), TF_COLUMNS, known), max_rows)
 
 
 def filter_table(table: pd.DataFrame, *, max_rows: int) -> dict[str, Any]:
-    """The filter pairs with a test, likewise."""
+    """Return the filter pairs with a test, likewise."""
     return _content(strongest_first(table[table["tested"].astype(bool)]), FILTER_COLUMNS, max_rows)
 
 
 def ensemble_table(table: pd.DataFrame, known: set[tuple[str, str]] | None, *, max_rows: int) -> dict[str, Any]:
-    """The TF pairs of an ensemble, likewise, in their order."""
+    """Return the TF pairs of an ensemble, likewise, in their order."""
     return _content(*_with_known(table, ENSEMBLE_COLUMNS, known), max_rows)
 
 
 def support_table(table: pd.DataFrame, *, max_rows: int) -> dict[str, Any]:
-    """The rows that support called pairs, likewise, in their order."""
+    """Return the rows that support called pairs, likewise, in their order."""
     return _content(table.assign(called=True), SUPPORT_COLUMNS, max_rows)
 
 
 def differential_table(table: pd.DataFrame, *, max_rows: int) -> dict[str, Any]:
-    """The tests of called filter pairs by label, likewise, in their order."""
+    """Return the tests of called filter pairs by label, likewise, in their order."""
     tested = table[table["tested"].astype(bool)]
     return _content(tested.assign(called=tested["differs"]), DIFFERENTIAL_COLUMNS, max_rows)
 
@@ -123,7 +127,7 @@ def _with_known(
 
 
 def strongest_first(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows by q, then p, then AUC falling."""
+    """Sort rows by q, then p, then descending AUC."""
     return table.sort_values(["q", "neg_log10_p", "auc"], ascending=[True, False, False], kind="stable")
 
 
@@ -140,7 +144,7 @@ def _content(table: pd.DataFrame, columns: Columns, max_rows: int) -> dict[str, 
 
 
 def _plain(value: Any) -> Any:
-    """A cell as JSON knows it: no NaN, no numpy; six digits are plenty on a page."""
+    """Convert a field for JSON: no NaN, no numpy; six digits suffice on a page."""
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if isinstance(value, int | np.integer):
@@ -151,7 +155,7 @@ def _plain(value: Any) -> Any:
 
 
 def embed(content: Any) -> str:
-    """JSON that may stand inside a <script> element whatever names it holds.
+    """Return JSON that is safe inside a <script> element, for any names.
 
     "<", ">" and "&" are written as escapes, so that no name can close the element or open a comment.
     """

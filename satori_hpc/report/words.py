@@ -14,37 +14,37 @@ from satori_hpc.report.data import Facts, Method, ReportData
 
 @dataclass(frozen=True)
 class Tile:
-    """A figure worth a large type: its value, what it is, and what to compare it with."""
+    """A key figure in large type: its value, its label, and a reference value."""
 
     value: str
     label: str
     note: str
 
 
-# What tells the classes of a simulated set apart, by its design.
+# How the classes of a simulated set differ, by its design.
 STRANDS = {
     "given": "",
-    "random": ", shown on either strand at random",
-    "both": ", shown on both strands",
+    "random": ", with random reverse complements",
+    "both": ", with both strands of every example",
 }
 DESIGNS = {
     "hard": (
-        " The negatives hold as many motifs as the positives, as close together, in other pairs; how common each TF is "
-        "differs too, and alone tells much of the class."
+        " The negatives hold as many motifs as the positives, as close together, in other pairs. TF frequencies "
+        "also differ between the classes and alone predict much of the class."
     ),
     "hard-matched": (
-        " The negatives hold the same motifs as the positives, as close together, in other pairs: only which motifs "
-        "stand together tells them apart."
+        " The negatives hold the same motifs as the positives, as close together, in other pairs: the classes "
+        "differ only in which motifs occur together."
     ),
     "grammar": (
-        " Single TFs add to the chance of being positive, and so do close true pairs; decoys stand together more often "
-        "and only add up."
+        " Single TFs raise the probability of being positive, and so do close true pairs; decoys occur together "
+        "more often but are additive."
     ),
-    "additive": " Single TFs add to the chance of being positive; no pair interacts, though some often stand together.",
-    "one-motif": " One TF makes a sequence positive, alone; no pair interacts, though some often stand together.",
+    "additive": " Single TFs raise the probability of being positive; no pair interacts, though some often co-occur.",
+    "one-motif": " A single TF makes a sequence positive; no pair interacts, though some often occur together.",
     "arrange": (
-        " All sequences hold true pairs: close together in positives, further apart in negatives. Decoys are close or "
-        "not in both."
+        " All sequences hold true pairs: close together in positives, further apart in negatives. Distances of "
+        "decoys do not differ."
     ),
     "one-pair": " Positives hold both TFs of the one true pair, at any distance, negatives one of them.",
 }
@@ -55,12 +55,12 @@ def _count(number: int, what: str, plural: str = "") -> str:
 
 
 def tiles(data: ReportData) -> list[Tile]:
-    """The key figures, those first that the page is about."""
+    """Return the key figures, those first that the page is about."""
     found = [tile for method in data.methods for tile in _method_tiles(data, method)]
     if data.performance is not None and len(data.performance.usable):
         values = data.performance.auroc[data.performance.usable]
         what = "test AUROC" if len(data.performance.targets) == 1 else f"mean test AUROC of {len(values)} labels"
-        found.append(Tile(f"{values.mean():.3f}", what, "0.5 is a coin, 1 is perfect"))
+        found.append(Tile(f"{values.mean():.3f}", what, "0.5 is chance, 1 is perfect"))
     if data.motifs:
         named = [motif for motif in data.motifs if motif.named]
         tfs = len({motif.tf for motif in named})
@@ -71,7 +71,7 @@ def tiles(data: ReportData) -> list[Tile]:
 
 
 def _method_tiles(data: ReportData, method: Method) -> list[Tile]:
-    """Two of an only method; one each of several, for which there is a table."""
+    """Return two of an only method; one each of several, for which there is a table."""
     called = int(method.tf_pairs["called"].sum())
     tested = f"of {_count(len(method.tf_pairs), 'tested TF pair')}"
     scores = (data.evaluation or {}).get("methods", {}).get(method.name)
@@ -88,12 +88,12 @@ def _method_tiles(data: ReportData, method: Method) -> list[Tile]:
 
 
 def warnings(records: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """(stage, sentence) of all that the stages warned of, as their records keep it."""
+    """Return (stage, sentence) of all that the stages warned of, as their records keep it."""
     return [(record["stage"], sentence) for record in records for sentence in record["summary"].get("warnings", [])]
 
 
 def lead(data: ReportData) -> list[str]:
-    """What was run and what came out, in a few short sentences."""
+    """Summarise the run and its results in a few short sentences."""
     said = [] if data.facts is None else [_data_sentence(data.facts), _network_sentence(data.facts)]
     if len(data.methods) > 1:
         said.append(_several_sentence(data))
@@ -153,7 +153,7 @@ def _found_sentence(data: ReportData, method: Method) -> str:
 
 
 def _several_sentence(data: ReportData) -> str:
-    """What each of several methods called; the rest stands in the table below."""
+    """List the calls of each of several methods; the rest is in the table below."""
     alpha = f" at q ≤ {data.facts.alpha:g}" if data.facts is not None else ""
     each = ", ".join(f"{method.name} {_count(int(method.tf_pairs['called'].sum()), 'pair')}" for method in data.methods)
     return f"Pairs of two different TFs called{alpha}: {each}."
@@ -165,7 +165,7 @@ def _nothing_true_sentence(evaluation: dict[str, Any]) -> str:
 
 
 def _several_verdict(evaluation: dict[str, Any]) -> str:
-    """The order of several methods, and which of them are worth their calls."""
+    """Return the order of several methods, and which of them are worth their calls."""
     methods, truth, everything = evaluation["methods"], evaluation["truth"], evaluation["call_all"]["f1"]
     ranked = sorted(methods, key=lambda name: -methods[name]["aupr"])
     order = ", ".join(f"{name} {methods[name]['aupr']:.2f}" for name in ranked)
@@ -182,7 +182,7 @@ def _all_of(names: list[str]) -> str:
 
 
 def verdict(evaluation: dict[str, Any], name: str) -> str:
-    """One sentence on what a method's figures are worth beside what calling every pair reaches."""
+    """Compare the figures of a method with those of calling every pair, in one sentence."""
     scores, truth = evaluation["methods"][name], evaluation["truth"]
     base, everything = truth["base_rate"], evaluation["call_all"]["f1"]
     ratio = scores["aupr"] / base
@@ -197,7 +197,7 @@ def verdict(evaluation: dict[str, Any], name: str) -> str:
     else:
         ranking = f"{name.capitalize()} ranks the pairs below chance: AUPR {scores['aupr']:.2f}, chance {base:.2f}"
     if scores["nothing_called"]:
-        return ranking + ". It calls nothing, so there is no precision to speak of."
+        return ranking + ". It calls nothing, so its precision is undefined."
     compare = "above" if scores["f1"] > everything + 0.005 else "not above"
     return (
         ranking + f". Its F1 of {scores['f1']:.2f} is {compare} the {everything:.2f} that calling every pair reaches."
@@ -207,29 +207,29 @@ def verdict(evaluation: dict[str, Any], name: str) -> str:
 def _baseline_sentence(evaluation: dict[str, Any]) -> str:
     scores = evaluation["cooccurrence"]
     return (
-        "Without a network, counting how often hits of the pool's own motifs stand together in positives reaches "
+        "Without a network, counting how often hits of the panel's own motifs co-occur in positives reaches "
         f"AUPR {scores['aupr']:.2f} and F1 {scores['f1']:.2f}."
     )
 
 
 def median(values: np.ndarray) -> float:
-    """Median, NaN when there is none."""
+    """Return median, NaN when there is none."""
     return float(np.median(values)) if values.size else float("nan")
 
 
-# The methods in words, and side by side: what each one's score is, what it is compared with, where methods agree.
+# The methods in words and in comparison: score, test, agreement.
 
 MOST_SHARED = 20  # TF pairs listed that every method calls
 
 ESTIMATES = {
     "steps": "twice the steps change attributions by {} %",
-    "completeness": "the attributions of a sequence miss what they should add up to by {} %",
-    "letters": "drawing the letters of the mutations again changes scores by {} % (standard error)",
+    "completeness": "the attributions of a sequence miss their expected sum by {} %",
+    "letters": "redrawing the random bases of the mutations changes scores by {} % (standard error)",
 }
 
 
 def explanation(method: Method) -> str:
-    """What a score is and what a call means, for people who have not read the documentation."""
+    """Explain the score and the meaning of a call, for readers without the documentation."""
     return (
         f"The score of two filters in a sequence is {METHODS[method.name].sentence}. The pair is called when "
         f"{STATISTICS[method.statistic].call}. For a pair of TFs the sites of all filters that are named after them "
@@ -238,7 +238,7 @@ def explanation(method: Method) -> str:
 
 
 def accuracy(method: Method) -> str:
-    """How far scores are off, where the method tells; else nothing."""
+    """State the estimated errors of the scores, if the method estimates them."""
     said = [ESTIMATES.get(name, f"{name}: {{}} %").format(f"{100 * v:.2g}") for name, v in method.estimate.items()]
     return f"On a few examples: {'; '.join(said)}." if said else ""
 
@@ -273,7 +273,7 @@ class Agreement:
 
 
 def lines(data: ReportData) -> list[MethodLine]:
-    """One line per method, in their order."""
+    """Return one line per method, in their order."""
     known = (data.evaluation or {}).get("methods", {})
     return [
         MethodLine(
@@ -289,7 +289,7 @@ def lines(data: ReportData) -> list[MethodLine]:
 
 
 def agreement(methods: list[Method]) -> Agreement | None:
-    """What the methods call alike; None of fewer than two."""
+    """Compare the calls of the methods; None for fewer than two."""
     if len(methods) < 2:
         return None
     called = [_called(method) for method in methods]
@@ -310,7 +310,7 @@ def agreement(methods: list[Method]) -> Agreement | None:
 
 
 def _called(method: Method) -> dict[tuple[str, str], None]:
-    """The called TF pairs, in the order of the table."""
+    """Return the called TF pairs, in the order of the table."""
     rows = method.tf_pairs[method.tf_pairs["called"].astype(bool)]
     return dict.fromkeys(zip(rows["tf_a"], rows["tf_b"], strict=True))
 
@@ -318,8 +318,8 @@ def _called(method: Method) -> dict[tuple[str, str], None]:
 # Called TF pairs against tables of known interactions: the figures of evaluation.json in words.
 
 MOST_NAMES = 60  # TFs listed that a table does not know
-READINGS = {"direct": "listed as partners", "shared": "a partner in common"}
-TARGETS = {"direct": "one regulates the other", "shared": "a target in common"}
+READINGS = {"direct": "listed as partners", "shared": "a common partner"}
+TARGETS = {"direct": "one regulates the other", "shared": "a common target"}
 
 
 @dataclass(frozen=True)
@@ -340,7 +340,7 @@ class KnownLine:
 
 @dataclass(frozen=True)
 class Part:
-    """What the page says of one table."""
+    """Page content of one table."""
 
     title: str
     note: str
@@ -348,7 +348,7 @@ class Part:
 
 
 def parts(data: ReportData) -> list[Part]:
-    """One for each table of known interactions."""
+    """Return one for each table of known interactions."""
     known = (data.evaluation or {}).get("known")
     return [] if not known else [_part(table) for table in known["tables"]]
 
@@ -365,14 +365,14 @@ def _part(table: dict[str, Any]) -> Part:
 
 def _note(table: dict[str, Any]) -> str:
     found, missing = table["found"], table["missing"]
-    left = "".join(f"; {rows:,} left out: {reason}" for reason, rows in table["left_out"].items())
+    left = "".join(f"; {rows:,} excluded: {reason}" for reason, rows in table["left_out"].items())
     said = (
         f"{table['used']:,} of {table['rows']:,} rows used{left}. {table['genes']:,} genes, among them "
         f"{len(found):,} of the {len(found) + len(missing):,} TFs that name a filter."
     )
     if missing:
         more = f" and {len(missing) - MOST_NAMES:,} more" if len(missing) > MOST_NAMES else ""
-        said += f" Not in it: {', '.join(missing[:MOST_NAMES])}{more}."
+        said += f" Not in the table: {', '.join(missing[:MOST_NAMES])}{more}."
     return said
 
 
@@ -403,7 +403,7 @@ def _number(value: float | None) -> str:
 
 
 def sentences(data: ReportData) -> list[str]:
-    """For the opening: what is known of the called pairs, by table and method."""
+    """Summarise what is known of the called pairs, by table and method, for the opening."""
     said = []
     for table in ((data.evaluation or {}).get("known") or {"tables": []})["tables"]:
         for method, figures in table["methods"].items():

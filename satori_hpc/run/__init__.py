@@ -1,1 +1,1 @@
-"""A run directory: what is called what, the stages in order, running and recording them, locks, files."""
+"""A run directory: file names, order of the stages, running and recording them, locks, file writing."""

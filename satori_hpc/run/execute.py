@@ -20,7 +20,7 @@ from satori_hpc.run.provenance import Record
 
 
 def open_together(path: Path, world: World) -> Run:
-    """The run at `path`, which must be one that can be written to; every process has it as the leader reads it.
+    """Open the run at `path`, which must be writable; every process gets it as read by the root rank.
 
     A node may see files of another one as they were a while ago, so the others do not read run.toml.
 
@@ -42,9 +42,9 @@ Changes = Mapping[str, Value]  # {"reduce.statistic": "background"}: keys of run
 
 @contextlib.contextmanager
 def changing(run: Run, changes: Changes) -> Iterator[Run]:
-    """The run with keys of its run.toml changed, there too; where what is done within is refused, it is as it was.
+    """Return the run with keys of its run.toml changed, also on disk; roll back if the block is refused.
 
-    Nobody may be at work on the run when it is changed.
+    The run must not be locked by another process.
 
     Raises:
         ConfigError: run.toml could not be used with these values; it is as it was.
@@ -59,7 +59,7 @@ def changing(run: Run, changes: Changes) -> Iterator[Run]:
 
 
 def with_changes(run: Run, changes: Changes) -> Run:
-    """The run as it would be with keys of its run.toml changed; nothing is written.
+    """Return the run as it would be with keys of its run.toml changed; write nothing.
 
     Raises:
         ConfigError: run.toml could not be used with these values.
@@ -69,12 +69,12 @@ def with_changes(run: Run, changes: Changes) -> Run:
 
 @contextlib.contextmanager
 def _written(run: Run, changes: Changes, *, what: str = "") -> Iterator[None]:
-    """Keep changes in run.toml; put it back where what is done within is refused.
+    """Change keys in run.toml; roll back if the block is refused.
 
     Args:
-        run: held by the caller.
+        run: locked by the caller.
         changes: as of `with_changes`.
-        what: the caller no longer holds the run when it is done, so this holds it again, for this purpose.
+        what: purpose of the lock, if the caller no longer holds it when the block ends.
     """
     before = run.config_file.read_bytes().decode("utf-8")
     text, _ = edit.edited(run.config_file, changes)
@@ -110,16 +110,16 @@ def execute(
 ) -> dict[str, Any] | None:
     """Run one stage and record it; a complete and fresh one is left alone unless `force`.
 
-    Every process of the runtime's world calls this; the leader alone checks, removes and records. What is refused by
+    Every process of the runtime's world calls this; only the root checks, removes and records. An error of
     the check leaves run.toml and everything that was made as it was.
 
     Args:
         run: the run.
         name: of the stage.
-        runtime: what it may use.
-        force: make it anew, resuming nothing.
-        function: what to call instead of the stage's own function, for a stage that was worked off in parts.
-        held: the caller holds the run already, for longer than this stage.
+        runtime: devices, threads, memory.
+        force: rerun it from scratch.
+        function: to call instead of the stage's own, for a stage that was processed in parts.
+        held: the caller already holds the lock, for longer than this stage.
         changes: of run.toml, made once the stage's inputs are checked, and taken back where the stage refuses them.
 
     Returns:
@@ -169,9 +169,9 @@ def execute(
 def _begin(
     run: Run, stage: pipeline.Stage, runtime: Runtime, entered: contextlib.ExitStack, *, force: bool, changes: Changes
 ) -> tuple[dict[str, str], dict[str, Any]] | None:
-    """Digests of the inputs, once all is ready for the stage to run, and what its check has read.
+    """Return digests of the inputs, once the stage is ready to run, and the result of its check.
 
-    None when it need not run. What `entered` leaves behind holds as long as the stage runs.
+    None when it need not run. The context of `entered` lasts as long as the stage runs.
     """
     if stage.applies(run) is False:
         raise ArtefactError(f"{run.path}: nothing to do: this run has no {stage.name} ({stage.what})")
@@ -181,7 +181,7 @@ def _begin(
         entered.enter_context(_written(run, changes))
         return None
     if state.reason:
-        logger.info("%s: %s (%s); making it anew", stage.name, state.state, state.reason)
+        logger.info("%s: %s (%s); rerunning it", stage.name, state.state, state.reason)
     checked = stage.check(run, runtime)
     entered.enter_context(_written(run, changes))
     record = run.record(stage.name)
@@ -195,7 +195,7 @@ def _begin(
 
 
 def _put_back(record: Path) -> Callable[..., None]:
-    """What puts a record back where a stage refuses what was asked of it; its files tell whether it still holds."""
+    """Restore a record if the stage refuses; its files show whether it is still valid."""
     text = record.read_text()
 
     def exit(kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
@@ -245,7 +245,7 @@ def note(run: Run, name: str, *, inputs: dict[str, str], summary: dict[str, Any]
         run: the run.
         name: of the command.
         inputs: from `pipeline.require`.
-        summary: what it found; "arguments": the options that make the same again.
+        summary: its results; "arguments": the options to reproduce it.
         began: time.monotonic() then.
     """
     _record(
@@ -271,12 +271,12 @@ def assist(
     shared: bool,
     changes: Changes | None = None,
 ) -> dict[str, Any]:
-    """Do a part of a stage, for job arrays: its inputs must be fresh; nothing is removed and nothing recorded.
+    """Run a part of a stage, for job arrays: its inputs must be up to date; nothing is removed or recorded.
 
     Args:
         run: the run.
         name: of the stage.
-        runtime: what it may use.
+        runtime: devices, threads, memory.
         work: the part.
         shared: other parts may be worked on at the same time.
         changes: as of `execute`; not with `shared`.
@@ -298,7 +298,7 @@ def assist(
 def score_part(
     run: Run, runtime: Runtime, *, mode: str, numbers: list[int], force: bool, changes: Changes | None = None
 ) -> dict[str, Any] | None:
-    """The steps of a job array: "plan" (with these `changes`), "partition" (these `numbers`) or "finalise".
+    """Return the steps of a job array: "plan" (with these `changes`), "partition" (these `numbers`) or "finalise".
 
     Returns, Raises: as `assist`, or `execute` for "finalise".
     """

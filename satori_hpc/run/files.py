@@ -1,4 +1,4 @@
-"""Files and folders that are whole or absent: write beside, flush, rename."""
+"""Write files and folders atomically: to a temporary name, flush, rename."""
 
 import contextlib
 import errno
@@ -21,7 +21,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def sibling(path: Path) -> Path:
-    """A name beside `path` that nobody else uses, and that `sweep_partials` knows."""
+    """Return a unique temporary name next to `path`, recognised by `sweep_partials`."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
 
 
@@ -37,7 +37,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def room(path: Path, needs: str = "") -> Iterator[None]:
-    """Say which file met a full disk, and what to do; `needs` says how much room it takes.
+    """Report which file met a full disk, and the cure; `needs` is the space it takes.
 
     Raises:
         SatoriError: the disk or a quota is full.
@@ -55,7 +55,7 @@ def room(path: Path, needs: str = "") -> Iterator[None]:
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path`; when the block ends well it becomes `path` in one step, else it is removed."""
+    """Yield a temporary path; when the block succeeds it is renamed to `path`, else removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = sibling(path)
     try:
@@ -67,7 +67,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 def publish(partial: Path, path: Path) -> None:
-    """Make a file that was written beside `path` durable, and put it there in one step."""
+    """Sync a file at a temporary name to disk and rename it to `path`."""
     with open(partial, "rb+") as handle:
         os.fsync(handle.fileno())
     os.replace(partial, path)
@@ -76,7 +76,7 @@ def publish(partial: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path`; when the block ends well it replaces `path`, else it is removed."""
+    """Yield an empty temporary folder; when the block succeeds it replaces `path`, else it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = sibling(path)
     partial.mkdir()
@@ -89,7 +89,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def publish_folder(partial: Path, path: Path) -> None:
-    """Put a folder that was made beside `path` there, in place of what was there."""
+    """Replace `path` by a folder at a temporary name."""
     remove_folder(path)
     os.replace(partial, path)
     sync_folder(path.parent)
@@ -114,7 +114,7 @@ def remove_folder(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder; nothing happens when it is not there."""
+    """Remove a file or a folder, if it exists."""
     if path.is_dir():
         remove_folder(path)
     else:
@@ -122,8 +122,11 @@ def remove(path: Path) -> None:
 
 
 def sweep_partials(folder: Path, *, of: str = "") -> int:
-    """Remove what killed writers left in `folder` (not below it), of names that begin with `of`; returns how many."""
-    pattern = f".{glob.escape(of)}*.partial*"  # behind it, the ending that the writer of a bigWig wants
+    """Remove files left by killed writers in `folder` (not below it), with names that begin with `of`.
+
+    Return how many.
+    """
+    pattern = f".{glob.escape(of)}*.partial*"  # then the suffix that the bigWig writer requires
     left = list(folder.glob(pattern)) if folder.exists() else []
     for path in left:
         if path.is_dir():
@@ -133,11 +136,11 @@ def sweep_partials(folder: Path, *, of: str = "") -> int:
     return len(left)
 
 
-# Lines of the text files users give: plain or gzip, any line ends, every way of being unreadable told in words.
+# Lines of text input: plain or gzip, any line ends, with an explicit error for every unreadable file.
 
 GZIP_MAGIC = b"\x1f\x8b"
-HEAD = 512  # bytes that tell the kind of a file
-# What people take for text, by its first bytes (packed by gzip or not), and what to do.
+HEAD = 512  # bytes that identify the format of a file
+# Formats mistaken for text, by their first bytes (gzipped or not), with the cure.
 FOREIGN = {
     b"PK\x03\x04": "a spreadsheet (.xlsx) or another zip archive; save it as text with tabs, or unpack it",
     b"\xd0\xcf\x11\xe0": "a spreadsheet (.xls); save it as text with tabs",
@@ -172,14 +175,14 @@ FOREIGN = {
 }
 TAR_AT, TAR = 257, b"ustar"
 LONGEST_LINE = 2**24  # characters: more are neither a row of a table nor a sequence that a network reads
-# Sequences pack 4 times, annotations and tables 10 to 40; what packs better than this is refused once it is large.
+# Sequences pack 4 times, annotations and tables 10 to 40; larger ratios are refused once the file is large.
 MOST_PACKED = 100
 LARGE = 2**22  # bytes
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def lines(path: Path, *, key: str) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, line without its end) of a UTF-8 text file; gzip is told by content, not by name.
+    """Yield (line number from 1, line without its end) of a UTF-8 text file; gzip is recognised by content.
 
     Args:
         path: the file.
@@ -200,9 +203,9 @@ def lines(path: Path, *, key: str) -> Iterator[tuple[int, str]]:
                 packed = gzip.GzipFile(fileobj=raw)
                 refuse_foreign(path, packed.peek(HEAD), key=key, unpacked=True)
                 stream = cast(BinaryIO, packed)
-            # Text is decoded in blocks: what is no UTF-8 is let through, to be told with its line.
+            # Text is decoded in blocks: invalid UTF-8 is passed through, to be reported with its line.
             with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline=None) as text:
-                # One character more than allowed: the line's end, or what is too much.
+                # One character more than allowed: the line's end, or too long a line.
                 for line in iter(functools.partial(text.readline, LONGEST_LINE + 1), ""):
                     number += 1
                     size += len(line)
@@ -234,7 +237,7 @@ def lines(path: Path, *, key: str) -> Iterator[tuple[int, str]]:
 
 
 def check_packing(path: Path, *, packed: int, unpacked: int) -> None:
-    """Refuse what unpacks to more than MOST_PACKED times its size: such gzip files are made to fill memory or disks.
+    """Refuse files that unpack to more than MOST_PACKED times their size: gzip bombs fill memory or disks.
 
     Raises:
         InputError: it does.
@@ -247,10 +250,10 @@ def check_packing(path: Path, *, packed: int, unpacked: int) -> None:
 
 
 def refuse_foreign(path: Path, head: bytes, *, key: str, unpacked: bool = False) -> None:
-    """Tell files of other kinds by their first bytes, HEAD if there are so many; `unpacked`: what gzip holds.
+    """Recognise files of other formats by their first bytes (HEAD); `unpacked`: the content of gzip.
 
     Raises:
-        InputError: it is one of FOREIGN, an archive of tar, or packed twice.
+        InputError: it is one of FOREIGN, a tar archive, or compressed twice.
     """
     for magic, what in FOREIGN.items():
         if head.startswith(magic):

@@ -1,4 +1,4 @@
-"""A run is a directory. This is the one place that knows what is called what in it."""
+"""Name the files of a run directory; the only place that does."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 from satori_hpc import config
 from satori_hpc.config import Config
 
-# What reduce makes of each method: tables of filter pairs and TF pairs; instances, and the network of TFs; spacings.
+# Outputs of reduce per method: tables of filter pairs and TF pairs; instances, and the TF network; spacings.
 TABLE_ENDINGS = (".parquet", ".tsv", ".tf.parquet", ".tf.tsv")
 OUTPUT_ENDINGS = (".bedpe", ".graphml", ".nodes.tsv", ".edges.tsv")
 SPACING_ENDINGS = (".spacing.parquet", ".spacing.tsv", ".spacing_counts.parquet", ".spacing_counts.tsv")
-DIFFERENTIAL_ENDINGS = (".differential.parquet", ".differential.tsv")  # made by a command of its own
+DIFFERENTIAL_ENDINGS = (".differential.parquet", ".differential.tsv")  # made by a separate command
 INTERACTION_ENDINGS = TABLE_ENDINGS + OUTPUT_ENDINGS + SPACING_ENDINGS
 
 
@@ -20,7 +20,7 @@ class Run:
 
     Attributes:
         path: of the directory, absolute: libraries take a relative one such as `s3:run` or `~` for something else.
-        config: what its run.toml says.
+        config: the content of its run.toml.
     """
 
     path: Path
@@ -58,17 +58,17 @@ class Run:
 
     @property
     def dataset_parts(self) -> Path:
-        """What has been read of a genome, as long as the data set is not whole."""
+        """Blocks read from a genome, until the data set is complete."""
         return self.path / "dataset.parts"
 
     @property
     def dataset_index(self) -> Path:
-        """What was noted of a genome in order to read it, as long as the data set is not whole."""
+        """Index of a genome, until the data set is complete."""
         return self.path / "dataset.index"
 
     @property
     def left_out(self) -> Path:
-        """Rows of the user's files that prepare dropped or changed; of sources that tell them."""
+        """Excluded and changed records of the user's files, for sources that report them."""
         return self.path / "left_out.tsv.gz"
 
     @property
@@ -104,7 +104,7 @@ class Run:
 
     @property
     def predictions_parts(self) -> Path:
-        """Predictions as far as they are made."""
+        """Predictions made so far."""
         return self.path / "predictions.parts"
 
     @property
@@ -119,15 +119,15 @@ class Run:
         return self.path / "scores" / f"{method}.zarr"
 
     def interactions(self, method: str) -> Path:
-        """Path without ending; INTERACTION_ENDINGS are beside each other."""
+        """Return the path without suffix; the files have INTERACTION_ENDINGS."""
         return self.path / "interactions" / method
 
     def parts(self, method: str) -> Path:
-        """Finished blocks of a reduction that is not done."""
+        """Return finished blocks of a reduction that is not done."""
         return self.path / "interactions" / f"{method}.parts"
 
     def known_pairs(self, method: str) -> Path:
-        """Called pairs that tables of known interactions list; exists where such tables are given."""
+        """Return the table of called pairs listed in tables of known interactions; exists if such tables are given."""
         return self.path / "interactions" / f"{method}.known.tsv"
 
     @property
@@ -154,7 +154,7 @@ class Run:
         return self.path / "search"
 
     def trial(self, number: int) -> Path:
-        """The run directory of a trial."""
+        """Return the run directory of a trial."""
         return self.search / f"trial_{number:04d}"
 
     @property
@@ -177,11 +177,11 @@ class Run:
         return self.path / "ensemble"
 
     def member(self, seed: int) -> Path:
-        """The run directory of the network of this seed."""
+        """Return the run directory of the network of this seed."""
         return self.ensemble / f"seed_{seed}"
 
     def ensemble_table(self, method: str) -> Path:
-        """Path without ending; .parquet and .tsv are beside each other."""
+        """Return the path without suffix; the files are .parquet and .tsv."""
         return self.ensemble / f"{method}_tf"
 
     @property
@@ -190,9 +190,9 @@ class Run:
         return self.ensemble / "ensemble.json"
 
     def record(self, stage: str) -> Path:
-        """Provenance of a finished stage; its presence is what finishes the stage."""
+        """Return the provenance of a finished stage; its existence marks the stage as finished."""
         return self.path / "provenance" / f"{stage}.json"
 
     def resolve(self, name: str) -> Path:
-        """A path from run.toml: relative ones start at the run directory."""
+        """Return a path from run.toml: relative ones start at the run directory."""
         return (self.path / Path(name).expanduser()).resolve()

@@ -37,9 +37,9 @@ def _simulated(**changes: object) -> Config:
 
 
 def _demo() -> Config:
-    """Every sequence holds two true pairs and a decoy: only how close true pairs stand tells positives, so that
-    counting
-    which motifs occur together finds decoys as well. Some minutes on two cores.
+    """Return the demo: positives differ from negatives only in the distance within two true pairs.
+
+    Counting which motifs occur together also finds the decoys. Takes some minutes on two cores.
     """
     return dataclasses.replace(
         _motifs(filters=0),
@@ -73,7 +73,7 @@ PRESETS = {
 
 
 def _small() -> Config:
-    """For some thousand sequences: a smaller network, smaller batches, one cycle of the learning rate."""
+    """Return a preset for a few thousand sequences: smaller network, smaller batches, one-cycle learning rate."""
     return Config(
         model=Model(filters=64, width=15, heads=4, head_size=16, mixing_size=64),
         train=Train(epochs=20, patience=0, learning_rate=3e-3, schedule="onecycle", batch_size=64),
@@ -81,7 +81,7 @@ def _small() -> Config:
 
 
 def _motifs(filters: int = 32) -> Config:
-    """Known motifs as the first layer, learned filters beside them: attention and epistasis between their sites."""
+    """Return a preset with known motifs as the first layer, and attention and epistasis between their sites."""
     return Config(
         model=Model(architecture="motif-tokens", guests={"motif-tokens": MotifTokens(filters=filters)}),
         train=Train(epochs=12, patience=0, learning_rate=3e-3, schedule="onecycle", batch_size=64, weight_decay=1e-5),
@@ -90,7 +90,7 @@ def _motifs(filters: int = 32) -> Config:
 
 
 def _short() -> Config:
-    """For tens of thousands of sequences of about 100 bp: the smaller network, larger batches and fewer epochs.
+    """Return a preset for tens of thousands of sequences of about 100 bp: small network, larger batches, fewer epochs.
 
     Few activations of an exponential filter come near its largest one: the threshold of sites is lower.
     """
@@ -111,7 +111,7 @@ def new(path: Path, *, config: Config) -> Run:
 
     Raises:
         ArtefactError: there is a run.toml already, or `path` is a file.
-        ConfigError: the configuration does not hold; nothing is written.
+        ConfigError: the configuration is invalid; nothing is written.
     """
     run = Run(path=path, config=config)
     if run.config_file.exists():
@@ -127,7 +127,7 @@ def new(path: Path, *, config: Config) -> Run:
 
 
 def simulated(preset: str, *, seed: int) -> Config:
-    """The configuration of a named simulated set."""
+    """Return the configuration of a named simulated set."""
     return dataclasses.replace(PRESETS[preset](), seed=seed)
 
 
@@ -140,15 +140,15 @@ def fasta(
     preset: str = "published",
     seed: int,
 ) -> Config:
-    """The configuration for sequences and labels in files, with a network of a named size."""
+    """Return the configuration for sequences and labels in files, with a network of a named size."""
     section = Fasta(fasta=fasta_file, table=table, join=join, unlabelled="drop" if drop_unlabelled else "refuse")
     return dataclasses.replace(FILE_PRESETS[preset](), seed=seed, prepare=Prepare(source="fasta", fasta=section))
 
 
 def folds(files: Sequence[tuple[str, str, str]], *, preset: str = "short", seed: int) -> Config:
-    """The configuration for ChIP-seq folds; a label, its training file and its test file each.
+    """Return the configuration for ChIP-seq folds; a label, its training file and its test file each.
 
-    Motifs and scores are made of the validation part: it holds far more bound sequences than the test files do.
+    Motifs and scores use the validation part: it holds far more bound sequences than the test files.
     """
     labels, train, test = (tuple(column) for column in zip(*files, strict=True))
     section = Folds(labels=labels, train=train, test=test)
@@ -163,7 +163,7 @@ def folds(files: Sequence[tuple[str, str, str]], *, preset: str = "short", seed:
 
 
 def arrays(files: Sequence[str], *, preset: str = "published", seed: int) -> Config:
-    """The configuration for one-hot sequences and labels in HDF5 or NPZ files that say what trains and what tests."""
+    """Return the configuration for one-hot sequences and labels in HDF5 or NPZ files with training and test parts."""
     section = Arrays(files=tuple(files))
     return dataclasses.replace(
         FILE_PRESETS[preset](), seed=seed, prepare=Prepare(source="arrays", split="given", arrays=section)
@@ -182,7 +182,9 @@ def genome(
     preset: str = "published",
     seed: int,
 ) -> Config:
-    """The configuration for windows of a genome: around peaks, multi-label or with one label against negatives; or,
+    """Return the configuration for windows of a genome: around peaks, multi-label or with one label against negatives.
+
+    Or,.
     without peaks, around the promoters of an annotation, in their direction, against intergenic windows.
     """
     annotated = not peaks and peak_table is None
@@ -203,13 +205,13 @@ def genome(
 
 
 def guest(source: str, *, preset: str = "published", seed: int) -> Config:
-    """The configuration for a source of a plug-in, with its settings by default."""
+    """Return the configuration for a source of a plug-in, with its settings by default."""
     split = "given" if SOURCES[source].parts == "always" else "random"
     return dataclasses.replace(FILE_PRESETS[preset](), seed=seed, prepare=Prepare(source=source, split=split))
 
 
 def like(path: Path, *, data: Config | None = None, seed: int | None = None) -> Config:
-    """The configuration in a run.toml, or in the best.toml of a search.
+    """Return the configuration in a run.toml, or in the best.toml of a search.
 
     Args:
         path: of the file; relative names in it start at its folder.

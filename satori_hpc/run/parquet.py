@@ -12,14 +12,14 @@ from satori_hpc.run import sealed
 
 
 def write_table(path: Path, table: pa.Table, **options: Any) -> None:
-    """Write a table atomically, as Parquet with a digest behind its end; `options`: of pyarrow."""
+    """Write a table atomically, as Parquet followed by a digest; `options`: of pyarrow."""
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd", **options)
     sealed.write_bytes(path, buffer.getbuffer())
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """A table that `write_table` wrote.
+    """Return a table that `write_table` wrote.
 
     Raises:
         FileNotFoundError: there is none.

@@ -1,7 +1,7 @@
-"""The stages in order, what each needs, and whether what lies on disk can be used.
+"""Define the order of the stages, their inputs, and the state of their outputs.
 
 A stage is complete when its provenance record exists; it is fresh when the record's configuration, inputs and files
-are those of now. Nothing stale, foreign or damaged is used in silence: before a stage reads the files of others, they
+are the current ones. Stale, modified or damaged inputs are never used silently: before a stage reads input files, they
 are compared with their digests.
 """
 
@@ -36,9 +36,9 @@ class Stage:
         needs: stages whose outputs it reads, as far as they apply.
         sections: sections of run.toml, or keys of them, whose change makes its outputs stale.
         outputs: the files and folders it writes.
-        what: one line for people.
-        scratch: what it resumes from; a forced run starts without it.
-        applies: whether this run has such a step; None when what decides it is not made yet.
+        what: a one-line description.
+        scratch: files from which it resumes; a forced run starts without them.
+        applies: whether this run has such a step; None while this is undecided.
         flag_of: the command whose flag --<name> runs it, if it has no command of its own.
         shows: commands of ON_REQUEST whose outputs it reads if they are complete.
     """
@@ -55,22 +55,22 @@ class Stage:
     shows: tuple[str, ...] = ()
 
     def command(self, run_path: Path) -> str:
-        """What users type to run it."""
+        """Return the command line that runs it."""
         if self.flag_of:
             return f"satori-hpc {self.flag_of} {quoted(run_path)} --{self.name}"
         return f"satori-hpc {self.name} {quoted(run_path)}"
 
     def function(self) -> Callable[..., dict[str, Any]]:
-        """The stage's function; imported late, so that no stage pays for the libraries of another."""
+        """Return the stage's function; imported late, so that no stage pays for the libraries of another."""
         module = importlib.import_module(f"satori_hpc.{self.module}")
         function: Callable[..., dict[str, Any]] = getattr(module, self.name)
         return function
 
     def check(self, run: Run, runtime: Runtime) -> dict[str, Any]:
-        """Refuse what can be refused before anything is changed, where the stage's module has a function `check`.
+        """Run the stage's function `check`, if any, to refuse bad inputs before anything is changed.
 
         Returns:
-            what it has read, by name, for the stage's function.
+            the content it has read, by name, for the stage's function.
         """
         module = importlib.import_module(f"satori_hpc.{self.module}")
         checked: dict[str, Any] = module.check(run, runtime) if hasattr(module, "check") else {}
@@ -151,7 +151,7 @@ STAGES: tuple[Stage, ...] = (
         ("prepare", "motifs"),
         ("score.split",),
         lambda run: [run.background],
-        "shuffled twins, the background of sets with several labels",
+        "shuffled controls, the background of multi-label sets",
         applies=_several_labels,
         flag_of="prepare",
     ),
@@ -190,7 +190,7 @@ STAGES: tuple[Stage, ...] = (
         shows=("differential", "ensemble"),
     ),
 )
-# Commands that no stage needs, and that leave a record when all is there.
+# Commands that no stage needs, and that leave a record when complete.
 ON_REQUEST: tuple[Stage, ...] = (
     Stage(
         "differential",
@@ -206,7 +206,7 @@ ON_REQUEST: tuple[Stage, ...] = (
         ("prepare", "reduce"),
         ("ensemble",),
         _ensemble_outputs,
-        "what several networks call together",
+        "combined calls of several networks",
     ),
     Stage(
         "search",
@@ -222,7 +222,7 @@ BY_NAME = {stage.name: stage for stage in STAGES + ON_REQUEST}
 
 @dataclass(frozen=True)
 class State:
-    """Whether a stage's outputs can be used: state is complete, missing, unfinished, stale or foreign."""
+    """State of a stage's outputs: complete, missing, unfinished, stale or foreign."""
 
     state: str
     reason: str = ""
@@ -234,7 +234,7 @@ class State:
 
 
 def states(run: Run) -> dict[str, State]:
-    """The state of every stage that applies to a run, in order."""
+    """Return the state of every stage that applies to a run, in order."""
     found: dict[str, State] = {}
     for stage in STAGES:
         if stage.applies(run):
@@ -282,17 +282,17 @@ def _staleness(run: Run, stage: Stage, record: Record, upstream: dict[str, State
 
 
 def _needs(stage: Stage, found: dict[str, State]) -> list[str]:
-    """The stages whose outputs `stage` reads in a run to which the stages `found` apply."""
+    """Return the stages whose outputs `stage` reads in a run to which the stages `found` apply."""
     return [name for name in stage.needs if name in found]
 
 
 def _requested(run: Run, stage: Stage, upstream: dict[str, State]) -> dict[str, State]:
-    """States of the commands on request that a stage shows."""
+    """Return states of the commands on request that a stage shows."""
     return {name: _state(run, BY_NAME[name], upstream) for name in stage.shows}
 
 
 def shown(run: Run, stage: Stage) -> dict[str, State]:
-    """Those of the commands on request whose outputs a stage is to show; says of which there are others."""
+    """Return the on-request commands whose outputs a stage shows; report those that are out of date."""
     found = _requested(run, stage, states(run))
     for name, state in found.items():
         if not state.usable and state.state != "missing":
@@ -304,7 +304,7 @@ def shown(run: Run, stage: Stage) -> dict[str, State]:
 
 
 def _changed_keys(old: Any, new: Any, name: str = "") -> list[str]:
-    """Dotted names of the values in which two configurations differ."""
+    """Return dotted names of the values in which two configurations differ."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return [] if old == new else [name]
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
@@ -312,11 +312,11 @@ def _changed_keys(old: Any, new: Any, name: str = "") -> list[str]:
 
 
 def require(run: Run, stage: Stage) -> dict[str, str]:
-    """Digests of the inputs of `stage`, whose files are read and compared with their records, all but chunks of arrays.
+    """Return digests of the inputs of `stage`, after checking all files but chunks of arrays against the records.
 
     Raises:
-        ArtefactError: any of them is missing, unfinished, stale, foreign or damaged, each with the command that mends
-            it.
+        ArtefactError: any of them is missing, unfinished, stale, modified or damaged, each with the repair
+            command.
     """
     found = states(run)
     needs = _needs(stage, found)
@@ -360,7 +360,7 @@ def intact(run: Run, known: dict[str, Record], *, reader: str) -> None:
 
 
 def repair(run: Run, stage: Stage, name: str, record: Record | None = None) -> str:
-    """The command that makes a file of a stage, relative to the run, again."""
+    """Return the command that makes a file of a stage, relative to the run, again."""
     path = run.path
     if (
         stage.name == "prepare" and run.dataset.is_symlink()
@@ -368,10 +368,10 @@ def repair(run: Run, stage: Stage, name: str, record: Record | None = None) -> s
         path = run.dataset.resolve().parent
     command = stage.command(path)
     if stage.name == "train" or name.endswith("/markers/complete.json"):
-        # Without its record a stage goes on from what it keeps: nothing is trained, no partition scored again.
+        # Without its record a stage resumes from its scratch files: nothing is trained or scored again.
         return f"rm {quoted(run.record(stage.name))} && {command}"
     if "/markers/" in name or name == run.search_journal.relative_to(run.path).as_posix():
-        return f"rm {quoted(run.path / name)} && {command}"  # what it tells of is found again
+        return f"rm {quoted(run.path / name)} && {command}"  # its content is found again
     if stage in ON_REQUEST:
         asked = record.summary.get("arguments", []) if record else []
         return " ".join([command, *map(shlex.quote, asked)])
@@ -379,7 +379,7 @@ def repair(run: Run, stage: Stage, name: str, record: Record | None = None) -> s
 
 
 def warnings(found: dict[str, State]) -> list[tuple[str, str]]:
-    """(stage, sentence) of all that the complete stages of a run warned of, in their order."""
+    """Return (stage, sentence) of all that the complete stages of a run warned of, in their order."""
     return [
         (name, str(sentence))
         for name, state in found.items()
@@ -389,7 +389,7 @@ def warnings(found: dict[str, State]) -> list[tuple[str, str]]:
 
 
 def calls(run: Run, found: dict[str, State]) -> list[str]:
-    """How many pairs each method tested and called, a line each; nothing before the tables are made."""
+    """Return a line per method with the numbers of tested and called pairs; nothing before the tables are made."""
     state = found.get("reduce", State("missing"))
     if not state.usable or state.record is None:
         return []
@@ -406,12 +406,12 @@ def calls(run: Run, found: dict[str, State]) -> list[str]:
 
 
 def remaining(run: Run) -> list[str]:
-    """Names of the stages that are not complete and fresh, in order."""
+    """Return names of the stages that are not complete and fresh, in order."""
     return [name for name, state in states(run).items() if not state.usable]
 
 
 def pending(run: Run) -> Iterator[str]:
-    """The names of `remaining`, each judged when its turn comes: what runs before it may decide whether it applies."""
+    """Yield the names of `remaining`, each checked at its turn, since earlier stages decide whether it applies."""
     for stage in STAGES:
         if stage.name in remaining(run):
             yield stage.name
@@ -424,4 +424,4 @@ def writable(run: Run) -> None:
         ArtefactError: no permission.
     """
     if not os.access(run.path, os.W_OK):
-        raise ArtefactError(f"{run.path}: not writable; choose another run directory or mend its permissions")
+        raise ArtefactError(f"{run.path}: not writable; choose another run directory or fix its permissions")

@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, digests, time and memory."""
+"""Record the provenance of results: versions, digests, time and memory."""
 
 import dataclasses
 import hashlib
@@ -38,7 +38,7 @@ LIBRARIES = (
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package, of Python and of the libraries that shape numbers."""
+    """Return versions of this package, of Python and of the libraries that shape numbers."""
     found = {"satori-hpc": __version__, "python": platform.python_version()}
     for name in LIBRARIES:
         try:
@@ -49,20 +49,20 @@ def versions() -> dict[str, str]:
 
 
 def slurm() -> dict[str, str]:
-    """The Slurm ids of this process, if any; no host names."""
+    """Return the Slurm ids of this process, if any; no host names."""
     return {
         key: os.environ[key] for key in ("SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_NTASKS") if key in os.environ
     }
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """Return SHA-256 of a file's bytes."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def files_of(paths: Iterable[Path]) -> list[Path]:
-    """All files at or below `paths`, sorted; leftovers of killed writers and locks do not count."""
+    """Return all files at or below `paths`, sorted; leftovers of killed writers and locks do not count."""
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
@@ -73,12 +73,12 @@ def files_of(paths: Iterable[Path]) -> list[Path]:
 
 
 def _counts(name: Path) -> bool:
-    """Whether a file is part of an artefact; a folder that a writer left behind is none, nor is what it holds."""
+    """Return whether a file is part of an artefact; folders left by killed writers are not, nor their contents."""
     return name.parts[0] != LOCKS and not any(part.endswith(".partial") for part in name.parts)
 
 
 def digest_of(files: dict[str, dict[str, Any]]) -> str:
-    """One digest over a listing of files: {relative path: {"sha256": ...}}."""
+    """Return one digest over a listing of files: {relative path: {"sha256": ...}}."""
     total = hashlib.sha256()
     for name in sorted(files):
         total.update(f"{name}\0{files[name]['sha256']}\n".encode())
@@ -88,10 +88,10 @@ def digest_of(files: dict[str, dict[str, Any]]) -> str:
 def listing(
     root: Path, paths: Iterable[Path], *, known: dict[str, dict[str, Any]] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """{path relative to root: size, modification time in ns, SHA-256} of every file at or below `paths`.
+    """Return {path relative to root: size, modification time in ns, SHA-256} of every file at or below `paths`.
 
     Args:
-        root: what the names are relative to.
+        root: folder to which the names are relative.
         paths: files and folders.
         known: {path relative to root: {"bytes", "sha256"}} of files that are not to be read again.
 
@@ -116,10 +116,10 @@ def listing(
 
 
 def source_entries(digests: dict[str, str], *, since_ns: int) -> dict[str, dict[str, Any]]:
-    """What a record keeps of the files that the user gave, so that they are read again only when touched.
+    """Return the record entries of the user's input files, so that they are read again only when touched.
 
     Args:
-        digests: {path: SHA-256 of what was read}.
+        digests: {path: SHA-256 of the content read}.
         since_ns: when the reading stage began, ns since the epoch. A file modified later may have been so after it
             was read: its time is kept as 0, so that its content is always compared.
     """
@@ -137,7 +137,7 @@ def source_entries(digests: dict[str, str], *, since_ns: int) -> dict[str, dict[
 
 
 def source_changed(path: Path, entry: dict[str, Any]) -> bool:
-    """Whether a file that the user gave has other content than was read; one that is gone has not changed."""
+    """Return whether an input file has other content than was read; a missing one has not changed."""
     if not path.exists():
         return False
     stat = path.stat()
@@ -147,16 +147,16 @@ def source_changed(path: Path, entry: dict[str, Any]) -> bool:
 
 
 def entry(path: Path) -> dict[str, Any]:
-    """{"bytes", "sha256"} of a file, for `compare`."""
+    """Return {"bytes", "sha256"} of a file, for `compare`."""
     return {"bytes": path.stat().st_size, "sha256": file_digest(path)}
 
 
 def compare(path: Path, entry: dict[str, Any]) -> tuple[int, str]:
-    """Bytes read of a file, and what is wrong with it or nothing; every byte counts, whatever its size and time.
+    """Return the bytes read of a file and its damage, if any; compares every byte, regardless of size and time.
 
     Args:
         path: of the file.
-        entry: {"bytes", "sha256"} of what was written.
+        entry: {"bytes", "sha256"} as written.
     """
     try:
         size = path.stat().st_size
@@ -174,12 +174,12 @@ def compare(path: Path, entry: dict[str, Any]) -> tuple[int, str]:
 
 
 def is_chunk(name: str) -> bool:
-    """Whether a file is a chunk of a Zarr array; it carries a checksum, which is compared when it is read."""
+    """Return whether a file is a chunk of a Zarr array; it carries a checksum, which is compared when it is read."""
     return re.search(r"\.zarr/(.+/)?c/", name) is not None
 
 
 def changed(root: Path, paths: Iterable[Path], recorded: dict[str, dict[str, Any]]) -> list[str]:
-    """What differs between `recorded` and the files at or below `paths`, in words; files are read only if touched."""
+    """Describe the differences between `recorded` and the files at or below `paths`; reads files only if touched."""
     found = {path.relative_to(root).as_posix(): path for path in files_of(paths)}
     differences = [f"{name} is missing" for name in sorted(recorded.keys() - found.keys())]
     differences += [f"{name} was not there" for name in sorted(found.keys() - recorded.keys())]
@@ -222,7 +222,7 @@ class Measure:
 
 
 def process_peak_rss_bytes() -> int:
-    """Peak resident memory of this process since it started its program, from the kernel (Linux)."""
+    """Return peak resident memory of this process since it started its program, from the kernel (Linux)."""
     # Not getrusage: its figure begins with that of the process which started this one.
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
@@ -237,7 +237,7 @@ FORMAT_VERSION = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What a stage did.
+    """Record of a stage.
 
     Attributes:
         stage: its name.
@@ -246,7 +246,7 @@ class Record:
         inputs: {stage: digest of that stage's outputs when they were read}.
         sources: {file given by the user: sha256, bytes, mtime_ns}; see provenance.source_entries.
         files: {output, relative to the run: bytes, mtime_ns, sha256}.
-        summary: what the stage printed.
+        summary: as printed by the stage.
     """
 
     stage: str
@@ -274,7 +274,7 @@ def write(path: Path, record: Record) -> None:
 
 
 def read(path: Path) -> Record | None:
-    """The record at `path`, or None when there is none.
+    """Return the record at `path`, or None when there is none.
 
     Raises:
         ArtefactError: it is not as it was written, or of another format version.

@@ -1,6 +1,6 @@
 """Files that carry a SHA-256 of themselves: a byte that changed since they were written is an error when they are read.
 
-JSON has it as its last key; any other content has it behind its end, where readers of zip archives ignore it.
+JSON has it as its last key; other content has it at the end of the file, where zip readers ignore it.
 """
 
 import hashlib
@@ -18,13 +18,13 @@ _TRAILER_BYTES = len(_TRAILER % bytes(64))
 
 
 def text(content: Mapping[str, Any], **layout: Any) -> str:
-    """JSON text of `content`, which is not empty, with the digest of what stands before it; `layout`: of json.dumps."""
+    """Return `content` (not empty) as JSON text with the digest of the text before it; `layout`: of json.dumps."""
     body = json.dumps(content, **layout).removesuffix("}").rstrip()
     return f'{body},\n "{KEY}": "{hashlib.sha256(body.encode()).hexdigest()}"\n}}\n'
 
 
 def parse(sealed: str) -> dict[str, Any]:
-    """The content of a sealed JSON text, without its digest.
+    """Return the content of a sealed JSON text, without its digest.
 
     Raises:
         ValueError: it is not as it was written.
@@ -42,13 +42,13 @@ def write_json(path: Path, content: Mapping[str, Any], **layout: Any) -> None:
 
 
 def read_json(path: Path, *, version: int, mend: str, outdated: str = "") -> dict[str, Any]:
-    """The content of a JSON artefact.
+    """Return the content of a JSON artefact.
 
     Args:
         path: of the file.
         version: the `format_version` that it must have.
-        mend: the command that makes it anew, for the message.
-        outdated: what to do with one of another version; default: `mend`.
+        mend: the command that rebuilds it, for the message.
+        outdated: the cure for another version; default: `mend`.
 
     Raises:
         FileNotFoundError: there is none.
@@ -68,7 +68,7 @@ def read_json(path: Path, *, version: int, mend: str, outdated: str = "") -> dic
 
 
 def _version(raw: bytes) -> int | None:
-    """The format version that a JSON file tells, which has no digest; those of older programs had none."""
+    """Return the format version in a JSON file without digest, as written by older programs."""
     try:
         found = json.loads(raw)["format_version"]
     except (ValueError, TypeError, KeyError, RecursionError):
@@ -77,7 +77,7 @@ def _version(raw: bytes) -> int | None:
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Write a file atomically, with its digest behind its end."""
+    """Write a file atomically, followed by its digest."""
     digest = hashlib.sha256(content).hexdigest().encode()
     with files.atomic_file(path) as partial, open(partial, "wb") as handle:
         handle.write(content)
@@ -85,7 +85,7 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
 
 
 def read_bytes(path: Path, *, mend: str) -> memoryview:
-    """The content of a file that `write_bytes` wrote.
+    """Return the content of a file that `write_bytes` wrote.
 
     Raises:
         FileNotFoundError: there is none.

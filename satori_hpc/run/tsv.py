@@ -1,4 +1,4 @@
-"""Plain tables with names that came from files of the user."""
+"""Write and read plain tables with names from the user's files."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -10,12 +10,12 @@ import pandas as pd
 from satori_hpc.run import files
 
 _SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
-# What XML 1.0 has no way to hold, and the white space that it or a table would not keep.
+# Characters that XML 1.0 cannot represent, and white space that it or a table would not keep.
 _UNSAFE = re.compile("[^\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def escape(text: str) -> str:
-    r"""`text` in one line, without tabs and without characters that XML cannot hold: \t, \n, \r, \x00, \uffff."""
+    r"""Escape `text` to one line without tabs and characters that XML cannot hold: \t, \n, \r, \x00, \uffff."""
     return _UNSAFE.sub(_escaped, text)
 
 
@@ -26,7 +26,7 @@ def write(path: Path, columns: Mapping[str, Any] | pd.DataFrame, *, names: Itera
         path: of the file.
         columns: all of one length.
         names: the columns to write, in order.
-        mark: stands before the header.
+        mark: prefix of the header.
     """
     table = pd.DataFrame({name: columns[name] for name in names})
     for name in table.columns:

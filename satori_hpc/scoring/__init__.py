@@ -19,7 +19,7 @@ def register(
     statistic: str = "published",
     permutes: bool = False,
 ) -> Callable[[Scorer], Scorer]:
-    """Add a scoring method by name: decorates what makes its SiteScorer (scoring.base), in a module that plugins names.
+    """Register a scoring method by name: decorates the factory of its SiteScorer (scoring.base), in a plug-in module.
 
     Args:
         name: in score.methods, --method, tables and report.

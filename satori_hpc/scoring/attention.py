@@ -1,6 +1,6 @@
 """Raw attention: a pair's score is the largest attention, of any head and in either direction, between its sites.
 
-SATORI 2.0 (lqaf209). Only the rows of attention that belong to active cells are computed.
+SATORI 2.0 (lqaf209). Only the attention rows of active bins are computed.
 """
 
 from typing import Any
@@ -14,17 +14,17 @@ from satori_hpc.models.satori import Satori
 from satori_hpc.scoring.base import LARGEST, Batch, SiteScores, must_fit, ragged
 from satori_hpc.scoring.fast.precision import exactly
 
-CPU_SLICE = 16  # the fastest: what a slice needs stays in the cache
+CPU_SLICE = 16  # the fastest: the data of a slice stay in the cache
 DEVICE_SLICE_BYTES = 1 << 30
 SMALLEST_THRESHOLD = 1e-12  # a threshold of 0 divides nothing
 
 
 class AttentionScorer:
-    """Scores slices of sequences by raw attention; see SiteScorer.
+    """Score slices of sequences by raw attention; see SiteScorer.
 
     Args:
         model: in evaluation mode, on the device to compute on.
-        threshold: float32 (F,): filter f is active in a cell when its pooled activation is above (strictly).
+        threshold: float32 (F,): filter f is active in a bin when its pooled activation is above (strictly).
 
     Raises:
         SatoriError: distances of this model's sequences do not fit the store (32,767 bp).
@@ -44,7 +44,7 @@ class AttentionScorer:
 
     @property
     def most(self) -> tuple[int, int]:
-        """Sites and places that an example can have: every filter active in every cell."""
+        """Maximal number of sites and places of an example: every filter active in every bin."""
         return self.model.filters * self.model.cells, self.model.cells
 
     @property
@@ -56,7 +56,7 @@ class AttentionScorer:
 
     @property
     def bytes_per_sequence(self) -> int:
-        """Working memory of a call, per sequence: an upper bound, with every filter active in every cell."""
+        """Working memory of a call, per sequence: an upper bound, with every filter active in every bin."""
         model, config = self.model, self.model.config
         heads, cells, filters = config.heads, model.cells, model.filters
         features = filters + 3 * heads * config.head_size
@@ -83,12 +83,12 @@ class AttentionScorer:
         return of_cells(strength(attention, cells), pooled, active=active, threshold=self.threshold, model=self.model)
 
     def estimate(self, batch: Batch) -> dict[str, float]:
-        """Nothing: attention is read off, not approximated."""
+        """Return nothing: attention is exact."""
         return {}
 
 
 def occupied_cells(active: torch.Tensor) -> torch.Tensor:
-    """int64 (B,a): the cells of each sequence in which any filter is active, rising, filled up with cell 0.
+    """Return int64 (B,a): the bins of each sequence in which any filter is active, ascending, padded with bin 0.
 
     `a` is the most that any sequence has, at least 1.
 
@@ -98,7 +98,7 @@ def occupied_cells(active: torch.Tensor) -> torch.Tensor:
     occupied = active.any(dim=1)
     places = occupied.cumsum(dim=1)
     width = max(1, int(places[:, -1].max())) if len(occupied) else 1
-    # Cells that are not occupied go to a column of their own, which is cut off.
+    # Unoccupied bins go to a separate column, which is cut off.
     target = torch.where(occupied, places - 1, width)
     cells = torch.zeros(len(occupied), width + 1, dtype=torch.int64, device=active.device)
     numbers = torch.arange(active.shape[2], device=active.device).expand_as(target)
@@ -108,14 +108,14 @@ def occupied_cells(active: torch.Tensor) -> torch.Tensor:
 def of_cells(
     value: torch.Tensor, pooled: torch.Tensor, *, active: torch.Tensor, threshold: torch.Tensor, model: TrainableModel
 ) -> SiteScores:
-    """Sites and values of occupied cells; a site is a filter that is active in a cell, and starts where the cell does.
+    """Return sites and values of occupied bins; a site is a filter active in a bin, and starts where the bin starts.
 
     Args:
-        value: float32 (B,a,a), finite, symmetric, between the cells of `occupied_cells`.
+        value: float32 (B,a,a), finite, symmetric, between the bins of `occupied_cells`.
         pooled: float32 (B,F,n).
         active: bool (B,F,n), where pooled is above the threshold.
         threshold: float32 (F,).
-        model: whose cells these are.
+        model: the network of these bins.
     """
     relative = pooled / threshold.clamp(min=SMALLEST_THRESHOLD)[:, None]
     there = active.cpu().numpy()
@@ -132,16 +132,16 @@ def of_cells(
 
 
 def build(model: Satori, threshold: torch.Tensor, **unused: Any) -> AttentionScorer:
-    """The scorer, as `scoring.registry.build` asks for it: it follows from the model alone."""
+    """Return the scorer, as `scoring.registry.build` asks for it: it follows from the model alone."""
     return AttentionScorer(model, threshold)
 
 
 def strength(attention: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
-    """float32 (B,a,a), symmetric: the largest attention between two cells, over heads and both directions.
+    """Return float32 (B,a,a), symmetric: the largest attention between two bins, over heads and both directions.
 
     Args:
-        attention: float32 (B,h,a,n), rows of the cells `cells`.
-        cells: int64 (B,a).
+        attention: float32 (B,h,a,n), rows of the bins `cells`.
+        cells: int64 (B,a), bins.
 
     Raises:
         SatoriError: a value is not finite.

@@ -1,9 +1,9 @@
 """Attention attribution: integrated gradients over the attention matrices, from no attention to all of it.
 
 Attr(A) = A * mean over steps of dF(step * A) / dA (SATORI 2.0, lqaf209, equation 7): all heads are scaled together, and
-the values that attention reads, and whatever goes around it, stay those of the sequence. What heads read is then
+the values of attention, and the residual path around it, stay those of the sequence. The output of the heads is then
 proportional to the step, and so is the layer that mixes them, up to its activation. So convolution, projection,
-attention and mixing are computed once, only what lies behind them at every step, and the way back from the mixing layer
+attention and mixing are computed once, only the later layers at every step, and the backward pass from the mixing layer
 to attention once, for the sum over all steps.
 """
 
@@ -18,16 +18,16 @@ from satori_hpc.scoring.fast import Network, Rule, rules
 from satori_hpc.scoring.fast.precision import exactly
 
 CPU_SLICE = 8
-CPU_TOGETHER = 24  # nodes in flight behind attention: what they need stays in the cache
+CPU_TOGETHER = 24  # nodes in flight after attention: their data stay in the cache
 DEVICE_SLICE_BYTES = 1 << 30
 
 
 class AttributionScorer:
-    """Scores slices of sequences by attention attribution; see SiteScorer.
+    """Score slices of sequences by attention attribution; see SiteScorer.
 
     Args:
         model: in evaluation mode, on the device to compute on.
-        threshold: float32 (F,): filter f is active in a cell when its pooled activation is above (strictly).
+        threshold: float32 (F,): filter f is active in a bin when its pooled activation is above (strictly).
         settings: the section [score].
         seed, composition: not used; nothing is random.
 
@@ -53,7 +53,7 @@ class AttributionScorer:
 
     @property
     def most(self) -> tuple[int, int]:
-        """Sites and places that an example can have: every filter active in every cell."""
+        """Maximal number of sites and places of an example: every filter active in every bin."""
         return self.model.filters * self.model.cells, self.model.cells
 
     @property
@@ -92,16 +92,16 @@ class AttributionScorer:
     @exactly
     @torch.inference_mode()
     def maps(self, batch: Batch) -> torch.Tensor:
-        """Attributions of every attention value, float32 (B, heads, n, n)."""
+        """Return attributions of every attention value, float32 (B, heads, n, n)."""
         return self._maps(self.model.pooled(batch.tokens.to(self.device)), batch.targets, self.settings.steps)[0]
 
     @exactly
     @torch.inference_mode()
     def estimate(self, batch: Batch) -> dict[str, float]:
-        """Errors of a sample, relative to what they are errors of.
+        """Return the relative errors of a sample.
 
         Returns:
-            completeness: how far the sum of all attributions is from the rise of what is explained, relative to it.
+            completeness: relative difference of the sum of all attributions and the change of the target.
             steps: attributions against those of twice the steps, by root mean squares.
         """
         pooled = self.model.pooled(batch.tokens.to(self.device))
@@ -116,7 +116,7 @@ class AttributionScorer:
     def _maps(
         self, pooled: torch.Tensor, targets: torch.Tensor | None, steps: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Attributions (B, heads, n, n), and how far what is explained rises from no attention to all, (B,)."""
+        """Return attributions (B, heads, n, n), and the change of the target from zero to full attention, (B,)."""
         net, rule = self._net, Rule.of(self.settings.rule, steps)
         values = pooled.transpose(1, 2).contiguous()
         attention, value = net.attention(values)
@@ -144,7 +144,7 @@ class AttributionScorer:
         around: torch.Tensor | None,
         weights: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean multipliers (R, n, D) of the mixing layer on its way from `start` to `end`, and the rise (R,)."""
+        """Return mean multipliers (R, n, D) of the mixing layer on its way from `start` to `end`, and the rise (R,)."""
         net, paths = self._net, len(end)
         mixed = rule.along(start, end)
         logits, back = net.behind(rule, mixed, None if around is None else around.repeat(len(rule.nodes), 1, 1))
@@ -156,7 +156,7 @@ class AttributionScorer:
         return rule.total(met), explained[1] - explained[0]
 
     def _explained(self, logits: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """What is explained, (..., R), from logits (..., R, C)."""
+        """Return the target of the attribution, (..., R), from logits (..., R, C)."""
         if self.settings.target == "logit":
             return (logits * weights).sum(-1)
         if self.model.config.output == "two":
@@ -164,7 +164,7 @@ class AttributionScorer:
         return (torch.sigmoid(logits) * weights).sum(-1)
 
     def _of_logits(self, rule: Rule, logits: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Multipliers (S * R, C) of the logits (N * R, C)."""
+        """Return multipliers (S * R, C) of the logits (N * R, C)."""
         repeated = weights.repeat(rule.segments, 1)
         if self.settings.target == "logit":
             return repeated

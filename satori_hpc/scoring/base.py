@@ -1,4 +1,4 @@
-"""What a scoring method is: sequences in, scores of their sites out."""
+"""Define the interface of a scoring method: sequences in, scores of their sites out."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,13 +14,13 @@ LONGEST = 2**15 - 1  # bp
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences to score, and what besides their letters their scores follow from.
+    """Sequences to score, and everything else that their scores depend on.
 
     Attributes:
-        tokens: uint8 (B,L) codes of the letters, on any device.
+        tokens: uint8 (B,L) codes of the bases, on any device.
         keys: int64 (B,2), side (0 foreground, 1 background) and row in its dataset: with the run's seed they key every
             random draw, so that it follows from neither batch nor rank.
-        targets: uint8 (B,T), 1 = its logit is part of what is explained; None = the only one.
+        targets: uint8 (B,T), 1 = its logit is part of the explained sum; None = the only one.
     """
 
     tokens: torch.Tensor
@@ -44,17 +44,17 @@ def must_fit(length: int) -> None:
 class SiteScorer(Protocol):
     """A method: sequences in, scores of their sites out; those of a sequence depend on it alone, save their last bit.
 
-    The last bit may follow from how many sequences are scored at a time and on how many threads. Whoever wants the same
+    The last bit may depend on the number of sequences scored at a time and of threads. A caller that needs the same
     bytes every time calls with `slice_size` sequences, counted from a fixed start, on one intra-op thread of torch.
     """
 
     @property
     def directed(self) -> bool:
-        """Whether the value from place i to place j is another than that from j to i."""
+        """Whether the value from place i to place j differs from that from j to i."""
 
     @property
     def choose(self) -> str:
-        """Which pair of sites speaks for two motifs in an example: LARGEST, LARGEST_SIZE (sign aside) or FIRST."""
+        """Which site pair represents two motifs in an example: LARGEST, LARGEST_SIZE (absolute) or FIRST."""
 
     @property
     def extras(self) -> tuple[str, ...]:
@@ -70,11 +70,11 @@ class SiteScorer(Protocol):
 
     @property
     def pool(self) -> int:
-        """bp that a place spans; 1 = sites are exact."""
+        """Width of a place, bp; 1 = sites are exact."""
 
     @property
     def most(self) -> tuple[int, int]:
-        """Sites and places that an example can have."""
+        """Maximal number of sites and places of an example."""
 
     @property
     def slice_size(self) -> int:
@@ -88,7 +88,7 @@ class SiteScorer(Protocol):
         """Score a slice; several threads may call at once."""
 
     def estimate(self, batch: Batch) -> dict[str, float]:
-        """How far the scores of a sample are from what they stand for, by name; empty where there is nothing to tell.
+        """Estimate the errors of the scores of a sample, by name; empty if there is no estimate.
 
         On one intra-op thread, as a call.
         """

@@ -1,4 +1,4 @@
-"""Slices of sequences scored side by side, so that neither threads nor ranks shape a bit of what comes out.
+"""Score slices of sequences in parallel; results are bit-identical for any number of threads and ranks.
 
 How many sequences are scored at a time, and on how many threads of torch each, can change the last bit of a score. So a
 slice always has the same size, counted from the start of its partition, and runs on one thread of torch; threads are
@@ -72,7 +72,7 @@ class Slices:
         return SiteScores.join([found[span] if span in found else self._alone(*span, batch) for span in spans])
 
     def _slice(self, first: int, last: int, batch: Batch) -> SiteScores | None:
-        """Scores of one slice; None when the memory did not suffice."""
+        """Return scores of one slice; None when the memory did not suffice."""
         try:
             return self._scorer(part(batch, first, last))
         except (MemoryError, RuntimeError) as error:
@@ -81,7 +81,7 @@ class Slices:
             return None
 
     def _alone(self, first: int, last: int, batch: Batch) -> SiteScores:
-        """Score a slice for which the memory did not suffice: nothing beside it, then in smaller and smaller parts."""
+        """Score a slice that ran out of memory: first without other slices in flight, then in ever smaller parts."""
         size = last - first
         while True:
             gc.collect()
@@ -125,19 +125,19 @@ def one_thread() -> Iterator[None]:
 
 
 def part(batch: Batch, first: int, last: int) -> Batch:
-    """Sequences [first, last) of a batch."""
+    """Return sequences [first, last) of a batch."""
     targets = None if batch.targets is None else batch.targets[first:last]
     return Batch(batch.tokens[first:last], batch.keys[first:last], targets)
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory did not suffice, on a device or on the host."""
+    """Return whether an exception says that memory did not suffice, on a device or on the host."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-# How much memory a scoring process needs, by parts, and how the work shrinks to what it may have.
+# Memory of a scoring process, itemised, and how the work shrinks to fit a limit.
 
 CHUNKS_HELD = 5  # by a thread that encodes: the chunk, its code, its code with the checksum, and two codes to write
 ENTRY = 8  # bytes of the largest entry, a site
@@ -156,7 +156,7 @@ class Need:
             but one find room where the slices were.
         slices: working memory of all slices at a time.
         workers: slices at a time.
-        encoders: threads that encode what is written.
+        encoders: threads that encode the output.
         slice: sequences per slice.
     """
 
@@ -174,7 +174,7 @@ class Need:
         return self.process + self.model + self.buffers + self.chunk + self.slices
 
     def as_dict(self) -> dict[str, Any]:
-        """{part: bytes}, with the total."""
+        """Return {part: bytes}, with the total."""
         parts = asdict(self)
         return {
             **{part: parts[part] for part in ("process", "model", "buffers", "chunk", "slices")},
@@ -183,7 +183,7 @@ class Need:
 
 
 def need(store: ScoreStore, model: Satori, scorer: SiteScorer, *, sample: Batch, workers: int, limit: int) -> Need:
-    """What this process needs, made small enough for `limit`: fewer workers first, then smaller slices.
+    """Return the memory of this process, reduced to `limit`: fewer workers first, then smaller slices.
 
     Args:
         store: whose partitions are written.
@@ -237,7 +237,7 @@ def need(store: ScoreStore, model: Satori, scorer: SiteScorer, *, sample: Batch,
 
 
 def _warm_up(scorer: SiteScorer, sample: Batch) -> None:
-    """Score one sequence: what compilers and libraries keep from then on belongs to the process."""
+    """Score one sequence, so that memory retained by compilers and libraries counts as part of the process."""
     try:
         scorer(sample)
     except (MemoryError, RuntimeError) as error:
@@ -249,9 +249,9 @@ def _warm_up(scorer: SiteScorer, sample: Batch) -> None:
 
 
 def fit(room: int, *, each: int, workers: int, size: int) -> tuple[int, int] | None:
-    """(workers, sequences per slice) whose working memory is at most `room`, or None.
+    """Return (workers, sequences per slice) whose working memory is at most `room`, or None.
 
-    A smaller slice is a power of two, so that processes with a little more or less room take the same.
+    A smaller slice is a power of two, so that processes with slightly different memory take the same.
 
     Args:
         room: bytes.

@@ -20,9 +20,9 @@ from satori_hpc.scoring.fast.letters import LetterAttributions
 from satori_hpc.scoring.fast.precision import exactly
 from satori_hpc.scoring.sites import Sites, relative_at, site_scores
 
-# Which sequences are compared with the original, and what of their attributions is read: the features of DFIM.
+# The mutants that are compared with the original, and the response that is read: the features of DFIM.
 #
-# Letters are (4, L) columns, so that a site can also be replaced by letter frequencies or by nothing.
+# Letters are (4, L) columns, so that a site can also be replaced by base frequencies or by nothing.
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,17 @@ class Mutants:
 
 
 def frequencies(gc: float, like: torch.Tensor) -> torch.Tensor:
-    """A column (4,) of letter frequencies with this share of G and C."""
+    """Return a column (4,) of base frequencies with this GC content."""
     return torch.tensor([(1 - gc) / 2, gc / 2, gc / 2, (1 - gc) / 2], dtype=like.dtype, device=like.device)
 
 
 def make(original: torch.Tensor, starts: torch.Tensor, drawn: torch.Tensor, *, width: int, settings: Dfim) -> Mutants:
-    """All mutants of a sequence, those of a site behind each other.
+    """Make all mutants of a sequence, grouped by site.
 
     Args:
-        original: (4, L) letters.
-        starts: int64 (m,), first letter of each site.
-        drawn: (number, 4, L) random letters, for `settings.mutation` "random".
+        original: (4, L) bases.
+        starts: int64 (m,), start of each site.
+        drawn: (number, 4, L) random bases, for `settings.mutation` "random".
         width: of a site, bp.
         settings: which features; one draw counts with settings.legacy.
     """
@@ -69,7 +69,7 @@ def make(original: torch.Tensor, starts: torch.Tensor, drawn: torch.Tensor, *, w
 
 
 def _bases(original: torch.Tensor, starts: torch.Tensor, *, width: int) -> Mutants:
-    """Each base of each site changed to each other letter; at an unknown letter to all four."""
+    """Change each base of each site to each other base; an unknown base to all four."""
     device = original.device
     site = torch.arange(len(starts), device=device).repeat_interleave(4 * width)
     place = (starts[:, None] + torch.arange(width, device=device)).flatten().repeat_interleave(4)
@@ -84,7 +84,7 @@ def _bases(original: torch.Tensor, starts: torch.Tensor, *, width: int) -> Mutan
 
 
 def window_mask(starts: torch.Tensor, *, length: int, width: int) -> torch.Tensor:
-    """bool (m, L): the letters of each site."""
+    """Return bool (m, L): the positions of each site."""
     track = torch.arange(length, device=starts.device)
     return (track >= starts[:, None]) & (track < starts[:, None] + width)
 
@@ -92,18 +92,18 @@ def window_mask(starts: torch.Tensor, *, length: int, width: int) -> torch.Tenso
 def site_map(
     change: torch.Tensor, mutants: Mutants, starts: torch.Tensor, *, width: int, settings: Dfim
 ) -> torch.Tensor:
-    """How much mutating each site changes the attribution of every other, (m source, m target), sign kept.
+    """Return how much mutating each site changes the attribution of every other, (m source, m target), sign kept.
 
     Args:
-        change: (V, L), attribution of each letter in the original less that in the mutant.
+        change: (V, L), attribution of each base in the original minus that in the mutant.
         mutants: whose changes these are.
-        starts: int64 (m,), first letter of each site.
+        starts: int64 (m,), start of each site.
         width: of a site, bp.
         settings: which features; legacy: sums over one draw.
     """
     sites, length = len(starts), change.shape[1]
     largest_source = settings.feature == "base" and not settings.legacy
-    if not largest_source:  # different letters in place of a site are averaged, position by position
+    if not largest_source:  # different bases in place of a site are averaged, position by position
         change = change.unflatten(0, (sites, -1)).mean(dim=1)
     if settings.response == "sum" or settings.legacy:
         read = change @ window_mask(starts, length=length, width=width).to(change.dtype).T
@@ -118,7 +118,7 @@ def site_map(
 
 
 def _even(mutants: Mutants, sites: int) -> bool:
-    """Whether all sites have the same number of mutants: no letter of theirs is unknown."""
+    """Return whether all sites have the same number of mutants, that is no unknown bases."""
     return bool((torch.bincount(mutants.site, minlength=sites) * sites == len(mutants.site)).all())
 
 
@@ -127,16 +127,16 @@ def _by_site(read: torch.Tensor, mutants: Mutants, sites: int) -> torch.Tensor:
 
 
 def _largest(values: torch.Tensor, dim: int) -> torch.Tensor:
-    """The value of the largest size, with its sign."""
+    """Return the value of the largest size, with its sign."""
     return values.gather(dim, values.abs().argmax(dim=dim, keepdim=True)).squeeze(dim)
 
 
 LEGACY_STEPS = 50
-PERMUTED = 2  # added to the side in keys: the permuted sequences draw their own letters
+PERMUTED = 2  # added to the side in keys: the permuted sequences draw their own bases
 
 
 def rule_of(settings: Dfim, *, finer: int = 1) -> Rule:
-    """Where derivatives are taken between baseline and sequence; `finer` times as many steps."""
+    """Return the quadrature rule between baseline and sequence; `finer` times as many steps."""
     if settings.legacy:
         return Rule.of("gauss-legendre", finer * LEGACY_STEPS)
     if settings.attribution == "gradient":
@@ -156,8 +156,8 @@ class DfimScorer:
         threshold: float32 (F,): filter f is active where its activation is above (strictly).
         settings: the section [score].
         seed: of the run.
-        composition: float64 (4,), letter frequencies of random baselines.
-        dtype: of the paths; float64 for what others are compared with.
+        composition: float64 (4,), base frequencies of random baselines.
+        dtype: of the paths; float64 for references.
 
     Raises:
         SatoriError: distances of this model's sequences do not fit the store (32,767 bp).
@@ -202,7 +202,7 @@ class DfimScorer:
 
     @property
     def most(self) -> tuple[int, int]:
-        """Sites and places that an example can have."""
+        """Maximal number of sites and places of an example."""
         each = self.model.filters if self._sites.filters == "all" else 1
         return each * self._sites.max_sites, self._sites.max_sites
 
@@ -244,9 +244,9 @@ class DfimScorer:
     @exactly
     @torch.inference_mode()
     def maps(self, batch: Batch) -> tuple[Sites, torch.Tensor]:
-        """The sites, and float32 (B, M, M): change at the target (second) when the source (first) is mutated.
+        """Return the sites, and float32 (B, M, M): change at the target (second) when the source (first) is mutated.
 
-        Positive: the target counts for less without the source. NaN on the diagonal and where no site is.
+        Positive: the target contributes less without the source. NaN on the diagonal and for missing sites.
         """
         found = self._find_sites(self._activations(batch))
         return found, self._maps(batch, found, self._letters)[0]
@@ -254,20 +254,20 @@ class DfimScorer:
     @exactly
     @torch.inference_mode()
     def map_sites(self, batch: Batch, found: Sites) -> torch.Tensor:
-        """The same map of given sites, float32 (B, M, M)."""
+        """Compute the same map for given sites, float32 (B, M, M)."""
         return self._maps(batch, found, self._letters)[0]
 
     @exactly
     @torch.inference_mode()
     def permuted_maps(self, batch: Batch) -> torch.Tensor:
-        """The same of the sequences with their letters permuted, the sites where they were."""
+        """Compute the same maps for sequences with permuted bases, with the sites unchanged."""
         found = self._find_sites(self._activations(batch))
         return self._maps(permuted(batch, seed=self._seed), found, self._letters)[0]
 
     @exactly
     @torch.inference_mode()
     def attributions(self, batch: Batch) -> torch.Tensor:
-        """Attribution of every letter of the sequences, float32 (B, L), the mean over the baselines."""
+        """Return the attribution of every base of the sequences, float32 (B, L), averaged over the baselines."""
         weights, found = self._weights(batch), []
         for row in range(len(batch)):
             only = slice(row, row + 1)
@@ -280,12 +280,12 @@ class DfimScorer:
     @exactly
     @torch.inference_mode()
     def contributions(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """The `attributions`, float32 (B, L), and the hypothetical contributions, float32 (B, 4, L).
+        """Return the `attributions`, float32 (B, L), and the hypothetical contributions, float32 (B, 4, L).
 
-        A hypothetical contribution is what a letter would add were it there instead: with multipliers m on the path
-        from a baseline s, m[letter] - sum over c of m[c] s[c], the mean over the baselines. At the letters of the
-        sequence these add up to the rise of what is explained over its mean at the baselines; `attributions` leave out
-        there what the baselines' own letters lose.
+        A hypothetical contribution is that of a base if it were there: with multipliers m on the path
+        from a baseline s, m[base] - sum over c of m[c] s[c], the mean over the baselines. At the bases of the
+        sequence these sum to the target minus its mean at the baselines; `attributions` exclude
+        the contributions of the baselines' own bases there.
         """
         weights, letters, hypothetical = self._weights(batch), [], []
         for row in range(len(batch)):
@@ -300,7 +300,10 @@ class DfimScorer:
     @exactly
     @torch.inference_mode()
     def estimate(self, batch: Batch) -> dict[str, float]:
-        """Error of a sample: its maps against those of twice the steps, by root mean squares; nothing without steps."""
+        """Estimate the error of a sample: maps compared with those of twice the steps (root mean square).
+
+        None without steps.
+        """
         if self.settings.attribution == "gradient" and not self.settings.legacy:
             return {}
         found = self._find_sites(self._activations(batch))
@@ -324,7 +327,7 @@ class DfimScorer:
         )
 
     def _weights(self, batch: Batch) -> torch.Tensor:
-        """(B, C), how much of each logit is explained."""
+        """Return (B, C), how much of each logit is explained."""
         weights = self._net.weights(batch.targets, len(batch))
         if self.settings.legacy and self.model.config.output == "two":  # the logit of the sequence's own class
             own = (batch.keys[:, 0] % PERMUTED == 0).to(self.device, torch.int64)
@@ -332,7 +335,7 @@ class DfimScorer:
         return weights
 
     def _baselines(self, keys: torch.Tensor, number: int) -> torch.Tensor:
-        """Letters (n, 4, L) where paths of one sequence start: in legacy `number` of them, else the shared ones."""
+        """Return the baselines (n, 4, L) of one sequence: in legacy `number` of them, else the shared ones."""
         settings, length = self.settings, self.model.length
         fixed = torch.zeros(1, 4, length, dtype=self._net.dtype, device=self.device)
         if settings.legacy or (settings.baseline == "random" and settings.attribution != "gradient"):
@@ -344,7 +347,7 @@ class DfimScorer:
         return fixed  # gradient x input starts at nothing
 
     def _maps(self, batch: Batch, found: Sites, letters: LetterAttributions) -> tuple[torch.Tensor, torch.Tensor]:
-        """Directed changes (B, M, M), NaN where there is none, and attributions of the sites (B, M)."""
+        """Return directed changes (B, M, M), NaN where there is none, and attributions of the sites (B, M)."""
         most, weights = found.position.shape[1], self._weights(batch)
         out = torch.full((len(batch), most, most), torch.nan, device=self.device)
         single = out[:, :, 0].clone()
@@ -360,7 +363,7 @@ class DfimScorer:
     def _map(
         self, one: Batch, position: torch.Tensor, weights: torch.Tensor, letters: LetterAttributions
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Changes (m, m) and attributions (m,) of the sites of one sequence."""
+        """Return changes (m, m) and attributions (m,) of the sites of one sequence."""
         settings, width = self.settings, self.model.width
         number = 1 if settings.legacy else settings.mutations
         drawn = self._net.one_hot(draws.replacements(one.tokens, one.keys, seed=self._seed, number=number)[0])
@@ -386,14 +389,14 @@ class DfimScorer:
         weights: torch.Tensor,
         letters: LetterAttributions,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(V, L) and (L,), as of LetterAttributions.changes: the original and each mutant with their own baselines."""
+        """Return (V, L) and (L,) as LetterAttributions.changes, with separate baselines for each mutant."""
         every = torch.cat((original, made.letters))
         found = letters.of(self._baselines(keys, len(every)), every, weights, original)
         return found[:1] - found[1:], found[0]
 
 
 def permuted(batch: Batch, *, seed: int) -> Batch:
-    """The sequences with their letters in a random order, each in its own."""
+    """Return the sequences with their bases permuted, each independently."""
     keys = batch.keys.clone()
     keys[:, 0] += PERMUTED
     order = draws.permutations(keys, seed=seed, length=batch.tokens.shape[1])

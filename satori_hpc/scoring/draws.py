@@ -1,16 +1,16 @@
-"""Random letters of mutations and baselines. They follow from the run's seed and the example, not from its batch."""
+"""Draw random bases of mutations and baselines, keyed by the run's seed and the example, not by its batch."""
 
 import numpy as np
 import torch
 
-REPLACEMENTS, BASELINES, PERMUTATIONS = 0x3E71, 0xBA5E, 0x9E2  # what a draw is for is part of its key
+REPLACEMENTS, BASELINES, PERMUTATIONS = 0x3E71, 0xBA5E, 0x9E2  # the purpose of a draw is part of its key
 LETTERS = 4
 
 
 def replacements(tokens: torch.Tensor, keys: torch.Tensor, *, seed: int, number: int) -> torch.Tensor:
-    """Letters to put in place of a sequence's own, drawn from its own composition, uint8 (B,number,L).
+    """Draw replacement bases from the composition of each sequence, uint8 (B,number,L).
 
-    The first draws stay the same when more are asked for. A sequence without any known letter gets all four alike.
+    The first draws stay the same when more are requested. A sequence without any known base gets all four equally.
 
     Args:
         tokens: uint8 (B,L).
@@ -28,7 +28,7 @@ def replacements(tokens: torch.Tensor, keys: torch.Tensor, *, seed: int, number:
 
 
 def baselines(keys: torch.Tensor, *, seed: int, number: int, length: int, composition: np.ndarray) -> torch.Tensor:
-    """Random sequences of a given composition, uint8 (B,number,length) on the keys' device.
+    """Draw random sequences of a given composition, uint8 (B,number,length) on the keys' device.
 
     The first draws stay the same when more are asked for.
 
@@ -37,7 +37,7 @@ def baselines(keys: torch.Tensor, *, seed: int, number: int, length: int, compos
         seed: of the run.
         number: how many for each key.
         length: bp.
-        composition: float64 (4,), frequencies of the letters.
+        composition: float64 (4,), base frequencies.
     """
     out = np.empty((len(keys), number, length), dtype=np.uint8)
     for draws, key in zip(out, keys.tolist(), strict=True):
@@ -46,7 +46,7 @@ def baselines(keys: torch.Tensor, *, seed: int, number: int, length: int, compos
 
 
 def permutations(keys: torch.Tensor, *, seed: int, length: int) -> torch.Tensor:
-    """A random order of positions for each key, int64 (B,length) on the keys' device.
+    """Return a random order of positions for each key, int64 (B,length) on the keys' device.
 
     Args:
         keys: int64 (B,2), side and row (see Batch).
@@ -58,9 +58,9 @@ def permutations(keys: torch.Tensor, *, seed: int, length: int) -> torch.Tensor:
 
 
 def _draw(out: np.ndarray, weights: np.ndarray, *, key: list[int]) -> None:
-    """Fill (number, length) with letters of these weights."""
+    """Draw bases (number, length) with these weights."""
     cumulative = np.cumsum(weights)
     chance = np.random.default_rng(key).random(out.shape) * cumulative[-1]
-    # A letter of weight 0 ends where the one before it ends, so it is never drawn; rounding up meets the last drawn.
+    # A base of weight 0 has an empty interval, so it is never drawn; rounding up gives the last base.
     last = int(np.flatnonzero(weights)[-1])
     out[:] = np.minimum(np.searchsorted(cumulative, chance, side="right"), last)

@@ -1,7 +1,7 @@
-"""Double mutants: how far the effect of two sites together is from the sum of their effects alone.
+"""Double mutants: the joint effect of two sites minus the sum of their single effects.
 
-E = F(x) - F(x without i) - F(x without j) + F(x without both), where the windows of sites i and j hold the same random
-letters in all four sequences and F is a logit. It is 0 in a network that adds up the evidence of its motifs, and asks
+E = F(x) - F(x without i) - F(x without j) + F(x without both), where the windows of sites i and j have the same random
+bases in all four sequences and F is a logit. It is 0 in a network that is additive in its motifs, and needs
 for forward passes only.
 """
 
@@ -25,12 +25,12 @@ DEVICE_SLICE_BYTES = 4 << 30
 
 @dataclass(frozen=True)
 class _Plan:
-    """The variants of a sequence with m sites, of which p pairs are mutated together, c of them with shared cells.
+    """Variants of a sequence with m sites, of which p pairs are mutated together, c of them with shared bins.
 
     Attributes:
-        first: int64 (m,), first cell of each site's region.
+        first: int64 (m,), first bin of each site's region.
         pairs: int64 (2,p), sites i < j.
-        close: int64 (2,c), those of them whose regions share cells.
+        close: int64 (2,c), those of them whose regions share bins.
         index: int64 (1 + m + p, n): rows of the table for the sequence, its single and its double mutants.
     """
 
@@ -42,7 +42,7 @@ class _Plan:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """Effects of each mutation of the letters, D of them.
+    """Effects for each of D draws of random bases.
 
     Attributes:
         sites: of the batch.
@@ -58,7 +58,7 @@ class _Drawn:
 
 
 class EpistasisScorer:
-    """Scores slices of sequences by double mutants; see SiteScorer.
+    """Score slices of sequences by double mutants; see SiteScorer.
 
     Args:
         model: in evaluation mode, on the device to compute on.
@@ -92,7 +92,7 @@ class EpistasisScorer:
 
     @property
     def most(self) -> tuple[int, int]:
-        """Sites and places that an example can have."""
+        """Maximal number of sites and places of an example."""
         each = self.model.filters if self.settings.sites.filters == "all" else 1
         return each * self._most, self._most
 
@@ -110,7 +110,7 @@ class EpistasisScorer:
         letters = (64 + 16 * model.width) * (model.length + model.width)
         activations = 25 * model.filters * model.length
         results = 64 * most * (model.filters + most)
-        # Neighbours whose regions share cells, per side; at the ends of the sequence there may be some more.
+        # Neighbours whose regions share bins, per side; at the ends of the sequence there may be some more.
         reach = (self.variants.count * model.pool - 1) // model.width
         mutants = min(most * (1 + reach) + 2 * (reach + 2), most * (most + 1) // 2)
         doubles = most * (most - 1) // 2
@@ -143,16 +143,16 @@ class EpistasisScorer:
             )
 
     def maps(self, batch: Batch) -> tuple[Sites, torch.Tensor]:
-        """The sites of each sequence and E between them: float32 (B,M,M), symmetric, NaN where sites are no pair."""
+        """Return the sites of each sequence and E between them: float32 (B,M,M), symmetric, NaN = no pair."""
         drawn = self._each_draw(batch)
         return drawn.sites, drawn.value.mean(dim=1).float()
 
     def map_sites(self, batch: Batch, found: Sites) -> torch.Tensor:
-        """E between given sites, of any overlap: float32 (B,M,M), as of `maps`."""
+        """Compute E between given sites, which may overlap: float32 (B,M,M), as in `maps`."""
         return self._each_draw(batch, found).value.mean(dim=1).float()
 
     def estimate(self, batch: Batch) -> dict[str, float]:
-        """ "letters": standard error of E from the number of mutations, relative to the size of E."""
+        """Return "letters": standard error of E from the number of mutations, relative to the size of E."""
         each = self._each_draw(batch).value
         number = each.shape[1]
         there = ~each[:, 0].isnan()
@@ -164,7 +164,7 @@ class EpistasisScorer:
 
     @torch.inference_mode()
     def _each_draw(self, batch: Batch, given: Sites | None = None) -> _Drawn:
-        """Sites, and the effects of each mutation.
+        """Return sites, and the effects of each mutation.
 
         Args:
             batch: sequences.
@@ -172,7 +172,7 @@ class EpistasisScorer:
         """
         model, settings = self.model, self.settings
         if batch.targets is None and model.targets > 1:
-            raise SatoriError("a multi-label network: which logits are explained must be told (targets of the batch)")
+            raise SatoriError("a multi-label network: which logits are explained must be given (targets of the batch)")
         tokens = batch.tokens.to(self.device)
         with precision(self.device, "float32"):
             pooled, activations = model.stem(tokens, activations=True)
@@ -218,11 +218,11 @@ class EpistasisScorer:
 
     @property
     def _most(self) -> int:
-        """M: sites of a sequence at most; no more than fit beside each other."""
+        """Return M, the maximal number of non-overlapping sites of a sequence."""
         return min(self.settings.sites.max_sites, self.model.length // self.model.width)
 
     def _plan(self, position: torch.Tensor) -> _Plan:
-        """Which mutants of a sequence with sites at these positions, int64 (m,) on the CPU, are run."""
+        """Choose the mutants to run for a sequence with sites at these positions, int64 (m,) on the CPU."""
         model, count = self.model, self.variants.count
         sites_, cells = len(position), torch.arange(count)
         first = sites.first_cell(position, width=model.width, pool=model.pool, cells=model.cells)
@@ -233,7 +233,7 @@ class EpistasisScorer:
         i, j = both
         shared = first[j] < first[i] + count
         rows = model.cells + torch.arange(sites_ + int(shared.sum()))[:, None] * count + cells
-        # Where regions share cells, the region of the latter site is that of the double mutant.
+        # Where regions share bins, the region of the latter site is that of the double mutant.
         of_second = torch.where(shared, sites_ - 1 + shared.cumsum(0), j)
         index = torch.arange(model.cells).repeat(1 + sites_ + len(i), 1)
         index[1 : 1 + sites_].scatter_(1, first[:, None] + cells, rows[:sites_])
@@ -244,39 +244,39 @@ class EpistasisScorer:
     def _logits(
         self, tokens: torch.Tensor, pooled: torch.Tensor, letters: torch.Tensor, position: torch.Tensor, plan: _Plan
     ) -> torch.Tensor:
-        """Logits (D,1 + m + p,C) of the sequence, its single and its double mutants, for D mutations.
+        """Return logits (D,1 + m + p,C) of the sequence, its single and its double mutants, for D mutations.
 
         Args:
             tokens: uint8 (L,), the sequence.
-            pooled: float32 (n,F), its cells.
-            letters: uint8 (D,L), what the mutated windows hold.
+            pooled: float32 (n,F), its bins.
+            letters: uint8 (D,L), bases of the mutated windows.
             position: int64 (m,), its sites, on the CPU.
-            plan: what to run.
+            plan: the variants to run.
         """
         model, window = self.model, self._windows(position)
         mutated = torch.cat((window, window[plan.close[0]] | window[plan.close[1]])).to(self.device)
         mutants = torch.where(mutated, letters[:, None], tokens)
         first = torch.cat((plan.first, plan.first[plan.close[1]])).to(self.device)
         table = self.variants.table(pooled, mutants.flatten(0, 1), first.repeat(len(letters)))
-        # The rows of each mutation's mutants stand behind those of the mutation before.
+        # Rows of the mutants are ordered by mutation.
         index = plan.index.to(self.device)
         further = (index >= model.cells) * (len(first) * self.variants.count)
         each = torch.arange(len(letters), device=self.device)[:, None, None]
         return self.variants.logits(table, (index + each * further).flatten(0, 1)).unflatten(0, (len(letters), -1))
 
     def _windows(self, position: torch.Tensor) -> torch.Tensor:
-        """bool (m,L): the letters of sites, on the CPU."""
+        """Return bool (m,L): the positions of sites, on the CPU."""
         start = (position - self.model.padding)[:, None]
         place = torch.arange(self.model.length)
         return (place >= start) & (place < start + self.model.width)
 
     def _unchanged(self, tokens: torch.Tensor, letters: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-        """bool (D,m): mutations that put the letters of a site in their own place; arguments as of `_logits`."""
+        """Return bool (D,m): mutations that leave a site unchanged; arguments as of `_logits`."""
         changed = (letters != tokens).to(torch.float32) @ self._windows(position).T.to(letters.device, torch.float32)
         return changed == 0
 
     def _explained(self, logits: torch.Tensor, targets: torch.Tensor | None) -> torch.Tensor:
-        """F, float64 (...): the only logit, or the sum of those that `targets` (T,) names.
+        """Return F, float64 (...): the only logit, or the sum of those that `targets` (T,) names.
 
         Raises:
             SatoriError: a logit is not finite.

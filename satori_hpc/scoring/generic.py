@@ -1,10 +1,10 @@
-"""Scores between given sites by any network over one-hot letters: a slow way that needs nothing but the network.
+"""Score pairs of given sites with any network over one-hot sequences: slow, but without further requirements.
 
-Epistasis asks for forward passes, DFIM and attributions of letters for autograd. What they compute is what the
-hand-written scorers (`epistasis`, `dfim`) compute for SATORI networks, with the same random letters, in a small part of
+Epistasis needs forward passes, DFIM and base attributions need autograd. They compute the same as the
+hand-written scorers (`epistasis`, `dfim`) for SATORI networks, with the same random bases, which take a small part of
 the time; here any `models.base.ScorableModel` is scored, at sites of any width.
 
-Shapes: B sequences of L bp, T outputs, m sites of a sequence. F is what is explained: the only output, or the sum of
+Shapes: B sequences of L bp, T outputs, m sites of a sequence. F is the target: the only output, or the sum of
 those that `targets` of the batch names.
 """
 
@@ -27,7 +27,7 @@ from satori_hpc.scoring.fast.precision import precision
 from satori_hpc.scoring.fast.rules import Rule
 
 MEMORY = 1 << 30  # bytes that the arrays of a pass may take
-Sites = Sequence[np.ndarray]  # of each sequence, int64 (m, 2): first letter, and the one behind the last
+Sites = Sequence[np.ndarray]  # of each sequence, int64 (m, 2): half-open intervals
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class DfimMap:
     """Attributions of a sequence and how they change.
 
     Attributes:
-        value: float64 (m source, m target), how much less the target's letters count when the source is mutated; NaN on
+        value: float64 (m source, m target), decrease of the target's attribution when the source is mutated; NaN on
             the diagonal.
-        attribution: float64 (L,), of the letters of the sequence.
+        attribution: float64 (L,), of the bases of the sequence.
     """
 
     value: np.ndarray
@@ -61,7 +61,7 @@ class DfimMap:
 
 
 def tokens_of(letters: torch.Tensor) -> torch.Tensor:
-    """uint8 codes (B, L) of one-hot letters (B, 4, L), a column of zeros as an unknown letter.
+    """Convert one-hot sequences (B, 4, L) to uint8 codes (B, L); a zero column is an unknown base.
 
     Raises:
         InputError: they are not of that shape, or a column is neither one-hot nor zeros.
@@ -91,14 +91,14 @@ def epistasis(
 ) -> list[EpistasisMap]:
     """Score pairs of sites by double mutants, from forward passes alone.
 
-    The mutated letters are the same in all mutants of a draw; draws are averaged.
+    The random bases are the same in all mutants of a draw; draws are averaged.
 
     Args:
         model: any network; it is scored in evaluation mode, on its device.
-        batch: sequences, keys of their random letters, targets.
+        batch: sequences, keys of their random bases, targets.
         sites: of each sequence, in any order and of any overlap.
         seed: of the run.
-        mutations: random letters, so many draws.
+        mutations: number of draws of random bases.
         max_distance: sites further apart than this (start to start, bp) are no pair; 0 = any distance.
         memory: bytes that the arrays of a pass may take.
 
@@ -136,17 +136,17 @@ def dfim(
     composition: np.ndarray,
     memory: int = MEMORY,
 ) -> list[DfimMap]:
-    """Score pairs of sites by DFIM: how much mutating one changes the attributions of the other's letters.
+    """Score pairs of sites by DFIM: how much mutating one changes the attributions of the other.
 
     A sequence and its mutants share their baselines (Greenside et al. 2018; `dfim` for SATORI networks).
 
     Args:
         model: any network that gradients go through; it is scored in evaluation mode, on its device.
-        batch: sequences, keys of their random letters, targets.
+        batch: sequences, keys of their random bases, targets.
         sites: of each sequence, in any order and of any overlap.
         settings: [score.dfim]; gradient x input, or integrated gradients by midpoint or gauss-legendre.
         seed: of the run.
-        composition: float64 (4,), letter frequencies of random baselines.
+        composition: float64 (4,), base frequencies of random baselines.
         memory: bytes that the arrays of a pass may take.
 
     Raises:
@@ -161,7 +161,7 @@ def dfim(
             drawn = draws.replacements(tokens, key, seed=seed, number=settings.mutations)[0]
             original, masks = passes.letters(tokens), torch.from_numpy(_masks(span, tokens.shape[1])).to(passes.device)
             mutants, source = _mutants(original[0], masks, passes.letters(drawn), settings)
-            changed = (mutants != original).flatten(1).any(dim=1)  # what is not changed at all changes nothing
+            changed = (mutants != original).flatten(1).any(dim=1)  # an unchanged site has exactly zero effect
             ends, own, change = torch.cat((original, mutants[changed])), torch.zeros(()), torch.zeros(())
             starts = _baselines(settings, key, original, seed=seed, composition=composition)
             for start in starts:
@@ -183,7 +183,7 @@ def attributions(
     composition: np.ndarray,
     memory: int = MEMORY,
 ) -> np.ndarray:
-    """Attribution of every letter of the sequences, float64 (B, L), the mean over the baselines.
+    """Return the attribution of every base of the sequences, float64 (B, L), averaged over the baselines.
 
     Args and errors: as `dfim`.
     """
@@ -200,11 +200,11 @@ def attributions(
     return np.stack([each.attribution for each in maps]) if maps else np.zeros((0, batch.tokens.shape[1]))
 
 
-# What comes in.
+# Input.
 
 
 def _checked(model: ScorableModel, batch: Batch, sites: Sites) -> list[np.ndarray]:
-    """The sites as int64 (m, 2) arrays."""
+    """Return the sites as int64 (m, 2) arrays."""
     count, length = batch.tokens.shape
     if length != model.length:
         raise InputError(f"sequences of {length} bp, but the network takes {model.length} bp")
@@ -213,7 +213,7 @@ def _checked(model: ScorableModel, batch: Batch, sites: Sites) -> list[np.ndarra
             f"{count} sequences, {len(batch.keys)} keys and sites of {len(sites)}: expected as many of each"
         )
     if batch.targets is None and model.targets > 1:
-        raise SatoriError("a multi-label network: which outputs are explained must be told (targets of the batch)")
+        raise SatoriError("a multi-label network: which outputs are explained must be given (targets of the batch)")
     problems = Problems("sites that cannot be mutated:", InputError)
     found = []
     for row, each in enumerate(sites):
@@ -231,7 +231,7 @@ def _checked(model: ScorableModel, batch: Batch, sites: Sites) -> list[np.ndarra
 
 
 def rule(settings: Dfim) -> Rule:
-    """Where derivatives are taken between baseline and sequence.
+    """Return the quadrature rule between baseline and sequence.
 
     Raises:
         ConfigError: settings that only SATORI networks have.
@@ -244,7 +244,7 @@ def rule(settings: Dfim) -> Rule:
     return rule_of(settings)
 
 
-# What is computed.
+# Computation.
 
 
 class _Passes:
@@ -287,12 +287,12 @@ class _Passes:
         self._stack.close()
 
     def letters(self, tokens: torch.Tensor) -> torch.Tensor:
-        """One-hot letters (B, 4, L) of codes (B, L)."""
+        """Convert codes (B, L) to one-hot (B, 4, L)."""
         return one_hot(tokens.to(self.device), self._dtype)
 
     @torch.no_grad()
     def outputs(self, tokens: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """F of sequences, float64 (V,) on the CPU.
+        """Return F of sequences, float64 (V,) on the CPU.
 
         Args:
             tokens: uint8 (V, L).
@@ -307,7 +307,7 @@ class _Passes:
     def attributions(
         self, rule: Rule, start: torch.Tensor, end: torch.Tensor, weights: torch.Tensor, *, at: torch.Tensor
     ) -> torch.Tensor:
-        """Attributions, float64 (R, L), of the letters `at` on straight paths.
+        """Return attributions, float64 (R, L), of the bases `at` on straight paths.
 
         Args:
             rule: where derivatives are taken.
@@ -330,7 +330,7 @@ class _Passes:
         return (total * (end - start) * at).sum(dim=1)
 
     def _explained(self, letters: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """F, float64 (R,)."""
+        """Return F, float64 (R,)."""
         outputs = self._model(letters)
         if outputs.shape != weights.shape:
             raise InputError(
@@ -342,7 +342,7 @@ class _Passes:
         return (outputs.double() * weights).sum(dim=1)
 
     def _bytes_per_row(self) -> int:
-        """What autograd keeps of a sequence: measured, and a bound of what a pass without gradients needs."""
+        """Measure the memory that autograd keeps per sequence, and bound that of a pass without gradients."""
 
         def kept(rows: int) -> int:
             storages: dict[int, int] = {}
@@ -360,7 +360,7 @@ class _Passes:
 
 
 def _groups(sizes: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Neighbours that together are of size `most` or more, but for the last of them."""
+    """Return neighbours that together are of size `most` or more, but for the last of them."""
     rows: list[int] = []
     for row in range(len(sizes)):
         rows.append(row)
@@ -370,7 +370,7 @@ def _groups(sizes: Sequence[int], most: int) -> Iterator[list[int]]:
 
 
 def _masks(span: np.ndarray, length: int) -> np.ndarray:
-    """bool (m, L): the letters of each site."""
+    """Return bool (m, L): the positions of each site."""
     place = np.arange(length)
     inside: np.ndarray = (place >= span[:, :1]) & (place < span[:, 1:])
     return inside
@@ -380,19 +380,19 @@ def _masks(span: np.ndarray, length: int) -> np.ndarray:
 
 
 def _count(sites: int) -> int:
-    """Variants of a sequence: itself, its single and its double mutants."""
+    """Return variants of a sequence: itself, its single and its double mutants."""
     return 1 + sites + sites * (sites - 1) // 2
 
 
 def _variant_masks(span: np.ndarray, length: int) -> torch.Tensor:
-    """bool (1 + m + pairs, L): the mutated letters of every variant."""
+    """Return bool (1 + m + pairs, L): the mutated positions of every variant."""
     masks = _masks(span, length)
     first, second = np.triu_indices(len(span), 1)
     return torch.from_numpy(np.concatenate((np.zeros((1, length), bool), masks, masks[first] | masks[second])))
 
 
 def _epistasis_map(outputs: np.ndarray, span: np.ndarray, unchanged: np.ndarray, *, max_distance: int) -> EpistasisMap:
-    """Of F (draws, variants), and bool (draws, m): mutations that leave a site as it is, and so change nothing."""
+    """Compute the epistasis map from F (draws, variants), and bool (draws, m): mutations that change nothing."""
     sites = len(span)
     first, second = np.triu_indices(sites, 1)
     whole, single, double = np.split(outputs, [1, 1 + sites], axis=1)
@@ -413,7 +413,7 @@ def _epistasis_map(outputs: np.ndarray, span: np.ndarray, unchanged: np.ndarray,
 def _baselines(
     settings: Dfim, key: torch.Tensor, like: torch.Tensor, *, seed: int, composition: np.ndarray
 ) -> torch.Tensor:
-    """Letters (n, 4, L) where the paths of a sequence start."""
+    """Return the baselines (n, 4, L) of the paths of a sequence."""
     length = like.shape[2]
     if settings.attribution == "gradient" or settings.baseline == "zero":
         return torch.zeros_like(like)
@@ -426,13 +426,13 @@ def _baselines(
 def _mutants(
     original: torch.Tensor, masks: torch.Tensor, drawn: torch.Tensor, settings: Dfim
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mutants (V, 4, L) of a sequence, and the site that is mutated in each, int64 (V,).
+    """Return mutants (V, 4, L) of a sequence, and the site that is mutated in each, int64 (V,).
 
     Args:
         original: (4, L).
-        masks: bool (m, L), letters of the sites.
-        drawn: (mutations, 4, L), random letters.
-        settings: what is mutated, and into what.
+        masks: bool (m, L), positions of the sites.
+        drawn: (mutations, 4, L), random bases.
+        settings: of the mutation.
     """
     if settings.feature == "base":
         site, place, letter = (masks[:, :, None] & (original.T == 0)).nonzero().unbind(1)
@@ -449,17 +449,17 @@ def _mutants(
 
 
 def _site_map(change: torch.Tensor, source: torch.Tensor, masks: torch.Tensor, settings: Dfim) -> torch.Tensor:
-    """Changes at the sites, (m source, m target), sign kept.
+    """Return changes at the sites, (m source, m target), sign kept.
 
     Args:
-        change: (V, L), attribution of each letter in the sequence less that in the mutant.
+        change: (V, L), attribution of each base in the sequence minus that in the mutant.
         source: int64 (V,), the mutated site of each.
-        masks: bool (m, L), letters of the sites.
-        settings: what is read.
+        masks: bool (m, L), positions of the sites.
+        settings: of the response.
     """
     sites = len(masks)
     mutants = [change[source == site] for site in range(sites)]
-    if settings.feature == "interval":  # different letters in place of a site are averaged, position by position
+    if settings.feature == "interval":  # different bases in place of a site are averaged, position by position
         mutants = [each.mean(dim=0, keepdim=True) for each in mutants]
     value = change.new_zeros(sites, sites)
     for row, each in enumerate(mutants):
@@ -471,5 +471,5 @@ def _site_map(change: torch.Tensor, source: torch.Tensor, masks: torch.Tensor, s
 
 
 def _largest(values: torch.Tensor, dim: int) -> torch.Tensor:
-    """The value of the largest size, with its sign."""
+    """Return the value of the largest size, with its sign."""
     return values.gather(dim, values.abs().argmax(dim=dim, keepdim=True)).squeeze(dim)

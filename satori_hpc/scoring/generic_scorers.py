@@ -1,4 +1,4 @@
-"""The scoring methods for networks that no hand-written path serves; see `generic` for what they compute.
+"""Scoring methods for networks without a hand-written implementation; see `generic` for the computations.
 
 A network must give back the activations of its first layer (`site_activations`), from which sites are chosen.
 """
@@ -20,14 +20,14 @@ MEMORY = 256 << 20  # bytes of the arrays of a pass
 
 
 class _SiteScorer:
-    """What is common to methods that mutate sites; see SiteScorer.
+    """Common part of methods that mutate sites; see SiteScorer.
 
     Args:
         model: in evaluation mode, on the device to compute on.
         threshold: float32 (F,): filter f is active where its activation is above (strictly).
         settings: the section [score].
         seed: of the run.
-        composition: float64 (4,), letter frequencies of random baselines.
+        composition: float64 (4,), base frequencies of random baselines.
 
     Raises:
         ConfigError: the network has no first-layer activations.
@@ -61,7 +61,7 @@ class _SiteScorer:
 
     @property
     def most(self) -> tuple[int, int]:
-        """Sites and places that an example can have."""
+        """Maximal number of sites and places of an example."""
         chosen = self.settings.sites
         return (self.model.filters if chosen.filters == "all" else 1) * chosen.max_sites, chosen.max_sites
 
@@ -74,12 +74,12 @@ class _SiteScorer:
         return MEMORY // SLICE + letters + 25 * model.filters * model.length + results
 
     def maps(self, batch: Batch) -> tuple[Sites, torch.Tensor]:
-        """The sites, and the values between them, float32 (B, M, M), NaN where sites are no pair."""
+        """Return the sites, and the values between them, float32 (B, M, M), NaN where sites are no pair."""
         found = self._find_sites(batch)
         return found, self.map_sites(batch, found)
 
     def map_sites(self, batch: Batch, found: Sites) -> torch.Tensor:
-        """The values between given sites, as of `maps`."""
+        """Return the values between given sites, as in `maps`."""
         return self._padded(batch, found)[0]
 
     def __call__(self, batch: Batch) -> SiteScores:
@@ -102,11 +102,11 @@ class _SiteScorer:
         )
 
     def _extras(self, batch: Batch, found: Sites) -> dict[str, torch.Tensor]:
-        """Further values between the sites, by name."""
+        """Return further values between the sites, by name."""
         return {}
 
     def _padded(self, batch: Batch, found: Sites) -> tuple[torch.Tensor, torch.Tensor]:
-        """Values between sites (B, M, M) and effects of single ones (B, M); NaN where there are none."""
+        """Return values between sites (B, M, M) and effects of single ones (B, M); NaN where there are none."""
         most = found.position.shape[1]
         out = torch.full((len(batch), most, most), torch.nan, device=self.device)
         single = out[:, :, 0].clone()
@@ -116,7 +116,7 @@ class _SiteScorer:
         return out, single
 
     def estimate(self, batch: Batch) -> dict[str, float]:
-        """Nothing: it is not told how far the scores are off."""
+        """Return nothing: there is no error estimate."""
         return {}
 
     @torch.inference_mode()
@@ -135,12 +135,12 @@ class _SiteScorer:
         )
 
     def _values(self, batch: Batch, found: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Between the sites of each sequence, (m, m), and of each alone, (m,)."""
+        """Return the values between the sites of each sequence, (m, m), and of each alone, (m,)."""
         raise NotImplementedError
 
 
 class GenericEpistasis(_SiteScorer):
-    """Scores slices of sequences by double mutants."""
+    """Score slices of sequences by double mutants."""
 
     def _values(self, batch: Batch, found: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
         maps = generic.epistasis(
@@ -156,7 +156,7 @@ class GenericEpistasis(_SiteScorer):
 
 
 class GenericDfim(_SiteScorer):
-    """Scores slices of sequences by DFIM; settings that only SATORI networks have are refused."""
+    """Score slices of sequences by DFIM; settings that only SATORI networks have are refused."""
 
     directed = True
 
@@ -195,7 +195,7 @@ class GenericDfim(_SiteScorer):
 
 
 class GenericAttention:
-    """Scores slices of sequences by the attention that a network gives back; see SiteScorer.
+    """Score slices of sequences by the attention that a network returns; see SiteScorer.
 
     Args: as of _SiteScorer; nothing is random.
 
@@ -238,7 +238,7 @@ class GenericAttention:
 
     @property
     def most(self) -> tuple[int, int]:
-        """Sites and places that an example can have: every filter active in every cell."""
+        """Maximal number of sites and places of an example: every filter active in every bin."""
         cells = self.model.length // self.model.pool + 1  # a layer that pads may have one more
         return self.model.filters * cells, cells
 
@@ -259,11 +259,11 @@ class GenericAttention:
         return of_cells(strength(rows, cells), pooled, active=active, threshold=self.threshold, model=self.model)
 
     def estimate(self, batch: Batch) -> dict[str, float]:
-        """Nothing: attention is read off, not approximated."""
+        """Return nothing: attention is exact."""
         return {}
 
 
 def spans(found: Sites, model: TrainableModel) -> list[np.ndarray]:
-    """The letters of the sites of each sequence, int64 (m, 2): the first, and the one behind the last."""
+    """Return the intervals of the sites of each sequence, int64 (m, 2), half-open."""
     starts = [row[used].cpu().numpy() - model.padding for row, used in zip(found.position, found.used, strict=True)]
     return [np.stack((each, each + model.width), axis=1) for each in starts]

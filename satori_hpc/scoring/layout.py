@@ -1,4 +1,4 @@
-"""The plan of a score store, made once, and the markers of what is done of it."""
+"""Plan a score store, once, and write the markers of its finished partitions."""
 
 import hashlib
 import json
@@ -36,15 +36,15 @@ SHARD_EXAMPLES = (64, 4096)
 
 
 def example_bytes(most: tuple[int, int], *, directed: bool = False, extras: int = 0, effects: int = 0) -> int:
-    """Bytes of an example in memory that has so many sites and places; numbers of further arrays."""
+    """Return the memory of an example with so many sites and places; numbers of further arrays."""
     sites, places = most
     return 8 + 12 * sites + (2 + 4 * effects) * places + 4 * (1 + extras) * int(entries(places, directed=directed))
 
 
 def shard_examples_for(examples: int, each: int) -> int:
-    """Examples per shard: a power of two in 64 .. 4,096.
+    """Return examples per shard: a power of two in 64 .. 4,096.
 
-    The largest that hold at most 384 MiB in memory, of `each` bytes; but a smaller one for a small set, so that there
+    The largest with at most 384 MiB in memory, of `each` bytes; but a smaller one for a small set, so that there
     is work for many ranks and a killed one loses little.
     """
     most = min(SHARD_BYTES // each, examples // PARTITIONS)
@@ -66,11 +66,11 @@ class Plan:
         pool: bp that a place spans: a site may start at any of them; 1 = positions are exact.
         most: sites and places that an example can have.
         directed, choose, extras, effects: as of the method's scorer (scoring.base.SiteScorer).
-        settings: what the scores of this method follow from besides model and examples, as plain values.
-        composition: share of A, C, G and T in the training examples; random letters of methods that need some.
+        settings: everything else that the scores of this method depend on, as plain values.
+        composition: share of A, C, G and T in the training examples, for random bases.
         selection: the settings that chose the examples, as plain values.
         true_positive: uint8 (foreground example, target), 1 = a label that is predicted and true; None when binary.
-        digests: of all that the scores follow from; a store with other digests is made anew.
+        digests: of everything that the scores depend on; a store with other digests is rebuilt.
     """
 
     method: str
@@ -103,13 +103,13 @@ class Plan:
         return rows
 
     def partitions(self, group: str) -> list[tuple[int, int]]:
-        """[first, last) rows of each partition."""
+        """Return [first, last) rows of each partition."""
         total = len(self.rows(group))
         step = self.partition_examples
         return [(first, min(first + step, total)) for first in range(0, total, step)]
 
     def attributes(self) -> dict[str, Any]:
-        """What the store says of itself, with a digest of that."""
+        """Return the attributes of the store, with their digest."""
         content = {
             "artefact": ARTEFACT,
             "format_version": FORMAT_VERSION,
@@ -134,7 +134,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Marker:
-    """What is known of a finished partition.
+    """Record of a finished partition.
 
     Attributes:
         group, partition: which it is.
@@ -152,12 +152,12 @@ class Marker:
     effects: dict[str, list[float]]
 
     def text(self) -> str:
-        """As JSON, with a digest of itself."""
+        """Return JSON text with its digest."""
         return sealed.text(asdict(self), sort_keys=True)
 
     @staticmethod
     def parse(text: str) -> "Marker":
-        """The marker that a text holds.
+        """Return the marker that a text holds.
 
         Raises:
             ValueError, TypeError: it is not a marker, or not as it was written.
@@ -166,18 +166,18 @@ class Marker:
 
 
 def digest(attributes: dict[str, Any]) -> str:
-    """SHA-256 of the attributes of a store, their own digest aside."""
+    """Return SHA-256 of the attributes of a store, their own digest aside."""
     told = {name: value for name, value in attributes.items() if name != sealed.KEY}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def closing_text(estimate: dict[str, float]) -> str:
-    """What complete.json says: that the store is closed, and how far its scores may be off."""
+    """Return the content of complete.json, which closes the store and holds the error estimate."""
     return sealed.text({"format_version": FORMAT_VERSION, "estimate": estimate}, sort_keys=True)
 
 
 def closing_estimate(text: str) -> dict[str, float]:
-    """The estimate in the text of a complete.json.
+    """Return the estimate in the text of a complete.json.
 
     Raises:
         ValueError, TypeError, KeyError: it is not one, or not as it was written.
@@ -185,7 +185,7 @@ def closing_estimate(text: str) -> dict[str, float]:
     return {str(name): float(value) for name, value in sealed.parse(text)["estimate"].items()}
 
 
-# What the attributes of a score store say of its shape: no array is read for it.
+# The geometry of a score store from its attributes, without reading an array.
 
 
 class Geometry:
@@ -215,12 +215,12 @@ class Geometry:
 
     @property
     def choose(self) -> str:
-        """Which pair of sites speaks for two motifs: scoring.base.LARGEST, LARGEST_SIZE or FIRST."""
+        """Which site pair represents two motifs: scoring.base.LARGEST, LARGEST_SIZE or FIRST."""
         return str(self.attributes["choose"])
 
     @property
     def pool(self) -> int:
-        """bp that a place spans."""
+        """Width of a place, bp."""
         return int(self.attributes["pool"])
 
     @property
@@ -236,19 +236,19 @@ class Geometry:
 
     @property
     def example_bytes(self) -> int:
-        """Bytes in memory of an example that has all the sites and places that it can have."""
+        """Memory of an example with the maximal number of sites and places, bytes."""
         told = self.attributes
         return example_bytes(
             tuple(told["most"]), directed=self.directed, extras=len(told["extras"]), effects=len(told["effects"])
         )
 
     def shard_rows(self, group: str) -> int:
-        """Examples of every shard of a group; those of the last one that have no example are filled up."""
+        """Return examples of every shard of a group; those of the last one that have no example are filled up."""
         total = self.partitions(group)[-1][1]
         return min(int(self.attributes["shard_examples"]), total)  # a short group is not filled up to a whole shard
 
     def chunking(self, group: str, array: str) -> tuple[int, int]:
-        """Entries per inner chunk of a shard, and how many inner chunks it may have."""
+        """Return entries per inner chunk of a shard, and how many inner chunks it may have."""
         rows = self.shard_rows(group)
         sites, places = self.attributes["most"]
         if array == "counts":
@@ -262,11 +262,11 @@ class Geometry:
         return CHUNK, max(1, -(-rows * most // CHUNK))
 
     def partitions(self, group: str) -> list[tuple[int, int]]:
-        """[first, last) rows of each partition of a group."""
+        """Return [first, last) rows of each partition of a group."""
         return [(first, last) for first, last in self.attributes["plan"][group]]
 
     def items(self) -> list[tuple[str, int]]:
-        """(group, partition) of all partitions, in the order in which they are numbered."""
+        """Return (group, partition) of all partitions, in the order in which they are numbered."""
         return [(group, partition) for group in GROUPS for partition in range(len(self.partitions(group)))]
 
     def shard_path(self, group: str, array: str, partition: int) -> Path:
@@ -275,7 +275,7 @@ class Geometry:
         return (self.path / group / array / "c" / str(partition)).joinpath(*["0"] * (behind + len(shape)))
 
 
-# The empty score store: groups, arrays and coordinates, made once before anybody writes scores.
+# The empty score store: groups, arrays and coordinates, made once before any scores are written.
 
 SHUFFLES: dict[str, Literal["noshuffle", "bitshuffle"]] = {
     "float32": "noshuffle",
@@ -285,7 +285,7 @@ SHUFFLES: dict[str, Literal["noshuffle", "bitshuffle"]] = {
 
 
 def create(path: Path, plan: Plan) -> None:
-    """Make the empty store of a plan, in place of what is at `path`; it appears whole or not at all."""
+    """Create the empty store of a plan, atomically, replacing what is at `path`."""
     limit_concurrency()
     attributes = plan.attributes()
     shape = Geometry(path, attributes)
@@ -310,9 +310,9 @@ def create(path: Path, plan: Plan) -> None:
 
 
 def _create_ragged(group: zarr.Group, name: str, shape: Geometry) -> None:
-    """The metadata that makes what scoring.shard writes an array that any reader of Zarr v3 opens.
+    """Write the metadata with which any Zarr v3 reader can open the arrays of scoring.shard.
 
-    A shard has a row of its own, (partition, entry), as long as its entries can become; what is not there is fill.
+    A shard is one row, (partition, entry), of the maximal length; the rest is fill.
     """
     where = group.name.strip("/")
     dtype, entry = shape.arrays[name]
@@ -342,7 +342,7 @@ def _create_ragged(group: zarr.Group, name: str, shape: Geometry) -> None:
 
 
 def _write_whole(group: zarr.Group, name: str, values: np.ndarray, dimensions: tuple[str, ...]) -> None:
-    """An array in one chunk, or, of two dimensions, in several that are small beside it."""
+    """Write an array as one chunk or, if it has two dimensions, in several small ones."""
     sizes = (min(len(values), BLOCK), *values.shape[1:]) if values.ndim > 1 else values.shape
     array = zarr_arrays.create(
         group,

@@ -1,9 +1,9 @@
-"""Scores of networks over motif tokens: sites are hits of known motifs, exact to the letter, that have won their place,
+"""Score networks over motif tokens: sites are winning hits of known motifs, with exact positions,
 and windows of learned filters where no such hit is.
 
-Attention between two sites is that between their cells. Epistasis takes a site away as its hit, with all the hits that
-it won against, from the tokens; learned filters see random letters in its place. So no variant of a sequence is scanned
-again, and no motif that random letters happen to make comes in.
+Attention between two sites is that between their bins. Epistasis removes a site as its hit, with all the hits that lost
+to it, from the tokens; learned filters see random bases in its place. So no variant of a sequence is scanned again, and
+random bases cannot create new hits.
 """
 
 import dataclasses
@@ -58,7 +58,7 @@ def _joined(tables: list[_Sites]) -> _Sites:
 
 
 class _TokenScorer:
-    """What is common to methods that score sites of known motifs and learned filters; see SiteScorer.
+    """Common part of methods that score sites of known motifs and learned filters; see SiteScorer.
 
     A hit of a known motif that has won its place is a site. So is a window in which a learned filter is above its
     threshold, if it neither overlaps such a hit nor a stronger window by more than hits may.
@@ -98,12 +98,12 @@ class _TokenScorer:
 
     @property
     def most(self) -> tuple[int, int]:
-        """Sites and places that an example can have: each site is a place."""
+        """Maximal number of sites and places of an example: each site is a place."""
         return self.settings.sites.max_sites, self.settings.sites.max_sites
 
     @property
     def bytes_per_sequence(self) -> int:
-        """Working memory of a call, per sequence: an upper bound of what is usual."""
+        """Working memory of a call, per sequence: an upper bound in usual cases."""
         model, most = self.model, self.settings.sites.max_sites
         scan = 200 * HITS_PER_BP * model.length + 16 * model.length
         passes = 4 * VARIANTS_AT_ONCE * 8 * model.largest_array // SLICE
@@ -111,11 +111,11 @@ class _TokenScorer:
         return scan + passes + learned + 200 * most**2
 
     def estimate(self, batch: Batch) -> dict[str, float]:
-        """Nothing to tell."""
+        """Return nothing: there is no error estimate."""
         return {}
 
     def _found(self, batch: Batch) -> tuple[Hits, np.ndarray, list[_Sites]]:
-        """All hits, the winner that each belongs to, and the sites of each sequence."""
+        """Return all hits, the winner of each, and the sites of each sequence."""
         tokens = batch.tokens.to(self.device)
         every = self.model.known.every_hit(tokens)
         owner = motif_hits.compete(every)
@@ -135,7 +135,7 @@ class _TokenScorer:
         return every, owner, sites
 
     def _of_filters(self, tokens: torch.Tensor, known: _Sites) -> _Sites:
-        """Sites of learned filters, not where known motifs are."""
+        """Return sites of learned filters outside known motifs."""
         none = np.zeros(0, dtype=np.int64)
         if self.model.learned is None:
             return _Sites(none, none, none, none, none, np.zeros(0), none)
@@ -163,7 +163,7 @@ class _TokenScorer:
         )
 
     def _taken(self, known: _Sites, examples: int) -> np.ndarray:
-        """bool (B, L): middles of windows that overlap a known site by more than hits may."""
+        """Return bool (B, L): midpoints of windows that overlap a known site by more than hits may."""
         width = self.model.settings.width
         allowed = np.floor(motif_hits.OVERLAP * np.minimum(width, known.end - known.start)).astype(np.int64)
         first = np.maximum(known.start - width + allowed + 1, 0) + width // 2
@@ -177,7 +177,7 @@ class _TokenScorer:
     def _ragged(
         self, sites: list[_Sites], value: np.ndarray, effects: dict[str, np.ndarray] | None = None
     ) -> SiteScores:
-        """SiteScores of sites, each a place of its own; value: float (B, M, M), NaN = no pair."""
+        """Return SiteScores of sites, each with its own place; value: float (B, M, M), NaN = no pair."""
         most = value.shape[1]
         used = np.arange(most) < np.array([len(each) for each in sites])[:, None]
         every = _joined(sites)
@@ -190,7 +190,7 @@ class _TokenScorer:
         return ragged(table[order], strength[order], start, used, value.astype(np.float32), effects=effects)
 
     def _no_pairs(self, mine: _Sites, *, cells: bool) -> np.ndarray:
-        """bool (m, m): sites that overlap, are further apart than asked for or, where cells count, in one cell."""
+        """Return bool (m, m): sites that overlap, are too far apart or, where bins count, are in one bin."""
         start, end = mine.start, mine.end
         gap = np.maximum(start[:, None], start) - np.minimum(end[:, None], end)
         out = gap < 0
@@ -202,13 +202,13 @@ class _TokenScorer:
         return out
 
     def _cell(self, mine: _Sites) -> np.ndarray:
-        """The cell that a site is seen in, int64."""
+        """Return the bin that contains a site, int64."""
         cell: np.ndarray = (mine.start + mine.end) // 2 // self.model.known.pool
         return cell
 
 
 class TokenAttention(_TokenScorer):
-    """Scores slices of sequences by raw attention between the cells of hits."""
+    """Score slices of sequences by raw attention between the bins of hits."""
 
     choose = LARGEST
     effects: tuple[str, ...] = ()
@@ -236,7 +236,7 @@ class TokenAttention(_TokenScorer):
 
 
 class TokenEpistasis(_TokenScorer):
-    """Scores slices of sequences by taking away either or both of two sites."""
+    """Score slices of sequences by removing either or both of two sites."""
 
     choose = LARGEST_SIZE
     effects: tuple[str, ...] = ("single",)
@@ -246,10 +246,10 @@ class TokenEpistasis(_TokenScorer):
         """Score a slice.
 
         Raises:
-            SatoriError: a logit is not finite, or which labels are explained is not told.
+            SatoriError: a logit is not finite, or the explained labels are not given.
         """
         if batch.targets is None and self.model.targets > 1:
-            raise SatoriError("a multi-label network: which logits are explained must be told (targets of the batch)")
+            raise SatoriError("a multi-label network: which logits are explained must be given (targets of the batch)")
         hits, owner, sites = self._found(batch)
         most = max(1, *(len(mine) for mine in sites))
         value = np.full((len(batch), most, most), np.nan)
@@ -269,7 +269,7 @@ class TokenEpistasis(_TokenScorer):
     def _map(
         self, batch: Batch, row: int, hits: Hits, owner: np.ndarray, mine: _Sites
     ) -> tuple[np.ndarray, np.ndarray]:
-        """E between the sites of one sequence, (m, m), and F(x) - F(x without the site), (m,)."""
+        """Return E between the sites of one sequence, (m, m), and F(x) - F(x without the site), (m,)."""
         pair = np.argwhere(np.triu(~self._no_pairs(mine, cells=False), k=1))
         without = np.zeros((1 + len(mine) + len(pair), len(mine)), dtype=bool)
         without[1 + np.arange(len(mine)), np.arange(len(mine))] = True
@@ -285,7 +285,7 @@ class TokenEpistasis(_TokenScorer):
         return value, whole - alone
 
     def _draws(self) -> range:
-        """Which random letters are put in place of a site; tokens alone need none."""
+        """Return the random bases that replace a site; tokens alone need none."""
         return range(self.settings.epistasis.mutations if self.model.learned is not None else 1)
 
     def _outputs(
@@ -298,14 +298,14 @@ class TokenEpistasis(_TokenScorer):
         without: np.ndarray,
         draw: int,
     ) -> np.ndarray:
-        """F of variants without some sites, float64 (variants,).
+        """Return F of variants without some sites, float64 (variants,).
 
         Args:
             batch, row: the sequence.
             hits, owner: all its hits, and the winner that each belongs to.
             mine: its sites.
             without: bool (variants, sites), which sites are taken away.
-            draw: number of the random letters.
+            draw: number of the draw of random bases.
         """
         known = self.model.known
         tokens = batch.tokens[row : row + 1].to(self.device)
@@ -335,7 +335,7 @@ class TokenEpistasis(_TokenScorer):
         return np.concatenate(found)
 
     def _explained(self, logits: torch.Tensor, targets: torch.Tensor | None) -> np.ndarray:
-        """F, float64 (variants,): the only logit, or the sum of those that `targets` (T,) names."""
+        """Return F, float64 (variants,): the only logit, or the sum of those that `targets` (T,) names."""
         if not bool(torch.isfinite(logits).all()):
             raise SatoriError("the model's logits are not finite: its training diverged; train again")
         margin = self.model.margin(logits).double()

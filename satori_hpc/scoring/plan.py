@@ -1,6 +1,6 @@
 """The plans of the score stores: which examples, which thresholds, and digests of all that the scores follow from.
 
-One process of a world makes them; the others find in the stores what they need.
+One process of a world makes them; the others read the stores.
 """
 
 import hashlib
@@ -26,12 +26,12 @@ from satori_hpc.scoring.layout import Plan
 from satori_hpc.sites import store as motif_store
 from satori_hpc.training import checkpoint, predictions
 
-BLOCK = 8192  # sequences whose letters are counted at a time
+BLOCK = 8192  # sequences whose bases are counted at a time
 
 
 @dataclass(frozen=True)
 class _Examples:
-    """What is scored: rows of the dataset, and rows of the set that the background comes from."""
+    """Examples to score: rows of the dataset, and rows of the set of the background."""
 
     foreground: np.ndarray
     background: np.ndarray
@@ -40,7 +40,7 @@ class _Examples:
 
 
 def make(run: Run) -> list[Plan]:
-    """The plan of every method of run.toml, in their order; holds labels and predictions, but no sequences.
+    """Return the plan of every method of run.toml, in their order; holds labels and predictions, but no sequences.
 
     Raises:
         ArtefactError: the artefacts do not fit together, or the shuffled background is missing.
@@ -80,7 +80,7 @@ def make(run: Run) -> list[Plan]:
 
 
 def build(run: Run, model: Satori, *, threshold: np.ndarray, composition: np.ndarray) -> dict[str, SiteScorer]:
-    """The scorer of every method of run.toml.
+    """Return the scorer of every method of run.toml.
 
     Args:
         run: whose settings they have.
@@ -102,7 +102,7 @@ def build(run: Run, model: Satori, *, threshold: np.ndarray, composition: np.nda
 
 
 def composition(run: Run, data: Labels) -> np.ndarray:
-    """float64 (4,): share of A, C, G and T in the training examples; read in blocks.
+    """Return float64 (4,): share of A, C, G and T in the training examples; read in blocks.
 
     Args:
         run: whose data set is read.
@@ -117,8 +117,9 @@ def composition(run: Run, data: Labels) -> np.ndarray:
 
 
 def _settings(run: Run, method: str) -> dict[str, Any]:
-    """What the scores of a method follow from besides model, thresholds and sequences: keys and tables of [score], and
-    the run's seed. A store is made anew when any of them changes, and only then.
+    """Return the settings that the scores depend on: keys and tables of [score], and the run's seed.
+
+    A store is recomputed if and only if one of them changes (or model, thresholds or sequences).
     """
     values = {**toml.to_plain(run.config.score), "seed": run.config.seed}
     entry = METHODS[method]
@@ -129,7 +130,7 @@ def _settings(run: Run, method: str) -> dict[str, Any]:
 
 
 def thresholds(run: Run, model: Satori) -> np.ndarray:
-    """float32 (F,); the foreground's thresholds serve both sides, so that "active" means the same in both.
+    """Return float32 (F,); the foreground's thresholds serve both sides, so that "active" means the same in both.
 
     Raises:
         ArtefactError: they are those of another model.
@@ -162,11 +163,11 @@ def _select(run: Run, data: Labels) -> _Examples:
 
 
 def _twins(run: Run, data: Labels, foreground: np.ndarray) -> np.ndarray:
-    """int64: rows of the shuffled twins of the foreground, which have the names of their originals."""
+    """Return int64 rows of the shuffled controls of the foreground, matched by the names of their originals."""
     again = f"make it again: satori-hpc prepare {quoted(run.path)} --background"
     if not run.background.exists():
         raise ArtefactError(
-            f"{run.background}: with several labels the background is made of shuffled twins, and there are none; "
+            f"{run.background}: with several labels the background consists of shuffled controls, and there are none; "
             f"make them: satori-hpc prepare {quoted(run.path)} --background"
         )
     length = dataset.read_length(run.background, background=True)
@@ -189,13 +190,13 @@ def _twins_by_name(run: Run, foreground: np.ndarray, again: str) -> np.ndarray:
     missing = [name for name in names if name not in rows]
     if missing:
         raise ArtefactError(
-            f"{run.background}: no shuffled twin of {len(missing)} examples ({', '.join(missing[:5])}, ...); {again}"
+            f"{run.background}: no shuffled control of {len(missing)} examples ({', '.join(missing[:5])}, ...); {again}"
         )
     return np.array([rows[name] for name in names], dtype=np.int64)
 
 
 def _digests(run: Run, examples: _Examples, threshold: np.ndarray) -> dict[str, str]:
-    """Digests of all that the scores of an example follow from."""
+    """Return digests of all that the scores of an example follow from."""
     sources = [run.dataset] + ([run.background] if examples.background_source == "background" else [])
     return {
         "sequences": provenance.digest_of(provenance.listing(run.path, sources)),

@@ -13,7 +13,7 @@ from satori_hpc.scoring.base import SiteScorer
 def build(
     method: str, model: TrainableModel, *, threshold: torch.Tensor, settings: Score, seed: int, composition: np.ndarray
 ) -> SiteScorer:
-    """The scorer of a method (a key of METHODS): the hand-written one where the network has fast paths.
+    """Return the scorer of a method (a key of METHODS): the hand-written one where the network has fast paths.
 
     Args:
         method: its name, as in score.methods of run.toml.
@@ -24,7 +24,7 @@ def build(
         composition: float64 (4,), share of A, C, G and T in the training examples.
 
     Raises:
-        ConfigError: the network lacks what the method reads.
+        ConfigError: the network lacks a part that the method needs.
     """
     entry = METHODS[method]
     make = entry.scorer if model.has_fast_paths or entry.generic is None else entry.generic

@@ -15,21 +15,21 @@ FOREGROUND, BACKGROUND = 0, 1
 
 
 class Rows(Protocol):
-    """An array, or what reads one, that gives the rows of rising numbers."""
+    """An array or reader that returns the rows of ascending indices."""
 
     def __getitem__(self, rows: np.ndarray, /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Rows of the dataset, int64, rising."""
+    """Selected rows of the dataset, int64, ascending."""
 
     foreground: np.ndarray
     background: np.ndarray
 
 
 def binary(label: np.ndarray, probability: np.ndarray, *, rows: np.ndarray, settings: Score, seed: int) -> Selection:
-    """Foreground: positives predicted as such; background: negatives predicted as such (SATORI 2.0, lqaf209).
+    """Return foreground: positives predicted as such; background: negatives predicted as such (SATORI 2.0, lqaf209).
 
     Args:
         label: uint8 (E,), 0 or 1.
@@ -60,9 +60,9 @@ def binary(label: np.ndarray, probability: np.ndarray, *, rows: np.ndarray, sett
 
 
 def multilabel(labels: np.ndarray, probability: Rows, *, rows: np.ndarray, settings: Score, seed: int) -> np.ndarray:
-    """Foreground rows: examples whose predicted labels are right to a share of at least `min_precision`.
+    """Return foreground rows: examples whose predicted labels are right to a share of at least `min_precision`.
 
-    The background is their shuffled twins, which lie in a dataset of their own.
+    The background is their shuffled controls, in a separate dataset.
 
     Args:
         labels: uint8 (E,T) of 0, 1 and UNKNOWN, which counts neither as right nor as wrong.
@@ -89,19 +89,19 @@ def multilabel(labels: np.ndarray, probability: Rows, *, rows: np.ndarray, setti
 
 
 def precision(labels: np.ndarray, probability: np.ndarray, label_probability: float) -> np.ndarray:
-    """float64 (E,): share of each example's predicted and known labels that are right; 0 when there are none."""
+    """Return float64 (E,): share of each example's predicted and known labels that are right; 0 when there are none."""
     predicted = (probability >= label_probability) & known(labels)
     right = (predicted & (labels == 1)).sum(axis=1)
     return right / np.maximum(predicted.sum(axis=1), 1)
 
 
 def true_positives(labels: np.ndarray, probability: np.ndarray, label_probability: float) -> np.ndarray:
-    """uint8 (E,T): 1 = the label is predicted, and it is true."""
+    """Return uint8 (E,T): 1 = the label is predicted, and it is true."""
     return ((probability >= label_probability) & (labels == 1)).view(np.uint8)
 
 
 def record(settings: Score, *, task: str, seed: int) -> dict[str, Any]:
-    """The settings that choose the examples of a "binary" or "multilabel" set, as plain values."""
+    """Return the settings that choose the examples of a "binary" or "multilabel" set, as plain values."""
     keys = ["split", "use_all", "max_examples"]
     if task == "multilabel":
         keys += ["label_probability"] if settings.use_all else ["label_probability", "min_precision"]
@@ -111,7 +111,7 @@ def record(settings: Score, *, task: str, seed: int) -> dict[str, Any]:
 
 
 def true_positives_of(rows: np.ndarray, labels: np.ndarray, probability: Rows, label_probability: float) -> np.ndarray:
-    """As `true_positives`, of some rows."""
+    """Return `true_positives` of some rows."""
     found = np.empty((len(rows), labels.shape[1]), dtype=np.uint8)
     first = 0
     for some in _blocks(rows):
@@ -121,12 +121,12 @@ def true_positives_of(rows: np.ndarray, labels: np.ndarray, probability: Rows, l
 
 
 def _blocks(rows: np.ndarray) -> list[np.ndarray]:
-    """The rows, so many at a time that what is made of them is small beside the labels of all; at least one block."""
+    """Yield the rows in blocks whose temporaries are small compared with the labels of all; at least one block."""
     return np.array_split(rows, -(-len(rows) // BLOCK) or 1)
 
 
 def _draw(rows: np.ndarray, most: int, *, seed: int, side: int) -> np.ndarray:
-    """At most `most` of the rows, rising; 0 = all."""
+    """Sample at most `most` of the rows, ascending; 0 = all."""
     if not most or len(rows) <= most:
         return np.sort(rows)
     return np.sort(np.random.default_rng([seed, PURPOSE, side]).choice(rows, size=most, replace=False))

@@ -1,8 +1,8 @@
 """One shard of a score array, written and read without Zarr's own machinery, which costs more than the work itself.
 
 The bytes are those of Zarr v3's sharding codec: the encoded inner chunks, one after the other, then an index of
-(offset, bytes) pairs as uint64 and its CRC-32C. An inner chunk is blosc (lz4) with a CRC-32C behind, so that damage is
-an error on reading. What is written here opens in any Zarr v3 reader, and the other way round (tests hold both).
+(offset, bytes) pairs as uint64 and its CRC-32C. An inner chunk is blosc (lz4) followed by a CRC-32C, so that damage is
+an error on reading. These files open in any Zarr v3 reader, and vice versa (both tested).
 """
 
 import functools
@@ -24,14 +24,14 @@ from satori_hpc.run import files
 
 blosc.use_threads = False  # many processes may share a node; each works on chunks of its own
 CHECKSUM_BYTES = 4
-# What stands behind the last entry of the last inner chunk, and in inner chunks that are not there.
+# Fill after the last entry of the last inner chunk, and in missing inner chunks.
 FILL: dict[str, float | int] = {"float32": float("nan"), "int16": -(2**15), "int32": 0}
 NOT_THERE = 2**64 - 1  # offset and size of such a chunk
 
 
 @functools.cache
 def codec(dtype: str) -> Blosc:
-    """The compressor of an array: plain lz4 for float32 scores, with bit shuffle for small integers.
+    """Return the compressor of an array: plain lz4 for float32 scores, with bit shuffle for small integers.
 
     Measured on scores of real and random sequences: decoding at 2.5 to 3.5 GB/s and encoding at .8 to 1.1 GB/s, zstd
     at 1.0 and .3, for files a fifth larger.
@@ -41,7 +41,7 @@ def codec(dtype: str) -> Blosc:
 
 @dataclass(frozen=True)
 class Written:
-    """A shard on its way: beside its place, and perhaps not on disk yet.
+    """A shard being written: at a temporary name, and perhaps not yet on disk.
 
     Attributes:
         path: of the shard.
@@ -55,7 +55,7 @@ class Written:
     sha256: str
 
     def publish(self) -> None:
-        """Make it durable and put it in its place.
+        """Sync it to disk and rename it into place.
 
         Raises:
             SatoriError: the disk is full.
@@ -65,13 +65,13 @@ class Written:
 
 
 def write(path: Path, entries: np.ndarray, *, chunk: int, chunks: int, threads: int = 1) -> Written:
-    """Write a shard beside its place; `publish` puts it there.
+    """Write a shard to a temporary name; `publish` renames it.
 
     Args:
         path: of the shard.
-        entries: (n, ...), what there is of the shard's entries.
+        entries: (n, ...), entries of the shard.
         chunk: entries per inner chunk; the last one is filled up with FILL.
-        chunks: inner chunks that the shard may have; those behind the last entry are left out.
+        chunks: inner chunks that the shard may have; those after the last entry are omitted.
         threads: that encode; the bytes do not depend on it.
 
     Raises:
@@ -106,7 +106,7 @@ def _needs(size: int) -> str:
 
 
 def _encoded(entries: np.ndarray, chunk: int, threads: int) -> Iterator[bytes]:
-    """The encoded inner chunks in order; never many more than `threads` of them at a time."""
+    """Return the encoded inner chunks in order; never many more than `threads` of them at a time."""
 
     def encode(first: int) -> bytes:
         some = entries[first : first + chunk]
@@ -137,7 +137,7 @@ def _encode(chunk: np.ndarray) -> bytes:
 def read(
     path: Path, count: int, *, chunk: int, chunks: int, dtype: str, shape: tuple[int, ...], mend: str
 ) -> np.ndarray:
-    """The entries of a shard, (count, *shape).
+    """Return the entries of a shard, (count, *shape).
 
     Args:
         path: of the shard.
@@ -145,7 +145,7 @@ def read(
         chunk, chunks: as in `write`.
         dtype: of the values.
         shape: of an entry.
-        mend: what to do when it cannot be used, for messages.
+        mend: the cure if it cannot be used, for messages.
 
     Raises:
         ArtefactError: it is missing, truncated or damaged.

@@ -1,4 +1,4 @@
-"""Motif sites of examples, the places they are in, and values between places: what scoring gives and stores hold."""
+"""Motif sites of examples, their places, and values between places: the output of scoring, as stored."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,10 +11,10 @@ LARGEST, LARGEST_SIZE, FIRST = "largest", "largest-size", "first"
 
 @dataclass(frozen=True)
 class SiteScores:
-    """Sites of some examples and the values between their places; ragged, one example behind the other.
+    """Sites of some examples and the values between their places; ragged, examples concatenated.
 
     A place is a position that carries values: a pooled bin for attention, a mutated site for methods that mutate.
-    Several sites may lie in one place.
+    Several sites may share a place.
 
     Attributes:
         counts: int32 (E,2), sites and places of each example.
@@ -25,7 +25,7 @@ class SiteScores:
         value: float32 (V,), between places i < j of an example, row by row; directed: from place i to place j, all m^2
             of them. NaN = no pair.
         extras: further float32 arrays like `value`, by name.
-        effects: float32 (N,) by name, what the method says of single places; NaN = nothing.
+        effects: float32 (N,) by name, effects of single places; NaN = none.
     """
 
     counts: np.ndarray
@@ -40,13 +40,13 @@ class SiteScores:
         return len(self.counts)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All arrays by the names that they have in a store."""
+        """Return all arrays by the names that they have in a store."""
         told = {name: getattr(self, name) for name in ("counts", "site", "strength", "place", "value")}
         return told | self.extras | self.effects
 
     @staticmethod
     def join(parts: "Sequence[SiteScores]") -> "SiteScores":
-        """Those of all parts, in their order."""
+        """Concatenate all parts, in their order."""
 
         def joined(values: list[np.ndarray]) -> np.ndarray:
             return values[0] if len(values) == 1 else np.concatenate(values)
@@ -63,7 +63,7 @@ class SiteScores:
 
 
 def entries(places: np.ndarray | int, *, directed: bool) -> np.ndarray | int:
-    """How many values there are between so many places of an example."""
+    """Return the number of values between so many places of an example."""
     return places * places if directed else places * (places - 1) // 2
 
 
@@ -78,7 +78,7 @@ def ragged(
     extras: dict[str, np.ndarray] | None = None,
     effects: dict[str, np.ndarray] | None = None,
 ) -> SiteScores:
-    """SiteScores of padded arrays.
+    """Return SiteScores of padded arrays.
 
     Args:
         site: int (S,5): example, motif, start, strand, place; by example, motif, place.

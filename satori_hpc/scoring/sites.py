@@ -56,7 +56,7 @@ def strongest(
         used.append(best > -torch.inf)
         value.masked_fill_((track - position[:, None]).abs() < width, -torch.inf)
     there = torch.stack(used, dim=1)
-    # Unused ones are sent behind the last position, and come last.
+    # Unused ones are moved after the last position, and come last.
     position = torch.stack(found, dim=1).masked_fill_(~there, length).sort(dim=1).values
     there = position < length
     position.masked_fill_(~there, 0)
@@ -70,9 +70,9 @@ def strongest(
 
 
 def _active_near(active: torch.Tensor, position: torch.Tensor, *, reach: int) -> torch.Tensor:
-    """bool (B,M,F): whether a filter is active at most `reach` from a position, from bool (B,F,L)."""
+    """Return bool (B,M,F): whether a filter is active at most `reach` from a position, from bool (B,F,L)."""
     length = active.shape[2]
-    # count[j] = active positions before j: a difference of two tells whether there is any between.
+    # count[j] = active positions before j: the difference of two shows whether there is any between.
     count = torch.nn.functional.pad(active.cumsum(dim=2, dtype=torch.int32), (1, 0))
     first = (position - reach).clamp(min=0)
     behind = (position + reach + 1).clamp(max=length)
@@ -81,7 +81,7 @@ def _active_near(active: torch.Tensor, position: torch.Tensor, *, reach: int) ->
     return (between > 0).transpose(1, 2)
 
 
-# From padded tensors of sites to what a store holds.
+# Convert padded tensors of sites to the store's format.
 
 
 def site_scores(
@@ -95,7 +95,7 @@ def site_scores(
     extras: dict[str, torch.Tensor] | None = None,
     effects: dict[str, torch.Tensor] | None = None,
 ) -> SiteScores:
-    """Sites, a place for each of them, and the values between them.
+    """Return sites, a place for each of them, and the values between them.
 
     Args:
         value: float32 (B,M,M), NaN = no pair; symmetric unless directed. The diagonal is not read.
@@ -128,7 +128,7 @@ def site_scores(
 
 
 def relative_at(activations: torch.Tensor, threshold: torch.Tensor, sites: Sites, *, reach: int) -> torch.Tensor:
-    """float32 (B,M,F): the largest activation at most `reach` from each site's position, 1 = the filter's threshold.
+    """Return float32 (B,M,F): the largest activation within `reach` of each site, 1 = the filter's threshold.
 
     Args:
         activations: float32 (B,F,L) before pooling.
@@ -146,29 +146,29 @@ def relative_at(activations: torch.Tensor, threshold: torch.Tensor, sites: Sites
     return (found / threshold.clamp(min=SMALLEST_THRESHOLD)[:, None]).transpose(1, 2)
 
 
-# Which pooled cells a mutated window changes, and the letters that these cells see.
+# The pooling bins that a mutated window changes, and their input bases.
 #
-# A window of width W at index j of the activation track changes activations j - W + 1 .. j + W - 1, which lie in at
+# A window of width W at index j of the activation track changes activations j - W + 1 .. j + W - 1, which are in at
 # most
-# `count` cells. Regions all have this size, so that many of them make one tensor.
+# `count` bins. All regions have this size, so that they form one tensor.
 
 UNKNOWN = 4
 
 
 def count(*, width: int, pool: int, cells: int) -> int:
-    """k: cells of a region, the most that a window's change can touch.
+    """Return k, the number of bins of a region: the most that the change of a window can affect.
 
     Args:
         width: W, of a filter, bp.
-        pool: bp per cell.
-        cells: n, of the sequence.
+        pool: bp per bin.
+        cells: n bins of the sequence.
     """
     touched = 2 * width - 1
     return min(cells, (touched + pool - 2) // pool + 1)
 
 
 def first_cell(position: torch.Tensor, *, width: int, pool: int, cells: int) -> torch.Tensor:
-    """First cell of the region of each window, of the shape of `position`.
+    """Return the first bin of the region of each window, of the shape of `position`.
 
     Args:
         position: int64, index j of windows on the activation track.
@@ -181,9 +181,9 @@ def first_cell(position: torch.Tensor, *, width: int, pool: int, cells: int) -> 
 def letters_of(
     tokens: torch.Tensor, first: torch.Tensor, *, width: int, padding: int, pool: int, cells: int
 ) -> torch.Tensor:
-    """The letters that the cells of a region see, uint8 (V, k * pool + W - 1), the padding's code outside the sequence.
+    """Return the input bases of the bins of a region, uint8 (V, k * pool + W - 1), with the padding code outside.
 
-    A valid convolution over them gives the activation track of these cells.
+    A valid convolution over them gives the activation track of these bins.
 
     Args:
         tokens: uint8 (V,L).

@@ -1,8 +1,8 @@
 """score: pair scores of the selected examples, foreground and background, by each configured method.
 
-A partition of the store is a unit of work: slices restart with it, so who computes it does not shape its bytes, and a
-killed run goes on with the partitions that are not done. One process or many, it is the same code: the leader makes the
-plan and the empty store, all share its partitions, the leader closes it. `plan`, `partitions` and `finalise` are the
+A partition of the store is a unit of work: slices restart with it, so its bytes do not depend on the rank, and a
+killed run resumes with the unfinished partitions. The code is the same for one process or many: the root makes the
+plan and the empty store, all ranks process partitions, the root closes it. `plan`, `partitions` and `finalise` are the
 same steps one by one, for job arrays.
 """
 
@@ -38,10 +38,10 @@ SAMPLE = 4  # sequences on which a method estimates how far its scores are off
 
 
 def score(run: Run, runtime: Runtime) -> dict[str, Any]:
-    """Write the score store of every method of run.toml, or what is missing of it; every process of the world calls it.
+    """Write the missing parts of the score store of every method; called by every process of the world.
 
     Returns:
-        what is in the stores; "files" holds size and SHA-256 of every shard, by its path relative to the run.
+        a summary of the stores; "files" holds size and SHA-256 of every shard, by its path relative to the run.
 
     Raises:
         ArtefactError: the artefacts do not fit together, or the shuffled background is missing.
@@ -67,18 +67,18 @@ def score(run: Run, runtime: Runtime) -> dict[str, Any]:
 
 
 def plan(run: Run, runtime: Runtime, *, replace: bool) -> dict[str, Any]:
-    """Make the empty stores, or keep those of the same plan, and say what scoring them takes.
+    """Create the empty stores, or keep those of the same plan, and report the cost of scoring.
 
     Args:
         run: with all that scoring needs.
-        runtime: what each process will have.
-        replace: make a store anew that is there with another plan.
+        runtime: devices, threads and memory of each process.
+        replace: rebuild an existing store with another plan.
 
     Returns:
         {method: partitions and their numbers, examples, bytes, files, bytes of memory per rank by parts}.
 
     Raises:
-        ArtefactError: a store of another plan is there, or the artefacts do not fit together.
+        ArtefactError: there is a store with another plan, or the artefacts do not match.
         SatoriError: the memory does not suffice.
     """
     plans = score_plan.make(run)
@@ -148,14 +148,14 @@ def finalise(run: Run, runtime: Runtime) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Work:
-    """What a process holds while it scores."""
+    """State of a process while it scores."""
 
     model: Satori
     scorers: dict[str, SiteScorer]
     sequences: dict[str, Path]
 
     def need(self, store: ScoreStore, runtime: Runtime) -> Need:
-        """Memory and sizes of the work; the leader's choice, for the size of a slice shapes the last bits."""
+        """Return memory and sizes of the work, decided on the root rank: slice size affects rounding."""
         scorer, workers, limit = self.scorers[store.method], runtime.cpu_threads(), runtime.memory
 
         def need() -> dict[str, int]:
@@ -165,12 +165,12 @@ class _Work:
         return Need(**runtime.world.lead(need))
 
     def batch(self, store: ScoreStore, group: str, places: np.ndarray) -> Batch:
-        """Examples of a group, by their places in it."""
+        """Read examples of a group, by their positions in it."""
         twins = group == "background" and store.attributes["background_source"] == "background"
         rows = store.examples(group)[places]
         tokens = dataset.read_tokens(self.sequences["background" if twins else "dataset"], rows, background=twins)
         keys = np.stack([np.full(len(rows), GROUPS.index(group)), rows], axis=1)
-        targets = store.true_positive(places)  # a twin has the labels of its source, which is at the same place
+        targets = store.true_positive(places)  # a control has the labels of its original, which is at the same index
         return Batch(
             torch.from_numpy(tokens),
             torch.from_numpy(keys),
@@ -205,12 +205,12 @@ def _create(run: Run) -> None:
         path = run.scores(plan.method)
         files.sweep_partials(path.parent)
         if path.exists() and score_store.open_same(path, plan) is None:
-            logger.info("%s: scores of another plan or another model; making them anew", path)
+            logger.info("%s: scores of another plan or another model; recomputing them", path)
         score_store.create_or_resume(path, plan).sweep()
 
 
 def _planned(run: Run) -> list[ScoreStore]:
-    """The stores of this run's plans, which must be there."""
+    """Return the stores of this run's plans, which must be there."""
     found: list[ScoreStore] = []
     for plan in score_plan.make(run):
         path = run.scores(plan.method)
@@ -226,7 +226,7 @@ def _planned(run: Run) -> list[ScoreStore]:
 
 
 def _pending(store: ScoreStore, runtime: Runtime) -> list[Item]:
-    """What is not done; each process verifies its part of what is written."""
+    """Return the unfinished partitions; each process verifies its part of the written ones."""
     world = runtime.world
     world.doing(f"verifying the scores of {store.method}")
     bad = {item for found in world.gather(store.pending(store.items()[world.rank :: world.size])) for item in found}
@@ -234,7 +234,7 @@ def _pending(store: ScoreStore, runtime: Runtime) -> list[Item]:
 
 
 def _announce(store: ScoreStore, todo: list[Item]) -> None:
-    store.discard(todo)  # now a marker is there only of what is done
+    store.discard(todo)  # now only finished partitions have a marker
     logger.info(
         "%s: %d of %d partitions to score",
         store.method,
@@ -244,7 +244,7 @@ def _announce(store: ScoreStore, todo: list[Item]) -> None:
 
 
 def _fill(store: ScoreStore, todo: list[Item], work: _Work, runtime: Runtime) -> None:
-    """Score this process's share of `todo`; rank 0 tells how far all are."""
+    """Score this process's share of `todo`; rank 0 reports the progress of all."""
     world = runtime.world
     if not todo:
         return
@@ -254,7 +254,7 @@ def _fill(store: ScoreStore, todo: list[Item], work: _Work, runtime: Runtime) ->
         ThreadPoolExecutor(1, "disk") as disk,
         Slices(work.scorers[store.method], size=need.slice, workers=workers, poke=world.poke) as slices,
     ):
-        waiting: Future[None] | None = None  # the disk is one partition behind, so that nobody waits for it
+        waiting: Future[None] | None = None  # writing lags one partition behind, so that no thread waits for the disk
 
         def run_one(item: Item) -> None:
             nonlocal waiting
@@ -295,7 +295,7 @@ def _named(what: str) -> Iterator[None]:
 def _steps(
     store: ScoreStore, mine: Iterator[Item], run_one: Callable[[Item], None], *, last: Callable[[], None]
 ) -> Iterator[None]:
-    """Work through `mine`; yield once for each partition that any process has finished meanwhile."""
+    """Process `mine`; yield once for each partition that any process has finished meanwhile."""
     told = store.markers_there()
     for item in mine:
         run_one(item)
@@ -306,11 +306,11 @@ def _steps(
     yield from [None] * (store.markers_there() - told)
 
 
-# What scoring takes, told before, and what is in the stores, told after.
+# The cost of scoring, reported before, and the content of the stores, reported after.
 
 
 def needed(store: ScoreStore, need: Need) -> dict[str, Any]:
-    """What scoring a store takes, for people and programs."""
+    """Return the cost of scoring a store, for people and programs."""
     examples = {group: store.partitions(group)[-1][1] for group in GROUPS}
     parts = {group: len(store.partitions(group)) for group in GROUPS}
     rows = {group: store.shard_rows(group) for group in GROUPS}
@@ -323,21 +323,21 @@ def needed(store: ScoreStore, need: Need) -> dict[str, Any]:
         "workers": need.workers,
         "slice": need.slice,
         "memory_per_rank": need.as_dict(),
-        # Of the leader, and of every task of a job array: they choose the examples first.
+        # On the root, and in every task of a job array: these select the examples first.
         "memory_while_planning": provenance.process_peak_rss_bytes(),
     }
 
 
 def summary(run: Run, done: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """What is in the finished stores; warns of few examples.
+    """Summarise the finished stores; warn of few examples.
 
     Args:
         run: whose stores they are.
-        done: {method: what else to say of it}.
+        done: {method: further figures}.
 
     Returns:
-        examples of both sides, what is in the store of each method, and "files": {shard relative to the run: size and
-        SHA-256}.
+        examples of both sides, the content of the store of each method, and "files": {shard relative to the run:
+        size and SHA-256}.
     """
     stores = {method: ScoreStore(run.scores(method)) for method in done}
     any_store = next(iter(stores.values()))

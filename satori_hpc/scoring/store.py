@@ -1,7 +1,7 @@
-"""scores/<method>.zarr: motif sites of every example and values between the places that they lie in.
+"""Read and write scores/<method>.zarr: motif sites of every example and the values between their places.
 
-Nothing about pairs of motifs is decided here: the reduction says what a site is a site of, which pairs of sites count,
-and which of several speaks for two motifs.
+The store makes no assumption about pairs of motifs: the reduction assigns sites to motifs, filters pairs of sites,
+and chooses the one that represents two motifs.
 
 One Zarr v3 group, with a group for `foreground` and one for `background`, each holding, ragged,
 
@@ -12,16 +12,16 @@ One Zarr v3 group, with a group for `foreground` and one for `background`, each 
     value     float32 (partition, entry)          between places i < j of an example, row by row; of methods with a
                                                   direction (attribute `directed`) from i to j, all of them; NaN = no
                                                   pair
-    <extra>   float32 (partition, entry)          likewise, what the method keeps besides (attribute `extras`)
-    <effect>  float32 (partition, entry)          like `place`, what the method says of places (attribute `effects`)
+    <extra>   float32 (partition, entry)          likewise, further arrays of the method (attribute `extras`)
+    <effect>  float32 (partition, entry)          like `place`, effects of places (attribute `effects`)
     example        int64   (example,)         row of the example in its dataset
     true_positive  uint8   (example, target)  foreground of sets with several labels: 1 = predicted and true
 
 and at the root width int16 (motif,), bp, and selected uint8 (dataset example,): 0 no, 1 foreground, 2 background.
 A partition is a block of examples: one shard of each array, written at once by one process, the entries of its examples
-one behind the other. The plan of partitions lies in the attributes; the number of writers never shapes the bytes.
-`markers/<group>-<k>.json`, renamed into place after the shards, holds their digests and numbers of entries: only it
-makes a partition done. `complete.json` closes the store and holds the method's estimate of how far its scores are off.
+one behind the other. The plan of partitions is in the attributes; the bytes do not depend on the number of writers.
+`markers/<group>-<k>.json`, renamed into place after the shards, holds their digests and numbers of entries, and alone
+marks a partition as finished. `complete.json` closes the store and holds the method's error estimate.
 """
 
 import hashlib
@@ -65,15 +65,15 @@ class ScoreStore(Geometry):
             raise ArtefactError(f"{path}: damaged (its plan is not as it was written); {_mend(path)} --force")
 
     def examples(self, group: str) -> np.ndarray:
-        """int64: rows of the group's examples in their dataset."""
+        """Return int64: rows of the group's examples in their dataset."""
         return self._vector(f"{group}/example")
 
     def selected(self) -> np.ndarray:
-        """uint8 (dataset example,): 0 no, 1 foreground, 2 background."""
+        """Return uint8 (dataset example,): 0 no, 1 foreground, 2 background."""
         return self._vector("selected")
 
     def true_positive(self, places: np.ndarray | None = None) -> np.ndarray | None:
-        """uint8 (foreground example, target), 1 = predicted and true; None of sets with one label.
+        """Return uint8 (foreground example, target), 1 = predicted and true; None of sets with one label.
 
         Args:
             places: int64, of the examples in the foreground; default: all.
@@ -88,7 +88,7 @@ class ScoreStore(Geometry):
     def stage_partition(
         self, group: str, partition: int, scores: SiteScores, *, threads: int = 1
     ) -> Callable[[], None]:
-        """Write a whole partition beside its place.
+        """Write a whole partition to temporary names.
 
         Args:
             group: "foreground" or "background".
@@ -97,7 +97,7 @@ class ScoreStore(Geometry):
             threads: that encode; the bytes do not depend on it.
 
         Returns:
-            what finishes it: waits for the disk, puts the shards in their places, writes the marker.
+            a function that finishes it: waits for the disk, renames the shards, writes the marker.
 
         Raises:
             SatoriError: the disk is full.
@@ -143,7 +143,7 @@ class ScoreStore(Geometry):
         return finish
 
     def pending(self, items: Iterable[tuple[str, int]] | None = None, *, verify: bool = True) -> list[tuple[str, int]]:
-        """(group, partition) of everything that is not done: no marker, or shards that are not those of the marker.
+        """Return (group, partition) of unfinished partitions: without a marker, or with shards that do not match it.
 
         Args:
             items: partitions to look at; default: all.
@@ -152,7 +152,7 @@ class ScoreStore(Geometry):
         return [item for item in (self.items() if items is None else items) if self.complaint(*item, verify=verify)]
 
     def complaint(self, group: str, partition: int, *, verify: bool = True) -> str:
-        """What is wrong with a partition, or nothing; `verify` as in `pending`."""
+        """Describe the damage of a partition, if any; `verify` as in `pending`."""
         path = self._marker_path(group, partition)
         if not path.exists():
             return "not written"
@@ -171,7 +171,7 @@ class ScoreStore(Geometry):
         return ""
 
     def markers_there(self) -> int:
-        """How many partitions have a marker; none is read."""
+        """Return how many partitions have a marker; none is read."""
         return sum(1 for entry in os.scandir(self.path / "markers") if "ground-" in entry.name[:11])
 
     def discard(self, items: Iterable[tuple[str, int]]) -> None:
@@ -180,7 +180,7 @@ class ScoreStore(Geometry):
             self._marker_path(group, partition).unlink(missing_ok=True)
 
     def expected_files(self) -> int:
-        """Files of the finished store."""
+        """Return files of the finished store."""
         places = {self.path / group / array / "c" for group in GROUPS for array in self.arrays}
         written = {self.path / "markers"} | places
         fixed = 0
@@ -190,15 +190,15 @@ class ScoreStore(Geometry):
         return fixed + 1 + (len(self.arrays) + 1) * len(self.items())  # with complete.json, shards and markers
 
     def sweep(self) -> None:
-        """Remove what killed writers left; nobody else may be writing."""
+        """Remove files left by killed writers; no other process may be writing."""
         for leftover in sorted(self.path.rglob("*.partial")):
             leftover.unlink(missing_ok=True)
 
     def finalise(self, *, estimate: dict[str, float] | None = None) -> None:
-        """Close the store: refuse if anything is missing, sweep what killed writers left, note the completion.
+        """Close the store: refuse if anything is missing, remove files of killed writers, record the completion.
 
         Args:
-            estimate: how far the scores are off, by name, where the method tells.
+            estimate: error estimate of the scores, by name, if the method has one.
 
         Raises:
             ArtefactError: listing the partitions that are missing.
@@ -208,12 +208,12 @@ class ScoreStore(Geometry):
         run_files.write_text(self._complete_path, score_layout.closing_text(estimate or {}))
 
     def markers(self, group: str) -> list[Marker]:
-        """The markers of a group, in the order of its partitions; those that are not there are left out."""
+        """Return the existing markers of a group, in the order of its partitions."""
         found = [self._marker(group, partition) for partition in range(len(self.partitions(group)))]
         return [marker for marker in found if marker is not None]
 
     def digest(self) -> str:
-        """One digest over the attributes and all markers, so over all that a finished store holds."""
+        """Return one digest over the attributes and all markers, so over all that a finished store holds."""
         total = hashlib.sha256(json.dumps(self.attributes, sort_keys=True).encode())
         for group in GROUPS:
             for marker in self.markers(group):
@@ -221,7 +221,7 @@ class ScoreStore(Geometry):
         return total.hexdigest()
 
     def files(self) -> dict[str, dict[str, Any]]:
-        """{shard relative to the store: {"bytes", "sha256"}} as the markers say; nobody need read them again."""
+        """Return {shard relative to the store: {"bytes", "sha256"}} from the markers, without reading the shards."""
         return {
             self.shard_path(group, name, marker.partition).relative_to(self.path).as_posix(): dict(entry)
             for group in GROUPS
@@ -230,13 +230,13 @@ class ScoreStore(Geometry):
         }
 
     def mean_size(self, effect: str, group: str = "foreground") -> float:
-        """Mean size of an effect of single places over a group, float64; NaN when there are none."""
+        """Return the mean magnitude of an effect of single places over a group, float64; NaN if there are none."""
         told = [marker.effects[effect] for marker in self.markers(group)]
         count = sum(number for number, _ in told)
         return sum(total for _, total in told) / count if count else float("nan")
 
     def read(self, group: str, partition: int) -> SiteScores:
-        """The scores of a partition's examples.
+        """Return the scores of a partition's examples.
 
         Raises:
             ArtefactError: a shard is missing, truncated or damaged.
@@ -254,7 +254,7 @@ class ScoreStore(Geometry):
         )
 
     def widths(self) -> np.ndarray:
-        """int16 (motifs,): bp of the sites of each motif."""
+        """Return int16 (motifs,): bp of the sites of each motif."""
         return self._vector("width")
 
     def _read(self, group: str, array: str, partition: int, count: int) -> np.ndarray:
@@ -271,7 +271,7 @@ class ScoreStore(Geometry):
         )
 
     def _sizes(self, counts: np.ndarray) -> dict[str, int]:
-        """How many entries each array has, from the counts of the examples."""
+        """Return how many entries each array has, from the counts of the examples."""
         sites, places = (int(total) for total in counts.sum(axis=0, dtype=np.int64))
         between = int(entries(counts[:, 1].astype(np.int64), directed=self.directed).sum())  # type: ignore[union-attr]
         own = {"counts": len(counts), "site": sites, "strength": sites, "place": places}
@@ -300,7 +300,7 @@ class ScoreStore(Geometry):
             raise ArtefactError(heading + "\n" + "\n".join(shown))
 
     def _marker(self, group: str, partition: int) -> Marker | None:
-        """The marker of a partition; None when there is none, or none that can be right."""
+        """Return the marker of a partition; None when there is none, or none that can be right."""
         try:
             marker = Marker.parse(self._marker_path(group, partition).read_text(encoding="utf-8"))
             same = (marker.group, marker.partition, marker.rows) == (
@@ -328,7 +328,7 @@ class ScoreStore(Geometry):
 
     @property
     def estimate(self) -> dict[str, float]:
-        """How far the scores of a closed store are off, by name; empty where the method tells nothing.
+        """Error estimate of the scores of a closed store, by name; may be empty.
 
         Raises:
             ArtefactError: the store is not closed, or complete.json is damaged.
@@ -340,7 +340,7 @@ class ScoreStore(Geometry):
 
 
 def open_same(path: Path, plan: Plan) -> ScoreStore | None:
-    """The store at `path` if it is one of this plan and these digests, else None."""
+    """Return the store at `path` if it is one of this plan and these digests, else None."""
     if not path.exists():
         return None
     try:
@@ -351,7 +351,7 @@ def open_same(path: Path, plan: Plan) -> ScoreStore | None:
 
 
 def create_or_resume(path: Path, plan: Plan) -> ScoreStore:
-    """The store of `plan`: the one at `path` if it has the same plan and digests, else a new and empty one."""
+    """Return the store of `plan`: the one at `path` if it has the same plan and digests, else a new and empty one."""
     store = open_same(path, plan)
     if store is not None:
         return store
@@ -360,14 +360,14 @@ def create_or_resume(path: Path, plan: Plan) -> ScoreStore:
 
 
 def open_complete(path: Path, *, verify: bool = False) -> ScoreStore:
-    """A finished store, to read.
+    """Return a finished store, to read.
 
     Args:
         path: the store.
         verify: read every shard and compare its digest; else sizes only.
 
     Raises:
-        ArtefactError: missing, foreign, of another format version or unfinished; lists what is missing.
+        ArtefactError: missing, modified, of another format version or unfinished; lists missing partitions.
     """
     if not path.exists():
         raise ArtefactError(f"{path}: no scores; {_mend(path)}")
@@ -398,6 +398,6 @@ def _mend(path: Path) -> str:
 
 
 def _size(values: np.ndarray) -> list[float]:
-    """How many values there are, and the sum of their sizes in float64."""
+    """Return how many values there are, and the sum of their sizes in float64."""
     there = np.abs(values[~np.isnan(values)])
     return [float(len(there)), float(there.sum(dtype=np.float64))]

@@ -1,4 +1,4 @@
-"""From activations to sites: thresholds of the filters, active positions, and the letters under the filter there.
+"""Find sites from activations: thresholds of the filters, active positions, and the bases under the filter there.
 
 Position j of the activation track is the filter laid on tokens[j - P : j - P + W], P being the padding on the left.
 SATORI 1 cut tokens[j : j + W] instead, so that its motifs lacked their first P columns.
@@ -24,7 +24,7 @@ class Extremes:
         self._values = 0
 
     def add(self, activations: torch.Tensor) -> None:
-        """Take in activations (B, F, L')."""
+        """Add activations (B, F, L')."""
         examples, _, positions = activations.shape
         if not examples:
             return
@@ -36,12 +36,12 @@ class Extremes:
 
     @property
     def mean(self) -> np.ndarray:
-        """(F,) float64; zeros when nothing was taken in."""
+        """Mean activation (F,) float64; zeros if nothing was added."""
         return self._sum / max(self._values, 1)
 
 
 def thresholds(maximum: np.ndarray, mean: np.ndarray, *, share: float, rule: str) -> np.ndarray:
-    """The activation above which (strictly) a position is a site.
+    """Return the activation above which (strictly) a position is a site.
 
     Args:
         maximum: (F,) largest activation of each filter.
@@ -60,7 +60,7 @@ def thresholds(maximum: np.ndarray, mean: np.ndarray, *, share: float, rule: str
 
 
 def locate(activations: torch.Tensor, threshold: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Active positions: activation strictly above the filter's threshold.
+    """Return active positions: activation strictly above the filter's threshold.
 
     Args:
         activations: (B, F, L').
@@ -76,7 +76,7 @@ def locate(activations: torch.Tensor, threshold: torch.Tensor) -> tuple[np.ndarr
 def windows(
     tokens: np.ndarray, example: np.ndarray, position: np.ndarray, *, padding: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The letters under the filter at each site: tokens[j - padding : j - padding + width].
+    """Return the bases under the filter at each site: tokens[j - padding : j - padding + width].
 
     Args:
         tokens: (B, L) uint8.
@@ -84,7 +84,7 @@ def windows(
         padding, width: of the filter, bp.
 
     Returns:
-        kept: (S,) bool, False where the window leaves the sequence or holds an unknown letter.
+        kept: (S,) bool, False where the window extends beyond the sequence or holds an unknown base.
         letters: (kept.sum(), width) uint8, each 0..3, in the order of the sites.
     """
     start = position - padding
@@ -98,10 +98,10 @@ def windows(
 
 @dataclass(frozen=True)
 class SiteCounts:
-    """Letters under the sites of every filter, as whole numbers: the order of the batches cannot change them.
+    """Count the bases under the sites of every filter, as integers: the order of the batches does not matter.
 
     Attributes:
-        letters: (F, W, 4) int64, sites that hold the letter at the column.
+        letters: (F, W, 4) int64, sites with the base at the column.
         sites: (F,) int64, windows counted.
         sequences: (F,) int64, examples with at least one of them.
     """
@@ -130,7 +130,7 @@ class SiteCounts:
         self.sequences[:] += self._counted(tokens, activations, threshold, padding=padding).sum(axis=0)
 
     def add_strands(self, tokens: np.ndarray, strands: torch.Tensor, threshold: torch.Tensor) -> None:
-        """Count the sites of filters that see both strands; letters are those of the strand that the filter sees.
+        """Count the sites of filters that see both strands; bases are those of the strand that the filter sees.
 
         Args:
             tokens: (B, L) uint8.

@@ -1,4 +1,4 @@
-"""The motifs of a network that starts from known ones: their hits, counted; their names are what they are."""
+"""Count the hits of the known motifs of a network that starts from them; they keep their names."""
 
 import numpy as np
 
@@ -77,7 +77,7 @@ def tables(model: TrainableModel, tokens: Tokens, rows: np.ndarray, runtime: Run
 def count(
     bank: MotifBank, gate: Gate, tokens: Tokens, rows: np.ndarray, runtime: Runtime
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Winning hits and sequences with one, int64 (motifs,), and how often each letter occurs, int64 (5,)."""
+    """Count winning hits and sequences with one, int64 (motifs,), and the occurrences of each base, int64 (5,)."""
     sites, sequences, letters = np.zeros(len(bank), np.int64), np.zeros(len(bank), np.int64), np.zeros(5, np.int64)
     begins = range(0, len(rows), runtime.batch_size)
     for begin in progress(begins, what="hits", unit="batch"):
@@ -91,6 +91,6 @@ def count(
 
 
 def probabilities(scores: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """Letter probabilities (w, 4) of log-odds in hundredths of a bit."""
+    """Return base probabilities (w, 4) of log-odds in hundredths of a bit."""
     found: np.ndarray = background * 2.0 ** (scores / STEPS_PER_BIT)
     return found / found.sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""background: shuffled twins of the examples to score, for sets with several labels."""
+"""Make the background: dinucleotide-shuffled controls of the examples to score, for multi-label sets."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +18,10 @@ BLOCK = 1024  # examples that are shuffled together
 
 
 def background(run: Run, runtime: Runtime) -> dict[str, Any]:
-    """Write background.zarr: a twin of every example of the split that [score] names, with its name and labels.
+    """Write background.zarr: a shuffled control of every example of the [score] split, with its name and labels.
 
     All of the split, not only the examples selected for scoring: that selection follows from the predictions and
-    from settings that users try out, and the twins need not be made again for them.
+    from settings that users vary, and the controls need not be remade for them.
 
     Raises:
         ArtefactError: the data set or the motifs cannot be used.
@@ -62,7 +62,7 @@ def background(run: Run, runtime: Runtime) -> dict[str, Any]:
 
 
 class Twins:
-    """Sequences of the twins of `rows` of the data set, made as they are asked for, once each.
+    """Shuffled controls of `rows` of the data set, made on demand, once each.
 
     Attributes:
         implants: int64 (motifs,), instances placed so far.
@@ -76,7 +76,7 @@ class Twins:
         self.shape = (len(rows), length)
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        """uint8 (rows, length)."""
+        """Return uint8 (rows, length)."""
         chosen = self._rows[rows]
         tokens = np.empty((len(chosen), self.shape[1]), dtype=np.uint8)
         for first in range(0, len(chosen), BLOCK):
@@ -94,17 +94,17 @@ class Twins:
         return tokens
 
 
-# Shuffled twins with implanted motifs: what multi-label sets are compared with, because they have no negatives.
+# Shuffled controls with implanted motifs: the background of multi-label sets, which have no negatives.
 #
-# A twin keeps the dinucleotides of its original and holds the filters' motifs as often as real sequences do, but at
-# random places and in random company (SATORI, Ullah and Ben-Hur 2021; SATORI 2.0, lqaf209).
+# A control keeps the dinucleotides of its original and holds the filters' motifs as often as real sequences, but at
+# random positions and in random combinations (SATORI, Ullah and Ben-Hur 2021; SATORI 2.0, lqaf209).
 
 PURPOSE = int.from_bytes(b"twin", "big")  # keys the generators of this module
 
 
 @dataclass(frozen=True)
 class TwinBatch:
-    """Twins of some examples.
+    """Shuffled controls of a batch of examples.
 
     Attributes:
         tokens: uint8 (examples, length).
@@ -118,20 +118,20 @@ class TwinBatch:
 def twins(
     tokens: np.ndarray, examples: np.ndarray, *, ppms: np.ndarray, sites: np.ndarray, counted: int, seed: int
 ) -> TwinBatch:
-    """A dinucleotide shuffle of every sequence, with instances of the motifs implanted.
+    """Return a dinucleotide shuffle of every sequence, with instances of the motifs implanted.
 
     The published procedure spreads all sites of a motif over the whole set, each to a sequence drawn with
     replacement; a sequence then holds Binomial(sites, 1 / counted) of them. Here each sequence draws that number for
-    itself, from a generator keyed by (seed, example): the totals match in expectation instead of exactly, and a twin
+    itself, from a generator keyed by (seed, example): the totals match in expectation instead of exactly, and a control
     depends on no other example, so any process can make any part of the set.
 
-    An instance starts at any of 0 .. length - width with equal chance; its letters are drawn column by column.
+    An instance starts at any of 0 .. length - width with equal probability; its bases are drawn column by column.
     Instances of later motifs overwrite those of earlier ones.
 
     Args:
         tokens: uint8 (examples, length), the originals.
         examples: int64 (examples,), their rows in the data set.
-        ppms: float64 (motifs, width, 4), letter probabilities; no wider than the sequences.
+        ppms: float64 (motifs, width, 4), base probabilities; no wider than the sequences.
         sites: int64 (motifs,), sites of each motif in real sequences.
         counted: number of those sequences.
         seed: of the run.
@@ -148,7 +148,7 @@ def twins(
 
 
 def _implant(twin: np.ndarray, cumulative: np.ndarray, rng: np.random.Generator) -> None:
-    """Write an instance of each of `cumulative` (instances, width, 3), chances of A, A or C, A, C or G, in place."""
+    """Implant an instance of each of `cumulative` (instances, width, 3), cumulative chances of A, C, G, in place."""
     instances, width, _ = cumulative.shape
     starts = rng.integers(len(twin) - width, endpoint=True, size=instances)
     letters = (rng.random((instances, width, 1)) >= cumulative).sum(axis=2)

@@ -1,4 +1,4 @@
-"""motifs: from the filters of the trained network to motifs and TF names.
+"""Run `motifs`: convert the filters of the trained network to motifs and TF names.
 
 Two passes over the sequences: the first finds each filter's maximum, which sets its threshold; the second counts the
 letters under its sites.
@@ -57,7 +57,7 @@ def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
         learned = _of_filters(run, layer, tokens, rows, database, runtime)
         found = learned if known is None else known.then(learned)
     assert found is not None
-    # A letter that never occurs would make the background useless for others: one count is added to each.
+    # A base that never occurs would make the background useless for others: one count is added to each.
     background = motif.probabilities(found.letters[:4], 1.0)
     motif_store.write(run.motifs, motifs=found.motifs, background=background, filters=found.filters, tf=found.tf)
     names = {tf for tf, named in zip(found.tf["tf"], found.tf["named"], strict=True) if named}
@@ -69,7 +69,7 @@ def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
 def _of_filters(
     run: Run, layer: Layer, tokens: Tokens, rows: np.ndarray, database: Collection, runtime: Runtime
 ) -> MotifTables:
-    """Motifs of learned filters, and the known motifs that they are named after."""
+    """Return motifs of learned filters, and the known motifs that they are named after."""
     config, device = run.config.motifs, runtime.torch_device()
     without_tf = [item for item in database.motifs if not tf_names.tf_name(item.name, item.identifier)]
     _tell_names(database, without_tf)
@@ -171,7 +171,7 @@ def _some(names: list[str]) -> str:
 
 
 def _rows(run: Run, data: Labels) -> np.ndarray:
-    """Examples whose sites make the motifs: of the split, and for binary sets positives found with confidence."""
+    """Return the examples whose sites define the motifs: of the split, and for binary sets confident positives."""
     config = run.config.motifs
     rows = data.rows(config.split)
     if data.task == "multilabel":

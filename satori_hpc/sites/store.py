@@ -1,5 +1,4 @@
-"""motifs/: the filters' motifs (filters.meme), what is known of every filter (filters.parquet), and the best known
-motif of each (tf.parquet)."""
+"""Read and write motifs/: filters.meme (motifs), filters.parquet (every filter), tf.parquet (best known motifs)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -74,7 +73,7 @@ class MotifTables:
     summary: dict[str, Any]
 
     def then(self, others: "MotifTables") -> "MotifTables":
-        """These motifs, then others, whose filters are numbered on from here."""
+        """Append others, whose filters are numbered after these."""
         first = len(self.filters["filter"])
         moved = [replace(item, name=f"filter{int(item.name.removeprefix('filter')) + first}") for item in others.motifs]
         filters, tf = ({**each, "filter": np.asarray(each["filter"]) + first} for each in (others.filters, others.tf))
@@ -109,7 +108,7 @@ def write(
 
 
 def read_filters(folder: Path) -> pd.DataFrame:
-    """filters.parquet: one row per filter of the network.
+    """Return filters.parquet: one row per filter of the network.
 
     Raises:
         ArtefactError: missing, unreadable, or of another format version.
@@ -118,7 +117,7 @@ def read_filters(folder: Path) -> pd.DataFrame:
 
 
 def read_tf(folder: Path) -> pd.DataFrame:
-    """tf.parquet: the best known motif of every filter that has a motif.
+    """Return tf.parquet: the best known motif of every filter that has a motif.
 
     Raises:
         ArtefactError: missing, unreadable, or of another format version.
@@ -127,10 +126,10 @@ def read_tf(folder: Path) -> pd.DataFrame:
 
 
 def read_motifs(folder: Path) -> dict[int, Motif]:
-    """{filter: its motif} of the filters that have one.
+    """Return {filter: its motif} of the filters that have one.
 
     Raises:
-        ArtefactError: missing or not what this program wrote.
+        ArtefactError: missing, or not written by this program.
     """
     path = folder / "filters.meme"
     if not path.exists():
@@ -154,7 +153,7 @@ def _read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
         raise _unusable(path, "does not exist")
     try:
         table = pq.read_table(path)
-    except Exception as error:  # Arrow, OSError, or what Python makes of a damaged schema
+    except Exception as error:  # Arrow, OSError, or Python's error for a damaged schema
         raise _unusable(path, f"cannot be read ({error})") from None
     found = (table.schema.metadata or {}).get(_VERSION_KEY, b"none").decode(errors="replace")
     if found != str(FORMAT_VERSION):

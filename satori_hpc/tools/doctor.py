@@ -1,4 +1,4 @@
-"""What this machine offers, and what on it is known to go wrong."""
+"""Report the capabilities of this machine, and known problems with their cures."""
 
 import errno
 import fcntl
@@ -21,7 +21,7 @@ from satori_hpc.parallel import memory, mpi
 from satori_hpc.run import provenance
 
 SHADOWED = ("torch", "numpy", "scipy", "zarr", "dask", "mpi4py", "pandas", "numba", "satori_hpc")
-# Package -> (extra that installs it, what needs it); everything else is a dependency.
+# Package -> (extra that installs it, its purpose); everything else is a dependency.
 OPTIONAL = {
     "mpi4py": ("mpi", "prepare, score, search and ensemble by several processes"),
     "h5py": ("arrays", "HDF5 files of arrays"),
@@ -33,7 +33,7 @@ OPTIONAL = {
 
 @dataclass
 class Report:
-    """Facts in the order in which they were found, and warnings that name a cure.
+    """Facts in the order in which they were found, and warnings with cures.
 
     Attributes:
         told: called with each fact at once, for the next check may end the process (MPI libraries do).
@@ -60,11 +60,11 @@ class Report:
 
 
 def doctor(report: Report, run: Path | None = None) -> Report:
-    """Look at everything; MPI comes last, for a library that does not suit its launcher may end the process.
+    """Check everything; MPI comes last, because a library that does not match its launcher may end the process.
 
     Args:
         report: is filled and returned.
-        run: a run directory, or the folder that is to hold one, to look at as well.
+        run: a run directory, or the folder that is to hold one, to be checked as well.
     """
     for name, version in provenance.versions().items():
         report.fact(name, version)
@@ -85,13 +85,13 @@ def doctor(report: Report, run: Path | None = None) -> Report:
         if len({there for there, _ in seen}) > 1:
             without = sorted({node for there, node in seen if not there})
             report.warn(
-                f"{run} is not there on {', '.join(without)}; runs must lie on a file system that all nodes share"
+                f"{run} is not there on {', '.join(without)}; runs must be on a file system that all nodes share"
             )
     return report
 
 
 def _shadows(report: Report) -> None:
-    """Packages that come from elsewhere than this environment."""
+    """Return packages loaded from outside this environment."""
     leaks = [("PYTHONPATH", Path(folder)) for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
     if site.ENABLE_USER_SITE:
         leaks.append(("your home", Path(site.getusersitepackages())))
@@ -104,7 +104,7 @@ def _shadows(report: Report) -> None:
 
 
 def _optional(name: str, extra: str, use: str) -> str:
-    """Version of an optional package, or how to install it and what for."""
+    """Return the version of an optional package, or how to install it and its purpose."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -112,7 +112,7 @@ def _optional(name: str, extra: str, use: str) -> str:
 
 
 def _own(name: str) -> bool:
-    """Whether a package is of this environment, which may lie inside a checkout that is on PYTHONPATH."""
+    """Return whether a package belongs to this environment, which may be inside a checkout on PYTHONPATH."""
     return _origin(name).is_relative_to(Path(sys.prefix).resolve())
 
 
@@ -135,7 +135,7 @@ def _processors(report: Report) -> None:
 
 
 def _mpi(report: Report) -> Any:
-    """The communicator of all ranks; None without MPI."""
+    """Return the communicator of all ranks; None without MPI."""
     try:
         from mpi4py import MPI
     except ImportError:
@@ -158,7 +158,7 @@ def _mpi(report: Report) -> Any:
 
 
 def _mpi_file() -> str:
-    """Path of the libmpi that this process has loaded."""
+    """Return path of the libmpi that this process has loaded."""
     try:
         lines = Path("/proc/self/maps").read_text().splitlines()
     except OSError:
@@ -180,7 +180,7 @@ NONE = ("", "0:0", "-1", "NoDevFiles")
 
 
 def devices(report: "Report") -> None:
-    """GPUs and their free memory; a warning where one was asked for, or is there, and torch sees none."""
+    """Report GPUs and their free memory; warn if one is requested or present but not visible to torch."""
     import torch  # here: every command imports this module, few need torch
 
     report.fact("torch threads", torch.get_num_threads())
@@ -199,7 +199,7 @@ def devices(report: "Report") -> None:
 
 
 def asked_for() -> str:
-    """Why a GPU is to be expected here; "" if it is not."""
+    """Explain why a GPU is expected here; "" if it is not."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") in NONE:  # hidden on purpose
         return ""
     for name in ASKED:
@@ -220,7 +220,7 @@ def _cause() -> str:
     try:
         torch.cuda.init()
         said = "no device"
-    except Exception as error:  # whatever it is, its words are the answer
+    except Exception as error:  # report its message, whatever the error
         said = str(error).splitlines()[0]
     driver = DRIVER.read_text().splitlines()[0] if DRIVER.exists() else "no NVIDIA driver is loaded"
     return f"{said} (torch for CUDA {torch.version.cuda}; {driver}); the driver may be too old, or this no GPU node"
@@ -238,12 +238,12 @@ CACHES = {
 
 
 def image() -> str:
-    """The container image that this process runs in; "" outside."""
+    """Return the container image that this process runs in; "" outside."""
     return os.environ.get("APPTAINER_CONTAINER") or os.environ.get("SINGULARITY_CONTAINER") or ""
 
 
 def container(report: "Report") -> None:
-    """Which image this is, and the revision that it was built from."""
+    """Return the image and its revision."""
     if not image():
         return
     try:
@@ -254,7 +254,7 @@ def container(report: "Report") -> None:
 
 
 def folders(report: "Report") -> None:
-    """Folders that commands write to besides the run: space, and whether one can write there."""
+    """Return folders that commands write to besides the run: space, and whether one can write there."""
     wanted = os.environ.get("TMPDIR")
     if wanted and Path(wanted) != Path(tempfile.gettempdir()):
         bind = f"; in a container: --bind {wanted}" if image() else ""
@@ -271,7 +271,7 @@ def folders(report: "Report") -> None:
 
 
 def run_directory(report: "Report", run: Path) -> None:
-    """A run directory as the stages need it: there, writable, with locks."""
+    """Return a run directory as the stages need it: there, writable, with locks."""
     run = Path(os.path.abspath(run))
     if not run.exists():
         report.fact("run", f"{run}, not there")
@@ -279,7 +279,7 @@ def run_directory(report: "Report", run: Path) -> None:
         return
     report.fact("run", f"{run}, {_space(run):.0f} GiB free, {_file_system(run)}")
     if problem := _problem(run):
-        report.warn(f"{run}: {problem}; mend its permissions or quota, or choose another folder")
+        report.warn(f"{run}: {problem}; fix its permissions or quota, or choose another folder")
     elif problem := _lock_problem(run):
         report.warn(
             f"{run}: locks do not work ({problem}); train by several processes needs them: use a file system mounted "
@@ -311,12 +311,15 @@ def _folder(report: "Report", name: str, folder: Path, cure: str) -> None:
 
 
 def _space(folder: Path) -> float:
-    """GiB free."""
+    """Return GiB free."""
     return shutil.disk_usage(folder).free / 2**30
 
 
 def _problem(folder: Path) -> str:
-    """Why a file cannot be made in a folder; "" if it can. Tried for real: quotas and read-only mounts show only so."""
+    """Explain why a file cannot be made in a folder.
+
+    "" if it can. Writes a file, to detect quotas and read-only mounts.
+    """
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(4096))
@@ -338,7 +341,7 @@ def _lock_problem(folder: Path) -> str:
 
 
 def _file_system(folder: Path) -> str:
-    """Type of the file system that a folder lies on."""
+    """Return the file system type of a folder."""
     path, best = os.path.realpath(folder), ("", "unknown file system")
     with open("/proc/self/mounts") as mounts:
         for line in mounts:

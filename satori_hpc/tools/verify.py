@@ -1,8 +1,8 @@
-"""verify: read everything again, and say what is damaged and which command repairs just that.
+"""Run `verify`: read every artefact again, report damage, and name the commands that repair it.
 
 `status` trusts files whose size and time are as recorded. A disk that fails, a copy that broke off or a program gone
 wrong may leave both as they were: here every byte is compared with its SHA-256, of stages, of commands on request, of
-what a killed command left to go on from, and of the runs inside the run.
+files from which a killed command resumes, and of the runs inside the run.
 """
 
 import contextlib
@@ -37,8 +37,8 @@ class Finding:
 
     Attributes:
         artefact: the file, relative to the run, or the partition of a score store.
-        problem: what is wrong with it.
-        command: what repairs it and leaves the rest alone.
+        problem: its damage.
+        command: repairs it and leaves the rest unchanged.
         partition: the number that `score --partition` takes, if that is all that is needed.
     """
 
@@ -50,14 +50,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What `verify` found.
+    """Findings of `verify`.
 
     Attributes:
         run: the run directory.
         findings: all damage, in the order of the stages; empty = all is as it was written.
-        notes: what is no damage, such as partitions that nobody has scored yet.
+        notes: remarks that are no damage, such as partitions that are not scored yet.
         stages: stages whose files were compared with their record.
-        files, bytes: what was read.
+        files, bytes: number read.
     """
 
     run: Path
@@ -68,7 +68,7 @@ class Report:
     bytes: int
 
     def commands(self) -> list[str]:
-        """What repairs everything: each command once, the partitions in one."""
+        """Return the repair commands: each once, with partitions combined."""
         numbers: dict[str, set[int]] = {}
         for found in self.findings:
             if found.partition is not None:
@@ -78,7 +78,7 @@ class Report:
         return list(dict.fromkeys(named))
 
     def lines(self) -> list[str]:
-        """For people."""
+        """Format the findings as text."""
         lines = [f"{found.artefact}: {found.problem}; repair: {found.command}" for found in self.findings[:SHOWN]]
         if len(self.findings) > SHOWN:
             lines.append(f"... and {len(self.findings) - SHOWN} more; --json lists all")
@@ -90,7 +90,7 @@ class Report:
         return [*lines, *(f"  {command}" for command in self.commands())]
 
     def as_dict(self) -> dict[str, Any]:
-        """For programs; plain values."""
+        """Return the findings as plain values for JSON."""
         return {
             "run": str(self.run),
             "findings": [
@@ -106,7 +106,7 @@ class Report:
 
 
 def _without_number(command: str) -> str:
-    """A command up to the numbers of its partitions."""
+    """Return a command up to the numbers of its partitions."""
     head, option, _ = command.rpartition(" --partition ")
     return head + option if option else command
 
@@ -117,7 +117,7 @@ def verify(run: Run, runtime: Runtime) -> Report:
     Runs inside the run, of a search or an ensemble, are looked at, too.
 
     Raises:
-        SatoriError: somebody is at work on the run.
+        SatoriError: another process holds the lock of the run.
     """
     what = f"satori-hpc verify {quoted(run.path)}"
     with contextlib.ExitStack() as held:
@@ -142,11 +142,11 @@ Job = Callable[[], tuple[int, int, Finding | None]]
 
 @dataclass
 class _Checks:
-    """What is to be read, and what is known without reading.
+    """Files to be checked, and facts known without reading.
 
     Attributes:
         run: the run.
-        jobs: each reads something and returns its bytes, its files and what is wrong with it.
+        jobs: each reads something and returns its bytes, its files and its damage.
         notes, stages: of the report.
         others: score stores, relative to the run, that are not those of the record: one finding says all of them.
     """
@@ -168,7 +168,7 @@ class _Checks:
         return Report(self.run.path, tuple(findings), tuple(self.notes), tuple(self.stages), files, total)
 
     def take(self, inner: "_Checks", name: str) -> None:
-        """Add what is to be read of a run inside this one, which is named `name`."""
+        """Add the checks of a run inside this one, named `name`."""
 
         def renamed(job: Job) -> Job:
             def work() -> tuple[int, int, Finding | None]:
@@ -222,14 +222,14 @@ class _Checks:
                     self._add(Finding(name, "was not there when the stage ended", command))
 
     def _replaced(self, name: str) -> bool:
-        """Whether a file belongs to a store that is another one than the record's."""
+        """Return whether a file belongs to a store that is another one than the record's."""
         return any(name.startswith(store + "/") for store in self.others)
 
     def _add(self, finding: Finding) -> None:
         self.jobs.append(lambda: (0, 0, finding))
 
     def _record(self, stage: Stage) -> Record | None:
-        """The record of a stage, if there is a sound one."""
+        """Return the record of a stage, if there is a sound one."""
         path = self.run.record(stage.name)
         command = f"rm {quoted(path)} && {stage.command(self.run.path)}"
         try:
@@ -241,7 +241,7 @@ class _Checks:
     def _set(
         self, file: Path, read: Callable[[Path], dict[str, Any]], command: Callable[[dict[str, Any]], str]
     ) -> None:
-        """Add the files that a JSON file beside them lists; `command` makes them again, by what that file says."""
+        """Add the files listed in a JSON file next to them; `command` rebuilds them, from what that file says."""
         try:
             told = read(file.parent if file.name == track_files.RECORD else file)
         except ArtefactError as error:
@@ -253,7 +253,7 @@ class _Checks:
             self.jobs.append(self._file_job(path, entry, command(told)))
 
     def _sealed_job(self, path: Path) -> Job:
-        """The job of a file that carries its own digest, and that can be done without."""
+        """Return the job of a file that carries its own digest, and that can be done without."""
         command = f"rm {quoted(path)}"
 
         def job() -> tuple[int, int, Finding | None]:
@@ -278,10 +278,10 @@ class _Checks:
         return job
 
     def _stores(self, record: Record | None) -> list[tuple[ScoreStore, int | None]]:
-        """The score stores whose plan can be trusted, each with the number of its first partition.
+        """Return the score stores whose plan can be trusted, each with the number of its first partition.
 
         Partitions are numbered over all methods, and scored by their numbers only when all stores are there: else
-        nobody knows them. Of the stores that cannot be trusted all files are compared one by one, if there is a record.
+        they are unknown. For stores that cannot be trusted all files are compared one by one, if there is a record.
         """
         methods = self.run.config.score.methods
         stores = list(self._trusted(methods, record))
@@ -304,13 +304,13 @@ class _Checks:
                         self._other(name)
                     else:
                         yield store
-            except Exception as error:  # what a damaged plan may hold is anybody's guess
+            except Exception as error:  # a damaged plan may contain anything
                 if record is None:
                     problem = f"the plan of this store cannot be read ({error})"
                     self._add(Finding(name, problem, f"satori-hpc score {quoted(self.run.path)} --force"))
 
     def _other(self, name: str) -> None:
-        """A store that opens, with another plan than the record's: planned anew since, or its plan is damaged."""
+        """Report a store with another plan than recorded: planned again since, or its plan is damaged."""
         self.others.append(name)
         record = quoted(self.run.record("score"))
         problem = "its plan is not the one that the stage ended with: planned anew since then, or damaged"
@@ -342,12 +342,12 @@ class _Checks:
     def _partition_job(
         self, store: ScoreStore, group: str, partition: int, number: int | None, names: list[str], record: Record | None
     ) -> Job:
-        """The job of a partition: shards against marker, and the marker (so the shards too) against the record."""
+        """Return the check of a partition: shards against marker, and the marker against the record."""
         where = f"{store.path.relative_to(self.run.path).as_posix()}, {group} partition {partition}"
         command = f"satori-hpc score {quoted(self.run.path)}"
         if number is not None:
             command += f" --partition {number}"
-        elif record is not None:  # what is recorded as complete is left alone
+        elif record is not None:  # complete stages are skipped
             command = f"rm {quoted(self.run.record('score'))} && {command}"
         marker = self.run.path / names[0]
 
@@ -372,6 +372,6 @@ class _Checks:
 
 
 def _tracks_again(run: str, told: dict[str, Any]) -> str:
-    """The command that makes a set of tracks again, with the options that it says it was made with."""
+    """Return the command that makes a set of tracks again, with the options that it says it was made with."""
     options = [f"--{name}={told[name]}" for name in ("label", "attribute", "genome") if told.get(name) is not None]
     return " ".join(["satori-hpc tracks", run, *map(shlex.quote, options)])

@@ -32,7 +32,9 @@ class Metrics:
 
 
 def by_label(labels: np.ndarray, ranking: np.ndarray, *, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """AUROC and AUPR of every label over the examples where it is known, (T,) float64 each; NaN where it has one class.
+    """Return AUROC and AUPR of every label over the examples where it is known, (T,) float64 each.
+
+    NaN where it has one class.
 
     Args:
         labels: (E, T) of 0, 1 and UNKNOWN.
@@ -59,7 +61,7 @@ def by_label(labels: np.ndarray, ranking: np.ndarray, *, threads: int = 1) -> tu
 
 
 def chance_bound(positives: int, negatives: int) -> float:
-    """AUROC below which a network is too near chance: LEAST_AUROC, or what labels unrelated to it reach, if larger.
+    """Return the AUROC below which a network is near chance: LEAST_AUROC, or the bound for unrelated labels, if larger.
 
     The latter is 0.5 + 1.96 standard deviations of the AUROC under the null hypothesis, where it is Mann-Whitney's U as
     a share: sqrt((P + N + 1) / (12 P N)). Unlike a standard error at the AUROC found (Hanley & McNeil 1982) that does
@@ -70,13 +72,13 @@ def chance_bound(positives: int, negatives: int) -> float:
 
 
 def constant_outputs(logits: np.ndarray) -> int:
-    """Number of columns of (E, T) logits in which the middle 99 % of the examples have the same value (SAME_OUTPUT)."""
+    """Count columns of (E, T) logits in which the middle 99 % of the examples have the same value (SAME_OUTPUT)."""
     ends = (np.quantile(column, (0.005, 0.995)) for column in logits.T)
     return sum(bool(high - low < SAME_OUTPUT) for low, high in ends)
 
 
 def classification(labels: np.ndarray, ranking: np.ndarray, *, threads: int = 1) -> Metrics:
-    """AUROC and AUPR over a whole set, averaged over labels; arguments as of `by_label`."""
+    """Return AUROC and AUPR over a whole set, averaged over labels; arguments as of `by_label`."""
     auroc, aupr = by_label(labels, ranking, threads=threads)
     usable = ~np.isnan(auroc)
     skipped = int((~usable).sum())
@@ -92,12 +94,12 @@ COLUMNS = ("split", "label", "examples", "positives", "auroc", "aupr")
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write all rows atomically; NaN, of a label with a single class in that split, is an empty cell."""
+    """Write all rows atomically; NaN, for a label with a single class in that split, is an empty field."""
     tsv.write(path, {name: [row[name] for row in rows] for name in COLUMNS}, names=COLUMNS)
 
 
 def read(path: Path, *, split: str, labels: int) -> dict[str, np.ndarray]:
-    """{"auroc": float64 (T,), "aupr": (T,)} of one split, in the order of the data set; NaN where a cell is empty.
+    """Return {"auroc": float64 (T,), "aupr": (T,)} of one split, in the order of the data set; NaN for empty fields.
 
     Raises:
         ArtefactError: missing, damaged, or not of so many labels.

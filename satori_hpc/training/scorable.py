@@ -10,7 +10,7 @@ from satori_hpc.training import checkpoint
 
 
 def load_model(path: str | Path, *, device: torch.device | str = "cpu") -> Scorable:
-    """Load the network of a run: one-hot letters (B, 4, L) in, log-odds (B, T) out, in evaluation mode.
+    """Load the network of a run: one-hot (B, 4, L) in, logits (B, T) out, in evaluation mode.
 
     Letters are float, rows A, C, G, T, an unknown letter a column of zeros; gradients flow to them. It is an ordinary
     module, which captum and tangermeme take as it is, and what the methods of `scoring.generic` score.

@@ -135,7 +135,7 @@ class Board:
         like = f"--like {quoted(self.run.best_settings)}"
         if self.run.config.search.select == "f1":
             yield (
-                "the implanted pairs of this set chose the settings, so figures on it are no longer fair: discard it. "
+                "the implanted pairs of this set chose the settings, so results on it are biased: discard it. "
                 "Next, another set:"
             )
             yield f"  satori-hpc new RUN2 {like} --seed {self.run.config.seed + 1} && satori-hpc all RUN2"

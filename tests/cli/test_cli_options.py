@@ -183,9 +183,9 @@ def test_set_changes_keys_and_says_what_becomes_stale(run: Run, tmp_path: Path) 
     path = tmp_path / "run"
     shutil.copytree(run.path, path)
     before = (path / "run.toml").read_text()
-    assert "nothing that is made becomes stale" in call("set", path, "ensemble.seeds=4", "search.seed=7").stdout
+    assert "no complete stage becomes stale" in call("set", path, "ensemble.seeds=4", "search.seed=7").stdout
     told = call("set", path, 'score.methods=["epistasis"]', "score.split = all", "motifs.threshold=0.4").stdout
-    assert "to be made again: motifs" in told
+    assert "now stale: motifs" in told
     after = (path / "run.toml").read_text()
     assert before.count("\n") == after.count("\n"), "comments and order stay"
     config = Run.open(path).config

@@ -73,7 +73,7 @@ BAD_ANNOTATIONS = {
     "not UTF-8": (b"chr1\tx\tmRNA\t1\t9\t.\t+\t.\tcaf\xe9\n", "line 20: not UTF-8 text"),
     "another assembly": (
         "".join(f"chr2\tx\tmRNA\t{first}\t9000\t.\t+\t.\t\n" for first in (4000, 5000)),
-        r"2 of 20 transcripts lie behind the ends .* chr2:4000-9000 \(3000 bp\): they are of another assembly",
+        r"2 of 20 transcripts lie beyond the ends .* chr2:4000-9000 \(3000 bp\): they are of another assembly",
     ),
     "other names": (None, r"none of its chromosomes \(LG1, LG2\) is in .*\(chr1, chr2, chrM\)"),
     "nothing": ("", "no transcript or gene"),

@@ -249,11 +249,11 @@ REFUSED: dict[str, tuple[bytes | str, str]] = {
     "empty record at the end": (FASTA + ">chr3\n", "line 103: chr3 has no sequence"),
     "a line too short": (
         FASTA[:300] + FASTA[301:],
-        "line 7, chr1: the sequence goes on behind a shorter or blank line",
+        "line 7, chr1: the sequence continues after a shorter or blank line",
     ),
     "a line too long": (FASTA[:300] + "A" + FASTA[300:], "line 6, chr1: 61 letters; expected 60"),
     "last line too long": (">a\nACGT\nACGTA\n" + FASTA, "line 3, a: 5 letters; expected 4 .* seqkit seq -w"),
-    "blank line inside": (FASTA[:311] + "\n" + FASTA[311:], "line 8, chr1: the sequence goes on behind"),
+    "blank line inside": (FASTA[:311] + "\n" + FASTA[311:], "line 8, chr1: the sequence continues after"),
     "a short line that CR makes full": (
         FASTA[:311] + "A" * 59 + "\r\n" + FASTA[372:],
         "line 7, chr1: LF and CR LF as line ends",

@@ -175,7 +175,7 @@ def test_files_without_summits_are_remarked_on(two, caplog):
     folder, _, _ = two
     with caplog.at_level(logging.WARNING):
         prepare.prepare(make(folder, peaks=("../a.bed", "../b.bed"), centre="summit"), Runtime())
-    assert caplog.text.count("column 10 tells no summit: the middles of its peaks are taken") == 2
+    assert caplog.text.count("column 10 has no summit: the midpoints of its peaks are used") == 2
 
 
 def test_all_rows_that_cannot_be_used_are_told_at_once(two):

@@ -92,7 +92,7 @@ def test_genes_of_another_assembly_are_told(tmp_path):
     write_genes(tmp_path / "g.gff", [("chr1", LENGTHS["chr1"] + 500 * k, 9000 + 500 * k, "+") for k in range(1, 5)])
     run = make(tmp_path, annotation="../g.gff", promoters=60, negatives="intergenic")
     with pytest.raises(
-        InputError, match=r"g\.gff: 4 of 4 transcripts lie behind .* the first at chr1:6501-9500 .*another assembly"
+        InputError, match=r"g\.gff: 4 of 4 transcripts lie beyond .* the first at chr1:6501-9500 .*another assembly"
     ):
         prepare.prepare(run, Runtime())
     assert not run.dataset.exists()

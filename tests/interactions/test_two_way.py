@@ -95,7 +95,7 @@ def test_many_true_pairs_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     pair = np.where(rng.permutation(PAIRS) < share * PAIRS, 2.5, 0.0)
     with caplog.at_level("WARNING", logger="satori_hpc"):
         _, told = reduced(scored(tmp_path / "s.zarr", motif=effects(1), pair=pair))
-    assert ("stand out from what their motifs add up to" in caplog.text) == warned, told
+    assert ("stand out from the sum of their motifs' main effects" in caplog.text) == warned, told
 
 
 def test_equals_the_steps_one_by_one(tmp_path: Path) -> None:

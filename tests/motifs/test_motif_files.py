@@ -245,7 +245,7 @@ def test_motifs_without_a_matrix_are_left_out_and_named(tmp_path, caplog):
 def test_one_matrix_of_two_tfs_is_two_motifs_and_the_same_twice_is_one(tmp_path, caplog):
     same = f"{HEAD}MOTIF M0082_1.02 TFAP2A\n{MATRIX}MOTIF M0082_1.02 TFAP2B\n{MATRIX}MOTIF M0082_1.02 TFAP2A\n{MATRIX}"
     assert told(read(tmp_path, same)) == [("M0082_1.02", "TFAP2A", 6, 50), ("M0082_1.02", "TFAP2B", 6, 50)]
-    assert "1 motifs stand there more than once" in caplog.text
+    assert "1 motifs occur more than once" in caplog.text
     other = same + "MOTIF M0082_1.02 TFAP2B\n" + MATRIX.replace("w= 6", "w= 5").replace("\n0.05 0.85 0.05 0.05", "")
     assert "line 37: motif 'M0082_1.02' is already on line 19, with another matrix" in refusal(tmp_path, other)
 

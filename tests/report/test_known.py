@@ -35,8 +35,8 @@ def report_data(*, directed=False, shared=FIGURES, missing=()):
 def test_the_figures_of_a_table():
     (part,) = words.parts(report_data(missing=["ARNT"]))
     assert part.title == "hippie.txt (HIPPIE)"
-    assert "990 of 1,000 rows used; 10 left out: a gene with itself. 345 genes" in part.note
-    assert "2 of the 3 TFs that name a filter. Not in it: ARNT." in part.note
+    assert "990 of 1,000 rows used; 10 excluded: a gene with itself. 345 genes" in part.note
+    assert "2 of the 3 TFs that name a filter. Not in the table: ARNT." in part.note
     line = part.lines[0]
     assert (line.method, line.reading, line.called, line.known) == (
         "attention",
@@ -52,7 +52,7 @@ def test_the_figures_of_a_table():
         "0.001",
     )
     assert line.odds == "6.25 (2.50 to 14.00)"
-    assert words.parts(report_data(directed=True))[0].lines[1].reading == "a target in common"
+    assert words.parts(report_data(directed=True))[0].lines[1].reading == "a common target"
 
 
 def test_figures_that_are_not_defined():

@@ -56,7 +56,7 @@ def test_the_page_has_every_test_and_names_stay_text():
     assert shown["rows"][0][:6] == ["10", "", 0, "ARNT", 3, "GATA3"]
     assert sum(shown["called"]) == 2
     assert {row[0] for row in shown["rows"]} == {"10", "2", HOSTILE}
-    assert "Which labels carry them" in page
+    assert "Interactions by label" in page
     assert "in 2 of 8 tests with and without differ" in page
     assert "<script>window" not in page
     assert "&lt;script&gt;window" in page  # in the picture
@@ -82,4 +82,4 @@ def test_one_group_is_told_without_a_picture_and_no_test_in_words():
     page = page_of(nothing)
     assert "No called filter pair has enough examples with and without a label" in page
     assert "data-labels-0" not in page
-    assert "Which labels carry them" not in report_page.render(report.report_data())
+    assert "Interactions by label" not in report_page.render(report.report_data())

@@ -362,7 +362,7 @@ def test_many_labels_have_one_figure_and_single_class_labels_none(targets):
 
 
 def test_the_page_says_what_tells_the_classes_apart(data):
-    for design, expected in (("hard", "alone tells much"), ("hard-matched", "only which motifs stand together")):
+    for design, expected in (("hard", "alone predict much"), ("hard-matched", "only in which motifs occur together")):
         said = words.lead(dataclasses.replace(data, facts=dataclasses.replace(data.facts, design=design)))
         assert expected in said[0]
     said = words.lead(dataclasses.replace(data, facts=dataclasses.replace(data.facts, design="published")))
@@ -374,7 +374,7 @@ def test_spacings_are_drawn_with_what_the_tests_say():
     data = report.report_data()
     page = report_page.render(data)
     assert page.count("Spacing against the background") == 1
-    assert "ARNT – GATA3, spacing q = 0.0005, turn of the helix q = 0.03" in page
+    assert "ARNT – GATA3, spacing q = 0.0005, helical phase q = 0.03" in page
     untested = dataclasses.replace(data.methods[0].spacings[0], q={"order": 0.4})
     assert pairs.told(untested, 1.0) == "order q = 0.4"
     assert pairs.told(untested, 0.05) == "like the background"

@@ -88,7 +88,7 @@ def test_a_method_of_a_plug_in_can_be_asked_for_by_option(finished: Path, tmp_pa
         plugin.write("\n# changed\n")
     said = satori("score", "run", "--method", "closeness", "--threads", 1, path=tmp_path)
     assert file.read_text() == text
-    assert "closeness.zarr: scores of another plan or another model; making them anew" in said
+    assert "closeness.zarr: scores of another plan or another model; recomputing them" in said
     assert "attention.zarr: scores of another" not in said
 
 

@@ -332,7 +332,7 @@ def test_with_several_labels_the_background_is_the_twins_by_name(trained: Run) -
     assert store.attributes["selection"]["min_precision"] == 0.5
     twins = dataset.read(run.background)
     dataset.write(run.background, dataclasses.replace(twins, names=[f"other{row}" for row in range(twins.examples)]))
-    with pytest.raises(ArtefactError, match=f"no shuffled twin of {len(foreground)} examples"):
+    with pytest.raises(ArtefactError, match=f"no shuffled control of {len(foreground)} examples"):
         scoring_stage.score(run, RUNTIME)
     files.remove(run.background)
     with pytest.raises(ArtefactError, match="prepare .* --background"):

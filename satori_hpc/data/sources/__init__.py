@@ -1,1 +1,1 @@
-"""Where a data set comes from: a module or a package per source."""
+"""Sources of data sets: a module or a package per source."""

@@ -1,4 +1,4 @@
-"""What the scores of a pair are compared with: a file per statistic, and the mathematics that they share."""
+"""Statistics that test the scores of a pair: one file per statistic, and their shared mathematics."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

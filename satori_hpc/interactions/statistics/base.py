@@ -1,4 +1,4 @@
-"""What a statistic is: values gathered by pair from every example, and a test of each pair's values."""
+"""Define the interface of a statistic: gather values by pair from every example, and test each pair's values."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,11 @@ Described = dict[str, np.ndarray]
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What decides which pairs are tested, and on which values; see [reduce].
+    """Settings that decide which pairs are tested, and on which values; see [reduce].
 
     Attributes:
         statistic: its name.
-        units: what is tested in pairs.
+        units: whose pairs are tested.
         cutoff: of the scores, -inf = none; None = the mean of all that are observed in the foreground.
         drop_values: whether values below the cut-off are dropped, and not only pairs that never reach it.
         min_examples: values that each side needs, or where the background is not tested, the foreground.
@@ -40,16 +40,16 @@ class Rules:
     facts: tuple[tuple[str, float], ...] = ()
 
     def fact(self, name: str) -> float:
-        """A number that the statistic has from the store."""
+        """Return a number that the statistic has from the store."""
         return dict(self.facts)[name]
 
     def with_cutoff(self, cutoff: float) -> float:
-        """The smallest value that is not dropped."""
+        """Return the smallest value that is not dropped."""
         return cutoff if self.drop_values else -np.inf
 
 
 class Store(Protocol):
-    """What a statistic may ask of a store of scores (scoring.store.ScoreStore)."""
+    """Interface of a score store for statistics (scoring.store.ScoreStore)."""
 
     path: Path
     attributes: dict[str, Any]
@@ -77,15 +77,15 @@ class Test(Protocol):
 
     @staticmethod
     def facts(store: Store, settings: Reduce) -> dict[str, float]:
-        """Numbers from the store as a whole.
+        """Return numbers from the store as a whole.
 
         Raises:
-            ArtefactError: the store does not hold what the statistic needs; says how to make it.
+            ArtefactError: the store lacks arrays that the statistic needs; names the cure.
         """
 
     @staticmethod
     def describe(partition: Partition, rules: Rules) -> Described:
-        """Columns, a line per example or a line in all, of a partition of one of `groups`."""
+        """Return columns, a line per example or a line in all, of a partition of one of `groups`."""
 
     @staticmethod
     def add(columns: Columns, side: int, block: PairBlock, described: Described | None, rules: Rules) -> None:
@@ -101,15 +101,18 @@ class Test(Protocol):
 
     @staticmethod
     def test(columns: Columns, described: Described, rules: Rules, cutoff: float) -> dict[str, np.ndarray]:
-        """tested, what `describe_scores` tells, statistic, auc, effect, p, neg_log10_p; columns for `conclude`."""
+        """Return tested, the columns of `describe_scores`, statistic, auc, effect, p, neg_log10_p.
+
+        Columns for `conclude`.
+        """
 
     @staticmethod
     def conclude(columns: dict[str, np.ndarray], settings: Reduce, rules: Rules) -> dict[str, Any]:
-        """Change p-values in place by what all pairs together say; what there is to tell people of it."""
+        """Change p-values in place using all pairs together; return a summary for the user."""
 
 
 def describe_scores(columns: Columns) -> dict[str, np.ndarray]:
-    """Counts, medians and the like of the scores of both groups."""
+    """Return counts, medians and the like of the scores of both groups."""
     median_fg, max_fg = columns.medians_and_largest(FOREGROUND)
     median_bg, _ = columns.medians_and_largest(BACKGROUND)
     return {
@@ -123,12 +126,15 @@ def describe_scores(columns: Columns) -> dict[str, np.ndarray]:
 
 
 def where(tested: np.ndarray, **columns: np.ndarray) -> dict[str, np.ndarray]:
-    """Columns that are told of tested pairs only."""
+    """Return columns with NaN for untested pairs."""
     return {name: np.where(tested, values, np.nan) for name, values in columns.items()}
 
 
 def drop_far(block: PairBlock, max_distance: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Distances of the block, and the scores of sites too far apart, which become missing in it; None = no limit."""
+    """Return distances of the block, and the scores of sites too far apart, which become missing in it.
+
+    None = no limit.
+    """
     distance = block.distance()
     if not max_distance:
         return distance, None

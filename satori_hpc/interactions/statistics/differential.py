@@ -11,19 +11,19 @@ from scipy import special
 
 from satori_hpc.interactions.statistics import mann_whitney
 
-AT_ONCE = 2**25  # values of the table of members held at a time
+AT_ONCE = 2**25  # entries of the membership table in memory at a time
 
 
 @dataclass(frozen=True)
 class Difference:
-    """What the test says of each group; all arrays (groups,).
+    """Test results of each group; all arrays (groups,).
 
     Attributes:
         n_with, n_without: int64, values inside and outside the group.
         median_with, median_without: float64, NaN where there is none.
         auc: float64, chance that a value inside is above one outside; NaN, like p, where a side is empty.
         p: float64, two-sided.
-        neg_log10_p: float64, told also where p is too small for a float64.
+        neg_log10_p: float64, given also where p is too small for a float64.
     """
 
     n_with: np.ndarray
@@ -75,7 +75,7 @@ def _compare(values: np.ndarray, members: np.ndarray) -> Difference:
 
 
 def _ranks(rising: np.ndarray) -> tuple[np.ndarray, float]:
-    """Twice the mid-ranks, float64, of sorted values, and the sum of t^3 - t over the groups of t equal ones."""
+    """Return twice the mid-ranks, float64, of sorted values, and the sum of t^3 - t over the groups of t equal ones."""
     new = np.ones(len(rising), dtype=bool)
     new[1:] = rising[1:] != rising[:-1]
     first = np.flatnonzero(new)
@@ -84,7 +84,7 @@ def _ranks(rising: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _medians(rising: np.ndarray, inside: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Median of the sorted values inside each group."""
+    """Return median of the sorted values inside each group."""
     if not len(rising):
         return np.full(len(count), np.nan)
     until = np.cumsum(inside, axis=0, dtype=np.int32)

@@ -1,7 +1,7 @@
-"""One-sided Mann-Whitney tests of many columns at once, and Benjamini-Hochberg over what was tested.
+"""Run one-sided Mann-Whitney tests of many columns at once, and Benjamini-Hochberg over the tested columns.
 
 Equal to `scipy.stats.mannwhitneyu(x, y, alternative="greater", method="asymptotic")` on each column without its missing
-values: normal approximation with tie and continuity correction. The way is: per column and side drop what is missing,
+values: normal approximation with tie and continuity correction. Algorithm: per column and side drop missing values,
 map the float32 values to int32 of the same order, sort those (numpy's vector sort), and merge the two sorted sides,
 counting wins and ties exactly in integers. The values may come block by block (`interactions.columns`).
 """
@@ -19,7 +19,7 @@ from satori_hpc.interactions.columns import Columns, values_of
 
 @dataclass(frozen=True)
 class RankTest:
-    """What the test says of each column; all arrays (columns,).
+    """Test results of each column; all arrays (columns,).
 
     Attributes:
         n_fg, n_bg: int64, observed values on each side.
@@ -28,7 +28,7 @@ class RankTest:
         u: float64, Mann-Whitney's U of the foreground: wins + ties / 2 over all pairs of values.
         auc: float64, u / (n_fg n_bg): the chance that a foreground value is above a background value.
         p: float64, of foreground values being larger. NaN, like u and auc, where a side is empty.
-        neg_log10_p: float64, told also where p is too small for a float64.
+        neg_log10_p: float64, given also where p is too small for a float64.
     """
 
     n_fg: np.ndarray
@@ -67,7 +67,7 @@ def compare(columns: Columns, *, sides: tuple[int, int] = (0, 1), replace_rare: 
         columns: the values of both sides.
         sides: which those are, the foreground first.
         replace_rare: as SATORI 1 did, compare with as many zeros as the foreground has values where the background has
-            at most one; it then has no median, and `n_bg` still counts what was observed.
+            at most one; it then has no median, and `n_bg` still counts the observed values.
     """
     n_fg, n_bg = columns.counts(sides[0]), columns.counts(sides[1])
     replaced = (n_bg <= 1) & replace_rare
@@ -76,7 +76,7 @@ def compare(columns: Columns, *, sides: tuple[int, int] = (0, 1), replace_rare: 
     merged = np.empty(int((n_fg + compared).max(initial=0)), np.int32)
     merge, count_ties = compiled()
     wins_twice, ties = np.zeros(columns.width, np.int64), np.zeros(columns.width)
-    middle = np.zeros((2, columns.width, 2), np.int32)  # keys of the two values in the middle, by side
+    middle = np.zeros((2, columns.width, 2), np.int32)  # keys of the two central values, by side
     largest = np.zeros(columns.width, np.int32)
     for column in range(columns.width):
         x = keys_of[0](column)
@@ -109,7 +109,7 @@ def compare(columns: Columns, *, sides: tuple[int, int] = (0, 1), replace_rare: 
 
 
 def z_greater(u: np.ndarray, n_fg: np.ndarray, n_bg: np.ndarray, ties: np.ndarray) -> np.ndarray:
-    """U as a standard normal deviate, with tie and continuity correction; large where the foreground is larger.
+    """Return U as a standard normal deviate, with tie and continuity correction; large where the foreground is larger.
 
     Args:
         u: float64, U of the foreground.
@@ -128,13 +128,16 @@ def z_greater(u: np.ndarray, n_fg: np.ndarray, n_bg: np.ndarray, ties: np.ndarra
 
 
 def neg_log10_upper(z: np.ndarray) -> np.ndarray:
-    """-log10 of the upper tail of the standard normal distribution; finite far beyond where the tail itself is 0."""
+    """Return -log10 of the upper tail of the standard normal distribution.
+
+    Finite far beyond where the tail itself is 0.
+    """
     out: np.ndarray = -special.log_ndtr(-z) / np.log(10) + 0.0  # no minus zero
     return out
 
 
 def simes(neg_log10_p: np.ndarray) -> float:
-    """-log10 of Simes' p-value of several tests of one thing: the smallest n p_(i) / i; never below 0.
+    """Return -log10 of Simes' p-value of several tests of one hypothesis: the smallest n p_(i) / i; never below 0.
 
     It is the smallest Benjamini-Hochberg q-value among them.
 
@@ -146,7 +149,7 @@ def simes(neg_log10_p: np.ndarray) -> float:
 
 
 def q_values(p: np.ndarray) -> np.ndarray:
-    """Benjamini-Hochberg q-values of one family of tests: min over p_(j) >= p_(i) of p_(j) n / j, at most 1.
+    """Return Benjamini-Hochberg q-values of one family of tests: min over p_(j) >= p_(i) of p_(j) n / j, at most 1.
 
     Equal to `scipy.stats.false_discovery_control`, which takes a second and 40 MB to load.
     """
@@ -164,7 +167,7 @@ class _Compiled(NamedTuple):
 
 @functools.cache
 def compiled() -> _Compiled:
-    """The loops below, compiled when first needed."""
+    """Return the loops below, compiled when first needed."""
     from satori_hpc import jit  # here: numba is slow to load
 
     return _Compiled(jit.compile_loops(_merge), jit.compile_loops(_count_ties))
@@ -195,7 +198,7 @@ def _merge(x: np.ndarray, y: np.ndarray, out: np.ndarray) -> int:
 
 
 def _count_ties(x: np.ndarray, merged: np.ndarray) -> tuple[int, float]:
-    """(pairs (x, y) of equal values, sum of t^3 - t over the groups of t equal values) of sorted x merged with y."""
+    """Return (pairs (x, y) of equal values, sum of t^3 - t over groups of t ties) of sorted x merged with y."""
     begin, i, equal, ties = 0, 0, 0, 0.0
     while begin < len(merged) - 1:
         value = merged[begin]

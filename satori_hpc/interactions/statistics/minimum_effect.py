@@ -1,6 +1,6 @@
-"""minimum-effect: in most sequences the interaction of two sites must exceed a share of what sites do alone.
+"""minimum-effect: the interaction of two sites must exceed a fraction of single-site effects in most sequences.
 
-The value of an example is E - margin, where E is the pair's score (the pair of sites that speaks for it) and the
+The value of an example is E - margin, where E is the pair's score (of the site pair that represents it) and the
 margin the larger of a tenth of the mean single effect over all sites of the foreground and a quarter of the larger of
 the two sites' own single effects. A one-sided signed-rank test asks whether it is above 0 (synergy); -E - margin asks
 for redundancy. No null made of other pairs is needed, so it works with one true pair and with most pairs true.
@@ -32,7 +32,7 @@ EFFECT = "single"  # the effect of a place alone, in the units of the score
 
 
 class MinimumEffect:
-    """One-sided signed-rank test of interactions less a margin made of single effects."""
+    """Test interactions minus a margin of single-site effects by a one-sided signed-rank test."""
 
     groups: tuple[str, ...] = ()
     per_example = True
@@ -43,10 +43,10 @@ class MinimumEffect:
 
     @staticmethod
     def facts(store: Store, settings: Reduce) -> dict[str, float]:
-        """The mean size of single effects over all sites of the foreground."""
+        """Return the mean size of single effects over all sites of the foreground."""
         if EFFECT not in store.attributes["effects"]:
             raise ArtefactError(
-                f"{store.path}: {store.method} tells no effects of single sites, which reduce.statistic = "
+                f"{store.path}: {store.method} has no effects of single sites, which reduce.statistic = "
                 f"'minimum-effect' needs; use another statistic for it, or score by epistasis: satori-hpc score "
                 f"{quoted(store.path.parent.parent)} --method epistasis"
             )
@@ -54,12 +54,12 @@ class MinimumEffect:
 
     @staticmethod
     def describe(partition: Partition, rules: Rules) -> Described:
-        """Nothing."""
+        """Return nothing: examples need no description."""
         return {}
 
     @staticmethod
     def add(columns: Columns, side: int, block: PairBlock, described: Described | None, rules: Rules) -> None:
-        """Scores of both sides; interactions of the foreground less their margins, with either sign."""
+        """Gather the scores of both sides, and the foreground's E and -E, minus their margins."""
         distance, _ = drop_far(block, rules.max_distance)
         columns.add(side, block.score, distance if side == FOREGROUND else None)
         if side == FOREGROUND:
@@ -91,7 +91,7 @@ class MinimumEffect:
 
     @staticmethod
     def conclude(columns: dict[str, np.ndarray], settings: Reduce, rules: Rules) -> dict[str, Any]:
-        """q-values of redundancy, and how much lies between 0 and the margin."""
+        """Add q-values of redundancy, and the number of values between 0 and the margin."""
         tested = columns["tested"]
         p = columns.pop("redundancy_p")
         columns["redundancy_q"] = np.full(len(p), np.nan)

@@ -22,7 +22,7 @@ EXTRA = "null"  # the scores of permuted sequences in a store
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Mean and standard deviation (of the population) of so many null scores; NaN where there are none."""
+    """Mean and (population) standard deviation of a number of null scores; NaN if there are none."""
 
     count: int
     mean: float
@@ -31,12 +31,12 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class NullTest:
-    """What the test says of each column; all float64 (columns,), NaN where there is no score.
+    """Test results of each column; all float64 (columns,), NaN without scores.
 
     Attributes:
         auc: mean chance that a score is above a null score.
         p: Simes' p-value.
-        neg_log10_p: told also where p is too small for a float64.
+        neg_log10_p: given also where p is too small for a float64.
     """
 
     auc: np.ndarray
@@ -45,14 +45,14 @@ class NullTest:
 
 
 def moments(values: np.ndarray) -> tuple[int, float, float]:
-    """(count, mean, sum of squared distances from it) of float32 values, in float64."""
+    """Return (count, mean, sum of squared distances from it) of float32 values, in float64."""
     values = values.astype(np.float64)
     mean = float(values.mean()) if len(values) else 0.0
     return len(values), mean, float(np.square(values - mean).sum())
 
 
 def merge(counts: np.ndarray, means: np.ndarray, squares: np.ndarray) -> tuple[int, float, float]:
-    """The moments of several sets of values together; arguments as of `moments`, an entry per set."""
+    """Return the moments of several sets of values together; arguments as of `moments`, an entry per set."""
     count = int(counts.sum())
     if not count:
         return 0, 0.0, 0.0
@@ -61,7 +61,7 @@ def merge(counts: np.ndarray, means: np.ndarray, squares: np.ndarray) -> tuple[i
 
 
 def fit(counts: np.ndarray, means: np.ndarray, squares: np.ndarray) -> Gaussian:
-    """The normal distribution of all values of several sets; arguments as of `merge`."""
+    """Return the normal distribution of all values of several sets; arguments as of `merge`."""
     count, mean, total = merge(counts, means, squares)
     return Gaussian(count, mean, float(np.sqrt(total / count))) if count else Gaussian(0, np.nan, np.nan)
 
@@ -80,7 +80,7 @@ def test(columns: Columns, side: int, null: Gaussian) -> NullTest:
 
 
 class Permuted:
-    """Scores against the scores of the same sequences with their letters permuted (the original DFIM's null)."""
+    """Test scores against those of the same sequences with permuted bases (the original DFIM's null)."""
 
     groups: tuple[str, ...] = ("foreground",)
     per_example = False
@@ -91,7 +91,7 @@ class Permuted:
 
     @staticmethod
     def facts(store: Store, settings: Reduce) -> dict[str, float]:
-        """Nothing; refuses a store without scores of permuted sequences."""
+        """Return nothing; refuse a store without scores of permuted sequences."""
         if EXTRA not in store.attributes["extras"]:
             run = quoted(store.path.parent.parent)
             raise ArtefactError(
@@ -102,7 +102,7 @@ class Permuted:
 
     @staticmethod
     def describe(partition: Partition, rules: Rules) -> Described:
-        """Moments of the scores of permuted sequences, a line in all."""
+        """Return moments of the scores of permuted sequences, a line in all."""
         found = []
         for block in partition.blocks(0, rules.units.pairs):
             values = block.between(EXTRA)
@@ -112,7 +112,7 @@ class Permuted:
 
     @staticmethod
     def add(columns: Columns, side: int, block: PairBlock, described: Described | None, rules: Rules) -> None:
-        """The scores as they are."""
+        """Gather the scores unchanged."""
         columns.add(side, block.score, block.distance() if side == FOREGROUND else None)
 
     @staticmethod
@@ -137,5 +137,5 @@ class Permuted:
 
     @staticmethod
     def conclude(columns: dict[str, np.ndarray], settings: Reduce, rules: Rules) -> dict[str, Any]:
-        """Nothing to add."""
+        """Add nothing."""
         return {}

@@ -24,12 +24,12 @@ class Published:
 
     @staticmethod
     def facts(store: Store, settings: Reduce) -> dict[str, float]:
-        """Nothing."""
+        """Return nothing: the store needs no checks."""
         return {}
 
     @staticmethod
     def describe(partition: Partition, rules: Rules) -> Described:
-        """How many scores there are, and their sum."""
+        """Return how many scores there are, and their sum."""
         if rules.cutoff is not None:
             return {"observed": np.zeros(1, np.int64), "total": np.zeros(1)}
         every = rules.units.pairs
@@ -42,7 +42,7 @@ class Published:
 
     @staticmethod
     def add(columns: Columns, side: int, block: PairBlock, described: Described | None, rules: Rules) -> None:
-        """The scores as they are."""
+        """Gather the scores unchanged."""
         columns.add(side, block.score, block.distance() if side == FOREGROUND else None)
 
     @staticmethod
@@ -72,5 +72,5 @@ class Published:
 
     @staticmethod
     def conclude(columns: dict[str, np.ndarray], settings: Reduce, rules: Rules) -> dict[str, Any]:
-        """Nothing to add."""
+        """Add nothing."""
         return {}

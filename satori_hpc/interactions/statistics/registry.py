@@ -1,4 +1,4 @@
-"""Which statistic the scores of a method are tested by, and from which score on: the one place that decides it."""
+"""Choose the statistic of a method and its cut-off; the only place that decides this."""
 
 import numpy as np
 
@@ -14,13 +14,13 @@ PUBLISHED = "published"
 
 
 def test_of(name: str) -> type[Test]:
-    """The class of a statistic."""
+    """Return the class of a statistic."""
     found: type[Test] = load(STATISTICS[name].test)
     return found
 
 
 def statistic_of(config: Config, method: str) -> str:
-    """What [reduce] statistic means for a method.
+    """Return the statistic that [reduce] statistic selects for a method.
 
     One for methods that score permuted sequences is theirs alone: in a run of several methods the others go as with
         "auto".
@@ -36,10 +36,10 @@ def statistic_of(config: Config, method: str) -> str:
 
 
 def rules_of(store: Store, settings: Reduce, statistic: str, units: Units) -> Rules:
-    """What decides which pairs of units of a store are tested.
+    """Return the rules that decide which pairs of units of a store are tested.
 
     Raises:
-        ArtefactError: the store does not hold what the statistic needs.
+        ArtefactError: the store lacks arrays that the statistic needs.
     """
     test = test_of(statistic)
     return Rules(
@@ -55,7 +55,7 @@ def rules_of(store: Store, settings: Reduce, statistic: str, units: Units) -> Ru
 
 
 def cutoff_of(settings: Reduce, statistic: str) -> float | None:
-    """The cut-off of the scores; None = their mean, -inf = none.
+    """Return the cut-off of the scores; None = their mean, -inf = none.
 
     The mean is that of attention scores, which are all positive; of other statistics nothing is cut off unless run.toml
     names a number.

@@ -20,7 +20,7 @@ from satori_hpc.interactions.statistics import mann_whitney
 
 @dataclass(frozen=True)
 class SignedRank:
-    """What the test says of each column; all arrays (columns,).
+    """Test results of each column; all arrays (columns,).
 
     Attributes:
         n: int64, values, zeros among them.
@@ -31,7 +31,7 @@ class SignedRank:
         auc_error: float64, standard deviation of auc if signs were thrown by a coin; NaN where nothing is ranked.
         median: float64, of all values.
         p: float64, of values being above zero; 1 where there are only zeros.
-        neg_log10_p: float64, told also where p is too small for a float64.
+        neg_log10_p: float64, given also where p is too small for a float64.
 
     w_plus, auc, median and the p-values are NaN where there is no value.
     """
@@ -98,10 +98,10 @@ def test(columns: Columns, side: int) -> SignedRank:
         )
 
 
-# What a value is above the median of the other values of its row.
+# Leave-one-out median-centring: a value minus the median of the other values of its row.
 #
-# The median without one entry follows from three numbers around the middle of the sorted row and from the side of the
-# middle on which the entry lies. So a row is described by four numbers, and its contrasts can be told entry by entry.
+# The median without one entry follows from three numbers around the centre of the sorted row and from the side of the
+# centre on which the entry is. So four numbers describe a row, and contrasts can be computed entry by entry.
 # Rows with fewer than three values have no contrasts.
 
 LEAST_VALUES = 3  # of a row: the median of fewer than two others is no median
@@ -111,7 +111,7 @@ class Middles(NamedTuple):
     """How rows are compared; all arrays (rows,), NaN where a row has too few values.
 
     Attributes:
-        pivot: float32, what an entry is compared with.
+        pivot: float32, to be compared with an entry.
         below, equal, above: float64, median of the others for an entry below the pivot, equal to it, and above it.
     """
 
@@ -130,7 +130,7 @@ def middles(values: np.ndarray, *, least: float = -np.inf) -> Middles:
         count = len(there)
         if count < LEAST_VALUES:
             continue
-        half = (count - 1) // 2  # rank from 0 of the middle one, or of the lower of two
+        half = (count - 1) // 2  # rank from 0 of the central one, or of the lower of two
         there.partition(half)
         low, high = float(there[:half].max()), float(there[half + 1 :].min())
         pivot = float(there[half])
@@ -138,14 +138,14 @@ def middles(values: np.ndarray, *, least: float = -np.inf) -> Middles:
         if count % 2:
             found.below[place], found.equal[place] = (pivot + high) / 2, (low + high) / 2
             found.above[place] = (low + pivot) / 2
-        else:  # without an entry of the lower half the upper of the two middle ones is left, and the other way round
+        else:  # without an entry of the lower half the upper of the two central ones remains, and vice versa
             found.below[place] = found.equal[place] = high
             found.above[place] = pivot
     return found
 
 
 def subtract(block: np.ndarray, rows: Middles, *, least: float = -np.inf) -> None:
-    """Replace every value of a block by its contrast, rounded to float32, in place.
+    """Median-centre every value of a block in place, rounded to float32.
 
     Args:
         block: float32 (rows, columns), contiguous, NaN = missing.
@@ -157,7 +157,7 @@ def subtract(block: np.ndarray, rows: Middles, *, least: float = -np.inf) -> Non
 
 @functools.cache
 def compiled() -> Callable[..., None]:
-    """The loop below, compiled when first needed."""
+    """Return the loop below, compiled when first needed."""
     from satori_hpc import jit  # here: numba is slow to load
 
     return jit.compile_loops(_subtract)
@@ -184,27 +184,27 @@ def _subtract(
             block[row, column] = np.float32(value - centre) if value >= least else np.float32(np.nan)
 
 
-# A null made of the tested pairs themselves: how large are the effects of pairs that do nothing of their own?
+# An empirical null: how large are the effects of non-interacting pairs?
 #
 # With thousands of sequences a test against "no effect at all" calls the smallest side effect. Most pairs have no more
 # than side effects; how they scatter is read off the lower part of all effects, where true interactions are not. A pair
-# is then held against N(centre, scale^2 + its own sampling variance), which more sequences do not make ever narrower.
+# is then compared with N(centre, scale^2 + sampling variance), which does not shrink with more sequences.
 #
-# Effects are told on the scale of a normal distribution: if contrasts are N(d, 1), a signed-rank test has an expected
+# Effects are on the scale of a normal distribution: if contrasts are N(d, 1), a signed-rank test has an expected
 # auc of Phi(sqrt(2) d), so d = Phi^-1(auc) / sqrt(2); unlike auc it has no upper end where strong effects would crowd.
 
-LEAST_PAIRS = 30  # fewer do not tell how they scatter
-LOW, HIGH = -3.0, 2.0  # in scales from the centre: what lies above may be true, what lies far below is no rule
+LEAST_PAIRS = 30  # fewer are too few to estimate the spread
+LOW, HIGH = -3.0, 2.0  # in scales from the centre: values above may be true, values far below are outliers
 STEPS = 200
-PAIRS_PER_FREEDOM = 3  # measured: the scale of m pairs is known as well as a standard deviation from so many freedoms
+PAIRS_PER_FREEDOM = 3  # measured: the scale of m pairs is as precise as a sd with so many degrees of freedom
 
 
 @dataclass(frozen=True)
 class Null:
-    """The scatter of effects of pairs that do nothing of their own, on the scale of `effects`.
+    """Centre and scale of the effects of non-interacting pairs, on the scale of `effects`.
 
     Attributes:
-        centre, scale: of a normal distribution; scale is what is left when sampling variance is taken off.
+        centre, scale: of a normal distribution; scale is without the sampling variance.
         freedom: degrees of freedom with which the scale is known.
     """
 
@@ -214,17 +214,17 @@ class Null:
 
 
 def effects(auc: np.ndarray, auc_error: np.ndarray, nonzero: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(effect, its sampling error without any effect) of signed-rank tests, float64 (tests,).
+    """Return (effect, its sampling error without any effect) of signed-rank tests, float64 (tests,).
 
     Args:
         auc, auc_error, nonzero: as in `SignedRank`.
     """
-    edge = 0.5 / (nonzero * (nonzero + 1.0) / 2 + 1)  # as near to 0 and 1 as so many ranks can tell
+    edge = 0.5 / (nonzero * (nonzero + 1.0) / 2 + 1)  # as near to 0 and 1 as so many ranks can resolve
     return special.ndtri(np.clip(auc, edge, 1 - edge)) / np.sqrt(2), auc_error * np.sqrt(np.pi)
 
 
 def fit(effect: np.ndarray, error: np.ndarray) -> Null | None:
-    """Centre and scale of the effects of pairs that do nothing of their own.
+    """Estimate centre and scale of the effects of non-interacting pairs.
 
     They are chosen so that the effects from `LOW` to `HIGH` scales around the centre have the mean and the variance
     of a normal distribution cut off there. True interactions above that do not count, however many, as long as most
@@ -262,7 +262,7 @@ def fit(effect: np.ndarray, error: np.ndarray) -> Null | None:
 
 
 def neg_log10_p(effect: np.ndarray, error: np.ndarray, null: Null) -> np.ndarray:
-    """-log10 of the chance of a larger effect under N(centre, scale^2 + error^2).
+    """Return -log10 of the chance of a larger effect under N(centre, scale^2 + error^2).
 
     The scale is an estimate, so the tail is that of Student's distribution (Wallace's approximation by a normal
     deviate, which stays finite in the farthest tail).
@@ -274,7 +274,7 @@ def neg_log10_p(effect: np.ndarray, error: np.ndarray, null: Null) -> np.ndarray
 
 
 def _cut_moments() -> tuple[float, float]:
-    """Mean and variance of a standard normal distribution cut off at LOW and HIGH."""
+    """Return mean and variance of a standard normal distribution cut off at LOW and HIGH."""
     at_low, at_high = (float(np.exp(-edge * edge / 2) / np.sqrt(2 * np.pi)) for edge in (LOW, HIGH))
     mass = float(special.ndtr(HIGH) - special.ndtr(LOW))
     mean = (at_low - at_high) / mass

@@ -1,6 +1,6 @@
-"""How far apart, in which order and on which strands two sites stand, in the foreground against the background.
+"""Test spacing, order and strands of two sites in the foreground against the background.
 
-What is tested are counts by spacing, so memory and time follow from the range looked at and not from the examples.
+Counts by spacing are tested, so memory and time depend on the range of spacings and not on the examples.
 Given the counts of both sides together, under the null the foreground is a random draw from them.
 """
 
@@ -18,12 +18,12 @@ ARRANGEMENTS = ("tandem_ab", "tandem_ba", "convergent", "divergent")
 
 @dataclass(frozen=True)
 class Preferred:
-    """The window of spacings that stands out most.
+    """The window of spacings with the largest excess.
 
     Attributes:
         first: index of its first spacing.
         found: foreground sites in it.
-        expected: as many would be there if both sides were alike.
+        expected: the expected number if both sides were equal.
         p: that the largest excess over all windows is this large by chance.
     """
 
@@ -35,7 +35,7 @@ class Preferred:
 
 @dataclass(frozen=True)
 class Helical:
-    """How unevenly the two sides lie on the turns of the helix; all arrays (rows,), float64.
+    """Difference between the sides in helical phase; all arrays (rows,), float64.
 
     Attributes:
         strength: length of the difference of their mean directions on the turn, between 0 and 2.
@@ -49,10 +49,10 @@ class Helical:
 
 
 def helical(foreground: np.ndarray, background: np.ndarray, spacing: np.ndarray) -> Helical:
-    """Test whether the two sides differ in where on a turn of the helix spacings lie.
+    """Test whether the helical phase of spacings differs between the two sides.
 
     Sides are compared within stretches of two turns, so a foreground that is closer together as a whole counts for
-    nothing. Within each, the sum of the foreground's unit vectors less its expectation has a known variance
+    nothing. Within each, the sum of the foreground's unit vectors minus its expectation has a known variance
     (draws without replacement, as in the tests of Mantel and Haenszel); both summed over the stretches make a
     chi-square of two degrees of freedom.
 
@@ -109,7 +109,7 @@ def preferred(
     covered = _windows(both[None], window)[0]
     excess = _excess(_windows(foreground[None], window), covered, n=n, total=int(both.sum()))[0]
     first = int(np.argmax(excess))
-    largest = excess[first] * (1 - 1e-9)  # equal tables are equal whatever the order of their sums
+    largest = excess[first] * (1 - 1e-9)  # equal tables are equal for any order of summation
     as_large, done = 0, 0
     while done < draws and as_large < EXCEEDANCES:
         count = min(AT_ONCE, draws - done)
@@ -133,14 +133,14 @@ def _window(
 
 
 def _windows(counts: np.ndarray, window: int) -> np.ndarray:
-    """Sums over windows of neighbours, (rows, D - window + 1)."""
+    """Return sums over windows of neighbours, (rows, D - window + 1)."""
     before = np.zeros((len(counts), counts.shape[1] + 1), dtype=np.int64)
     np.cumsum(counts, axis=1, out=before[:, 1:])
     return before[:, window:] - before[:, :-window]
 
 
 def _excess(found: np.ndarray, covered: np.ndarray, *, n: int, total: int) -> np.ndarray:
-    """Signed root of the likelihood ratio of (in the window, out of it) x (foreground, background)."""
+    """Return signed root of the likelihood ratio of (in the window, out of it) x (foreground, background)."""
     expected = covered * (n / total)
     ratio = np.zeros(found.shape)
     for seen, chance in (
@@ -154,13 +154,15 @@ def _excess(found: np.ndarray, covered: np.ndarray, *, n: int, total: int) -> np
 
 
 def arrangement(distance: np.ndarray, strand_a: np.ndarray, strand_b: np.ndarray) -> np.ndarray:
-    """Which of ARRANGEMENTS two motifs stand in, int8, -1 = cannot be told; the same read from the other strand.
+    """Return the arrangement of two motifs (index into ARRANGEMENTS), int8, -1 = unknown.
+
+    Independent of the strand read.
 
     tandem_ab: on one strand, A upstream of B; tandem_ba: B upstream; convergent: facing each other; divergent: back to
     back.
 
     Args:
-        distance: int (n,), start of B less start of A, bp; 0 cannot be told.
+        distance: int (n,), start of B minus start of A, bp; 0 has no order.
         strand_a, strand_b: int (n,), 1 or -1 as the sequence reads, 0 = not known.
     """
     ahead = np.sign(distance)
@@ -171,7 +173,7 @@ def arrangement(distance: np.ndarray, strand_a: np.ndarray, strand_b: np.ndarray
 
 
 def order_p(foreground: np.ndarray, background: np.ndarray) -> float:
-    """Fisher's two-sided p of (A first, B first) on both sides, int (2,) each; NaN where a margin is empty."""
+    """Return Fisher's two-sided p of (A first, B first) on both sides, int (2,) each; NaN where a margin is empty."""
     from scipy import stats  # here: slow to load, and Dask's workers do without
 
     table = np.array([foreground, background])
@@ -181,7 +183,7 @@ def order_p(foreground: np.ndarray, background: np.ndarray) -> float:
 
 
 def arrangement_p(foreground: np.ndarray, background: np.ndarray, *, draws: int, rng: np.random.Generator) -> float:
-    """p of Pearson's chi-square over the arrangements that occur, by random draws; NaN where fewer than two do.
+    """Return p of Pearson's chi-square over the arrangements that occur, by random draws; NaN where fewer than two do.
 
     Args:
         foreground, background: int (arrangements,).
@@ -197,7 +199,7 @@ def arrangement_p(foreground: np.ndarray, background: np.ndarray, *, draws: int,
     drawn = rng.multivariate_hypergeometric(both[there], n, size=draws, method="marginals")
 
     def chi_square(found: np.ndarray) -> np.ndarray:
-        # The background's part is the foreground's, times a constant, in each cell.
+        # The background's part is the foreground's, times a constant, in each field.
         return np.sum((found - expected) ** 2 / expected, axis=-1)
 
     as_large = chi_square(drawn) >= chi_square(foreground[there]) * (1 - 1e-9)

@@ -1,11 +1,11 @@
 """contrasts-two-way: how much more a pair rises from background to foreground than its two motifs do.
 
-The value of an example is the pair's score less the median of its other scores, in foreground and background. The Mann-
-Whitney AUC of these contrasts, as a difference in standard deviations d = sqrt(2) Phi^-1(AUC), is fitted by a constant
-and an effect of each of the two units; what is left, against its sampling error and the scatter of most pairs, found
-below the true ones (`signed_rank.fit`), is tested. Raw attention rises wherever a motif matters; this takes that away.
+The value of an example is the pair's score minus the median of its other scores, in foreground and background. The
+Mann-Whitney AUC of these contrasts, as a difference in standard deviations d = sqrt(2) Phi^-1(AUC), is fitted by a
+constant and an effect of each of the two units; the residual, against its sampling error and the spread of most pairs,
+estimated below the true ones (`signed_rank.fit`), is tested. Raw attention rises at important motifs; this cancels.
 It finds nothing where more than about a third of all pairs is true, for then the fit follows them: the share is
-estimated and told, as long as it is not much more.
+estimated and reported, if it is not much larger.
 """
 
 from typing import Any
@@ -32,13 +32,13 @@ from satori_hpc.interactions.statistics.signed_rank import Middles
 from satori_hpc.interactions.statistics.within_sequence import of_rows
 from satori_hpc.log import logger
 
-HUBER, RIDGE = 1.5, 1e-2  # residuals beyond so many deviations count less; keeps units with few pairs near 0
+HUBER, RIDGE = 1.5, 1e-2  # residuals beyond so many deviations are down-weighted; keeps units with few pairs near 0
 ROUNDS = 50
 MANY = 0.25  # share of true pairs from which on most may be taken for nothing
 
 
 class TwoWay:
-    """Contrasts within examples, foreground against background, less the main effects of both units."""
+    """Test median-centred scores, foreground against background, without the main effects of both units."""
 
     groups: tuple[str, ...] = ("foreground", "background")
     per_example = True
@@ -49,17 +49,17 @@ class TwoWay:
 
     @staticmethod
     def facts(store: Store, settings: Reduce) -> dict[str, float]:
-        """Nothing."""
+        """Return nothing: the store needs no checks."""
         return {}
 
     @staticmethod
     def describe(partition: Partition, rules: Rules) -> Described:
-        """The middles of every example's scores."""
+        """Return the row medians of every example's scores."""
         return of_rows(partition, rules)
 
     @staticmethod
     def add(columns: Columns, side: int, block: PairBlock, described: Described | None, rules: Rules) -> None:
-        """Scores and contrasts of both sides."""
+        """Return scores and contrasts of both sides."""
         distance, _ = drop_far(block, rules.max_distance)
         columns.add(side, block.score, distance if side == FOREGROUND else None)
         if described is not None:
@@ -90,14 +90,14 @@ class TwoWay:
 
     @staticmethod
     def conclude(columns: dict[str, np.ndarray], settings: Reduce, rules: Rules) -> dict[str, Any]:
-        """Remove the main effects of both units and test what is left."""
+        """Remove the main effects of both units and test the residuals."""
         family = np.flatnonzero(columns["tested"])
         first, second = columns.pop("contrasts_fg")[family], columns.pop("contrasts_bg")[family]
         unit_a, unit_b = (columns[f"unit_{side}"][family] for side in "ab")
         d, error = difference(columns["auc"][family], first, second)
         z, scatter = residuals(d, error, unit_a, unit_b, units=rules.units.count)
         left = z * np.sqrt(error**2 + scatter**2)
-        null = signed_rank.fit(left, error)  # of most pairs, whatever lies above them
+        null = signed_rank.fit(left, error)  # of most pairs, ignoring values above
         level = mann_whitney.neg_log10_upper(z) if null is None else signed_rank.neg_log10_p(left, error, null)
         p, log_p = columns["p"].copy(), columns["neg_log10_p"].copy()
         p[family], log_p[family] = 10.0**-level, level
@@ -105,15 +105,15 @@ class TwoWay:
         share = share_true(left, 0.0 if null is None else null.centre)
         if share > MANY:
             logger.warning(
-                "about %.0f %% of the tested pairs stand out from what their motifs add up to; contrasts-two-way "
-                "takes the scatter of most pairs for that of pairs which do nothing, and may find too few",
+                "about %.0f %% of the tested pairs stand out from the sum of their motifs' main effects; "
+                "contrasts-two-way assumes that most pairs do not interact, and may find too few",
                 100 * share,
             )
         return {"scatter": float(scatter if null is None else null.scale), "share_true": round(share, 3)}
 
 
 def difference(auc: np.ndarray, n_fg: np.ndarray, n_bg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Difference of two samples in standard deviations, and its standard error, from their AUC; float64 (n,)."""
+    """Return difference of two samples in standard deviations, and its standard error, from their AUC; float64 (n,)."""
     edge = 0.5 / (n_fg * n_bg + 1)
     error = np.sqrt(4 * np.pi) * np.sqrt((n_fg + n_bg + 1) / (12 * n_fg * n_bg))
     return np.sqrt(2) * special.ndtri(np.clip(auc, edge, 1 - edge)), error
@@ -122,7 +122,9 @@ def difference(auc: np.ndarray, n_fg: np.ndarray, n_bg: np.ndarray) -> tuple[np.
 def residuals(
     d: np.ndarray, error: np.ndarray, unit_a: np.ndarray, unit_b: np.ndarray, *, units: int
 ) -> tuple[np.ndarray, float]:
-    """What is left of d when a constant and an effect of each unit are fitted, in standard deviations; and its scatter.
+    """Return the residuals of d after fitting a constant and an effect of each unit, in standard deviations.
+
+    And their scale.
 
     Args:
         d, error: float64 (pairs,), as of `difference`.
@@ -162,5 +164,5 @@ def residuals(
 
 
 def share_true(left: np.ndarray, centre: float) -> float:
-    """Share of pairs that stand out above: those that nothing below the centre of the others mirrors."""
+    """Return the share of pairs with an upper-tail excess: those without a mirror image below the centre."""
     return max(0.0, 1 - 2 * float(np.mean(left < centre))) if len(left) else 0.0

@@ -1,8 +1,8 @@
 """within-sequence: a pair's scores against the other pairs of the same sequences.
 
-The value of an example is the pair's score less the median of the example's other scores; a signed-rank test asks
+The value of an example is the pair's score minus the median of the example's other scores; a signed-rank test asks
 whether these contrasts are above 0, and, as the smallest side effect is, whether they are above those of pairs that do
-nothing of their own: pairs further apart than max_distance, or, of any distance, most tested pairs.
+not interact: pairs further apart than max_distance, or, with any distance, most tested pairs.
 """
 
 from typing import Any
@@ -30,7 +30,7 @@ LAID_OUT = 2**22  # scores of rows that are laid out at a time, at most
 
 
 class WithinSequence:
-    """One-sided signed-rank test of contrasts within examples, calibrated on pairs that do nothing."""
+    """Test median-centred scores by a one-sided signed-rank test, calibrated on non-interacting pairs."""
 
     groups: tuple[str, ...] = ("foreground",)
     per_example = True
@@ -41,17 +41,17 @@ class WithinSequence:
 
     @staticmethod
     def facts(store: Store, settings: Reduce) -> dict[str, float]:
-        """Nothing."""
+        """Return nothing: the store needs no checks."""
         return {}
 
     @staticmethod
     def describe(partition: Partition, rules: Rules) -> Described:
-        """The middles of every example's scores."""
+        """Return the row medians of every example's scores."""
         return of_rows(partition, rules)
 
     @staticmethod
     def add(columns: Columns, side: int, block: PairBlock, described: Described | None, rules: Rules) -> None:
-        """Scores of both sides; contrasts of the foreground, those of far pairs apart."""
+        """Return scores of both sides; contrasts of the foreground, those of far pairs apart."""
         distance, far = drop_far(block, rules.max_distance)
         columns.add(side, block.score, distance if side == FOREGROUND else None)
         if side == FOREGROUND and described is not None:
@@ -87,7 +87,7 @@ class WithinSequence:
 
     @staticmethod
     def conclude(columns: dict[str, np.ndarray], settings: Reduce, rules: Rules) -> dict[str, Any]:
-        """Hold p-values against the scatter of the effects of pairs that do nothing of their own."""
+        """Calibrate p-values on the spread of effects of non-interacting pairs."""
         near = [columns["auc"], columns.pop("auc_error"), columns.pop("nonzero")]
         far = [columns.pop(f"far_{name}") for name in ("auc", "error", "nonzero")]
         if settings.calibration != "empirical":
@@ -99,9 +99,9 @@ class WithinSequence:
         what = "far pairs" if rules.max_distance else "tested pairs"
         if null is None:
             return {"calibration": f"theoretical, for there are fewer than {signed_rank.LEAST_PAIRS} {what}"}
-        # Never less strict than the test itself: a pair must do more than nothing, and more than most pairs do.
+        # Never less strict than the test itself: an effect must exceed zero and the effects of most pairs.
         level = signed_rank.neg_log10_p(effect, error, null)
-        p, log_p = columns["p"].copy(), columns["neg_log10_p"].copy()  # what Parquet gives may not be written to
+        p, log_p = columns["p"].copy(), columns["neg_log10_p"].copy()  # arrays from Parquet are read-only
         p[family] = np.maximum(p[family], 10.0**-level)
         log_p[family] = np.minimum(log_p[family], level)
         columns |= {"p": p, "neg_log10_p": log_p}
@@ -111,7 +111,7 @@ class WithinSequence:
 
 
 def of_rows(partition: Partition, rules: Rules) -> Described:
-    """The middles of the scores of every example of a partition, some examples at a time."""
+    """Return the row medians of the scores of every example of a partition, a few examples at a time."""
     least = rules.with_cutoff(-np.inf if rules.cutoff is None else rules.cutoff)
     step = max(1, LAID_OUT // max(rules.units.pairs, 1))
     found = [

@@ -26,7 +26,7 @@ SITES: dict[str, tuple[str, str]] = {
     "end": ("uint", "one past the last letter under the filter"),
     "name": ("string", "the TF that the filter is named after, or filter<f>"),
     "score": ("uint", "activation as a share of the filter's largest, 0 to 1000"),
-    "strand": ("char[1]", "strand on which the motif of `name` reads forward; . = the example's is not told"),
+    "strand": ("char[1]", "strand on which the motif of `name` reads forward; . = the example's is unknown"),
     "filter": ("int", "number of the filter"),
     "filter_strand": ("char[1]", "strand that the filter read; of unnamed filters the same as strand"),
     "activation": ("float", "activation of the filter there"),
@@ -46,7 +46,7 @@ INTERACT: dict[str, tuple[str, str]] = {
     "sourceStart": ("uint", "start of site 1"),
     "sourceEnd": ("uint", "end of site 1"),
     "sourceName": ("string", "TF of site 1, or its filter"),
-    "sourceStrand": ("string", "strand of the example: + or -, . = not told"),
+    "sourceStrand": ("string", "strand of the example: + or -, . = unknown"),
     "targetChrom": ("string", "chromosome of site 2"),
     "targetStart": ("uint", "start of site 2"),
     "targetEnd": ("uint", "end of site 2"),
@@ -59,13 +59,13 @@ ATTRIBUTED: dict[str, str] = {
     "end": "one past its last letter",
     "name": "its name",
     "score": "probability that the network gives it, 0 to 1000; of several labels the largest of those explained",
-    "strand": "strand of the example: + or -, . = not told",
+    "strand": "strand of the example: + or -, . = unknown",
     "row": "its row in dataset.zarr",
 }
 
 
 class Rows:
-    """A BED-like file that is written as its rows come.
+    """Write a BED-like file row by row.
 
     Args:
         handle: open for writing.
@@ -91,7 +91,7 @@ class Rows:
 
 
 def lines(path: Path) -> Iterator[str]:
-    """The rows of such a file, without its header."""
+    """Return the rows of such a file, without its header."""
     with open(path, encoding="utf-8", newline="\n") as handle:
         header = 2
         for number, line in enumerate(handle):
@@ -115,27 +115,27 @@ def write_big(path: Path, source: Path, sizes: Mapping[str, int], columns: Mappi
 
 
 def write_arrays(path: Path, array: np.ndarray) -> None:
-    """An array as the only one, arr_0, of a compressed .npz, in memory that does not grow with it when it is mapped."""
+    """Write an array as arr_0 of a compressed .npz; the memory does not grow with a memory-mapped array."""
     with files.atomic_file(path) as partial, open(partial, "wb") as handle:
         np.savez_compressed(handle, array)
 
 
 def mapped(path: Path, shape: tuple[int, ...], dtype: Any = np.float32, *, goes_on: bool = False) -> np.memmap:
-    """An array in a file, mapped into memory: it may be larger than that.
+    """Return an array in a file, mapped into memory: it may be larger than that.
 
     Args:
         path: of the file.
         shape: of the array.
         dtype: of the array.
-        goes_on: take what is in the file; else all are zeros.
+        goes_on: keep the content of the file; else all zeros.
     """
     return np.lib.format.open_memmap(path, mode="r+" if goes_on else "w+", dtype=dtype, shape=shape)
 
 
-# tracks/ as a whole: what a killed command leaves is gone on with, and what is whole says of what it was made.
+# tracks/ as a whole: a killed command is resumed, and a complete set records its inputs.
 #
-# The files are made in a folder beside it, `<name>.parts`, each of them written in one step, and stay there if the
-# command is killed; `tracks.json` says for which inputs and settings. When all are there it names them with their
+# The files are made in the folder `<name>.parts`, each of them atomically, and stay there if the
+# command is killed; `tracks.json` records inputs and settings. When all are complete it lists them with their
 # digests, and the folder takes the place of the set.
 
 FORMAT_VERSION = 3
@@ -143,11 +143,11 @@ RECORD, SCRATCH = "tracks.json", "scratch"
 
 
 def whole(folder: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The summary of a set that was made of the same and is as it was written; None: there is no such set.
+    """Return the summary of an up-to-date, undamaged track set; None if there is none.
 
     Args:
         folder: of the set.
-        key: all that shapes the bytes, as JSON has it: inputs, settings, versions.
+        key: everything that affects the bytes, as JSON values: inputs, settings, versions.
     """
     content = _read(folder, key)
     if content is None or "files" not in content:
@@ -160,14 +160,14 @@ def whole(folder: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def begin(folder: Path, key: Mapping[str, Any]) -> Path:
-    """The folder to make the files of a set in, with those that are whole already if they were made of the same.
+    """Return the folder in which to make a track set, keeping complete files if they come from the same inputs.
 
     Args:
         folder: of the set; it stays as it is.
         key: as of `whole`.
 
     Raises:
-        InputError: `folder` holds something else than a set of tracks.
+        InputError: `folder` contains something other than a track set.
     """
     if folder.exists() and not (folder / RECORD).exists() and any(folder.iterdir()):
         raise InputError(f"{folder}: holds other things than tracks, and would be replaced; choose another with --out")
@@ -182,7 +182,7 @@ def begin(folder: Path, key: Mapping[str, Any]) -> Path:
 
 
 def publish(parts: Path, folder: Path, key: Mapping[str, Any], *, summary: Mapping[str, Any]) -> None:
-    """Put finished `parts` in place of `folder`.
+    """Replace `folder` by the finished `parts`.
 
     Args:
         parts: from `begin`, with all files.
@@ -205,7 +205,7 @@ def _write(folder: Path, key: Mapping[str, Any], **more: Any) -> None:
 
 
 def _read(folder: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The record in a folder, if it is of the same."""
+    """Return the record in a folder, if it is of the same."""
     try:
         content = read(folder)
     except (FileNotFoundError, ArtefactError):
@@ -214,7 +214,7 @@ def _read(folder: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """What a set says of itself.
+    """Read the record of a track set.
 
     Raises:
         FileNotFoundError: there is no set.
@@ -225,19 +225,19 @@ def read(folder: Path) -> dict[str, Any]:
     )
 
 
-# What has a genome browser load a set of tracks at once: an IGV session, and a UCSC track hub.
+# Files that load a track set into a genome browser: an IGV session, and a UCSC track hub.
 
 HINT = "intervals of all files are 0-based and half-open"
 
 
 @dataclass(frozen=True)
 class Track:
-    """A file beside the session.
+    """A track file of the session.
 
     Attributes:
         name: of letters, digits and underscores.
         file: its name.
-        kind: as a track hub tells it: bigBed 6 + 5, bigInteract, bigWig.
+        kind: type in a track hub: bigBed 6 + 5, bigInteract, bigWig.
         label: for people.
         settings: further lines of a track hub.
     """
@@ -255,8 +255,8 @@ def write_igv(path: Path, tracks: list[Track], *, genome: str, locus: str) -> No
     Args:
         path: of the session.
         tracks: to load.
-        genome: what IGV knows it by, or a file beside the session.
-        locus: what to show first, such as chr1:100-200 (1-based, as people write it).
+        genome: IGV's name of the assembly, or a file next to the session.
+        locus: initial region, such as chr1:100-200 (1-based).
     """
     session = ElementTree.Element("Session", {"genome": genome, "locus": locus, "version": "8"})
     session.append(ElementTree.Comment(f" {HINT} "))
@@ -271,7 +271,7 @@ def write_igv(path: Path, tracks: list[Track], *, genome: str, locus: str) -> No
 
 
 def write_hub(path: Path, tracks: list[Track], *, genome: str, title: str) -> None:
-    """Write a track hub in one file, to be put on a web server with the files beside it.
+    """Write a track hub as one file, to be put on a web server with the track files.
 
     Args:
         path: of the hub.
@@ -298,11 +298,11 @@ def write_hub(path: Path, tracks: list[Track], *, genome: str, title: str) -> No
     files.write_text(path, f"# {HINT}\n" + "\n\n".join("\n".join(block) for block in blocks) + "\n")
 
 
-# bigWig and bigBed files through pybigtools, which only prints its errors: what is written is read again.
+# bigWig and bigBed files through pybigtools, which only prints its errors: the output is therefore read again.
 
 
 def library() -> Any:
-    """pybigtools, imported late: the rest of the program works without it.
+    """Return pybigtools, imported late: the rest of the program works without it.
 
     Raises:
         SatoriError: it is not installed.
@@ -315,7 +315,7 @@ def library() -> Any:
 
 
 def write_wig(path: Path, sizes: Mapping[str, int], values: Iterable[tuple[str, int, int, float]]) -> int:
-    """Write a bigWig; the number of letters that have a value.
+    """Write a bigWig; return the number of bases with a value.
 
     Args:
         path: of the file.
@@ -345,7 +345,7 @@ def write_bed(path: Path, sizes: Mapping[str, int], lines: Iterable[str], autosq
         path: of the file.
         sizes: length of every chromosome, bp.
         lines: of a BED file without header, by chromosome and start; at least one.
-        autosql: what its columns are.
+        autosql: description of its columns.
 
     Raises: as `write_wig`.
     """
@@ -368,7 +368,7 @@ def write_bed(path: Path, sizes: Mapping[str, int], lines: Iterable[str], autosq
 def _write_big(
     path: Path, ending: str, sizes: Mapping[str, int], entries: Iterable[Any], right: Callable[[Any], bool], *more: str
 ) -> None:
-    """Write one or the other (the library goes by the ending), and hold what can be read against what was given."""
+    """Write a big file (the suffix selects the format), and check what can be read back against the input."""
     partial = files.sibling(path)
     partial = partial.with_name(partial.name + ending)
     try:

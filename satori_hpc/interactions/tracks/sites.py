@@ -24,8 +24,8 @@ KEYS = ("chrom", "start", "filter", "strand")
 def write(handle: IO[str], run: Run, model: Satori, *, rows: np.ndarray, at: Places, batch_size: int) -> int:
     """Write the sites of some examples (columns: tracks.SITES), sorted; how many there are.
 
-    A site is what `motifs` counts: a position where a filter is above its threshold, whose window lies in the sequence
-    and holds no unknown letter. Windows that overlapping examples share come once, with the largest activation.
+    A site is defined as in `motifs`: a position where a filter is above its threshold, whose window is in the sequence
+    and holds no unknown base. Windows shared by overlapping examples are listed once, with the largest activation.
 
     Args:
         handle: to write to.
@@ -63,7 +63,7 @@ def write(handle: IO[str], run: Run, model: Satori, *, rows: np.ndarray, at: Pla
         found = _of_batch(model, tokens, threshold, at=at, chrom=chrom, first=begin)
         if waiting is not None:
             found = {key: np.concatenate([waiting[key], values]) for key, values in found.items()}
-        # A later example holds no site left of its own start.
+        # A later example has no site left of its own start.
         final = np.ones(len(found["start"]), dtype=bool)
         if end < len(rows):
             final = (found["chrom"] < chrom[end]) | (found["start"] < at.start[end])
@@ -75,7 +75,7 @@ def write(handle: IO[str], run: Run, model: Satori, *, rows: np.ndarray, at: Pla
 def _of_batch(
     model: Satori, tokens: np.ndarray, threshold: torch.Tensor, *, at: Places, chrom: np.ndarray, first: int
 ) -> Columns:
-    """The sites of some examples, which are `first`, `first` + 1, ... among all."""
+    """Return the sites of some examples, which are `first`, `first` + 1, ... among all."""
     with torch.inference_mode():
         activations = model.site_activations(torch.from_numpy(tokens).to(threshold.device))
     example, filter_, position = sites_activations.locate(activations, threshold)
@@ -102,7 +102,7 @@ def _of_batch(
 
 
 def _filters(run: Run, filters: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of every filter: its name, 1 or -1 = it reads its TF's motif backwards, and its largest activation."""
+    """Return for every filter its name, 1 or -1 (reads its TF's motif reversed), and its largest activation."""
     name = np.array([f"filter{number}" for number in range(filters)], dtype=object)
     reads = np.ones(filters, dtype=np.int64)
     named = motif_store.read_tf(run.motifs).query("named")
@@ -112,15 +112,15 @@ def _filters(run: Run, filters: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return name, reads, np.maximum(largest, 1e-30)  # a dead filter has no site to divide
 
 
-# What overlapping windows say of the same place, brought together from left to right.
+# Values of overlapping windows at the same position, combined from left to right.
 #
-# Windows come in the order of their starts, some at a time. What lies left of the next window is final; the rest waits.
+# Windows come in order of their starts, in blocks. Positions left of the next window are final; the rest waits.
 # So memory follows from the windows that overlap, not from the chromosome.
 
 
 @dataclass(frozen=True)
 class Depth:
-    """Values of single letters, added up over the windows that cover them.
+    """Accumulate values of single bases over the windows that cover them.
 
     Attributes:
         position: int64 (n,), rising.
@@ -141,10 +141,10 @@ class Depth:
         return self.total / self.count
 
     def add(self, start: np.ndarray, values: np.ndarray) -> "Depth":
-        """With further windows; sums are taken in the order in which windows come, whatever their number at a time.
+        """Add further windows; sums are accumulated in window order, for any number at a time.
 
         Args:
-            start: int64 (windows,), first letter of each.
+            start: int64 (windows,), start of each.
             values: float (windows, length).
         """
         covered = (start[:, None] + np.arange(values.shape[1])).ravel()
@@ -155,7 +155,7 @@ class Depth:
         return Depth(position, total, count)
 
     def split(self, before: int | None) -> tuple["Depth", "Depth"]:
-        """(what lies left of a position, the rest); None: all, nothing."""
+        """Split into (windows left of a position, the rest); None: all, nothing."""
         cut = len(self.position) if before is None else int(np.searchsorted(self.position, before))
         left, right = (
             Depth(self.position[part], self.total[part], self.count[part]) for part in (slice(cut), slice(cut, None))
@@ -164,7 +164,7 @@ class Depth:
 
 
 def distinct(*keys: np.ndarray, strength: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which entries to keep so that no key comes twice.
+    """Return the entries to keep so that no key occurs twice.
 
     Args:
         keys: (n,) each; the first sorts first.

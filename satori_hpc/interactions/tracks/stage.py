@@ -42,7 +42,7 @@ NEEDS = Stage(
     lambda run: [run.tracks],
     "track set",
 )
-# The strongest interactions, told apart by colour; what is paler than these is any other one.
+# Colours of the strongest interactions, and the paler one of all others.
 COLOURS = (
     "11,102,176", "181,84,28", "46,125,50", "123,31,162", "194,24,91", "0,121,107", "249,168,37", "93,64,55"
 )  # fmt: skip
@@ -81,20 +81,20 @@ def make(
     genome: str = "",
     out: Path | None = None,
 ) -> dict[str, Any]:
-    """Write the track set of a run; one that was made of the same inputs and settings stays, or is gone on with.
+    """Make the track set of a run; keep an up-to-date set, resume an unfinished one.
 
     Args:
         run: scored and reduced.
-        runtime: what it may use.
-        label: of a set with several: its examples alone, and what speaks for it alone.
-        attribute: examples whose letters are attributed, those that the network is surest of.
+        runtime: devices, threads, memory.
+        label: for multi-label sets: only its examples, and attributions for it alone.
+        attribute: number of examples with attributions, those with the most confident predictions.
         sizes_file: of the chromosomes; default: those of the genome of prepare, else as far as the examples reach.
         genome: name of the assembly, for browsers; with it a track hub is written.
         out: folder to write to, a track set there is replaced as a whole; default: tracks/ of the run.
 
     Raises:
-        ArtefactError: a stage is missing or stale; says what to run.
-        InputError: there is no such label, the chromosome sizes do not fit, or `out` holds other things.
+        ArtefactError: a stage is missing or stale; names the command to run.
+        InputError: there is no such label, the chromosome sizes do not fit, or `out` contains other files.
         SatoriError: pybigtools is not installed.
     """
     track_files.library()
@@ -143,7 +143,7 @@ def make(
 
 
 def _choose(run: Run, label: str) -> tuple[_Chosen, dict[str, int]]:
-    """The examples, and how far all scored ones reach on every chromosome."""
+    """Return the examples, and how far all scored ones reach on every chromosome."""
     data = dataset.read_labels(run.dataset)
     store = score_store.open_complete(run.scores(run.config.score.methods[0]))
     rows = store.examples("foreground")
@@ -193,7 +193,7 @@ def _sites(
 
 
 def _interactions(run: Run, folder: Path, sizes: dict[str, int]) -> tuple[list[Track], str, dict[str, int]]:
-    """The instances of every method, where the strongest one lies, and numbers for the summary."""
+    """Return the instances of every method, the position of the strongest one, and numbers for the summary."""
     made, locus, numbers = [], "", {}
     for method in (method for method in METHODS if method in run.config.score.methods):
         table = instances.read_bedpe(run.interactions(method).with_name(f"{method}.bedpe"))
@@ -216,7 +216,7 @@ def _interactions(run: Run, folder: Path, sizes: dict[str, int]) -> tuple[list[T
 
 
 def _interact(table: Any, method: str) -> dict[str, np.ndarray]:
-    """Columns of tracks.INTERACT, in the order of the instances."""
+    """Return columns of tracks.INTERACT, in the order of the instances."""
     score = table["score"].to_numpy(np.float64)
     rank = {name: place for place, name in enumerate(dict.fromkeys(table["name"]))}
     sides = {
@@ -274,7 +274,7 @@ def _attributions(run: Run, model: Satori, folder: Path, chosen: _Chosen, sizes:
     return [Track("attribution", "attribution.bw", "bigWig", "attribution", settings)]
 
 
-# Attributions of single letters: along the genome, and as the arrays that TF-MoDISco takes.
+# Attributions of single bases: along the genome, and as arrays for TF-MoDISco.
 
 AT_ONCE = 64  # examples between two looks at the disk
 
@@ -282,16 +282,16 @@ AT_ONCE = 64  # examples between two looks at the disk
 def compute(
     run: Run, model: Satori, *, rows: np.ndarray, targets: np.ndarray | None, folder: Path
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Attributions of examples, (N, L) float32, and their hypothetical contributions, (N, 4, L) float32.
+    """Return attributions of examples, (N, L) float32, and their hypothetical contributions, (N, 4, L) float32.
 
-    Both lie on disk, in `folder`, and are only mapped into memory. What a killed command has finished there is kept.
+    Both are on disk, in `folder`, and only memory-mapped. Parts finished by a killed command are kept.
 
     Args:
         run: trained, with motifs.
         model: in evaluation mode, on the device to compute on.
         rows: int64 (N,), the examples; random baselines are those of `inspect` and of foreground scores.
         targets: uint8 (N, T), the labels whose logits are explained; None of binary sets.
-        folder: to write to; what is in it is of the same network and examples.
+        folder: to write to; its content is of the same network and examples.
     """
     scorer = DfimScorer(
         model,
@@ -325,7 +325,7 @@ def compute(
 
 
 def along_genome(letters: np.ndarray, at: Places) -> Iterator[tuple[str, int, int, float]]:
-    """(chromosome, start, end, attribution) of every letter that an example covers: the mean where several do.
+    """Return (chromosome, start, end, attribution) of every base of the examples: the mean where several overlap.
 
     Args:
         letters: float32 (N, L), in the order of `Places.in_order`, along each example as the network read it.
@@ -349,7 +349,7 @@ def along_genome(letters: np.ndarray, at: Places) -> Iterator[tuple[str, int, in
 
 
 def write_one_hot(path: Path, run: Run, rows: np.ndarray, scratch: Path) -> None:
-    """Write the letters of examples as (N, 4, L) int8, A, C, G, T; nothing at unknown ones."""
+    """Write the sequences of examples as (N, 4, L) int8, A, C, G, T; zero at unknown bases."""
     out = track_files.mapped(scratch, (len(rows), 4, dataset.read_length(run.dataset)), np.int8)
     for begin in range(0, len(rows), AT_ONCE):
         tokens = dataset.read_tokens(run.dataset, rows[begin : begin + AT_ONCE])

@@ -14,7 +14,7 @@ INK = "#1b1f24"
 QUIET = "#8b929c"
 FAINT = "#d5d9de"
 ACCENT = "#0b66b0"
-WARM = "#b5541c"  # only where two things must be told apart from the accent
+WARM = "#b5541c"  # only for contrast with the accent
 
 _SETTINGS: Any = {  # matplotlib types every key on its own
     "font.family": "sans-serif",
@@ -48,20 +48,20 @@ _SETTINGS: Any = {  # matplotlib types every key on its own
 
 @contextmanager
 def look() -> Iterator[None]:
-    """The settings of our figures, for the length of a block; the user's own are left alone."""
+    """Return the settings of our figures, for the length of a block; the user's own are left alone."""
     with matplotlib.rc_context(_SETTINGS):
         yield
 
 
 def figure(width: float, height: float) -> Figure:
-    """A figure of so many inches that belongs to no window and no global state; use inside `look`."""
+    """Return a figure of this size in inches, without a window or global state; use inside `look`."""
     canvas = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(canvas)
     return canvas
 
 
 def to_svg(drawing: Figure, name: str) -> str:
-    """The figure as an <svg> element to stand in the page.
+    """Render the figure as an <svg> element for the page.
 
     Ids are prefixed with `name`, since those of two figures would meet in one page. No dates, no program names.
     """

@@ -1,4 +1,4 @@
-"""How attention looks: values, one example, and what the two classes give."""
+"""Draw attention: value distributions, maps of examples, and pair scores by class."""
 
 from typing import Any
 
@@ -22,10 +22,10 @@ def _log_bins(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def distribution(sample: np.ndarray, positions: int, methods: list[Method]) -> str:
-    """Attention values of top examples, and pair scores by class; an <svg>.
+    """Draw attention values of top examples, and pair scores by class; an <svg>.
 
     Args:
-        sample: attention values, any shape; values of 0 are not drawn, their share is told.
+        sample: attention values, any shape; values of 0 are not drawn, their share is given.
         positions: a row without preference has 1 / positions everywhere.
         methods: those with pair scores on both sides are drawn, unless all of them are 0.
     """
@@ -57,10 +57,10 @@ def distribution(sample: np.ndarray, positions: int, methods: list[Method]) -> s
 
 
 def _by_class(axis: Axes, method: Method) -> None:
-    """Cumulative shares of the two classes' pair scores: a shift shows even where most scores are alike.
+    """Draw cumulative distributions of the pair scores of both classes.
 
-    Positive scores stand on a logarithmic axis, where curves begin at the share of the zeros; signed ones on one that
-    is linear in the middle, with half of them.
+    Positive scores have a logarithmic axis, where curves begin at the share of zeros; signed ones an axis that
+    is linear in the centre, with half of them.
     """
     signed = bool((method.foreground < 0).any() or (method.background < 0).any())
     for values, colour, label in (
@@ -79,13 +79,13 @@ def _by_class(axis: Axes, method: Method) -> None:
     else:
         axis.set_xscale("log")
         _plain_ticks(axis.xaxis)
-    axis.set(ylim=(0, 1.02), xlabel=f"pair score ({method.name})", ylabel="share of scores below")
+    axis.set(ylim=(0, 1.02), xlabel=f"pair score ({method.name})", ylabel="fraction of scores below")
     axis.set_title("Pair scores by class")
     axis.legend(loc="upper left")
 
 
 def cumulative(values: np.ndarray, *, signed: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and the share of all values, zeros among them, that is at or below each: of a curve.
+    """Return scores and the share of all values, zeros among them, that is at or below each: of a curve.
 
     Args:
         values: float (N,), N > 0.
@@ -102,27 +102,27 @@ def cumulative(values: np.ndarray, *, signed: bool) -> tuple[np.ndarray, np.ndar
 
 
 def zeros_in_words(values: np.ndarray) -> str:
-    """How many values are 0, to stand behind a name; nothing where none is."""
+    """Return the share of zeros, to follow a name; "" if there are none."""
     zeros = float((values == 0).mean()) if values.size else 0.0
     return f" ({100 * zeros:.1f} % are 0)" if zeros else ""
 
 
 def _signed_ticks(middle: float, most: float) -> list[float]:
-    """0 and, on either side, at most two powers of ten between the linear middle and the end."""
+    """Return 0 and, on either side, at most two powers of ten between the linear centre and the end."""
     low, high = int(np.ceil(np.log10(max(middle, 1e-9)))), int(np.floor(np.log10(max(most, 1e-9))))
     decades = [10.0**power for power in sorted({low, (low + high + 1) // 2}) if power <= high]
     return [*(-value for value in reversed(decades)), 0.0, *decades]
 
 
 def _plain_ticks(axis: Axis) -> None:
-    """Ticks of a logarithmic axis as plain numbers: our figures parse no mathematics in text."""
+    """Return ticks of a logarithmic axis as plain numbers: our figures parse no mathematics in text."""
     axis.set_major_locator(LogLocator(numticks=6))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
 def thin_marks(marks: list[tuple[int, str]], positions: int) -> list[tuple[int, str]]:
-    """Marks that can be read: neighbours of one name become one, and labels keep a distance.
+    """Return marks that can be read: neighbours of one name become one, and labels keep a distance.
 
     Args:
         marks: (position, name), ordered by position.
@@ -140,20 +140,20 @@ def thin_marks(marks: list[tuple[int, str]], positions: int) -> list[tuple[int, 
 
 
 def heat_map(attention: AttentionMap) -> str:
-    """One example's attention with its motif sites at the axes; an <svg> holding a bitmap and real text."""
+    """Return one example's attention with its motif sites at the axes; an <svg> holding a bitmap and real text."""
     shown = np.maximum(attention.values, 1e-6)
     norm = LogNorm(vmin=float(np.quantile(shown, 0.05)), vmax=float(shown.max()))
     return _map(attention, shown, norm, _SHADES, bar="attention, largest over heads", name="attention-map")
 
 
 def attribution_map(attribution: AttentionMap) -> str:
-    """As `heat_map`, of signed values around white: what the attention between two positions adds to the prediction.
+    """Draw a map as `heat_map`, of signed values: the contribution of the attention between two positions.
 
-    A few cells hold nearly all of it, so colours are full from the 99.9 % quantile of the sizes on.
+    A few entries hold nearly all of it, so colours saturate at the 99.9 % quantile of the magnitudes.
     """
     most = float(np.quantile(np.abs(attribution.values), 0.999)) or float(np.abs(attribution.values).max()) or 1.0
     norm = Normalize(vmin=-most, vmax=most)
-    bar = "attribution, largest in size over heads"
+    bar = "attribution, largest in magnitude over heads"
     return _map(attribution, attribution.values, norm, SIGNED, bar=bar, name="attribution-map")
 
 
@@ -178,7 +178,7 @@ def _map(
         axis.set_xticks(places, names, rotation=90, fontsize=7)
         axis.set_yticks(places, names, fontsize=7)
         axis.tick_params(length=2)
-        axis.set(xlabel="position that is looked at", ylabel="position that looks")
+        axis.set(xlabel="key position", ylabel="query position")
         for spine in axis.spines.values():
             spine.set_visible(True)
         ruler = axis.secondary_xaxis("top", functions=(to_bp, to_position))
@@ -191,7 +191,7 @@ def _map(
         return figures.to_svg(drawing, name)
 
 
-# Maps of what sites do to each other, and of what attention adds: signed values around white.
+# Maps of pairwise effects of sites, and of attention attribution: signed values around white.
 
 LONGEST = 18  # characters of a name at an axis
 BROWN_TO_BLUE = ["#7a2f08", figures.WARM, "#f0c7ae", "#ffffff", "#bcd8ee", figures.ACCENT, "#08305c"]
@@ -200,22 +200,22 @@ NOTHING = "#e7eaee"
 
 
 def label(site: Site) -> str:
-    """A site at an axis: its name, and where it starts."""
+    """Return a site at an axis: its name, and where it starts."""
     name = site.name if len(site.name) <= LONGEST else site.name[: LONGEST - 1] + "…"
     return f"{name}, {site.start}"
 
 
 def observed(map_: SiteMap) -> int:
-    """How many ordered pairs of sites have a value."""
+    """Return how many ordered pairs of sites have a value."""
     return int(np.isfinite(map_.values).sum())
 
 
 def draw(map_: SiteMap, *, rows: str, columns: str, bar: str, name: str) -> str:
-    """The values of every pair of sites, grey where there is none; an <svg>.
+    """Draw the values of every pair of sites, grey where there is none; an <svg>.
 
     Args:
-        map_: what is drawn; at least one value.
-        rows, columns, bar: what stands at the axes and at the colour bar.
+        map_: the map to draw; at least one value.
+        rows, columns, bar: labels of the axes and of the colour bar.
         name: prefix of the ids, different for each figure of the page.
     """
     names = [label(site) for site in map_.sites]
@@ -242,7 +242,9 @@ def draw(map_: SiteMap, *, rows: str, columns: str, bar: str, name: str) -> str:
 
 
 def strongest(map_: SiteMap, *, most: int, ordered: bool) -> list[tuple[Site, Site, float]]:
-    """(row's site, column's site, value), the largest in size first; of unordered pairs the first site comes first.
+    """Return (row's site, column's site, value), by descending magnitude.
+
+    In unordered pairs the first site comes first.
 
     Args:
         map_: with NaN where there is no pair.

@@ -11,7 +11,7 @@ MAX_POINTS = 400
 
 
 def training(curves: Training) -> str:
-    """Losses beside the validation metric, the kept epoch marked; an <svg>."""
+    """Draw losses and the validation metric, with the selected epoch marked; an <svg>."""
     with figures.look():
         drawing = figures.figure(7.6, 2.7)
         left, right = drawing.subplots(1, 2)
@@ -41,7 +41,7 @@ def training(curves: Training) -> str:
 
 
 def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """At most MAX_POINTS points of a curve, first and last included."""
+    """Return at most MAX_POINTS points of a curve, first and last included."""
     if len(x) <= MAX_POINTS:
         return x, y
     kept = np.unique(np.linspace(0, len(x) - 1, MAX_POINTS).round().astype(int))
@@ -49,7 +49,7 @@ def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def binary(truth: np.ndarray, probability: np.ndarray, *, auroc: float, aupr: float) -> str:
-    """ROC and precision-recall curve of one label, both (E,); an <svg>."""
+    """Draw ROC and precision-recall curve of one label, both (E,); an <svg>."""
     false, true, _ = roc_curve(truth, probability)
     precision, recall, _ = precision_recall_curve(truth, probability)
     prior = float(truth.mean())
@@ -62,7 +62,7 @@ def binary(truth: np.ndarray, probability: np.ndarray, *, auroc: float, aupr: fl
         left.set_ylabel("true positive rate")
         right.axhline(prior, linestyle=":", color=figures.QUIET, linewidth=1)
         right.annotate(
-            f"share of positives {prior:.2f}", (0.02, prior), xytext=(0, 3), textcoords="offset points", fontsize=7.5
+            f"fraction of positives {prior:.2f}", (0.02, prior), xytext=(0, 3), textcoords="offset points", fontsize=7.5
         )
         right.plot(*_thin(recall[::-1], precision[::-1]), color=figures.ACCENT)
         right.set(title=f"Precision-recall: AUPR {aupr:.3f}", xlabel="recall")
@@ -73,7 +73,7 @@ def binary(truth: np.ndarray, probability: np.ndarray, *, auroc: float, aupr: fl
 
 
 def multilabel(performance: Performance) -> str:
-    """AUROC of every usable label: bars with names when few, a histogram when many; an <svg>."""
+    """Draw AUROC of every usable label: bars with names when few, a histogram when many; an <svg>."""
     usable = performance.usable
     values = performance.auroc[usable]
     with figures.look():
@@ -100,7 +100,7 @@ def _short(name: str) -> str:
 
 
 def pair_ranking(curves: dict[str, tuple[list[float], list[float]]], base_rate: float) -> str:
-    """Precision against recall of rankings of TF pairs, with the base rate; an <svg>.
+    """Draw precision against recall of rankings of TF pairs, with the base rate; an <svg>.
 
     Args:
         curves: {name: (recall, precision)}; those named "co-occurrence" are drawn as the baseline.
@@ -115,7 +115,7 @@ def pair_ranking(curves: dict[str, tuple[list[float], list[float]]], base_rate: 
         shades = iter((figures.ACCENT, figures.WARM, "#5b3c88", "#3b7a3b", figures.INK))
         for name, (recall, precision) in curves.items():
             baseline = name == "co-occurrence"
-            rises = np.diff(recall, prepend=0.0) > 0  # the steps whose areas add up to the AUPR
+            rises = np.diff(recall, prepend=0.0) > 0  # the steps whose areas sum to the AUPR
             axis.step(
                 np.concatenate([[0.0], np.asarray(recall)[rises]]),
                 np.concatenate([np.asarray(precision)[rises][:1], np.asarray(precision)[rises]]),

@@ -1,4 +1,4 @@
-"""Motif logos drawn straight into the page: four letter shapes once, then references to them.
+"""Draw motif logos as SVG: four letter shapes once, then references to them.
 
 A logo is a few hundred bytes this way; drawn by matplotlib, sixty of them would be megabytes and half a minute.
 """
@@ -18,12 +18,12 @@ from satori_hpc.report.data import Site
 COLOURS = {"A": "#2e8b3d", "C": "#1f5fbf", "G": "#d98a00", "T": "#c3342b"}
 COLUMN = 13  # width of a position in the page, px
 HEIGHT = 62  # of two bits, px
-SMALLEST = 0.02  # bits; what is lower than a hairline is not drawn
+SMALLEST = 0.02  # bits; smaller heights are not drawn
 
 
 @lru_cache(maxsize=1)
 def letters() -> str:
-    """The shapes of A, C, G and T, each filling the unit square, as an <svg> of symbols that shows nothing itself."""
+    """Return the shapes of A, C, G and T, each filling the unit square, as an invisible <svg> of symbols."""
     shapes = "".join(
         f'<path id="letter-{letter}" d="{_outline(letter)}" fill="{COLOURS[letter]}"/>' for letter in "ACGT"
     )
@@ -31,7 +31,7 @@ def letters() -> str:
 
 
 def _outline(letter: str) -> str:
-    """SVG path of a bold letter, stretched to (0, 0)-(1, 1), with y pointing down."""
+    """Return the SVG path of a bold letter, stretched to (0, 0)-(1, 1), with y pointing down."""
     path = TextPath((0, 0), letter, size=100, prop=FontProperties(family="DejaVu Sans", weight="bold"))
     box = path.get_extents()
     low, high = np.asarray(box.min), np.asarray(box.max)
@@ -48,10 +48,10 @@ def _outline(letter: str) -> str:
 
 
 def logo(ppm: np.ndarray, description: str) -> str:
-    """Information logo: the column is as high as its information (two bits fill the box), letters by their share.
+    """Draw an information logo: column height is information (two bits fill the box), letter height its share.
 
     Args:
-        ppm: (w, 4) letter probabilities, A, C, G, T.
+        ppm: (w, 4) base probabilities, A, C, G, T.
         description: alternative text, already escaped for an attribute.
 
     Returns:
@@ -80,23 +80,23 @@ def logo(ppm: np.ndarray, description: str) -> str:
     )
 
 
-# The attribution logo: a sequence's letters in rows, as high as what they contribute; drawn straight into the page.
+# The attribution logo: a sequence's letters in rows, with heights given by their contributions.
 
 ROW = 100  # letters per row
 LETTER = 9.6  # width of a letter, px
 LETTERS_HEIGHT = 96.0  # from the highest to the lowest letter, px
 LEFT, TOP, BOTTOM = 46.0, 17.0, 20.0  # room for the numbers, the names of sites and the positions
-SMALLEST_LETTER = 0.35  # px; what is lower would be a hairline
+SMALLEST_LETTER = 0.35  # px; smaller heights are not drawn
 
 
 def rows(tokens: np.ndarray, values: np.ndarray, sites: list[Site], *, width: int) -> list[str]:
-    """One <svg> per row of ROW letters, all on one scale; they need the shapes of `letters` in the page.
+    """Return one <svg> per row of ROW letters, all on one scale; the page must contain the shapes of `letters`.
 
     Args:
         tokens: uint8 (L,).
-        values: float32 (L,); positive letters stand on the line, negative ones hang from it.
+        values: float32 (L,); positive letters are above the line, negative ones below.
         sites: to mark.
-        width: letters of a site.
+        width: bp of a site.
     """
     high, low = max(float(values.max(initial=0.0)), 0.0), min(float(values.min(initial=0.0)), 0.0)
     scale = LETTERS_HEIGHT / ((high - low) or 1.0)
@@ -149,7 +149,7 @@ def _row(
 
 
 def _mark(site: Site, first: int, count: int, width: int) -> str:
-    """The part of a site that lies in a row, shaded; its name where it begins."""
+    """Draw the part of a site within a row, shaded; with its name at the start."""
     begin, end = max(site.start - first, 0), min(site.start + width - first, count)
     if begin >= end:
         return ""

@@ -11,13 +11,13 @@ ROUNDS = 400
 
 
 def strongest_edges(tf_pairs: pd.DataFrame) -> pd.DataFrame:
-    """The called TF pairs strongest first; at most MAX_EDGES, so that the drawing stays readable."""
+    """Return the called TF pairs strongest first; at most MAX_EDGES, so that the drawing stays readable."""
     called = tf_pairs[tf_pairs["called"].astype(bool)]
     return tables.strongest_first(called).head(MAX_EDGES)
 
 
 def layout(nodes: int, edges: np.ndarray) -> np.ndarray:
-    """Positions (nodes, 2) in about the unit square, after Fruchterman and Reingold (1991), from a circle.
+    """Return positions (nodes, 2) in about the unit square, after Fruchterman and Reingold (1991), from a circle.
 
     Args:
         nodes: their number.
@@ -43,7 +43,10 @@ def layout(nodes: int, edges: np.ndarray) -> np.ndarray:
 
 
 def draw(edges: pd.DataFrame, known: set[tuple[str, str]] | None, *, name: str) -> str:
-    """The network of `edges` (rows of the TF table); known pairs, if any are known, in the accent colour; an <svg>."""
+    """Return the network of `edges` (rows of the TF table); known pairs, if any are known, in the accent colour.
+
+    An <svg>.
+    """
     tfs = sorted({*edges["tf_a"], *edges["tf_b"]})
     number = {tf: i for i, tf in enumerate(tfs)}
     ends = np.array([(number[a], number[b]) for a, b in zip(edges["tf_a"], edges["tf_b"], strict=True)])

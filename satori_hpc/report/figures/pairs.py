@@ -12,13 +12,13 @@ LABELS = 10
 
 
 def pair_name(row: pd.Series) -> str:
-    """A filter pair in words: the TFs, or the filter where there is no name."""
+    """Name a filter pair: by the TFs, or by the filter number if there is no name."""
     first, second = (row[f"tf_{side}"] or f"filter {row[f'filter_{side}']}" for side in "ab")
     return " – ".join(sorted((first, second)))
 
 
 def minus_log10_q(tested: pd.DataFrame) -> np.ndarray:
-    """-log10 q of tested pairs, also where q is too small for a float64.
+    """Return -log10 q of tested pairs, also where q is too small for a float64.
 
     There it follows from the logarithm of p: q is p times the number of tests over its rank (Benjamini-Hochberg).
     """
@@ -29,12 +29,12 @@ def minus_log10_q(tested: pd.DataFrame) -> np.ndarray:
 
 
 def volcano(table: pd.DataFrame, alpha: float, *, effect: str, name: str) -> str:
-    """AUC against -log10 q of every tested filter pair; called ones coloured, the strongest labelled; an <svg>.
+    """Draw AUC against -log10 q of every tested filter pair; called ones coloured, the strongest labelled; an <svg>.
 
     Args:
         table: interaction table by filter pair.
         alpha: q-value of the call.
-        effect: what the AUC is, in words.
+        effect: axis label of the AUC.
         name: prefix of the ids, different for each figure of the page.
     """
     tested = table[table["tested"] & table["q"].notna()].reset_index(drop=True)
@@ -55,7 +55,7 @@ def volcano(table: pd.DataFrame, alpha: float, *, effect: str, name: str) -> str
 
 
 def _label_strongest(axis: Axes, tested: pd.DataFrame, x: np.ndarray, y: np.ndarray) -> None:
-    """Name the strongest called TF pairs in a column beside the plot, where no point is hidden by a name."""
+    """Label the strongest called TF pairs in a column next to the plot, where labels hide no points."""
     chosen: dict[frozenset[str], int] = {}
     for i in np.lexsort((-x, -y)):
         row = tested.iloc[i]
@@ -77,7 +77,7 @@ def _label_strongest(axis: Axes, tested: pd.DataFrame, x: np.ndarray, y: np.ndar
 
 
 def distances(strongest: list[tuple[str, np.ndarray]], pool: int, *, name: str) -> str:
-    """Small multiples: how far apart the two sites stood in the examples of each interaction; an <svg>.
+    """Draw small multiples: distances between the two sites of each interaction; an <svg>.
 
     Args:
         strongest: (pair in words, distances in bp).
@@ -109,20 +109,20 @@ def distances(strongest: list[tuple[str, np.ndarray]], pool: int, *, name: str) 
         return figures.to_svg(drawing, name)
 
 
-# Figure of spacings: where the two sites of an interaction stand, in the foreground against the background.
+# Figure of spacings: the two sites of an interaction, in the foreground against the background.
 
 BINS = 60
-TESTS = {"preferred": "spacing", "helical": "turn of the helix", "order": "order", "arrangement": "strands"}
+TESTS = {"preferred": "spacing", "helical": "helical phase", "order": "order", "arrangement": "strands"}
 
 
 def told(found: Spacing, alpha: float) -> str:
-    """What the tests say of an interaction, in words."""
+    """Summarise the tests of an interaction."""
     said = [f"{TESTS[name]} q = {q:.2g}" for name, q in found.q.items() if q <= alpha]
     return ", ".join(said) or "like the background"
 
 
 def spacings(found: list[Spacing], pool: int, *, alpha: float, name: str) -> str:
-    """Small multiples: shares by spacing, the foreground as bars, the background as a line; an <svg>.
+    """Draw small multiples: shares by spacing, the foreground as bars, the background as a line; an <svg>.
 
     Args:
         found: at least one.
@@ -142,8 +142,8 @@ def spacings(found: list[Spacing], pool: int, *, alpha: float, name: str) -> str
             axis.set_axis_off()
         for axis, each in zip(grid, found, strict=False):
             _panel(axis, each, edges, alpha)
-        drawing.supxlabel("start of the second site less start of the first, bp", fontsize=8.5)
-        drawing.supylabel("share of examples, %", fontsize=8.5)
+        drawing.supxlabel("start of the second site minus start of the first, bp", fontsize=8.5)
+        drawing.supylabel("fraction of examples, %", fontsize=8.5)
         return figures.to_svg(drawing, name)
 
 
@@ -166,12 +166,14 @@ def _panel(axis: Axes, found: Spacing, edges: np.ndarray, alpha: float) -> None:
 # Figure of labels: which of them carry which interaction.
 
 INTERACTIONS, SHOWN_LABELS = 24, 40  # shown at most
-LENGTH = 34  # letters of a name
+LENGTH = 34  # characters of a name
 _SHADES = LinearSegmentedColormap.from_list("differential", [figures.WARM, "#ffffff", figures.ACCENT])
 
 
 def strongest(table: pd.DataFrame) -> pd.DataFrame:
-    """AUC by interaction and label, of those with the smallest q; NaN = not tested. Labels in order of their names.
+    """Return AUC by interaction and label, of those with the smallest q.
+
+    NaN = not tested. Labels in order of their names.
 
     Args:
         table: of interactions by label, sorted by q; an interaction is a pair of filters.
@@ -187,7 +189,7 @@ def strongest(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def heat_map(table: pd.DataFrame, *, name: str) -> str:
-    """AUC of every interaction, with a label against without; a dot where they differ; an <svg>.
+    """Draw AUC of every interaction, with a label against without; a dot where they differ; an <svg>.
 
     Args:
         table: as of `strongest`, with at least one test.

@@ -1,7 +1,7 @@
 """Gradients and secants of a network along straight paths between two inputs, without autograd.
 
 `Network` runs all nodes of some paths forward and takes multipliers back, by one rule or another (`rules`). Values of
-nodes lie behind each other in the first axis, node by node: (N * R, ...), N nodes of R paths; multipliers (S * R, ...),
+nodes are concatenated along the first axis, node by node: (N * R, ...), N nodes of R paths; multipliers (S * R, ...),
 one for each of S segments (secants) or nodes (gradients).
 """
 

@@ -28,18 +28,18 @@ class Projection:
         self._forward, self._back = Product(weight, bias), Product(weight.T)
 
     def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(..., n, inputs) -> (3, ..., heads, n, size), contiguous."""
+        """Map (..., n, inputs) -> (3, ..., heads, n, size), contiguous."""
         split = self._forward(tokens).unflatten(-1, (3, self.heads, self.size))
         return split.movedim(-3, 0).transpose(-2, -3).contiguous()
 
     def back(self, multipliers: torch.Tensor) -> torch.Tensor:
-        """Multipliers (3, ..., heads, n, size) of queries, keys and values -> of tokens (..., n, inputs)."""
+        """Propagate multipliers (3, ..., heads, n, size) of queries, keys and values -> of tokens (..., n, inputs)."""
         joined = multipliers.transpose(-2, -3).movedim(0, -3).flatten(-3)
         return self._back(joined)
 
 
 class Heads:
-    """What heads read, and the way back from there.
+    """Output of the heads, with its backward pass.
 
     Args:
         rule: of the paths.
@@ -58,7 +58,7 @@ class Heads:
         self.read = self._weights @ self._value
 
     def back(self, multipliers: torch.Tensor) -> torch.Tensor:
-        """Multipliers (S * R, heads, n, size) of what is read -> of queries, keys and values, (3, S * R, ...)."""
+        """Propagate multipliers (S * R, heads, n, size) of the output back to query, key and value, (3, S * R, ...)."""
         rule = self._rule
         of_weights = multipliers @ rule.middle(self._value).transpose(-1, -2)
         of_values = rule.middle(self._weights).transpose(-1, -2) @ multipliers
@@ -69,7 +69,7 @@ class Heads:
 
 
 def softmax_back(rule: Rule, multipliers: torch.Tensor, *, weights: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-    """Multipliers (S * R, ..., n) of softmax weights -> of scores; the argument is used up.
+    """Propagate multipliers (S * R, ..., n) of softmax weights -> of scores; the argument is used up.
 
     Args:
         rule: of the paths.
@@ -87,7 +87,7 @@ def softmax_back(rule: Rule, multipliers: torch.Tensor, *, weights: torch.Tensor
 def softmax_back_of_tensors(
     rule: Rule, multipliers: torch.Tensor, *, weights: torch.Tensor, logs: torch.Tensor
 ) -> torch.Tensor:
-    """The same on any device, from weights and their logarithms."""
+    """Return the same on any device, from weights and their logarithms."""
     slope = rules.log_mean(rule, weights, logs)
     multipliers -= (slope * multipliers).sum(-1, keepdim=True).div_(slope.sum(-1, keepdim=True))
     return multipliers.mul_(slope)
@@ -105,11 +105,11 @@ SMALL = 0.25  # of d / 2, up to which the series is exact to 1e-8
 
 
 def back(multipliers: np.ndarray, weights: np.ndarray, scores: np.ndarray, log_sums: np.ndarray, *, step: int) -> None:
-    """Turn multipliers of weights into multipliers of scores, in place.
+    """Propagate multipliers of weights back to scores, in place.
 
     Args:
         multipliers: (rows, n).
-        weights, scores: (rows + step, n), of the softmax and what it is taken of; row i goes from i to i + step.
+        weights, scores: (rows + step, n), output and input of the softmax; row i goes from i to i + step.
         log_sums: (rows + step,), logarithms of the sums of the scores' exponentials.
         step: rows between the ends of a segment; 0: derivatives.
     """
@@ -118,7 +118,7 @@ def back(multipliers: np.ndarray, weights: np.ndarray, scores: np.ndarray, log_s
 
 @functools.cache
 def _compiled() -> Callable[..., None]:
-    """The loop, compiled when first needed."""
+    """Return the loop, compiled when first needed."""
     from satori_hpc import jit  # here: numba is slow to load
 
     # Sums may be taken in another order, so that they are taken in vectors.

@@ -1,4 +1,4 @@
-"""Attributions of single letters along paths, and how they change in mutants, in bounded memory."""
+"""Compute attributions of single bases along paths, and their change in mutants, in bounded memory."""
 
 from collections.abc import Iterator
 
@@ -9,13 +9,13 @@ from satori_hpc.scoring import sites
 from satori_hpc.scoring.fast import Network, Rule
 from satori_hpc.scoring.fast.network import Tokens
 
-CPU_TOGETHER = 13, 21  # nodes in flight: the fewer need less memory, the more are faster while they stay in the cache
-CPU_BYTES = 80 << 20  # what is taken to stay there; bytes are counted generously
+CPU_TOGETHER = 13, 21  # nodes in flight: fewer need less memory, more are faster while they fit into the cache
+CPU_BYTES = 80 << 20  # bytes assumed to fit into the cache, counted generously
 DEVICE_BYTES = 8 << 30
 
 
 class LetterAttributions:
-    """Attributions of the letters that a sequence has; baselines are given, so nothing here is random.
+    """Attributions of the observed bases; baselines are given, so nothing here is random.
 
     Args:
         net: the network.
@@ -35,7 +35,7 @@ class LetterAttributions:
     def bytes_needed(self) -> int:
         """Working memory: an upper bound."""
         largest = max(len(part.nodes) for part in self._parts)
-        # A path that others are like is held meanwhile, up to its queries, keys and values.
+        # The path that others differ from is kept meanwhile, up to its queries, keys and values.
         return largest * (self._together * self._net.bytes_per_node + self._net.bytes_of_tokens)
 
     @property
@@ -44,12 +44,12 @@ class LetterAttributions:
         return max(1, self._nodes // max(len(part.nodes) for part in self._parts))
 
     def of(self, start: torch.Tensor, end: torch.Tensor, weights: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-        """Attribution (R, L) at the letters `at` of paths from `start` to `end`, each with its own start.
+        """Return attributions (R, L) at the bases `at` of paths from `start` to `end`, each with its own start.
 
         Args:
             start, end: (R, 4, L).
             weights: (1, C) of the logits.
-            at: (1, 4, L) letters whose attribution is asked for; 0 at unknown ones.
+            at: (1, 4, L) bases whose attribution is requested; 0 at unknown ones.
         """
         found = []
         for rows in self._slices(len(end)):
@@ -63,9 +63,9 @@ class LetterAttributions:
         return torch.cat(found)  # type: ignore[arg-type]
 
     def multipliers(self, start: torch.Tensor, end: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """What a unit of each letter adds on paths from `start` to `end`, (R, 4, L).
+        """Return the multipliers of each base on paths from `start` to `end`, (R, 4, L).
 
-        Times (end - start), over all letters and positions, they add up to the rise of what is explained.
+        Times (end - start), over all bases and positions, they sum to the change of the target.
 
         Args:
             start, end: (R, 4, L).
@@ -92,7 +92,7 @@ class LetterAttributions:
         position: torch.Tensor,
         weights: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Attribution at the letters of the original less that in mutants, (V, L), and that in the original, (L,).
+        """Return attributions at the original bases minus those in mutants, (V, L), and those in the original, (L,).
 
         All from one start.
 
@@ -108,7 +108,7 @@ class LetterAttributions:
         start_track, end_track = net.track(start), net.track(original)
         out = torch.zeros(len(mutants), original.shape[2], dtype=original.dtype, device=original.device)
         total = torch.zeros_like(out[:0].sum(dim=0))
-        # What is not changed at all changes nothing, to the last bit.
+        # An unchanged site has exactly zero effect.
         real = (mutants != original).any(dim=2).any(dim=1).nonzero().squeeze(1)
         for part in self._parts:
             tokens = net.tokens(part, start_track, end_track)
@@ -135,6 +135,6 @@ class LetterAttributions:
         weights: torch.Tensor,
         at: torch.Tensor,
     ) -> torch.Tensor:
-        """A part's share (R, L) of the attribution."""
+        """Return a part's share (R, L) of the attribution."""
         found, _ = self._net.attributions(part, tokens, weights.expand(len(end), -1))
         return (found * (end - start) * at).sum(dim=1)

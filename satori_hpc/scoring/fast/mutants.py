@@ -1,9 +1,9 @@
 """Many mutants of one sequence through the network, forward only, each step computed once for all that share it.
 
-A mutated window changes few pooled cells, and a cell looks the same in every mutant in which the letters it sees are
-the same. So a table holds the cells of the sequence and, for every mutant that brings new cells, its region: each row
-is convolved and projected once. A variant is then a list of n rows. Attention and what follows is computed in full, by
-a few variants at a time, so that on the CPU a step finds in the cache what the step before has left there.
+A mutated window changes few pooling bins, and a bin is the same in every mutant in which its input bases are
+the same. So a table holds the bins of the sequence and, for every mutant with new bins, its region: each row
+is convolved and projected once. A variant is then a list of n rows. Attention and all later layers are computed in
+full, for a few variants at a time, so that on the CPU the data stay in the cache between steps.
 """
 
 import math
@@ -17,18 +17,18 @@ from satori_hpc.scoring import sites
 from satori_hpc.scoring.fast.precision import Product, precision
 
 SCORES_IN_CACHE = 3 << 17
-CELLS_ON_CPU = 1200  # enough that convolutions behind attention are worth the laying out of their weights
+CELLS_ON_CPU = 1200  # enough to amortise the layout of the weights of the convolutions after attention
 DEVICE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
 class Table:
-    """What the rest of the network needs of each of R cells; None where it needs nothing of the kind.
+    """Inputs of the downstream layers for each of R bins; None where they need none.
 
     Attributes:
-        cells: float32 (R,F), pooled activations; of a recurrent network.
+        cells: float32 (R,F), pooled activations; for a recurrent network.
         heads: float32 (3,h,R,d), query, key and value; of the others.
-        residual: (R,mixing), what goes around attention.
+        residual: (R,mixing), residual path around attention.
     """
 
     cells: torch.Tensor | None
@@ -41,7 +41,7 @@ class Variants:
 
     Args:
         model: in evaluation mode, on the device to compute on.
-        trunk: precision of the layers behind attention (see `precision`).
+        trunk: precision of the layers after attention (see `precision`).
     """
 
     def __init__(self, model: Satori, *, trunk: str) -> None:
@@ -72,7 +72,7 @@ class Variants:
         """Working memory of these variants: an upper bound."""
         readout = self.model.readout
         fixed = 8 * max(SCORES_IN_CACHE // 4, self.model.cells**2) if self.device.type == "cpu" else 0
-        fixed += 16 * readout.kernel * max(readout.widths, default=0) ** 2  # weights, laid out anew for each call
+        fixed += 16 * readout.kernel * max(readout.widths, default=0) ** 2  # weights, laid out again for each call
         return self.at_once * self._bytes_per_variant + fixed
 
     @property
@@ -81,7 +81,7 @@ class Variants:
         size = config.heads * config.head_size
         values = 5 * size + 3 * config.mixing_size
         if self.device.type != "cpu":
-            values += 2 * config.heads * model.cells  # on the CPU a few matrices of scores serve all
+            values += 2 * config.heads * model.cells  # on the CPU a few score matrices are reused
         if config.recurrent:
             values += 2 * config.filters + 24 * config.recurrent_size + 6 * size
         values += 6 * max(model.readout.widths, default=0)
@@ -89,19 +89,19 @@ class Variants:
 
     @property
     def bytes_per_row(self) -> int:
-        """Memory of a row of the table while it is made, the letters it sees included: an upper bound."""
+        """Memory to compute a row of the table, including its input bases: an upper bound."""
         model, config = self.model, self.model.config
         convolved = 64 * (model.pool + model.width) + 4 * config.filters * (model.pool + 3)
         projected = 12 * config.filters + 28 * config.heads * config.head_size + 8 * config.mixing_size
         return max(convolved, projected)
 
     def table(self, pooled: torch.Tensor, mutants: torch.Tensor, first: torch.Tensor) -> Table:
-        """Rows 0 .. n - 1 are the sequence's own cells; then come, for each mutant, the k cells of its region.
+        """Return rows 0 .. n - 1, the sequence's own bins, then, for each mutant, the k bins of its region.
 
         Args:
             pooled: float32 (n,F), of the sequence itself.
             mutants: uint8 (m,L), mutated sequences.
-            first: int64 (m,), first cell of the region of each.
+            first: int64 (m,), first bin of the region of each.
         """
         model = self.model
         cells = torch.cat((pooled, self._region_cells(mutants, first).flatten(0, 1)))
@@ -119,11 +119,11 @@ class Variants:
         return Table(cells=None, heads=self._heads(tokens), residual=residual)
 
     def logits(self, table: Table, index: torch.Tensor) -> torch.Tensor:
-        """Logits (V,C) float32 of the variants.
+        """Return logits (V,C) float32 of the variants.
 
         Args:
             table: of their sequence.
-            index: int64 (V,n), the row of each cell.
+            index: int64 (V,n), the row of each bin.
         """
         rooms = _Rooms(self, most=min(self.at_once, len(index)))
         return torch.cat([self._some(table, part, rooms) for part in index.split(self.at_once)])
@@ -158,7 +158,7 @@ class Variants:
         return logits
 
     def _region_cells(self, mutants: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
-        """Pooled activations (m,k,F) of the region of each mutant."""
+        """Return pooled activations (m,k,F) of the region of each mutant."""
         model = self.model
         letters = sites.letters_of(
             mutants, first, width=model.width, padding=model.padding, pool=model.pool, cells=model.cells
@@ -171,7 +171,7 @@ class Variants:
         return cells
 
     def _heads(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Query, key and value (3,h,R,d) of tokens (R,size)."""
+        """Return query, key and value (3,h,R,d) of tokens (R,size)."""
         config = self.model.config
         by_row = self.project(tokens).unflatten(1, (3, config.heads, config.head_size))
         return by_row.permute(1, 2, 0, 3).contiguous()

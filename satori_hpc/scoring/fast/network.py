@@ -20,7 +20,7 @@ from satori_hpc.scoring.fast.stem import Pooled
 
 @dataclass(frozen=True)
 class Tokens:
-    """Queries, keys and values of the nodes of some paths, and what lies before them.
+    """Queries, keys and values of the nodes of some paths, and the activations before them.
 
     Attributes:
         pooled: the first block.
@@ -34,15 +34,15 @@ class Tokens:
 
 
 class Network:
-    """The parts of a model that paths run through; nothing here changes the model.
+    """The layers of a model along integration paths; never changes the model.
 
     Raises:
         ConfigError: the model is not of the SATORI family.
 
     Args:
         model: in evaluation mode.
-        dtype: to compute in; float64 for what others are compared with.
-        trunk: precision of the convolutions behind attention, as in [score]; float32 = as `dtype`.
+        dtype: to compute in; float64 for references.
+        trunk: precision of the convolutions after attention, as in [score]; float32 = as `dtype`.
     """
 
     def __init__(self, model: Satori, *, dtype: torch.dtype = torch.float32, trunk: str = "float32") -> None:
@@ -74,7 +74,7 @@ class Network:
 
     @property
     def bytes_behind(self) -> int:
-        """Working memory of `behind` and its way back, per node: an upper bound."""
+        """Working memory of `behind` and its backward pass, per node: an upper bound."""
         readout = self.model.readout
         values = 8 * self.model.config.mixing_size
         if readout.widths:
@@ -83,7 +83,7 @@ class Network:
 
     @property
     def bytes_of_tokens(self) -> int:
-        """What `tokens` makes and holds, per node: an upper bound."""
+        """Memory used and returned by `tokens`, per node: an upper bound."""
         model, config = self.model, self.model.config
         values = config.filters * (2 * model.pool + 4) + 6 * config.heads * config.head_size
         if config.recurrent:
@@ -98,24 +98,24 @@ class Network:
         return self.bytes_of_tokens + self._weight.element_size() * model.cells * values + self.bytes_behind
 
     def one_hot(self, tokens: torch.Tensor) -> torch.Tensor:
-        """uint8 codes (B, L) -> (B, 4, L); unknown letters are zero columns."""
+        """Convert uint8 codes (B, L) to one-hot (B, 4, L); unknown bases are zero columns."""
         letters = torch.arange(4, dtype=tokens.dtype, device=tokens.device)
         return (tokens[:, None, :] == letters[:, None]).to(self.dtype)
 
     def track(self, letters: torch.Tensor) -> torch.Tensor:
-        """Letters (R, 4, L) -> convolution values with the batch norm by pooled cell, (R, n, pool, F)."""
+        """Convolve (R, 4, L) and apply batch norm; return values by pooling bin, (R, n, pool, F)."""
         model = self.model
         padded = F.pad(letters, (model.padding, model.width - 1 - model.padding))
         return self.track_of_padded(padded[:, :, : model.cells * model.pool + model.width - 1])
 
     def track_of_padded(self, letters: torch.Tensor) -> torch.Tensor:
-        """The same for letters that hold all that their cells need, (R, 4, cells * pool + W - 1)."""
+        """Do the same for sequences that already include the padding, (R, 4, bins * pool + W - 1)."""
         image = letters.unsqueeze(2).contiguous(memory_format=torch.channels_last)
         values = F.conv2d(image, self._weight.unsqueeze(2), self._bias)
         return values.squeeze(2).transpose(1, 2).unflatten(1, (-1, self.model.pool)).contiguous()
 
     def tokens(self, rule: Rule, start: torch.Tensor, end: torch.Tensor) -> Tokens:
-        """From convolution values at both ends of paths, (R or 1, n, pool, F), to queries, keys and values."""
+        """Compute queries, keys and values from convolution values at both ends of paths, (R or 1, n, pool, F)."""
         pooled = Pooled(rule, start, end, exp=self.exp)
         attended, back = self._attended(rule, pooled.values)
         return Tokens(pooled, self.projection(attended), back)
@@ -123,15 +123,15 @@ class Network:
     def tokens_changed(
         self, rule: Rule, start: torch.Tensor, end: torch.Tensor, *, like: Tokens, first: torch.Tensor, count: int
     ) -> Tokens:
-        """The same for paths that differ from one other path in a few cells: the rest is taken from there.
+        """Do the same for paths that differ from another path in a few bins: the rest is copied from there.
 
         Args:
             rule: of the paths.
             start: (1, n, pool, F), of that path, too.
             end: (R, n, pool, F).
             like: tokens of that path, R = 1.
-            first: int64 (R,), first cell in which a path differs.
-            count: cells in which it may differ from there on.
+            first: int64 (R,), first bin in which a path differs.
+            count: number of bins that may differ from there on.
         """
         if self._lstm is not None:  # everything differs
             return self.tokens(rule, start, end)
@@ -149,7 +149,7 @@ class Network:
     def _attended(
         self, rule: Rule, pooled: torch.Tensor
     ) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
-        """Tokens that attention sees, (N * R, n, inputs)."""
+        """Return tokens that attention sees, (N * R, n, inputs)."""
         back: Callable[[torch.Tensor], torch.Tensor] = lambda multipliers: multipliers  # noqa: E731
         if self._lstm is not None:
             lstm = self._lstm
@@ -160,28 +160,28 @@ class Network:
         return pooled, back
 
     def attention(self, pooled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Attention (B, heads, n, n) and the values that it reads, (B, heads, n, size), of pooled activations."""
+        """Return attention (B, heads, n, n) and values (B, heads, n, size) of pooled activations."""
         query, key, value = self.projection(self._attended(rules.POINT, pooled)[0])
         scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)
         return torch.softmax(scores.to(self.dtype), dim=-1), value
 
     def mix(self, read: torch.Tensor) -> torch.Tensor:
-        """What heads read (N, heads, n, size) -> mixed heads before their activation (N, n, D)."""
+        """Mix head outputs (N, heads, n, size) into (N, n, D), before the activation."""
         return self._mix(read.transpose(1, 2).flatten(2).clamp(min=0))
 
     def mix_back(self, multipliers: torch.Tensor) -> torch.Tensor:
-        """Multipliers (N, n, D) of mixed heads -> of activated heads (N, heads, n, size)."""
+        """Propagate multipliers (N, n, D) of mixed heads -> of activated heads (N, heads, n, size)."""
         heads = self.projection.heads
         return self._mix_back(multipliers).unflatten(2, (heads, -1)).transpose(1, 2)
 
     def residual(self, pooled: torch.Tensor) -> torch.Tensor | None:
-        """The way of pooled activations (N * R, n, F) around attention, (N * R, n, D); None if there is none."""
+        """Return the residual path of pooled activations (N * R, n, F), (N * R, n, D); None if there is none."""
         if self.model.residual is None:
             return None
         return pooled if self._around is None else self._around[0](pooled)
 
     def residual_back(self, multipliers: torch.Tensor) -> torch.Tensor | None:
-        """Multipliers (S * R, n, D) of what goes around attention -> (S * R, n, F); None if nothing does."""
+        """Propagate multipliers of the residual path (S * R, n, D) back to (S * R, n, F); None if there is none."""
         if self.model.residual is None:
             return None
         return multipliers if self._around is None else self._around[1](multipliers)
@@ -189,9 +189,9 @@ class Network:
     def behind(
         self, rule: Rule, mixed: torch.Tensor, residual: torch.Tensor | None
     ) -> tuple[torch.Tensor, fast_trunk.Back]:
-        """Mixed heads before their activation (N * R, n, D), and what went around them -> logits (N * R, C).
+        """Compute logits (N * R, C) from mixed heads before their activation (N * R, n, D) and the residual path.
 
-        The way back ends behind the activation, where both meet: multipliers (S * R, n, D).
+        The backward pass ends after the activation, where both paths join: multipliers (S * R, n, D).
         """
         values = mixed.clamp(min=0)
         if residual is not None:
@@ -206,7 +206,7 @@ class Network:
         return logits, back_with_precision
 
     def weights(self, targets: torch.Tensor | None, count: int) -> torch.Tensor:
-        """How much of each logit is explained, (count, C).
+        """Return how much of each logit is explained, (count, C).
 
         Args:
             targets: uint8 (count, T), or None for the one of a binary model.
@@ -219,7 +219,7 @@ class Network:
         return targets.to(self.device, self.dtype)
 
     def attributions(self, rule: Rule, tokens: Tokens, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Multipliers of the letters, all segments together, and what is explained at every node.
+        """Return multipliers of the bases, for all segments together, and the target at every node.
 
         Args:
             rule: of the paths.

@@ -15,7 +15,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 def precision(device: torch.device, name: str) -> Iterator[None]:
     """Compute convolutions and matrix products of the block in this precision.
 
-    The flags of CUDA belong to the process: one thread at a time may be inside. Blocks may lie in each other.
+    The flags of CUDA belong to the process: one thread at a time may be inside. Blocks may be nested.
 
     Args:
         device: where the block computes.
@@ -40,7 +40,7 @@ class _OnDevice(Protocol):
 
 
 def exactly(method: Method) -> Method:
-    """Compute in float32 what a scorer's method does not ask for otherwise; CUDA's convolutions use TF32 unasked."""
+    """Compute in float32 unless a method requests otherwise; by default CUDA's convolutions use TF32."""
 
     @functools.wraps(method)
     def wrapped(self: _OnDevice, *arguments: Any, **named: Any) -> Any:
@@ -50,7 +50,7 @@ def exactly(method: Method) -> Method:
     return wrapped  # type: ignore[return-value]
 
 
-# Matrix products with frozen weights: what scoring spends most of its time on.
+# Matrix products with frozen weights: most of the time of scoring.
 #
 # On the CPU `F.linear` goes to MKL, which leaves AVX-512 unused on processors that are not Intel's. oneDNN uses it, but
 # torch sends float32 products there only from its compiler (inductor), by the operators used here: twice as fast on a
@@ -77,7 +77,7 @@ class Product:
                 self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.clone(), _ROWS)
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
-        """(..., inputs) -> (..., outputs)."""
+        """Map (..., inputs) -> (..., outputs)."""
         if self._packed is None or torch.is_autocast_enabled("cpu"):
             return F.linear(values, self.weight, self.bias)
         product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(

@@ -9,7 +9,7 @@ from satori_hpc.scoring.fast.rules import Rule
 
 
 class Lstm:
-    """All layers and both directions of an LSTM, forward with what the way back needs.
+    """All layers and both directions of an LSTM, with a hand-written backward pass.
 
     Args:
         lstm: bidirectional, batch first, as torch has it.
@@ -23,7 +23,7 @@ class Lstm:
         ]
 
     def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, list["_States"]]:
-        """(N * R, n, inputs) -> (N * R, n, 2 * size), and what `back` needs."""
+        """Run (N * R, n, inputs) -> (N * R, n, 2 * size); also return the state for `back`."""
         saved = []
         for directions in self._layers:
             states = [direction.forward(tokens) for direction in directions]
@@ -32,7 +32,7 @@ class Lstm:
         return tokens, saved
 
     def back(self, rule: Rule, multipliers: torch.Tensor, saved: list["_States"]) -> torch.Tensor:
-        """Multipliers (S * R, n, 2 * size) -> (S * R, n, inputs)."""
+        """Propagate multipliers (S * R, n, 2 * size) -> (S * R, n, inputs)."""
         for layer in reversed(range(len(self._layers))):
             halves = multipliers.chunk(2, dim=-1)
             multipliers = sum(
@@ -92,7 +92,7 @@ class _Direction:
         return saved
 
     def back(self, rule: Rule, multipliers: torch.Tensor, saved: _States) -> torch.Tensor:
-        """Multipliers (S * R, n, size) of hidden states -> (S * R, n, inputs)."""
+        """Propagate multipliers (S * R, n, size) of hidden states -> (S * R, n, inputs)."""
         size = self.size
         of_hidden = multipliers.transpose(0, 1)
         of_hidden = of_hidden.flip(0) if self.reverse else of_hidden

@@ -1,6 +1,6 @@
-"""Where derivatives are taken along a path, and what takes their place: quadratures of gradients, and secants.
+"""Quadrature rules of integrated gradients along a path, and the secant rule.
 
-A secant replaces every derivative by the difference of what comes out over the difference of what goes in, between two
+A secant replaces every derivative by the difference of the output over the difference of the input, between two
 neighbouring nodes. Then multipliers times the difference of the inputs make the difference of the outputs, exactly, in
 every operation, and so in the whole network: attributions are complete with any number of segments. Every function here
 takes the values at both ends of a segment; where they are equal it gives the derivative, so that gradients use the same
@@ -32,7 +32,7 @@ class Rule:
 
     @staticmethod
     def of(kind: str, steps: int) -> "Rule":
-        """The rule of that name: "secant" with `steps` segments, or one of GRADIENTS with `steps` nodes.
+        """Return the rule of that name: "secant" with `steps` segments, or one of GRADIENTS with `steps` nodes.
 
         "trapezoid" has `steps` intervals. "gauss-legendre" is that of [0, 1].
         """
@@ -50,7 +50,7 @@ class Rule:
         return Rule(tuple(places[kind]), (1 / steps,) * steps, False)
 
     def parts(self, most: int) -> list["Rule"]:
-        """The rule in even parts of at most `most` nodes (2 at least), to be summed up."""
+        """Return the rule in even parts of at most `most` nodes (2 at least), to be summed up."""
         longest = max(1, most - self.secant)
         cuts = np.linspace(0, self.segments, -(-self.segments // longest) + 1).round().astype(int)
         return [
@@ -64,26 +64,26 @@ class Rule:
         return len(self.weights)
 
     def ends(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Values (N * R, ...) at both ends of every segment, (S * R, ...) each."""
+        """Return values (N * R, ...) at both ends of every segment, (S * R, ...) each."""
         if not self.secant:
             return values, values
         paths = len(values) // len(self.nodes)
         return values[:-paths], values[paths:]
 
     def middle(self, values: torch.Tensor) -> torch.Tensor:
-        """The factor by which a product passes multipliers on to its other factor, (S * R, ...)."""
+        """Return the factor by which a product passes multipliers on to its other factor, (S * R, ...)."""
         if not self.secant:
             return values
         before, after = self.ends(values)
         return torch.add(before, after).mul_(0.5)
 
     def along(self, start: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
-        """Points (N * R, ...) of straight paths from `start` to `end`, (R, ...) each or one of them (1, ...)."""
+        """Return points (N * R, ...) of straight paths from `start` to `end`, (R, ...) each or one of them (1, ...)."""
         places = torch.tensor(self.nodes, dtype=end.dtype, device=end.device).view(-1, *[1] * end.dim())
         return torch.lerp(start[None], end[None], places).flatten(0, 1)
 
     def total(self, multipliers: torch.Tensor) -> torch.Tensor:
-        """The weighted sum (R, ...) over the segments of (S * R, ...)."""
+        """Return the weighted sum (R, ...) over the segments of (S * R, ...)."""
         split = multipliers.unflatten(0, (self.segments, -1))
         weights = torch.tensor(self.weights, dtype=split.dtype, device=split.device)
         return torch.tensordot(weights, split, dims=1)
@@ -93,7 +93,7 @@ POINT = Rule.of("right", 1)  # no path: the end alone
 
 
 def relu_slope(rule: Rule, before_activation: torch.Tensor) -> torch.Tensor:
-    """(S * R, ...): the rise of max(p, 0) over that of p."""
+    """Return (S * R, ...): the secant slope of max(p, 0)."""
     if not rule.secant:
         return (before_activation > 0).to(before_activation.dtype)
     first, second = rule.ends(before_activation)
@@ -103,14 +103,14 @@ def relu_slope(rule: Rule, before_activation: torch.Tensor) -> torch.Tensor:
 
 
 def tanh_ratio(values: torch.Tensor) -> torch.Tensor:
-    """tanh(x) / x; 1 at 0."""
-    # Below the square root of what the type can tell from 1, the ratio is 1.
+    """Return tanh(x) / x; 1 at 0."""
+    # Below the square root of the machine epsilon the ratio is 1.
     size = values.abs().clamp_(min=torch.finfo(values.dtype).eps ** 0.5)
     return torch.tanh(size).div_(size)
 
 
 def log_mean(rule: Rule, weights: torch.Tensor, logs: torch.Tensor) -> torch.Tensor:
-    """The logarithmic mean of positive values at both ends, (S * R, ...): the rise of a value over that of its log.
+    """Return the logarithmic mean of positive values at both ends, (S * R, ...): the secant slope of exp.
 
     Args:
         weights: (N * R, ...).
@@ -123,7 +123,7 @@ def log_mean(rule: Rule, weights: torch.Tensor, logs: torch.Tensor) -> torch.Ten
 
 
 def tanh_slope(rule: Rule, before_activation: torch.Tensor, activated: torch.Tensor) -> torch.Tensor:
-    """The rise of tanh(p) over that of p."""
+    """Return the secant slope of tanh(p)."""
     first, second = rule.ends(activated)
     slope = 1 - first * second
     if rule.secant:
@@ -133,23 +133,23 @@ def tanh_slope(rule: Rule, before_activation: torch.Tensor, activated: torch.Ten
 
 
 def sigmoid_slope(rule: Rule, before_activation: torch.Tensor, activated: torch.Tensor) -> torch.Tensor:
-    """The rise of 1 / (1 + exp(-p)) over that of p."""
+    """Return the secant slope of 1 / (1 + exp(-p))."""
     return tanh_slope(rule, before_activation / 2, 2 * activated - 1) / 4
 
 
 def exp_slope(rule: Rule, before_activation: torch.Tensor, activated: torch.Tensor) -> torch.Tensor:
-    """The rise of exp(p) over that of p: the logarithmic mean of what comes out."""
+    """Return the secant slope of exp(p): the logarithmic mean of its values."""
     return log_mean(rule, activated, before_activation)
 
 
 def inverse_root_slope(rule: Rule, activated: torch.Tensor) -> torch.Tensor:
-    """The rise of r = v^(-1/2) over that of v, from r."""
+    """Return the secant slope of r = v^(-1/2), from r."""
     first, second = rule.ends(activated)
     return -((first * second) ** 2) / (first + second)
 
 
 def largest(rule: Rule, values: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Which entries a maximum passes its multiplier to: the largest at each end of a segment.
+    """Return the entries to which a maximum passes its multiplier: the largest at each end of a segment.
 
     Between the ends values are taken to change evenly: until both are equal the first is the largest, then the second.
 

@@ -1,4 +1,4 @@
-"""The first block along paths: convolution values change evenly, so the winner of a pooled cell is known exactly."""
+"""The first block along paths: convolution values change linearly, so the maximum of a pooling bin is known exactly."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ class Pooled:
         self.values = self._before.clamp(max=EXP_LIMIT).exp() if exp else self._before.clamp(min=0)
 
     def back(self, multipliers: torch.Tensor) -> torch.Tensor:
-        """Multipliers (S * R, n, F) of pooled values -> of convolution values, summed over segments (R, n, pool, F)."""
+        """Propagate multipliers of pooled values (S * R, n, F) back to convolution values (R, n, pool, F), summed."""
         rule = self._rule
         if self._exp:
             clamped = self._before.clamp(max=EXP_LIMIT)
@@ -78,7 +78,7 @@ def picked(
     weights: Sequence[float],
     floor: bool,
 ) -> torch.Tensor:
-    """As `pick`, on any device."""
+    """Do as `pick`, on any device."""
     total = torch.zeros_like(end)
     for node, weight, values in zip(nodes, weights, multipliers, strict=True):
         top, place = torch.lerp(start, end, node).max(dim=2, keepdim=True)
@@ -88,7 +88,9 @@ def picked(
 
 
 def winning(start: torch.Tensor, end: torch.Tensor, *, floor: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """The stretch of the path, low to high, on which each position is the largest of its cell; high < low for none.
+    """Return the interval of the path, low to high, on which each position is the maximum of its bin.
+
+    High < low: never.
 
     Of equal ones the first wins.
 
@@ -107,13 +109,15 @@ def winning(start: torch.Tensor, end: torch.Tensor, *, floor: bool) -> tuple[tor
 
 
 def _narrow(low: torch.Tensor, high: torch.Tensor, lead: torch.Tensor, gain: torch.Tensor, *, after: int) -> None:
-    """Keep the part of low..high where lead + a * gain >= 0; where both are 0 only positions up to `after` keep theirs.
+    """Narrow low..high to where lead + a * gain >= 0.
+
+    Where both are 0, only positions up to `after` keep theirs.
 
     Args:
         low, high, lead, gain: (R, n, pool, F).
-        after: place of the rival in its cell; -1 = the floor, which nothing equal to it beats.
+        after: position of the rival in its bin; -1 = the floor, which wins ties.
     """
-    meet = -lead / gain  # NaN and infinite where both rise alike
+    meet = -lead / gain  # NaN and infinite where both slopes are equal
     torch.maximum(low, torch.where(gain > 0, meet, 0), out=low)
     torch.minimum(high, torch.where(gain < 0, meet, 1), out=high)
     even = gain == 0
@@ -124,12 +128,12 @@ def _narrow(low: torch.Tensor, high: torch.Tensor, lead: torch.Tensor, gain: tor
 
 
 def to_letters(multipliers: torch.Tensor, weight: torch.Tensor, *, length: int, padding: int) -> torch.Tensor:
-    """Multipliers of convolution values -> of letters, (R, 4, L).
+    """Propagate multipliers of convolution values back to bases, (R, 4, L).
 
     Args:
         multipliers: (R, n, pool, F).
         weight: (F, 4, W) of the convolution.
-        length: L; positions beyond the last cell have no multiplier.
+        length: L; positions beyond the last bin have no multiplier.
         padding: columns left of the sequence.
     """
     track = multipliers.flatten(1, 2)
@@ -141,15 +145,15 @@ def to_letters(multipliers: torch.Tensor, weight: torch.Tensor, *, length: int, 
     return letters[:, :, padding : padding + length]
 
 
-# Which position of a pooled cell is the largest, and for how much of a path, in one compiled pass.
+# The maximum of each pooling bin, and the fraction of the path for which it is, in one compiled pass.
 #
-# The loops run over filters inside, which lie beside each other in memory, without a branch on their values.
+# The inner loops run over filters, which are contiguous in memory, without branching on their values.
 
 
 def route(
     start: np.ndarray, end: np.ndarray, multipliers: np.ndarray, *, nodes: np.ndarray, floor: bool, out: np.ndarray
 ) -> None:
-    """Pass multipliers of a cell's maximum on to its positions, each as much as it was the largest.
+    """Distribute the multipliers of a bin's maximum over its positions, by the fraction for which each was the maximum.
 
     Values change evenly along a path. Of equal ones the first is the largest.
 
@@ -174,7 +178,7 @@ def pick(
     floor: bool,
     out: np.ndarray,
 ) -> None:
-    """Pass multipliers of a cell's maximum on to the position that is the largest at each node.
+    """Pass the multipliers of a bin's maximum to the position that is the maximum at each node.
 
     Args:
         start, end, floor: as for `route`.
@@ -187,7 +191,7 @@ def pick(
 
 @functools.cache
 def _compiled(loops: Callable[..., None]) -> Callable[..., None]:
-    """The loops, compiled when first needed."""
+    """Return the loops, compiled when first needed."""
     from satori_hpc import jit  # here: numba is slow to load
 
     return jit.compile_loops(loops, error_model="numpy")

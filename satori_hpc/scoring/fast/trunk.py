@@ -1,4 +1,4 @@
-"""What lies behind attention, along paths: blocks of convolutions, and what reads the positions out."""
+"""Layers after attention, along paths: convolution blocks and the read-out."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ Step = Callable[[Rule, torch.Tensor], tuple[torch.Tensor, Back]]  # values of no
 
 
 def chain(steps: list[Step], rule: Rule, values: torch.Tensor) -> tuple[torch.Tensor, Back]:
-    """One step after the other, and the way back through all of them."""
+    """Return one step after the other, and the way back through all of them."""
     backs = []
     for step in steps:
         values, back = step(rule, values)
@@ -54,7 +54,7 @@ def convolution(layer: nn.Conv2d, dtype: torch.dtype) -> Step:
 
 
 def max_pool(rule: Rule, values: torch.Tensor) -> tuple[torch.Tensor, Back]:
-    """Of two neighbours along the track; an odd last one is left out."""
+    """Max-pool pairs of neighbours along the track; a last odd one is dropped."""
     cells = values.shape[-1] // 2
     couples = values[..., : 2 * cells].unflatten(-1, (cells, 2))
 
@@ -74,7 +74,7 @@ def _to_largest(rule: Rule, values: torch.Tensor, dim: int, multipliers: torch.T
 
 
 def _added(step: list[Step]) -> Step:
-    """values + what the steps make of them."""
+    """Return values + steps(values)."""
 
     def forward(rule: Rule, values: torch.Tensor) -> tuple[torch.Tensor, Back]:
         more, back = chain(step, rule, values)
@@ -84,7 +84,7 @@ def _added(step: list[Step]) -> Step:
 
 
 def _steps(module: nn.Module, dtype: torch.dtype) -> list[Step]:
-    """The steps of a module of the trunk; dropout is none in evaluation."""
+    """Return the steps of a module of the trunk; dropout is none in evaluation."""
     if isinstance(module, nn.Sequential):
         return [step for inner in module for step in _steps(inner, dtype)]
     if isinstance(module, Block):
@@ -102,7 +102,7 @@ def _steps(module: nn.Module, dtype: torch.dtype) -> list[Step]:
 
 
 def _to_track(dtype: torch.dtype) -> Step:
-    """(N, n, D) -> (N, D, 1, n) of another type, channels last in memory."""
+    """Map (N, n, D) -> (N, D, 1, n) of another type, channels last in memory."""
 
     def forward(rule: Rule, tokens: torch.Tensor) -> tuple[torch.Tensor, Back]:
         track = tokens.to(dtype).transpose(1, 2).unsqueeze(2)
@@ -112,7 +112,7 @@ def _to_track(dtype: torch.dtype) -> Step:
 
 
 def _mean_of_track(dtype: torch.dtype) -> Step:
-    """(N, C, 1, n) -> (N, C) of another type."""
+    """Map (N, C, 1, n) -> (N, C) of another type."""
 
     def forward(rule: Rule, values: torch.Tensor) -> tuple[torch.Tensor, Back]:
         cells = values.shape[-1]
@@ -127,14 +127,17 @@ def _mean_of_track(dtype: torch.dtype) -> Step:
 
 
 def _trunk(module: Trunk, dtype: torch.dtype, *, inner: torch.dtype) -> list[Step]:
-    """The steps to the hidden vector of a deep model."""
+    """Return the steps to the hidden vector of a deep model."""
     dilated = [_added(_steps(layer, inner)) for layer in module.dilated]
     track = [_to_track(inner), *_steps(module.blocks, inner), *dilated, _mean_of_track(dtype)]
     return [*track, *_steps(module.head, dtype)]
 
 
 def reading(module: readout.Readout, dtype: torch.dtype, *, inner: torch.dtype) -> list[Step]:
-    """The steps from mixed heads (N, n, D) to the vector that the last layer sees; `inner`: type of convolutions."""
+    """Return the steps from mixed heads (N, n, D) to the vector that the last layer sees.
+
+    `inner`: type of convolutions.
+    """
     if isinstance(module, Trunk):
         return _trunk(module, dtype, inner=inner)
     if isinstance(module, readout.SumReadout):

@@ -1,4 +1,4 @@
-"""Genes of a GFF3 or GTF file: where transcripts, exons and untranslated regions lie."""
+"""Read genes from a GFF3 or GTF file: transcripts, exons and untranslated regions."""
 
 import re
 from array import array
@@ -58,19 +58,19 @@ class Genes:
     spans: Intervals
 
     def promoters(self, size: int, lengths: np.ndarray) -> Intervals:
-        """The `size` bp upstream of every transcription start, cut at the chromosomes' ends."""
+        """Return the `size` bp upstream of every transcription start, cut at the chromosomes' ends."""
         chrom, start, end = self.transcripts
         forward = self.strand >= 0
         return _cut(chrom, np.where(forward, start - size, end), np.where(forward, start, end + size), lengths)
 
     def downstream(self, size: int, lengths: np.ndarray) -> Intervals:
-        """The `size` bp behind every transcript."""
+        """Return the `size` bp downstream of every transcript."""
         chrom, start, end = self.transcripts
         forward = self.strand >= 0
         return _cut(chrom, np.where(forward, end, start - size), np.where(forward, end + size, start), lengths)
 
     def parts(self, lengths: np.ndarray) -> dict[str, Intervals]:
-        """Intervals of every class of CLASSES; those of different classes may overlap."""
+        """Return intervals of every class of CLASSES; those of different classes may overlap."""
         promoters, downstream = self.promoters(FLANK, lengths), self.downstream(FLANK, lengths)
         outside_exons = windows.gaps(*_joined(self.exons, self.utrs), lengths)
         introns = _within(outside_exons, windows.union(*self.spans), lengths)
@@ -85,7 +85,7 @@ class Genes:
         }
 
     def classes(self, chrom: np.ndarray, at: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Class of each place, a number of CLASSES, int64 (n,)."""
+        """Return the class of each position, an index into CLASSES, int64 (n,)."""
         found = np.full(len(at), CLASSES.index("distal"), dtype=np.int64)
         parts = self.parts(lengths)
         for number in reversed(range(len(CLASSES) - 1)):
@@ -142,7 +142,7 @@ def read(path: Path, genome: Genome, *, allow_missing: bool = False) -> Genes:
         first = int(beyond.argmax())
         name, size = genome.names[chrom[first]], genome.lengths[chrom[first]]
         raise InputError(
-            f"{path}: {int(beyond.sum())} of {beyond.size} transcripts lie behind the ends of chromosomes, the first "
+            f"{path}: {int(beyond.sum())} of {beyond.size} transcripts lie beyond the ends of chromosomes, the first "
             f"at {name}:{start[first] + 1}-{end[first]} ({size} bp): they are of another assembly; correct {KEY} "
             "in run.toml"
         )
@@ -150,7 +150,7 @@ def read(path: Path, genome: Genome, *, allow_missing: bool = False) -> Genes:
 
 
 class _Features:
-    """Lines that are read, and what belongs to what.
+    """Features as read, with their parents.
 
     Attributes:
         kinds: of every type of the file, -1: none of ours.
@@ -171,7 +171,7 @@ class _Features:
         self.chrom, self.own, self.child, self.parent = (array("q") for _ in range(4))
 
     def add(self, cells: list[str], number: int) -> None:
-        """Take in a line that is well formed."""
+        """Add a well-formed line."""
         kind = self.kinds.get(cells[2])
         if kind is None:
             kinds = (kind for kind, rule in _KINDS.items() if rule.fullmatch(cells[2].lower()))
@@ -209,12 +209,12 @@ class _Features:
         return self.ids.setdefault(name, len(self.ids))
 
     def counts(self) -> dict[str, int]:
-        """Features on each chromosome."""
+        """Return features on each chromosome."""
         found = np.bincount(np.asarray(self.chrom), minlength=len(self.names)).tolist()
         return dict(zip(self.names, found, strict=True))
 
     def genes(self, place: np.ndarray) -> Genes | None:
-        """What they are, on chromosomes of these numbers (-1: not there); None: no transcript can be told."""
+        """Build the genes, on chromosomes of these numbers (-1: missing); None: no transcript can be found."""
         kind, chrom, start, end, strand, line, own, child, parent = (
             np.asarray(values, dtype=np.int64)
             for values in (self.kind, self.chrom, self.start, self.end, self.strand, self.line, self.own)
@@ -262,13 +262,13 @@ class _Features:
 
 
 def _attribute(rule: re.Pattern[str], text: str) -> str:
-    """The value of an attribute in column 9, empty where there is none."""
+    """Return the value of an attribute in column 9, empty where there is none."""
     found = rule.search(text)
     return found[1].strip().strip('"') if found else ""
 
 
 def _in(rows: np.ndarray, chosen: np.ndarray, size: int) -> np.ndarray:
-    """Whether each of `rows` is among the `chosen`; both are below `size`."""
+    """Return whether each of `rows` is among the `chosen`; both are below `size`."""
     among = np.zeros(size, dtype=bool)
     among[chosen] = True
     found: np.ndarray = among[rows]
@@ -276,7 +276,7 @@ def _in(rows: np.ndarray, chosen: np.ndarray, size: int) -> np.ndarray:
 
 
 def _spans(keys: np.ndarray, start: np.ndarray, end: np.ndarray, line: np.ndarray) -> np.ndarray:
-    """From the first start to the last end of rows that share their keys.
+    """Return the spans, from the first start to the last end, of rows that share their keys.
 
     Args:
         keys: int64 (3, n): name, chromosome, strand.
@@ -319,5 +319,5 @@ def _joined(*parts: Intervals) -> Intervals:
 
 
 def _within(one: Intervals, other: Intervals, lengths: np.ndarray) -> Intervals:
-    """Letters in both: those outside of what lies outside of either."""
+    """Return the intersection of intervals: the complement of the union of both complements."""
     return windows.gaps(*_joined(windows.gaps(*one, lengths), windows.gaps(*other, lengths)), lengths)

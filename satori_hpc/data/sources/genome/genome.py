@@ -1,4 +1,4 @@
-"""A genome in a FASTA file, read by place: plain, gzip or bgzip, of any size.
+"""Read a genome in a FASTA file by random access: plain, gzip or bgzip, of any size.
 
 The index lies in a folder of ours, never beside the user's file, which may lie where nobody may write. Plain gzip
 cannot be read by place, so it is unpacked into that folder. pyfaidx reads what is not compressed; of bgzip it cannot
@@ -37,7 +37,7 @@ from satori_hpc.run.layout import Run
 # A `.fai` beside the file may be of another one, and the indexers that exist let longer last lines and mixed line ends
 # pass, from which other letters would be read later: so it is always made anew.
 
-REWRAP = "wrap it anew: seqkit seq -w 60"
+REWRAP = "rewrap it: seqkit seq -w 60"
 PIECE = 2**24  # bytes of a line that are held; a chromosome may stand in one line
 _LETTERS = string.ascii_letters.encode()
 _NUCLEOTIDES = b"ACGTRYSWKMBDHVNXacgtryswkmbdhvnx"  # other letters are those of RNA or proteins, and are counted
@@ -63,12 +63,12 @@ class Record:
     width: int
 
     def byte(self, at: int) -> int:
-        """Where the letter at this position, from 0, lies in the file."""
+        """Return the byte offset of the base at this position, from 0."""
         return self.first + at // self.per_line * self.width + at % self.per_line
 
 
 def scan(path: Path, file: BinaryIO, *, fix: str, alphabet: str = "dna") -> list[Record]:
-    """The records of a FASTA file.
+    """Return the records of a FASTA file.
 
     Args:
         path: what to call it.
@@ -108,13 +108,13 @@ def scan(path: Path, file: BinaryIO, *, fix: str, alphabet: str = "dna") -> list
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    """Lines with their ends; those that are too long in several pieces, none of which parts CR from LF."""
+    """Return lines with their ends; those that are too long in several pieces, none of which parts CR from LF."""
     for piece in iter(functools.partial(file.readline, PIECE), b""):
         yield piece + file.read(1) if len(piece) == PIECE and piece.endswith(b"\r") else piece
 
 
 class _Scan:
-    """What is known of a file as far as it has been read.
+    """State of a scan of a file.
 
     Attributes:
         offset: bytes so far.
@@ -138,7 +138,7 @@ class _Scan:
         self.others: Counter[int] = Counter()
 
     def begin_of_line(self, number: int, piece: bytes, before: int) -> None:
-        """A piece of a line, behind `before` bytes of it, which goes on."""
+        """Process the start of a line that continues, after `before` bytes of it."""
         if not before and piece.startswith(b">") and b"\r" in piece:
             self._open(number, piece)  # an old Mac's file, which is one line
         if not self.records or (not before and piece.startswith(b">")):
@@ -149,7 +149,7 @@ class _Scan:
         self.wrong = self.wrong or _no_letters(piece)
 
     def check_letters(self, alphabet: str) -> None:
-        """Refuse, or for a few of them warn of, letters of RNA or proteins."""
+        """Refuse, or if there are few warn of, letters of RNA or proteins."""
         counts: Counter[str] = Counter()
         for code, count in self.others.items():
             counts[chr(code).upper()] += count
@@ -161,7 +161,7 @@ class _Scan:
             logger.warning("%s: %s", self.path, told)
 
     def other(self, number: int, line: bytes, before: int) -> None:
-        """A line that is not another full one, or the end of one behind `before` letters."""
+        """Process a line that is not another full one, or the end of one after `before` letters."""
         text = line.rstrip(b"\r\n")
         if before:
             self._sequence(number, text, line[len(text) :], before)
@@ -180,7 +180,7 @@ class _Scan:
             )
 
     def close(self) -> None:
-        """The record at hand is at its end."""
+        """Finish the current record."""
         if not self.records:
             return
         record = self.records[-1]
@@ -204,7 +204,7 @@ class _Scan:
         self.told, self.at = False, number
 
     def _sequence(self, number: int, text: bytes, ending: bytes, before: int) -> None:
-        """The first or the last line of a record, or one that should not be there."""
+        """Return the first or the last line of a record, or one that should not be there."""
         record = self.records[-1]
         letters, complaint = before + len(text), self.wrong or _no_letters(text)
         if record.per_line:
@@ -219,16 +219,16 @@ class _Scan:
             self.told = True
 
     def _complaint(self, record: Record, letters: int, ending: bytes) -> str:
-        """What is wrong with a line of so many letters as the last of a record, or nothing."""
+        """Describe what is wrong with a last line of so many letters, if anything."""
         if not self.width:
-            return f"the sequence goes on behind a shorter or blank line; {REWRAP}"
+            return f"the sequence continues after a shorter or blank line; {REWRAP}"
         if letters > record.per_line:
             return f"{letters} letters; expected {record.per_line} as in its first line, or fewer in its last; {REWRAP}"
         return "" if ending in (self.ending, b"") else f"LF and CR LF as line ends in one record; {REWRAP}"
 
 
 def _no_letters(text: bytes) -> str:
-    """What is wrong with the characters of a line, or nothing."""
+    """Describe invalid characters of a line, if any."""
     try:
         sequence.encode(text)
     except ValueError as error:
@@ -243,7 +243,7 @@ def write_index(path: Path, records: list[Record]) -> None:
 
 
 def read_index(path: Path) -> list[Record]:
-    """What `write` wrote."""
+    """Read the output of `write`."""
     rows = (line.split("\t") for line in path.read_text(encoding="utf-8").split("\n") if line)
     return [Record(name, *map(int, numbers)) for name, *numbers in rows]
 
@@ -293,7 +293,7 @@ class Genome:
             self._read = self._by_index
 
     def text(self, chrom: int, start: int, end: int) -> bytes:
-        """Letters of an interval, in the case of the file: lower case marks repeats. Those of RNA are made DNA.
+        """Return the bases of an interval, in the case of the file: lower case marks repeats. U is read as T.
 
         Raises:
             InputError: the file ends too soon, or has changed since it was indexed.
@@ -310,7 +310,7 @@ class Genome:
         return found.translate(_TO_DNA) if self._alphabet == "rna" else found
 
     def tokens(self, chrom: int, start: int, end: int) -> np.ndarray:
-        """uint8 (end - start,). Raises: as `text`; also for a character that is no letter."""
+        """Return uint8 (end - start,). Raises: as `text`; also for a character that is no letter."""
         try:
             return sequence.encode(self.text(chrom, start, end))
         except ValueError as error:
@@ -340,7 +340,7 @@ class Genome:
 
 
 def index(path: Path, folder: Path, alphabet: str = "dna") -> None:
-    """Make what `Genome` needs in `folder`, before several processes open it; what is there may be of another file.
+    """Build the index of `Genome` in `folder`, before several processes open it; replaces an existing one.
 
     Raises:
         InputError: the file is missing, damaged, or not a FASTA file that can be read by place.
@@ -373,7 +373,10 @@ def index(path: Path, folder: Path, alphabet: str = "dna") -> None:
 
 
 def _unpack(path: Path, target: Path) -> None:
-    """Unpack gzip, unless it is a bomb; long stretches of N pack well, so that little of a file says nothing."""
+    """Unpack gzip, unless it is a gzip bomb.
+
+    Since long runs of N compress well, a small part of a file is no evidence.
+    """
     with open(path, "rb") as raw, gzip.open(raw, "rb") as packed, open(target, "wb") as file:
         while block := packed.read(2**22):
             file.write(block)
@@ -382,7 +385,7 @@ def _unpack(path: Path, target: Path) -> None:
 
 
 def kind(path: Path) -> str:
-    """PLAIN, GZIP or BGZIP, by content.
+    """Return PLAIN, GZIP or BGZIP, by content.
 
     Raises:
         InputError: there is no such file, or it cannot be read, or is no text (text_input.FOREIGN).
@@ -405,7 +408,7 @@ def kind(path: Path) -> str:
 
 
 def _blocks(path: Path) -> np.ndarray:
-    """Where blocks begin in a bgzip file and in its text, int64 (2, blocks).
+    """Return the starts of blocks in a bgzip file and in its text, int64 (2, blocks).
 
     Raises:
         ValueError: the empty block that ends such files is missing.
@@ -427,7 +430,7 @@ _LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 
 
 def read_sizes(path: Path, *, needed: Mapping[str, int] | None = None, key: str = "--chrom-sizes") -> dict[str, int]:
-    """Sizes of the chromosomes, bp, by name.
+    """Return sizes of the chromosomes, bp, by name.
 
     Args:
         path: of a table without header whose first two columns are name and length, split by tabs.
@@ -534,7 +537,7 @@ def too_many(message: str, refused: bool, *, allow: bool) -> None:
 
 
 def among(names: Sequence[str], known: Sequence[str]) -> tuple[list[str], list[str]]:
-    """What `known` calls the chromosomes of a setting; and the names that are not there, or not of one of them."""
+    """Return the genome's names of the chromosomes of a setting; and the names that are missing or ambiguous."""
     found = list(chromosomes.candidates(names, known))
     return [known[each[0]] for each in found if len(each) == 1], [
         name for name, each in zip(names, found, strict=True) if len(each) != 1
@@ -542,12 +545,12 @@ def among(names: Sequence[str], known: Sequence[str]) -> tuple[list[str], list[s
 
 
 def shown(names: Sequence[str]) -> str:
-    """The first names of many."""
+    """Return the first names of many."""
     return _listed([short(name) for name in names])
 
 
 def short(name: str) -> str:
-    """A name of bearable length."""
+    """Return a name of bearable length."""
     return name if len(name) <= LONGEST else name[:LONGEST] + "..."
 
 
@@ -561,7 +564,7 @@ SIZES_KEY = "[prepare.genome] chrom_sizes"
 
 
 def narrowed(run: Run, settings: Settings, genome: Genome) -> Settings:
-    """`settings` with only those chromosomes that the table names, where there is one.
+    """Return `settings` with only those chromosomes that the table names, where there is one.
 
     Raises:
         InputError: the table cannot be read, is of another genome, or leaves no chromosome.

@@ -1,4 +1,4 @@
-"""Negatives from the genome: windows away from all peaks, alike to the positives in composition or annotation."""
+"""Sample negatives from the genome: windows away from all peaks, matched in composition or annotation."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -40,15 +40,15 @@ class Places:
         self.chromosomes = sorted(self._rows)
 
     def rows(self, chrom: int) -> np.ndarray:
-        """Rows of the positives."""
+        """Return rows of the positives."""
         return self._positives[self._rows[chrom]]
 
     def positives(self, chrom: int) -> np.ndarray:
-        """Starts of the positives, int64."""
+        """Return starts of the positives, int64."""
         return self.rows(chrom)["start"].copy()
 
     def taken(self, chrom: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What no negative may touch: chrom, start, end."""
+        """Return the regions that negatives must avoid: chrom, start, end."""
         own, other = self.positives(chrom), self._avoid[self._others.get(chrom, slice(0, 0))]
         start = np.concatenate([own, other["start"]])
         end = np.concatenate([own + self.size, other["end"]])
@@ -61,7 +61,7 @@ class Places:
 
 
 def _by_chromosome(spill: Spill) -> dict[int, slice]:
-    """Rows of each chromosome."""
+    """Return rows of each chromosome."""
     found: dict[int, slice] = {}
     done = 0
     for piece in spill.pieces(PIECE):
@@ -88,7 +88,7 @@ def add(
     out: Spill,
     room: Room,
 ) -> dict[str, Any]:
-    """Choose negatives of the kind that is asked for; they and the positives go to `out`, sorted by place.
+    """Sample negatives of the requested kind; they and the positives go to `out`, sorted by position.
 
     Args:
         run: for its seed.
@@ -136,7 +136,7 @@ def add(
 
 
 def _check_genes(run: Run, settings: Settings, genome: Genome, places: Places, genes: Genes) -> None:
-    """Tell where the annotation has no gene: what is taken for intergenic or distal there may lie in one.
+    """Report regions without annotated genes: windows classified as intergenic or distal there may overlap a gene.
 
     Raises:
         InputError: more than half of the positives are on such chromosomes.
@@ -155,7 +155,7 @@ def _check_genes(run: Run, settings: Settings, genome: Genome, places: Places, g
 
 
 def _regions(places: Places, chrom: int, start: np.ndarray) -> tuple[Regions, Regions]:
-    """Positives and negatives of a chromosome; these have neither strand nor label."""
+    """Return positives and negatives of a chromosome; these have neither strand nor label."""
     rows, size = places.rows(chrom), places.size
     numbers = rows["chrom"].astype(np.int64)
     positives = Regions(numbers, rows["start"], rows["start"] + size, rows["strand"], rows["labels"])
@@ -167,7 +167,10 @@ def _regions(places: Places, chrom: int, start: np.ndarray) -> tuple[Regions, Re
 def _by_annotation(
     settings: Settings, genome: Genome, known: Places, genes: Genes, *, room: Room, rng: np.random.Generator
 ) -> tuple[dict[int, np.ndarray], dict[str, Any]]:
-    """A window about the middle of every feature, and about every `size` bp of what is distal; classes by middles."""
+    """Sample windows centred on every feature, and every `size` bp of distal regions.
+
+    Classes are those of the midpoints.
+    """
     size, places = known.size, []
     for name, (chrom, begin, end) in genes.parts(genome.lengths).items():
         if name == "distal":
@@ -210,7 +213,7 @@ REPEAT_STEPS = (12, 4, 1)
 
 
 def bins(chrom: np.ndarray, gc: np.ndarray, repeats: np.ndarray, *, level: int) -> np.ndarray:
-    """Number of the bin of each window, int64 (n,), at a level of coarseness 0, 1 or 2.
+    """Return number of the bin of each window, int64 (n,), at a level of coarseness 0, 1 or 2.
 
     Args:
         chrom: int64 (n,).
@@ -222,7 +225,7 @@ def bins(chrom: np.ndarray, gc: np.ndarray, repeats: np.ndarray, *, level: int) 
 
 
 def quotas(wanted: np.ndarray, ratio: float) -> dict[int, int]:
-    """How many of each kind there are to be, by largest remainder: together round(ratio * n)."""
+    """Return how many of each kind there are to be, by largest remainder: together round(ratio * n)."""
     kinds, counts = np.unique(wanted, return_counts=True)
     exact = counts * ratio
     floor = np.floor(exact).astype(np.int64)
@@ -232,7 +235,7 @@ def quotas(wanted: np.ndarray, ratio: float) -> dict[int, int]:
 
 
 def draw(kinds: np.ndarray, quota: dict[int, int], *, free: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Candidates drawn at random without putting back, at most `quota` of each kind; sorted places, int64.
+    """Draw candidates at random without replacement, at most `quota` of each kind; sorted indices, int64.
 
     Args:
         kinds: int64 (m,), of every candidate.
@@ -250,7 +253,7 @@ def draw(kinds: np.ndarray, quota: dict[int, int], *, free: np.ndarray, rng: np.
 
 
 def apart(chrom: np.ndarray, start: np.ndarray, *, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Windows of which no two share more than half, chosen in random order; bool (m,)."""
+    """Return windows of which no two share more than half, chosen in random order; bool (m,)."""
     chosen = np.zeros(len(start), dtype=bool)
     taken: dict[tuple[int, int], list[int]] = {}
     for place in rng.permutation(len(start)).tolist():
@@ -273,7 +276,7 @@ DRAWN = 100  # bytes of a candidate while its chromosome is drawn from
 def choose(
     settings: Settings, genome: Genome, places: Places, *, candidates: Spill, room: Room, rng: np.random.Generator
 ) -> tuple[dict[int, np.ndarray], list[int]]:
-    """Starts of negatives by chromosome, in any order, and how many were found at each level of coarseness.
+    """Return starts of negatives by chromosome, in any order, and the numbers found at each level of coarseness.
 
     Kinds of windows of different chromosomes are different, so every chromosome can be drawn from alone.
 
@@ -314,7 +317,7 @@ def choose(
 
 
 def _candidates(settings: Settings, genome: Genome, places: Places, chrom: int) -> Iterator[np.ndarray]:
-    """Windows on a grid of half windows that touch nothing and hold few unknown letters, of CANDIDATE."""
+    """Return windows on a grid of half windows that overlap nothing and hold few unknown bases, of CANDIDATE."""
     size = settings.window
     step = size - size // 2
     taken = places.taken(chrom)
@@ -335,7 +338,7 @@ def _candidates(settings: Settings, genome: Genome, places: Places, chrom: int) 
 
 
 def _kinds_of_positives(genome: Genome, places: Places) -> list[np.ndarray]:
-    """Bins of the positives at every level."""
+    """Return bins of the positives at every level."""
     found: list[list[np.ndarray]] = [[] for _ in LEVELS]
     for chrom in progress(places.chromosomes, what="composition of positives", unit="chromosome"):
         start = places.positives(chrom)
@@ -349,7 +352,7 @@ def _kinds_of_positives(genome: Genome, places: Places) -> list[np.ndarray]:
 
 
 def _letters(text: bytes) -> np.ndarray:
-    """(3, n) bool: is it G or C, is it lower case, is it none of ACGT."""
+    """Return (3, n) bool: is it G or C, is it lower case, is it none of ACGT."""
     raw = np.frombuffer(text, dtype=np.uint8)
     upper = raw & 0xDF
     known = np.isin(upper, np.frombuffer(b"ACGT", dtype=np.uint8))
@@ -357,7 +360,7 @@ def _letters(text: bytes) -> np.ndarray:
 
 
 def _grid(genome: Genome, chrom: int, step: int, first: int, last: int) -> np.ndarray:
-    """Counts of `_letters` in cells of `step` bp of a chromosome, (cells, 3)."""
+    """Count `_letters` in bins of `step` bp of a chromosome, (bins, 3)."""
     letters = _letters(genome.text(chrom, first * step, last * step))
     counts: np.ndarray = letters.reshape(3, -1, step).sum(axis=2).T
     return counts

@@ -1,4 +1,4 @@
-"""Peaks of all files on one genome, as intervals that lie inside their chromosomes, each with its labels."""
+"""Combine the peaks of all files on one genome, as intervals within their chromosomes, with their labels."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ Upstream = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def row(words: int) -> list[Any]:
-    """Dtype of a peak.
+    """Return dtype of a peak.
 
     `at` is what peaks are sorted by, the start of its window in `extend_then_merge`, else its own; `taken` is false of
     those that only keep negatives away.
@@ -63,14 +63,14 @@ class Peaks:
 
     @property
     def words(self) -> int:
-        """Words of the labels' bits."""
+        """Number of words of the labels' bits."""
         return peak_files.words_of(self.labels)
 
 
 def read(
     run: Run, settings: Settings, genome: Genome, *, folder: Path, room: Room, left_out: LeftOut, genes: Genes | None
 ) -> Peaks:
-    """Read all files, some rows at a time; where there are none, the promoters of `genes` stand for peaks.
+    """Read all files in blocks of rows; without files, the promoters of `genes` are used as peaks.
 
     Args:
         run: with the files.
@@ -121,7 +121,7 @@ def read(
 
 
 class _Reader:
-    """Reads files into `found`: first as they are, for only a whole file tells how its chromosomes are called."""
+    """Read files into `found`: unchanged at first, because only a whole file reveals its chromosome naming."""
 
     def __init__(
         self,
@@ -177,8 +177,8 @@ class _Reader:
             self.raw.add(**columns, labels=bits)
         if summits and not told:
             logger.warning(
-                "%s: column 10 tells no summit: the middles of its peaks are taken (narrowPeak, of 10 columns, and the "
-                ".xls of MACS have summits)",
+                "%s: column 10 has no summit: the midpoints of its peaks are used (narrowPeak, with 10 columns, "
+                "and the .xls of MACS have summits)",
                 path,
             )
         counts = {name: on_each[number] for number, name in enumerate(names)}
@@ -199,7 +199,7 @@ class _Reader:
         self.raw.remove()
 
     def _piece(self, number: int, path: Path, rows: np.ndarray, names: list[str], place: np.ndarray) -> tuple[int, str]:
-        """Add what can be used; how many rows lie beyond the ends of chromosomes, and the first of them."""
+        """Add usable rows; return the number of rows beyond chromosome ends, and the first of them."""
         settings, genome = self.settings, self.genome
         chrom = place[rows["chrom"]]
         length = np.where(chrom >= 0, genome.lengths[chrom], 0)
@@ -275,7 +275,7 @@ IN_ANNOTATION = -1  # first number of a place in left_out.tsv.gz
 
 
 def rows(path: Path, genes: Genes, genome: Genome, *, size: int, left_out: LeftOut) -> peak_files.Rows:
-    """The `size` bp upstream of every transcription start, as the rows of a file of peaks.
+    """Return the `size` bp upstream of every transcription start, as the rows of a file of peaks.
 
     Transcripts that start at the same place, on the same strand, are one row, that of the first; those that start
     where their chromosome ends have nothing upstream and are noted.

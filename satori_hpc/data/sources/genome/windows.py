@@ -40,7 +40,7 @@ class Regions:
         return len(self.chrom)
 
     def take(self, rows: np.ndarray) -> "Regions":
-        """Some of them, by row numbers or a mask."""
+        """Select rows, by numbers or a mask."""
         return Regions(**{name: values[rows] for name, values in vars(self).items()})
 
 
@@ -52,7 +52,7 @@ def one_label(label: np.ndarray, labels: int) -> np.ndarray:
 
 
 def matrix(bits: np.ndarray, labels: int) -> np.ndarray:
-    """Bits (n, words) as uint8 (n, labels), 0 or 1."""
+    """Unpack bits (n, words) to uint8 (n, labels), 0 or 1."""
     little = np.ascontiguousarray(bits, dtype="<u8").view(np.uint8)
     return np.unpackbits(little, axis=1, count=labels, bitorder="little")
 
@@ -60,7 +60,7 @@ def matrix(bits: np.ndarray, labels: int) -> np.ndarray:
 def make(
     peaks: Regions, *, lengths: np.ndarray, size: int, overlap: int, order: str, middle: np.ndarray | None = None
 ) -> Regions:
-    """Windows of `size` bp, sorted by chromosome, strand (1, 0, -1) and start; the same place may come twice.
+    """Make windows of `size` bp, sorted by chromosome, strand (1, 0, -1) and start; duplicates may occur.
 
     Args:
         peaks: each inside its chromosome, which is at least `size` long.
@@ -77,12 +77,15 @@ def make(
 
 
 def join(*parts: Regions) -> Regions:
-    """All of them, one part after the other."""
+    """Return all of them, one part after the other."""
     return Regions(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
 
 def unite(regions: Regions) -> Regions:
-    """Regions of equal place and strand as one, with the labels of all; sorted by chromosome, start, end and strand."""
+    """Unite regions of equal interval and strand, with the labels of all.
+
+    Sorted by chromosome, start, end and strand.
+    """
     order = np.lexsort((-regions.strand.astype(np.int64), regions.end, regions.start, regions.chrom))
     found = regions.take(order)
     if not len(found):
@@ -148,7 +151,7 @@ def _merge_groups(
     size: int,
     overlap: int,
 ) -> None:
-    """Merge windows in place, group by group; `alive` tells what is left, in order of place.
+    """Merge windows in place, cluster by cluster; `alive` marks the remaining ones, in order of position.
 
     The couple with the largest overlap, of equals the first from the left, is found by a heap: entries whose couple has
     changed since they were made are known by an old `version` and passed over. That costs n log n where looking at all
@@ -212,7 +215,7 @@ def _merge_groups(
 def _sweep_groups(
     chrom: np.ndarray, strand: np.ndarray, start: np.ndarray, end: np.ndarray, overlap: int
 ) -> np.ndarray:
-    """Number of the joined region of each peak, of peaks sorted by chromosome, strand, start and end.
+    """Return number of the joined region of each peak, of peaks sorted by chromosome, strand, start and end.
 
     A peak joins the region before it when it shares more than `overlap` letters with the peaks joined so far.
     """
@@ -236,12 +239,12 @@ def _sweep_groups(
 
 
 def midpoint(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """floor(1/2 + (start + end - 1) / 2), the middle letter; of an even length the right one of two."""
+    """Return floor(1/2 + (start + end - 1) / 2), the central position; for an even length the right one of two."""
     return (start + end) // 2
 
 
 def around(middle: np.ndarray, size: int, lengths: np.ndarray) -> np.ndarray:
-    """Starts of windows of `size` about `middle`, moved inside their chromosome, which is at least as long.
+    """Return starts of windows of `size` centred on `middle`, moved inside their chromosome, which is long enough.
 
     Args:
         middle: int64 (n,).
@@ -254,7 +257,7 @@ def around(middle: np.ndarray, size: int, lengths: np.ndarray) -> np.ndarray:
 def overlaps_any(
     chrom: np.ndarray, start: np.ndarray, end: np.ndarray, others: tuple[np.ndarray, np.ndarray, np.ndarray]
 ) -> np.ndarray:
-    """Whether each interval shares at least a letter with any of `others`, bool (n,).
+    """Return whether each interval overlaps any of `others`, bool (n,).
 
     Args:
         chrom, start, end: int64 (n,); empty intervals overlap nothing.
@@ -275,7 +278,7 @@ def overlaps_any(
 def union(
     chrom: np.ndarray, start: np.ndarray, end: np.ndarray, *, touching: bool = True
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The letters in any of the intervals, as intervals that do not overlap, sorted; int64 each.
+    """Return the union of the intervals as sorted disjoint intervals; int64 each.
 
     Args:
         chrom, start, end: int64 (n,).
@@ -299,7 +302,10 @@ def union(
 def gaps(
     chrom: np.ndarray, start: np.ndarray, end: np.ndarray, lengths: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The letters of the genome in none of the intervals, as sorted intervals; arguments as `union`, lengths in bp."""
+    """Return the complement of the intervals in the genome, as sorted intervals.
+
+    Arguments as `union`, lengths in bp.
+    """
     chrom, start, end = union(chrom, start, end)
     numbers = np.arange(len(lengths))
     edges = np.concatenate([chrom, numbers])
@@ -320,7 +326,7 @@ CELL = 2**14  # bp
 def reaches(
     chrom: np.ndarray, at: np.ndarray, end: np.ndarray, *, lengths: np.ndarray, size: int, order: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Leftmost and rightmost start of a window that a peak may come to lie in, int64 (n,) each.
+    """Return the leftmost and rightmost start of a window that a peak may end up in, int64 (n,) each.
 
     Windows that are replaced by one at the mean of their middles leave their range nowhere, and the middle of joined
     peaks lies in one of them.
@@ -340,7 +346,7 @@ def reaches(
 
 
 def apart(chrom: np.ndarray, first: np.ndarray, last: np.ndarray, *, distance: int) -> np.ndarray:
-    """Whether a cut is possible before each peak, bool (n,): all before it are at least `distance` bp away.
+    """Return whether a cut is possible before each peak, bool (n,): all before it are at least `distance` bp away.
 
     Args:
         chrom, first: int64 (n,), by which the peaks are sorted.
@@ -356,12 +362,12 @@ def apart(chrom: np.ndarray, first: np.ndarray, last: np.ndarray, *, distance: i
 
 
 def distance(*, size: int, overlap: int, order: str) -> int:
-    """Distance of reaches from which peaks have nothing to do with each other, bp: see `make`."""
+    """Return the distance of reaches beyond which peaks are independent, bp: see `make`."""
     return max(size - overlap, 1) if order == "extend_then_merge" else 1
 
 
 class Cells:
-    """The genome in cells of CELL bp, numbered through, to count peaks by where they are."""
+    """The genome in numbered bins of CELL bp, to count peaks by position."""
 
     def __init__(self, lengths: np.ndarray) -> None:
         counts = lengths // CELL + 1
@@ -369,7 +375,7 @@ class Cells:
         self.peaks = np.zeros(int(counts.sum()), dtype=np.int64)
 
     def of(self, chrom: np.ndarray, at: np.ndarray) -> np.ndarray:
-        """Number of the cell of each place, int64 (n,)."""
+        """Return the bin number of each position, int64 (n,)."""
         found: np.ndarray = self._first[chrom] + at // CELL
         return found
 
@@ -377,7 +383,7 @@ class Cells:
         np.add.at(self.peaks, self.of(chrom, at), 1)
 
     def batches(self, peaks: int) -> np.ndarray:
-        """Cells with which batches begin: cells side by side, together of at most so many peaks, or one with more."""
+        """Return the first bins of batches: adjacent bins with at most so many peaks together, or one with more."""
         ends = np.cumsum(self.peaks)
         edges, before = [0], 0
         while ends[-1] - before > peaks:

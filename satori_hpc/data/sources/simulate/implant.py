@@ -1,4 +1,4 @@
-"""Simulated sequences: background letters with implanted motifs, and labels that a design gives them.
+"""Simulate sequences: background bases with implanted motifs, and labels given by a design.
 
 All randomness of a sequence is keyed by (seed, its number), given its class: no other sequence
 and no number of processes changes it.
@@ -40,7 +40,7 @@ class Instances:
 
 @dataclass(frozen=True)
 class SimulatedSet:
-    """What `simulate` makes.
+    """Output of `simulate`.
 
     Attributes:
         tokens: uint8 (examples, length).
@@ -87,7 +87,7 @@ def simulate(pwms: Sequence[Pwm], pairs: Pairs, config: Simulated, *, seed: int)
 
 
 def _site(pwm: Pwm, config: Simulated, rng: np.random.Generator) -> tuple[np.ndarray, int, bool]:
-    """(letters as the sequence will read them, strand, whether they were mended)."""
+    """Return (bases as in the sequence, strand, whether they were repaired)."""
     site, mended = instances.draw(pwm, rng, fraction=config.min_score_fraction, tries=config.instance_tries)
     if config.strand == "both" and rng.random() < 0.5:
         return sequence.reverse_complement(site), -1, mended

@@ -1,4 +1,4 @@
-"""truth/: what was implanted into a simulated set. Only `evaluate` and the report may read it.
+"""Read and write truth/: the implanted motifs and pairs of a simulated set, for `evaluate` and the report only.
 
 pairs.tsv    tf_a, tf_b, role: all pairs of the pool, names sorted within the row; pair_id is the row, from 0. Role:
              true = they interact; decoy = as close together as true pairs and at least as often; other
@@ -27,12 +27,12 @@ INSTANCE_COLUMNS = ("seq_id", "tf", "start", "end", "strand", "site", "pair_id")
 
 
 def sequence_id(example: int) -> str:
-    """`seq_id` of an example; also its chromosome in the data set."""
+    """Return `seq_id` of an example; also its chromosome in the data set."""
     return f"sim{example}"
 
 
 def header(example: int, length: int) -> str:
-    """FASTA header of a simulated example, without ">"; also its name in the data set."""
+    """Return FASTA header of a simulated example, without ">"; also its name in the data set."""
     return f"{sequence_id(example)}:0-{length}(+)"
 
 
@@ -85,7 +85,9 @@ def _write_lines(path: Path, lines: list[str]) -> None:
 
 
 def read_pairs(folder: Path, role: str = "true") -> list[tuple[str, str]]:
-    """The pairs of a role, in the order of their pair_id; names sorted within the pair. Those that interact: "true".
+    """Return the pairs of a role, in the order of their pair_id.
+
+    Names sorted within the pair. Those that interact: "true".
 
     Raises:
         ArtefactError: the file is missing or not a list of pairs with roles.
@@ -100,7 +102,7 @@ def read_pairs(folder: Path, role: str = "true") -> list[tuple[str, str]]:
 
 
 def read_pool(folder: Path) -> list[Motif]:
-    """The implanted motifs, sorted by TF name.
+    """Return the implanted motifs, sorted by TF name.
 
     Raises:
         ArtefactError: the file is missing.
@@ -112,7 +114,7 @@ def read_pool(folder: Path) -> list[Motif]:
 
 
 def read_instances(folder: Path) -> pd.DataFrame:
-    """Every instance: the columns of truth.tsv and `example`, the row of the data set.
+    """Read every instance: the columns of truth.tsv and `example`, the row of the data set.
 
     Raises:
         ArtefactError: the file is missing or not a list of instances.
