@@ -232,8 +232,8 @@ def _bits_under(targets: list[np.ndarray], matches: Matches, widths: np.ndarray)
         for side, columns in enumerate((information, information[::-1])):
             up_to[side, number, 1 : len(target) + 1] = columns.cumsum()
             up_to[side, number, len(target) + 1 :] = columns.sum()
-    side, number = matches.reverse.astype(np.intp), np.arange(len(targets))
+    orientation, column = matches.reverse.astype(np.intp), np.arange(len(targets))
     begin = np.clip(matches.offset, 0, longest)
     end = np.clip(matches.offset + widths[:, None], 0, longest)
-    found: np.ndarray = up_to[side, number, end] - up_to[side, number, begin]
+    found: np.ndarray = up_to[orientation, column, end] - up_to[orientation, column, begin]
     return found
