@@ -19,7 +19,7 @@ from satori_hpc.interactions.statistics.within_sequence import LAID_OUT
 from satori_hpc.scoring.layout import GROUPS
 from satori_hpc.scoring.store import ScoreStore
 
-COLUMNS_VERSION = 4  # of the parts: those of an older program are remade
+COLUMNS_VERSION = 5  # of the parts: those of an older program are remade
 BLOCKS = 16  # tasks at least, if their blocks have LEAST_WIDTH pairs
 LEAST_WIDTH = 32
 BLOCK_BYTES = 2**28  # of the values of a block, at most, if every pair is observed in every example

@@ -154,7 +154,8 @@ def reduce_store(
     columns = parts.merge(folder, digest=digest, rows=rows)
     columns["unit_a"], columns["unit_b"] = pairs.filters_of(rules.units.count)
     about = registry.test_of(statistic).conclude(columns, settings, rules)
-    columns.setdefault("redundancy_q", np.full(len(columns["p"]), np.nan))
+    for name in ("redundancy_q", "auc_low", "auc_high"):
+        columns.setdefault(name, np.full(len(columns["p"]), np.nan))
     _decide(columns, alpha=settings.alpha)
     observed = np.flatnonzero(columns["n_fg"] + columns["n_bg"] > 0)
     keys = [-columns[name][observed] for name in ("auc", "neg_log10_p")]

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.run import files
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 # Test results of a pair of filters, or of a pair of TFs whose sites are pooled in every example.
 _NUMBERS: dict[str, tuple[pa.DataType, str]] = {
@@ -35,6 +35,11 @@ _NUMBERS: dict[str, tuple[pa.DataType, str]] = {
         "is above a background one; within-sequence, minimum-effect: that the mean of two values is positive, "
         "(rank-biserial correlation + 1) / 2; permuted: mean chance that a score is above a null score",
     ),
+    "auc_low": (
+        pa.float64(),
+        "lower end of the 95 % confidence interval of the AUC; permuted, and a statistic that gives none: empty",
+    ),
+    "auc_high": (pa.float64(), "upper end of it"),
     "effect": (
         pa.float64(),
         "in units of the score: median_fg - median_bg, also of contrasts; within-sequence: median contrast; "

@@ -46,7 +46,7 @@ def test_a_table_of_an_older_program_is_refused_with_the_command_that_makes_it(
         patch.setattr(tables, "FORMAT_VERSION", 2)
         tables.write_tf(tmp_path / "run" / "interactions" / "m", {name: [] for name in tables.TF_COLUMNS})
     with pytest.raises(
-        ArtefactError, match=rf"version 4 .*; found version 2 .*: satori-hpc reduce {tmp_path / 'run'} --f"
+        ArtefactError, match=rf"version 5 .*; found version 2 .*: satori-hpc reduce {tmp_path / 'run'} --f"
     ):
         tables.read_tf(tmp_path / "run" / "interactions" / "m")
 

@@ -14,7 +14,7 @@ from satori_hpc.config import Reduce
 from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.interactions.columns import Columns
 from satori_hpc.interactions.site_pairs import PairBlock, Partition
-from satori_hpc.interactions.statistics import mann_whitney, signed_rank
+from satori_hpc.interactions.statistics import intervals, mann_whitney, signed_rank
 from satori_hpc.interactions.statistics.base import (
     FOREGROUND,
     FURTHER,
@@ -82,6 +82,7 @@ class MinimumEffect:
                 tested,
                 statistic=synergy.w_plus,
                 auc=synergy.auc,
+                **intervals.one_sample(synergy.auc, synergy.nonzero),
                 effect=told["median_fg"],
                 p=synergy.p,
                 neg_log10_p=synergy.neg_log10_p,

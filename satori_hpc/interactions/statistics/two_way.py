@@ -16,7 +16,7 @@ from scipy import special
 from satori_hpc.config import Reduce
 from satori_hpc.interactions.columns import Columns
 from satori_hpc.interactions.site_pairs import PairBlock, Partition
-from satori_hpc.interactions.statistics import mann_whitney, signed_rank
+from satori_hpc.interactions.statistics import intervals, mann_whitney, signed_rank
 from satori_hpc.interactions.statistics.base import (
     FOREGROUND,
     FURTHER,
@@ -80,6 +80,7 @@ class TwoWay:
                 tested,
                 statistic=found.u,
                 auc=found.auc,
+                **intervals.two_sample(found.auc, found.n_fg, found.n_bg),
                 effect=found.median_fg - found.median_bg,
                 p=found.p,
                 neg_log10_p=found.neg_log10_p,

@@ -12,7 +12,7 @@ import numpy as np
 from satori_hpc.config import Reduce
 from satori_hpc.interactions.columns import Columns
 from satori_hpc.interactions.site_pairs import PairBlock, Partition
-from satori_hpc.interactions.statistics import signed_rank
+from satori_hpc.interactions.statistics import intervals, signed_rank
 from satori_hpc.interactions.statistics.base import (
     FOREGROUND,
     FURTHER,
@@ -75,6 +75,7 @@ class WithinSequence:
                 tested,
                 statistic=found.w_plus,
                 auc=found.auc,
+                **intervals.one_sample(found.auc, found.nonzero),
                 effect=found.median,
                 p=found.p,
                 neg_log10_p=found.neg_log10_p,
