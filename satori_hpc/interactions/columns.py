@@ -203,7 +203,7 @@ def needed_bytes(width: int, *, rows: int) -> int:
 def buffer_size(width: int, *, rows: int, memory: int) -> int:
     """Return values that the buffer of `Columns` must take.
 
-    One more than are held, for the kernel writes before it looks.
+    One more than are held, because the kernel writes before it checks.
     """
     return min(rows * width, memory // 4) + 1
 

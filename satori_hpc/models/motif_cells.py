@@ -89,7 +89,7 @@ class MotifCells(nn.Module):
         """Return tokens of sequences.
 
         Args:
-            sequences: uint8 codes (B, L), or letters (B, 4, L) of a float type: one-hot, or any mixture of bases.
+            sequences: uint8 codes (B, L), or (B, 4, L) of a float type: one-hot, or any mixture of bases.
         """
         hits, scores = self.hits(sequences)
         return self.tokens(hits, len(sequences), scores)
