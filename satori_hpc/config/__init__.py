@@ -382,12 +382,12 @@ def load(path: Path, text: str | None = None) -> Config:
 
 
 def rooted(config: Config, folder: Path) -> Config:
-    """Return `config` with the files that it names, relative ones from `folder`, under their absolute names."""
+    """Return `config` with absolute file names; relative ones start at `folder`."""
     return renamed(config, lambda name: str((folder / Path(name).expanduser()).resolve()))
 
 
 def renamed(config: Config, rename: Callable[[str], str]) -> Config:
-    """Return `config` with the files that it names under other names."""
+    """Return `config` with its files renamed."""
     for key, names in config.prepare.files().items():
         one = isinstance(getattr(config.prepare.settings, key), str)
         found = rename(names[0]) if one else tuple(map(rename, names))

@@ -223,7 +223,7 @@ class Score:
     guests: dict[str, Any] = toml.guests(METHODS, used=lambda score: score.methods)
 
     def settings_of(self, method: str) -> Any:
-        """Return the settings of a method, of the dataclass that it was registered with."""
+        """Return the settings of a method, an instance of its registered dataclass."""
         return toml.child(self, method)
 
     def problems(self) -> Iterator[str]:

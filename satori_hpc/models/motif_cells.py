@@ -95,7 +95,7 @@ class MotifCells(nn.Module):
         return self.tokens(hits, len(sequences), scores)
 
     def hits(self, sequences: torch.Tensor) -> tuple[Hits, torch.Tensor | None]:
-        """Return the hits that count, and their scores on the way to which there is a gradient, if one is asked for."""
+        """Return the winning hits, and their scores, with a gradient if requested."""
         if not sequences.is_floating_point():
             return self._of_codes(sequences.cpu().numpy()), None
         letters = full(sequences)

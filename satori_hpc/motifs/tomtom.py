@@ -60,7 +60,7 @@ class Best:
 
 
 def compare(queries: list[np.ndarray], targets: list[np.ndarray], *, threads: int = 1) -> Matches:
-    """Return tomtom of every query against every known motif in both orientations.
+    """Run Tomtom of every query against every known motif in both orientations.
 
     The null of a query column is its distances to all columns of all known motifs and of their reverse complements.
     memelite itself reports 1 - (1 - p)^2 for the better of two orientations; here each orientation keeps its own p,
