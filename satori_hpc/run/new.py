@@ -27,7 +27,7 @@ from satori_hpc.run.layout import Run
 
 HEADER = """\
 # A run of satori-hpc. This file holds the scientific settings; devices, threads and memory are command-line options.
-# All that is left out takes its default. Check and run:  satori-hpc status {path}   satori-hpc all {path}
+# Missing keys take their default values. Check and run:  satori-hpc status {path}   satori-hpc all {path}
 
 """
 
