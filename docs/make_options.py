@@ -13,14 +13,13 @@ HEAD = """\
 
 Made by `python docs/make_options.py` from `satori_hpc/config/`; do not edit.
 
-`run.toml` holds the science of a run, one section per stage; `satori-hpc new` writes it with these meanings as
-comments. A key that is left out takes its default. Unknown keys, wrong types and values out of range are all reported
-at once, each with its line. Changing a key makes the stages that depend on its section stale, and all that was made
-from them; changing `seed` makes everything stale. How many threads and which device are options of the commands:
-`satori-hpc STAGE --help`.
+`run.toml` holds the scientific settings of a run, one section per stage; `satori-hpc new` writes it with these meanings
+as comments. A missing key has its default value. Unknown keys, wrong types and values out of range are all reported at
+once, each with its line. Changing a key makes the stages that depend on its section stale, and all stages downstream;
+changing `seed` makes everything stale. Threads and devices are options of the commands: `satori-hpc STAGE --help`.
 
-Methods and sources of plug-ins ([architecture](architecture.md#doors)) have tables of their own, `[score.<name>]` and
-`[prepare.<name>]`, of the same kind.
+Methods, models and sources of plug-ins ([architecture](architecture.md#doors)) have their own tables of the same kind,
+`[score.<name>]`, `[model.<name>]` and `[prepare.<name>]`.
 """
 TYPES = {int: "whole number", float: "number", str: "text", bool: "true, false"}
 

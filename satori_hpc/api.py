@@ -31,7 +31,7 @@ __all__ = [
 
 
 def open_run(path: str | Path) -> Run:
-    """Open a run directory: its configuration, and where its artefacts are.
+    """Open a run directory: its configuration and the paths of its artefacts.
 
     Raises:
         ConfigError: there is no run.toml, or it cannot be used.
@@ -66,9 +66,9 @@ class ExampleScores:
         example: row of the example in its data set.
         sites: columns motif, start (bp; of attention over learned filters that of the bin), end, strand, strength,
             place.
-        value: float32 (places, places), between the places that sites lie in, NaN = no pair; symmetric unless the
+        value: float32 (places, places), between the places of the sites, NaN = no pair; symmetric unless the
             method has a direction (row: the place that is mutated).
-        effects: float32 (places,) by name, what the method says of single places.
+        effects: float32 (places,) by name, effects of single places.
     """
 
     example: int
@@ -161,7 +161,7 @@ def read_scores(run: Run | str | Path, method: str, *, group: str = "foreground"
 def load_model(path: str | Path, *, device: str = "cpu") -> Any:
     """Load the network of a run or a checkpoint as a plain torch module.
 
-    One-hot letters (B, 4, L) in, log-odds (B, T) out; captum and tangermeme take it as it is. Arguments and errors: as
+    One-hot (B, 4, L) in, logits (B, T) out; works unchanged in captum and tangermeme. Arguments and errors: as
     of training.scorable.load_model.
     """
     from satori_hpc.training import scorable
@@ -182,16 +182,16 @@ def score_pairs(
     """Score pairs of sites in sequences by any network over one-hot sequences.
 
     Args:
-        model: a torch module, (B, 4, L) -> (B, T), with `length` and `targets`; such as `load_model` gives.
+        model: a torch module, (B, 4, L) -> (B, T), with `length` and `targets`, such as that of `load_model`.
         one_hot: (B, 4, L), rows A, C, G, T; an unknown base is a zero column.
-        sites: of each sequence, int (m, 2): first letter, and the one behind the last.
+        sites: of each sequence, int (m, 2): half-open intervals.
         method: "epistasis" (forward passes alone), or "dfim" (integrated gradients by autograd).
-        targets: uint8 (B, T), which outputs are explained; needed if there are several.
-        seed: random letters and baselines follow from it.
-        mutations: random letters in place of a site, so many draws, averaged.
+        targets: uint8 (B, T), the outputs to explain; needed if there are several.
+        seed: of random bases and baselines.
+        mutations: number of draws of random bases in place of a site, averaged.
 
     Returns:
-        of each sequence float64 (m, m), NaN on the diagonal: epistasis, symmetric; dfim, how much less the column's
+        of each sequence float64 (m, m), NaN on the diagonal: epistasis, symmetric; dfim, the decrease of the column's
         site counts when the row's is mutated.
 
     Raises:

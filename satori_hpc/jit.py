@@ -16,9 +16,9 @@ from numba.core import caching
 def compile_loops(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """Compile a function with numba; the machine code is kept on disk for the processes that follow.
 
-    It lies in __pycache__ beside the source, or where that is read-only in the user's cache; NUMBA_CACHE_DIR names
+    It is in __pycache__ next to the source or, if that is read-only, in the user's cache; NUMBA_CACHE_DIR names
     another folder. Where none can be written to, every process compiles for itself. A change of the function's file
-    compiles it anew, so the function may use constants and functions of that file only.
+    recompiles it, so the function may use constants and functions of that file only.
 
     Args:
         function: in the part of Python that numba takes; it runs without the interpreter's lock.

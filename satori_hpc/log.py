@@ -23,7 +23,7 @@ SECONDS_BETWEEN_LINES = 30.0
 PASSING = {"passing": True}  # `extra` of a warning for the moment, which the stage's own conclusion replaces
 _show_bars: bool | None = None
 
-# What a terminal or a reader of text may take for a command: control characters but tab and newline, those that reorder
+# Characters that a terminal or text reader may interpret: control characters but tab and newline, those that reorder
 # text, line separators, and halves of surrogate pairs.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -51,7 +51,7 @@ class _PrintableFormatter(logging.Formatter):
 def setup(*, verbose: int = 0, progress: bool | None = None, rank: int = 0, size: int = 1) -> None:
     """Send our log to stderr; `progress` None means a bar on a terminal and log lines elsewhere.
 
-    Of several processes every line tells its rank, and only rank 0 tells how far the work is, unless `verbose`.
+    With several processes every line has its rank, and only rank 0 reports progress, unless `verbose`.
     """
     global _show_bars
     _show_bars = progress if rank == 0 else False
@@ -92,10 +92,10 @@ def progress(items: Iterable[Item], *, what: str, total: int | None = None, unit
     """Yield `items`, telling how far the work is: a bar on a terminal, else a line now and then.
 
     Args:
-        items: what is worked through.
-        what: name of the work, for the reader.
+        items: to be processed.
+        what: name of the work.
         total: number of items when `items` has no length.
-        unit: what one item is.
+        unit: name of one item.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)

@@ -8,7 +8,7 @@ SUM_VALUES = 2**20
 
 
 def count(filters: int) -> int:
-    """Return how many unordered pairs of different filters there are."""
+    """Count the unordered pairs of different filters."""
     return filters * (filters - 1) // 2
 
 

@@ -90,7 +90,7 @@ cli.add_command(new.new)
 @click.option("--expect-ranks", type=click.IntRange(min=1), help="Fail unless MPI has this many ranks.")
 @FORCE
 def prepare(run: Path, part: str, expect_ranks: int | None, force: bool, **options: Any) -> None:
-    """Make dataset.zarr: simulate sequences, read them from files, or cut windows from a genome; split them.
+    """Make dataset.zarr from a simulation, files or a genome. Splits the examples.
 
     For a genome, several processes under mpiexec or srun read the sequences together; the output is byte-identical for
     any number of them, and a killed command resumes. left_out.tsv.gz lists excluded and changed records, with the
@@ -132,7 +132,7 @@ def _add_stage_command(stage: pipeline.Stage, help_text: str) -> None:
 )
 @FORCE
 def train(run: Path, rendezvous: str | None, join_timeout: float, force: bool, **options: Any) -> None:
-    """Train the network, select the best epoch by the validation metric, predict every example. Resumes when killed.
+    """Train the network and predict every example. Keeps the best epoch by the validation metric; resumes when killed.
 
     Several processes share every batch; their number changes the result only by rounding:
 
@@ -174,7 +174,7 @@ def score(
     force: bool,
     **options: Any,
 ) -> None:
-    """Score the pairs of motif sites in every selected example. Resumes when killed.
+    """Score pairs of motif sites in selected examples. Resumes when killed.
 
     Under MPI the ranks share the partitions of the store, which is byte-identical for any number of ranks:
 
@@ -219,11 +219,11 @@ def _one_process(world: World, option: str) -> None:
 
 
 HELP = {
-    "motifs": "Turn first-layer filters into motifs and name them after known ones.",
-    "reduce": "Test foreground against background for every pair; write the interaction tables.",
-    "evaluate": "Compare called interactions with implanted pairs, baselines that need no network, and tables of known "
-    "interactions.",
-    "report": "Write report.html, one self-contained page.",
+    "motifs": "Find the motifs of the filters, and name them.",
+    "reduce": "Test every pair; write the interaction tables.",
+    "evaluate": "Compare calls with known pairs and baselines. Known pairs are implanted ones or tables of "
+    "known interactions; baselines need no network.",
+    "report": "Write report.html, a self-contained page.",
 }
 for _stage in pipeline.STAGES:
     if not _stage.flag_of and _stage.name not in ("prepare", "train", "score"):
@@ -240,7 +240,7 @@ def _execute(
 @RUN
 @cli_options.runtime_options("all")
 def all_stages(run: Path, **options: Any) -> None:
-    """Run every stage that is missing or stale; skip those that are up to date."""
+    """Run every stage that is missing or stale."""
     opened = Run.open(run)
     pipeline.writable(opened)
     _run_all(opened, cli_options.runtime(**options))
@@ -278,7 +278,7 @@ cli.add_command(extras.differential)
 )
 @cli_options.runtime_options("demo")
 def demo(run: Path, seed: int, show: bool | None, **options: Any) -> None:
-    """Create and run a small simulated run at RUN, and show its report; takes a minute or two on two cores.
+    """Run a small simulated example; show its report. Takes a minute or two on two cores.
 
     Every sequence holds two of twelve true pairs and a decoy; positives differ in the distance within true pairs. The
     network starts from known motifs; counting co-occurring motifs also finds the decoys. Run again after a kill, it
@@ -296,7 +296,7 @@ def demo(run: Path, seed: int, show: bool | None, **options: Any) -> None:
 @RUN
 @click.argument("assignments", nargs=-1, required=True, metavar="SECTION.KEY=VALUE...")
 def set_keys(run: Path, assignments: tuple[str, ...]) -> None:
-    """Set keys of RUN/run.toml; comments and all other values are kept.
+    """Set keys of RUN/run.toml. Comments and all other values are kept.
 
     \b
       satori-hpc set RUN reduce.min_examples=5 score.split=all
@@ -317,7 +317,7 @@ def set_keys(run: Path, assignments: tuple[str, ...]) -> None:
 @RUN
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(run: Path, as_json: bool) -> None:
-    """Print each artefact with its state, the calls, the warnings, and the next command."""
+    """Print all states, and the next command. Also the calls and the warnings of the stages."""
     opened = Run.open(run)
     found = pipeline.states(opened)
     todo = [name for name, state in found.items() if not state.usable]
@@ -341,7 +341,7 @@ def status(run: Path, as_json: bool) -> None:
 @cli_options.runtime_options("verify")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(run: Path, as_json: bool, **options: Any) -> None:
-    """Check every byte of every artefact against its digest; print the commands that repair damage.
+    """Check every byte of a run; print repair commands.
 
     `status` trusts files whose size and modification time match the record; this command reads every byte. Exits with
     status 1 if anything is damaged.
@@ -360,7 +360,7 @@ def verify(run: Path, as_json: bool, **options: Any) -> None:
 @click.option("--out", type=cli_options.FilePath(file_okay=False), help="Output folder; default: RUN/inspect.")
 @cli_options.runtime_options("inspect")
 def inspect(run: Path, example: str, out: Path | None, **options: Any) -> None:
-    """Explain the prediction for one sequence: write a page of figures, and their arrays.
+    """Explain the prediction for one sequence. Writes a page of figures, and their arrays.
 
     EXAMPLE is the name of a sequence or its row in the data set, scored or not. The page shows attention, the
     attribution of every base, and the interactions between motif sites.

@@ -41,7 +41,7 @@ def tracks(
     out: Path | None,
     **options: Any,
 ) -> None:
-    """Write sites, interactions and attributions as genome tracks, and arrays for TF-MoDISco.
+    """Write genome tracks and TF-MoDISco arrays. Tracks are sites, interactions and attributions.
 
     Shows the foreground examples (those that were scored). RUN/tracks/igv.xml loads all tracks into IGV. A killed
     command resumes; tracks that are up to date are kept.
@@ -79,7 +79,7 @@ class Names(click.ParamType):
 )
 @cli_options.runtime_options("differential")
 def differential(run: Path, labels: tuple[str, ...], against: tuple[str, ...], **options: Any) -> None:
-    """Test which labels carry an interaction, for multi-label sets; uses the existing scores.
+    """Test which labels carry an interaction. For multi-label sets; uses the existing scores.
 
     For every called pair of filters, compares the foreground scores of examples with a label with those without.
     """
@@ -100,7 +100,7 @@ def differential(run: Path, labels: tuple[str, ...], against: tuple[str, ...], *
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--strict", is_flag=True, help="Exit with status 1 if there is any warning.")
 def doctor(run: Path | None, as_json: bool, strict: bool) -> None:
-    """Print versions, devices, the MPI library, memory and folders; warn of known problems, with their cures.
+    """Check this machine; warn of known problems. Prints versions, devices, the MPI library, memory and folders.
 
     With RUN, a run directory or the folder that is to hold one, check that it can be used from here. Start it in the
     same way as the work itself, because the result holds only for that environment:

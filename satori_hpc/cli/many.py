@@ -26,7 +26,7 @@ from satori_hpc.run import execute
 def search(
     run: Path, trials: int | None, at_most: int | None, expect_ranks: int | None, as_json: bool, **options: Any
 ) -> None:
-    """Search hyper-parameters; rank the trials by validation AUROC. Resumes when killed.
+    """Search hyper-parameters. Ranks the trials by validation AUROC; resumes when killed.
 
     [search] in run.toml sets the search space, the number of trials and the ranking criterion. Trial 0 is the run's
     own configuration. Each trial is a separate run, such as RUN/search/trial_0007, which shares the data of RUN.
@@ -78,7 +78,7 @@ def search(
 def ensemble(
     run: Path, seeds: int | None, at_most: int | None, expect_ranks: int | None, as_json: bool, **options: Any
 ) -> None:
-    """Train networks with several seeds; call the TF pairs that most of them call. Resumes when killed.
+    """Train several seeds and combine their calls. A TF pair is called if most networks call it; resumes when killed.
 
     Networks that differ only in their random initial weights call different pairs. RUN itself is the first network; the
     others, RUN/ensemble/seed_<seed>, are separate runs that share its data and differ only in train.seed. Each runs

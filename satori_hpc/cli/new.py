@@ -108,7 +108,7 @@ def new(
     seed: int | None,
     assignments: tuple[str, ...],
 ) -> None:
-    """Create a run directory with a commented run.toml.
+    """Create a run directory with its run.toml.
 
     \b
       satori-hpc new RUN                                                      a simulated set

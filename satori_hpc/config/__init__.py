@@ -181,8 +181,8 @@ class Motifs:
     )
     min_match_bits: float = option(
         6.0,
-        "a filter is named only after a known motif whose columns under it hold so much information, bits; the next "
-        "best where the best one does not",
+        "a filter is named only after a known motif whose aligned columns hold at least this much information, "
+        "bits; if the best match does not, after the next best",
         low=0,
     )
     database: str = option(
@@ -202,8 +202,8 @@ class Motifs:
     )
     max_q: float = option(
         0.05,
-        "a filter is named after its best match if the q-value, and the share of copies of the filter with shuffled "
-        "columns that have as good a match, are at most this; 1 = name every filter",
+        "a filter is named after its best match if the q-value, and the fraction of column-shuffled copies of the "
+        "filter with an equally good match, are at most this; 1 = name every filter",
         low=0,
         high=1,
     )
@@ -382,12 +382,12 @@ def load(path: Path, text: str | None = None) -> Config:
 
 
 def rooted(config: Config, folder: Path) -> Config:
-    """Return `config` with the files that it names, relative ones from `folder`, under their absolute names."""
+    """Return `config` with absolute file names; relative ones start at `folder`."""
     return renamed(config, lambda name: str((folder / Path(name).expanduser()).resolve()))
 
 
 def renamed(config: Config, rename: Callable[[str], str]) -> Config:
-    """Return `config` with the files that it names under other names."""
+    """Return `config` with its files renamed."""
     for key, names in config.prepare.files().items():
         one = isinstance(getattr(config.prepare.settings, key), str)
         found = rename(names[0]) if one else tuple(map(rename, names))

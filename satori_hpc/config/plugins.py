@@ -57,7 +57,7 @@ def _place(name: str, error: BaseException) -> str:
 
 @functools.cache
 def digest(module: str) -> str:
-    """Return SHA-256 of the file of an imported module, of a package of all its .py files, as this process met them."""
+    """Return the SHA-256 of the file of an imported module (of a package, of all its .py files) as first seen."""
     file = getattr(sys.modules[module], "__file__", None)
     if file is None or not Path(file).is_file():
         return "no file"
@@ -68,5 +68,5 @@ def digest(module: str) -> str:
 
 
 def digests(modules: tuple[str, ...]) -> dict[str, str]:
-    """Return {module: its digest} of those that are none of this package's; imported."""
+    """Return {module: its digest} of imported modules outside this package."""
     return {name: digest(name) for name in dict.fromkeys(modules) if not name.startswith("satori_hpc.")}

@@ -453,7 +453,7 @@ class Prepare:
         return toml.child(self, self.source)
 
     def files(self) -> dict[str, tuple[str, ...]]:
-        """Return the files that the source names, by key."""
+        """Return the files named by the source, by key."""
         named = {key: getattr(self.settings, key) for key in SOURCES[self.source].files}
         return {key: (name,) if isinstance(name, str) else tuple(name) for key, name in named.items() if name}
 

@@ -24,7 +24,7 @@ class Method:
         statistic: of its pairs where reduce.statistic is "auto"; "published" where `legacy` is
             true in [reduce] or in its settings.
         statistic_of_motifs: the same for networks that start from known motifs; None: `statistic`.
-        permutes: it can score sequences with their letters permuted, too, for reduce.statistic = "permuted".
+        permutes: it can also score sequences with permuted bases, for reduce.statistic = "permuted".
     """
 
     scorer: Callable[..., Any] | str
@@ -44,8 +44,8 @@ METHODS.add(
         scorer="satori_hpc.scoring.attention:build",
         generic="satori_hpc.scoring.generic_scorers:GenericAttention",
         sentence="the largest attention between sites of the two filters, over heads and both directions",
-        # Attention between learned filters follows what each of them matters for; between known motifs that know their
-        # distance it follows their pairs (benchmarks/results/calls.md).
+        # Attention between learned filters follows their single importance; between known motifs with known
+        # distances it follows their pairs (benchmarks/results/calls.md).
         statistic="contrasts-two-way",
         statistic_of_motifs="published",
     ),
@@ -223,7 +223,7 @@ class Score:
     guests: dict[str, Any] = toml.guests(METHODS, used=lambda score: score.methods)
 
     def settings_of(self, method: str) -> Any:
-        """Return the settings of a method, of the dataclass that it was registered with."""
+        """Return the settings of a method, an instance of its registered dataclass."""
         return toml.child(self, method)
 
     def problems(self) -> Iterator[str]:

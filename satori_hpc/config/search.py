@@ -176,7 +176,7 @@ def _complaints(dimension: Choice | Range, schema: type) -> Iterator[str]:
 
 
 def combinations(space: Space) -> int | None:
-    """Return how many configurations a space holds; None when a range makes them countless."""
+    """Count the configurations of a space; None if it contains a range."""
     if any(isinstance(dimension, Range) for dimension in space.dimensions):
         return None
     return math.prod(len(dimension.values) for dimension in space.dimensions if isinstance(dimension, Choice))

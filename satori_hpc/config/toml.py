@@ -92,7 +92,7 @@ def _guests_of(section: Any) -> Any:
 
 
 def guest(section: Any, key: str) -> Any:
-    """Return the dataclass of the table that a plug-in brings to a section under this name.
+    """Return the dataclass of a plug-in's table with this name in a section.
 
     None where there is none.
     """
@@ -101,7 +101,7 @@ def guest(section: Any, key: str) -> Any:
 
 
 def registered(section: Any) -> dict[str, Any]:
-    """Return the entries, by name, that bring tables to a section (or its dataclass)."""
+    """Return the entries, by name, with tables in a section (or its dataclass)."""
     registry = _guests_of(section).get("guests", {})
     return {key: entry for key, entry in registry.items() if guest(section, key) is not None}
 
@@ -121,7 +121,7 @@ def child(section: Any, key: str) -> Any:
 
 
 def with_child(section: Section, key: str, item: Any) -> Section:
-    """Return a section with a key or table, of a plug-in, too, set."""
+    """Return a section with a key or table (also of a plug-in) set."""
     if guest(section, key) is not None:
         key, item = "guests", {**section.guests, key: item}  # type: ignore[attr-defined]
     return dataclasses.replace(section, **{key: item})  # type: ignore[type-var]
@@ -182,7 +182,7 @@ def override(value: Section, assignment: str) -> Section:
 
 
 def assigned(value: Any, assignments: Iterable[str]) -> dict[str, Any]:
-    """Return {key: TOML value} of assignments such as "section.key = value", each of a key that there is.
+    """Parse assignments such as "section.key = value" of existing keys into {key: TOML value}.
 
     Raises:
         ConfigError: not of that form, no such key, or a whole table.
@@ -220,7 +220,7 @@ def _with(value: Any, keys: list[str], item: Any, assignment: str) -> Any:
 
 
 def _known(section: Any) -> list[str]:
-    """Return names of the keys and tables of a section, those of plug-ins, too."""
+    """Return names of the keys and tables of a section, including those of plug-ins."""
     own = fields(section)
     registry = _guests_of(section).get("guests", {})
     return [*own, *(name for name in registry if name not in own and registry[name].settings is not None)]
@@ -368,7 +368,7 @@ def _parse_value(value: Any, hint: Any, limits: Any) -> tuple[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    """Return a value for messages, cut where it is long."""
+    """Format a value for messages, shortened if it is long."""
     try:
         text = repr(value)
     except ValueError:  # of thousands of digits
@@ -417,7 +417,7 @@ def _comment(field: Any) -> str:
 
 
 def to_toml(value: Any) -> str:
-    """Return one value as TOML."""
+    """Format one value as TOML."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):

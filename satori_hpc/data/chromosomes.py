@@ -21,7 +21,7 @@ def _numbered(prefix: str, first: int, versions: str | list[int], *, digits: int
 _GRCH38 = [11, 12, 12, 12, 10, 12, 14, 11, 12, 11, 10, 12, 11, 9, 10, 10, 11, 10, 10, 11, 9, 11, 11, 10]
 _GRCM39 = [7, 8, *[7] * 17, 8, 8]
 # Accessions of RefSeq and GenBank by assembly (NCBI assembly reports), in the order of the names. Every other accession
-# is a name of its own, which means itself alone.
+# is a separate name, which only matches itself.
 _ASSEMBLIES: tuple[tuple[str, Sequence[str], str], ...] = (
     ("GRCh38", _HUMAN, _numbered("NC_", 1, _GRCH38)),
     ("GRCh38", _HUMAN, _numbered("CM", 663, [2] * 24)),
@@ -68,7 +68,7 @@ class Meaning:
 
     Attributes:
         chromosome: its shortest name, such as "1", "2L", "M" (mitochondrion), "C" (plastid), "KI270728.1".
-        assemblies: of an accession, those that it is part of; empty: the name tells none.
+        assemblies: of an accession, those that contain it; empty: unknown.
     """
 
     chromosome: str
@@ -110,7 +110,7 @@ def meaning(name: str) -> Meaning:
 def candidates(names: Sequence[str], known: Sequence[str]) -> Iterator[list[int]]:
     """Yield, for each of the names of a file, the indices in `known` of the chromosomes that it may mean.
 
-    A known name means itself, whatever else it could be. Of the others, those of one file that mean one chromosome by
+    A known name always means itself. Of the others, those of one file that mean one chromosome by
     accessions of several assemblies mean none.
     """
     places = {name: place for place, name in enumerate(known)}

@@ -23,13 +23,13 @@ CHECKED = 2**12  # records between two looks at the memory
 WORDS = 20  # of a header that are looked at
 LONGEST_WORD = 1000
 
-# CHROM:START-END as bedtools, samtools, twoBitToFa, HOMER, R and browsers write it, and what they put behind it.
+# CHROM:START-END as written by bedtools, samtools, twoBitToFa, HOMER, R and browsers, with their suffixes.
 _MARK = r"(?:\((?P<a>[-+.])\)|[-,:;_|/](?P<b>[-+.])|:(?P<c>-?1)|(?P<d>/rc))?"
 _NUMBER = r"[\d,]{1,24}"
 _COLON = re.compile(rf"(?:\w+=)?(?P<chrom>[^=]+):(?P<start>{_NUMBER})(?:-|\.\.)(?P<end>{_NUMBER}){_MARK}", re.ASCII)
 # The same with other signs in between: chr1-100-160, chrUn_KI270742v1_100_160, chr1|100|160|+, chr1_101-160:+ (seqkit).
 _LOOSE = re.compile(rf"(?P<chrom>.+)[-_|.:](?P<start>\d{{1,18}})[-_|.:](?P<end>\d{{1,18}}){_MARK}", re.ASCII)
-# What counts from 1 by its form: UCSC's range=, Ensembl's locations, NCBI's complement.
+# 1-based formats: UCSC's range=, Ensembl's locations, NCBI's complement.
 _UCSC = re.compile(r"range=(?P<chrom>.+):(?P<start>\d{1,18})-(?P<end>\d{1,18})", re.ASCII)
 _ENSEMBL = re.compile(
     r"(?:.*\|)?[a-z_]+:[^:|]+:(?P<chrom>[^:|]+):(?P<start>\d{1,18}):(?P<end>\d{1,18}):(?P<c>-?1)", re.ASCII
@@ -46,7 +46,7 @@ class Interval:
 
     Attributes:
         start: from 0 where `sure`, by the form of the header; else as the header has it.
-        strand: 1, -1, or 0 when it is left out or a dot.
+        strand: 1, -1, or 0 if it is missing or a dot.
     """
 
     chrom: str
@@ -62,11 +62,11 @@ class Records:
 
     Attributes:
         names: first word of each header, without ">".
-        places: what each header says of its place in a genome, or None.
-        strands: 1, -1 or 0, as each header tells it, with a place or without.
+        places: genome coordinates in each header, or None.
+        strands: 1, -1 or 0 in each header, with or without coordinates.
         lines: line number of each header.
         tokens: uint8 (length,) each; lengths may differ.
-        letters: how often each letter occurs in the file.
+        letters: number of occurrences of each letter in the file.
     """
 
     names: list[str] = field(default_factory=list)
@@ -80,7 +80,7 @@ class Records:
 def interval(header: str) -> Interval | None:
     """Parse the coordinates in a header, preferably its first word; None if there are none.
 
-    Understood: CHROM:START-END of bedtools and samtools, alone, behind a name (`peak0::`, `peak0|`) or as a later word,
+    Understood: CHROM:START-END of bedtools and samtools, alone, after a name (`peak0::`, `peak0|`) or as a later word,
     with `(+)`, `,+`, `:+` or `/rc`; CHROM-START-END and CHROM_START_END, also of chromosomes whose names hold such
     signs; `range=CHROM:START-END strand=+` of UCSC; `chromosome:GRCh38:1:101:160:1` of Ensembl; CHROM START END as
     words, with a name before them or not.
@@ -145,7 +145,7 @@ def read(path: Path, *, alphabet: str = "dna", check: Callable[[int], None] | No
     Args:
         path: of the file.
         alphabet: "dna", or "rna": U is read as T.
-        check: told from time to time how many bytes are taken; raises when these are too many.
+        check: called repeatedly with the bytes in use; raises if these are too many.
 
     Raises:
         InputError: the file is missing, not text or holds no record, or records are empty or hold other characters

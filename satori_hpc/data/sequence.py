@@ -9,8 +9,8 @@ LETTERS = "ACGTN"
 COMPLEMENT = np.array([T, G, C, A, N], dtype=np.uint8)
 NOT_A_LETTER = 255
 ALPHABETS = ("dna", "rna")
-NO_NUCLEOTIDES = "EFIJLOPQZ"  # letters that stand for amino acids and for no nucleotide
-TRACE = 1e-3  # share of letters of another alphabet above which sequences are not of this one
+NO_NUCLEOTIDES = "EFIJLOPQZ"  # letters for amino acids that are no nucleotide codes
+TRACE = 1e-3  # share of letters of another alphabet above which sequences are refused
 SHUFFLE = int.from_bytes(b"shuf", "big")
 
 _LETTER_BYTES = np.frombuffer(LETTERS.encode(), dtype=np.uint8)
@@ -41,7 +41,7 @@ def encode(text: str | bytes, alphabet: str = "dna") -> np.ndarray:
         uint8, shape (length,).
 
     Raises:
-        ValueError: a character is not a letter; the message names it and its place, counted from 1.
+        ValueError: a character is not a letter; the message names it and its position, from 1.
     """
     raw = text.encode("utf-8") if isinstance(text, str) else text
     tokens = _CODES[alphabet][np.frombuffer(raw, dtype=np.uint8)]
@@ -87,8 +87,8 @@ def complaint(counts: Mapping[str, int], *, letters: int, alphabet: str, none_is
     Args:
         counts: of letters, in upper case.
         letters: all letters.
-        alphabet: "dna" or "rna", what is expected.
-        none_is_t: no letter is T, so that any U tells RNA.
+        alphabet: "dna" or "rna", as expected.
+        none_is_t: no letter is T, so that any U indicates RNA.
 
     Returns:
         (words for the user, "" where there is nothing to say; whether so many are of another alphabet that the
@@ -126,16 +126,16 @@ def reverse_complement(tokens: np.ndarray) -> np.ndarray:
 def dinucleotide_shuffle(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return one sequence with the same dinucleotides in another order, drawn uniformly from all such sequences.
 
-    A sequence is a walk over its letters that uses every dinucleotide once. The walk's last step out of each letter
-    forms a tree toward the final letter; drawing that tree at random and permuting all other steps gives every walk
-    the same chance (Altschul and Erickson 1985; the tree by Wilson 1996). N takes part as a fifth letter.
+    A sequence is a walk over its bases that uses every dinucleotide once. The walk's last step out of each base
+    forms a tree toward the final base; drawing that tree at random and permuting all other steps gives every walk
+    the same probability (Altschul and Erickson 1985; the tree by Wilson 1996). N is treated as a fifth base.
 
     Args:
         tokens: (length,).
         rng: source of randomness.
 
     Returns:
-        uint8 (length,): first and last letter and all dinucleotide counts are those of `tokens`.
+        uint8 (length,): first and last base and all dinucleotide counts are those of `tokens`.
     """
     if len(tokens) < 4:
         return tokens.copy()
@@ -168,7 +168,7 @@ def _random_tree(steps: np.ndarray, root: int, rng: np.random.Generator) -> list
     for start in np.flatnonzero(steps.sum(axis=1)).tolist():
         letter = start
         while letter not in in_tree:
-            # Overwriting the direction on a second visit is what erases loops.
+            # Overwriting the direction on a second visit erases loops.
             towards[letter] = int(
                 np.searchsorted(cumulative[letter], rng.integers(cumulative[letter][-1]), side="right")
             )
@@ -202,7 +202,7 @@ def decode_one_hot(columns: np.ndarray, *, letters: str = "ACGT") -> tuple[np.nd
     """Return tokens of one-hot sequences.
 
     Args:
-        columns: numbers (examples, 4, length). A column is a letter when one number is 1 and three are 0, and N when
+        columns: numbers (examples, 4, length). A column is a base when one number is 1 and three are 0, and N when
             all are 0, or all 0.25.
         letters: the order of A, C, G and T in the second axis.
 

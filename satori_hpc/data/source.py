@@ -21,12 +21,12 @@ from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import files, provenance, tsv
 from satori_hpc.run.layout import Run
 
-# How much of the memory that a process may use is there for rows, and how many rows that is.
+# Memory of a process that is available for rows, and the resulting number of rows.
 
 DEFAULT = 2 * 2**30
-LEAST = 2**24  # bytes for rows: with less, files and calls would take all the time
-USABLE = 0.6  # of what is free; the rest goes to holes between arrays and to the buffers of libraries
-EXAMPLE = 128  # bytes that the leader keeps of every example: place, digest, group, part, and their sorting
+LEAST = 2**24  # bytes for rows: with less, file and call overhead would dominate
+USABLE = 0.6  # of the free memory; the rest is for fragmentation and library buffers
+EXAMPLE = 128  # bytes on the root per example: position, digest, group, part, and their sorting
 BLOCK_COPIES = 6  # of a block of sequences while it is made or written
 
 
@@ -35,7 +35,7 @@ class Room:
     """Bytes that arrays may take.
 
     Attributes:
-        limit: of the process; 0 = none was given, and only what can be cut is.
+        limit: of the process; 0 = none was given; then only work that can be split is limited.
         program: the process without them.
     """
 
@@ -88,7 +88,7 @@ def of_examples(count: int, *, length: int, each: int = EXAMPLE) -> dict[str, in
     return {f"what is kept of {count} sequences": each * count, f"a block of sequences of {length} bp": block}
 
 
-# Rows that may be more than memory holds: appended to a file, and read some at a time, in their order.
+# Rows that may exceed memory: appended to a file, and read in blocks, in their order.
 #
 # A file of this kind is of a running command: the same machine writes and reads it, and it has neither head nor
 # version.
@@ -162,11 +162,11 @@ DROPPED, CHANGED = "dropped", "changed"
 class LeftOut:
     """Collect excluded and changed records; `counts` holds the number per reason.
 
-    Rows are added as they are met, a piece of a file at a time. In the table they stand by `place`, so that it does
-    not depend on the pieces.
+    Rows are added as they are read, a block of a file at a time. In the table they are sorted by `place`, so that it
+    does not depend on the blocks.
 
     Args:
-        folder: of its own, for rows that may be too many for memory; None: they are held there.
+        folder: for rows that may exceed memory; None: they are held in memory.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -236,8 +236,8 @@ class Source:
     Attributes:
         whole: the examples; in their parts when [prepare] split = "given", else all in the training part.
         summary: the numbers.
-        groups: int64 (examples,), the same number for equal sequences; None: to be told from the tokens.
-        finish: what is to be done when they are split, before they are written: the truth of simulated sets.
+        groups: int64 (examples,), the same number for identical sequences; None: to be computed from the tokens.
+        finish: called after the split, before they are written: the truth of simulated sets.
         left_out: rows of the user's files that were dropped or changed; None: the source leaves none out, or has
             listed them itself.
         names_checked: the names of labels and examples were checked before the sequences were read.
@@ -278,7 +278,7 @@ def check_names(run: Run, **found: Iterable[str]) -> None:
     """Refuse names with control characters, which would break tables or terminals; `found`: names by kind.
 
     Raises:
-        InputError: some hold control characters.
+        InputError: some contain control characters.
     """
     problems = Problems(f"{run.config_file}: names hold line ends, tabs or other control characters; change them:")
     for what, names in found.items():

@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from satori_hpc.data import chromosomes
 from satori_hpc.data.sources.genome import windows
 
-DIGEST = 16  # bytes that stand for a sequence
+DIGEST = 16  # bytes that identify a sequence
 SPLIT = int.from_bytes(b"splt", "big")
 TRAIN, VALID, TEST = 0, 1, 2
 
@@ -71,7 +71,7 @@ def group_overlapping(chrom: np.ndarray, start: np.ndarray, end: np.ndarray) -> 
     Args:
         chrom, start, end: int (examples,); 0-based, half-open; strands do not matter.
     """
-    end = np.maximum(end, start + 1)  # an empty interval stands for its place
+    end = np.maximum(end, start + 1)  # an empty interval represents its position
     pieces = windows.union(chrom, start, end, touching=False)
     # Chromosome and place as one number, so that one search finds the piece of each interval.
     scale = int(end.max(initial=0)) + 1
@@ -280,7 +280,7 @@ def shared_groups(groups: np.ndarray, split: np.ndarray) -> int:
     return int((present.sum(axis=1) > 1).sum())
 
 
-# Labels as small integers: 1, 0, or UNKNOWN where nobody has looked.
+# Labels as small integers: 1, 0, or UNKNOWN.
 
 UNKNOWN = 255  # far from 0 and 1: a sum that forgets it is plainly wrong
 

@@ -147,7 +147,7 @@ def partners_of(names: frozenset[str], partners: Mapping[str, set[str]]) -> froz
 
 
 def _incidence(sets: Sequence[frozenset[str]]) -> sparse.csr_array:
-    """Return (n, items) of 1 where a set holds an item."""
+    """Return (n, items), 1 where a set contains an item."""
     number: dict[str, int] = {}
     rows = [row for row, items in enumerate(sets) for _ in items]
     columns = [number.setdefault(item, len(number)) for items in sets for item in items]
@@ -425,7 +425,7 @@ def _support(table: KnownTable, first: frozenset[str], second: frozenset[str]) -
 
 
 def summary(known: dict[str, Any]) -> dict[str, Any]:
-    """Return the figures for reading."""
+    """Format the figures."""
     lines: dict[str, Any] = {}
     for number, table in enumerate(known["tables"], start=1):
         there = f"{len(table['found'])} of {len(table['found']) + len(table['missing'])}"
@@ -438,7 +438,7 @@ def summary(known: dict[str, Any]) -> dict[str, Any]:
 
 
 def said(figures: dict[str, Any]) -> str:
-    """Return figures of a reading in one line."""
+    """Format the figures of a reading as one line."""
     fold = "" if figures["fold"] is None else f", {figures['fold']:.2f} times as many as of all tested"
     return (
         f"{figures['both']} of {figures['called']} called pairs known, {figures['known']} of {figures['tested']} tested"

@@ -267,7 +267,7 @@ def _separator(lines: list[str]) -> str:
 
 
 def _is_header(first: list[str], rest: list[list[str]], named: Named) -> bool:
-    """Return whether the first line is headings: it reads so, or is of another kind than the rows."""
+    """Return whether the first line holds headings, by its words or because it differs in type from the rows."""
     if any(named(cell) for cell in first):
         return False
     heads = [_normal(cell) for cell in first]
@@ -385,7 +385,7 @@ def _largest(table: _Table, place: int) -> float:
 
 
 def _headed(table: _Table) -> Layout | None:
-    """Return two columns that are headed as the names of two interactors, and hold such."""
+    """Return two columns headed as names of two interactors, and holding names."""
     if PAIR_IN_A_CELL in table.heads and not any(rank < 2 for rank, *_ in _pairs(table.cells)):
         place = table.heads.index(PAIR_IN_A_CELL)
         return _plain(table, (place,), (place,), format="SATORI 1", holds="cell", mark=ARROW)
@@ -397,7 +397,7 @@ def _headed(table: _Table) -> Layout | None:
 
 
 def _as_the_run(table: _Table, place: int) -> bool:
-    """Return whether a column has names such as motifs have: those of the run, or symbols."""
+    """Return whether a column has names like those of motifs: names of the run, or symbols."""
     profile = _profile(table, place)
     return profile is None or profile.named >= 0.5 or profile.kind in ("symbols", "text")
 
@@ -687,7 +687,7 @@ def _together(a: _Profile, b: _Profile) -> bool:
 
 
 def _proven(table: _Table) -> tuple[int, int] | None:
-    """Return the only two columns that can be the names of the interactors; None where that is not clear.
+    """Return the only two columns that can be the names of the interactors; None if ambiguous.
 
     Names of the run's TFs prove more than names like those of genes; words alone, or numbers of genes, prove enough
     where no other column could be meant.

@@ -137,7 +137,7 @@ def _unmet(named: list[str], pool: list[str]) -> str:
 
 
 def _method(table: pd.DataFrame, judge: "_Judge") -> dict[str, Any]:
-    """Return calls by q-value, ranking by q and then p and AUC; and how well the size of the effect ranks."""
+    """Score the calls by q-value and the rankings by q (then p and AUC) and by effect size."""
     rows = list(zip(table["tf_a"], table["tf_b"], strict=True))
     column = {name: table[name].to_numpy(dtype=np.float64) for name in ("q", "neg_log10_p", "auc", "effect")}
     # Many q-values are 0 with thousands of sequences; logarithms of p still rank them.
@@ -243,7 +243,7 @@ def _cooccurrence(run: Run, pool: list[Motif], judge: _Judge) -> dict[str, Any]:
 
 
 def _summary(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the figures side by side, rounded for reading."""
+    """Tabulate the figures, rounded."""
     known = content["truth"]
     lines: dict[str, Any] = {
         "implanted": f"{known['pairs']} of {known['possible_pairs']} pairs of {known['tfs']} TFs",

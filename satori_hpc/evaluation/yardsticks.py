@@ -149,7 +149,7 @@ def best_label(tests: list[PairTests], tfs: int, *, labels: int) -> PairTests:
 
 
 def _sequences(data: Labels, *, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return rows of the sequences to look at, sorted, and the columns of labels to test."""
+    """Return rows of the sequences to use, sorted, and the columns of labels to test."""
     rows = np.arange(data.examples)
     if len(rows) > SEQUENCES:
         rows = np.sort(np.random.default_rng([seed, SAMPLE]).choice(len(rows), size=SEQUENCES, replace=False))

@@ -37,7 +37,7 @@ Rows = dict[str, Described]  # the statistic's description of the examples, by g
 
 
 def blocks(store: ScoreStore, rules: Rules) -> list[tuple[int, int]]:
-    """Return [first, last) pairs of each block; they follow from the store and the rules alone."""
+    """Return [first, last) pairs of each block, as determined by the store and the rules."""
     every = rules.units.pairs
     most = BLOCK_BYTES // (4 * max(1, _values(store, rules)))
     width = max(LEAST_WIDTH, min(most, -(-every // BLOCKS)))
@@ -88,7 +88,7 @@ def sample(store: ScoreStore, units: Units, group: str) -> np.ndarray:
 
 
 def memory_range(store: ScoreStore, rules: Rules) -> tuple[int, int]:
-    """Return (least, most) bytes that a task can work with, and that it can make use of."""
+    """Return the (minimal, maximal useful) memory of a task, bytes."""
     total, width = _values(store, rules), max(last - first for first, last in blocks(store, rules))
     # A partition, read and sorted; the pairs of some examples; sorted values of two sides, both merged; described rows.
     fixed = READERS + _partition_bytes(store) + ROWS * width * PAIR_BYTES + 2 * 4 * total
@@ -184,7 +184,7 @@ def _gather(store: ScoreStore, first: int, *, columns: Columns, rows: Rows, rule
 
 
 def _values(store: ScoreStore, rules: Rules) -> int:
-    """Return values of a column on all sides, at most."""
+    """Return the maximal number of values of a column on all sides."""
     foreground, background = (store.partitions(group)[-1][1] for group in GROUPS)
     own = {"contrasts of the background": background, "background": background}
     return sum(own.get(side, foreground) for side in registry.test_of(rules.statistic).sides)
@@ -247,7 +247,7 @@ def described_items(store: ScoreStore, rules: Rules) -> list[tuple[str, int]]:
 
 
 def sizes(store: ScoreStore, rules: Rules) -> list[int]:
-    """Return lines of each part of examples."""
+    """Return the number of rows of each part of examples."""
     each = registry.test_of(rules.statistic).per_example
     return [
         np.diff(store.partitions(group)[partition]).item() if each else 1
@@ -256,7 +256,7 @@ def sizes(store: ScoreStore, rules: Rules) -> list[int]:
 
 
 def least_bytes(store: ScoreStore, rules: Rules) -> int:
-    """Return memory without which a task on examples cannot work."""
+    """Return the minimal memory of a task on examples."""
     most = max(last - first for group in GROUPS for first, last in store.partitions(group))
     laid_out = min(max(LAID_OUT, ROWS * rules.units.pairs), most * rules.units.pairs)
     return READERS + _partition_bytes(store) + laid_out * PAIR_BYTES

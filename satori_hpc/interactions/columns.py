@@ -129,7 +129,7 @@ class Columns:
         return values[:, :2].mean(axis=1), values[:, 2]
 
     def _collector(self, side: int) -> Callable[[int], np.ndarray]:
-        """Return the same function, its values unsorted."""
+        """Return the same function, with unsorted values."""
         blocks = self._of(side)
         starts, counts = np.zeros((2, self.width, len(blocks)), np.int64)
         for piece, (_, start, found) in enumerate(blocks):
@@ -203,7 +203,7 @@ def needed_bytes(width: int, *, rows: int) -> int:
 def buffer_size(width: int, *, rows: int, memory: int) -> int:
     """Return values that the buffer of `Columns` must take.
 
-    One more than are held, for the kernel writes before it looks.
+    One more than are held, because the kernel writes before it checks.
     """
     return min(rows * width, memory // 4) + 1
 

@@ -101,7 +101,7 @@ class Chosen:
 
 
 def paths(run: Run, method: str) -> list[Path]:
-    """Return the files that `write` makes."""
+    """Return the files written by `write`."""
     path = run.interactions(method)
     return [path.with_name(path.name + ending) for ending in OUTPUT_ENDINGS]
 

@@ -58,7 +58,7 @@ def merge(folder: Path, *, digest: str, rows: list[int], numbers: list[int] | No
 
 
 def _read(folder: Path, block: int, *, digest: str, rows: int) -> pa.Table | None:
-    """Return a part, or None when there is none that can be used."""
+    """Return a part, or None if there is no usable one."""
     try:
         table = parquet.read_table(_path(folder, block))
     except (FileNotFoundError, ArtefactError):

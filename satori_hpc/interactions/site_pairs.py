@@ -1,6 +1,6 @@
 """Form pairs of sites: pool sites by unit, and choose the site pair that represents two units.
 
-A unit is what is tested in pairs: a motif (learned filter or known motif), or a TF or family with all its motifs. Its
+Pairs of units are tested. A unit is a motif (learned filter or known motif), or a TF or family with all its motifs. Its
 sites are pooled in every example before any test. Dask's workers import this module; it loads neither torch nor
 anything else of the network.
 """
@@ -268,7 +268,7 @@ def _lay_out(
 
     Of equal values the first counts, by place, then motif.
 
-    What the choice goes by and the two sites travel in one 64-bit key, so that the largest is found without a branch:
+    The ranking value and the two sites are packed into one 64-bit key, so that the largest is found without branching:
     the order-preserving image of a float32 (the value, its size, or the order in which a loop over the places meets
     it) above, 2^32 - 1 - (first site << 16 | second site), as numbers within the example, below.
     """

@@ -167,7 +167,7 @@ def reduce_store(
 
 
 def _nothing(rules: Rules) -> dict[str, np.ndarray]:
-    """Return the columns of no pair."""
+    """Return empty columns."""
     whole = ("unit_a", "unit_b", "n_fg", "n_bg")
     names = (*whole, *tables.NUMBERS, "redundancy_q", "q")
     columns = {name: np.zeros(0, np.int64 if name in whole else np.float64) for name in names}

@@ -74,7 +74,7 @@ class BothStrands(Protocol):
     def strands(self, sequences: torch.Tensor) -> torch.Tensor:
         """Return activations before pooling, (B, 2, F, L), of the given strand and of the other one.
 
-        Column j belongs to the window whose middle is j, on either strand.
+        Column j belongs to the window centred at j, on either strand.
         """
 
 
@@ -218,7 +218,7 @@ class Scorable(nn.Module):
             (B, T) float32.
 
         Raises:
-            InputError: of another shape.
+            InputError: another shape.
         """
         logits: torch.Tensor = self.network(self._checked(one_hot)).logits
         return self.network.margin(logits)

@@ -109,7 +109,7 @@ def hashed(key: Key, rows: int, words: int, device: torch.device | str) -> torch
 
 
 def _shifted(values: torch.Tensor, by: int) -> torch.Tensor:
-    """Return bits moved right, zeros from the left: torch's own shift repeats the sign."""
+    """Shift bits right, filling with zeros: torch's own shift repeats the sign."""
     return (values >> by).bitwise_and_(2 ** (64 - by) - 1)
 
 

@@ -30,7 +30,7 @@ def classification_loss(
 
 
 def column_mass(attention: torch.Tensor) -> torch.Tensor:
-    """Return how far heads put all rows on one column: 1/n when attention is uniform, 1 when a head has collapsed.
+    """Return the column mass of attention: 1/n if it is uniform, 1 if a head has collapsed.
 
     Args:
         attention: (B, h, n, n), rows sum to 1.

@@ -89,13 +89,13 @@ class MotifCells(nn.Module):
         """Return tokens of sequences.
 
         Args:
-            sequences: uint8 codes (B, L), or letters (B, 4, L) of a float type: one-hot, or any mixture of bases.
+            sequences: uint8 codes (B, L), or (B, 4, L) of a float type: one-hot, or any mixture of bases.
         """
         hits, scores = self.hits(sequences)
         return self.tokens(hits, len(sequences), scores)
 
     def hits(self, sequences: torch.Tensor) -> tuple[Hits, torch.Tensor | None]:
-        """Return the hits that count, and their scores on the way to which there is a gradient, if one is asked for."""
+        """Return the winning hits, and their scores, with a gradient if requested."""
         if not sequences.is_floating_point():
             return self._of_codes(sequences.cpu().numpy()), None
         letters = full(sequences)

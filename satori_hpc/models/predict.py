@@ -11,7 +11,7 @@ LARGEST_ARRAY = 24 * 2**20
 
 
 def at_once(model: TrainableModel, rows: int) -> int:
-    """Return sequences per forward pass, at most `rows`, that keep the arrays of a CPU small enough to be used again.
+    """Return sequences per forward pass, at most `rows`, so that CPU arrays are small enough to be reused.
 
     On a GPU all `rows`: torch keeps the memory of every array there. The same if a network does not report how large
     they are.

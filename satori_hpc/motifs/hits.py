@@ -35,11 +35,11 @@ class Hits:
         return len(self.example)
 
     def take(self, rows: np.ndarray) -> "Hits":
-        """Return the rows that a mask or row numbers choose; they have to leave the table sorted."""
+        """Select rows by a mask or row numbers; the table must remain sorted."""
         return Hits(**{name: column[rows] for name, column in vars(self).items()})
 
     def moved(self, by: int) -> "Hits":
-        """Return the same, of examples with numbers so much larger."""
+        """Return the same hits with example numbers shifted."""
         return dataclasses.replace(self, example=self.example + by)
 
     def of_examples(self, count: int) -> np.ndarray:

@@ -166,7 +166,7 @@ def compared(name: str, *, case: bool = False) -> str:
 
 
 def is_entry(name: str) -> bool:
-    """Return whether it is the name of an entry of UniProt, such as P53_HUMAN."""
+    """Return whether it is a UniProt entry name, such as P53_HUMAN."""
     return _ENTRY.fullmatch(name) is not None
 
 

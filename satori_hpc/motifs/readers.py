@@ -170,7 +170,7 @@ def read_meme(path: Path, *, may_be_empty: bool = False) -> tuple[list[Motif], n
 
 
 def _text(path: Path) -> Iterator[str]:
-    """Return lines without their ends: line feeds and carriage returns, for names may hold other separators."""
+    """Split lines at line feeds and carriage returns only, because names may contain other separators."""
     number = size = 0
     try:
         with open(path, "rb") as raw:
@@ -199,7 +199,7 @@ _Reader = Callable[[_Lines, _Found, Path], object]
 
 
 def _format(path: Path, head: list[str]) -> tuple[_Reader, str]:
-    """Return the reader of a file and the name of its format, by the first lines.
+    """Choose the reader of a file and the name of its format from the first lines.
 
     Raises:
         InputError: it is something else.
@@ -232,7 +232,7 @@ def _printable(text: str) -> str:
 
 
 def _name(text: str, lines: _Lines) -> str:
-    """Return a name without control characters; one that is too long is a problem."""
+    """Strip control characters from a name; add a problem if it is too long."""
     found = _printable(text).strip()
     if len(found) > MAX_NAME:
         lines.problem(f"a name of {len(found):,} letters, found {found[:60]!r} ...")
@@ -243,7 +243,7 @@ def _name(text: str, lines: _Lines) -> str:
 
 
 def _numbers(words: Sequence[str], lines: _Lines) -> list[float] | None:
-    """Return the numbers, or None after a problem: not numbers, not finite, or negative."""
+    """Parse the numbers, or return None after a problem: not numbers, not finite, or negative."""
     if not all(re.fullmatch(_NUMBER, word) for word in words):
         lines.problem(f"not numbers: {' '.join(words)[:60]!r}")
         return None
@@ -367,7 +367,7 @@ def _check_alphabet(line: str, lines: _Lines) -> None:
 
 
 def _background(lines: _Lines) -> np.ndarray:
-    """Return frequencies such as 'A 0.3 C 0.2 G 0.2 T 0.3', on one line or several."""
+    """Parse frequencies such as 'A 0.3 C 0.2 G 0.2 T 0.3', on one line or several."""
     begin = lines.number
     words: list[str] = []
     for inner in lines:
@@ -556,7 +556,7 @@ def _header(text: str, lines: _Lines) -> _Record:
 
 
 def _whole(record: _Record, lines: _Lines) -> bool:
-    """Return whether rows can be made a matrix; a problem where not."""
+    """Check whether rows form a matrix; add a problem if not."""
     if not record.sound:
         return False
     if record.letters and (len(record.letters) != len(record.rows) or sorted(record.letters) != sorted(LETTERS)):
@@ -689,7 +689,7 @@ def _positions(letters: str, lines: _Lines, *, behind: int) -> tuple[np.ndarray 
 
 
 def _cisbp(lines: _Lines, found: _Found, path: Path) -> None:
-    """Return CIS-BP and CISBP-RNA: a matrix below "Pos A C G T".
+    """Parse CIS-BP and CISBP-RNA: a matrix below "Pos A C G T".
 
     It is alone in its file, whose name is its own, or has lines such as TF, TF Name and Motif before it.
     """

@@ -185,7 +185,7 @@ class Scanner:
         return _Group(numbers, widths, self.least[numbers].astype(np.int32), words, reaching)
 
     def _block(self, tokens: np.ndarray, first: int) -> Hits:
-        """Return hits in some examples, of which the first has this number."""
+        """Find hits in some examples, the first of which has this number."""
         parts = [_scan(tokens, group) for group in self._groups]
         if not parts:
             return stacked([])

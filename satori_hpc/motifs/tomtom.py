@@ -1,4 +1,4 @@
-"""Which known motif a motif resembles: Tomtom (Gupta et al. 2007) through memelite, with q-values.
+"""Compare motifs with known motifs by Tomtom (Gupta et al. 2007) through memelite, with q-values.
 
 Euclidean distance of columns, complete scores, each orientation of a known motif is a separate test.
 """
@@ -15,8 +15,8 @@ FEW_TARGETS = 50
 SHUFFLED = int.from_bytes(b"cols", "big")
 COPIES = 59  # with columns in random orders
 REDRAWN = 20
-SAME = 0.5  # in no column do the probabilities of the letters differ by more, summed up
-AT_ONCE = 1000  # queries, which bounds what memelite holds
+SAME = 0.5  # largest summed difference of base probabilities in any column
+AT_ONCE = 1000  # queries, to limit the memory of memelite
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Matches:
     Attributes:
         p: (Q, N) float64, the smaller of the two orientations' p-values.
         reverse: (Q, N) bool, the reverse complement of the known motif matched better; a draw is forward.
-        offset: (Q, N) int32, the column of the known motif, in that orientation, on which column 0 of the query
-            lies; negative when the query begins before it.
+        offset: (Q, N) int32, the column of the known motif, in that orientation, aligned with column 0 of the
+            query; negative when the query begins before it.
     """
 
     p: np.ndarray
@@ -45,8 +45,8 @@ class Best:
         strand: "+" or "-", the orientation of the known motif.
         offset: as in Matches.
         ties: other known motifs with the same p.
-        bits: information of the known motif's columns under the query.
-        chance: share of the query's copies with shuffled columns whose best match is as good.
+        bits: information of the known motif's columns aligned with the query.
+        chance: fraction of the query's column-shuffled copies whose best match is as good.
     """
 
     target: int
@@ -60,7 +60,7 @@ class Best:
 
 
 def compare(queries: list[np.ndarray], targets: list[np.ndarray], *, threads: int = 1) -> Matches:
-    """Return tomtom of every query against every known motif in both orientations.
+    """Run Tomtom of every query against every known motif in both orientations.
 
     The null of a query column is its distances to all columns of all known motifs and of their reverse complements.
     memelite itself reports 1 - (1 - p)^2 for the better of two orientations; here each orientation keeps its own p,
@@ -194,7 +194,7 @@ def best(
 
 
 def _copies(query: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-    """Copies with columns in random orders; one that is the query itself, on either strand, is drawn again."""
+    """Shuffle columns of copies; a copy equal to the query, on either strand, is drawn again."""
     itself = np.stack([query, motif.reverse_complement(query)])
     found = []
     for _ in range(COPIES):
@@ -207,7 +207,7 @@ def _copies(query: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
 
 
 def _calibrated(p: np.ndarray, *, queries: int) -> np.ndarray:
-    """Ranks of p-values (Q + copies, N), inf = none: copies that match the known motif as well, then p itself."""
+    """Rank p-values (Q + copies, N), inf = none: by the copies that match the known motif as well, then by p."""
     of_copies = np.sort(p[queries:], axis=0)
     beaten = np.empty_like(p)
     for target in range(p.shape[1]):
@@ -218,7 +218,7 @@ def _calibrated(p: np.ndarray, *, queries: int) -> np.ndarray:
 
 
 def _bits_under(targets: list[np.ndarray], matches: Matches, widths: np.ndarray) -> np.ndarray:
-    """Information of the columns of every known motif that lie under every query, bits, (Q, N).
+    """Return the information of the columns of every known motif aligned with every query, bits, (Q, N).
 
     Args:
         targets: N arrays (w, 4).

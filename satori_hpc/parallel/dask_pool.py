@@ -1,7 +1,7 @@
 """Independent tasks on Dask: on threads, on processes of this node, or on a cluster that is running already.
 
-A task is a function that workers can import and a few paths and numbers; it leaves its result on disk. What Dask is
-asked for is therefore little: to hand tasks out, and to tell when one cannot be done.
+A task is a function that workers can import and a few paths and numbers; it writes its result to disk. Dask is
+therefore only used to distribute tasks, and to report failed ones.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from satori_hpc.parallel import memory, signals
 from satori_hpc.parallel.world import Runtime
 
 SHARE = 0.8  # of the job's memory, when no bound is given
-SLACK_BYTES = 24 * 2**20  # per task: what the allocator keeps, tables, messages
+SLACK_BYTES = 24 * 2**20  # per task: memory kept by the allocator, tables, messages
 WORKER_BYTES = 448 * 2**20  # a worker process before it does anything: interpreter, libraries, compiled loops
 SECONDS_FOR_WORKERS = 60
 HERE = "127.0.0.1"
@@ -39,7 +39,7 @@ class Pool:
     Attributes:
         task_bytes: memory that each task may use.
         keep: whether a worker may keep it until the pool is closed; one that is not ours may not.
-        run: (function, tasks, what) -> None; does all tasks, telling the progress of `what`.
+        run: (function, tasks, what) -> None; runs all tasks, reporting the progress of `what`.
     """
 
     task_bytes: int
@@ -89,8 +89,8 @@ def shares(runtime: Runtime, *, tasks: int, least_bytes: int, base_bytes: int, w
         runtime: its threads, and its memory: of all processes together.
         tasks: how many there will be.
         least_bytes: memory without which a task cannot work.
-        base_bytes: what this process holds already.
-        worker_bytes: what each worker needs beside its task.
+        base_bytes: already used by this process.
+        worker_bytes: needed by each worker besides its task.
 
     Raises:
         SatoriError: too little memory for one worker.
@@ -143,11 +143,11 @@ def _on_processes(runtime: Runtime, *, tasks: int, least_bytes: int) -> Iterator
     )
     scratch = os.environ.get("SLURM_TMPDIR") or tempfile.gettempdir()  # which is $TMPDIR where that is set
     settings: dict[str, Any] = {
-        # What a worker holds is not Dask's to spill; at its limit it is ended, and says so.
+        # Dask must not spill a worker's memory; at its limit a worker is terminated with a message.
         **{f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")},
         "distributed.worker.memory.terminate": 0.98,
-        "distributed.admin.tick.limit": "1h",  # compiling holds the interpreter; no reason to warn
-        # Scheduler and workers listen for browsers whatever they are told, and then have nothing to show.
+        "distributed.admin.tick.limit": "1h",  # compiling blocks the interpreter; no reason to warn
+        # Scheduler and workers always open a dashboard port; it serves nothing.
         **{f"distributed.{who}.http.routes": [] for who in ("scheduler", "worker")},
     }
     with (
@@ -187,7 +187,7 @@ def must_exist(runtime: Runtime) -> None:
 def _security(folder: Path) -> Any:
     """Return Dask's `Security` for users who can read `folder` only; None without openssl.
 
-    Whoever can speak to a scheduler or a worker can have it do anything, and every user of a node reaches its loopback.
+    Anyone who can connect to a scheduler or worker can run code there, and every user of a node reaches its loopback.
     """
     from distributed.security import Security
 

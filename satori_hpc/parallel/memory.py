@@ -38,8 +38,8 @@ def show(size: float) -> str:
 def keep_freed() -> None:
     """Configure malloc to keep freed memory for reuse, instead of returning it to the system.
 
-    A forward pass frees and takes the same megabytes for every slice. Given back in between, their pages are made anew
-    each time, which took as long as the pass itself (measured on glibc; other C libraries are left alone).
+    A forward pass frees and allocates the same megabytes for every slice. If returned in between, their pages are
+    zeroed each time, which took as long as the pass itself (measured on glibc; other C libraries are left alone).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -117,7 +117,7 @@ def find(path: Path, example: str) -> tuple[int, str]:
 
 
 def _maps(run: Run, model: Satori, data: Labels, row: int) -> dict[str, np.ndarray]:
-    """Return all arrays of report.inspect that are computed."""
+    """Compute all arrays of report.inspect."""
     device = next(model.parameters()).device
     tokens = dataset.read_tokens(run.dataset, np.array([row]))
     threshold = score_plan.thresholds(run, model)
@@ -178,12 +178,12 @@ def _told(what: str) -> Iterator[None]:
 
 
 def _array(batch: torch.Tensor) -> np.ndarray:
-    """Return the only sequence of a batch, float32."""
+    """Return the single sequence of a batch, float32."""
     return np.asarray(batch[0].detach().float().cpu().numpy())
 
 
 def _sites(method: str, sites: Sites, values: torch.Tensor, *, padding: int) -> dict[str, np.ndarray]:
-    """Return the sites that are used, and the values among them."""
+    """Return the sites in use, and the values between them."""
     used = int(sites.used[0].sum())
     return {
         method: _array(values)[:used, :used],
@@ -215,7 +215,7 @@ LISTED = 6  # labels listed
 
 
 def view(run: Run, model: Satori, data: Labels, arrays: dict[str, Any]) -> Inspected:
-    """Return arrays of report.inspect (plain values where they are single ones) as the page takes them."""
+    """Convert arrays of report.inspect to the page's content (single values as plain numbers)."""
     names = arrays["filter_name"]
     attribution = arrays["attention_attribution"]
     largest = np.abs(attribution).argmax(axis=0)

@@ -165,7 +165,7 @@ def _differential(data: ReportData, method: Method) -> Table | None:
 
 
 def _by_label(method: Method, number: int) -> Drawing | None:
-    """Return the picture of several labels; of one the table says it all."""
+    """Draw the figure for several labels; a single label needs only the table."""
     if method.differential is None:
         return None
     tested = method.differential[method.differential["tested"].astype(bool)]

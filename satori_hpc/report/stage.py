@@ -209,7 +209,7 @@ def _distances(store: ScoreStore, units: Units, table: pd.DataFrame) -> list[tup
 
 
 def _spacings(run: Run, name: str) -> list[Spacing]:
-    """Return the interactions with the smallest p of a preferred spacing; of equal ones the strongest."""
+    """Return the interactions with the smallest p of a preferred spacing; ties by strength."""
     table, counts = spacing.read_tables(run.interactions(name))
     found = []
     for row in table[table["tested"]].sort_values("preferred_p", kind="stable").head(DISTANCES).to_dict("records"):
@@ -288,7 +288,7 @@ def _marks(run: Run, pooled: np.ndarray, *, apart: int, first: list[int]) -> lis
 
 
 def _attention_sample(run: Run, model: TrainableModel, best_first: np.ndarray) -> np.ndarray:
-    """Return attention values, all heads, of the foreground examples that the network is surest of."""
+    """Return attention values, all heads, of the foreground examples with the most confident predictions."""
     with torch.inference_mode():
         first = model(_tokens(run, model, best_first[:1]), attention=True).attention
         count = int(np.clip(SAMPLE_ATTENTION // first.numel(), 1, TOP_EXAMPLES))
@@ -302,6 +302,6 @@ def _tokens(run: Run, model: TrainableModel, rows: np.ndarray) -> torch.Tensor:
 
 
 def _records(run: Run) -> list[dict[str, Any]]:
-    """Return provenance of the stages that the page rests on."""
+    """Return the provenance of the stages behind the page."""
     read = [provenance.read(run.record(stage.name)) for stage in pipeline.STAGES if stage.name != "report"]
     return [dataclasses.asdict(record) for record in read if record is not None]

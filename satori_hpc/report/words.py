@@ -55,7 +55,7 @@ def _count(number: int, what: str, plural: str = "") -> str:
 
 
 def tiles(data: ReportData) -> list[Tile]:
-    """Return the key figures, those first that the page is about."""
+    """Return the key figures, the most important first."""
     found = [tile for method in data.methods for tile in _method_tiles(data, method)]
     if data.performance is not None and len(data.performance.usable):
         values = data.performance.auroc[data.performance.usable]
@@ -71,7 +71,7 @@ def tiles(data: ReportData) -> list[Tile]:
 
 
 def _method_tiles(data: ReportData, method: Method) -> list[Tile]:
-    """Return two of an only method; one each of several, for which there is a table."""
+    """Return two tiles for a single method; one each for several, which have a table."""
     called = int(method.tf_pairs["called"].sum())
     tested = f"of {_count(len(method.tf_pairs), 'tested TF pair')}"
     scores = (data.evaluation or {}).get("methods", {}).get(method.name)
@@ -88,7 +88,7 @@ def _method_tiles(data: ReportData, method: Method) -> list[Tile]:
 
 
 def warnings(records: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Return (stage, sentence) of all that the stages warned of, as their records keep it."""
+    """Return (stage, sentence) of all warnings in the records of the stages."""
     return [(record["stage"], sentence) for record in records for sentence in record["summary"].get("warnings", [])]
 
 
@@ -165,7 +165,7 @@ def _nothing_true_sentence(evaluation: dict[str, Any]) -> str:
 
 
 def _several_verdict(evaluation: dict[str, Any]) -> str:
-    """Return the order of several methods, and which of them are worth their calls."""
+    """Rank several methods, and name those whose calls are informative."""
     methods, truth, everything = evaluation["methods"], evaluation["truth"], evaluation["call_all"]["f1"]
     ranked = sorted(methods, key=lambda name: -methods[name]["aupr"])
     order = ", ".join(f"{name} {methods[name]['aupr']:.2f}" for name in ranked)
@@ -213,7 +213,7 @@ def _baseline_sentence(evaluation: dict[str, Any]) -> str:
 
 
 def median(values: np.ndarray) -> float:
-    """Return median, NaN when there is none."""
+    """Return the median, NaN if empty."""
     return float(np.median(values)) if values.size else float("nan")
 
 
@@ -348,7 +348,7 @@ class Part:
 
 
 def parts(data: ReportData) -> list[Part]:
-    """Return one for each table of known interactions."""
+    """Return the content for each table of known interactions."""
     known = (data.evaluation or {}).get("known")
     return [] if not known else [_part(table) for table in known["tables"]]
 

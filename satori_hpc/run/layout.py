@@ -123,7 +123,7 @@ class Run:
         return self.path / "interactions" / method
 
     def parts(self, method: str) -> Path:
-        """Return finished blocks of a reduction that is not done."""
+        """Return the finished blocks of an unfinished reduction."""
         return self.path / "interactions" / f"{method}.parts"
 
     def known_pairs(self, method: str) -> Path:

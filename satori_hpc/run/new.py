@@ -26,8 +26,8 @@ from satori_hpc.run import files
 from satori_hpc.run.layout import Run
 
 HEADER = """\
-# A run of satori-hpc. This file holds the science; devices, threads and memory are options of the commands.
-# All that is left out takes its default. Check and run:  satori-hpc status {path}   satori-hpc all {path}
+# A run of satori-hpc. This file holds the scientific settings; devices, threads and memory are command-line options.
+# Missing keys take their default values. Check and run:  satori-hpc status {path}   satori-hpc all {path}
 
 """
 

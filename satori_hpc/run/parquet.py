@@ -19,7 +19,7 @@ def write_table(path: Path, table: pa.Table, **options: Any) -> None:
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Return a table that `write_table` wrote.
+    """Read a table written by `write_table`.
 
     Raises:
         FileNotFoundError: there is none.

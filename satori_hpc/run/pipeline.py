@@ -61,7 +61,7 @@ class Stage:
         return f"satori-hpc {self.name} {quoted(run_path)}"
 
     def function(self) -> Callable[..., dict[str, Any]]:
-        """Return the stage's function; imported late, so that no stage pays for the libraries of another."""
+        """Import the stage's function late, so that no stage loads the libraries of another."""
         module = importlib.import_module(f"satori_hpc.{self.module}")
         function: Callable[..., dict[str, Any]] = getattr(module, self.name)
         return function
@@ -287,7 +287,7 @@ def _needs(stage: Stage, found: dict[str, State]) -> list[str]:
 
 
 def _requested(run: Run, stage: Stage, upstream: dict[str, State]) -> dict[str, State]:
-    """Return states of the commands on request that a stage shows."""
+    """Return the states of the on-request commands that a stage shows."""
     return {name: _state(run, BY_NAME[name], upstream) for name in stage.shows}
 
 
@@ -304,7 +304,7 @@ def shown(run: Run, stage: Stage) -> dict[str, State]:
 
 
 def _changed_keys(old: Any, new: Any, name: str = "") -> list[str]:
-    """Return dotted names of the values in which two configurations differ."""
+    """Return dotted keys of the values in which two configurations differ."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return [] if old == new else [name]
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
@@ -360,7 +360,7 @@ def intact(run: Run, known: dict[str, Record], *, reader: str) -> None:
 
 
 def repair(run: Run, stage: Stage, name: str, record: Record | None = None) -> str:
-    """Return the command that makes a file of a stage, relative to the run, again."""
+    """Return the command that rebuilds a file of a stage, given relative to the run."""
     path = run.path
     if (
         stage.name == "prepare" and run.dataset.is_symlink()
@@ -379,7 +379,7 @@ def repair(run: Run, stage: Stage, name: str, record: Record | None = None) -> s
 
 
 def warnings(found: dict[str, State]) -> list[tuple[str, str]]:
-    """Return (stage, sentence) of all that the complete stages of a run warned of, in their order."""
+    """Return (stage, sentence) of all warnings of the complete stages of a run, in their order."""
     return [
         (name, str(sentence))
         for name, state in found.items()
@@ -406,7 +406,7 @@ def calls(run: Run, found: dict[str, State]) -> list[str]:
 
 
 def remaining(run: Run) -> list[str]:
-    """Return names of the stages that are not complete and fresh, in order."""
+    """Return names of the stages that are not complete and up to date, in order."""
     return [name for name, state in states(run).items() if not state.usable]
 
 

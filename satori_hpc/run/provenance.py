@@ -38,7 +38,7 @@ LIBRARIES = (
 
 
 def versions() -> dict[str, str]:
-    """Return versions of this package, of Python and of the libraries that shape numbers."""
+    """Return versions of this package, Python and the libraries that affect numbers."""
     found = {"satori-hpc": __version__, "python": platform.python_version()}
     for name in LIBRARIES:
         try:

@@ -85,7 +85,7 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
 
 
 def read_bytes(path: Path, *, mend: str) -> memoryview:
-    """Return the content of a file that `write_bytes` wrote.
+    """Read the content of a file written by `write_bytes`.
 
     Raises:
         FileNotFoundError: there is none.

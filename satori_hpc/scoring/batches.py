@@ -72,7 +72,7 @@ class Slices:
         return SiteScores.join([found[span] if span in found else self._alone(*span, batch) for span in spans])
 
     def _slice(self, first: int, last: int, batch: Batch) -> SiteScores | None:
-        """Return scores of one slice; None when the memory did not suffice."""
+        """Score one slice; None if it ran out of memory."""
         try:
             return self._scorer(part(batch, first, last))
         except (MemoryError, RuntimeError) as error:
@@ -131,7 +131,7 @@ def part(batch: Batch, first: int, last: int) -> Batch:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Return whether an exception says that memory did not suffice, on a device or on the host."""
+    """Return whether an exception is an out-of-memory error, on a device or on the host."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

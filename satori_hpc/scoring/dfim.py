@@ -92,7 +92,7 @@ def window_mask(starts: torch.Tensor, *, length: int, width: int) -> torch.Tenso
 def site_map(
     change: torch.Tensor, mutants: Mutants, starts: torch.Tensor, *, width: int, settings: Dfim
 ) -> torch.Tensor:
-    """Return how much mutating each site changes the attribution of every other, (m source, m target), sign kept.
+    """Return the change of the attribution of every site when another is mutated, (m source, m target), signed.
 
     Args:
         change: (V, L), attribution of each base in the original minus that in the mutant.
@@ -127,7 +127,7 @@ def _by_site(read: torch.Tensor, mutants: Mutants, sites: int) -> torch.Tensor:
 
 
 def _largest(values: torch.Tensor, dim: int) -> torch.Tensor:
-    """Return the value of the largest size, with its sign."""
+    """Return the value of largest magnitude, signed."""
     return values.gather(dim, values.abs().argmax(dim=dim, keepdim=True)).squeeze(dim)
 
 
@@ -327,7 +327,7 @@ class DfimScorer:
         )
 
     def _weights(self, batch: Batch) -> torch.Tensor:
-        """Return (B, C), how much of each logit is explained."""
+        """Return (B, C), weights of the logits in the explained sum."""
         weights = self._net.weights(batch.targets, len(batch))
         if self.settings.legacy and self.model.config.output == "two":  # the logit of the sequence's own class
             own = (batch.keys[:, 0] % PERMUTED == 0).to(self.device, torch.int64)

@@ -360,7 +360,7 @@ class _Passes:
 
 
 def _groups(sizes: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Return neighbours that together are of size `most` or more, but for the last of them."""
+    """Group neighbours until their total size reaches `most`, except for the last group."""
     rows: list[int] = []
     for row in range(len(sizes)):
         rows.append(row)
@@ -449,7 +449,7 @@ def _mutants(
 
 
 def _site_map(change: torch.Tensor, source: torch.Tensor, masks: torch.Tensor, settings: Dfim) -> torch.Tensor:
-    """Return changes at the sites, (m source, m target), sign kept.
+    """Return changes at the sites, (m source, m target), signed.
 
     Args:
         change: (V, L), attribution of each base in the sequence minus that in the mutant.
@@ -471,5 +471,5 @@ def _site_map(change: torch.Tensor, source: torch.Tensor, masks: torch.Tensor, s
 
 
 def _largest(values: torch.Tensor, dim: int) -> torch.Tensor:
-    """Return the value of the largest size, with its sign."""
+    """Return the value of largest magnitude, signed."""
     return values.gather(dim, values.abs().argmax(dim=dim, keepdim=True)).squeeze(dim)

@@ -243,12 +243,12 @@ class Geometry:
         )
 
     def shard_rows(self, group: str) -> int:
-        """Return examples of every shard of a group; those of the last one that have no example are filled up."""
+        """Return the examples of every shard of a group, the last one padded."""
         total = self.partitions(group)[-1][1]
         return min(int(self.attributes["shard_examples"]), total)  # a short group is not filled up to a whole shard
 
     def chunking(self, group: str, array: str) -> tuple[int, int]:
-        """Return entries per inner chunk of a shard, and how many inner chunks it may have."""
+        """Return entries per inner chunk of a shard, and the maximal number of inner chunks."""
         rows = self.shard_rows(group)
         sites, places = self.attributes["most"]
         if array == "counts":

@@ -130,7 +130,7 @@ def _settings(run: Run, method: str) -> dict[str, Any]:
 
 
 def thresholds(run: Run, model: Satori) -> np.ndarray:
-    """Return float32 (F,); the foreground's thresholds serve both sides, so that "active" means the same in both.
+    """Return float32 (F,); both sides use the foreground's thresholds, so that "active" means the same in both.
 
     Raises:
         ArtefactError: they are those of another model.
@@ -196,7 +196,7 @@ def _twins_by_name(run: Run, foreground: np.ndarray, again: str) -> np.ndarray:
 
 
 def _digests(run: Run, examples: _Examples, threshold: np.ndarray) -> dict[str, str]:
-    """Return digests of all that the scores of an example follow from."""
+    """Return digests of everything that the scores of an example depend on."""
     sources = [run.dataset] + ([run.background] if examples.background_source == "background" else [])
     return {
         "sequences": provenance.digest_of(provenance.listing(run.path, sources)),

@@ -106,7 +106,7 @@ def _needs(size: int) -> str:
 
 
 def _encoded(entries: np.ndarray, chunk: int, threads: int) -> Iterator[bytes]:
-    """Return the encoded inner chunks in order; never many more than `threads` of them at a time."""
+    """Yield the encoded inner chunks in order; few more than `threads` of them at a time."""
 
     def encode(first: int) -> bytes:
         some = entries[first : first + chunk]

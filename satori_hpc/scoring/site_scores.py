@@ -40,7 +40,7 @@ class SiteScores:
         return len(self.counts)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return all arrays by the names that they have in a store."""
+        """Return all arrays by their names in a store."""
         told = {name: getattr(self, name) for name in ("counts", "site", "strength", "place", "value")}
         return told | self.extras | self.effects
 

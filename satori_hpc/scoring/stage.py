@@ -210,7 +210,7 @@ def _create(run: Run) -> None:
 
 
 def _planned(run: Run) -> list[ScoreStore]:
-    """Return the stores of this run's plans, which must be there."""
+    """Open the stores of this run's plans, which must exist."""
     found: list[ScoreStore] = []
     for plan in score_plan.make(run):
         path = run.scores(plan.method)

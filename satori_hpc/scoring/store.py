@@ -171,7 +171,7 @@ class ScoreStore(Geometry):
         return ""
 
     def markers_there(self) -> int:
-        """Return how many partitions have a marker; none is read."""
+        """Count the partitions with a marker, without reading them."""
         return sum(1 for entry in os.scandir(self.path / "markers") if "ground-" in entry.name[:11])
 
     def discard(self, items: Iterable[tuple[str, int]]) -> None:
@@ -213,7 +213,7 @@ class ScoreStore(Geometry):
         return [marker for marker in found if marker is not None]
 
     def digest(self) -> str:
-        """Return one digest over the attributes and all markers, so over all that a finished store holds."""
+        """Return one digest over the attributes and all markers, and so over the whole finished store."""
         total = hashlib.sha256(json.dumps(self.attributes, sort_keys=True).encode())
         for group in GROUPS:
             for marker in self.markers(group):
@@ -271,7 +271,7 @@ class ScoreStore(Geometry):
         )
 
     def _sizes(self, counts: np.ndarray) -> dict[str, int]:
-        """Return how many entries each array has, from the counts of the examples."""
+        """Return the number of entries of each array, from the counts of the examples."""
         sites, places = (int(total) for total in counts.sum(axis=0, dtype=np.int64))
         between = int(entries(counts[:, 1].astype(np.int64), directed=self.directed).sum())  # type: ignore[union-attr]
         own = {"counts": len(counts), "site": sites, "strength": sites, "place": places}
@@ -300,7 +300,7 @@ class ScoreStore(Geometry):
             raise ArtefactError(heading + "\n" + "\n".join(shown))
 
     def _marker(self, group: str, partition: int) -> Marker | None:
-        """Return the marker of a partition; None when there is none, or none that can be right."""
+        """Return the marker of a partition; None if it is missing or invalid."""
         try:
             marker = Marker.parse(self._marker_path(group, partition).read_text(encoding="utf-8"))
             same = (marker.group, marker.partition, marker.rows) == (
@@ -351,7 +351,7 @@ def open_same(path: Path, plan: Plan) -> ScoreStore | None:
 
 
 def create_or_resume(path: Path, plan: Plan) -> ScoreStore:
-    """Return the store of `plan`: the one at `path` if it has the same plan and digests, else a new and empty one."""
+    """Open the store of `plan`: the one at `path` if it has the same plan and digests, else a new, empty one."""
     store = open_same(path, plan)
     if store is not None:
         return store
@@ -360,7 +360,7 @@ def create_or_resume(path: Path, plan: Plan) -> ScoreStore:
 
 
 def open_complete(path: Path, *, verify: bool = False) -> ScoreStore:
-    """Return a finished store, to read.
+    """Open a finished store for reading.
 
     Args:
         path: the store.
@@ -398,6 +398,6 @@ def _mend(path: Path) -> str:
 
 
 def _size(values: np.ndarray) -> list[float]:
-    """Return how many values there are, and the sum of their sizes in float64."""
+    """Return the number of values, and the sum of their magnitudes in float64."""
     there = np.abs(values[~np.isnan(values)])
     return [float(len(there)), float(there.sum(dtype=np.float64))]

@@ -255,7 +255,7 @@ def test_one_matrix_of_two_tfs_is_two_motifs_and_the_same_twice_is_one(tmp_path,
     [
         ("", "not a MEME, JASPAR, TRANSFAC, HOMER or CIS-BP motif file"),
         (bytes(range(256)), "not a MEME, JASPAR"),
-        ("<!DOCTYPE html>\nMEME version 5\n", "but HTML or XML; the programs of MEME write a text file"),
+        ("<!DOCTYPE html>\nMEME version 5\n", "but HTML or XML; the programs of MEME also write a text file"),
         (MEME.replace("MEME version 4", ""), "no line 'MEME version 4' (or another)"),
         ("0.1 0.2 0.3 0.4\n", "not a MEME, JASPAR"),
         ("Protein: Foxj3\nA:\t0.1\n", "not a MEME, JASPAR"),

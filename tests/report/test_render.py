@@ -110,7 +110,12 @@ def test_each_method_says_what_it_is_and_what_it_is_compared_with(several_page):
     parts = re.split(r'<h2 id="interactions-\d">', several_page)[1:]
     for part, score, call in zip(
         parts,
-        ("largest attention", "integrated gradients over attention", "attribution of one filter", "together beyond"),
+        (
+            "largest attention",
+            "integrated gradients over attention",
+            "attribution of one filter",
+            "joint contribution of",
+        ),
         ("in the background", "in the background", "signed-rank", "signed-rank"),
         strict=True,
     ):
@@ -127,7 +132,7 @@ def test_agreement_counts_shared_calls(several, several_page):
         {(a, b) for a, b, flag in m.tf_pairs[["tf_a", "tf_b", "called"]].itertuples(index=False) if flag}
         for m in several.methods
     ]
-    rows = lines_of(several_page, "Called TF pairs that methods share")
+    rows = lines_of(several_page, "Called TF pairs shared by methods")
     for first, row in enumerate(rows):
         assert row[0] == ALL[first]
         for second, cell in enumerate(row[1:]):

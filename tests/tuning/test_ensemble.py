@@ -199,7 +199,7 @@ def test_the_report_shows_how_many_networks_call_a_pair(run: Run) -> None:
     for name in ("evaluate", "report"):
         execute.execute(run, name, RUNTIME)
     page = run.report.read_text()
-    assert "Called by how many of 3 networks" in page
+    assert "Calls by 3 networks" in page
     assert "ensemble/attention_tf.tsv" in page
 
 

@@ -85,7 +85,7 @@ class Test(Protocol):
 
     @staticmethod
     def describe(partition: Partition, rules: Rules) -> Described:
-        """Return columns, a line per example or a line in all, of a partition of one of `groups`."""
+        """Return columns, with a row per example or one row, of a partition of one of `groups`."""
 
     @staticmethod
     def add(columns: Columns, side: int, block: PairBlock, described: Described | None, rules: Rules) -> None:
@@ -112,7 +112,7 @@ class Test(Protocol):
 
 
 def describe_scores(columns: Columns) -> dict[str, np.ndarray]:
-    """Return counts, medians and the like of the scores of both groups."""
+    """Return descriptive statistics of the scores of both groups."""
     median_fg, max_fg = columns.medians_and_largest(FOREGROUND)
     median_bg, _ = columns.medians_and_largest(BACKGROUND)
     return {

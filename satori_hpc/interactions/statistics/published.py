@@ -29,7 +29,7 @@ class Published:
 
     @staticmethod
     def describe(partition: Partition, rules: Rules) -> Described:
-        """Return how many scores there are, and their sum."""
+        """Return the number of scores, and their sum."""
         if rules.cutoff is not None:
             return {"observed": np.zeros(1, np.int64), "total": np.zeros(1)}
         every = rules.units.pairs

@@ -91,7 +91,7 @@ class Rows:
 
 
 def lines(path: Path) -> Iterator[str]:
-    """Return the rows of such a file, without its header."""
+    """Read the rows of such a file, without its header."""
     with open(path, encoding="utf-8", newline="\n") as handle:
         header = 2
         for number, line in enumerate(handle):
@@ -205,7 +205,7 @@ def _write(folder: Path, key: Mapping[str, Any], **more: Any) -> None:
 
 
 def _read(folder: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the record in a folder, if it is of the same."""
+    """Return the record in a folder, if its inputs are the same."""
     try:
         content = read(folder)
     except (FileNotFoundError, ArtefactError):

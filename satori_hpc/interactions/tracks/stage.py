@@ -143,7 +143,7 @@ def make(
 
 
 def _choose(run: Run, label: str) -> tuple[_Chosen, dict[str, int]]:
-    """Return the examples, and how far all scored ones reach on every chromosome."""
+    """Return the examples, and the last scored position on every chromosome."""
     data = dataset.read_labels(run.dataset)
     store = score_store.open_complete(run.scores(run.config.score.methods[0]))
     rows = store.examples("foreground")

@@ -48,7 +48,7 @@ _SETTINGS: Any = {  # matplotlib types every key on its own
 
 @contextmanager
 def look() -> Iterator[None]:
-    """Return the settings of our figures, for the length of a block; the user's own are left alone."""
+    """Apply the settings of our figures within a block; the user's own are kept."""
     with matplotlib.rc_context(_SETTINGS):
         yield
 

@@ -85,7 +85,7 @@ def _by_class(axis: Axes, method: Method) -> None:
 
 
 def cumulative(values: np.ndarray, *, signed: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return scores and the share of all values, zeros among them, that is at or below each: of a curve.
+    """Return the points of a cumulative distribution: scores, and the share of values (zeros included) at or below.
 
     Args:
         values: float (N,), N > 0.
@@ -115,14 +115,14 @@ def _signed_ticks(middle: float, most: float) -> list[float]:
 
 
 def _plain_ticks(axis: Axis) -> None:
-    """Return ticks of a logarithmic axis as plain numbers: our figures parse no mathematics in text."""
+    """Label ticks of a logarithmic axis with plain numbers: our figures parse no mathematics in text."""
     axis.set_major_locator(LogLocator(numticks=6))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
 def thin_marks(marks: list[tuple[int, str]], positions: int) -> list[tuple[int, str]]:
-    """Return marks that can be read: neighbours of one name become one, and labels keep a distance.
+    """Thin the axis marks: merge neighbours of one name, and keep labels apart.
 
     Args:
         marks: (position, name), ordered by position.
@@ -200,13 +200,13 @@ NOTHING = "#e7eaee"
 
 
 def label(site: Site) -> str:
-    """Return a site at an axis: its name, and where it starts."""
+    """Label a site on an axis: its name and start."""
     name = site.name if len(site.name) <= LONGEST else site.name[: LONGEST - 1] + "…"
     return f"{name}, {site.start}"
 
 
 def observed(map_: SiteMap) -> int:
-    """Return how many ordered pairs of sites have a value."""
+    """Count the ordered pairs of sites with a value."""
     return int(np.isfinite(map_.values).sum())
 
 

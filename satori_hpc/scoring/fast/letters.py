@@ -135,6 +135,6 @@ class LetterAttributions:
         weights: torch.Tensor,
         at: torch.Tensor,
     ) -> torch.Tensor:
-        """Return a part's share (R, L) of the attribution."""
+        """Return the contribution (R, L) of a part to the attribution."""
         found, _ = self._net.attributions(part, tokens, weights.expand(len(end), -1))
         return (found * (end - start) * at).sum(dim=1)

@@ -206,7 +206,7 @@ class Network:
         return logits, back_with_precision
 
     def weights(self, targets: torch.Tensor | None, count: int) -> torch.Tensor:
-        """Return how much of each logit is explained, (count, C).
+        """Return the weights of the logits in the explained sum, (count, C).
 
         Args:
             targets: uint8 (count, T), or None for the one of a binary model.

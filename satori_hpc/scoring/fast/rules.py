@@ -50,7 +50,7 @@ class Rule:
         return Rule(tuple(places[kind]), (1 / steps,) * steps, False)
 
     def parts(self, most: int) -> list["Rule"]:
-        """Return the rule in even parts of at most `most` nodes (2 at least), to be summed up."""
+        """Split the rule into even parts of at most `most` nodes (at least 2), to be summed."""
         longest = max(1, most - self.secant)
         cuts = np.linspace(0, self.segments, -(-self.segments // longest) + 1).round().astype(int)
         return [
@@ -71,7 +71,7 @@ class Rule:
         return values[:-paths], values[paths:]
 
     def middle(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the factor by which a product passes multipliers on to its other factor, (S * R, ...)."""
+        """Return the factor by which a product passes multipliers to its other factor, (S * R, ...)."""
         if not self.secant:
             return values
         before, after = self.ends(values)

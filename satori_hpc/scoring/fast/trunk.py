@@ -18,7 +18,7 @@ Step = Callable[[Rule, torch.Tensor], tuple[torch.Tensor, Back]]  # values of no
 
 
 def chain(steps: list[Step], rule: Rule, values: torch.Tensor) -> tuple[torch.Tensor, Back]:
-    """Return one step after the other, and the way back through all of them."""
+    """Run the steps in order; return the result and the backward pass through all of them."""
     backs = []
     for step in steps:
         values, back = step(rule, values)

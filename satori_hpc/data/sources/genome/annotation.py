@@ -15,7 +15,7 @@ from satori_hpc.run import files
 
 KEY = "[prepare.genome] annotation"
 GENE, TRANSCRIPT, EXON, CDS, UTR = range(5)
-# What lines are of these types (Sequence Ontology, GTF), in lower case. Transcripts come in many: mRNA, lncRNA, tRNA,
+# Feature types of lines (Sequence Ontology, GTF), in lower case. Transcripts come in many: mRNA, lncRNA, tRNA,
 # antisense_RNA, pseudogenic_transcript, primary_transcript, V_gene_segment, ...
 _KINDS = {
     GENE: re.compile(r"(.*_)?(pseudo)?gene"),
@@ -30,10 +30,17 @@ _ID, _PARENT, _GENE_ID, _TRANSCRIPT_ID = (
 )
 _BARE = re.compile(r"[^\s;=\"]+")  # column 9 of AUGUSTUS and GFF2: a name alone
 STRANDS = {"+": 1, "-": -1}
-CLASSES = ("promoter", "utr", "exon", "intron", "downstream", "distal")  # a place is of the first that holds it
-BEYOND_MAX = 0.01  # share of transcripts behind the ends of chromosomes above which they are of another genome
+CLASSES = (
+    "promoter",
+    "utr",
+    "exon",
+    "intron",
+    "downstream",
+    "distal",
+)  # a position belongs to the first class that contains it
+BEYOND_MAX = 0.01  # share of transcripts beyond chromosome ends that indicates another genome
 _NUMBER = re.compile(r"\d{1,18}", re.ASCII)
-FLANK = 1000  # bp that count as promoter before and as downstream behind a transcript
+FLANK = 1000  # bp of the promoter before, and of the downstream region after, a transcript
 
 Intervals = tuple[np.ndarray, np.ndarray, np.ndarray]  # chrom, start, end
 
@@ -44,10 +51,10 @@ class Genes:
 
     Attributes:
         transcripts: in the order of the file; genes without transcripts count as such.
-        exons, utrs: in the order of the file; of transcripts that tell no exons, the coding parts of them.
-        spans: all that is part of a gene, whatever its transcripts, in any order.
+        exons, utrs: in the order of the file; for transcripts without exons, their coding parts.
+        spans: everything that belongs to a gene, in any order.
         strand: of the transcripts, 1 or -1 (0 counts as 1).
-        line: int64, of the transcripts: the lines that tell them, from 1.
+        line: int64, of the transcripts: their lines, from 1.
     """
 
     transcripts: Intervals
@@ -105,8 +112,8 @@ def read(path: Path, genome: Genome, *, allow_missing: bool = False) -> Genes:
         allow_missing: as genome_names.places.
 
     Raises:
-        InputError: the file cannot be read, rows are not features, too many of them lie on chromosomes that the genome
-            does not have, none tells a transcript, or too many of these lie behind the ends of chromosomes.
+        InputError: the file cannot be read, rows are not features, too many of them are on chromosomes that the genome
+            does not have, there is no transcript, or too many of these lie beyond the ends of chromosomes.
     """
     problems = Problems(f"{path}: not a GFF3 or GTF file that can be used:")
     features = _Features()

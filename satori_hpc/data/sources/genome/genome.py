@@ -1,8 +1,8 @@
 """Read a genome in a FASTA file by random access: plain, gzip or bgzip, of any size.
 
-The index lies in a folder of ours, never beside the user's file, which may lie where nobody may write. Plain gzip
-cannot be read by place, so it is unpacked into that folder. pyfaidx reads what is not compressed; of bgzip it cannot
-read what begins where a full block ends (0.9.2), so blocks are looked up here, and read by Biopython as it does.
+The index is in our own folder, never next to the user's file, whose folder may be read-only. Plain gzip
+does not allow random access, so it is unpacked into that folder. pyfaidx reads uncompressed files; in bgzip it cannot
+read from the end of a full block (0.9.2), so blocks are looked up here, and read by Biopython.
 """
 
 import contextlib
@@ -32,15 +32,15 @@ from satori_hpc.log import logger
 from satori_hpc.run import files
 from satori_hpc.run.layout import Run
 
-# The index of a FASTA file: where its records and their lines begin, from one pass that looks at every letter.
+# The index of a FASTA file: where its records and their lines begin, from one pass that checks every base.
 #
-# A `.fai` beside the file may be of another one, and the indexers that exist let longer last lines and mixed line ends
-# pass, from which other letters would be read later: so it is always made anew.
+# A `.fai` next to the file may belong to another one, and existing indexers accept longer last lines and mixed line
+# ends, which would later return wrong bases: so it is always rebuilt.
 
 REWRAP = "rewrap it: seqkit seq -w 60"
-PIECE = 2**24  # bytes of a line that are held; a chromosome may stand in one line
+PIECE = 2**24  # bytes of a line in memory; a chromosome may be one line
 _LETTERS = string.ascii_letters.encode()
-_NUCLEOTIDES = b"ACGTRYSWKMBDHVNXacgtryswkmbdhvnx"  # other letters are those of RNA or proteins, and are counted
+_NUCLEOTIDES = b"ACGTRYSWKMBDHVNXacgtryswkmbdhvnx"  # other letters may be those of RNA or proteins, and are counted
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -51,8 +51,8 @@ class Record:
     Attributes:
         name: first word of the header.
         letters: of the sequence.
-        first: byte of its first letter in the (unpacked) file.
-        per_line: letters of every line but the last.
+        first: byte of its first base in the (unpacked) file.
+        per_line: bases of every line but the last.
         width: bytes of these lines.
     """
 
@@ -71,9 +71,9 @@ def scan(path: Path, file: BinaryIO, *, fix: str, alphabet: str = "dna") -> list
     """Return the records of a FASTA file.
 
     Args:
-        path: what to call it.
+        path: its name for messages.
         file: the file, open and unpacked.
-        fix: what else the user may correct, for messages.
+        fix: an alternative cure, for messages.
         alphabet: "dna" or "rna".
 
     Raises:
@@ -120,10 +120,10 @@ class _Scan:
         offset: bytes so far.
         width, ending: bytes and end of a full line of the record at hand; 0 = no full line may come.
         full: full lines of it.
-        tail: letters of a shorter line behind them.
-        told: a line of it is wrong; one is enough.
-        wrong: what is wrong with the beginning of a line that comes in pieces.
-        others: how often bytes occur in sequences that are no letters of nucleotides.
+        tail: bases of a shorter line after them.
+        told: a bad line was already reported; one is enough.
+        wrong: the problem at the beginning of a line that is read in pieces.
+        others: number of bytes in sequences that are no nucleotide codes.
     """
 
     def __init__(self, path: Path, fix: str) -> None:
@@ -168,7 +168,7 @@ class _Scan:
         elif text.startswith(b">"):
             self.close()
             self._open(number, text)
-        elif not text.strip():  # blank lines are fine before and behind a sequence
+        elif not text.strip():  # blank lines are accepted before and after a sequence
             self.width = 0 if self.records and self.records[-1].per_line else self.width
         elif self.records:
             self._sequence(number, text, line[len(text) :], 0)
@@ -263,7 +263,7 @@ class Genome:
 
     Args:
         path: the FASTA file.
-        folder: with what `index` made of it; made now where there is none.
+        folder: with the output of `index`; built now if there is none.
         alphabet: "dna", or "rna": U is read as T.
 
     Attributes:
@@ -288,7 +288,7 @@ class Genome:
             self._file = bgzf.BgzfReader(path, "rb")
             self._read = self._by_block
         else:
-            # The name is ours, for pyfaidx tells by it what is compressed; the index is there, and is not made anew.
+            # We choose the name, because pyfaidx detects compression by it; the index exists and is not rebuilt.
             self._file = pyfaidx.Faidx(str(folder / UNPACKED), build_index=False)
             self._read = self._by_index
 
@@ -400,7 +400,7 @@ def kind(path: Path) -> str:
     files.refuse_foreign(path, head, key=KEY)
     if head[:2] != files.GZIP_MAGIC:
         return PLAIN
-    # What is damaged is told by the pass over the whole file.
+    # Damage is reported by the pass over the whole file.
     with contextlib.suppress(*DAMAGED, OSError), gzip.open(path, "rb") as packed:
         files.refuse_foreign(path, packed.read(files.HEAD), key=KEY, unpacked=True)
     # A block of bgzip is a gzip member with an extra field whose first subfield is "BC".
@@ -439,7 +439,7 @@ def read_sizes(path: Path, *, needed: Mapping[str, int] | None = None, key: str 
 
     Raises:
         InputError: the file cannot be read, lines are no such rows, chromosomes come twice or are missing, or examples
-            end behind the end.
+            end beyond the end.
     """
     problems = Problems(f"{path}: not usable as chromosome sizes")
     sizes: dict[str, int] = {}
@@ -469,10 +469,10 @@ def write_sizes(path: Path, sizes: Mapping[str, int]) -> None:
     files.write_text(path, "".join(f"{chrom}\t{size}\n" for chrom, size in sizes.items()))
 
 
-# Chromosomes of the user's files: what the genome calls them, and how much of a file lies on others.
+# Chromosomes of the user's files: their names in the genome, and the share of a file on missing ones.
 
 TOLD, REFUSED = 0.01, 0.5  # shares of a file on chromosomes that are not there
-SHOWN, LONGEST = 10, 60  # names in a message, and letters of each
+SHOWN, LONGEST = 10, 60  # names in a message, and characters of each
 ALLOW = "allow_missing_chromosomes = true in [prepare.genome] (new: --allow-missing-chromosomes)"
 
 
@@ -486,8 +486,8 @@ def places(
         rows: how much of it is on each of its chromosomes.
         genome: open.
         allow_missing: whether more than half of it may be on chromosomes that are not there.
-        unit: what is counted.
-        told: share of it above which those are named in a warning.
+        unit: name of the counted items.
+        told: share above which missing chromosomes are named in a warning.
 
     Returns:
         int64 (chromosomes,), their numbers in the genome, -1 = not there; and whether some are called otherwise there.
@@ -576,7 +576,7 @@ def narrowed(run: Run, settings: Settings, genome: Genome) -> Settings:
     problems = Problems(
         f"{path}: not the sizes of {genome.path}; use tables of one assembly, or leave {SIZES_KEY} away:"
     )
-    # Counted by length: most names of such a table are of small scaffolds, which many genomes leave out.
+    # Counted by length: most names of such a table are of small scaffolds, which many genomes omit.
     place, _ = places(path, sizes, genome, allow_missing=settings.allow_missing_chromosomes, unit="bp", told=0)
     for (name, size), number in zip(sizes.items(), place.tolist(), strict=True):
         if number >= 0 and size != genome.lengths[number]:

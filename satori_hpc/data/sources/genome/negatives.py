@@ -16,7 +16,7 @@ from satori_hpc.errors import InputError
 from satori_hpc.log import logger, progress
 from satori_hpc.run.layout import Run
 
-# Where positives lie, and what else negatives must keep away from, by chromosome.
+# Positives and other regions that negatives must avoid, by chromosome.
 
 PIECE = 2**18  # rows read at a time, to find chromosomes
 
@@ -74,7 +74,7 @@ def _by_chromosome(spill: Spill) -> dict[int, slice]:
 
 
 NEGATIVES = int.from_bytes(b"nega", "big")
-FEATURE = 800  # bytes of a feature and its window while they are thinned out
+FEATURE = 800  # bytes of a feature and its window during thinning
 
 
 def add(
@@ -95,17 +95,17 @@ def add(
         settings: of the section.
         genome: open.
         positives: windows with labels, of window_parts.row.
-        avoid: what no negative may touch besides those, of genome_windows.AVOID.
+        avoid: further regions that negatives must avoid, of genome_windows.AVOID.
         genes: where negatives = "annotation" or "intergenic".
         out: of window_parts.row.
-        room: what fits into memory.
+        room: memory limit.
 
     Returns:
         numbers for the summary.
 
     Raises:
         InputError: there is no window to choose from.
-        SatoriError: what there is to choose from does not fit into memory.
+        SatoriError: the candidates do not fit into memory.
     """
     rng = np.random.default_rng([run.config.seed, NEGATIVES])
     also = None
@@ -205,9 +205,9 @@ def _by_annotation(
     return {number: start[chosen][chrom[chosen] == number] for number in known.chromosomes}, about
 
 
-# Which windows serve as negatives: as many as asked for, alike to the positives in what must not tell them apart.
+# Choose windows as negatives: as many as requested, matched to the positives in confounders.
 
-# Bins of the shares of G and C, and of lower-case letters, finer first; each fine bin lies in one coarse bin.
+# Bins of GC content and of the lower-case fraction, finer first; each fine bin is within one coarse bin.
 GC_STEPS = (48, 16, 1)
 REPEAT_STEPS = (12, 4, 1)
 
@@ -217,7 +217,7 @@ def bins(chrom: np.ndarray, gc: np.ndarray, repeats: np.ndarray, *, level: int) 
 
     Args:
         chrom: int64 (n,).
-        gc, repeats: float (n,), shares of letters, 0 to 1.
+        gc, repeats: float (n,), GC content and lower-case fraction, 0 to 1.
     """
     gc_bin = np.minimum((gc * GC_STEPS[level]).astype(np.int64), GC_STEPS[level] - 1)
     repeat_bin = np.minimum((repeats * REPEAT_STEPS[level]).astype(np.int64), REPEAT_STEPS[level] - 1)
@@ -265,7 +265,7 @@ def apart(chrom: np.ndarray, start: np.ndarray, *, size: int, rng: np.random.Gen
     return chosen
 
 
-# Negatives of the positives' composition: as many G, C and lower-case letters, chromosome by chromosome.
+# Negatives matched in GC content and lower case, chromosome by chromosome.
 
 SLAB = 2**22  # bp
 LEVELS = range(len(GC_STEPS))
@@ -283,9 +283,9 @@ def choose(
     Args:
         settings: of the section.
         genome: open.
-        places: of positives and of what else no negative may touch.
+        places: positives and other regions that negatives must avoid.
         candidates: empty; of CANDIDATE.
-        room: what fits into memory.
+        room: memory limit.
         rng: spends a number per candidate and level.
     """
     rows: dict[int, slice] = {}
@@ -306,7 +306,7 @@ def choose(
         for chrom, part in rows.items():
             found = candidates[part]
             kind = found["kinds"][:, level]
-            # What was found is counted off by the coarser bins, and what is missing looked for in them.
+            # Subtract the windows found in the coarser bins, and search the missing ones there.
             for number in kind[~free[chrom]].tolist():
                 quota[number] = quota.get(number, 0) - 1
             drawn = draw(kind, quota, free=free[chrom], rng=rng)

@@ -27,7 +27,7 @@ Upstream = tuple[np.ndarray, np.ndarray, np.ndarray]
 def row(words: int) -> list[Any]:
     """Return dtype of a peak.
 
-    `at` is what peaks are sorted by, the start of its window in `extend_then_merge`, else its own; `taken` is false of
+    `at` is the sort key of peaks, the start of its window in `extend_then_merge`, else its own; `taken` is false of
     those that only keep negatives away.
     """
     places = [(name, np.int64) for name in ("at", "start", "end")]
@@ -40,9 +40,9 @@ class Peaks:
 
     Attributes:
         spill: of `row`, in the order of the files and their lines.
-        cells: how many of them are where.
+        cells: their numbers by bin.
         labels: names of the labels.
-        files: that hold them.
+        files: with the peaks.
         renamed: files whose chromosomes are called otherwise in the genome.
         rows: of all files together.
         kept: peaks inside the genome.
@@ -77,8 +77,8 @@ def read(
         settings: of the section.
         genome: open.
         folder: for rows that do not all fit into memory.
-        room: what does.
-        left_out: gets what is dropped or changed.
+        room: memory limit.
+        left_out: receives excluded and changed records.
         genes: of the annotation, where there is one; with settings.promoters, a peak must touch one of theirs.
 
     Raises:
@@ -138,7 +138,7 @@ class _Reader:
         columns = [("chrom", np.int32), *((name, np.int64) for name in ("start", "end", "summit", "line"))]
         dtype = [*columns, ("strand", np.int8), ("labels", np.uint64, (words,))]
         self.raw = Spill(found.spill.path.with_name("file"), dtype)
-        self.wanted = np.array([_wanted(name, settings) for name in genome.names] + [True])  # the last stands for -1
+        self.wanted = np.array([_wanted(name, settings) for name in genome.names] + [True])  # the last is for -1
 
     def file(
         self,
@@ -158,7 +158,7 @@ class _Reader:
             key: where it was named.
             labels: numbers of all labels.
             label: its own.
-            promoters: what stands for the rows of the file, which is an annotation then.
+            promoters: used in place of the file's rows; the file is then an annotation.
         """
         settings, words = self.settings, self.found.words
         names: list[str] = []
@@ -268,7 +268,7 @@ def _wanted(name: str, settings: Settings) -> bool:
     return name not in settings.without_chromosomes and (not settings.chromosomes or name in settings.chromosomes)
 
 
-# Promoters of an annotation, to stand for peaks where no peaks are given.
+# Promoters of an annotation, used if no peaks are given.
 
 LABEL = "promoter"
 IN_ANNOTATION = -1  # first number of a place in left_out.tsv.gz
@@ -284,12 +284,12 @@ def rows(path: Path, genes: Genes, genome: Genome, *, size: int, left_out: LeftO
         path: of the annotation.
         genes: on the genome's chromosomes.
         genome: open.
-        size: bp; parts of it may lie outside the chromosome.
+        size: bp; may extend beyond the chromosome.
         left_out: takes the notes.
     """
     chrom, begin, end = genes.transcripts
     strand = np.where(genes.strand >= 0, 1, -1).astype(np.int8)
-    edge = np.where(strand > 0, begin, end)  # between the first letter and the one upstream of it
+    edge = np.where(strand > 0, begin, end)  # between the first base and the one upstream of it
     first = np.sort(np.unique(np.stack([chrom, strand, edge]), axis=1, return_index=True)[1])
     none = edge[first] == np.where(strand[first] > 0, 0, genome.lengths[chrom[first]])
     names = np.array(genome.names, dtype=object)

@@ -2,7 +2,7 @@
 
 Two orders of the same two steps are in use (SATORI 2.0, lqaf209, words the second and cites a pipeline that does the
 first: Basset, Kelley et al. 2016). `extend_then_merge`: every peak becomes a window; then, among windows that hang
-together, the adjacent two with the largest overlap are replaced by one at the weighted mean of their middles, again and
+together, the adjacent two with the largest overlap are replaced by one at the weighted mean of their centres, again and
 again, until no overlap is large enough. `merge_then_extend`: peaks that share enough are joined; each joined region
 becomes a window.
 """
@@ -68,7 +68,7 @@ def make(
         size: bp of a window.
         overlap: bp that two must share to become one: at least this much of two windows, more than this of two peaks.
         order: one of ORDERS.
-        middle: int64 (n,), what peaks are extended about in `extend_then_merge`; default: their middles.
+        middle: int64 (n,), centres of the windows in `extend_then_merge`; default: their midpoints.
     """
     if order == "merge_then_extend":
         return _merge_then_extend(peaks, lengths, size, overlap)
@@ -189,7 +189,7 @@ def _merge_groups(
                         bits &= bits - one
                         count += 1
                 weights[side] = count
-            # The mean of whole middles, rounded half up, in whole numbers.
+            # The mean of integer centres, rounded half up, in integers.
             sum_ = 2 * (weights[0] * (start[left] + size // 2) + weights[1] * (start[right] + size // 2))
             both = weights[0] + weights[1]
             middle = (sum_ + both) // (2 * both)
@@ -217,7 +217,7 @@ def _sweep_groups(
 ) -> np.ndarray:
     """Return number of the joined region of each peak, of peaks sorted by chromosome, strand, start and end.
 
-    A peak joins the region before it when it shares more than `overlap` letters with the peaks joined so far.
+    A peak joins the previous region when it shares more than `overlap` bp with the peaks joined so far.
     """
     group = np.zeros(len(chrom), dtype=np.int64)
     if len(chrom) == 0:
@@ -268,7 +268,7 @@ def overlaps_any(
     for number in np.intersect1d(chrom, other_chrom):
         mine, theirs = np.flatnonzero(chrom == number), other_chrom == number
         starts, ends = np.sort(other_start[theirs]), np.sort(other_end[theirs])
-        # Those that begin before my end, less those that end at or before my start, are those that I meet.
+        # Intervals starting before this end, minus those ending at or before this start, overlap it.
         before = np.searchsorted(starts, end[mine], side="left")
         over = np.searchsorted(ends, start[mine], side="right")
         found[mine] = (before > over) & (end[mine] > start[mine])
@@ -328,8 +328,8 @@ def reaches(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the leftmost and rightmost start of a window that a peak may end up in, int64 (n,) each.
 
-    Windows that are replaced by one at the mean of their middles leave their range nowhere, and the middle of joined
-    peaks lies in one of them.
+    Windows merged at the mean of their centres stay within their range, and the midpoint of joined
+    peaks is in one of them.
 
     Args:
         chrom: int64 (n,).
