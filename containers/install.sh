@@ -30,7 +30,7 @@ locked() { # what pip would install here, each file checked against its hash
     add --dry-run --report /tmp/report.json "$@"
     python3 "$source/containers/locked.py" pick /tmp/report.json >/tmp/locked.txt
 }
-locked "$source[mpi,search]" setuptools
+locked "$source[mpi]" setuptools
 add --no-deps --require-hashes -r /tmp/locked.txt
 add --no-deps --no-build-isolation "$source"
 # Open MPI in a separate folder: both wheels contain an mpiexec and a libmpi.so.

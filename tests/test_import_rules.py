@@ -56,7 +56,6 @@ OWNERS = {
     "pyjaspar": ("motifs/readers.py",),
     "networkx": ("interactions/network.py",),
     "pybigtools": ("interactions/tracks/files.py",),
-    "optuna": ("tuning/trials.py",),
     "matplotlib": ("report/",),
     "jinja2": ("report/",),
     "tomlkit": ("config/edit.py",),

@@ -1,4 +1,4 @@
-"""Define the commands `search` and `ensemble`."""
+"""Define the commands `search` and `ensemble`: runs inside a run, processed by any number of processes."""
 
 import contextlib
 import json
@@ -9,30 +9,57 @@ import click
 
 from satori_hpc.cli import options as cli_options
 from satori_hpc.cli.options import RUN, say
+from satori_hpc.config import toml
 from satori_hpc.errors import SatoriError
 from satori_hpc.parallel import mpi
-from satori_hpc.run import execute
+from satori_hpc.run import execute, pipeline
+
+COUNT = click.IntRange(min=1)
+AT_MOST = click.option("--at-most", type=COUNT, help="Maximal number for this process; default: no limit.")
+EXPECT_RANKS = click.option("--expect-ranks", type=COUNT, help="Fail unless MPI has this many ranks.")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def _work(
+    name: str,
+    run: Path,
+    *,
+    key: str,
+    wanted: int | None,
+    at_most: int | None,
+    expect_ranks: int | None,
+    as_json: bool,
+    **options: Any,
+) -> Any:
+    """Run the command `name` on all processes of the world; print its result and return it, None except on the root."""
+    with mpi.session(expect_ranks=expect_ranks, parts=True) as world:
+        runtime = cli_options.runtime(world=world, **options)
+        opened = execute.open_together(run, world)
+        with contextlib.ExitStack() as kept:
+            if wanted not in (None, toml.get(opened.config, key)):
+                changing = execute.changing(opened, {key: wanted})
+                world.lead(lambda: kept.enter_context(changing) and None)
+                opened = execute.open_together(run, world)
+            found: Any = pipeline.BY_NAME[name].function()(opened, runtime, most=at_most or 0)
+        if found is not None:
+            click.echo(json.dumps(found.as_dict(), indent=1)) if as_json else say("\n".join(found.lines()))
+        return found
 
 
 @click.command()
 @RUN
 @cli_options.runtime_options("search")
-@click.option("--trials", type=click.IntRange(min=1), help="Total number of trials: sets search.trials in run.toml.")
-@click.option(
-    "--at-most", type=click.IntRange(min=1), help="Maximal number of trials of this process; default: no limit."
-)
-@click.option("--expect-ranks", type=click.IntRange(min=1), help="Fail unless MPI has this many ranks.")
-@click.option("--json", "as_json", is_flag=True, help="Print the leaderboard as JSON.")
-def search(
-    run: Path, trials: int | None, at_most: int | None, expect_ranks: int | None, as_json: bool, **options: Any
-) -> None:
-    """Search hyper-parameters. Ranks the trials by validation AUROC; resumes when killed.
+@click.option("--trials", "wanted", type=COUNT, help="Total number of trials: sets search.trials in run.toml.")
+@AT_MOST
+@EXPECT_RANKS
+@AS_JSON
+def search(run: Path, **options: Any) -> None:
+    """Search hyper-parameters; rank the trials by validation AUROC. Resumes when killed.
 
     [search] in run.toml sets the search space, the number of trials and the ranking criterion. Trial 0 is the run's
     own configuration. Each trial is a separate run, such as RUN/search/trial_0007, which shares the data of RUN.
 
-    Every process takes the next trial that has not been started, or that a dead process left unfinished; start any
-    number of processes at any time:
+    Every process takes the next trial that is unfinished and not locked; start any number of processes at any time:
 
     \b
       satori-hpc prepare RUN                    once
@@ -46,39 +73,20 @@ def search(
     \b
       satori-hpc new RUN2 --like RUN/search/best.toml
     """
-    from satori_hpc.tuning import search as search_stage  # here: torch and zarr are slow to load
-
-    with mpi.session(expect_ranks=expect_ranks, parts=True) as world:
-        runtime = cli_options.runtime(world=world, **options)
-        opened = execute.open_together(run, world)
-        with contextlib.ExitStack() as kept:
-            if trials is not None and trials != opened.config.search.trials:
-                changing = execute.changing(opened, {"search.trials": trials})
-                world.lead(lambda: kept.enter_context(changing) and None)
-                opened = execute.open_together(run, world)
-            board = search_stage.search(opened, runtime, most=at_most or 0)
-        if board is not None:
-            click.echo(json.dumps(board.as_dict(), indent=1)) if as_json else say("\n".join(board.lines()))
-            if board.complete and board.best is None:
-                raise SatoriError(f"{run}: no trial ended well; {board.rows[0].reason}")
-
-
-# The command `ensemble`.
+    board = _work("search", run, key="search.trials", **options)
+    if board is not None and board.complete and board.best is None:
+        raise SatoriError(f"{run}: no trial ended well; {board.rows[0].reason}")
 
 
 @click.command()
 @RUN
 @cli_options.runtime_options("ensemble")
-@click.option("--seeds", type=click.IntRange(min=1), help="Total number of networks: sets ensemble.seeds in run.toml.")
-@click.option(
-    "--at-most", type=click.IntRange(min=1), help="Maximal number of networks of this process; default: no limit."
-)
-@click.option("--expect-ranks", type=click.IntRange(min=1), help="Fail unless MPI has this many ranks.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def ensemble(
-    run: Path, seeds: int | None, at_most: int | None, expect_ranks: int | None, as_json: bool, **options: Any
-) -> None:
-    """Train several seeds and combine their calls. A TF pair is called if most networks call it; resumes when killed.
+@click.option("--seeds", "wanted", type=COUNT, help="Total number of networks: sets ensemble.seeds in run.toml.")
+@AT_MOST
+@EXPECT_RANKS
+@AS_JSON
+def ensemble(run: Path, **options: Any) -> None:
+    """Train networks with several seeds; call the TF pairs that most of them call. Resumes when killed.
 
     Networks that differ only in their random initial weights call different pairs. RUN itself is the first network; the
     others, RUN/ensemble/seed_<seed>, are separate runs that share its data and differ only in train.seed. Each runs
@@ -95,16 +103,4 @@ def ensemble(
     The last process writes RUN/ensemble/<method>_tf.tsv and .parquet: the number of networks that tested and called
     each TF pair, and the medians of their values. [ensemble] in run.toml sets how many must call a pair.
     """
-    from satori_hpc.tuning import ensemble as ensemble_stage  # here: torch and zarr are slow to load
-
-    with mpi.session(expect_ranks=expect_ranks, parts=True) as world:
-        runtime = cli_options.runtime(world=world, **options)
-        opened = execute.open_together(run, world)
-        with contextlib.ExitStack() as kept:
-            if seeds is not None and seeds != opened.config.ensemble.seeds:
-                changing = execute.changing(opened, {"ensemble.seeds": seeds})
-                world.lead(lambda: kept.enter_context(changing) and None)
-                opened = execute.open_together(run, world)
-            found = ensemble_stage.ensemble(opened, runtime, most=at_most or 0)
-        if found is not None:
-            click.echo(json.dumps(found.as_dict(), indent=1)) if as_json else say("\n".join(found.lines()))
+    _work("ensemble", run, key="ensemble.seeds", **options)

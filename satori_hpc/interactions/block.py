@@ -88,7 +88,10 @@ def sample(store: ScoreStore, units: Units, group: str) -> np.ndarray:
 
 
 def memory_range(store: ScoreStore, rules: Rules) -> tuple[int, int]:
-    """Return the (minimal, maximal useful) memory of a task, bytes."""
+    """Return (least, most) bytes that a task can work with, and that it can make use of.
+
+    Computed rather than measured: too little is refused, and the tasks of a worker are counted, before any runs.
+    """
     total, width = _values(store, rules), max(last - first for first, last in blocks(store, rules))
     # A partition, read and sorted; the pairs of some examples; sorted values of two sides, both merged; described rows.
     fixed = READERS + _partition_bytes(store) + ROWS * width * PAIR_BYTES + 2 * 4 * total

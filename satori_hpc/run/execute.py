@@ -11,7 +11,7 @@ from typing import Any
 from satori_hpc import config
 from satori_hpc.config import edit, plugins, toml
 from satori_hpc.config.edit import Value
-from satori_hpc.errors import ArtefactError, HeldError, Requeue, SatoriError
+from satori_hpc.errors import ArtefactError, Requeue, RunLockedError, SatoriError
 from satori_hpc.log import collected, logger
 from satori_hpc.parallel.world import Runtime, World
 from satori_hpc.run import files, lock, pipeline, provenance
@@ -89,7 +89,7 @@ def _written(run: Run, changes: Changes, *, what: str = "") -> Iterator[None]:
     except Requeue:
         raise
     except SatoriError:
-        with contextlib.suppress(HeldError), contextlib.ExitStack() as held:
+        with contextlib.suppress(RunLockedError), contextlib.ExitStack() as held:
             if what:
                 held.enter_context(lock.hold(run.path, what=what))
             if run.config_file.read_bytes().decode("utf-8") == text:

@@ -12,6 +12,7 @@ OUTPUT_ENDINGS = (".bedpe", ".graphml", ".nodes.tsv", ".edges.tsv")
 SPACING_ENDINGS = (".spacing.parquet", ".spacing.tsv", ".spacing_counts.parquet", ".spacing_counts.tsv")
 DIFFERENTIAL_ENDINGS = (".differential.parquet", ".differential.tsv")  # made by a separate command
 INTERACTION_ENDINGS = TABLE_ENDINGS + OUTPUT_ENDINGS + SPACING_ENDINGS
+OUTCOME = "outcome.json"  # of a trial
 
 
 @dataclass(frozen=True)
@@ -150,17 +151,20 @@ class Run:
 
     @property
     def search(self) -> Path:
-        """The trials of a search, its ledger and its results."""
+        """The trials of a search and its results."""
         return self.path / "search"
 
     def trial(self, number: int) -> Path:
         """Return the run directory of a trial."""
         return self.search / f"trial_{number:04d}"
 
-    @property
-    def search_journal(self) -> Path:
-        """Which trials were begun, which ended and how."""
-        return self.search / "journal.log"
+    def outcome(self, number: int) -> Path:
+        """Value of a trial, or why it failed; makes the trial complete."""
+        return self.trial(number) / OUTCOME
+
+    def outcomes(self) -> list[Path]:
+        """Outcomes of all trials that were started."""
+        return sorted(self.search.glob(f"trial_*/{OUTCOME}"))
 
     @property
     def leaderboard(self) -> Path:

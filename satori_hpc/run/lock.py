@@ -1,329 +1,232 @@
-"""Who is at work on a run: two jobs on one run directory must not mix.
+"""Lock a run directory: two commands that work on one run must not mix their results.
 
-Every holder keeps a file of its own in RUN/.lock, named after its kind and a token that is never used again. It makes
-the file first and looks for others then: of two that come at once, at least the later one sees the other, on any file
-system whose servers put the making of files in order (no locking service is needed). And since no name comes twice,
-removing the file of a holder that is gone can never hit one that has just come.
+Every holder makes a file of its own in RUN/.lock, named by its mode and a token that is never used again, and then
+looks for files of other holders: of two that come at once, at least the later one sees the other, on any file system
+whose servers put the creation of files in order; flock is not needed. As no name comes twice, removing the file of a
+dead holder never hits one that has just come.
 
-A holder touches its file now and then. It is gone when its process is (on this machine), when its Slurm job was
-requeued, or when it has not touched its file for long; the age is told by the file system's clock.
+A holder is dead at once when its process has ended on this machine, or when its Slurm job was requeued and this is the
+new start of it. Otherwise it is dead without a heartbeat for SILENT_S by the clock of the file system, if none comes
+while it is watched either, because clocks of machines differ.
+
+The package filelock cannot replace this: its file locks need flock, or know neither machine nor job; its read-write
+lock for shared file systems takes over only after a long silence, does not name the holder, and locks out other users
+of a group. Nor can fewer lines: each is here for a process that was killed, requeued, forked, hidden by the kernel or
+suspended, and each of these has a test.
 """
 
 import contextlib
-import dataclasses
 import datetime
 import errno
 import json
 import os
 import random
-import socket
 import threading
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from satori_hpc.errors import HeldError, SatoriError, quoted
+from satori_hpc.errors import RunLockedError, SatoriError, quoted
 from satori_hpc.log import logger
+from satori_hpc.run import files
 from satori_hpc.run.provenance import LOCKS
 
-BEAT_S = 30.0  # between two signs of life
-SILENT_S = 600.0  # without a sign of life, after which a holder elsewhere counts as gone
-BLANK_S = 60.0  # age at which a file without content was left by a killed process; filling it takes milliseconds
-YOUNG_S = 5.0  # a holder as young as this may still withdraw: we try again
+BEAT_S = 30.0  # between two heartbeats
+SILENT_S = 600.0  # without a heartbeat, after which a holder elsewhere counts as dead
+YOUNG_S = 5.0  # a younger holder may still withdraw: we try again
 TRIES = 12
-
-
-@dataclass(frozen=True, kw_only=True)
-class Holder:
-    """What a lock file tells of the process that made it.
-
-    Attributes:
-        what: the command.
-        host: for people.
-        machine: same machine since its start, and same process numbers: the kernel's boot id and process namespace.
-        pid, started: the process; `started` in clock ticks since the machine's start, for numbers are used again.
-        job, cluster, restarts: of Slurm; "" outside.
-        since: when it came, UTC.
-    """
-
-    what: str
-    host: str
-    machine: str
-    pid: int
-    started: str
-    job: str
-    cluster: str
-    restarts: int
-    since: str
-
-    def __str__(self) -> str:
-        job = f", Slurm job {self.job}" if self.job else ""
-        return f"{self.what} (host {self.host}, pid {self.pid}{job}, since {self.since})"
-
-    @property
-    def here(self) -> bool:
-        """Whether this very process is the holder."""
-        return (self.machine, self.pid, self.started) == (_machine(), os.getpid(), _started(os.getpid()))
-
-
-@dataclass(frozen=True)
-class _Rival:
-    """A lock file that is not ours; `holder` is None when it cannot be read, `age_s` counts from its last touch."""
-
-    path: Path
-    holder: Holder | None
-    age_s: float
-    blank: bool
-
-    def __str__(self) -> str:
-        who = str(self.holder) if self.holder else "a process that has just come, or was killed as it came"
-        return f"{who}, last sign of life {max(0, round(self.age_s))} s ago"
+Holder = dict[str, Any]  # content of a lock file; keys as of `_me`
+PROCESS = ("machine", "pid", "started")  # identity of a process, whose number alone is used again
 
 
 @contextlib.contextmanager
 def hold(run_path: Path, *, what: str, shared: bool = False, patient: bool = True) -> Iterator[None]:
-    """Hold a run while the block works on it. A forked child that leaves the block lets nothing go.
+    """Lock a run while the block runs. A forked child that leaves the block releases nothing.
 
     Args:
         run_path: the run directory.
-        what: the command, for those who find the run held.
-        shared: together with others that share it; else alone. On a run that cannot be written, one that shares
-            leaves no file, and only looks whether somebody holds the run alone.
-        patient: try again for a few seconds when somebody else has come at the same time, who may withdraw.
+        what: the command, shown to those who find the run locked.
+        shared: together with others that share it; else exclusive. On a run that is not writable, a shared lock
+            leaves no file, and only checks that there is no exclusive one.
+        patient: retry for a few seconds if another process has come at the same time, which may withdraw.
 
     Raises:
-        HeldError: somebody else holds the run, or this process does already; names the process and what to do.
-        SatoriError: the run is not there or cannot be written; or it was taken from us in the end, because this
-            process did not run for long.
+        RunLockedError: another process holds the lock, or this one does already; names the process and the cure.
+        SatoriError: the run does not exist or is not writable; or, at the end, the lock was lost, because this
+            process was suspended for long.
     """
-    owner = os.getpid()
-    mine = _enter(run_path, what=what, shared=shared, tries=TRIES if patient else 1)
+    owner, done, lost = os.getpid(), threading.Event(), False
+    mine = _enter(run_path, _me(what), shared=shared, tries=TRIES if patient else 1)
     if mine is None:
         yield
         return
-    beat = _Heartbeat(mine)
+    heartbeat = threading.Thread(target=_beat, args=(mine, done), name="lock heartbeat", daemon=True)
     try:
-        beat.start()
+        heartbeat.start()
         yield
     finally:
         if os.getpid() == owner:
-            beat.stop()
+            done.set()
+            heartbeat.join()
+            lost = not mine.exists()
             mine.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # somebody else is there
+            files.sweep_partials(mine.parent)
+            with contextlib.suppress(OSError):  # another holder is there
                 mine.parent.rmdir()
-    if beat.lost and os.getpid() == owner:
-        raise SatoriError(beat.complaint)
+    if lost:
+        raise SatoriError(
+            f"{mine}: this lock was removed while we worked, because this process was suspended for long or by hand; "
+            f"if another job wrote to the run meanwhile, check it: satori-hpc verify {quoted(run_path)}"
+        )
 
 
-def _enter(run_path: Path, *, what: str, shared: bool, tries: int) -> Path | None:
-    """Our lock file, once nobody is in the way; None when we only look."""
-    folder, text = run_path / LOCKS, json.dumps(dataclasses.asdict(_me(what)), indent=1) + "\n"
-    rivals: list[_Rival] = []
+def _beat(mine: Path, done: threading.Event) -> None:
+    """Touch our lock file until done."""
+    while not done.wait(BEAT_S):
+        with contextlib.suppress(OSError):  # of the file system, for a while; a lost file is reported at the end
+            os.utime(mine)  # no time given: the server of the file system takes its own
+
+
+def _enter(run_path: Path, me: Holder, *, shared: bool, tries: int) -> Path | None:
+    """Return our lock file, once no other is in conflict; None for a check only."""
     for left in reversed(range(tries)):
-        mine = _create(run_path, text, shared=shared)
-        entered = False
-        try:
-            rivals = _rivals(folder, mine, shared=shared)
-            entered = not rivals
-        finally:
-            if mine is not None and not entered:
-                mine.unlink(missing_ok=True)
-        if entered:
-            return mine
-        if left == 0 or not any(_may_withdraw(rival) for rival in rivals):
+        mine = _create(run_path, me, shared=shared)
+        with contextlib.ExitStack() as withdrawn:
+            if mine is not None:
+                withdrawn.callback(mine.unlink, missing_ok=True)
+            others = _others(run_path / LOCKS, mine, me, shared=shared)
+            if not others:
+                withdrawn.pop_all()
+                return mine
+        ours = any(all(holder[key] == me[key] for key in PROCESS) for holder, _ in others.values())
+        if ours or not left or all(age > YOUNG_S for _, age in others.values()):
             break
         time.sleep(random.SystemRandom().uniform(0.02, 0.5))  # uneven, so that two do not meet again and again
-    raise HeldError(_refusal(run_path, rivals))
+    raise RunLockedError(_refusal(run_path, others, ours=ours))
 
 
-def _may_withdraw(rival: _Rival) -> bool:
-    return rival.age_s < YOUNG_S and not (rival.holder and rival.holder.here)
-
-
-def _refusal(run_path: Path, rivals: list[_Rival]) -> str:
-    if any(rival.holder and rival.holder.here for rival in rivals):
-        return f"{run_path}: this very process holds this run already: {'; '.join(map(str, rivals))}"
-    lines = [f"{run_path}: somebody is at work on this run; two at once would mix their results:"]
-    lines += [f"  - {rival}" for rival in rivals]
-    files = " ".join(str(rival.path) for rival in rivals)
+def _refusal(run_path: Path, others: dict[Path, tuple[Holder, float]], *, ours: bool) -> str:
+    """Return the message of a RunLockedError; `ours`: this process is the holder."""
+    found = [f"{holder['who']}, last heartbeat {max(0, round(age))} s ago" for holder, age in others.values()]
+    if ours:
+        return f"{run_path}: locked by this process already: {'; '.join(found)}"
+    lines = [f"{run_path}: locked by another process; two at once would mix their results:"]
+    lines += [f"  - {one}" for one in found]
     lines.append(
-        f"wait for it or end it, then run the same command again; if you know that it is gone, remove {files} "
-        f"(after {SILENT_S / 60:.0f} minutes without a sign of life it counts as gone)"
+        "wait for it or end it, then run the same command again; if you know that it is dead, remove "
+        f"{' '.join(map(str, others))} (after {SILENT_S / 60:.0f} minutes without a heartbeat it counts as dead)"
     )
     return "\n".join(lines)
 
 
-def _create(run_path: Path, text: str, *, shared: bool) -> Path | None:
-    """Make our lock file; None when we share a run that cannot be written."""
+def _create(run_path: Path, me: Holder, *, shared: bool) -> Path | None:
+    """Create our lock file atomically; None for a shared lock of a run that is not writable."""
     path = run_path / LOCKS / f"{'shared' if shared else 'exclusive'}-{uuid.uuid4().hex}.json"
-    while True:
-        if not run_path.is_dir():
-            raise SatoriError(f"{run_path}: no such run; make one with: satori-hpc new {quoted(run_path)}")
+    while run_path.is_dir():
         try:
-            path.parent.mkdir(exist_ok=True)
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-            break
+            with contextlib.suppress(FileExistsError):  # exist_ok would look again, when it may be gone
+                path.parent.mkdir()
+            partial = files.sibling(path)
+            with files.room(path):
+                partial.write_text(json.dumps(me, indent=1) + "\n")
+            os.replace(partial, path)
+            return path
         except FileNotFoundError:
-            continue  # the last of the others has just removed the folder
+            continue  # the last of the others has just tidied up
         except OSError as error:
             if shared and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 return None
             raise SatoriError(
                 f"{run_path}: cannot be written ({error.strerror}), so no work can be done on it"
             ) from None
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise SatoriError(f"{path}: {error.strerror}; make room and run the same command again") from None
-    return path
+    raise SatoriError(f"{run_path}: no such run; make one with: satori-hpc new {quoted(run_path)}")
 
 
-def _rivals(folder: Path, mine: Path | None, *, shared: bool) -> list[_Rival]:
-    """The living holders that are in our way; the files of those that are gone are removed."""
-    found = []
+def _others(folder: Path, mine: Path | None, me: Holder, *, shared: bool) -> dict[Path, tuple[Holder, float]]:
+    """Return conflicting holders, by lock file, with seconds since their last heartbeat; remove files of dead ones."""
+    found = {}
     for path in sorted(folder.glob("exclusive-*.json" if shared else "*.json")):
-        if path == mine:
+        now = mine.stat().st_mtime if mine else time.time()
+        if path == mine or (read := _read(path, me)) is None:
             continue
-        rival = _look(path, now=mine.stat().st_mtime if mine else time.time())
-        if rival is None:
+        holder, touched = read
+        reason = _gone(path, holder, touched, me, now)
+        if not reason:
+            found[path] = holder, now - touched
             continue
-        gone = _gone(rival)
-        if not gone:
-            found.append(rival)
-            continue
-        logger.warning("taking over from %s: %s", rival.holder or path, gone)
+        logger.warning("taking over from %s: %s", holder["who"], reason)
         if mine is not None:
             path.unlink(missing_ok=True)
     return found
 
 
-def _look(path: Path, *, now: float) -> _Rival | None:
-    """What a lock file tells; None when it has just gone."""
+def _read(path: Path, me: Holder) -> tuple[Holder, float] | None:
+    """Read a lock file: the holder, and its modification time; None when it does not exist."""
     try:
         with open(path, "rb") as handle:  # network file systems look at the server's times when a file is opened
             content, touched = handle.read(), os.fstat(handle.fileno()).st_mtime
     except FileNotFoundError:
         return None
-    try:
-        holder = _holder(content)
-    except (ValueError, TypeError):
-        holder = None  # killed between making and filling it; damaged; or of another version of this program
-    return _Rival(path, holder, now - touched, blank=not content)
+    with contextlib.suppress(ValueError, AttributeError):
+        holder = json.loads(content)
+        if {key: type(value) for key, value in holder.items()} == {key: type(value) for key, value in me.items()}:
+            return holder, touched
+    # Damaged, or of another version of this program: only its age counts.
+    return {key: type(value)() for key, value in me.items()} | {"who": f"a process that {path} does not name"}, touched
 
 
-def _holder(content: bytes) -> Holder:
-    """What a lock file says. Raises ValueError or TypeError where it is none."""
-    holder = Holder(**json.loads(content))
-    for field in dataclasses.fields(Holder):
-        if type(getattr(holder, field.name)) is not field.type:
-            raise TypeError(f"{field.name} is not of type {field.type}")
-    if not 0 < holder.pid < 2**31:
-        raise ValueError(f"no process has the number {holder.pid}")
-    return holder
-
-
-def _gone(rival: _Rival) -> str:
-    """Why a holder counts as gone, or nothing."""
-    holder, me = rival.holder, _me("")
-    if holder is None:
-        if rival.blank and rival.age_s > BLANK_S:
-            return f"its lock file has been without content for {rival.age_s:.0f} s"
-    else:
-        started = _started(holder.pid) if holder.machine == me.machine else None
-        if started is not None:
-            return "" if started == holder.started else "that process has ended"
-        if me.job and (me.job, me.cluster) == (holder.job, holder.cluster) and me.restarts > holder.restarts:
-            return "its job was requeued, and this is the new start of it"
-    if rival.age_s > SILENT_S and not _beats(rival.path):
-        return f"no sign of life for {rival.age_s / 60:.0f} minutes"
-    return ""
-
-
-def _beats(path: Path) -> bool:
-    """Whether a lock file is touched while we watch: old it may only look, where clocks of machines differ."""
-    first = _look(path, now=0.0)
-    logger.info("%s seems to be left over; watching it for %.0f s to be sure", path, 2.5 * BEAT_S)
+def _gone(path: Path, holder: Holder, touched: float, me: Holder, now: float) -> str:
+    """Return why a holder counts as dead, or nothing."""
+    started = _started(holder["pid"]) if holder["machine"] == me["machine"] else None
+    if started is not None:
+        return "" if started == holder["started"] else "that process has ended"
+    if me["job"] and me["job"] == holder["job"] and me["restarts"] > holder["restarts"]:
+        return "its job was requeued, and this is the new start of it"
+    if now - touched <= SILENT_S:
+        return ""
+    logger.info("%s has no recent heartbeat; watching it for %.0f s to be sure", path, 2.5 * BEAT_S)
     ends = time.monotonic() + 2.5 * BEAT_S
     while time.monotonic() < ends:
         time.sleep(min(1.0, BEAT_S / 10))
-        now = _look(path, now=0.0)
-        if first is None or now is None:
-            return False
-        if now.age_s != first.age_s:
-            return True
-    return False
-
-
-class _Heartbeat:
-    """Touches a lock file until stopped; `lost` when somebody has removed it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.lost = False
-        self.complaint = (
-            f"{path}: this lock was taken from us while we worked, because this process did not run for long or by "
-            "hand; if another job wrote to the run meanwhile, see whether all is well: "
-            f"satori-hpc verify {quoted(path.parent.parent)}"
-        )
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="lock heartbeat", daemon=True)
-        self.start = self._thread.start
-
-    def _beat(self) -> None:
-        while not self._done.wait(BEAT_S):
-            try:
-                os.utime(self.path)  # no time given: the server of the file system takes its own
-            except FileNotFoundError:
-                self.lost = True
-                logger.error("%s", self.complaint)
-                return
-            except OSError:
-                continue  # a file system that stumbles; the next beat will do
-
-    def stop(self) -> None:
-        self._done.set()
-        self._thread.join()
-        self.lost = self.lost or not self.path.exists()
+        seen = _read(path, me)
+        if seen is None:
+            return "it has just ended"
+        if seen[1] != touched:
+            return ""  # it only looked old, for clocks of machines differ
+    return f"no heartbeat for {(now - touched) / 60:.0f} minutes"
 
 
 def _me(what: str) -> Holder:
-    restarts = os.environ.get("SLURM_RESTART_COUNT", "")
-    return Holder(
-        what=what,
-        host=socket.gethostname(),
-        machine=_machine(),
-        pid=os.getpid(),
-        started=_started(os.getpid()) or "",
-        job=os.environ.get("SLURM_JOB_ID", ""),
-        cluster=os.environ.get("SLURM_CLUSTER_NAME", ""),
-        restarts=int(restarts) if restarts.isdigit() else 0,
-        since=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    )
-
-
-def _machine() -> str:
-    """Process numbers can be compared where this is equal; the host's name alone is shared by many containers."""
-    try:
+    """Describe this process, for its lock file."""
+    env, host, pid = os.environ, os.uname().nodename, os.getpid()
+    job, restarts = env.get("SLURM_JOB_ID", ""), env.get("SLURM_RESTART_COUNT", "")
+    try:  # process numbers can be compared where this is equal; a host's name is shared by many containers
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+        machine = f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
-        return socket.gethostname()
+        machine = host
+    since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {
+        "who": f"{what} (host {host}, pid {pid}{job and f', Slurm job {job}'}, since {since})",
+        "machine": machine,
+        "pid": pid,
+        "started": _started(pid) or "",
+        "job": job and f"{job} {env.get('SLURM_CLUSTER_NAME', '')}".strip(),
+        "restarts": int(restarts) if restarts.isdigit() else 0,
+    }
 
 
 def _started(pid: int) -> str | None:
-    """When a living process started, in clock ticks; "" when there is none, None when the system does not tell."""
+    """Return the start time of a process, in clock ticks; "" when it has ended, None when the system hides it."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
     except OSError:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return ""
-        except PermissionError:
-            pass  # there, but hidden from us
+        with contextlib.suppress(PermissionError):  # there, but hidden from us
+            try:
+                os.kill(pid, 0)
+            except (ProcessLookupError, OverflowError):
+                return ""
         return None
-    return "" if fields[0] in (b"Z", b"X") else fields[19].decode()

@@ -19,7 +19,7 @@ from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.log import logger
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import provenance
-from satori_hpc.run.layout import DIFFERENTIAL_ENDINGS, INTERACTION_ENDINGS, Run
+from satori_hpc.run.layout import DIFFERENTIAL_ENDINGS, INTERACTION_ENDINGS, OUTCOME, Run
 from satori_hpc.run.provenance import Record
 
 SHOWN = 10  # damaged files that one message spells out
@@ -213,7 +213,7 @@ ON_REQUEST: tuple[Stage, ...] = (
         "tuning.search",
         ("prepare",),
         ("search",),
-        lambda run: [run.search_journal, run.leaderboard, run.best_settings],
+        lambda run: [*run.outcomes(), run.leaderboard, run.best_settings],
         "other configurations, ranked",
     ),
 )
@@ -370,7 +370,7 @@ def repair(run: Run, stage: Stage, name: str, record: Record | None = None) -> s
     if stage.name == "train" or name.endswith("/markers/complete.json"):
         # Without its record a stage resumes from its scratch files: nothing is trained or scored again.
         return f"rm {quoted(run.record(stage.name))} && {command}"
-    if "/markers/" in name or name == run.search_journal.relative_to(run.path).as_posix():
+    if "/markers/" in name or name.endswith(f"/{OUTCOME}"):
         return f"rm {quoted(run.path / name)} && {command}"  # its content is found again
     if stage in ON_REQUEST:
         asked = record.summary.get("arguments", []) if record else []

@@ -33,7 +33,6 @@ LIBRARIES = (
     "memelite",
     "pyjaspar",
     "mpi4py",
-    "optuna",
 )
 
 

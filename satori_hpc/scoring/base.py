@@ -82,7 +82,11 @@ class SiteScorer(Protocol):
 
     @property
     def bytes_per_sequence(self) -> int:
-        """Working memory of a call, per sequence: an upper bound, the result included."""
+        """Working memory of a call, per sequence: an upper bound, the result included.
+
+        Computed rather than measured: the size of slices and their number at a time follow from it, and must be the
+        same on every rank and in every run, for they change the last bits. Too large slices are halved (batches.py).
+        """
 
     def __call__(self, batch: Batch) -> SiteScores:
         """Score a slice; several threads may call at once."""

@@ -25,7 +25,6 @@ SHADOWED = ("torch", "numpy", "scipy", "zarr", "dask", "mpi4py", "pandas", "numb
 OPTIONAL = {
     "mpi4py": ("mpi", "prepare, score, search and ensemble by several processes"),
     "h5py": ("arrays", "HDF5 files of arrays"),
-    "optuna": ("search", "search"),
     "pybigtools": ("tracks", "tracks"),
     "snakemake": ("workflow", "the Snakemake workflow of jobs/"),
 }

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from satori_hpc.errors import ArtefactError, ConfigError, HeldError, quoted
+from satori_hpc.errors import ArtefactError, ConfigError, RunLockedError, quoted
 from satori_hpc.interactions.tracks import files as track_files
 from satori_hpc.log import progress
 from satori_hpc.parallel import memory
@@ -129,7 +129,7 @@ def verify(run: Run, runtime: Runtime) -> Report:
             try:
                 inner = _Checks(Run.open(path.parent))
                 held.enter_context(lock.hold(path.parent, what=what, shared=True, patient=False))
-            except (HeldError, ConfigError) as error:
+            except (RunLockedError, ConfigError) as error:
                 checks.notes.append(f"{name}: not looked at: {error}")
                 continue
             inner.collect()

@@ -1,23 +1,175 @@
-"""Run directories inside a run that share its data set: trials of a search, members of an ensemble.
+"""Process run directories inside a run that share its data set: trials of a search, members of an ensemble.
 
-Nobody hands them out: any number of processes take what nobody holds, and stop together when they are asked to.
+There is no central scheduler: any number of processes take child runs that are unfinished and not locked, and stop
+together on request. The lock of its directory alone marks a child as running, so that the next process resumes what a
+dead one left.
 """
 
 import dataclasses
 import functools
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
+
+import torch
 
 from satori_hpc import config
 from satori_hpc.config import Config, toml
-from satori_hpc.errors import ArtefactError, HeldError, Requeue, quoted
+from satori_hpc.errors import ArtefactError, Requeue, RunLockedError, SatoriError, quoted
 from satori_hpc.parallel import signals
 from satori_hpc.parallel.signals import Stopped
 from satori_hpc.parallel.world import Runtime, World
 from satori_hpc.run import execute, files, lock, pipeline, provenance
 from satori_hpc.run.layout import Run
+
+logger = logging.getLogger("satori_hpc.tuning")
+
+
+class Child(Protocol):
+    """A run inside a run.
+
+    Attributes:
+        name: such as "trial 3".
+        folder: locked by the process that works on it.
+        what: its description, for the log.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def what(self) -> str: ...
+
+    def waits(self) -> bool:
+        """Return whether there is work left that this process may do."""
+
+    def work(self, runtime: Runtime) -> str:
+        """Do the work; return its result, for the log."""
+
+    def failed(self, reason: str) -> None:
+        """Record that it failed."""
+
+
+class Outcome(Protocol):
+    """State of all children. `complete`: no work is left."""
+
+    @property
+    def complete(self) -> bool: ...
+
+
+Found = TypeVar("Found", bound=Outcome)
+
+
+class Worker:
+    """A process that works on child runs, beside those of its world and of other jobs.
+
+    Args:
+        run: the outer run; the caller holds its shared lock.
+        runtime: devices, threads, memory; each child is processed by one process.
+        command: shown to those who find a child locked.
+        most: maximal number of children of this process; 0 = no limit.
+        ended: called when a child has ended, successfully or not.
+
+    Attributes:
+        failures: {name of a child: why it failed}.
+    """
+
+    def __init__(
+        self, run: Run, runtime: Runtime, *, command: str, most: int, ended: Callable[[], object] = lambda: None
+    ) -> None:
+        logger.setLevel(logging.INFO)  # every rank logs its children, though only the root logs epochs
+        runtime.torch_device()  # a missing device is not a failure of a child
+        self.run, self.world = run, runtime.world
+        self.command, self.most, self.ended = command, most, ended
+        self.runtime = dataclasses.replace(runtime, world=World())
+        self.runtime.world.local_rank, self.runtime.world.sharers = self.world.local_rank, self.world.sharers
+        self.failures: dict[str, str] = {}
+        self._taken = 0
+        self._stopped: list[str] = []
+
+    def work(self, children: Sequence[Child]) -> None:
+        """Take children until none is left; every process of the world calls this, and all return together.
+
+        A signal or RUN/STOP requests a stop. Training first saves a checkpoint; other stages need none, so there a
+        signal ends the work at once.
+        """
+        if self._stopped:
+            return
+        stopped = ""
+        with signals.work(self.run.stop) as wish:
+            try:
+                self._take_all(children)
+            except (Requeue, Stopped) as error:
+                stopped = str(error)
+            # Together: the first to leave would end the others, which may have work to finish or to save.
+            with signals.hearing(wish):
+                self.world.barrier()
+                try:
+                    signals.between_parts()  # requested while it waited
+                except Requeue as error:
+                    stopped = stopped or str(error)
+                self._stopped = [why for why in self.world.gather(stopped) if why]
+
+    def conclude(self, function: Callable[[dict[str, str]], Found]) -> Found | None:
+        """Call `function` on the root with the failures of all processes; return its result, None elsewhere.
+
+        Raises:
+            Requeue: a stop was requested before all was done; what is done is kept.
+        """
+        failures = {name: why for theirs in self.world.gather(self.failures) for name, why in theirs.items()}
+        found: Found | None = None
+
+        def lead() -> bool:
+            nonlocal found
+            found = function({} if self._stopped else failures)
+            return found.complete
+
+        if not self.world.lead(lead) and self._stopped:
+            stopped = Requeue(self._stopped[0])
+            stopped.shared = True
+            raise stopped
+        return found
+
+    def _take_all(self, children: Sequence[Child]) -> None:
+        # Of two that try at the same time, both may withdraw: only in the first round does that not matter.
+        for patient in (False, True):
+            for child in children:
+                if self.most and self._taken == self.most:
+                    return
+                if child.name not in self.failures and child.waits():
+                    self._taken += self._take(child, patient=patient)
+
+    def _take(self, child: Child, *, patient: bool) -> bool:
+        """Process a child to its end; return False if another process holds it, or has finished it."""
+        child.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with lock.hold(child.folder, what=f"{child.name} of {self.command}", patient=patient):
+                self.world.doing(child.name)
+                if not child.waits():
+                    return False
+                self._work(child)
+            self.ended()
+            return True
+        except RunLockedError:
+            return False
+        finally:
+            self.world.doing("")
+
+    def _work(self, child: Child) -> None:
+        pipeline.require(self.run, pipeline.BY_NAME["train"])  # data changed meanwhile are not a failure of a child
+        logger.info("%s: %s", child.name, child.what)
+        try:
+            logger.info("%s: %s", child.name, child.work(self.runtime))
+        except (RunLockedError, Requeue):
+            raise
+        except (SatoriError, MemoryError, torch.OutOfMemoryError) as error:
+            reason = f"{error}" if isinstance(error, SatoriError) else f"not enough memory: {error}"
+            logger.warning("%s failed: %s", child.name, reason)
+            self.failures[child.name] = reason
+            child.failed(reason)
 
 
 def write(path: Path, text: str) -> Run:
@@ -51,60 +203,6 @@ def work(run: Run, inner: Run, runtime: Runtime, *, last: str) -> None:
         execute.execute(inner, stage.name, runtime, function=function, held=True)
         if stage.name == last:
             return
-
-
-def take(path: Path, body: Callable[[], bool], *, what: str, part: str, world: World, patient: bool) -> bool:
-    """Hold a directory, made when it is not there, while `body` works in it.
-
-    Args:
-        path: the directory.
-        body: the work; False when there was none left to do.
-        what: the command, for those who find it held.
-        part: what this process says it is doing.
-        world: of this process.
-        patient: as `lock.hold`.
-
-    Returns:
-        what `body` does, or False when somebody else holds the directory.
-    """
-    path.mkdir(parents=True, exist_ok=True)
-    try:
-        with lock.hold(path, what=f"{part} of {what}", patient=patient):
-            world.doing(part)
-            return body()
-    except HeldError:
-        return False
-    finally:
-        world.doing("")
-
-
-def work_together(run: Run, world: World, body: Callable[[], None]) -> list[str]:
-    """Have each process of the world do its share; why processes stopped before that was done.
-
-    A signal or RUN/STOP asks. Between the steps of a training its state is kept first; all else resumes by itself, so
-    there a signal ends the work at once.
-    """
-    stopped = ""
-    with signals.work(run.stop) as wish:
-        try:
-            body()
-        except (Requeue, Stopped) as error:
-            stopped = str(error)
-        # Together: whoever left first would end the others, which may have work of their own to finish or to keep.
-        with signals.hearing(wish):
-            world.barrier()
-            try:
-                signals.between_parts()  # it may have been asked while it waited
-            except Requeue as error:
-                stopped = stopped or str(error)
-            return [why for why in world.gather(stopped) if why]
-
-
-def alone(runtime: Runtime) -> Runtime:
-    """The same in a world of one, on the device and the share of processors of this process."""
-    world = World()
-    world.local_rank, world.sharers = runtime.world.local_rank, runtime.world.sharers
-    return dataclasses.replace(runtime, world=world)
 
 
 def _share(run: Run, inner: Run, runtime: Runtime) -> dict[str, Any]:

@@ -1,27 +1,25 @@
-"""ensemble: networks of several seeds on the data of one run, by any number of processes, and what they call together.
+"""Train an ensemble: networks of several seeds on the data of one run, and the TF pairs that they call together.
 
-As in a search, nobody hands out work: every process takes the next member that is not done and that nobody holds.
-Whether a member is done is told by the records of its stages, so there is no other book to keep.
+As in a search, every process takes the next member that is unfinished and not locked. The records of its stages show
+whether a member is complete.
 """
 
 import dataclasses
 import functools
-import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from satori_hpc import config as config_module
 from satori_hpc.config import Config, toml
 from satori_hpc.data.sources.simulate import truth
-from satori_hpc.errors import HeldError, Requeue, SatoriError, quoted
+from satori_hpc.errors import SatoriError, quoted
 from satori_hpc.evaluation import calls
 from satori_hpc.evaluation import stage as evaluation_stage
 from satori_hpc.interactions import tables
@@ -103,10 +101,23 @@ HEADER = """\
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """One network of the ensemble of `run`; the first is that of the run itself."""
+    """A network of the ensemble of `run` (child_runs.Child); the first is that of the run itself."""
 
     run: Run
     seed: int
+
+    @property
+    def name(self) -> str:
+        return f"seed {self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """All processes share the lock of the run itself; the folder stands for it among them."""
+        return self.run.ensemble if self.is_run else self.own.path
+
+    @property
+    def what(self) -> str:
+        return f"one of {self.run.config.ensemble.seeds} networks"
 
     @property
     def is_run(self) -> bool:
@@ -120,16 +131,19 @@ class Member:
         path = self.run.member(self.seed)
         return Run(path=path, config=toml.parse(self._text(), Config, name=str(path)))
 
-    def done(self) -> bool:
-        """Whether its tables are there, fresh and made as run.toml has it now."""
+    def waits(self) -> bool:
+        """Return whether its tables are missing, stale, or not made with the settings of run.toml."""
         left = pipeline.remaining(self.own)
-        return not any(stage.name in left for stage in STAGES)
+        return any(stage.name in left for stage in STAGES)
 
-    def work(self, runtime: Runtime) -> None:
-        """Run its stages that are not done; the caller holds its directory."""
+    def work(self, runtime: Runtime) -> str:
         if not self.is_run:
             child_runs.write(self.own.path, self._text())
         child_runs.work(self.run, self.own, runtime, last=LAST)
+        return "done"
+
+    def failed(self, reason: str) -> None:
+        """Record nothing: the next command tries again."""
 
     def _text(self) -> str:
         config = config_module.renamed(self.run.config, self._from_here)
@@ -225,13 +239,12 @@ def conclude_tables(run: Run) -> Found:
     They follow from the members' tables alone, so processes that do this at the same time write the same.
     """
     everyone = members(run)
-    state = {member.seed: member.done() for member in everyone}
-    summary = {} if not all(state.values()) else _write(run, everyone)
+    waits = {member.seed: member.waits() for member in everyone}
     return Found(
         run=run,
-        done=tuple(seed for seed, done in state.items() if done),
-        unfinished=tuple(seed for seed, done in state.items() if not done),
-        summary=summary,
+        done=tuple(seed for seed, waiting in waits.items() if not waiting),
+        unfinished=tuple(seed for seed, waiting in waits.items() if waiting),
+        summary={} if any(waits.values()) else _write(run, everyone),
     )
 
 
@@ -315,9 +328,6 @@ def _calls(run: Run, table: pd.DataFrame) -> dict[str, Any]:
     return dataclasses.asdict(calls.calls(pairs, gold, pool=pool, decoys=decoys))
 
 
-logger = logging.getLogger("satori_hpc.ensemble")
-
-
 def ensemble(run: Run, runtime: Runtime, *, most: int = 0) -> Found | None:
     """Work on the members of a run's ensemble until none is left to take; when all are done, write their tables.
 
@@ -336,82 +346,17 @@ def ensemble(run: Run, runtime: Runtime, *, most: int = 0) -> Found | None:
         Requeue: a process was asked to stop, and kept the state of its member.
         SatoriError: members cannot be made, or somebody else works on the run itself.
     """
-    logger.setLevel(logging.INFO)  # every process tells of its members, though only the first tells of their epochs
-    runtime.torch_device()  # a device that is not there is no member's fault
-    world = runtime.world
-    with lock.hold(run.path, what=f"satori-hpc ensemble {quoted(run.path)}", shared=True):
+    world, command = runtime.world, f"satori-hpc ensemble {quoted(run.path)}"
+    worker = child_runs.Worker(run, runtime, command=command, most=most)
+    with lock.hold(run.path, what=command, shared=True):
         world.lead(lambda: pipeline.require(run, pipeline.BY_NAME["train"]) and None)
-        world.lead(lambda: run.ensemble.mkdir(exist_ok=True))
-        worker = _Worker(run, runtime)
-        reasons = child_runs.work_together(run, world, lambda: worker.work(most))
-        failures = {seed: why for theirs in world.gather(worker.failures) for seed, why in theirs.items()}
-        found: Found | None = None
-
-        def conclude() -> bool:
-            nonlocal found
-            found = conclude_tables(run)
-            return found.complete
-
-        if not world.lead(conclude) and (reasons or failures):
-            lines = [f"  - seed {seed}: {why}" for seed, why in sorted(failures.items())]
-            end = Requeue(reasons[0]) if reasons else SatoriError("\n".join(["networks that failed:", *lines]))
-            end.shared = True
-            raise end
-        return found
+        worker.work(members(run))
+        return worker.conclude(lambda failures: _conclude(run, failures))
 
 
-class _Worker:
-    """One process that works on members. `failures`: {seed: why} of those that it could not make."""
-
-    def __init__(self, run: Run, runtime: Runtime) -> None:
-        self.run = run
-        self.runtime = child_runs.alone(runtime)
-        self.world = runtime.world
-        self.failures: dict[int, str] = {}
-
-    def work(self, most: int) -> None:
-        """Take members until there is none, or `most` were taken."""
-        taken = 0
-        for member, patient in self._open():
-            taken += self._try(member, patient=patient)
-            if most and taken == most:
-                return
-
-    def _open(self) -> Iterator[tuple[Member, bool]]:
-        """Members that are not done: all of them, and once more those that somebody held at the first look.
-
-        Where somebody else looks at the same time, both may step back: only at the first look is that no matter.
-        """
-        for patient in (False, True):
-            for member in members(self.run):
-                if member.seed not in self.failures and not member.done():
-                    yield member, patient
-
-    def _try(self, member: Member, *, patient: bool) -> bool:
-        """Work on a member to its end; False when somebody else has it, or had it."""
-        # The run itself is held by all processes together; the folder stands for it among them.
-        return child_runs.take(
-            self.run.ensemble if member.is_run else member.own.path,
-            lambda: self._work(member),
-            what=f"satori-hpc ensemble {quoted(self.run.path)}",
-            part=f"seed {member.seed}",
-            world=self.world,
-            patient=patient,
-        )
-
-    def _work(self, member: Member) -> bool:
-        if member.done():
-            return False
-        logger.info("seed %d: one of %d networks", member.seed, self.run.config.ensemble.seeds)
-        pipeline.require(self.run, pipeline.BY_NAME["train"])  # data made anew meanwhile are no member's fault
-        try:
-            member.work(self.runtime)
-        except (HeldError, Requeue):
-            raise
-        except (SatoriError, MemoryError, torch.OutOfMemoryError) as error:
-            reason = f"{error}" if isinstance(error, SatoriError) else f"not enough memory: {error}"
-            self.failures[member.seed] = reason
-            logger.warning("seed %d failed: %s", member.seed, reason)
-            return True
-        logger.info("seed %d: done", member.seed)
-        return True
+def _conclude(run: Run, failures: dict[str, str]) -> Found:
+    found = conclude_tables(run)
+    if failures and not found.complete:
+        lines = [f"  - {each.name}: {failures[each.name]}" for each in members(run) if each.name in failures]
+        raise SatoriError("\n".join(["networks that failed:", *lines]))
+    return found

@@ -1,8 +1,14 @@
-"""A trial of a search: a run directory of its own that shares the data set of the searched run (tuning.child_runs)."""
+"""Run a trial of a search: a run directory that shares the data set of the searched run, with values of its own.
+
+A trial is complete when its outcome.json holds its value, or why it failed. That file is written by the holder of the
+trial's lock, with digests of what determines the trial, so that one of another search is never used.
+"""
 
 import dataclasses
 import math
 from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,19 +16,138 @@ import numpy as np
 from satori_hpc import config as config_module
 from satori_hpc.config import Config, toml
 from satori_hpc.config.search import Choice, Range, Space, combinations
-from satori_hpc.errors import SatoriError
+from satori_hpc.errors import SatoriError, quoted
 from satori_hpc.evaluation import stage as evaluation_stage
 from satori_hpc.parallel.world import Runtime
-from satori_hpc.run import pipeline, provenance
+from satori_hpc.run import pipeline, provenance, sealed
 from satori_hpc.run.layout import Run
 from satori_hpc.training import checkpoint
 from satori_hpc.tuning import child_runs
 
+FORMAT_VERSION = 1
 HEADER = """\
 # Trial {number} of the search of {run}. Its data are links to those of that run.
 
 """
+WORDS = {"auroc": "validation AUROC", "f1": "F1 of the called pairs"}
 UNTIL = {"auroc": "train", "f1": "evaluate"}  # the last stage of a trial
+DEATHS = 3  # of processes at the same place of a trial, after which it has failed; the last one was alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Outcome of a trial that was started.
+
+    Attributes:
+        follows: {what: digest} of all that determines the trials of its search.
+        value: ranking criterion; None unless it succeeded.
+        epochs, seconds: of its training, and of all its stages since their last start.
+        failed: why it failed.
+        place, killed: number of processes in a row that were killed, or are running, at this place of it.
+    """
+
+    follows: dict[str, str]
+    value: float | None = None
+    epochs: int | None = None
+    seconds: float | None = None
+    failed: str = ""
+    place: str = ""
+    killed: int = 0
+
+    @property
+    def ended(self) -> bool:
+        return self.value is not None or bool(self.failed)
+
+
+def outcome(run: Run, number: int) -> Outcome | None:
+    """Read the outcome of a trial; None before it is started.
+
+    Raises:
+        ArtefactError: its file is damaged.
+    """
+    path = run.outcome(number)
+    again = f"rm {quoted(path)} && satori-hpc search {quoted(run.path)}"
+    try:
+        content = sealed.read_json(
+            path, version=FORMAT_VERSION, mend=f"search again, complete stages are kept: {again}"
+        )
+    except FileNotFoundError:
+        return None
+    del content["format_version"]
+    return Outcome(**content)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial (child_runs.Child).
+
+    Attributes:
+        run: the searched run.
+        number: from 0, the run's own configuration.
+        follows: as of `Outcome`.
+        alone: no other process of this world is running. Launchers kill all when one is killed, so it is not known
+            whose trial crashed; after DEATHS - 1 kills only a process that is alone may try.
+    """
+
+    run: Run
+    number: int
+    follows: dict[str, str]
+    alone: bool
+
+    @property
+    def name(self) -> str:
+        return f"trial {self.number}"
+
+    @property
+    def folder(self) -> Path:
+        return self.run.trial(self.number)
+
+    @property
+    def what(self) -> str:
+        values = parameters(self.run.config, self.number).items()
+        said = ", ".join(f"{key} {value}" for key, value in values) if self.number else "your own configuration"
+        return f"one of {count(self.run.config)}, {said}"
+
+    def waits(self) -> bool:
+        known = outcome(self.run, self.number)
+        return known is None or not known.ended and (self.alone or self._killed(known) < DEATHS - 1)
+
+    def work(self, runtime: Runtime) -> str:
+        killed = self._killed(outcome(self.run, self.number))
+        if killed >= DEATHS:
+            raise SatoriError(
+                f"{killed} processes in a row were killed as they worked on it, none having come any further than "
+                "the one before; the system most often kills for memory: narrow the space, or give more"
+            )
+        inner = child_runs.write(self.folder, text(self.run, self.number))
+        place = self._place()
+        self._note(place=place, killed=killed + 1)  # remains if this process is killed
+        try:
+            child_runs.work(self.run, inner, runtime, last=UNTIL[self.run.config.search.select])
+            found = result(self.run, inner)
+        except BaseException:
+            self._note(place=place, killed=killed)
+            raise
+        self._note(**found)
+        word = WORDS[self.run.config.search.select]
+        return f"{word} {found['value']:.4f} after {found['epochs']} epochs, {found['seconds']:.0f} s"
+
+    def failed(self, reason: str) -> None:
+        self._note(failed=reason)
+
+    def _note(self, **known: Any) -> None:
+        content = dataclasses.asdict(Outcome(follows=self.follows, **known))
+        sealed.write_json(self.run.outcome(self.number), {"format_version": FORMAT_VERSION, **content})
+
+    def _killed(self, known: Outcome | None) -> int:
+        """Return the number of processes in a row that were killed where the trial is now."""
+        return known.killed if known is not None and known.killed and known.place == self._place() else 0
+
+    def _place(self) -> str:
+        """Return the progress of the trial: its complete stages, and the newest checkpoint."""
+        trial = Run(self.folder, self.run.config)
+        done = [stage.name for stage in pipeline.STAGES if trial.record(stage.name).exists()]
+        return " ".join([*done, *(path.name for path in checkpoint.step_files(trial.checkpoints)[:1])])
 
 
 def parameters(config: Config, number: int) -> dict[str, Any]:
@@ -53,51 +178,22 @@ def text(run: Run, number: int) -> str:
     return rendered
 
 
-def open_trial(run: Run, number: int) -> Run:
-    """The run directory of a trial, with its run.toml. Raises: as `text`."""
-    return child_runs.write(run.trial(number), text(run, number))
-
-
-def work(run: Run, trial: Run, runtime: Runtime) -> None:
-    """Run all stages of a trial that are not done; the caller holds its directory."""
-    child_runs.work(run, trial, runtime, last=UNTIL[run.config.search.select])
-
-
-def place(run: Run, number: int) -> str:
-    """How far a trial has come: the stages that are done, and the newest checkpoint."""
-    trial = Run(run.trial(number), run.config)
-    done = [stage.name for stage in pipeline.STAGES if trial.record(stage.name).exists()]
-    return " ".join([*done, *(path.name for path in checkpoint.step_files(trial.checkpoints)[:1])])
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What ranks a trial, and what it took: epochs, and seconds of all its stages (of their last start)."""
-
-    value: float
-    epochs: int
-    seconds: float
-
-
-def result(run: Run, trial: Run) -> Result:
-    """Read the result of a trial whose stages are done.
+def result(run: Run, trial: Run) -> dict[str, Any]:
+    """Return value, epochs and seconds of a trial whose stages are complete, by the names of `Outcome`.
 
     Raises:
         SatoriError: it has no figure.
     """
     done = [found for stage in pipeline.STAGES if (found := provenance.read(trial.record(stage.name))) is not None]
     train = next(record for record in done if record.stage == "train")
-    value = train.summary["valid_auroc"] if run.config.search.select == "auroc" else _f1(trial)
+    if run.config.search.select == "f1":  # of the first scoring method; 0 where nothing is called
+        value = evaluation_stage.read(trial)["methods"][trial.config.score.methods[0]]["f1"]
+    else:
+        value = train.summary["valid_auroc"]
     if value is None:
         raise SatoriError("no AUROC: the validation examples hold a single class in every label")
-    return Result(float(value), int(train.summary["epochs"]), round(sum(record.elapsed_s for record in done), 1))
-
-
-def _f1(trial: Run) -> float:
-    """F1 of the first scoring method; 0 where nothing is called."""
-    content = evaluation_stage.read(trial)
-    found: float = content["methods"][trial.config.score.methods[0]]["f1"]
-    return found
+    seconds = round(sum(record.elapsed_s for record in done), 1)
+    return {"value": float(value), "epochs": int(train.summary["epochs"]), "seconds": seconds}
 
 
 # Which values a trial of a search takes: a function of (seed, number) alone, whoever asks and when.

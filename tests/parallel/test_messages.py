@@ -6,7 +6,7 @@ import pickle
 import pytest
 import torch
 
-from satori_hpc.errors import ArtefactError, HeldError, Requeue, SatoriError
+from satori_hpc.errors import ArtefactError, Requeue, RunLockedError, SatoriError
 from satori_hpc.parallel import messages
 from satori_hpc.parallel.torch_group import LostError
 
@@ -71,7 +71,7 @@ def test_a_pickle_is_no_message() -> None:
 
 @pytest.mark.parametrize(
     ("error", "kind"),
-    [(ArtefactError("no"), ArtefactError), (HeldError("held"), HeldError), (LostError("lost"), SatoriError)],
+    [(ArtefactError("no"), ArtefactError), (RunLockedError("held"), RunLockedError), (LostError("lost"), SatoriError)],
 )
 def test_errors_keep_kind_words_and_status(error: SatoriError, kind: type[SatoriError]) -> None:
     found = messages.decode_error(there_and_back(messages.encode_error(error)))  # type: ignore[arg-type]

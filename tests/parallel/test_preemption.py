@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from satori_hpc.config import Config
-from satori_hpc.errors import SatoriError
+from satori_hpc.errors import Requeue, SatoriError
 from satori_hpc.parallel import mpi, signals, torch_group
 from satori_hpc.parallel.signals import StopWish
-from satori_hpc.parallel.world import World
+from satori_hpc.parallel.world import Runtime, World
 from satori_hpc.run.layout import Run
 from satori_hpc.tuning import child_runs
 from tests.parallel.ranks import LAUNCHERS
@@ -123,7 +123,14 @@ def test_who_is_asked_while_waiting_for_the_others_says_so(tmp_path: Path) -> No
         def barrier(self) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    assert child_runs.work_together(run, World(), lambda: None) == []
-    (why,) = child_runs.work_together(run, Asked(), lambda: None)
-    assert "SIGTERM" in why
-    assert "run the same command again" in why
+    class Unfinished:
+        complete = False
+
+    def ended(world: World) -> Unfinished | None:
+        worker = child_runs.Worker(run, Runtime(device="cpu", world=world), command="a test", most=0)
+        worker.work([])
+        return worker.conclude(lambda failures: Unfinished())
+
+    assert ended(World()) is not None
+    with pytest.raises(Requeue, match="SIGTERM: run the same command again"):
+        ended(Asked())

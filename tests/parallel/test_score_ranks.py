@@ -180,7 +180,7 @@ def test_sigterm_ends_all_ranks_and_the_same_command_goes_on(
             break
     second = satori("score", run)
     assert second.exit_code == 1, "two jobs on one run do not mix"
-    assert "somebody is at work on this run" in second.stderr
+    assert "locked by another process" in second.stderr
     began = time.monotonic()
     ranks = [process for process in left(run) if process.pid != started.pid]
     ranks[-1].send_signal(signal.SIGTERM)  # not to the launcher: Open MPI's then drops what the ranks say

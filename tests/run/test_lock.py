@@ -146,12 +146,12 @@ def test_those_who_share_get_in_together_and_keep_others_out(run: Path, monkeypa
     monkeypatch.setattr(lock, "TRIES", 2)
     with holder(run, "shared"), holder(run, "shared"), lock.hold(run, what="partition 3", shared=True):
         assert len(files(run)) == 3
-        with pytest.raises(SatoriError, match="this very process holds this run already"), lock.hold(run, what="x"):
+        with pytest.raises(SatoriError, match="locked by this process already"), lock.hold(run, what="x"):
             pass
     with (
         holder(run, "shared"),
         holder(run, "shared"),
-        pytest.raises(SatoriError, match="(?s)somebody is at work.*  - satori.*  - satori"),
+        pytest.raises(SatoriError, match="(?s)locked by another process.*  - satori.*  - satori"),
         lock.hold(run, what="x"),
     ):
         pass
@@ -196,7 +196,7 @@ def test_nobody_holds_a_run_twice(run: Path) -> None:
 
     with lock.hold(run, what="outer"):
         began = time.monotonic()
-        with pytest.raises(SatoriError, match="this very process holds this run already: outer"):
+        with pytest.raises(SatoriError, match="locked by this process already: outer"):
             lock.hold(run, what="inner").__enter__()
         thread = threading.Thread(target=enter)
         thread.start()
@@ -243,13 +243,13 @@ def test_a_holder_on_another_machine_lives_while_it_gives_signs_of_life(
 ) -> None:
     monkeypatch.setattr(lock, "TRIES", 1)
     monkeypatch.setattr(lock, "BEAT_S", 0.1)
-    path = leave(run, machine="another", host="node7", age_s=590.0)
-    with pytest.raises(SatoriError, match=r"host node7.*last sign of life 590 s ago"), lock.hold(run, what="reduce"):
+    path = leave(run, machine="another", who="satori-hpc score (host node7)", age_s=590.0)
+    with pytest.raises(SatoriError, match=r"host node7.*last heartbeat 590 s ago"), lock.hold(run, what="reduce"):
         pass
     rewrite(path, age_s=610.0)
     with caplog.at_level(logging.WARNING, "satori_hpc"), lock.hold(run, what="reduce"):
         pass
-    assert "no sign of life for 10 minutes" in caplog.text
+    assert "no heartbeat for 10 minutes" in caplog.text
 
 
 def test_a_clock_that_differs_makes_no_living_holder_dead(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +266,7 @@ def test_a_clock_that_differs_makes_no_living_holder_dead(run: Path, monkeypatch
     thread = threading.Thread(target=beat)
     thread.start()
     try:
-        with pytest.raises(SatoriError, match="somebody is at work"), lock.hold(run, what="reduce"):
+        with pytest.raises(SatoriError, match="locked by another process"), lock.hold(run, what="reduce"):
             pass
     finally:
         done.set()
@@ -280,7 +280,7 @@ def test_a_requeued_job_takes_over_from_its_first_start(
     run: Path, monkeypatch: pytest.MonkeyPatch, job: str, restarts: str, enters: bool
 ) -> None:
     monkeypatch.setattr(lock, "TRIES", 1)
-    leave(run, machine="another", job="5", restarts=0)
+    leave(run, machine="another", who="satori-hpc score (Slurm job 5)", job="5", restarts=0)
     monkeypatch.setenv("SLURM_JOB_ID", job)
     monkeypatch.setenv("SLURM_RESTART_COUNT", restarts)
     expected = contextlib.nullcontext() if enters else pytest.raises(SatoriError, match="Slurm job 5")
@@ -288,16 +288,21 @@ def test_a_requeued_job_takes_over_from_its_first_start(
         assert enters
 
 
-@pytest.mark.parametrize(("content", "age_s", "enters"), [("", 5, False), ("", 70, True), ("{", 70, False)])
-def test_a_lock_file_that_was_not_filled_counts_by_its_age(
+@pytest.mark.parametrize(
+    ("content", "age_s", "enters"), [("", 5, False), ("", 590, False), ("", 610, True), ("{", 590, False)]
+)
+def test_a_lock_file_that_names_nobody_counts_by_its_age(
     run: Path, monkeypatch: pytest.MonkeyPatch, content: str, age_s: float, enters: bool
 ) -> None:
     monkeypatch.setattr(lock, "TRIES", 1)
+    monkeypatch.setattr(lock, "BEAT_S", 0.1)
     path = run / ".lock" / "exclusive-1.json"
     path.parent.mkdir()
     path.write_text(content)
     os.utime(path, (time.time() - age_s,) * 2)
-    expected = contextlib.nullcontext() if enters else pytest.raises(SatoriError, match="was killed as it came")
+    expected = (
+        contextlib.nullcontext() if enters else pytest.raises(SatoriError, match="a process that .* does not name")
+    )
     with expected, lock.hold(run, what="score"):
         assert not path.exists()
 
@@ -319,7 +324,7 @@ def test_a_lock_that_was_taken_away_is_an_error_in_the_end(
     held.__enter__()
     files(run)[0].unlink()
     time.sleep(0.2)
-    with pytest.raises(SatoriError, match="taken from us while we worked.*satori-hpc verify"):
+    with pytest.raises(SatoriError, match="removed while we worked.*satori-hpc verify"):
         held.__exit__(None, None, None)
 
 
@@ -366,12 +371,21 @@ def test_a_run_that_cannot_be_written_can_be_read() -> None:
         run.chmod(0o555)
         (run / ".lock").chmod(0o555)
         try:
-            assert "HeldError" in (said := enter("shared"))
+            assert "RunLockedError" in (said := enter("shared"))
             assert "satori-hpc score" in said
         finally:
             run.chmod(0o755)
             (run / ".lock").chmod(0o755)
     run.rmdir()
+
+
+def test_what_a_process_left_that_was_killed_as_it_came_is_tidied_up(run: Path) -> None:
+    path = run / ".lock" / ".exclusive-1.json.12345678.partial"
+    path.parent.mkdir()
+    path.touch()
+    with lock.hold(run, what="score"):
+        pass
+    assert not path.parent.exists()
 
 
 def test_no_run_no_lock(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_a_sound_machine_gets_facts_and_no_warning(tmp_path: Path) -> None:
         assert any(line.startswith(name) for line in done.stdout.splitlines()), name
     assert "warning" not in done.stdout
     assert done.stdout.splitlines()[-1].split(maxsplit=1) == ["verdict", "ready: no known trap found"]
-    for name in ("mpi4py", "h5py", "optuna", "pybigtools", "snakemake"):
+    for name in ("mpi4py", "h5py", "pybigtools", "snakemake"):
         assert f"optional {name}" in done.stdout
     assert str(tmp_path) in done.stdout
 

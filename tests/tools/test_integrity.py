@@ -78,9 +78,13 @@ def named(report: Report, name: str) -> bool:
 def test_verify_names_every_file_in_which_a_byte_is_flipped(whole: Run, run: Run, at: float) -> None:
     assert verify(whole, RUNTIME).findings == ()
     names = [name for name in artefacts(run) if not BOOKS.search(name)]
-    assert {"search/journal.log", "search/best.toml", "ensemble/ensemble.json", "tracks/igv.xml", "inspect/3.html"} <= {
-        *names
-    }
+    assert {
+        "search/trial_0001/outcome.json",
+        "search/best.toml",
+        "ensemble/ensemble.json",
+        "tracks/igv.xml",
+        "inspect/3.html",
+    } <= {*names}
     assert sum("step_" in name for name in names) >= 4
     for name in names:
         flip(run.path / name, at)
@@ -230,25 +234,21 @@ def test_changed_json_ends_in_one_error_or_does_no_harm(run: Run) -> None:
     assert record_of_all - refused == set(), "each change of each of these was refused"
 
 
-def test_a_journal_of_trials_tells_nothing_else_than_was_noted(run: Run) -> None:
-    content = run.search_journal.read_bytes()
+def test_the_outcome_of_a_trial_tells_nothing_else_than_was_noted(run: Run) -> None:
+    path, leaderboard = run.outcome(1), run.leaderboard.read_bytes()
+    content = path.read_bytes()
     draw = random.Random(14)
-    changed = content.replace(b"0.", b"0.9", 10)
-    messages = []
-    for damaged in [changed, *(flipped(content, draw) for _ in range(30))]:
-        run.search_journal.write_bytes(damaged)
-        before = (run.path / "search" / "leaderboard.tsv").read_bytes()
-        try:
-            board = search.search(run, RUNTIME)
-        except SatoriError as error:
-            messages.append(str(error))
-            continue
-        assert board.complete
-        assert (run.path / "search" / "leaderboard.tsv").read_bytes() == before
-    assert all("satori-hpc search" in message or "another search" in message for message in messages)
-    run.search_journal.write_bytes(changed)
-    with pytest.raises(ArtefactError, match=r"trial \d is not as it ended"):
-        search.search(run, RUNTIME)
+    for damaged in [content.replace(b"0.", b"0.9"), *(flipped(content, draw) for _ in range(30))]:
+        path.write_bytes(damaged)
+        with pytest.raises(ArtefactError, match=r"rm .*outcome.json' && satori-hpc search"):
+            search.search(run, RUNTIME)
+        assert run.leaderboard.read_bytes() == leaderboard
+    path.unlink()
+    board = search.search(run, RUNTIME)
+    assert board is not None
+    assert board.complete
+    assert path.read_bytes() == content
+    assert run.leaderboard.read_bytes() == leaderboard
 
 
 def flipped(content: bytes, draw: random.Random) -> bytes:

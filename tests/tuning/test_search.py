@@ -197,7 +197,7 @@ def searching(run: Run, *, until: str) -> subprocess.Popen[str]:
 @pytest.mark.slow
 def test_asked_to_stop_wherever_it_is_it_ends_with_75(tmp_path: Path) -> None:
     run = searchable(tmp_path / "run", trials=2, epochs=20)
-    started = searching(run, until="journal.log")
+    started = searching(run, until="leaderboard.tsv")
     started.send_signal(signal.SIGUSR2)
     assert "run the same command again" in started.communicate()[1]
     assert started.returncode == 75

@@ -1,82 +1,138 @@
-"""The ledger of a search: every trial begins once, ends once, and no half-written line costs the others."""
+"""Trials between processes: each is worked on once, ends once, and fails where it kills whoever works on it."""
 
-from concurrent.futures import ThreadPoolExecutor
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from satori_hpc.config.search import Choice, Range, Space
-from satori_hpc.errors import ArtefactError
-from satori_hpc.tuning.trials import Ledger
+from satori_hpc.errors import ArtefactError, SatoriError
+from satori_hpc.run.layout import Run
+from satori_hpc.tuning import child_runs
+from satori_hpc.tuning.trial import Trial, outcome
+from tests.fixtures.search import RUNTIME, searchable
 
-SPACE = Space((Choice("model.filters", (8, 12)), Choice("w", ((1, 2), (3,))), Range("r", 0.1, 1.0)))
+FOLLOWS = {"the data set": "one"}
+# A process that takes ten children once it may; each notes who has worked on it.
+TAKE = """
+import os, sys, time
+from pathlib import Path
+from satori_hpc.run.layout import Run
+from satori_hpc.tuning import child_runs
+from tests.fixtures.search import RUNTIME
 
+class Child:
+    what = "a child"
 
-def opened(folder: Path, **identity: str) -> Ledger:
-    return Ledger(folder, identity=identity or {"data": "one"})
+    def __init__(self, folder):
+        self.name, self.folder = folder.name, folder
 
+    def waits(self):
+        return not (self.folder / "done").exists()
 
-def begin(ledger: Ledger, below: int = 4) -> int | None:
-    return ledger.begin(SPACE, lambda number: {"model.filters": 8, "w": (3,), "r": 0.5 + number}, below=below)
+    def work(self, runtime):
+        with open(self.folder / "workers", "a") as file:
+            file.write(f"{os.getpid()} ")
+        time.sleep(0.05)
+        (self.folder / "done").touch()
+        return "done"
 
-
-def test_each_trial_begins_once_whoever_asks(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(4) as pool:
-        numbers = list(pool.map(lambda _: begin(opened(tmp_path), below=10), range(14)))
-    assert sorted(number for number in numbers if number is not None) == list(range(10))
-    assert numbers.count(None) == 4
-
-
-def test_ends_are_seen_by_all_and_stand(tmp_path: Path) -> None:
-    first, second = opened(tmp_path), opened(tmp_path)
-    assert [begin(first), begin(second), begin(first)] == [0, 1, 2]
-    first.complete(0, 0.75, epochs=3)
-    second.fail(1, reason="the loss")
-    second.complete(0, 0.1, epochs=9)  # it took the first for dead
-    found = [(entry.state, entry.value) for entry in opened(tmp_path).entries()]
-    assert found == [("complete", 0.75), ("failed", None), ("running", None)]
-    assert first.entries()[0].notes == {"epochs": 3}
-    assert first.entries()[1].notes == {"reason": "the loss"}
-
-
-def test_a_line_cut_short_is_forgotten(tmp_path: Path) -> None:
-    ledger = opened(tmp_path)
-    begin(ledger)
-    whole = ledger.path.read_bytes()
-    ledger.path.write_bytes(whole + b'{"op_code":6,"wor')
-    again = opened(tmp_path)
-    assert ledger.path.read_bytes() == whole
-    again.complete(0, 0.5)
-    assert opened(tmp_path).entries()[0].value == 0.5
+run = Run.open(sys.argv[1])
+worker = child_runs.Worker(run, RUNTIME, command="a test", most=0)
+(run.path / f"ready-{os.getpid()}").touch()
+while not (run.path / "go").exists():
+    time.sleep(0.001)
+worker.work([Child(run.path / "children" / str(number)) for number in range(10)])
+"""
 
 
-def test_another_search_or_another_file_is_refused(tmp_path: Path) -> None:
-    opened(tmp_path / "a", data="one", space="x")
-    with pytest.raises(ArtefactError, match="another search: space changed"):
-        opened(tmp_path / "a", data="one", space="y")
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "journal.log").write_text("no journal\nat all\n")
-    with pytest.raises(ArtefactError, match="not a journal of trials"):
-        opened(tmp_path / "b")
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return searchable(tmp_path_factory.mktemp("trials") / "run", trials=3, epochs=1).path
 
 
-def test_processes_that_are_killed_at_one_place_are_counted(tmp_path: Path) -> None:
-    begin(opened(tmp_path))
-    blocks = []
+@pytest.fixture
+def run(prepared: Path, tmp_path: Path) -> Run:
+    shutil.copytree(prepared, tmp_path / "run")
+    return Run.open(tmp_path / "run")
 
-    def killed(place: str, *, most: int = 9) -> int:
-        """One that is killed: it never leaves the block."""
-        before = opened(tmp_path).killed(0, place=place)
-        blocks.append(opened(tmp_path).attempt(0, place=place, most=most))
-        blocks[-1].__enter__()
-        return before
 
-    assert [killed("a"), killed("a"), killed("b"), killed("b")] == [0, 1, 0, 1]
-    with pytest.raises(ValueError, match="asked to stop"), opened(tmp_path).attempt(0, place="b", most=9):
+def trial(run: Run, number: int, *, alone: bool = True) -> Trial:
+    return Trial(run, number, FOLLOWS, alone=alone)
+
+
+def test_each_child_is_worked_on_once_whoever_asks(run: Run) -> None:
+    workers = [
+        subprocess.Popen([sys.executable, "-c", TAKE, str(run.path)], stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    while len(list(run.path.glob("ready-*"))) < len(workers):
+        assert all(worker.poll() is None for worker in workers)
+    (run.path / "go").touch()
+    for worker in workers:
+        said = worker.communicate(timeout=120)[1]
+        assert worker.returncode == 0, said
+    took = [(run.path / "children" / str(number) / "workers").read_text().split() for number in range(10)]
+    assert [len(pids) for pids in took] == [1] * 10
+    assert len({pid for pids in took for pid in pids}) > 1, "they share the work"
+
+
+def test_ends_are_seen_by_all_and_stand(run: Run) -> None:
+    assert outcome(run, 0) is None
+    assert "validation AUROC" in trial(run, 0).work(RUNTIME)
+    trial(run, 1).folder.mkdir()
+    trial(run, 1).failed("the loss")
+    ended, failed = outcome(run, 0), outcome(run, 1)
+    assert ended is not None
+    assert failed is not None
+    assert (ended.value is not None, ended.epochs, ended.failed) == (True, 1, "")
+    assert (failed.value, failed.failed) == (None, "the loss")
+    assert [trial(run, number).waits() for number in range(3)] == [False, False, True]
+    worker = child_runs.Worker(run, RUNTIME, command="a test", most=0)
+    worker.work([trial(run, 0), trial(run, 1)])
+    assert (outcome(run, 0), outcome(run, 1)) == (ended, failed)
+
+
+@pytest.mark.parametrize("content", [b"", b"no outcome\nat all\n", None])
+def test_an_outcome_that_was_cut_short_or_is_none_is_refused(run: Run, content: bytes | None) -> None:
+    trial(run, 0).folder.mkdir(parents=True)
+    trial(run, 0).failed("the loss")
+    run.outcome(0).write_bytes(run.outcome(0).read_bytes()[:-5] if content is None else content)
+    with pytest.raises(ArtefactError, match=f"rm {run.outcome(0)} && satori-hpc search {run.path}"):
+        trial(run, 0).waits()
+
+
+def killed(run: Run) -> int:
+    """How many were killed at the same place, once a process was that worked on trial 1."""
+    pid = os.fork()
+    if not pid:
+        child_runs.work = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+        trial(run, 1).work(RUNTIME)
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    found = outcome(run, 1)
+    assert found is not None
+    return found.killed
+
+
+def test_processes_that_are_killed_at_one_place_are_counted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
         raise ValueError("asked to stop")
-    assert [killed("b", most=2), killed("b"), killed("b", most=2), killed("b")] == [2, 2, 3, 3]
-    with opened(tmp_path).attempt(0, place="b", most=9):
-        opened(tmp_path).complete(0, 0.5)
-    for block in blocks:
-        block.__exit__(None, None, None)  # what is noted of a trial that has ended stands
-    assert opened(tmp_path).entries()[0].state == "complete"
+
+    assert [killed(run), killed(run)] == [1, 2]
+    record = Run(run.trial(1), run.config).record("prepare")
+    record.parent.mkdir()
+    record.touch()
+    assert [killed(run), killed(run)] == [1, 2], "it had come further"
+    with monkeypatch.context() as patched:
+        patched.setattr(child_runs, "work", stop)
+        with pytest.raises(ValueError, match="asked to stop"):
+            trial(run, 1).work(RUNTIME)
+    assert not trial(run, 1, alone=False).waits(), "beside others nobody would know whose it was"
+    assert trial(run, 1).waits()
+    assert killed(run) == 3
+    with pytest.raises(SatoriError, match="3 processes in a row were killed"):
+        trial(run, 1).work(RUNTIME)
