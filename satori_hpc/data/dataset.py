@@ -190,8 +190,8 @@ class Dataset:
         task: "binary" or "multilabel".
 
     Raises:
-        ArtefactError: it is missing, unfinished, damaged or of another format version, at opening or reading; the message
-            says what to run.
+        ArtefactError: it is missing, unfinished, damaged or of another format version, at opening or at reading; the
+            message says what to run.
     """
 
     def __init__(self, path: Path, *, background: bool = False) -> None:
