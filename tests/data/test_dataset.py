@@ -253,6 +253,29 @@ def test_parts_are_read_without_the_rest(tmp_path, monkeypatch):
         found.tokens[np.array([100])]
 
 
+def test_arrays_are_read_when_they_are_asked_for_and_columns_once(tmp_path):
+    whole, path = make(60, targets=3), tmp_path / "dataset.zarr"
+    dataset.write(path, whole)
+    opened = Dataset(path)
+    np.testing.assert_array_equal(opened.labels, whole.labels)
+    np.testing.assert_array_equal(opened.split, whole.split)
+    for name in (*dataset.ARRAYS, "name", "chrom"):
+        shutil.rmtree(path / name / "c")
+    np.testing.assert_array_equal(opened.labels, whole.labels)
+    np.testing.assert_array_equal(opened.rows("test"), whole.rows("test"))
+    data = Dataset(path)
+    assert (len(data), data.length, data.task, data.targets) == (60, 20, "multilabel", whole.targets)
+    for name, read in {
+        "tokens": lambda: data.tokens[:1],
+        "labels": lambda: data.labels,
+        "split": lambda: data.rows("all"),
+        "name": lambda: next(data.names()),
+        "chrom": lambda: data.coordinates(np.arange(2)),
+    }.items():
+        with pytest.raises(ArtefactError, match=rf"damaged \({name}: .*satori-hpc prepare"):
+            read()
+
+
 def test_parts_of_what_is_not_there_are_refused(tmp_path):
     with pytest.raises(ArtefactError, match=r"no data set.*satori-hpc prepare"):
         Dataset(tmp_path / "dataset.zarr")
