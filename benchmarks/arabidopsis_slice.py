@@ -20,6 +20,7 @@ from sklearn.preprocessing import MaxAbsScaler
 from benchmarks import kmer_baseline, timing, whole_run
 from satori_hpc.config import toml
 from satori_hpc.data import dataset
+from satori_hpc.data.dataset import Dataset
 from satori_hpc.interactions.tracks import stage as tracks_stage
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import execute, files, new, pipeline, provenance
@@ -128,12 +129,12 @@ def about_set(run: Run) -> str:
 
 def measured(run: Run) -> tuple[str, tuple[float, float, float]]:
     """Return the fields of the table: test AUROC and AUPR of the network and AUROC of the regression."""
-    data = dataset.read(run.dataset)
+    data = Dataset(run.dataset)
     labels, score = data.labels[:, 0], predictions.read(run.predictions)[1][:, 0]
     parts = [data.rows(name) for name in dataset.SPLITS]
     test = parts[2]
     auroc, aupr = roc_auc_score(labels[test], score[test]), average_precision_score(labels[test], score[test])
-    kmers = kmer_auroc(data.tokens, labels, parts)
+    kmers = kmer_auroc(data.tokens[:], labels, parts)
     sizes = " / ".join(str(len(rows)) for rows in parts)
     cells = f"{sizes} | {labels[test].sum()} | {auroc:.3f} | {aupr:.3f} | {kmers:.3f}"
     return cells, (auroc, aupr, kmers)

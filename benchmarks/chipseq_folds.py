@@ -19,6 +19,7 @@ from sklearn.metrics import roc_auc_score
 from benchmarks import timing, whole_run
 from satori_hpc.config import Config, toml
 from satori_hpc.data import dataset
+from satori_hpc.data.dataset import Dataset
 from satori_hpc.data.sequence import reverse_complement
 from satori_hpc.data.splits import known
 from satori_hpc.interactions.tracks import stage as tracks_stage
@@ -137,18 +138,18 @@ def page(files: list[tuple[str, str, str]], runs: dict[str, Run], summary: dict[
 
 def own_rows(run: Run, label: str) -> np.ndarray:
     """Select test examples with a known label: the rows of a TF's own test file."""
-    data = dataset.read_labels(run.dataset)
+    data = Dataset(run.dataset)
     rows = data.rows("test")
     return rows[known(data.labels[rows, data.targets.index(label)])]
 
 
 def like_training(run: Run) -> np.ndarray:
     """Return bool (examples,): test examples that share a k-mer with a bound training example."""
-    data = dataset.read(run.dataset)
+    data = Dataset(run.dataset)
     test = data.rows("test")
     trains = np.flatnonzero((data.split != dataset.TEST) & (data.labels == 1).any(axis=1))
     seen = np.unique(np.concatenate([words(data.tokens[trains]), words(reverse_complement(data.tokens[trains]))]))
-    found = np.zeros(data.examples, dtype=bool)
+    found = np.zeros(len(data), dtype=bool)
     found[test] = np.isin(words(data.tokens[test]), seen).any(axis=1)
     return found
 
@@ -161,7 +162,7 @@ def words(tokens: np.ndarray) -> np.ndarray:
 
 def auroc(run: Run, label: str, *, without: np.ndarray | None = None) -> str:
     """Test AUROC of a label over the rows where it is known, with its interval."""
-    data = dataset.read_labels(run.dataset)
+    data = Dataset(run.dataset)
     column = data.targets.index(label)
     logits, _ = predictions.read(run.predictions)
     rows = own_rows(run, label)

@@ -28,7 +28,7 @@ from captum.attr import IntegratedGradients
 
 from benchmarks import timing
 from satori_hpc.config import Attribution, Config, Dfim, Epistasis, Model, Prepare, Score, Simulated, Sites, Train
-from satori_hpc.data import dataset
+from satori_hpc.data.dataset import Dataset
 from satori_hpc.models.satori import Satori
 from satori_hpc.parallel import memory
 from satori_hpc.parallel.world import Runtime
@@ -92,9 +92,9 @@ def trained(options: argparse.Namespace) -> tuple[Satori, Batch, torch.Tensor]:
     for stage in ("prepare", "train", "motifs"):
         execute.execute(run, stage, Runtime())
     model, _ = checkpoint.load_model(run.best, "cpu")
-    data = dataset.read(run.dataset)
+    data = Dataset(run.dataset)
     rows = [row for row in data.rows("test") if data.labels[row, 0] == 1][:256]
-    tokens = torch.from_numpy(np.ascontiguousarray(data.tokens[rows]))
+    tokens = torch.from_numpy(np.ascontiguousarray(data.tokens[np.array(rows)]))
     with torch.inference_mode():
         order = model(tokens).logits[:, 0].argsort(descending=True)[: max(options.sequences, 16)].numpy()
     keys = torch.tensor([[0, rows[number]] for number in order])

@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.preprocessing import MaxAbsScaler
 
-from satori_hpc.data import dataset
+from satori_hpc.data.dataset import Dataset
 from satori_hpc.run import files
 from satori_hpc.run.layout import Run
 from satori_hpc.training import predictions
@@ -32,10 +32,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/kmer_baseline.md"))
     options = parser.parse_args()
     run = Run.open(options.run)
-    data = dataset.read(run.dataset)
+    data = Dataset(run.dataset)
     labels = data.labels[:, 0]
     train, valid, test = (data.rows(name) for name in ("train", "valid", "test"))
-    counts = canonical_counts(data.tokens, options.k)
+    counts = canonical_counts(data.tokens[:], options.k)
     counts = MaxAbsScaler().fit(counts[train]).transform(counts)
     best, chosen = max(
         (roc_auc_score(labels[valid], regression(counts[train], labels[train], c).decision_function(counts[valid])), c)

@@ -32,7 +32,7 @@ from satori_hpc.motifs.motif import Motif
 from satori_hpc.motifs.scan import Gate, MotifBank
 from satori_hpc.parallel.signals import StopWish
 from satori_hpc.training import metrics
-from satori_hpc.training.loop import Examples, Keeper, Trainer
+from satori_hpc.training.loop import Keeper, Trainer
 
 OUT = Path("benchmarks/results/motif_tokens.md")
 DESIGNS = {"grammar": 200, "arrange": 240}  # bp
@@ -132,8 +132,8 @@ def trained(tokens: np.ndarray, labels: np.ndarray, bank: MotifBank, filters: in
     test = slice(TRAINING + VALIDATION, None)
     began = time.process_time()
     trainer = Trainer(
-        model, TRAIN, seed=seed, train=Examples(tokens[train], labels[train]),
-        valid=Examples(tokens[valid], labels[valid]), batch_size=256,
+        model, TRAIN, seed=seed, train=(tokens[train], labels[train]),
+        valid=(tokens[valid], labels[valid]), batch_size=256,
     )  # fmt: skip
     trainer.fit(_Nothing(), StopWish())
     seconds = time.process_time() - began

@@ -22,7 +22,7 @@ import torch
 from benchmarks import timing
 from benchmarks.dfim import COMPOSITION, SITES, Margin, captum_map, even_sites
 from satori_hpc.config import Model, Score, Sites
-from satori_hpc.data import dataset
+from satori_hpc.data.dataset import Dataset
 from satori_hpc.models import satori
 from satori_hpc.models.satori import Satori
 from satori_hpc.parallel import memory
@@ -72,9 +72,11 @@ def make(options: argparse.Namespace, device: torch.device) -> tuple[Satori, tor
     count = 64 * options.sequences
     if options.run:
         run = Run.open(options.run)
-        data = dataset.read(run.dataset)
+        data = Dataset(run.dataset)
         rows = [row for row in data.rows("test") if data.labels[row, 0] == 1][:count]
-        return checkpoint.load_model(run.best, device)[0], torch.from_numpy(np.ascontiguousarray(data.tokens[rows]))
+        return checkpoint.load_model(run.best, device)[0], torch.from_numpy(
+            np.ascontiguousarray(data.tokens[np.array(rows)])
+        )
     torch.manual_seed(0)
     config = Model(architecture="deep", conv_residual=True)
     model = satori.build(config, length=options.length, targets=1, task="binary", entropy=0).eval().to(device)

@@ -10,12 +10,12 @@ from click.testing import CliRunner, Result
 from sklearn.metrics import roc_auc_score
 
 from satori_hpc.cli import cli
-from satori_hpc.data import dataset
 from satori_hpc.data.splits import UNKNOWN
 from satori_hpc.run import pipeline
 from satori_hpc.run.layout import Run
 from satori_hpc.scoring import store as score_store
 from satori_hpc.training import predictions
+from tests.fixtures.whole import read as read_whole
 
 DATA = Path(__file__).parent / "fixtures" / "data" / "chipseq_folds"
 TFS = ("ARID3A", "FOXM1", "GATA3")
@@ -59,7 +59,7 @@ def test_every_stage_is_done(run: Run) -> None:
 
 
 def test_a_tf_is_judged_by_the_rows_of_its_own_test_file(run: Run) -> None:
-    data = dataset.read(run.dataset)
+    data = read_whole(run.dataset)
     logits, _ = predictions.read(run.predictions)
     with run.label_metrics.open(newline="") as file:
         found = {row["label"]: row for row in csv.DictReader(file, delimiter="\t") if row["split"] == "test"}
@@ -71,7 +71,7 @@ def test_a_tf_is_judged_by_the_rows_of_its_own_test_file(run: Run) -> None:
 
 
 def test_scores_know_no_unknown_label_as_true(run: Run) -> None:
-    data = dataset.read(run.dataset)
+    data = read_whole(run.dataset)
     store = score_store.open_complete(run.scores("attention"))
     true = store.true_positive()
     assert true is not None
@@ -88,7 +88,7 @@ def test_differential_says_that_labels_are_not_known(run: Run) -> None:
 
 def test_inspect_says_what_is_not_known(run: Run) -> None:
     call("inspect", run.path, "ARID3A.test.seq_00002_peak", "--threads", 1)
-    row = dataset.read(run.dataset).names.index("ARID3A.test.seq_00002_peak")
+    row = read_whole(run.dataset).names.index("ARID3A.test.seq_00002_peak")
     assert "ARID3A; not known: FOXM1, GATA3" in (run.inspections / f"{row}.html").read_text()
 
 

@@ -15,7 +15,8 @@ from scipy import stats
 from satori_hpc import config, pairs
 from satori_hpc.cli import cli
 from satori_hpc.config import Config
-from satori_hpc.data import dataset, sequence
+from satori_hpc.data import sequence
+from satori_hpc.data.dataset import Dataset
 from satori_hpc.interactions import differential, tables
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import pipeline, provenance
@@ -30,6 +31,7 @@ from satori_hpc.tools.verify import verify
 from satori_hpc.training import checkpoint
 from tests.fixtures.scores import of_pairs
 from tests.fixtures.tiny import change, make_run
+from tests.fixtures.whole import read as read_whole
 
 MOTIFS = ("TGACTCAGCA", "GGGGCGGGGC", "CACGTGACCT", "AGATAAGGAA")
 EXAMPLES, LENGTH = 300, 100
@@ -106,7 +108,7 @@ def test_all_makes_every_artefact(finished: Path) -> None:
 
 def test_twins_are_those_of_the_scored_split_and_scored_beside_their_originals(finished: Path) -> None:
     run = Run.open(finished)
-    data, twins = dataset.read(run.dataset), dataset.read(run.background)
+    data, twins = read_whole(run.dataset), read_whole(run.background)
     rows = data.rows("test")
     assert twins.names == [data.names[row] for row in rows]
     np.testing.assert_array_equal(twins.labels, data.labels[rows])
@@ -169,7 +171,7 @@ def test_only_the_split_of_the_score_section_matters_to_the_twins(run: Run) -> N
     assert pipeline.states(changed)["background"].reason == "run.toml changed: score.split"
     call("all", run.path)
     assert pipeline.remaining(changed) == []
-    assert dataset.read(run.background).examples == len(dataset.read(run.dataset).rows("valid"))
+    assert len(Dataset(run.background)) == len(Dataset(run.dataset).rows("valid"))
 
 
 def test_a_binary_run_has_no_such_background(tmp_path: Path) -> None:
@@ -203,11 +205,11 @@ def test_tracks_of_one_label_show_its_examples_and_what_speaks_for_it(finished: 
         threshold=torch.from_numpy(score_plan.thresholds(run, model)),
         settings=run.config.score,
         seed=run.config.seed,
-        composition=score_plan.composition(run, dataset.read_labels(run.dataset)),
+        composition=score_plan.composition(Dataset(run.dataset)),
     )
     only = torch.tensor([[0, 0, 1, 0]], dtype=torch.uint8).expand(3, -1)
     keys = torch.from_numpy(np.stack([np.zeros(3, np.int64), rows], axis=1))
-    batch = Batch(torch.from_numpy(dataset.read_tokens(run.dataset, rows)), keys, only)
+    batch = Batch(torch.from_numpy(Dataset(run.dataset).tokens[rows]), keys, only)
     with np.load(tmp_path / "two" / "attributions.npz") as file:
         np.testing.assert_allclose(file["arr_0"], scorer.contributions(batch)[1].numpy(), rtol=1e-4, atol=1e-6)
 
@@ -244,7 +246,7 @@ def test_labels_that_carry_an_interaction(run: Run) -> None:
     found = differential.read(run.interactions("attention"))
     table = tables.read(run.interactions("attention")).query("called")
     store = score_store.open_complete(run.scores("attention"))
-    data = dataset.read_labels(run.dataset)
+    data = Dataset(run.dataset)
     held = data.labels[store.examples("foreground")] == 1
     assert len(found) == 4 * len(table) > 40
     assert found["tested"].any()

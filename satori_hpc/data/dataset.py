@@ -18,10 +18,10 @@ There are no timestamps: the same input gives the same bytes.
 import contextlib
 import functools
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import google_crc32c
 import numpy as np
@@ -30,6 +30,7 @@ from numcodecs import Zstd
 
 from satori_hpc.data import splits, zarr_arrays
 from satori_hpc.data.splits import known
+from satori_hpc.data.zarr_arrays import StoredRows
 from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.log import progress
 from satori_hpc.run import files
@@ -69,6 +70,9 @@ class Coded:
     def __iter__(self) -> Iterator[str]:
         return (self.names[code] for code in self.codes)
 
+    def __getitem__(self, rows: Any) -> Any:
+        return np.array(self.names, dtype=object)[self.codes[rows]]
+
     @staticmethod
     def of(strings: np.ndarray) -> "Coded":
         names, codes = np.unique(strings, return_inverse=True)
@@ -77,33 +81,77 @@ class Coded:
 
 @dataclass(frozen=True)
 class Made:
-    """Strings made of others' rows, some at a time: `block` gives those of a slice."""
+    """Rows computed on demand: `block` returns those of a slice, as an array or a list."""
 
-    count: int
-    block: Callable[[slice], list[str]]
+    shape: tuple[int, ...]
+    block: Callable[[slice], Any]
 
     def __len__(self) -> int:
-        return self.count
+        return self.shape[0]
 
-    def __iter__(self) -> Iterator[str]:
-        for rows in blocks(self.count):
+    def __getitem__(self, rows: slice) -> Any:
+        return self.block(rows)
+
+    def __iter__(self) -> Iterator[Any]:
+        for rows in blocks(len(self)):
             yield from self.block(rows)
 
 
 @dataclass(frozen=True)
-class Examples:
-    """Sequences with labels, split and coordinates; attributes as in `Dataset` and `Coordinates`."""
+class Coordinates:
+    """Genomic coordinates of examples; those without any lie on a chromosome of their own.
 
-    tokens: Rows
-    labels: Rows
-    split: np.ndarray
-    names: Texts
+    Attributes:
+        chrom: str (examples,).
+        start, end: int64 (examples,), 0-based, half-open.
+        strand: int8 (examples,), 1, -1, or 0 = not told.
+    """
+
     chrom: Coded
     start: np.ndarray
     end: np.ndarray
     strand: np.ndarray
+
+    @staticmethod
+    def of_names(names: Texts, length: int) -> "Coordinates":
+        """Return coordinates for sequences without any: each lies on a chromosome of its own name."""
+        return Coordinates(
+            chrom=Coded.of(np.array(list(names), dtype=np.str_)),
+            start=np.zeros(len(names), dtype=np.int64),
+            end=np.full(len(names), length, dtype=np.int64),
+            strand=np.ones(len(names), dtype=np.int8),
+        )
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled sequences to write: arrays, or rows computed on demand.
+
+    Attributes:
+        tokens: uint8 (examples, length).
+        labels: uint8 (examples, targets), 0 or 1; of several labels also UNKNOWN.
+        names: one per example, unique.
+        targets: names of the labels; one when binary.
+        split: uint8 (examples,), TRAIN, VALID or TEST; default: all TRAIN.
+        coordinates: default: each example lies on a chromosome of its own name.
+        task: "binary" or "multilabel"; default: by the number of targets.
+    """
+
+    tokens: Rows
+    labels: Rows
+    names: Texts
     targets: list[str]
-    task: str
+    split: np.ndarray = None  # type: ignore[assignment]  # never None once made; likewise below
+    coordinates: Coordinates = None  # type: ignore[assignment]
+    task: str = ""
+
+    def __post_init__(self) -> None:
+        if self.split is None:
+            object.__setattr__(self, "split", np.zeros(len(self), dtype=np.uint8))
+        if self.coordinates is None:
+            object.__setattr__(self, "coordinates", Coordinates.of_names(self.names, self.length))
+        if not self.task:
+            object.__setattr__(self, "task", "binary" if len(self.targets) == 1 else "multilabel")
 
     def __len__(self) -> int:
         return self.tokens.shape[0]
@@ -111,6 +159,10 @@ class Examples:
     @property
     def length(self) -> int:
         return self.tokens.shape[1]
+
+    def rows(self, split_name: str) -> np.ndarray:
+        """Return row numbers, int64 ascending, of "train", "valid", "test" or "all"."""
+        return _rows(self.split, split_name)
 
 
 def blocks(count: int) -> Iterator[slice]:
@@ -122,165 +174,116 @@ FORMAT_VERSION = 3
 TRAIN, VALID, TEST = splits.TRAIN, splits.VALID, splits.TEST
 SPLITS = ("train", "valid", "test")
 TASKS = ("binary", "multilabel")
+ARRAYS = ("tokens", "labels", "split", "start", "end", "strand")  # all but those of strings
 
 
-@dataclass(frozen=True)
-class Coordinates:
-    """Where the examples lie in a genome; those without a place there lie on a chromosome of their own.
-
-    Attributes:
-        chrom: str (examples,).
-        start, end: int64 (examples,), 0-based, half-open.
-        strand: int8 (examples,), 1, -1, or 0 = not told.
-    """
-
-    chrom: np.ndarray
-    start: np.ndarray
-    end: np.ndarray
-    strand: np.ndarray
-
-    @staticmethod
-    def of_names(names: Sequence[str], length: int) -> "Coordinates":
-        """Of sequences without a place in a genome: each lies on a chromosome of its own name."""
-        return Coordinates(
-            chrom=np.array(names, dtype=np.str_),
-            start=np.zeros(len(names), dtype=np.int64),
-            end=np.full(len(names), length, dtype=np.int64),
-            strand=np.ones(len(names), dtype=np.int8),
-        )
-
-
-@dataclass(frozen=True)
 class Dataset:
-    """Sequences with labels and split, in memory.
+    """A data set on disk, read on demand; checksums are verified at every read.
+
+    Args:
+        path: dataset.zarr or background.zarr.
+        background: it is the latter; for messages.
 
     Attributes:
-        tokens: uint8 (examples, length).
-        labels: uint8 (examples, targets), 0 or 1; of several labels also UNKNOWN.
-        split: uint8 (examples,), TRAIN, VALID or TEST.
-        names: one per example, unique.
-        coordinates: of the examples.
+        tokens: the sequences, uint8 (examples, length); `tokens[rows]` reads a slice, or rows in any order.
         targets: names of the labels; one when binary.
         task: "binary" or "multilabel".
-    """
-
-    tokens: np.ndarray
-    labels: np.ndarray
-    split: np.ndarray
-    names: list[str]
-    coordinates: Coordinates
-    targets: list[str]
-    task: str
-
-    @property
-    def examples(self) -> int:
-        return len(self.tokens)
-
-    @property
-    def length(self) -> int:
-        return int(self.tokens.shape[1])
-
-    def rows(self, split_name: str) -> np.ndarray:
-        """Row numbers, int64 ascending, of "train", "valid", "test" or "all"."""
-        return _rows(self.split, split_name)
-
-    def stream(self) -> Examples:
-        """The same, to be written."""
-        at = self.coordinates
-        return Examples(
-            tokens=self.tokens,
-            labels=self.labels,
-            split=self.split,
-            names=self.names,
-            chrom=Coded.of(at.chrom),
-            start=at.start,
-            end=at.end,
-            strand=at.strand,
-            targets=self.targets,
-            task=self.task,
-        )
-
-    def take(self, rows: np.ndarray, *, tokens: np.ndarray) -> "Dataset":
-        """Some examples, in the order of `rows`, with other sequences, uint8 (rows, length)."""
-        return Dataset(
-            tokens=tokens,
-            labels=self.labels[rows],
-            split=self.split[rows],
-            names=[self.names[row] for row in rows.tolist()],
-            coordinates=Coordinates(**{name: values[rows] for name, values in vars(self.coordinates).items()}),
-            targets=self.targets,
-            task=self.task,
-        )
-
-
-@dataclass(frozen=True)
-class Labels:
-    """What a data set says of its examples, without sequences, names and coordinates, which may be far larger.
-
-    Attributes:
-        labels, split, targets, task: as in Dataset.
-        length: of the sequences.
-    """
-
-    labels: np.ndarray
-    split: np.ndarray
-    targets: list[str]
-    task: str
-    length: int
-
-    @property
-    def examples(self) -> int:
-        return len(self.labels)
-
-    def rows(self, split_name: str) -> np.ndarray:
-        """Row numbers, int64 ascending, of "train", "valid", "test" or "all"."""
-        return _rows(self.split, split_name)
-
-
-class Tokens:
-    """Sequences, uint8 (examples, length), read as they are asked for: of slices or of rows in any order.
 
     Raises:
-        ArtefactError: as `read`; also when they are asked for.
+        ArtefactError: it is missing, unfinished, damaged or of another format version, at opening or at reading; the
+            message says what to run.
     """
 
     def __init__(self, path: Path, *, background: bool = False) -> None:
-        self._path, self._background = path, background
-        with _opened(path, background=background) as group:
-            count, length = zarr_arrays.member(group, "tokens").shape
-        self.shape: tuple[int, ...] = (count, length)
+        self.path = path
+        self._opened = functools.partial(_opened, path, background=background)
+        with self._opened() as group:
+            self.targets, self.task = _targets(group), str(group.attrs["task"])
+            tokens, labels, *columns = (zarr_arrays.member(group, name).shape for name in ARRAYS)
+            _check_shapes(tokens, labels, columns)
+            _check_task(self.task, targets=self.targets, columns=labels[1])
+        self.tokens = StoredRows(self._opened, "tokens", _check_tokens)
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return self.tokens.shape[0]
 
-    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        if not isinstance(rows, slice):
-            return read_tokens(self._path, rows, background=self._background)
-        with _opened(self._path, background=self._background) as group:
-            tokens = zarr_arrays.read(group, "tokens", rows)
-            _check_tokens(tokens)
-        return tokens
+    @property
+    def length(self) -> int:
+        """Length of the sequences, bp; no array is read."""
+        return self.tokens.shape[1]
+
+    @functools.cached_property
+    def labels(self) -> np.ndarray:
+        """Labels, uint8 (examples, targets), 0 or 1; of several also UNKNOWN; read once."""
+        with self._opened() as group:
+            labels = zarr_arrays.read(group, "labels")
+            _check_labels(self.task, labels)
+        return labels
+
+    @functools.cached_property
+    def split(self) -> np.ndarray:
+        """Parts, uint8 (examples,), TRAIN, VALID or TEST; read once."""
+        with self._opened() as group:
+            split = zarr_arrays.read(group, "split")
+            _check_split(split)
+        return split
+
+    def rows(self, split_name: str) -> np.ndarray:
+        """Return row numbers, int64 ascending, of "train", "valid", "test" or "all"."""
+        return _rows(self.split, split_name)
+
+    def take(self, rows: np.ndarray) -> Examples:
+        """Select examples, in the order of `rows`, to write them elsewhere; sequences are read on demand."""
+        labels = self.labels
+        return Examples(
+            tokens=Made((len(rows), self.length), lambda some: self.tokens[rows[some]]),
+            labels=Made((len(rows), len(self.targets)), lambda some: labels[rows[some]]),
+            names=list(self.names(rows)),
+            targets=self.targets,
+            split=self.split[rows],
+            coordinates=self.coordinates(rows),
+            task=self.task,
+        )
+
+    def names(self, rows: np.ndarray | None = None) -> Iterator[str]:
+        """Yield the names of some examples, in the order of `rows`, or of all."""
+        with self._opened() as group:
+            yield from _strings(group, "name", rows)
+
+    def coordinates(self, rows: np.ndarray | None = None) -> Coordinates:
+        """Read the coordinates of some examples, in the order of `rows`, or of all."""
+        chosen = slice(None) if rows is None else rows
+        with self._opened() as group:
+            return Coordinates(
+                chrom=Coded.of(np.array(list(_strings(group, "chrom", rows)), dtype=np.str_)),
+                start=zarr_arrays.read(group, "start")[chosen],
+                end=zarr_arrays.read(group, "end")[chosen],
+                strand=zarr_arrays.read(group, "strand")[chosen],
+            )
 
 
-def write(path: Path, dataset: Dataset | Examples) -> None:
-    """Write `dataset` to `path`, a folder that appears whole or not at all; examples are asked for a block at a time.
+def write(path: Path, examples: Examples) -> None:
+    """Write a data set to `path`, a folder that appears whole or not at all; rows are requested block by block.
 
     Raises:
         ValueError: its arrays do not fit together.
     """
-    examples = dataset.stream() if isinstance(dataset, Dataset) else dataset
-    _check_shapes(examples, (examples.chrom, examples.start, examples.end, examples.strand))
+    at = examples.coordinates
+    columns = (examples.split, at.start, at.end, at.strand, at.chrom, examples.names)
+    _check_shapes(examples.tokens.shape, examples.labels.shape, [(len(column),) for column in columns])
+    _check_task(examples.task, targets=examples.targets, columns=examples.labels.shape[1])
+    _check_split(examples.split)
     with files.atomic_folder(path) as partial:
         group = zarr.create_group(store=partial, zarr_format=3)
         write_rows(partial, group, "tokens", examples.tokens, _check_tokens)
         check_labels = functools.partial(_check_labels, examples.task)
         write_rows(partial, group, "labels", examples.labels, check_labels)
         write_vector(group, "split", examples.split.astype(np.uint8, copy=False))
-        write_vector(group, "start", examples.start.astype(np.int64, copy=False))
-        write_vector(group, "end", examples.end.astype(np.int64, copy=False))
-        write_vector(group, "strand", examples.strand.astype(np.int8, copy=False))
+        write_vector(group, "start", at.start.astype(np.int64, copy=False))
+        write_vector(group, "end", at.end.astype(np.int64, copy=False))
+        write_vector(group, "strand", at.strand.astype(np.int8, copy=False))
         write_strings(group, "name", examples.names)
-        write_strings(group, "chrom", examples.chrom)
+        write_strings(group, "chrom", at.chrom)
         group.attrs.update(
             {
                 "format_version": FORMAT_VERSION,
@@ -299,95 +302,6 @@ def task(path: Path) -> str | None:
         return str(attributes["task"]) if usable else None
     except Exception:  # whoever reads the data tells what is wrong with them
         return None
-
-
-def read(path: Path, *, background: bool = False) -> Dataset:
-    """Read the whole data set into memory.
-
-    Args:
-        path: dataset.zarr or background.zarr.
-        background: it is the latter; for the message.
-
-    Raises:
-        ArtefactError: it is missing, unfinished, damaged or of another format version; the message says what to run.
-    """
-    with _opened(path, background=background) as group:
-        dataset = Dataset(
-            tokens=zarr_arrays.read(group, "tokens"),
-            labels=zarr_arrays.read(group, "labels"),
-            split=zarr_arrays.read(group, "split"),
-            names=list(_strings(group, "name")),
-            coordinates=Coordinates(
-                chrom=np.array(list(_strings(group, "chrom")), dtype=np.str_),
-                start=zarr_arrays.read(group, "start"),
-                end=zarr_arrays.read(group, "end"),
-                strand=zarr_arrays.read(group, "strand"),
-            ),
-            targets=_targets(group),
-            task=str(group.attrs["task"]),
-        )
-        _check_shapes(dataset, vars(dataset.coordinates).values())
-        _check_labels(dataset.task, dataset.labels)
-        _check_tokens(dataset.tokens)
-    return dataset
-
-
-def read_labels(path: Path, *, background: bool = False) -> Labels:
-    """As `read`, but of the labels and the split alone."""
-    with _opened(path, background=background) as group:
-        shape = zarr_arrays.member(group, "tokens").shape
-        found = Labels(
-            labels=zarr_arrays.read(group, "labels"),
-            split=zarr_arrays.read(group, "split"),
-            targets=_targets(group),
-            task=str(group.attrs["task"]),
-            length=int(shape[1]),
-        )
-        if found.labels.ndim != 2 or not len(found.labels) == len(found.split) == shape[0]:
-            raise ValueError("the arrays hold different numbers of examples")
-        _check_task(found.task, targets=found.targets, columns=found.labels.shape[1], split=found.split)
-        _check_labels(found.task, found.labels)
-    return found
-
-
-def read_length(path: Path, *, background: bool = False) -> int:
-    """Length of the sequences, bp; no array is read. Raises: as `read`."""
-    with _opened(path, background=background) as group:
-        return int(zarr_arrays.member(group, "tokens").shape[1])
-
-
-def read_tokens(path: Path, rows: np.ndarray, *, background: bool = False) -> np.ndarray:
-    """Sequences of some examples, uint8 (rows, length), in the order of `rows`; the others are not held in memory.
-
-    Raises: as `read`; also when there is no such row.
-    """
-    with _opened(path, background=background) as group:
-        tokens = zarr_arrays.take(group, "tokens", rows)
-        _check_tokens(tokens)
-    return tokens
-
-
-def read_names(path: Path, rows: np.ndarray | None = None, *, background: bool = False) -> Iterator[str]:
-    """Names of some examples, in the order of `rows`, or of all; they are made one after the other.
-
-    Raises: as `read`; also when there is no such row.
-    """
-    with _opened(path, background=background) as group:
-        yield from _strings(group, "name", rows)
-
-
-def read_coordinates(path: Path, rows: np.ndarray, *, background: bool = False) -> Coordinates:
-    """Coordinates of some examples, in the order of `rows`.
-
-    Raises: as `read`; also when there is no such row.
-    """
-    with _opened(path, background=background) as group:
-        return Coordinates(
-            chrom=np.array(list(_strings(group, "chrom", rows)), dtype=np.str_),
-            start=zarr_arrays.read(group, "start")[rows],
-            end=zarr_arrays.read(group, "end")[rows],
-            strand=zarr_arrays.read(group, "strand")[rows],
-        )
 
 
 @contextlib.contextmanager
@@ -412,21 +326,22 @@ def _rows(split: np.ndarray, split_name: str) -> np.ndarray:
     return np.flatnonzero(split == SPLITS.index(split_name)).astype(np.int64)
 
 
-def _check_shapes(examples: Dataset | Examples, columns: Iterable[Sized]) -> None:
-    """Raise ValueError unless all parts, `columns` among them, have the same examples, and fit to the task."""
-    tokens, labels = examples.tokens.shape, examples.labels.shape
+def _check_shapes(tokens: tuple[int, ...], labels: tuple[int, ...], columns: Iterable[tuple[int, ...]]) -> None:
+    """Raise ValueError unless all arrays, of these shapes, have the same examples."""
     if len(tokens) != 2 or len(labels) != 2:
         raise ValueError("tokens and labels must have two dimensions")
-    if {labels[0], len(examples.split), len(examples.names), *map(len, columns)} != {tokens[0]}:
+    if {labels[:1], *columns} != {tokens[:1]}:
         raise ValueError("the arrays hold different numbers of examples")
-    _check_task(examples.task, targets=examples.targets, columns=labels[1], split=examples.split)
 
 
-def _check_task(task: str, *, targets: list[str], columns: int, split: np.ndarray) -> None:
+def _check_task(task: str, *, targets: list[str], columns: int) -> None:
     if columns != len(targets):
         raise ValueError(f"{columns} columns of labels for {len(targets)} targets")
     if task not in TASKS or (task == "binary" and len(targets) != 1):
         raise ValueError(f"task {task!r} with {len(targets)} targets")
+
+
+def _check_split(split: np.ndarray) -> None:
     if len(split) and split.max() > 2:
         raise ValueError("a split above 2")
 

@@ -79,7 +79,8 @@ def _split(run: Run, source: Source) -> tuple[np.ndarray, dict[str, Any]]:
     """The part of every example, and how many are in each."""
     config, whole = run.config.prepare, source.whole
     groups = splits.group_equal(np.asarray(whole.tokens[:])) if source.groups is None else source.groups
-    place = whole.chrom.codes, whole.start, whole.end
+    at = whole.coordinates
+    place = at.chrom.codes, at.start, at.end
     about: dict[str, Any] = {}
 
     def tally_of(split: np.ndarray) -> splits.Tally:
@@ -146,14 +147,14 @@ def _whole_chromosomes(
 
     That of the literature for a genome that has one, else chromosomes are drawn.
     """
-    config, codes = run.config.prepare, whole.chrom.codes
-    known = splits.known_genome(whole.chrom.names)
-    split = splits.published(np.array(whole.chrom.names), known)[codes] if known else None
+    config, chrom = run.config.prepare, whole.coordinates.chrom
+    known = splits.known_genome(chrom.names)
+    split = splits.published(np.array(chrom.names), known)[chrom.codes] if known else None
     if split is None or not usable(split):
         known, split = (
             None,
             splits.draw_chromosomes(
-                codes,
+                chrom.codes,
                 valid_fraction=config.valid_fraction,
                 test_fraction=config.test_fraction,
                 seed=run.config.seed,
@@ -163,9 +164,9 @@ def _whole_chromosomes(
             return None, {"split_by": "random"}
     about = {"split_by": f"chromosome, as published for {known}" if known else "chromosome"}
     for part, name in ((splits.VALID, "valid"), (splits.TEST, "test")):
-        chosen = np.unique(codes[split == part])
+        chosen = np.unique(chrom.codes[split == part])
         more = f" and {len(chosen) - 10} more" if len(chosen) > 10 else ""
-        about[f"{name}_chromosomes"] = ", ".join(whole.chrom.names[code] for code in chosen[:10]) + more
+        about[f"{name}_chromosomes"] = ", ".join(chrom.names[code] for code in chosen[:10]) + more
     return split, about
 
 
@@ -185,8 +186,9 @@ def _by_chromosome(run: Run, whole: Examples) -> np.ndarray:
 
 def _chromosomes(whole: Examples) -> tuple[np.ndarray, np.ndarray]:
     """Names of the chromosomes that examples are on, and the place among them of each example."""
-    present, place = np.unique(whole.chrom.codes, return_inverse=True)
-    return np.array([whole.chrom.names[code] for code in present]), place
+    chrom = whole.coordinates.chrom
+    present, place = np.unique(chrom.codes, return_inverse=True)
+    return np.array([chrom.names[code] for code in present]), place
 
 
 def _counts(whole: Examples, tally: splits.Tally) -> dict[str, Any]:

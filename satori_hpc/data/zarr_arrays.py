@@ -2,7 +2,7 @@
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +118,35 @@ def take(group: zarr.Group, name: str, rows: np.ndarray, columns: slice = slice(
         values = read(group, name, slice(first, last + 1), columns)[rising[begin:end] - first]
         found[slice(begin, end) if order is None else order[begin:end]] = values
     return found
+
+
+class StoredRows:
+    """Rows of an (example, ...) array of a store, read on demand: a slice, or rows in any order.
+
+    Args:
+        opened: opens the group, and reports errors while it is read.
+        name: of the array.
+        check: raises ValueError where rows hold what they must not.
+    """
+
+    def __init__(
+        self,
+        opened: Callable[[], contextlib.AbstractContextManager[zarr.Group]],
+        name: str,
+        check: Callable[[np.ndarray], None] = lambda rows: None,
+    ) -> None:
+        self._opened, self._name, self._check = opened, name, check
+        with opened() as group:
+            self.shape: tuple[int, ...] = member(group, name).shape
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        with self._opened() as group:
+            found = read(group, self._name, rows) if isinstance(rows, slice) else take(group, self._name, rows)
+            self._check(found)
+        return found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:] if dtype is None else self[:].astype(dtype)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from satori_hpc.data import dataset
+from satori_hpc.data.dataset import Dataset
 from satori_hpc.data.sources.simulate import truth
 from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.evaluation import calls, cooccurrence, yardsticks
@@ -215,9 +215,9 @@ def _called(table: pd.DataFrame) -> list[tuple[str, str]]:
 
 def _cooccurrence(run: Run, pool: list[Motif], judge: _Judge) -> dict[str, Any]:
     """Run the baseline on all positives of the scored split; unlike the methods it is given the panel's motifs."""
-    data = dataset.read_labels(run.dataset)
+    data = Dataset(run.dataset)
     rows = data.rows(run.config.score.split)
-    tokens = dataset.read_tokens(run.dataset, rows[data.labels[rows, 0] == 1])
+    tokens = data.tokens[rows[data.labels[rows, 0] == 1]]
     options = run.config.evaluate
     hits = MotifBank.from_motifs(pool).scan(tokens, Gate(share=0, p=options.cooccurrence_p))
     found = cooccurrence.measure(

@@ -13,8 +13,8 @@ import numpy as np
 from scipy import special, stats
 
 from satori_hpc import pairs
-from satori_hpc.data import dataset
-from satori_hpc.data.dataset import Labels, Tokens
+from satori_hpc.data.dataset import Dataset
+from satori_hpc.data.zarr_arrays import StoredRows
 from satori_hpc.evaluation import cooccurrence, score_test
 from satori_hpc.evaluation.score_test import Block, PairTests
 from satori_hpc.motifs import configured
@@ -64,13 +64,13 @@ def measure(run: Run, runtime: Runtime) -> Yardsticks:
     """
     known = configured.candidates(run)
     tfs, tf_of_motif = np.unique(tf_names.of_motifs(known.motifs), return_inverse=True)
-    data = dataset.read_labels(run.dataset)
+    data = Dataset(run.dataset)
     rows, labels = _sequences(data, seed=run.config.seed)
-    blocks = list(hits_of_tfs(Tokens(run.dataset), rows, known.motifs, tf_of_motif, threads=runtime.cpu_threads()))
+    blocks = list(hits_of_tfs(data.tokens, rows, known.motifs, tf_of_motif, threads=runtime.cpu_threads()))
     return Yardsticks(
         tfs=tfs.tolist(),
         sequences=len(rows),
-        labelled=data.examples,
+        labelled=len(data),
         labels=len(labels),
         hits=sum(len(hits) for hits in blocks) / max(len(rows), 1),
         collection=known.title,
@@ -148,9 +148,9 @@ def best_label(tests: list[PairTests], tfs: int, *, labels: int) -> PairTests:
     return PairTests(**kept)
 
 
-def _sequences(data: Labels, *, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
+def _sequences(data: Dataset, *, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
     """Return rows of the sequences to use, sorted, and the columns of labels to test."""
-    rows = np.arange(data.examples)
+    rows = np.arange(len(data))
     if len(rows) > SEQUENCES:
         rows = np.sort(np.random.default_rng([seed, SAMPLE]).choice(len(rows), size=SEQUENCES, replace=False))
     positives = np.array([np.count_nonzero(data.labels[:, k] == 1) for k in range(data.labels.shape[1])])
@@ -159,7 +159,7 @@ def _sequences(data: Labels, *, seed: int) -> tuple[np.ndarray, list[np.ndarray]
 
 
 def hits_of_tfs(
-    tokens: Tokens | np.ndarray,
+    tokens: StoredRows | np.ndarray,
     rows: np.ndarray,
     motifs: Sequence[Motif],
     tf_of_motif: np.ndarray,

@@ -1,11 +1,10 @@
 """Coordinates of examples: in the genome or, if unknown, within their own sequence."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from satori_hpc.data import dataset
+from satori_hpc.data.dataset import Dataset
 from satori_hpc.run import tsv
 
 STRANDS = np.array([".", "+", "-"])  # by strand 0, 1, -1
@@ -46,26 +45,25 @@ class Places:
         return order
 
 
-def places(path: Path, examples: np.ndarray) -> Places:
+def places(data: Dataset, examples: np.ndarray) -> Places:
     """Return the coordinates of some examples.
 
     Args:
-        path: of the data set.
+        data: the data set.
         examples: int64, rows of it.
 
     Raises:
-        ArtefactError: it is missing or damaged.
+        ArtefactError: it is damaged.
     """
-    names = np.array(list(dataset.read_names(path, examples)), dtype=object)
-    length = dataset.read_length(path)
-    at = dataset.read_coordinates(path, examples)
+    names = np.array(list(data.names(examples)), dtype=object)
+    at = data.coordinates(examples)
     # With an interval of another length the sequence cannot be located; then sites are within the sequence.
-    own = at.end - at.start != length
+    own = at.end - at.start != data.length
     return Places(
         names=names,
-        chrom=np.where(own, names, at.chrom.astype(object)),
+        chrom=np.where(own, names, at.chrom[:]),
         start=np.where(own, 0, at.start),
-        end=np.where(own, length, at.end),
+        end=np.where(own, data.length, at.end),
         strand=np.where(own, 1, at.strand).astype(np.int8),
         own=own,
     )

@@ -11,8 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from satori_hpc import pairs
-from satori_hpc.data import dataset
-from satori_hpc.data.dataset import Labels
+from satori_hpc.data.dataset import Dataset
 from satori_hpc.data.splits import known
 from satori_hpc.errors import InputError, quoted
 from satori_hpc.interactions import instances, tables
@@ -45,7 +44,7 @@ def compare(run: Run, *, labels: tuple[str, ...] = (), against: tuple[str, ...] 
     with lock.hold(run.path, what=f"satori-hpc differential {quoted(run.path)}"):
         began = time.monotonic()
         inputs = pipeline.require(run, pipeline.BY_NAME["differential"])
-        data = dataset.read_labels(run.dataset)
+        data = Dataset(run.dataset)
         summary = {}
         for method in run.config.score.methods:
             store = score_store.open_complete(run.scores(method))
@@ -76,7 +75,7 @@ def compare(run: Run, *, labels: tuple[str, ...] = (), against: tuple[str, ...] 
 
 
 def _groups(
-    data: Labels, examples: np.ndarray, labels: tuple[str, ...], against: tuple[str, ...]
+    data: Dataset, examples: np.ndarray, labels: tuple[str, ...], against: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Return foreground rows to compare, bool (rows, groups) membership in each group, and the names of the groups."""
     if data.task != "multilabel":

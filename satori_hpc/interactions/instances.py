@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from satori_hpc import pairs
-from satori_hpc.data import dataset
+from satori_hpc.data.dataset import Dataset
 from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.interactions import block, coordinates, network
 from satori_hpc.interactions.coordinates import STRANDS, places
@@ -134,7 +134,7 @@ def write(
     store = score_store.open_complete(run.scores(method))
     chosen = choose(table, tf_table, tfs=tfs, units=rules.units, most=settings.bedpe_interactions)
     found = instances(
-        store, run.dataset, chosen, keep=settings.bedpe_instances, rules=rules, floor=rules.with_cutoff(cutoff)
+        store, Dataset(run.dataset), chosen, keep=settings.bedpe_instances, rules=rules, floor=rules.with_cutoff(cutoff)
     )
     nodes, edges = tf_network(table, tf_table)
     write_bedpe(paths(run, method)[0], found)
@@ -173,13 +173,13 @@ def choose(table: pd.DataFrame, tf_table: pd.DataFrame, *, tfs: Sequence[str], u
 
 
 def instances(
-    store: ScoreStore, dataset_path: Path, chosen: Chosen, *, keep: int, rules: Rules, floor: float = -np.inf
+    store: ScoreStore, data: Dataset, chosen: Chosen, *, keep: int, rules: Rules, floor: float = -np.inf
 ) -> dict[str, np.ndarray]:
     """Return the foreground examples in which each interaction scores highest, with its two sites there.
 
     Args:
         store: finished.
-        dataset_path: the data set that the foreground comes from.
+        data: the data set that the foreground comes from.
         chosen: the interactions.
         keep: instances of each.
         rules: which pairs of sites are tested.
@@ -193,7 +193,7 @@ def instances(
     there = np.isfinite(best.score)
     score, row = best.score[there], best.row[there]
     first, second = sites_at(store, rules, chosen.pair[interaction], row)
-    return _located(store, dataset_path, row, (first, second)) | {
+    return _located(store, data, row, (first, second)) | {
         "name": chosen.name[interaction],
         "score": score,
         "tf_a": chosen.tf_a[interaction],
@@ -293,17 +293,15 @@ def tf_network(table: pd.DataFrame, tf_table: pd.DataFrame) -> tuple[pd.DataFram
 
 
 def _located(
-    store: ScoreStore, dataset_path: Path, row: np.ndarray, sites: tuple[np.ndarray, np.ndarray]
+    store: ScoreStore, data: Dataset, row: np.ndarray, sites: tuple[np.ndarray, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Return columns with the positions of instances; sites: (n, 3) each, motif, start and strand in the example."""
-    at = places(dataset_path, store.examples("foreground")[row])
+    at = places(data, store.examples("foreground")[row])
     strand = np.where(at.own, 0, at.strand)
     widths = store.widths().astype(np.int64)
     columns: dict[str, np.ndarray] = {"example": at.names}
     for number, site in enumerate(sites, start=1):
-        start, end = coordinates.letters(
-            site[:, 1], pool=store.pool, width=widths[site[:, 0]], length=dataset.read_length(dataset_path)
-        )
+        start, end = coordinates.letters(site[:, 1], pool=store.pool, width=widths[site[:, 0]], length=data.length)
         start, end = coordinates.on_genome(start, end, example_start=at.start, example_end=at.end, strand=strand)
         columns[f"chrom{number}"] = at.chrom
         columns |= {f"start{number}": start, f"end{number}": end, f"strand{number}": STRANDS[strand * site[:, 2]]}

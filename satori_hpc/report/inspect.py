@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from satori_hpc.data import dataset
-from satori_hpc.data.dataset import Labels
+from satori_hpc.data.dataset import SPLITS, Dataset
 from satori_hpc.data.splits import known
 from satori_hpc.errors import ArtefactError, InputError
 from satori_hpc.log import logger
@@ -58,8 +57,8 @@ def inspect(run: Run, runtime: Runtime, example: str, *, out: Path | None = None
     from satori_hpc.report import inspect_page  # here: matplotlib is slow to load
 
     inputs = pipeline.require(run, NEEDS)
-    row, name = find(run.dataset, example)
-    data = dataset.read_labels(run.dataset)
+    data = Dataset(run.dataset)
+    row, name = find(data, example)
     device = runtime.torch_device()
     model, _ = checkpoint.load_model(run.best, device)
     arrays = {"row": row, "name": name, "labels": data.labels[row], **_maps(run, model, data, row)}
@@ -77,52 +76,45 @@ def inspect(run: Run, runtime: Runtime, example: str, *, out: Path | None = None
     }
 
 
-def find(path: Path, example: str) -> tuple[int, str]:
+def find(data: Dataset, example: str) -> tuple[int, str]:
     """Return row and name of a sequence given by its name, else by its row number.
 
     Args:
-        path: the data set.
+        data: the data set.
         example: the user's argument. Names take precedence, because tables and browsers show them.
 
     Raises:
         InputError: there is none; proposes the nearest names, or gives the range.
     """
     number = int(example) if example.isascii() and example.isdigit() and len(example) < 19 else -1
-    by_number, rows = None, 0
-
-    def names() -> Iterator[str]:
-        nonlocal by_number, rows
-        for row, name in enumerate(dataset.read_names(path)):
-            rows = row + 1
-            by_number = name if row == number else by_number
-            yield name
+    last = len(data) - 1
 
     def alike(name: str) -> tuple[int, int]:
         return len(os.path.commonprefix([name, example])), -abs(len(name) - len(example))
 
     # One pass: the name itself has the longest common beginning and no other length, so it would come first.
-    candidates = heapq.nlargest(CANDIDATES, enumerate(names()), key=lambda item: alike(item[1]))
+    candidates = heapq.nlargest(CANDIDATES, enumerate(data.names()), key=lambda item: alike(item[1]))
     for row, name in candidates[:1]:
         if name == example:
             return row, name
-    if by_number is not None:
-        return number, by_number
+    if 0 <= number <= last:
+        return number, next(data.names(np.array([number])))
     if number >= 0:
-        raise InputError(f"no sequence {example}: the rows of {path} are 0 to {rows - 1}, and none has that name")
+        raise InputError(f"no sequence {example}: the rows of {data.path} are 0 to {last}, and none has that name")
     near = difflib.get_close_matches(example, [name for _, name in candidates], n=NEAREST, cutoff=0.0)
     raise InputError(
-        f"{path}: no sequence is named {example!r}; nearest: {', '.join(map(repr, near))}. "
-        f"A row number, 0 to {rows - 1}, will do as well"
+        f"{data.path}: no sequence is named {example!r}; nearest: {', '.join(map(repr, near))}. "
+        f"A row number, 0 to {last}, will do as well"
     )
 
 
-def _maps(run: Run, model: Satori, data: Labels, row: int) -> dict[str, np.ndarray]:
+def _maps(run: Run, model: Satori, data: Dataset, row: int) -> dict[str, np.ndarray]:
     """Compute all arrays of report.inspect."""
     device = next(model.parameters()).device
-    tokens = dataset.read_tokens(run.dataset, np.array([row]))
+    tokens = data.tokens[row : row + 1]
     threshold = score_plan.thresholds(run, model)
     with _told("letter composition of the training examples"):
-        letters = score_plan.composition(run, data)
+        letters = score_plan.composition(data)
     with _told("attention"), torch.inference_mode():
         output = model(torch.from_numpy(tokens).to(device), attention=True)
         probability = model.score(output.logits)[0].cpu().numpy()
@@ -192,7 +184,7 @@ def _sites(method: str, sites: Sites, values: torch.Tensor, *, padding: int) -> 
     }
 
 
-def _explained(run: Run, data: Labels, row: int, probability: np.ndarray) -> np.ndarray:
+def _explained(run: Run, data: Dataset, row: int, probability: np.ndarray) -> np.ndarray:
     """Return uint8 (T,): the labels whose logits are explained, as in scoring; if none is right, the most probable."""
     if data.task == "binary":
         return np.ones(1, dtype=np.uint8)
@@ -214,7 +206,7 @@ NAMED = 3  # names of filters at a site
 LISTED = 6  # labels listed
 
 
-def view(run: Run, model: Satori, data: Labels, arrays: dict[str, Any]) -> Inspected:
+def view(run: Run, model: Satori, data: Dataset, arrays: dict[str, Any]) -> Inspected:
     """Convert arrays of report.inspect to the page's content (single values as plain numbers)."""
     names = arrays["filter_name"]
     attribution = arrays["attention_attribution"]
@@ -241,9 +233,9 @@ def view(run: Run, model: Satori, data: Labels, arrays: dict[str, Any]) -> Inspe
     )
 
 
-def _facts(run: Run, data: Labels, arrays: dict[str, Any]) -> list[tuple[str, str]]:
+def _facts(run: Run, data: Dataset, arrays: dict[str, Any]) -> list[tuple[str, str]]:
     row = arrays["row"]
-    place = dataset.read_coordinates(run.dataset, np.array([row]))
+    place = data.coordinates(np.array([row]))
     strand = {1: " (+)", -1: " (−)"}.get(int(place.strand[0]), "")
     start, end, other = int(place.start[0]), int(place.end[0]), f" (not as long as the sequence, {data.length:,} bp)"
     probability = arrays["probability"]
@@ -257,7 +249,7 @@ def _facts(run: Run, data: Labels, arrays: dict[str, Any]) -> list[tuple[str, st
         likely = np.argsort(-probability, kind="stable")[:LISTED]
         predicted = ", ".join(f"{data.targets[target]} {probability[target]:.3f}" for target in likely)
     return [
-        ("row", f"{row} of {data.examples:,}, {dataset.SPLITS[int(data.split[row])]} split"),
+        ("row", f"{row} of {len(data):,}, {SPLITS[int(data.split[row])]} split"),
         ("place", f"{place.chrom[0]}:{start:,}–{end:,}{strand}" + ("" if end - start == data.length else other)),
         ("label" if data.task == "binary" else "labels", label),
         ("predicted", predicted),

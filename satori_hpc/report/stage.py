@@ -9,9 +9,9 @@ import pandas as pd
 import torch
 
 from satori_hpc import pairs
-from satori_hpc.data import dataset
-from satori_hpc.data.dataset import Labels
+from satori_hpc.data.dataset import Dataset, blocks
 from satori_hpc.data.sources.simulate import truth
+from satori_hpc.data.zarr_arrays import StoredRows
 from satori_hpc.evaluation import calls, known_tables
 from satori_hpc.evaluation import stage as evaluation_stage
 from satori_hpc.interactions import block, differential, spacing, tables
@@ -55,15 +55,15 @@ TOP_EXAMPLES = 32
 
 def gather(run: Run, runtime: Runtime) -> ReportData:
     """Read the run; the network runs once more on a few examples, because attention itself is stored nowhere."""
-    data = dataset.read_labels(run.dataset)
-    probability = predictions.Probability(run.predictions)
+    data = Dataset(run.dataset)
+    probability = predictions.probability(run.predictions)
     model, info = checkpoint.load(run.best, runtime.torch_device())
     stores = {name: score_store.open_complete(run.scores(name)) for name in run.config.score.methods}
     requested = pipeline.shown(run, pipeline.BY_NAME["report"])
     methods = [_method(run, name, store, requested) for name, store in stores.items()]
     first = next(iter(stores.values()))
     foreground = first.examples("foreground")
-    largest = [probability[foreground[rows]].max(axis=1) for rows in dataset.blocks(len(foreground))]
+    largest = [probability[foreground[rows]].max(axis=1) for rows in blocks(len(foreground))]
     best_first = foreground[np.argsort(-np.concatenate(largest), kind="stable")]
     return ReportData(
         title=run.config.report.title or run.path.resolve().name,
@@ -86,7 +86,7 @@ def gather(run: Run, runtime: Runtime) -> ReportData:
     )
 
 
-def _performance(run: Run, data: Labels, probability: predictions.Probability) -> Performance:
+def _performance(run: Run, data: Dataset, probability: StoredRows) -> Performance:
     """Return the performance on every label; single examples only if their curves are drawn."""
     figures = metrics.read(run.label_metrics, split="test", labels=len(data.targets))
     rows = data.rows("test")
@@ -94,12 +94,12 @@ def _performance(run: Run, data: Labels, probability: predictions.Probability) -
     return Performance(targets=data.targets, auroc=figures["auroc"], aupr=figures["aupr"], curves=one)
 
 
-def _facts(run: Run, data: Labels, stores: dict[str, ScoreStore], model: TrainableModel) -> Facts:
+def _facts(run: Run, data: Dataset, stores: dict[str, ScoreStore], model: TrainableModel) -> Facts:
     config = run.config
     simulated = config.prepare.simulated
     names = {"training": "train", "validation": "valid", "test": "test"}
     return Facts(
-        examples=data.examples,
+        examples=len(data),
         length=data.length,
         targets=len(data.targets),
         filters=model.filters,
@@ -258,7 +258,7 @@ def _attention_map(run: Run, model: TrainableModel, store: ScoreStore, method: M
         values=attention[0].amax(dim=0).float().cpu().numpy(),
         marks=_marks(run, pooled, apart=max(1, round(model.width / 2 / model.pool)), first=first),
         pool=model.pool,
-        example=next(dataset.read_names(run.dataset, np.array([example]))),
+        example=next(Dataset(run.dataset).names(np.array([example]))),
         why=why,
     )
 
@@ -298,7 +298,7 @@ def _attention_sample(run: Run, model: TrainableModel, best_first: np.ndarray) -
 
 def _tokens(run: Run, model: TrainableModel, rows: np.ndarray) -> torch.Tensor:
     device = next(model.parameters()).device
-    return torch.from_numpy(dataset.read_tokens(run.dataset, rows)).to(device)
+    return torch.from_numpy(Dataset(run.dataset).tokens[rows]).to(device)
 
 
 def _records(run: Run) -> list[dict[str, Any]]:

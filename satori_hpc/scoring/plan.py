@@ -13,8 +13,7 @@ import torch
 from satori_hpc import __version__
 from satori_hpc.config import plugins, toml
 from satori_hpc.config.score import METHODS
-from satori_hpc.data import dataset
-from satori_hpc.data.dataset import Labels
+from satori_hpc.data.dataset import Dataset
 from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.models.satori import Satori
 from satori_hpc.registry import module_of
@@ -47,12 +46,12 @@ def make(run: Run) -> list[Plan]:
         SatoriError: no example is left to score on one side.
     """
     settings = run.config.score
-    data = dataset.read_labels(run.dataset)
+    data = Dataset(run.dataset)
     examples = _select(run, data)
     model, _ = checkpoint.load_model(run.best, "cpu")
     threshold = thresholds(run, model)
     digests = _digests(run, examples, threshold)
-    letters = composition(run, data)
+    letters = composition(data)
     scorers = build(run, model, threshold=threshold, composition=letters)
     return [
         Plan(
@@ -61,7 +60,7 @@ def make(run: Run) -> list[Plan]:
             foreground=examples.foreground,
             background=examples.background,
             background_source=examples.background_source,
-            dataset_examples=data.examples,
+            dataset_examples=len(data),
             shard_examples=settings.shard_examples,
             pool=scorers[method].pool,
             most=scorers[method].most,
@@ -101,17 +100,12 @@ def build(run: Run, model: Satori, *, threshold: np.ndarray, composition: np.nda
     }
 
 
-def composition(run: Run, data: Labels) -> np.ndarray:
-    """Return float64 (4,): share of A, C, G and T in the training examples; read in blocks.
-
-    Args:
-        run: whose data set is read.
-        data: its labels and split.
-    """
+def composition(data: Dataset) -> np.ndarray:
+    """Return float64 (4,): share of A, C, G and T in the training examples; read in blocks."""
     counts = np.zeros(4, dtype=np.int64)
     rows = data.rows("train")
     for first in range(0, len(rows), BLOCK):
-        tokens = dataset.read_tokens(run.dataset, rows[first : first + BLOCK])
+        tokens = data.tokens[rows[first : first + BLOCK]]
         counts += [np.count_nonzero(tokens == letter) for letter in range(4)]
     return counts / counts.sum() if counts.any() else np.full(4, 0.25)
 
@@ -144,12 +138,12 @@ def thresholds(run: Run, model: Satori) -> np.ndarray:
     return np.array(table["threshold"], dtype=np.float32)
 
 
-def _select(run: Run, data: Labels) -> _Examples:
+def _select(run: Run, data: Dataset) -> _Examples:
     settings, seed = run.config.score, run.config.seed
-    probability = predictions.Probability(run.predictions)
-    if len(probability) != data.examples:
+    probability = predictions.probability(run.predictions)
+    if len(probability) != len(data):
         raise ArtefactError(
-            f"{run.predictions}: predictions of {len(probability)} examples, but {run.dataset} holds {data.examples}; "
+            f"{run.predictions}: predictions of {len(probability)} examples, but {run.dataset} holds {len(data)}; "
             f"make them again: satori-hpc train {quoted(run.path)}"
         )
     rows = data.rows(settings.split)
@@ -162,7 +156,7 @@ def _select(run: Run, data: Labels) -> _Examples:
     return _Examples(foreground, _twins(run, data, foreground), "background", true_positive)
 
 
-def _twins(run: Run, data: Labels, foreground: np.ndarray) -> np.ndarray:
+def _twins(run: Run, data: Dataset, foreground: np.ndarray) -> np.ndarray:
     """Return int64 rows of the shuffled controls of the foreground, matched by the names of their originals."""
     again = f"make it again: satori-hpc prepare {quoted(run.path)} --background"
     if not run.background.exists():
@@ -170,28 +164,28 @@ def _twins(run: Run, data: Labels, foreground: np.ndarray) -> np.ndarray:
             f"{run.background}: with several labels the background consists of shuffled controls, and there are none; "
             f"make them: satori-hpc prepare {quoted(run.path)} --background"
         )
-    length = dataset.read_length(run.background, background=True)
+    background = Dataset(run.background, background=True)
+    length = background.length
     if length != data.length:
         raise ArtefactError(f"{run.background}: sequences of {length} bp, the dataset has {data.length} bp; {again}")
     # Both are in the order of the data set as a rule: then no name need be kept.
     found = np.empty(len(foreground), dtype=np.int64)
-    twins = enumerate(dataset.read_names(run.background, background=True))
-    for place, name in enumerate(dataset.read_names(run.dataset, foreground)):
+    twins = enumerate(background.names())
+    for place, name in enumerate(data.names(foreground)):
         row = next((row for row, twin in twins if twin == name), None)
         if row is None:
-            return _twins_by_name(run, foreground, again)
+            return _twins_by_name(data, background, foreground, again)
         found[place] = row
     return found
 
 
-def _twins_by_name(run: Run, foreground: np.ndarray, again: str) -> np.ndarray:
-    rows = {name: row for row, name in enumerate(dataset.read_names(run.background, background=True))}
-    names = list(dataset.read_names(run.dataset, foreground))
+def _twins_by_name(data: Dataset, background: Dataset, foreground: np.ndarray, again: str) -> np.ndarray:
+    rows = {name: row for row, name in enumerate(background.names())}
+    names = list(data.names(foreground))
     missing = [name for name in names if name not in rows]
     if missing:
-        raise ArtefactError(
-            f"{run.background}: no shuffled control of {len(missing)} examples ({', '.join(missing[:5])}, ...); {again}"
-        )
+        few = ", ".join(missing[:5])
+        raise ArtefactError(f"{background.path}: no shuffled control of {len(missing)} examples ({few}, ...); {again}")
     return np.array([rows[name] for name in names], dtype=np.int64)
 
 

@@ -11,13 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from satori_hpc.data import dataset
+from satori_hpc.data.dataset import Dataset
 from satori_hpc.errors import ArtefactError, SatoriError, quoted
 from satori_hpc.log import logger, progress
 from satori_hpc.models.satori import Satori
@@ -152,7 +151,8 @@ class _Work:
 
     model: Satori
     scorers: dict[str, SiteScorer]
-    sequences: dict[str, Path]
+    data: Dataset
+    background: Dataset  # what background examples are rows of; the same where they are negatives
 
     def need(self, store: ScoreStore, runtime: Runtime) -> Need:
         """Return memory and sizes of the work, decided on the root rank: slice size affects rounding."""
@@ -166,9 +166,8 @@ class _Work:
 
     def batch(self, store: ScoreStore, group: str, places: np.ndarray) -> Batch:
         """Read examples of a group, by their positions in it."""
-        twins = group == "background" and store.attributes["background_source"] == "background"
         rows = store.examples(group)[places]
-        tokens = dataset.read_tokens(self.sequences["background" if twins else "dataset"], rows, background=twins)
+        tokens = (self.background if group == "background" else self.data).tokens[rows]
         keys = np.stack([np.full(len(rows), GROUPS.index(group)), rows], axis=1)
         targets = store.true_positive(places)  # a control has the labels of its original, which is at the same index
         return Batch(
@@ -180,9 +179,11 @@ class _Work:
 
 def _load(run: Run, runtime: Runtime) -> _Work:
     model, _ = checkpoint.load_model(run.best, runtime.torch_device())
-    composition = ScoreStore(run.scores(run.config.score.methods[0])).composition  # the same in all of them
-    scorers = score_plan.build(run, model, threshold=score_plan.thresholds(run, model), composition=composition)
-    return _Work(model, scorers, {"dataset": run.dataset, "background": run.background})
+    store, data = ScoreStore(run.scores(run.config.score.methods[0])), Dataset(run.dataset)
+    threshold = score_plan.thresholds(run, model)
+    scorers = score_plan.build(run, model, threshold=threshold, composition=store.composition)  # the same in all stores
+    shuffled = store.attributes["background_source"] == "background"
+    return _Work(model, scorers, data, Dataset(run.background, background=True) if shuffled else data)
 
 
 def _close(store: ScoreStore, work: _Work) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from satori_hpc.data.dataset import Tokens
+from satori_hpc.data.dataset import Dataset
 from satori_hpc.log import logger, progress
 from satori_hpc.models.base import TrainableModel
 from satori_hpc.motifs import hits as motif_hits
@@ -16,18 +16,18 @@ from satori_hpc.sites.store import MotifTables
 FEW = 10  # a motif with winning hits in so many sequences or fewer is inactive (SATORI 2.0)
 
 
-def tables(model: TrainableModel, tokens: Tokens, rows: np.ndarray, runtime: Runtime) -> MotifTables:
+def tables(model: TrainableModel, data: Dataset, rows: np.ndarray, runtime: Runtime) -> MotifTables:
     """Count the hits of the known motifs that a network starts from.
 
     Args:
         model: that starts from known motifs.
-        tokens: the sequences.
+        data: the sequences.
         rows: int64, those whose hits are counted.
         runtime: threads and sizes.
     """
     bank, gate = model.bank, model.gate
     assert bank is not None
-    sites, sequences, letters = count(bank, gate, tokens, rows, runtime)
+    sites, sequences, letters = count(bank, gate, data, rows, runtime)
     matrices = [probabilities(scores, bank.background) for scores in bank.scores]
     active = sequences > FEW
     names = [tf_names.tf_name(name) or name for name in bank.names]
@@ -75,13 +75,13 @@ def tables(model: TrainableModel, tokens: Tokens, rows: np.ndarray, runtime: Run
 
 
 def count(
-    bank: MotifBank, gate: Gate, tokens: Tokens, rows: np.ndarray, runtime: Runtime
+    bank: MotifBank, gate: Gate, data: Dataset, rows: np.ndarray, runtime: Runtime
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Count winning hits and sequences with one, int64 (motifs,), and the occurrences of each base, int64 (5,)."""
     sites, sequences, letters = np.zeros(len(bank), np.int64), np.zeros(len(bank), np.int64), np.zeros(5, np.int64)
     begins = range(0, len(rows), runtime.batch_size)
     for begin in progress(begins, what="hits", unit="batch"):
-        batch = tokens[rows[begin : begin + runtime.batch_size]]
+        batch = data.tokens[rows[begin : begin + runtime.batch_size]]
         found = motif_hits.winners(bank.scan(batch, gate, threads=runtime.cpu_threads()))
         sites += np.bincount(found.motif, minlength=len(bank))
         once = np.unique(found.example * len(bank) + found.motif)

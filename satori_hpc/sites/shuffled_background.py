@@ -1,14 +1,13 @@
 """Make the background: dinucleotide-shuffled controls of the examples to score, for multi-label sets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from satori_hpc.data import dataset, sequence
-from satori_hpc.data.dataset import Coded, Examples
+from satori_hpc.data.dataset import Dataset, Made
 from satori_hpc.log import logger
-from satori_hpc.motifs.motif import Motif
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import files
 from satori_hpc.run.layout import Run
@@ -26,32 +25,29 @@ def background(run: Run, runtime: Runtime) -> dict[str, Any]:
     Raises:
         ArtefactError: the data set or the motifs cannot be used.
     """
-    data = dataset.read_labels(run.dataset)
+    data = Dataset(run.dataset)
     found = list(motif_store.read_motifs(run.motifs).values())
     rows = data.rows(run.config.score.split)
     counted = len(data.rows(run.config.motifs.split))  # with several labels, sites are counted in the whole split
+    examples = data.take(rows)
     files.sweep_partials(run.path)
     files.remove(run.background)
     if not found:
         logger.warning("no filter has a motif: the background is shuffled only")
-    twins = Twins(run, rows, found, length=data.length, counted=counted)
-    at = dataset.read_coordinates(run.dataset, rows)
-    dataset.write(
-        run.background,
-        Examples(
-            tokens=twins,
-            labels=data.labels if len(rows) == data.examples else data.labels[rows],
-            split=data.split[rows],
-            names=list(dataset.read_names(run.dataset, rows)),
-            chrom=Coded.of(at.chrom),
-            start=at.start,
-            end=at.end,
-            strand=at.strand,
-            targets=data.targets,
-            task=data.task,
-        ),
-    )
-    implants = twins.implants
+    ppms = np.array([motif.ppm for motif in found]) if found else np.zeros((0, 1, 4))
+    sites = np.array([motif.sites for motif in found], dtype=np.int64)
+    implants = np.zeros(len(found), dtype=np.int64)
+
+    def block(chosen: slice) -> np.ndarray:
+        tokens = np.empty((len(rows[chosen]), data.length), dtype=np.uint8)
+        for first in range(0, len(tokens), BLOCK):
+            some = rows[chosen][first : first + BLOCK]
+            made = twins(data.tokens[some], some, ppms=ppms, sites=sites, counted=counted, seed=run.config.seed)
+            tokens[first : first + BLOCK] = made.tokens
+            implants[:] += made.implants
+        return tokens
+
+    dataset.write(run.background, replace(examples, tokens=Made(examples.tokens.shape, block)))
     return {
         "examples": len(rows),
         "implanted filters": len(found),
@@ -59,39 +55,6 @@ def background(run: Run, runtime: Runtime) -> dict[str, Any]:
         "implants per example": round(float(implants.sum()) / len(rows), 3),
         "mean implants per filter": round(float(implants.mean()), 1) if len(found) else 0.0,
     }
-
-
-class Twins:
-    """Shuffled controls of `rows` of the data set, made on demand, once each.
-
-    Attributes:
-        implants: int64 (motifs,), instances placed so far.
-    """
-
-    def __init__(self, run: Run, rows: np.ndarray, found: list[Motif], *, length: int, counted: int) -> None:
-        self._run, self._rows, self._counted = run, rows, counted
-        self._ppms = np.array([motif.ppm for motif in found]) if found else np.zeros((0, 1, 4))
-        self._sites = np.array([motif.sites for motif in found], dtype=np.int64)
-        self.implants = np.zeros(len(found), dtype=np.int64)
-        self.shape = (len(rows), length)
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        """Return uint8 (rows, length)."""
-        chosen = self._rows[rows]
-        tokens = np.empty((len(chosen), self.shape[1]), dtype=np.uint8)
-        for first in range(0, len(chosen), BLOCK):
-            examples = chosen[first : first + BLOCK]
-            made = twins(
-                dataset.read_tokens(self._run.dataset, examples),
-                examples,
-                ppms=self._ppms,
-                sites=self._sites,
-                counted=self._counted,
-                seed=self._run.config.seed,
-            )
-            tokens[first : first + BLOCK] = made.tokens
-            self.implants += made.implants
-        return tokens
 
 
 # Shuffled controls with implanted motifs: the background of multi-label sets, which have no negatives.

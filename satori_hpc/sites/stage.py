@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from satori_hpc import config as config_module
-from satori_hpc.data import dataset
-from satori_hpc.data.dataset import Labels, Tokens
+from satori_hpc.data.dataset import Dataset
 from satori_hpc.errors import SatoriError
 from satori_hpc.log import logger, progress
 from satori_hpc.models.base import require_filters
@@ -41,7 +40,7 @@ def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
         InputError: the database of known motifs cannot be used.
         SatoriError: no sequence qualifies.
     """
-    data, tokens = dataset.read_labels(run.dataset), Tokens(run.dataset)
+    data = Dataset(run.dataset)
     model, _ = checkpoint.load(run.best, runtime.torch_device())
     layer = layer_of(model)
     if layer is None and model.bank is None:
@@ -51,10 +50,10 @@ def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
     _tell_few(run, data, rows)
     files.remove_folder(run.motifs)
 
-    known = None if model.bank is None else known_motifs.tables(model, tokens, rows, runtime)
+    known = None if model.bank is None else known_motifs.tables(model, data, rows, runtime)
     found = known
     if layer is not None and database is not None:
-        learned = _of_filters(run, layer, tokens, rows, database, runtime)
+        learned = _of_filters(run, layer, data, rows, database, runtime)
         found = learned if known is None else known.then(learned)
     assert found is not None
     # A base that never occurs would make the background useless for others: one count is added to each.
@@ -67,14 +66,14 @@ def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
 
 
 def _of_filters(
-    run: Run, layer: Layer, tokens: Tokens, rows: np.ndarray, database: Collection, runtime: Runtime
+    run: Run, layer: Layer, data: Dataset, rows: np.ndarray, database: Collection, runtime: Runtime
 ) -> MotifTables:
     """Return motifs of learned filters, and the known motifs that they are named after."""
     config, device = run.config.motifs, runtime.torch_device()
     without_tf = [item for item in database.motifs if not tf_names.tf_name(item.name, item.identifier)]
     _tell_names(database, without_tf)
     extremes, letters = Extremes(layer.filters), np.zeros(5, dtype=np.int64)
-    for batch, activations in _activations(layer, tokens, rows, runtime, what="thresholds"):
+    for batch, activations in _activations(layer, data, rows, runtime, what="thresholds"):
         extremes.add(layer.strongest(activations))
         letters += np.bincount(batch.ravel(), minlength=5)
     threshold = sites_activations.thresholds(
@@ -82,7 +81,7 @@ def _of_filters(
     )
     counts = SiteCounts.empty(layer.filters, layer.width)
     threshold_there = torch.from_numpy(threshold).to(device)
-    for batch, activations in _activations(layer, tokens, rows, runtime, what="sites"):
+    for batch, activations in _activations(layer, data, rows, runtime, what="sites"):
         layer.count(counts, batch, activations, threshold_there)
 
     written = np.flatnonzero(counts.sites >= config.min_sites)
@@ -117,7 +116,7 @@ def _of_filters(
     )
 
 
-def _tell_few(run: Run, data: Labels, rows: np.ndarray) -> None:
+def _tell_few(run: Run, data: Dataset, rows: np.ndarray) -> None:
     """Warn of motifs from few sequences."""
     config = run.config.motifs
     if len(rows) < FEW_SEQUENCES:
@@ -170,7 +169,7 @@ def _some(names: list[str]) -> str:
     return ", ".join(repr(name[:60]) for name in names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def _rows(run: Run, data: Labels) -> np.ndarray:
+def _rows(run: Run, data: Dataset) -> np.ndarray:
     """Return the examples whose sites define the motifs: of the split, and for binary sets confident positives."""
     config = run.config.motifs
     rows = data.rows(config.split)
@@ -178,7 +177,7 @@ def _rows(run: Run, data: Labels) -> np.ndarray:
         if not len(rows):
             raise SatoriError(f"the {config.split} split is empty; change [motifs] split in {run.config_file}")
         return rows
-    probability = predictions.Probability(run.predictions)[rows][:, 0]
+    probability = predictions.probability(run.predictions)[rows][:, 0]
     positive = data.labels[rows, 0] == 1
     confident = probability > config.min_probability
     if not (positive & confident).any():
@@ -193,13 +192,13 @@ def _rows(run: Run, data: Labels) -> np.ndarray:
 
 
 def _activations(
-    layer: Layer, tokens: Tokens, rows: np.ndarray, runtime: Runtime, *, what: str
+    layer: Layer, data: Dataset, rows: np.ndarray, runtime: Runtime, *, what: str
 ) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
     """Yield (tokens (B, L), activations of the layer) batch by batch; the rest of the network is not computed."""
     device = runtime.torch_device()
     begins = range(0, len(rows), runtime.batch_size)
     for begin in progress(begins, what=what, unit="batch"):
-        batch = tokens[rows[begin : begin + runtime.batch_size]]
+        batch = data.tokens[rows[begin : begin + runtime.batch_size]]
         with torch.inference_mode():
             activations = layer.activations(torch.from_numpy(batch).to(device))
         yield batch, activations

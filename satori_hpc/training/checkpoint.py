@@ -20,7 +20,7 @@ import torch
 from satori_hpc import config, models
 from satori_hpc.config import Model, toml
 from satori_hpc.config.families import FAMILIES
-from satori_hpc.data.dataset import Labels, Rows, blocks
+from satori_hpc.data.dataset import Dataset, blocks
 from satori_hpc.errors import ArtefactError, ConfigError, quoted
 from satori_hpc.log import logger
 from satori_hpc.models.base import TrainableModel
@@ -206,12 +206,12 @@ def _mend(path: Path) -> str:
 class TrainingFiles:
     """The keeper of a run: best.pt, history.tsv and the step checkpoints."""
 
-    def __init__(self, run: Run, data: Labels, tokens: Rows, bank: MotifBank | None = None) -> None:
+    def __init__(self, run: Run, data: Dataset, bank: MotifBank | None = None) -> None:
         self.run = run
         self.data = data
         self.digests = {
             "config": toml.digest(config.sections(run.config, ("model", "train"))),
-            "dataset": _digest(data, tokens),
+            "dataset": _digest(data),
         }
         if bank is not None:
             self.digests["known motifs"] = toml.digest(bank.to_plain())
@@ -293,11 +293,11 @@ class TrainingFiles:
         return None
 
 
-def _digest(data: Labels, tokens: Rows) -> str:
+def _digest(data: Dataset) -> str:
     """What of the dataset shapes training."""
-    total = hashlib.sha256(f"{tokens.shape} {data.labels.shape} {data.task}".encode())
-    for rows in blocks(data.examples):
-        total.update(np.ascontiguousarray(tokens[rows]).data)
+    total = hashlib.sha256(f"{data.tokens.shape} {data.labels.shape} {data.task}".encode())
+    for rows in blocks(len(data)):
+        total.update(np.ascontiguousarray(data.tokens[rows]).data)
     for values in (data.labels, data.split):
         total.update(np.ascontiguousarray(values).data)
     return total.hexdigest()

@@ -42,13 +42,7 @@ class Progress:
     best_value: float = float("-inf")
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Token codes (E, L) uint8 and labels (E, T) uint8 of one split."""
-
-    tokens: np.ndarray
-    labels: np.ndarray
-
+Arrays = tuple[np.ndarray, np.ndarray]  # token codes (E, L) uint8 and labels (E, T) uint8 of a split
 
 STEPS_BETWEEN_CHECKS = 20
 
@@ -89,8 +83,8 @@ class Trainer:
         config: Train,
         *,
         seed: int,
-        train: Examples,
-        valid: Examples,
+        train: Arrays,
+        valid: Arrays,
         batch_size: int,
         world: World | None = None,
         micro_batch: int = 0,
@@ -98,16 +92,17 @@ class Trainer:
         self.model = model
         self.config = config
         self.seed = seed
-        self.valid = valid
+        self.valid_tokens, self.valid_labels = valid
         self.batch_size = batch_size
         self.world = world or World()
-        for examples in (train, valid):
-            model.remember(examples.tokens)
+        tokens, labels = train
+        for each in (tokens, self.valid_tokens):
+            model.remember(each)
         self.device = next(model.parameters()).device
-        self.tokens = torch.from_numpy(train.tokens).to(self.device)
-        self.labels = torch.from_numpy(train.labels).to(self.device)
+        self.tokens = torch.from_numpy(tokens).to(self.device)
+        self.labels = torch.from_numpy(labels).to(self.device)
         self.complement = torch.from_numpy(sequence.COMPLEMENT).to(self.device)
-        self.rows_per_epoch = step.per_epoch(len(train.tokens), config.strands)
+        self.rows_per_epoch = step.per_epoch(len(tokens), config.strands)
         self.steps_per_epoch = -(-self.rows_per_epoch // config.batch_size)
         self.stepper = Stepper(
             model,
@@ -294,7 +289,7 @@ class Trainer:
             SatoriError: the predictions are no longer finite.
         """
         logits = predictions.predict_on_ranks(
-            self.model, self.valid.tokens, batch_size=self.batch_size, world=self.world
+            self.model, self.valid_tokens, batch_size=self.batch_size, world=self.world
         )
         if not bool(torch.isfinite(logits).all()):
             raise shared(
@@ -306,16 +301,16 @@ class Trainer:
         ranking, threads = self.model.margin(logits).numpy(), torch.get_num_threads()
 
         def measure() -> tuple[float, float]:
-            found = metrics.classification(self.valid.labels, ranking, threads=threads)
+            found = metrics.classification(self.valid_labels, ranking, threads=threads)
             return found.auroc, found.aupr
 
         auroc, aupr = self.world.lead(measure)
         mass = None
         if self.config.entropy > 0:
-            first = self.valid.tokens[: self.batch_size]
+            first = self.valid_tokens[: self.batch_size]
             mass = predictions.column_mass(self.model, first, world=self.world)
         return {
-            "valid_loss": float(self.stepper.loss(logits, torch.from_numpy(self.valid.labels))),
+            "valid_loss": float(self.stepper.loss(logits, torch.from_numpy(self.valid_labels))),
             "valid_auroc": auroc,
             "valid_aupr": aupr,
             "column_mass": mass,

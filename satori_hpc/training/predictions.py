@@ -12,9 +12,10 @@ import numpy as np
 import torch
 import zarr
 
-from satori_hpc.data import dataset, zarr_arrays
-from satori_hpc.data.dataset import BLOCK, Labels, Rows, Tokens, blocks
+from satori_hpc.data import zarr_arrays
+from satori_hpc.data.dataset import BLOCK, Dataset, Rows, blocks
 from satori_hpc.data.splits import known
+from satori_hpc.data.zarr_arrays import StoredRows
 from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.log import logger, progress
 from satori_hpc.models import losses
@@ -38,31 +39,30 @@ def digest(weights: dict[str, torch.Tensor], digests: dict[str, str]) -> str:
     return total.hexdigest()
 
 
-def predict(run: Run, runtime: Runtime, model: TrainableModel, tokens: Tokens, *, targets: int, key: str) -> None:
+def predict(run: Run, runtime: Runtime, model: TrainableModel, data: Dataset, *, key: str) -> None:
     """Write the predictions of all examples, made and written a block at a time; killed, it goes on with the next.
 
     Args:
         run: to write to.
         runtime: what it may use.
         model: with the weights to predict with.
-        tokens: of the data set.
-        targets: T.
+        data: the examples.
         key: digest of all that shapes the predictions.
     """
     world = runtime.world
-    shape = {"examples": len(tokens), "outputs": model.outputs, "targets": targets}
+    shape = {"examples": len(data), "outputs": model.outputs, "targets": len(data.targets)}
     written = Writer(run.predictions, run.predictions_parts, key=key, **shape)
     done = world.lead(written.begin)
-    left = [rows for rows in dataset.blocks(len(tokens)) if rows.stop > done]
+    left = [rows for rows in blocks(len(data)) if rows.stop > done]
     if done:
         logger.info("predictions of %d examples are there already", done)
     for rows in progress(left, what="predictions", unit="block"):
-        logits = predict_on_ranks(model, tokens, rows=rows, batch_size=runtime.batch_size, world=world)
+        logits = predict_on_ranks(model, data.tokens, rows=rows, batch_size=runtime.batch_size, world=world)
         world.lead(functools.partial(written.add, rows, logits.numpy(), model.score(logits).numpy()))
     world.lead(written.publish)
 
 
-def measure(run: Run, model: TrainableModel, data: Labels) -> dict[str, Any]:
+def measure(run: Run, model: TrainableModel, data: Dataset) -> dict[str, Any]:
     """Write the figures of every label, from the predictions of the run; their means."""
     found: dict[str, Any] = {}
     rows = []
@@ -256,25 +256,12 @@ def read_logits(path: Path, rows: np.ndarray, columns: slice = slice(None)) -> n
         return zarr_arrays.take(group, "logits", rows, columns)
 
 
-class Probability:
-    """The probabilities, read as they are asked for: of many labels they are larger than all else that scoring holds.
+def probability(path: Path) -> StoredRows:
+    """Open the probabilities, float32 (E, T), read on demand: with many labels they are larger than all else.
 
-    Raises:
-        ArtefactError: as `read`; also when they are asked for.
+    Raises: as `read`; also at reading.
     """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        with _opened(path) as group:
-            self._count = int(zarr_arrays.member(group, "probability").shape[0])
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """float32 (rows, T), in the order of `rows`."""
-        with _opened(self._path) as group:
-            return zarr_arrays.take(group, "probability", rows)
+    return StoredRows(functools.partial(_opened, path), "probability")
 
 
 @contextlib.contextmanager

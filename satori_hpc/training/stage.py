@@ -7,8 +7,7 @@ import numpy as np
 import torch
 
 from satori_hpc import models
-from satori_hpc.data import dataset
-from satori_hpc.data.dataset import Labels, Tokens
+from satori_hpc.data.dataset import Dataset, blocks
 from satori_hpc.data.splits import both_classes
 from satori_hpc.errors import InputError, shared
 from satori_hpc.log import logger
@@ -20,7 +19,7 @@ from satori_hpc.run import files
 from satori_hpc.run.layout import Run
 from satori_hpc.training import predictions
 from satori_hpc.training.checkpoint import TrainingFiles
-from satori_hpc.training.loop import Examples, Progress, Trainer
+from satori_hpc.training.loop import Progress, Trainer
 from satori_hpc.training.step import torch_seeds
 
 WEIGHTS = 11
@@ -39,18 +38,18 @@ def train(run: Run, runtime: Runtime) -> dict[str, Any]:
     world = runtime.world
     _one_device_each(runtime)
     with signals.listen(run.stop, world) as stop:
-        data, tokens = dataset.read_labels(run.dataset), dataset.Tokens(run.dataset)
+        data = Dataset(run.dataset)
         _check_splits(data)
         torch.set_num_threads(runtime.cpu_threads())
         known = world.lead(lambda: configured.of_network(run))
-        bank = None if known is None else MotifBank.from_motifs(known.motifs, background=_composition(data, tokens))
-        trainer = _trainer(run, runtime, data, tokens, bank)
-        keeper = TrainingFiles(run, data, tokens, bank)
+        bank = None if known is None else MotifBank.from_motifs(known.motifs, background=_composition(data))
+        trainer = _trainer(run, runtime, data, bank)
+        keeper = TrainingFiles(run, data, bank)
         world.lead(lambda: _tidy(run))
         if not keeper.resume(trainer):
             world.lead(lambda: files.remove_folder(run.checkpoints))
         trainer.fit(keeper, stop)
-    summary = _finish(run, runtime, data, tokens, trainer, keeper.digests)
+    summary = _finish(run, runtime, data, trainer, keeper.digests)
     if known is not None:
         summary |= {"known motifs": len(known.motifs), "collection": known.title, "collection digest": known.digest}
         summary["sources"] = known.sources
@@ -79,7 +78,7 @@ def _tidy(run: Run) -> None:
     files.remove_folder(run.predictions)
 
 
-def _check_splits(data: Labels) -> None:
+def _check_splits(data: Dataset) -> None:
     if len(data.rows("train")) < 2:
         raise InputError("fewer than two training examples; change [prepare] and run: satori-hpc prepare")
     for split in ("train", "valid"):
@@ -90,15 +89,15 @@ def _check_splits(data: Labels) -> None:
             )
 
 
-def _composition(data: Labels, tokens: Tokens) -> np.ndarray:
+def _composition(data: Dataset) -> np.ndarray:
     """Share of each letter in the training examples, (4,)."""
     rows, counts = data.rows("train"), np.ones(5)
-    for some in dataset.blocks(len(rows)):
-        counts += np.bincount(tokens[rows[some]].ravel(), minlength=5)
+    for some in blocks(len(rows)):
+        counts += np.bincount(data.tokens[rows[some]].ravel(), minlength=5)
     return counts[:4] / counts[:4].sum()
 
 
-def _trainer(run: Run, runtime: Runtime, data: Labels, tokens: Tokens, bank: MotifBank | None) -> Trainer:
+def _trainer(run: Run, runtime: Runtime, data: Dataset, bank: MotifBank | None) -> Trainer:
     config = run.config
     torch.manual_seed(torch_seeds((config.network_seed, WEIGHTS), 1)[0])
     model = models.build(
@@ -114,24 +113,22 @@ def _trainer(run: Run, runtime: Runtime, data: Labels, tokens: Tokens, bank: Mot
         model,
         config.train,
         seed=config.network_seed,
-        train=Examples(tokens[train_rows], data.labels[train_rows]),
-        valid=Examples(tokens[valid_rows], data.labels[valid_rows]),
+        train=(data.tokens[train_rows], data.labels[train_rows]),
+        valid=(data.tokens[valid_rows], data.labels[valid_rows]),
         batch_size=runtime.batch_size,
         world=runtime.world,
         micro_batch=runtime.micro_batch,
     )
 
 
-def _finish(
-    run: Run, runtime: Runtime, data: Labels, tokens: Tokens, trainer: Trainer, digests: dict[str, str]
-) -> dict[str, Any]:
+def _finish(run: Run, runtime: Runtime, data: Dataset, trainer: Trainer, digests: dict[str, str]) -> dict[str, Any]:
     """Predict every example with the best checkpoint; the summary."""
     world, done = runtime.world, trainer.progress
     model = trainer.model.eval()
     world.doing("predicting")
     model.load_state_dict(trainer.best_weights)
     key = world.lead(lambda: predictions.digest(trainer.best_weights, digests))
-    predictions.predict(run, runtime, model, tokens, targets=len(data.targets), key=key)
+    predictions.predict(run, runtime, model, data, key=key)
     summary: dict[str, Any] = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "epochs": done.epoch,

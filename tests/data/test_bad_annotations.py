@@ -5,11 +5,12 @@ import gzip
 
 import pytest
 
-from satori_hpc.data import dataset, prepare
+from satori_hpc.data import prepare
 from satori_hpc.errors import InputError
 from satori_hpc.parallel.world import Runtime
 from tests.data.test_prepare_genome import left_out
 from tests.fixtures.genome import make
+from tests.fixtures.whole import read as read_whole
 
 GENES = [("chr1", first, first + 200, "+-"[first % 2]) for first in range(301, 5700, 451)]
 GENES += [("chr2", first, first + 200, "+-"[first % 2]) for first in range(301, 2700, 451)]
@@ -111,7 +112,7 @@ def test_windows_of_the_blacklist_are_listed_and_left_out(two, case):
     ]
     for run in runs:
         prepare.prepare(run, Runtime())
-    kept, everything = (set(dataset.read(run.dataset).names) for run in runs)
+    kept, everything = (set(read_whole(run.dataset).names) for run in runs)
     gone = {f"{row[2]}:{row[3]}-{row[4]}(.)" for row in left_out(runs[0])}
     expected = set()
     for name in everything:

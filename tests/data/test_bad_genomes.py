@@ -15,7 +15,8 @@ import pytest
 from Bio import bgzf
 
 from satori_hpc import log
-from satori_hpc.data import dataset, prepare, sequence
+from satori_hpc.data import prepare, sequence
+from satori_hpc.data.dataset import Examples
 from satori_hpc.data.sources.genome import genome as genomes
 from satori_hpc.data.sources.genome import stage as genome_stage
 from satori_hpc.data.sources.genome.genome import Genome
@@ -23,6 +24,7 @@ from satori_hpc.errors import InputError
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run.layout import Run
 from tests.fixtures.genome import make
+from tests.fixtures.whole import read as read_whole
 
 SPLIT = {"valid_fraction": 0.1, "test_fraction": 0.1}
 LETTERS = "ACGTacgtNnRYKMSWBDHVryk"
@@ -53,7 +55,7 @@ FASTA = text()
 BLOCKED = bgzip(FASTA.encode() * 40)  # of several blocks
 
 
-def windows_are_right(made: dataset.Dataset) -> None:
+def windows_are_right(made: Examples) -> None:
     """Every window against its place in the text."""
     letters = sequences()
     for name, tokens in zip(made.names, made.tokens, strict=True):
@@ -104,8 +106,8 @@ def test_what_is_read_is_what_is_there(tmp_path, case):
     content, name = READ[case]
     run, before = prepared(tmp_path / "in", content if isinstance(content, bytes) else content.encode(), name=name)
     prepare.prepare(run, Runtime())
-    made = dataset.read(run.dataset)
-    assert made.examples > 20
+    made = read_whole(run.dataset)
+    assert len(made) > 20
     windows_are_right(made)
     assert sorted(path.name for path in (tmp_path / "in").iterdir()) == before
     assert sorted(path.name for path in run.path.iterdir()) == ["chrom.sizes", "dataset.zarr", "left_out.tsv.gz"]
@@ -165,7 +167,7 @@ def test_a_genome_of_rna_is_refused_by_its_name_or_read_as_dna(tmp_path):
     settings = dataclasses.replace(run.config.prepare, alphabet="rna")
     run = Run(run.path, dataclasses.replace(run.config, prepare=settings))
     prepare.prepare(run, Runtime())
-    windows_are_right(dataset.read(run.dataset))
+    windows_are_right(read_whole(run.dataset))
 
 
 def test_a_genome_of_protein_is_refused_and_a_trace_of_it_warned_of(tmp_path, caplog, monkeypatch):
@@ -199,7 +201,7 @@ def test_indexes_beside_the_genome_are_left_alone(tmp_path, wrong):
             index.write_text(wrong)
             os.utime(index, (2**32, 2**32))  # newer than the genome
         prepare.prepare(run, Runtime())
-        windows_are_right(dataset.read(run.dataset))
+        windows_are_right(read_whole(run.dataset))
         assert {(tmp_path / name / f"genome.fa{ending}").read_text() for ending in (".fai", ".gzi")} == {wrong}
 
 
@@ -216,7 +218,7 @@ def test_another_genome_does_not_meet_the_index_of_the_one_before(tmp_path, monk
     (tmp_path / "in" / "genome.fa").write_bytes(packed[1](FASTA.encode()))
     os.utime(tmp_path / "in" / "genome.fa", (1e9, 1e9))  # older than what is left
     prepare.prepare(run, Runtime())
-    windows_are_right(dataset.read(run.dataset))
+    windows_are_right(read_whole(run.dataset))
 
 
 def killed(*_: object) -> None:
@@ -329,10 +331,11 @@ def test_hostile_names_of_chromosomes_are_names(tmp_path):
         rows = path.read_text() + "chr1\t2980\t3010\n"
         path.write_text(rows.replace("chr1", names["chr1"]).replace("chr2", names["chr2"]))
     prepare.prepare(run, Runtime())
-    made = dataset.read(run.dataset)
-    assert set(made.coordinates.chrom.tolist()) == set(names.values())
-    tokens = made.tokens[made.coordinates.chrom == names["chr2"]][0]
-    start = int(made.coordinates.start[made.coordinates.chrom == names["chr2"]][0])
+    made = read_whole(run.dataset)
+    assert set(made.coordinates.chrom) == set(names.values())
+    there = made.coordinates.chrom[:] == names["chr2"]
+    tokens = made.tokens[there][0]
+    start = int(made.coordinates.start[there][0])
     np.testing.assert_array_equal(tokens, sequence.encode(sequences()["chr2"][start : start + 100]))
     assert sorted(path.name for path in (tmp_path / "in").iterdir()) == before
     with gzip.open(run.left_out, "rt") as handle:

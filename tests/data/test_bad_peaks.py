@@ -6,12 +6,13 @@ import logging
 import numpy as np
 import pytest
 
-from satori_hpc.data import dataset, prepare, sequence
+from satori_hpc.data import prepare, sequence
 from satori_hpc.errors import InputError
 from satori_hpc.parallel.world import Runtime
 from tests.data.test_prepare import bytes_of
 from tests.data.test_prepare_genome import filler, left_out, of_label
 from tests.fixtures.genome import LENGTHS, SIZE, make
+from tests.fixtures.whole import read as read_whole
 
 GOOD = "".join(f"chr1\t{at}\t{at + 60}\tp\t0\t.\n" for at in range(100, 5900, 97))
 
@@ -82,7 +83,7 @@ def test_the_last_base_of_a_chromosome_is_read(two):
     files = ("../c.bed", filler(folder / "f.bed"))
     run = make(folder, peaks=files, construction="merge_then_extend")
     prepare.prepare(run, Runtime())
-    made = dataset.read(run.dataset)
+    made = read_whole(run.dataset)
     for name, text in (("chr1:5900-6000(.)", letters["chr1"][5900:]), ("chr2:0-100(.)", letters["chr2"][:100])):
         assert name in of_label(made, "c")
         np.testing.assert_array_equal(made.tokens[made.names.index(name)], sequence.encode(text))
@@ -106,10 +107,10 @@ def test_equal_rows_of_several_files_are_one_window_with_all_labels(two):
     (folder / "d.bed").write_text(row + "".join(f"chr1\t{at}\t{at + SIZE}\n" for at in range(0, 3000, 150)) + row)
     run = make(folder, peaks=("../c.bed", "../d.bed", filler(folder / "f.bed")), construction="as_given")
     prepare.prepare(run, Runtime())
-    made = dataset.read(run.dataset)
+    made = read_whole(run.dataset)
     assert made.names.count("chr2:1000-1100(.)") == 1
     assert made.labels[made.names.index("chr2:1000-1100(.)")].tolist() == [1, 1, 0]
-    assert made.examples == 41
+    assert len(made) == 41
 
 
 NUMBERS = "expected whole numbers"

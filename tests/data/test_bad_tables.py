@@ -11,13 +11,14 @@ from click.testing import CliRunner
 
 from satori_hpc.cli import cli
 from satori_hpc.config import Arrays, Config, Model, Prepare
-from satori_hpc.data import dataset, prepare
+from satori_hpc.data import prepare
 from satori_hpc.data.sources.genome import genome as genomes
 from satori_hpc.errors import InputError, SatoriError
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run.layout import Run
 from tests.data.test_prepare import bytes_of, example_set, files_run, write_pair
 from tests.fixtures.genome import make
+from tests.fixtures.whole import read as read_whole
 
 BAD_LISTS = {
     "missing files": (
@@ -67,7 +68,7 @@ def test_labels_are_text_and_one_may_stand_for_several_files(two):
     prepare.prepare(run, Runtime())
     plain = make(folder, name="plain", peaks=("../a.bed", "../b.bed"))
     prepare.prepare(plain, Runtime())
-    made, two_labels = dataset.read(run.dataset), dataset.read(plain.dataset)
+    made, two_labels = read_whole(run.dataset), read_whole(plain.dataset)
     assert made.targets == labels
     at = {name: row for row, name in enumerate(two_labels.names)}
     same = [(row, at[name]) for row, name in enumerate(made.names) if name in at]

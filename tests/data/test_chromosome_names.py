@@ -12,12 +12,14 @@ import pytest
 from click.testing import CliRunner
 
 from satori_hpc.cli import cli
-from satori_hpc.data import dataset, prepare
+from satori_hpc.data import prepare
+from satori_hpc.data.dataset import Examples
 from satori_hpc.errors import ConfigError, InputError
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run.layout import Run
 from tests.data.test_prepare_genome import left_out
 from tests.fixtures.genome import make
+from tests.fixtures.whole import read as read_whole
 
 SIZES = {"1": 6000, "2": 6000, "KI270728.1": 3000, "MT": 900}
 GENCODE = {"1": "chr1", "2": "chr2", "KI270728.1": "KI270728.1", "MT": "chrM"}
@@ -51,11 +53,11 @@ def write_peaks(path: Path, names: dict[str, str], *, row: str = "{}\t{}\t{}\n")
     path.write_text("".join(row.format(names[name], at, at + 100) for name, at in PEAKS))
 
 
-def prepared(folder: Path, tmp_path: Path, **options) -> tuple[Run, dict, dataset.Dataset]:
+def prepared(folder: Path, tmp_path: Path, **options) -> tuple[Run, dict, Examples]:
     options = {"genome": str(folder / "genome.fa"), "overlap": 50, **options}
     run = make(tmp_path, **{key: value for key, value in options.items() if value is not None})
     summary = prepare.prepare(run, Runtime())
-    return run, summary, dataset.read(run.dataset)
+    return run, summary, read_whole(run.dataset)
 
 
 def test_all_peaks_are_used_whatever_one_shared_scaffold_is_called(folder, tmp_path, caplog):

@@ -3,41 +3,44 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
 
 from satori_hpc.data import dataset, zarr_arrays
-from satori_hpc.data.dataset import Coordinates, Dataset
+from satori_hpc.data.dataset import Coded, Coordinates, Dataset, Examples, Made
 from satori_hpc.data.splits import UNKNOWN
 from satori_hpc.errors import ArtefactError
+from tests.fixtures.whole import read as read_whole
 
 
-def make(examples: int = 7, length: int = 20, targets: int = 1) -> Dataset:
+def make(examples: int = 7, length: int = 20, targets: int = 1) -> Examples:
     rng = np.random.default_rng(1)
-    return Dataset(
+    return Examples(
         tokens=rng.integers(0, 5, (examples, length), dtype=np.uint8),
         labels=rng.integers(0, 2, (examples, targets), dtype=np.uint8),
         split=rng.integers(0, 3, examples, dtype=np.uint8),
         names=[f"chr{k}:é{k}" * (k % 3) + str(k) for k in range(examples)],
         coordinates=Coordinates(
-            chrom=np.array([f"chr{k % 3}" for k in range(examples)]),
+            chrom=Coded.of(np.array([f"chr{k % 3}" for k in range(examples)])),
             start=np.arange(examples, dtype=np.int64) * 10**10,
             end=np.arange(examples, dtype=np.int64) * 10**10 + length,
             strand=rng.integers(-1, 2, examples).astype(np.int8),
         ),
         targets=[f"t{k}" for k in range(targets)],
-        task="binary" if targets == 1 else "multilabel",
     )
 
 
-def assert_same(a: Dataset, b: Dataset) -> None:
+def assert_same(a: Examples, path: Path) -> None:
+    b = read_whole(path)
     for name in ("tokens", "labels", "split"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
         assert getattr(b, name).dtype == np.uint8
-    for name in ("chrom", "start", "end", "strand"):
+    for name in ("start", "end", "strand"):
         np.testing.assert_array_equal(getattr(a.coordinates, name), getattr(b.coordinates, name))
+    assert list(a.coordinates.chrom) == list(b.coordinates.chrom)
     assert b.coordinates.start.dtype == np.int64
     assert (a.names, a.targets, a.task) == (b.names, b.targets, b.task)
 
@@ -47,7 +50,7 @@ def assert_same(a: Dataset, b: Dataset) -> None:
 def test_what_is_written_is_read(tmp_path, examples, targets):
     whole = make(examples, targets=targets)
     dataset.write(tmp_path / "dataset.zarr", whole)
-    assert_same(whole, dataset.read(tmp_path / "dataset.zarr"))
+    assert_same(whole, tmp_path / "dataset.zarr")
     assert [path.name for path in tmp_path.iterdir()] == ["dataset.zarr"]
 
 
@@ -57,7 +60,7 @@ def test_several_shards(tmp_path, monkeypatch):
     monkeypatch.setattr(dataset, "CHUNK_ITEMS", 50)
     whole = make(100)
     dataset.write(tmp_path / "d", whole)
-    assert_same(whole, dataset.read(tmp_path / "d"))
+    assert_same(whole, tmp_path / "d")
     assert len(list((tmp_path / "d" / "tokens" / "c").rglob("*"))) == 2 * 4
 
 
@@ -70,14 +73,11 @@ def test_shards_have_the_bytes_of_zarr(tmp_path, monkeypatch):
     whole.labels[64:96] = 0  # a shard without one
     asked = []
 
-    class Some:
-        shape = whole.tokens.shape
+    def some(rows: slice) -> np.ndarray:
+        asked.append(rows.stop - rows.start)
+        return whole.tokens[rows]
 
-        def __getitem__(self, rows: slice) -> np.ndarray:
-            asked.append(rows.stop - rows.start)
-            return whole.tokens[rows]
-
-    dataset.write(tmp_path / "d", dataclasses.replace(whole.stream(), tokens=Some()))
+    dataset.write(tmp_path / "d", dataclasses.replace(whole, tokens=Made(whole.tokens.shape, some)))
     assert asked == [16] * 12 + [11]
     group = zarr.create_group(store=tmp_path / "zarr", zarr_format=3)
     for name, values in (("tokens", whole.tokens), ("labels", whole.labels)):
@@ -113,17 +113,19 @@ def test_rows():
     assert sum(len(whole.rows(name)) for name in dataset.SPLITS) == len(whole.rows("all")) == 50
 
 
-def test_take_gives_other_sequences_to_some_examples(tmp_path):
+def test_some_examples_are_written_again_with_other_sequences(tmp_path):
     whole = make(50, targets=3)
     rows = np.array([7, 3, 40])
-    tokens = whole.tokens[rows][:, ::-1].copy()
-    part = whole.take(rows, tokens=tokens)
-    np.testing.assert_array_equal(part.tokens, tokens)
+    dataset.write(tmp_path / "whole", whole)
+    part = Dataset(tmp_path / "whole").take(rows)
+    np.testing.assert_array_equal(part.tokens[1:], whole.tokens[rows[1:]])
+    tokens, labels = whole.tokens[rows][:, ::-1].copy(), whole.labels[rows]
     assert part.names == [whole.names[row] for row in rows]
-    np.testing.assert_array_equal(part.labels, whole.labels[rows])
+    np.testing.assert_array_equal(part.labels[:], labels)
     np.testing.assert_array_equal(part.coordinates.start, rows * 10**10)
+    part = dataclasses.replace(part, tokens=tokens, labels=labels)
     dataset.write(tmp_path / "d", part)
-    assert_same(part, dataset.read(tmp_path / "d"))
+    assert_same(part, tmp_path / "d")
 
 
 @pytest.mark.parametrize("split", [dataset.TRAIN, dataset.VALID, dataset.TEST])
@@ -131,7 +133,7 @@ def test_take_gives_other_sequences_to_some_examples(tmp_path):
 def test_all_examples_may_lie_in_one_part(tmp_path, split):
     whole = dataclasses.replace(make(), split=np.full(7, split, dtype=np.uint8))
     dataset.write(tmp_path / "d", whole)
-    assert_same(whole, dataset.read(tmp_path / "d"))
+    assert_same(whole, tmp_path / "d")
 
 
 def test_the_task_is_told_of_finished_sets_only(tmp_path):
@@ -176,7 +178,7 @@ def test_an_old_data_set_survives_a_failed_write(tmp_path, monkeypatch):
     monkeypatch.setattr(dataset, "write_strings", fail)
     with pytest.raises(OSError, match="disk full"):
         dataset.write(tmp_path / "d", make(9))
-    assert_same(whole, dataset.read(tmp_path / "d"))
+    assert_same(whole, tmp_path / "d")
     assert [path.name for path in tmp_path.iterdir()] == ["d"]
 
 
@@ -192,7 +194,7 @@ def test_data_sets_that_cannot_be_used_say_what_to_run(tmp_path):
 
     def refused(what: str) -> None:
         with pytest.raises(ArtefactError, match=what) as error:
-            dataset.read(path)
+            read_whole(path)
         assert mend in str(error.value)
         assert str(path) in str(error.value)
 
@@ -220,7 +222,7 @@ def test_data_sets_that_cannot_be_used_say_what_to_run(tmp_path):
     edit_attributes(path, targets=["a", "b"])
     refused("damaged")
     with pytest.raises(ArtefactError, match=f"{mend} --background --force$"):
-        dataset.read(path, background=True)
+        Dataset(path, background=True)
 
 
 def test_parts_are_read_without_the_rest(tmp_path, monkeypatch):
@@ -230,37 +232,67 @@ def test_parts_are_read_without_the_rest(tmp_path, monkeypatch):
     path = tmp_path / "dataset.zarr"
     dataset.write(path, whole)
     rows = np.array([97, 3, 3, 40, 0])
-    np.testing.assert_array_equal(dataset.read_tokens(path, rows), whole.tokens[rows])
-    assert dataset.read_tokens(path, rows[:0]).shape == (0, 20)
-    assert list(dataset.read_names(path, rows)) == [whole.names[row] for row in rows]
-    assert list(dataset.read_names(path)) == whole.names
-    assert dataset.read_length(path) == 20
-    found = dataset.read_labels(path)
+    found = Dataset(path)
+    np.testing.assert_array_equal(found.tokens[rows], whole.tokens[rows])
+    np.testing.assert_array_equal(found.tokens[5:70], whole.tokens[5:70])
+    assert found.tokens[rows[:0]].shape == (0, 20)
+    assert list(found.names(rows)) == [whole.names[row] for row in rows]
+    assert list(found.names()) == whole.names
+    np.testing.assert_array_equal(found.coordinates(rows).start, whole.coordinates.start[rows])
+    assert list(found.coordinates(rows).chrom) == whole.coordinates.chrom[rows].tolist()
     np.testing.assert_array_equal(found.labels, whole.labels)
     np.testing.assert_array_equal(found.rows("valid"), whole.rows("valid"))
-    assert (found.examples, found.length, found.targets, found.task) == (100, 20, whole.targets, "multilabel")
+    assert (len(found), found.length, found.targets, found.task) == (100, 20, whole.targets, "multilabel")
     shutil.rmtree(path / "tokens" / "c" / "2")
     (path / "tokens" / "c" / "2").mkdir()
     (path / "tokens" / "c" / "2" / "0").write_bytes(b"cut")
-    np.testing.assert_array_equal(dataset.read_tokens(path, np.arange(64)), whole.tokens[:64])
+    np.testing.assert_array_equal(found.tokens[np.arange(64)], whole.tokens[:64])
     with pytest.raises(ArtefactError, match=r"damaged.*satori-hpc prepare"):
-        dataset.read_tokens(path, np.array([5, 70]))
+        found.tokens[np.array([5, 70])]
     with pytest.raises(ArtefactError, match="damaged"):
-        dataset.read_tokens(path, np.array([100]))
+        found.tokens[np.array([100])]
+
+
+def test_arrays_are_read_when_they_are_asked_for_and_columns_once(tmp_path):
+    whole, path = make(60, targets=3), tmp_path / "dataset.zarr"
+    dataset.write(path, whole)
+    opened = Dataset(path)
+    np.testing.assert_array_equal(opened.labels, whole.labels)
+    np.testing.assert_array_equal(opened.split, whole.split)
+    for name in (*dataset.ARRAYS, "name", "chrom"):
+        shutil.rmtree(path / name / "c")
+    np.testing.assert_array_equal(opened.labels, whole.labels)
+    np.testing.assert_array_equal(opened.rows("test"), whole.rows("test"))
+    data = Dataset(path)
+    assert (len(data), data.length, data.task, data.targets) == (60, 20, "multilabel", whole.targets)
+    for name, read in {
+        "tokens": lambda: data.tokens[:1],
+        "labels": lambda: data.labels,
+        "split": lambda: data.rows("all"),
+        "name": lambda: next(data.names()),
+        "chrom": lambda: data.coordinates(np.arange(2)),
+    }.items():
+        with pytest.raises(ArtefactError, match=rf"damaged \({name}: .*satori-hpc prepare"):
+            read()
 
 
 def test_parts_of_what_is_not_there_are_refused(tmp_path):
-    for read in (dataset.read_labels, lambda path: dataset.read_tokens(path, np.arange(2))):
+    with pytest.raises(ArtefactError, match=r"no data set.*satori-hpc prepare"):
+        Dataset(tmp_path / "dataset.zarr")
+    dataset.write(tmp_path / "dataset.zarr", make())
+    data = Dataset(tmp_path / "dataset.zarr")
+    shutil.rmtree(tmp_path / "dataset.zarr")
+    for read in (lambda: data.labels, lambda: data.tokens[np.arange(2)], lambda: list(data.names())):
         with pytest.raises(ArtefactError, match=r"no data set.*satori-hpc prepare"):
-            read(tmp_path / "dataset.zarr")
+            read()
 
 
 def test_labels_may_be_unknown_where_there_are_several(tmp_path):
     whole = make(targets=3)
     whole.labels[2, 1] = UNKNOWN
     dataset.write(tmp_path / "d", whole)
-    assert_same(whole, dataset.read(tmp_path / "d"))
-    np.testing.assert_array_equal(dataset.read_labels(tmp_path / "d").labels, whole.labels)
+    assert_same(whole, tmp_path / "d")
+    np.testing.assert_array_equal(Dataset(tmp_path / "d").labels, whole.labels)
     lone = make()
     lone.labels[2] = UNKNOWN
     with pytest.raises(ValueError, match="not 0 or 1"):
@@ -272,7 +304,7 @@ def test_sets_without_checksums_are_refused(tmp_path, version):
     dataset.write(tmp_path / "d", make())
     edit_attributes(tmp_path / "d", format_version=version)
     with pytest.raises(ArtefactError, match=f"format version {version}, this program reads 3; .*satori-hpc prepare"):
-        dataset.read(tmp_path / "d")
+        Dataset(tmp_path / "d")
     assert dataset.task(tmp_path / "d") is None
 
 
@@ -300,9 +332,9 @@ def test_a_flipped_byte_of_any_chunk_is_an_error_that_names_the_array(tmp_path):
             with pytest.raises(
                 ArtefactError, match=rf"dataset.zarr: damaged \({name}: .*satori-hpc prepare .* --force"
             ):
-                dataset.read(path)
+                read_whole(path)
             flipped(file, at)
-    assert_same(whole, dataset.read(path))
+    assert_same(whole, path)
 
 
 @pytest.mark.parametrize("kept", [None, 0, 1, 10, 0.5, -5, -1])
@@ -317,6 +349,6 @@ def test_a_chunk_that_is_lost_or_short_is_not_read_as_zeros(tmp_path, kept):
         if kept is None:
             file.unlink()
         with pytest.raises(ArtefactError, match=rf"damaged \({file.relative_to(path).parts[0]}: "):
-            dataset.read(path)
+            read_whole(path)
         file.write_bytes(content)
-    assert_same(whole, dataset.read(path))
+    assert_same(whole, path)

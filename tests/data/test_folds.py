@@ -28,8 +28,12 @@ def files(draw):
     return made[:count], made[count:]
 
 
+def rows_of(tokens: np.ndarray, bound: np.ndarray) -> Fold:
+    return Fold([f"row{row}" for row in range(len(tokens))], tokens, bound, np.arange(len(tokens)))
+
+
 def fold(rows: list[tuple[str, int]]) -> Fold:
-    return Fold(
+    return rows_of(
         np.stack([sequence.encode(text) for text, _ in rows]), np.array([bound for _, bound in rows], dtype=np.uint8)
     )
 
@@ -38,7 +42,7 @@ def fold(rows: list[tuple[str, int]]) -> Fold:
 @settings(max_examples=300, deadline=None)
 def test_files_are_joined_by_the_rules(given_files, elsewhere):
     train, test = given_files
-    made = chipseq_folds.join([fold(rows) for rows in train], [fold(rows) for rows in test], elsewhere=elsewhere)
+    made = chipseq_folds.join(list(map(fold, train)), list(map(fold, test)), elsewhere=elsewhere)
     expected, left_out = folds_oracle.join(train, test, elsewhere=elsewhere)
     assert [sequence.decode(row) for row in made.tokens] == list(expected)
     assert made.test.tolist() == [tests for tests, _ in expected.values()]
@@ -54,7 +58,9 @@ def some_set(count: int = 200, length: int = 31) -> chipseq_folds.Joined:
     tokens = np.random.default_rng(0).integers(0, 4, (count, length), dtype=np.uint8)
     bound = np.ones(count, dtype=np.uint8)
     bound[::7] = 0
-    return chipseq_folds.join([Fold(tokens[:150], bound[:150])], [Fold(tokens[150:], bound[150:])], elsewhere="unknown")
+    return chipseq_folds.join(
+        [rows_of(tokens[:150], bound[:150])], [rows_of(tokens[150:], bound[150:])], elsewhere="unknown"
+    )
 
 
 @pytest.mark.parametrize("kind", chipseq_folds.SHUFFLES)

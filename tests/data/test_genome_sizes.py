@@ -7,10 +7,11 @@ import pytest
 from click.testing import CliRunner
 
 from satori_hpc.cli import cli
-from satori_hpc.data import dataset, prepare
+from satori_hpc.data import prepare
 from satori_hpc.errors import InputError
 from satori_hpc.parallel.world import Runtime
 from tests.fixtures.genome import LENGTHS, make, write_genome, write_peaks
+from tests.fixtures.whole import read as read_whole
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def prepared(folder: Path, sizes: str | bytes, **options) -> set[str]:
     (folder / "chrom.sizes").write_bytes(sizes if isinstance(sizes, bytes) else sizes.encode())
     run = make(folder, peaks=("../a.bed", "../b.bed"), chrom_sizes="../chrom.sizes", **options)
     prepare.prepare(run, Runtime())
-    return set(dataset.read(run.dataset).coordinates.chrom.tolist())
+    return set(read_whole(run.dataset).coordinates.chrom)
 
 
 def test_only_its_chromosomes_are_taken(folder: Path) -> None:

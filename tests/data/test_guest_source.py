@@ -11,11 +11,11 @@ import pytest
 from satori_hpc import config
 from satori_hpc.config import toml
 from satori_hpc.config.prepare import SOURCES
-from satori_hpc.data import dataset
 from satori_hpc.run import pipeline
 from satori_hpc.run.layout import Run
 from tests.fixtures import tiny
 from tests.fixtures.guests import SOURCE, satori, told
+from tests.fixtures.whole import read as read_whole
 
 
 def write_lines(path: Path) -> list[str]:
@@ -40,7 +40,7 @@ def test_a_source_of_a_plug_in_goes_from_new_to_the_report(tmp_path: Path, here:
     run = Run.open(tmp_path / "run")
     text = run.config_file.read_text()
     assert "# A sequence and its label per line.\n[prepare.lines]\n# sequence, tab, 0 or 1 per line;" in text
-    made = dataset.read(run.dataset)
+    made = read_whole(run.dataset)
     assert made.names[:2] == ["line1", "line2"]
     assert made.labels[:, 0].tolist() == [0, 1] * 120
     assert "240 lines of 60 bp, 120 of them positive" in run.report.read_text()

@@ -13,6 +13,7 @@ from satori_hpc import log
 from satori_hpc.cli import cli
 from satori_hpc.config import Config
 from satori_hpc.data import dataset, fasta, sequence, source
+from satori_hpc.data.dataset import Dataset, Examples
 from satori_hpc.data.source import Room
 from satori_hpc.data.sources import fasta_table
 from satori_hpc.errors import InputError, SatoriError
@@ -20,6 +21,7 @@ from satori_hpc.interactions.coordinates import places
 from satori_hpc.report import inspect
 from satori_hpc.run import files
 from satori_hpc.run.layout import Run
+from tests.fixtures.whole import read as read_whole
 
 COUNT, LENGTH = 24, 60
 CHROMOSOMES = ("chr1", "chrUn_KI270742v1", "chr6_GL000256v2_alt", "scaffold-12")
@@ -71,19 +73,19 @@ def read(paths: tuple[Path, Path], **options: str):
     return fasta_table.read(*paths, task="auto", labels=None, **options)  # type: ignore[arg-type]
 
 
-def check(whole: dataset.Dataset) -> None:
+def check(whole: Examples) -> None:
     """All examples are there, with their own labels and places."""
     at = whole.coordinates
     found = zip(
         (sequence.decode(each) for each in whole.tokens),
         map(str, whole.labels[:, 0].tolist()),
-        at.chrom.tolist(),
+        at.chrom,
         at.start.tolist(),
         at.end.tolist(),
         strict=True,
     )
     assert set(found) == {(each.letters, each.label, each.chrom, each.start, each.end) for each in examples()}
-    assert whole.examples == len(set(whole.names)) == COUNT
+    assert len(whole) == len(set(whole.names)) == COUNT
 
 
 @pytest.fixture
@@ -363,7 +365,7 @@ def test_records_that_are_dropped_may_repeat_and_differ_in_length(tmp_path):
     whole, summary, _ = read(
         write(tmp_path, PLACES["bedtools"], bed, records=more, rows=examples()[2:]), unlabelled="drop"
     )
-    assert whole.examples == COUNT - 2
+    assert len(whole) == COUNT - 2
     assert summary["records_without_label_dropped"] == 3
 
 
@@ -381,10 +383,11 @@ def test_intervals_that_are_not_as_long_as_their_sequences_are_counted(tmp_path,
     assert "24 of 24 intervals are not as long as their sequences of 30 bp" in told.text
     assert "FASTA line 1: chr1:100-160 holds 60 bp" in told.text
     run = Run(tmp_path, Config())
-    dataset.write(run.dataset, whole.stream())
-    assert places(run.dataset, np.array([0])).chrom.tolist() == ["chr1:100-160"]  # letters lie in the sequence alone
+    dataset.write(run.dataset, whole)
+    data = Dataset(run.dataset)
+    assert places(data, np.array([0])).chrom.tolist() == ["chr1:100-160"]  # letters lie in the sequence alone
     arrays = {"row": 0, "probability": np.array([0.5])}
-    facts = dict(inspect._facts(run, dataset.read_labels(run.dataset), arrays))
+    facts = dict(inspect._facts(run, data, arrays))
     assert facts["place"] == "chr1:100–160 (not as long as the sequence, 30 bp)"
 
 
@@ -501,7 +504,7 @@ def test_the_command_takes_what_its_messages_advise(tmp_path, options, setting):
     assert setting in (tmp_path / "b" / "run.toml").read_text()
     made = runner.invoke(cli, ["prepare", str(tmp_path / "b")])
     assert made.exit_code == 0, made.output
-    whole = dataset.read(tmp_path / "b" / "dataset.zarr")
+    whole = read_whole(tmp_path / "b" / "dataset.zarr")
     labels = {each.letters.replace("U", "T"): int(each.label) for each in rows}
     assert {sequence.decode(a): int(b) for a, b in zip(whole.tokens, whole.labels[:, 0], strict=True)} == labels
 

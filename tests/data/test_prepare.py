@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from satori_hpc.config import Config, Fasta, Model, Prepare, Simulated
-from satori_hpc.data import dataset, prepare
+from satori_hpc.data import prepare
 from satori_hpc.data.sources.simulate import truth
 from satori_hpc.errors import ConfigError, InputError
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run.layout import Run
+from tests.fixtures.whole import read as read_whole
 from tests.oracles import simulator_rules
 
 DATA = Path(__file__).parents[1] / "fixtures" / "data"
@@ -93,13 +94,13 @@ SETTINGS = {
 def test_a_simulated_set_obeys_every_rule(tmp_path, options):
     run = simulated_run(tmp_path, **options)
     summary = prepare.prepare(run, Runtime())
-    whole = dataset.read(run.dataset)
+    whole = read_whole(run.dataset)
     config = run.config.prepare.simulated
     assert simulator_rules.violations(run.truth, whole.labels[:, 0].tolist(), config) == []
     letters = simulator_rules.read_sequences(run.truth)
     assert [truth.sequence.decode(row) for row in whole.tokens] == list(letters.values())
     assert whole.names == [f"{name}:0-{config.length}(+)" for name in letters]
-    assert whole.coordinates.chrom.tolist() == list(letters)
+    assert list(whole.coordinates.chrom) == list(letters)
     widths = [item.width for item in truth.read_pool(run.truth)]
     assert config.motif_width_min <= min(widths) <= max(widths) <= config.motif_width_max
     assert summary["examples"] == 1000
@@ -112,7 +113,7 @@ def test_the_checker_sees_broken_rules(tmp_path):
     run = simulated_run(tmp_path, design="hard", examples=100)
     prepare.prepare(run, Runtime())
     config = run.config.prepare.simulated
-    labels = dataset.read(run.dataset).labels[:, 0].tolist()
+    labels = read_whole(run.dataset).labels[:, 0].tolist()
     for change in (
         {"pair_gap_min": 10},
         {"between_pairs_gap": 60},
@@ -135,7 +136,7 @@ def test_the_checker_sees_broken_rules(tmp_path):
 def test_gaps_orders_and_pairs_are_spread_as_they_should_be(tmp_path, design):
     run = simulated_run(tmp_path, design=design, examples=2000, pairs_per_positive_min=2)
     prepare.prepare(run, Runtime())
-    labels = dataset.read(run.dataset).labels[:, 0]
+    labels = read_whole(run.dataset).labels[:, 0]
     table = truth.read_instances(run.truth)
     positive = table[labels[table["example"]] == 1]
     pairs = [group.sort_values("start") for _, group in positive.groupby(["example", "pair_id"])]
@@ -183,7 +184,7 @@ def test_real_promoters(tmp_path):
         tmp_path, fasta=str(DATA / "drosophila_promoters.fa.gz"), table=str(DATA / "drosophila_promoters.txt")
     )
     summary = prepare.prepare(run, Runtime())
-    whole = dataset.read(run.dataset)
+    whole = read_whole(run.dataset)
     assert whole.length == 301
     assert whole.task == "binary"
     assert summary["examples"] == 120
@@ -226,7 +227,7 @@ def test_relative_paths_start_at_the_run_and_chromosomes_split(tmp_path):
         split={"split": "chromosome", "valid_chromosomes": ("chr2",), "test_chromosomes": ("chr3",)},
     )
     prepare.prepare(run, Runtime())
-    whole = dataset.read(run.dataset)
+    whole = read_whole(run.dataset)
     for part, chrom in (("train", "chr1"), ("valid", "chr2"), ("test", "chr3")):
         assert set(whole.coordinates.chrom[whole.rows(part)]) == {chrom}
         assert len(whole.rows(part)) == 10
@@ -240,7 +241,7 @@ def test_equal_sequences_do_not_part(tmp_path):
     write_pair(tmp_path, sequences, labels)
     run = files_run(tmp_path, fasta="s.fa", table="l.txt")
     summary = prepare.prepare(run, Runtime())
-    whole = dataset.read(run.dataset)
+    whole = read_whole(run.dataset)
     np.testing.assert_array_equal(whole.split[:30], whole.split[30:])
     assert summary["distinct_sequences"] == 30
     assert summary["sequences_in_several_parts"] == 0
@@ -289,7 +290,7 @@ def test_multilabel(tmp_path):
     write_pair(tmp_path, sequences, labels)
     run = files_run(tmp_path, fasta="s.fa", table="l.txt")
     prepare.prepare(run, Runtime())
-    whole = dataset.read(run.dataset)
+    whole = read_whole(run.dataset)
     assert whole.task == "multilabel"
     assert whole.targets == ["0", "1", "2", "3", "4"]
     assert whole.labels[1].tolist() == [0, 1, 0, 0, 1]

@@ -8,7 +8,7 @@ import pytest
 
 from satori_hpc import log
 from satori_hpc.config import Arrays, Config, Model, Prepare
-from satori_hpc.data import dataset, prepare, source
+from satori_hpc.data import prepare, source
 from satori_hpc.data.source import Spill
 from satori_hpc.data.splits import UNKNOWN
 from satori_hpc.errors import ConfigError, InputError, SatoriError
@@ -16,6 +16,7 @@ from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import new
 from satori_hpc.run.layout import Run
 from tests.data.test_prepare import bytes_of
+from tests.fixtures.whole import read as read_whole
 
 LENGTH = 24
 
@@ -46,7 +47,7 @@ def test_parts_names_and_coordinates(tmp_path):
     summary = prepare.prepare(run, Runtime())
     assert summary["letters"] == {"train_in": "ACGT", "valid_in": "ACGT", "test_in": "ACGT"}
     assert set(summary["sources"]) == {str(tmp_path / "set.npz")}
-    whole = dataset.read(run.dataset)
+    whole = read_whole(run.dataset)
     assert whole.targets == ["liver", "brain"]
     for number, part in enumerate(("train", "valid", "test")):
         rows = whole.rows(part)
@@ -69,10 +70,10 @@ def test_headers_whose_intervals_do_not_lie_as_the_sequences_do(tmp_path, caplog
         save(tmp_path, x=x, y=y, split=np.repeat([0, 1, 2], 10), headers=headers)
         run = run_of(tmp_path)
         prepare.prepare(run, Runtime())
-        at = dataset.read(run.dataset).coordinates
+        at = read_whole(run.dataset).coordinates
         assert what in caplog.text
         assert at.start[0] == (0 if wider == -1 else 1)
-        assert set(at.chrom.tolist()) == {"chr2"}
+        assert set(at.chrom) == {"chr2"}
 
 
 def test_letters_of_rna(tmp_path):
@@ -83,7 +84,7 @@ def test_letters_of_rna(tmp_path):
         run.path, dataclasses.replace(run.config, prepare=dataclasses.replace(run.config.prepare, alphabet="rna"))
     )
     assert prepare.prepare(run, Runtime())["letters"] == {"x": "TACG"}
-    np.testing.assert_array_equal(dataset.read(run.dataset).tokens, np.array([3, 0, 1, 2])[x.argmax(axis=1)])
+    np.testing.assert_array_equal(read_whole(run.dataset).tokens, np.array([3, 0, 1, 2])[x.argmax(axis=1)])
 
 
 @pytest.mark.parametrize("kind", ["numbers", "names"])
@@ -94,7 +95,7 @@ def test_one_array_with_a_split(tmp_path, kind):
     run = run_of(tmp_path)
     assert prepare.prepare(run, Runtime())["task"] == "binary"
     expected = split if kind == "numbers" else np.array([0, 1, 2])[split]
-    assert dataset.read(run.dataset).split.tolist() == expected.tolist()
+    assert read_whole(run.dataset).split.tolist() == expected.tolist()
 
 
 def test_validation_is_drawn_where_the_files_have_none(tmp_path):
@@ -106,7 +107,7 @@ def test_validation_is_drawn_where_the_files_have_none(tmp_path):
     run = run_of(tmp_path)
     summary = prepare.prepare(run, Runtime())
     assert (summary["train"], summary["valid"], summary["test"]) == (36, 4, 40)
-    split = dataset.read(run.dataset).split
+    split = read_whole(run.dataset).split
     np.testing.assert_array_equal(split[:20], split[20:40])
 
 
@@ -118,7 +119,7 @@ def test_arrays_can_be_split_anew(tmp_path):
     run = run_of(tmp_path, split="random")
     summary = prepare.prepare(run, Runtime())
     assert (summary["train"], summary["valid"], summary["test"]) == (64, 8, 8)
-    assert len(set(dataset.read(run.dataset).split[:40].tolist())) == 3
+    assert len(set(read_whole(run.dataset).split[:40].tolist())) == 3
 
 
 def test_unknown_labels(tmp_path):
@@ -128,7 +129,7 @@ def test_unknown_labels(tmp_path):
     run = run_of(tmp_path, split="random", unknown=-1)
     summary = prepare.prepare(run, Runtime())
     assert summary["labels_unknown"] == (y == -1).sum()
-    np.testing.assert_array_equal(dataset.read(run.dataset).labels == UNKNOWN, y == -1)
+    np.testing.assert_array_equal(read_whole(run.dataset).labels == UNKNOWN, y == -1)
     save(tmp_path, x=x, y=y[:, 0])
     with pytest.raises(InputError, match="one label, so none can be unknown"):
         prepare.prepare(run, Runtime())

@@ -14,6 +14,7 @@ from satori_hpc.errors import ConfigError, InputError
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import new
 from satori_hpc.run.layout import Run
+from tests.fixtures.whole import read as read_whole
 
 DATA = Path(__file__).parents[1] / "fixtures" / "data" / "chipseq_folds"
 TFS = ("ARID3A", "FOXM1", "GATA3")
@@ -38,7 +39,7 @@ def write(path: Path, rows: list[tuple[str, int]]) -> None:
 def test_three_real_tfs(tmp_path, elsewhere):
     run = run_of(tmp_path, elsewhere=elsewhere)
     summary = prepare.prepare(run, Runtime())
-    whole = dataset.read(run.dataset)
+    whole = read_whole(run.dataset)
     assert (whole.task, whole.targets, whole.length) == ("multilabel", list(TFS), 101)
     assert (summary["rows_train"], summary["rows_test"], summary["shuffled_negatives"]) == (360, 180, 360)
     assert summary["sequences_in_several_parts"] == 0
@@ -52,15 +53,15 @@ def test_three_real_tfs(tmp_path, elsewhere):
     assert len(bound) == 360
     assert ((bound == 1) | (bound == blank)).all()
     assert summary["labels_unknown"] == (whole.labels == UNKNOWN).sum() == 360 + (720 if blank else 0)
-    assert len(set(whole.names)) == whole.examples == 900
-    assert whole.coordinates.chrom.tolist() == whole.names
+    assert len(set(whole.names)) == len(whole) == 900
+    assert list(whole.coordinates.chrom) == whole.names
     assert set(summary["sources"]) == {str(path) for path in DATA.iterdir()}
 
 
 def test_a_shuffle_has_the_dinucleotides_of_its_original_and_its_part(tmp_path):
     run = run_of(tmp_path)
     prepare.prepare(run, Runtime())
-    whole = dataset.read(run.dataset)
+    whole = read_whole(run.dataset)
     place = {name: row for row, name in enumerate(whole.names)}
     shuffles = [name for name in whole.names if name.endswith(".shuffled")]
     assert len(shuffles) == 360
@@ -85,7 +86,7 @@ def test_one_tf_is_binary_and_follows_from_the_seed(tmp_path):
         run = dataclasses.replace(run, config=dataclasses.replace(run.config, seed=seed))
         summary = prepare.prepare(run, Runtime())
         assert (summary["task"], summary["test_positives"], summary["test"]) == ("binary", 30, 60)
-        made.append(dataset.read(run.dataset))
+        made.append(read_whole(run.dataset))
     assert set(np.unique(made[0].labels).tolist()) == {0, 1}
     np.testing.assert_array_equal(made[0].tokens, made[1].tokens)
     np.testing.assert_array_equal(made[0].split, made[1].split)
@@ -114,7 +115,7 @@ def test_equal_sequences_are_one_example_and_those_of_a_test_file_do_not_train(t
         + [["B_B.seq.gz", "2", "B.test.seq_0", "0", "20", "changed"]]
     )
     assert {row[6] for row in listed if row[5] == "dropped"} == {"its sequence is in a test file"}
-    whole = dataset.read(run.dataset)
+    whole = read_whole(run.dataset)
     rows = {sequence.decode(tokens): row for row, tokens in enumerate(whole.tokens)}
     assert whole.labels[rows[texts[16]]].tolist() == [1, 1]
     assert whole.labels[rows[texts[3]]].tolist() == [1, UNKNOWN]

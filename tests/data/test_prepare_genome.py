@@ -12,6 +12,7 @@ from Bio import bgzf
 from satori_hpc.config import Config
 from satori_hpc.data import dataset, sequence
 from satori_hpc.data import prepare as stage
+from satori_hpc.data.dataset import Examples
 from satori_hpc.data.sources.genome import window_store
 from satori_hpc.errors import InputError
 from satori_hpc.parallel.world import Runtime
@@ -19,6 +20,7 @@ from satori_hpc.run import new
 from satori_hpc.run.layout import Run
 from tests.data.test_prepare import bytes_of
 from tests.fixtures.genome import LENGTHS, OVERLAP, SIZE, make
+from tests.fixtures.whole import read as read_whole
 from tests.oracles import windows_oracle
 from tests.oracles.windows_oracle import Peak
 
@@ -31,7 +33,7 @@ def filler(path: Path) -> str:
     return f"../{path.name}"
 
 
-def of_label(made: dataset.Dataset, label: str) -> set[str]:
+def of_label(made: Examples, label: str) -> set[str]:
     """Names of the windows that have it."""
     return {made.names[row] for row in np.flatnonzero(made.labels[:, made.targets.index(label)])}
 
@@ -53,7 +55,7 @@ def test_windows_labels_and_letters(two, construction):
         for chrom, start, end in found
     ]
     slow = getattr(windows_oracle, construction)(peaks, list(LENGTHS.values()), SIZE, OVERLAP)
-    made = dataset.read(run.dataset)
+    made = read_whole(run.dataset)
     assert made.targets == ["a", "b"]
     assert made.task == "multilabel"
     expected = {}
@@ -61,7 +63,7 @@ def test_windows_labels_and_letters(two, construction):
         key = (names[window.chrom], window.start)
         expected[key] = expected.get(key, frozenset()) | window.labels
     at = made.coordinates
-    found = list(zip(at.chrom.tolist(), at.start.tolist(), strict=True))
+    found = list(zip(at.chrom, at.start.tolist(), strict=True))
     assert found == sorted(expected, key=lambda key: (names.index(key[0]), key[1]))
     for row, key in enumerate(found):
         assert set(np.flatnonzero(made.labels[row])) == expected[key]
@@ -129,7 +131,7 @@ def test_strands_are_read_from_five_to_three(two):
     (folder / "s.bed").write_text("".join(f"{name}\t{at}\t{at + SIZE}\tx\t0\t{strand}\n" for name, at, strand in rows))
     files = ("../s.bed", filler(folder / "f.bed"))
     stage.prepare(run := make(folder, peaks=files, stranded=True, construction="as_given"), Runtime())
-    made = dataset.read(run.dataset)
+    made = read_whole(run.dataset)
     assert of_label(made, "s") == {f"{name}:{at}-{at + SIZE}({strand})" for name, at, strand in rows}
     other = sequence.reverse_complement(sequence.encode(letters["chr1"][200:300]))
     assert (made.tokens[made.names.index("chr1:200-300(-)")] == other).all()
@@ -151,7 +153,7 @@ def test_what_lies_off_the_chromosome_is_told(two):
         ("6", "dropped", "beyond the end of the chromosome"),
     }
     assert summary["rows changed, cut at the end of the chromosome"] == 2
-    assert "chr1:5900-6000(.)" in dataset.read(run.dataset).names  # a peak that ends with its chromosome is kept
+    assert "chr1:5900-6000(.)" in read_whole(run.dataset).names  # a peak that ends with its chromosome is kept
 
 
 def test_blacklist_promoters_summits_and_names_without_chr(two):
@@ -159,15 +161,15 @@ def test_blacklist_promoters_summits_and_names_without_chr(two):
     (folder / "black.bed").write_text("chr1 0 3000\n")
     run = make(folder, peaks=("../a.bed", "../b.bed"), blacklist="../black.bed")
     stage.prepare(run, Runtime())
-    at = dataset.read(run.dataset).coordinates
-    assert at.start[at.chrom == "chr1"].min() >= 3000
+    at = read_whole(run.dataset).coordinates
+    assert at.start[at.chrom[:] == "chr1"].min() >= 3000
     tail = ".\t0\t.\t1\t-1\t-1"
     rows = [f"1\t{at}\t{at + 90}\t{tail}\t{-1 if at == 150 else 70}\n" for at in range(0, 2900, 150)]
     rows = [row.replace("\t70\n", "\t70\r\n") for row in rows]
     (folder / "n.narrowPeak").write_text("".join(rows), newline="")
     run = make(folder, name="n", peaks=("../n.narrowPeak", filler(folder / "f.bed")), centre="summit")
     summary = stage.prepare(run, Runtime())
-    assert {"chr1:320-420(.)", "chr1:20-120(.)", "chr1:145-245(.)"} <= of_label(dataset.read(run.dataset), "n")
+    assert {"chr1:320-420(.)", "chr1:20-120(.)", "chr1:145-245(.)"} <= of_label(read_whole(run.dataset), "n")
     assert summary["files_with_other_chromosome_names"] == 1
     genes = "chr1\tx\tmRNA\t2001\t2500\t.\t+\t.\tID=1\nchr2\tx\tmRNA\t1001\t1500\t.\t-\t.\tID=2\n"
     (folder / "g.gff").write_text(genes)
@@ -186,7 +188,7 @@ def test_labels_from_a_table_of_files_and_from_a_column(two):
     (folder / "list.tsv").write_text("a.bed\topen <b>\nb.bed\tother\n")
     run = make(folder, peak_table="../list.tsv")
     stage.prepare(run, Runtime())
-    by_files = dataset.read(run.dataset)
+    by_files = read_whole(run.dataset)
     assert by_files.targets == ["open <b>", "other"]
     rows = [("chr1", 100, '"10,2"'), ("chr1", 100, "3"), ("chr2", 100, "."), ("chr2", 700, "2")]
     rows += [("chr1", at, "3") for at in range(1000, 5000, 200)]
@@ -194,7 +196,7 @@ def test_labels_from_a_table_of_files_and_from_a_column(two):
     (folder / "c.txt").write_text("\r\n".join(lines), newline="")
     run = make(folder, name="c", peaks=("../c.txt",), label_column=8, construction="as_given")
     stage.prepare(run, Runtime())
-    made = dataset.read(run.dataset)
+    made = read_whole(run.dataset)
     assert made.targets == ["2", "3", "10"]
     assert made.labels[made.names.index("chr1:100-200(.)")].tolist() == [1, 1, 1]
     assert made.labels[made.names.index("chr2:100-200(.)")].tolist() == [0, 0, 0]
@@ -213,7 +215,7 @@ def test_negatives_are_away_from_peaks_and_alike_in_composition(tmp_path):
     )
     promoters(tmp_path / "promoters.bed", DATA / "arabidopsis.gff3.gz")
     summary = stage.prepare(run, Runtime())
-    made = dataset.read(run.dataset)
+    made = read_whole(run.dataset)
     positive = made.labels[:, 0] == 1
     assert summary["negatives"] == summary["negatives_asked_for"] == positive.sum() > 40
     gc = np.isin(made.tokens, [1, 2]).mean(axis=1)
@@ -242,7 +244,7 @@ def test_negatives_have_the_positives_mix_of_classes(tmp_path):
         negatives_per_positive=2,
     )
     stage.prepare(run, Runtime())
-    made = dataset.read(run.dataset)
+    made = read_whole(run.dataset)
     classes = genes.classes(np.zeros(len(made.names), dtype=np.int64), made.coordinates.start + SIZE // 2, lengths)
     positive = made.labels[:, 0] == 1
     mine, theirs = (np.bincount(classes[side], minlength=6) for side in (positive, ~positive))
@@ -296,7 +298,7 @@ def test_the_human_promoters_of_the_publication(tmp_path):
     assert summary["peak_rows"] == 20_614
     assert summary["windows"] == 20_142
     assert summary["targets"] == 164
-    made = dataset.read(run.dataset)
+    made = read_whole(run.dataset)
     assert made.targets == [str(number) for number in range(164)]
     # With its repeats the table has 16,233, 2,249 and 2,132 rows in the parts (SATORI 2.0, Methods).
     row_of = {(name.split(":")[0], int(name.split(":")[1].split("-")[0])): row for row, name in enumerate(made.names)}
@@ -338,10 +340,10 @@ def test_no_test_window_overlaps_a_training_window(tmp_path, split):
     prepare = dataclasses.replace(prepare, genome=section, split=split or prepare.split)
     run = new.new(tmp_path / "run", config=Config(prepare=prepare))
     summary = stage.prepare(run, Runtime())
-    data = dataset.read(run.dataset)
+    data = read_whole(run.dataset)
     place, train = data.coordinates, data.split == dataset.TRAIN
     for row in data.rows("test"):
-        near = (place.start < place.end[row]) & (place.end > place.start[row]) & (place.chrom == place.chrom[row])
+        near = (place.start < place.end[row]) & (place.end > place.start[row]) & (place.chrom[:] == place.chrom[row])
         assert not (near & train).any()
     assert summary["test_overlapping_training"] == 0
     assert 0.05 < summary["test"] / summary["examples"] < 0.2

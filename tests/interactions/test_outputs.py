@@ -11,7 +11,7 @@ import torch
 
 from satori_hpc import config, models, pairs
 from satori_hpc.data import dataset, sequence
-from satori_hpc.data.dataset import Coordinates, Dataset
+from satori_hpc.data.dataset import Coded, Coordinates, Examples
 from satori_hpc.interactions import instances
 from satori_hpc.interactions.site_pairs import NONE, Units
 from satori_hpc.interactions.statistics.base import Rules
@@ -38,7 +38,7 @@ class Made:
     run: Run
     model: Satori
     threshold: torch.Tensor
-    data: Dataset
+    data: Examples
     genome: dict[str, str]
     scores: SiteScores  # of the foreground
     rows: np.ndarray
@@ -63,12 +63,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         read.append(letters.translate(COMPLEMENT)[::-1] if sign < 0 else letters)
     end = start + LENGTH
     end[::7] += 18  # intervals that do not say where in them the sequence lies
-    data = Dataset(
+    data = Examples(
         tokens=np.stack([sequence.encode(text) for text in read]),
         labels=np.ones((EXAMPLES, 1), np.uint8),
         split=np.zeros(EXAMPLES, np.uint8),
         names=[f"example {number}\t" for number in range(EXAMPLES)],
-        coordinates=Coordinates(chrom=chrom, start=start, end=end, strand=strand),
+        coordinates=Coordinates(chrom=Coded.of(chrom), start=start, end=end, strand=strand),
         targets=["label"],
         task="binary",
     )

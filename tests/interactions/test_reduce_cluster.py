@@ -20,7 +20,7 @@ from dask import config as dask_config
 
 from satori_hpc import pairs
 from satori_hpc.data import dataset
-from satori_hpc.data.dataset import Coordinates, Dataset
+from satori_hpc.data.dataset import Coded, Coordinates, Examples
 from satori_hpc.errors import ArtefactError, SatoriError
 from satori_hpc.interactions import block, tables
 from satori_hpc.interactions import stage as interactions_stage
@@ -43,13 +43,13 @@ def make_run(path: Path) -> Run:
     """A run whose sequences, scores (300 pairs of filters in 10 blocks, 36 of TFs in 2) and motifs are made up."""
     run = tiny.change(tiny.make_run(path), reduce={"statistic": "published"})
     rng = np.random.default_rng(1)
-    data = Dataset(
+    data = Examples(
         tokens=rng.integers(0, 4, (150, 700), dtype=np.uint8),
         labels=np.ones((150, 1), np.uint8),
         split=np.zeros(150, np.uint8),
         names=[f"example{number}" for number in range(150)],
         coordinates=Coordinates(
-            chrom=np.full(150, "chr1"),
+            chrom=Coded.of(np.full(150, "chr1")),
             start=np.arange(150) * 1000,
             end=np.arange(150) * 1000 + 700,
             strand=np.ones(150, np.int8),
@@ -81,12 +81,14 @@ def make_run(path: Path) -> Run:
     places = np.arange(300)
     dataset.write(
         run.dataset,
-        Dataset(
+        Examples(
             tokens=sequences,
             labels=np.zeros((300, 1), np.uint8),
             split=np.full(300, dataset.TEST, np.uint8),
             names=[f"example{place}" for place in places],
-            coordinates=Coordinates(np.array(["chr1"] * 300), 400 * places, 400 * (places + 1), np.ones(300, np.int8)),
+            coordinates=Coordinates(
+                Coded.of(np.array(["chr1"] * 300)), 400 * places, 400 * (places + 1), np.ones(300, np.int8)
+            ),
             targets=["bound"],
             task="binary",
         ),

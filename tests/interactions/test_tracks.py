@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from satori_hpc import config
-from satori_hpc.data import dataset, sequence
+from satori_hpc.data import sequence
+from satori_hpc.data.dataset import Dataset
 from satori_hpc.errors import InputError, SatoriError
 from satori_hpc.interactions import differential
 from satori_hpc.interactions import instances as interactions_instances
@@ -34,6 +35,7 @@ from satori_hpc.scoring.base import Batch, SiteScorer
 from satori_hpc.sites import store as motif_store
 from satori_hpc.training import checkpoint
 from tests.fixtures import tiny
+from tests.fixtures.whole import read as read_whole
 
 RUNTIME = Runtime(device="cpu", threads=1, batch_size=16)
 LENGTH, EXAMPLES, ATTRIBUTED = 90, 260, 12
@@ -120,7 +122,7 @@ def read_bed(path: Path) -> pd.DataFrame:
 
 def slow_sites(run: Run, text: dict[str, str]) -> dict[tuple, tuple[float, int]]:
     """{(chrom, start, end, filter, strand): (largest activation, examples)} by loops, each window's letters checked."""
-    data = dataset.read(run.dataset)
+    data = read_whole(run.dataset)
     model, _ = checkpoint.load_model(run.best, "cpu")
     threshold = score_plan.thresholds(run, model)
     found: dict[tuple, list[float]] = defaultdict(list)
@@ -181,7 +183,7 @@ def test_a_filter_that_reads_a_motif_backwards_turns_the_strand(
     monkeypatch.setattr(motif_store, "read_tf", lambda folder: every.assign(named=True))
     model, _ = checkpoint.load_model(run.best, "cpu")
     rows = score_store.open_complete(run.scores("attention")).examples("foreground")
-    at = places(run.dataset, rows).escaped()
+    at = places(Dataset(run.dataset), rows).escaped()
     order = at.in_order()
     files = []
     for batch in (7, 1000):  # neither shapes the bytes
@@ -204,10 +206,10 @@ def batch_of(run: Run, rows: np.ndarray) -> tuple[SiteScorer, Batch]:
         threshold=torch.from_numpy(score_plan.thresholds(run, model)),
         settings=run.config.score,
         seed=run.config.seed,
-        composition=score_plan.composition(run, dataset.read_labels(run.dataset)),
+        composition=score_plan.composition(Dataset(run.dataset)),
     )
     keys = torch.from_numpy(np.stack([np.zeros(len(rows), np.int64), rows], axis=1))
-    return scorer, Batch(torch.from_numpy(dataset.read_tokens(run.dataset, rows)), keys)
+    return scorer, Batch(torch.from_numpy(Dataset(run.dataset).tokens[rows]), keys)
 
 
 def test_the_bigwig_is_the_mean_of_what_inspect_shows(made: tuple[Run, dict[str, str]]) -> None:
@@ -237,7 +239,7 @@ def test_arrays_for_modisco_are_complete(made: tuple[Run, dict[str, str]]) -> No
         letters, hypothetical = first["arr_0"], second["arr_0"]
     assert (letters.dtype, hypothetical.dtype) == (np.int8, np.float32)
     assert letters.shape == hypothetical.shape == (len(rows), 4, LENGTH)
-    tokens = dataset.read_tokens(run.dataset, rows)
+    tokens = Dataset(run.dataset).tokens[rows]
     np.testing.assert_array_equal(letters, (tokens[:, None] == np.arange(4)[:, None]).astype(np.int8))
     scorer, batch = batch_of(run, rows)
     model = scorer.model  # type: ignore[attr-defined]

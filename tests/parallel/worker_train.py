@@ -19,7 +19,7 @@ from satori_hpc.motifs.scan import MotifBank
 from satori_hpc.parallel import torch_group
 from satori_hpc.parallel.signals import StopWish
 from satori_hpc.parallel.world import World
-from satori_hpc.training.loop import Examples, Trainer
+from satori_hpc.training.loop import Trainer
 from tests.fixtures.learnable import SMALL_MODEL, known_motifs, learnable
 
 
@@ -53,7 +53,7 @@ def train(case: dict[str, object], world: World) -> dict[str, np.ndarray]:
         labels = data.labels[rows].copy()
         if split == "valid" and labels.shape[1] > 1:
             labels[:, 1] = 0  # a label of a single class
-        splits.append(Examples(data.tokens[rows], labels))
+        splits.append((data.tokens[rows], labels))
     trainer = Trainer(
         model,
         Train(**{"batch_size": 32, "entropy": 1e-3, "learning_rate": 3e-3, "epochs": 8, **case.get("settings", {})}),

@@ -10,6 +10,7 @@ import torch
 
 from satori_hpc import config
 from satori_hpc.data import dataset
+from satori_hpc.data.dataset import Dataset
 from satori_hpc.errors import ArtefactError, InputError
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.report import inspect as report_inspect
@@ -22,6 +23,7 @@ from satori_hpc.scoring.base import Batch
 from satori_hpc.sites import store as motif_store
 from satori_hpc.training import checkpoint, predictions
 from tests.fixtures import tiny
+from tests.fixtures.whole import read as read_whole
 from tests.test_multilabel import write_set
 
 RUNTIME = Runtime(device="cpu", threads=1)
@@ -42,7 +44,7 @@ def run(tiny_run, tmp_path_factory):
 
 
 def row_with(run, label):
-    data = dataset.read_labels(run.dataset)
+    data = Dataset(run.dataset)
     return int(np.flatnonzero((data.labels[:, 0] == label) & (data.split == dataset.TEST))[3])
 
 
@@ -51,7 +53,7 @@ def test_arrays_are_those_of_the_scorers(run, label):
     row = row_with(run, label)
     summary = inspect(run, RUNTIME, str(row))
     found = report_inspect.read(run.inspections / f"{row}.npz")
-    data, settings = dataset.read(run.dataset), run.config
+    data, settings = read_whole(run.dataset), run.config
     assert summary["example"] == data.names[row] == str(found["name"])
     assert (summary["row"], int(found["row"])) == (row, row)
     model, _ = checkpoint.load_model(run.best, "cpu")
@@ -62,7 +64,7 @@ def test_arrays_are_those_of_the_scorers(run, label):
     # negatives are scored as background (side 1), so that random letters are those of the score store
     batch = Batch(tokens=tokens, keys=torch.tensor([[1 - label, row]]))
     threshold = torch.from_numpy(score_plan.thresholds(run, model))
-    letters = score_plan.composition(run, dataset.read_labels(run.dataset))
+    letters = score_plan.composition(Dataset(run.dataset))
     train = data.tokens[data.split == dataset.TRAIN]
     np.testing.assert_allclose(letters, [(train == k).mean() for k in range(4)], rtol=1e-6)
 
@@ -93,7 +95,7 @@ def test_arrays_are_those_of_the_scorers(run, label):
 
 def test_the_page_names_sequence_sites_and_prediction(run):
     row = row_with(run, 1)
-    name = next(dataset.read_names(run.dataset, np.array([row])))
+    name = next(Dataset(run.dataset).names(np.array([row])))
     summary = inspect(run, RUNTIME, name)
     page = (run.inspections / f"{row}.html").read_text()
     assert summary["page"] == str(run.inspections / f"{row}.html")
@@ -112,34 +114,23 @@ def test_the_page_names_sequence_sites_and_prediction(run):
 
 
 def test_an_example_is_found_by_name_and_by_number(run):
-    names = list(dataset.read_names(run.dataset))
-    assert find(run.dataset, names[17]) == (17, names[17])
-    assert find(run.dataset, "17") == (17, names[17])
-    assert find(run.dataset, "0017") == (17, names[17])
+    names = list(Dataset(run.dataset).names())
+    assert find(Dataset(run.dataset), names[17]) == (17, names[17])
+    assert find(Dataset(run.dataset), "17") == (17, names[17])
+    assert find(Dataset(run.dataset), "0017") == (17, names[17])
 
 
 def test_a_name_that_is_a_number_wins(run, tmp_path):
-    data = dataset.read(run.dataset)
-    names = ["5", *data.names[1:4]]
-    coordinates = dataset.Coordinates(**{key: value[:4] for key, value in vars(data.coordinates).items()})
+    first = Dataset(run.dataset).take(np.arange(4))
+    names = ["5", *list(first.names)[1:]]
     path = tmp_path / "dataset.zarr"
-    dataset.write(
-        path,
-        dataclasses.replace(
-            data,
-            tokens=data.tokens[:4],
-            labels=data.labels[:4],
-            split=data.split[:4],
-            names=names,
-            coordinates=coordinates,
-        ),
-    )
-    assert find(path, "5") == (0, "5")
-    assert find(path, "2") == (2, names[2])
+    dataset.write(path, dataclasses.replace(first, names=names))
+    assert find(Dataset(path), "5") == (0, "5")
+    assert find(Dataset(path), "2") == (2, names[2])
 
 
 def test_unknown_examples_are_told_what_there_is(run):
-    name = next(dataset.read_names(run.dataset, np.array([17])))
+    name = next(Dataset(run.dataset).names(np.array([17])))
     with pytest.raises(InputError, match=r"rows of .* are 0 to 599") as error:
         inspect(run, RUNTIME, "600")
     assert "600" in str(error.value)
@@ -153,7 +144,7 @@ def test_unknown_examples_are_told_what_there_is(run):
 
 def test_files_go_where_they_are_asked_to_go_and_are_named_by_the_row(run, tmp_path):
     row = row_with(run, 1)
-    name = next(dataset.read_names(run.dataset, np.array([row])))
+    name = next(Dataset(run.dataset).names(np.array([row])))
     inspect(run, RUNTIME, name, out=tmp_path / "elsewhere")
     assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == [
         f"{row}.html",
@@ -191,7 +182,7 @@ def test_of_several_labels_the_true_and_predicted_ones_are_explained_else_the_li
     run = tiny.make_run(tmp_path / "run", settings)
     for stage in ("prepare", "train", "motifs"):
         execute.execute(run, stage, RUNTIME)
-    data, probability = dataset.read(run.dataset), predictions.read(run.predictions)[1]
+    data, probability = read_whole(run.dataset), predictions.read(run.predictions)[1]
     right = (probability >= 0.4) & (data.labels == 1)
     with_some, without = int(np.flatnonzero(right.any(axis=1))[0]), int(np.flatnonzero(~right.any(axis=1))[0])
     for row, expected in ((with_some, right[with_some]), (without, np.arange(4) == probability[without].argmax())):

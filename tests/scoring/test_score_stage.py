@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from satori_hpc.data import dataset
+from satori_hpc.data.dataset import Dataset
 from satori_hpc.errors import ArtefactError, SatoriError
 from satori_hpc.interactions.block import laid_out
 from satori_hpc.interactions.site_pairs import MISSING_DISTANCE, Units
@@ -25,6 +26,7 @@ from satori_hpc.training import predictions
 from satori_hpc.training import stage as training_stage
 from tests.fixtures import scores as fixture
 from tests.fixtures.scores import of_pairs, starts_of, store_digest
+from tests.fixtures.whole import read as read_whole
 
 RUNTIME = Runtime(device="cpu", threads=1)
 
@@ -36,17 +38,15 @@ def with_score(run: Run, **keys: Any) -> Run:
 
 def make_multilabel(run: Run) -> np.ndarray:
     """Give a run two labels and twins in reversed order; the probabilities (E, 2)."""
-    data = dataset.read(run.dataset)
+    data = read_whole(run.dataset)
     labels = np.stack([data.labels[:, 0], 1 - data.labels[:, 0]], axis=1)
     data = dataclasses.replace(data, labels=labels, targets=["a", "b"], task="multilabel")
     dataset.write(run.dataset, data)
-    order = np.arange(data.examples)[::-1]
-    twins = dataclasses.replace(
-        data.take(order, tokens=data.tokens[order][:, ::-1].copy()), names=[data.names[row] for row in order]
-    )
-    dataset.write(run.background, twins)
+    order = np.arange(len(data))[::-1]
+    twins = Dataset(run.dataset).take(order)
+    dataset.write(run.background, dataclasses.replace(twins, tokens=data.tokens[order][:, ::-1].copy()))
     logits, _ = predictions.read(run.predictions)
-    probability = np.random.default_rng(3).random((data.examples, 2), dtype=np.float32)
+    probability = np.random.default_rng(3).random((len(data), 2), dtype=np.float32)
     predictions.write(run.predictions, logits=np.repeat(logits[:, :1], 2, axis=1), probability=probability)
     return probability
 
@@ -71,7 +71,7 @@ def test_the_summary_and_the_store_say_the_same(base: Run, trained: Run, expecte
         sites, places = np.concatenate([part.counts for part in parts]).mean(axis=0)
         assert found[group]["mean_sites_per_sequence"] == pytest.approx(sites, abs=1e-3)
         assert found[group]["mean_places_per_sequence"] == pytest.approx(places, abs=1e-3)
-    data = dataset.read(trained.dataset)
+    data = read_whole(trained.dataset)
     letters = np.bincount(data.tokens[data.split == 0].ravel(), minlength=4)
     np.testing.assert_allclose(store.composition, letters / letters.sum(), rtol=1e-15)
     assert (store.attributes["settings"], store.estimate) == ({}, {})
@@ -315,7 +315,7 @@ def test_the_geometry_is_in_the_store(trained: Run) -> None:
 def test_with_several_labels_the_background_is_the_twins_by_name(trained: Run) -> None:
     run = with_score(trained, use_all=False, min_precision=0.5, label_probability=0.4)
     probability = make_multilabel(run)
-    data = dataset.read(run.dataset)
+    data = read_whole(run.dataset)
     summary = scoring_stage.score(run, RUNTIME)
     store = score_store.open_complete(run.scores("attention"))
     foreground = store.examples("foreground")
@@ -323,15 +323,15 @@ def test_with_several_labels_the_background_is_the_twins_by_name(trained: Run) -
     right = (predicted & (data.labels == 1)).sum(axis=1) >= 0.5 * np.maximum(predicted.sum(axis=1), 1)
     assert foreground.tolist() == [row for row in data.rows("test") if right[row]]
     assert summary["foreground_examples"] == summary["background_examples"] == len(foreground)
-    assert store.examples("background").tolist() == (data.examples - 1 - foreground).tolist()
+    assert store.examples("background").tolist() == (len(data) - 1 - foreground).tolist()
     assert set(store.selected().tolist()) == {0, 1}
     true_positive = store.true_positive()
     assert true_positive is not None
     np.testing.assert_array_equal(true_positive, (predicted & (data.labels == 1))[foreground])
     assert true_positive.sum(axis=1).min() >= 1
     assert store.attributes["selection"]["min_precision"] == 0.5
-    twins = dataset.read(run.background)
-    dataset.write(run.background, dataclasses.replace(twins, names=[f"other{row}" for row in range(twins.examples)]))
+    twins = read_whole(run.background)
+    dataset.write(run.background, dataclasses.replace(twins, names=[f"other{row}" for row in range(len(twins))]))
     with pytest.raises(ArtefactError, match=f"no shuffled control of {len(foreground)} examples"):
         scoring_stage.score(run, RUNTIME)
     files.remove(run.background)
@@ -343,7 +343,7 @@ def test_the_twins_sequences_are_scored(trained: Run) -> None:
     make_multilabel(trained)
     scoring_stage.score(trained, RUNTIME)
     store = score_store.open_complete(trained.scores("attention"))
-    twins = dataset.read(trained.background)
+    twins = read_whole(trained.background)
     work = scoring_stage._load(trained, RUNTIME)
     first, _ = store.partitions("background")[1]
     places = np.arange(first, first + 16)

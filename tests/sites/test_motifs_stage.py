@@ -8,7 +8,7 @@ import torch
 
 from satori_hpc import config, models
 from satori_hpc.data import dataset
-from satori_hpc.data.dataset import Coordinates, Dataset
+from satori_hpc.data.dataset import Coordinates, Examples
 from satori_hpc.errors import ArtefactError, InputError, SatoriError
 from satori_hpc.log import collected
 from satori_hpc.motifs import motif, readers
@@ -21,6 +21,7 @@ from satori_hpc.sites.stage import motifs
 from satori_hpc.training import checkpoint, predictions
 from satori_hpc.training.checkpoint import CheckpointInfo
 from tests.fixtures import tiny
+from tests.fixtures.whole import read as read_whole
 
 LENGTH, WIDTH, PADDING = 80, 10, 3
 EXAMPLES = 240
@@ -78,16 +79,11 @@ def make(path: Path, *, task: str = "binary", probability: float = 0.9, **keys: 
         labels = np.concatenate([labels, 1 - labels], axis=1)
         targets = 2
     names = [f"sim{k}:0-{LENGTH}(+)" for k in range(EXAMPLES)]
-    places = Coordinates(
-        chrom=np.array([f"sim{k}" for k in range(EXAMPLES)]),
-        start=np.zeros(EXAMPLES, np.int64),
-        end=np.full(EXAMPLES, LENGTH, np.int64),
-        strand=np.ones(EXAMPLES, np.int8),
-    )
+    places = Coordinates.of_names([f"sim{k}" for k in range(EXAMPLES)], LENGTH)
     split = np.repeat(np.array([0, 1, 2], np.uint8), EXAMPLES // 3)
     dataset.write(
         run.dataset,
-        Dataset(
+        Examples(
             tokens=tokens, labels=labels, split=split, names=names, coordinates=places,
             targets=[f"t{i}" for i in range(targets)], task=task,
         ),
@@ -151,7 +147,7 @@ def test_planted_motifs_come_back_with_their_names(tmp_path: Path) -> None:
 def test_sites_are_those_of_the_forward_pass(tmp_path: Path) -> None:
     run = make(tmp_path / "run")
     motifs(run, RUNTIME)
-    data = dataset.read(run.dataset)
+    data = read_whole(run.dataset)
     rows = np.flatnonzero(data.labels[:, 0] == 1)
     model, _ = checkpoint.load_model(run.best, "cpu")
     with torch.inference_mode():

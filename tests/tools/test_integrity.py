@@ -13,7 +13,6 @@ import pytest
 from click.testing import CliRunner
 
 from satori_hpc.cli import cli
-from satori_hpc.data import dataset
 from satori_hpc.errors import ArtefactError, SatoriError
 from satori_hpc.interactions.tracks import stage as tracks_stage
 from satori_hpc.parallel.world import Runtime
@@ -24,6 +23,7 @@ from satori_hpc.tools.verify import Report, verify
 from satori_hpc.tuning import ensemble, search
 from tests.fixtures.runs import TinyRun
 from tests.fixtures.tiny import change
+from tests.fixtures.whole import read as read_whole
 
 RUNTIME = Runtime(device="cpu", threads=1)
 STAGES = ("prepare", "train", "motifs", "score", "reduce", "evaluate")
@@ -217,7 +217,7 @@ def test_changed_json_ends_in_one_error_or_does_no_harm(run: Run) -> None:
         for work in (
             lambda: pipeline.states(run),
             lambda: pipeline.require(run, pipeline.BY_NAME["report"]),
-            lambda: dataset.read(run.dataset),
+            lambda: read_whole(run.dataset),
         ):
             try:
                 work()

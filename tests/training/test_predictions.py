@@ -41,7 +41,7 @@ def test_some_rows_are_read_as_they_are_asked_for(tmp_path):
     path = tmp_path / "predictions.zarr"
     probability = np.random.default_rng(0).random((500, 3)).astype(np.float32)
     predictions.write(path, probability, probability)
-    some = predictions.Probability(path)
+    some = predictions.probability(path)
     assert len(some) == 500
     for rows in ([0], [3, 4, 5], [1, 250, 499], [499, 2, 2, 80], []):
         np.testing.assert_array_equal(some[np.array(rows, dtype=np.int64)], probability[rows])

@@ -22,7 +22,7 @@ from satori_hpc.errors import ConfigError, InputError, SatoriError
 from satori_hpc.parallel.world import Runtime, World
 from satori_hpc.run.layout import Run
 from satori_hpc.training import checkpoint, predictions
-from satori_hpc.training.loop import Examples, Trainer
+from satori_hpc.training.loop import Trainer
 from satori_hpc.training.stage import train
 from tests.fixtures.learnable import learnable, small_config
 
@@ -313,7 +313,7 @@ def test_no_example_is_lost_and_no_batch_is_tiny():
     config = small_config(batch_size=64)
     model = models.build(config.model, length=60, targets=1, task="binary", entropy=0)
     rows = data.rows("train")
-    examples = Examples(data.tokens[rows], data.labels[rows])
+    examples = data.tokens[rows], data.labels[rows]
     trainer = Trainer(model, config.train, seed=1, train=examples, valid=examples, batch_size=64)
     batches = trainer.batches(0)
     assert [len(batch) for batch in batches] == [43, 43, 43]

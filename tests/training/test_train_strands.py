@@ -12,7 +12,7 @@ from satori_hpc.models.predict import predict
 from satori_hpc.parallel.signals import StopWish
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.training import checkpoint, metrics
-from satori_hpc.training.loop import Examples, Trainer
+from satori_hpc.training.loop import Trainer
 from satori_hpc.training.stage import train
 from satori_hpc.training.step import Stepper
 from tests.fixtures.learnable import learnable, small_config
@@ -26,7 +26,7 @@ OTHER = str.maketrans("ACGTN", "TGCAN")
 def test_a_step_sees_the_letters_that_its_rows_mean(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = learnable(train=40, other=4, length=30)
     data.tokens[::3, 5:8] = sequence.N
-    examples = Examples(data.tokens[:40], np.arange(40, dtype=np.uint8)[:, None])
+    examples = data.tokens[:40], np.arange(40, dtype=np.uint8)[:, None]
     config = small_config(batch_size=16, strands=kind)
     model = models.build(config.model, length=30, targets=1, task="binary", entropy=0)
     trainer = Trainer(model, config.train, seed=1, train=examples, valid=examples, batch_size=16)

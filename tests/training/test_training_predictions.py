@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from satori_hpc.data import dataset
+from satori_hpc.data.zarr_arrays import StoredRows
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.training import metrics, predictions
 from satori_hpc.training.stage import train
@@ -19,14 +19,14 @@ def test_predictions_and_figures_are_made_some_at_a_time(tmp_path, monkeypatch, 
     whole, parts = run_at(tmp_path / "whole", data, config), run_at(tmp_path / "parts", data, config)
     expected = train(whole, RUNTIME)
     asked = []
-    read = dataset.Tokens.__getitem__
+    read = StoredRows.__getitem__
 
-    def spy(self: dataset.Tokens, rows: slice | np.ndarray) -> np.ndarray:
+    def spy(self: StoredRows, rows: slice | np.ndarray) -> np.ndarray:
         found = read(self, rows)
         asked.append(len(found))
         return found
 
-    monkeypatch.setattr(dataset.Tokens, "__getitem__", spy)
+    monkeypatch.setattr(StoredRows, "__getitem__", spy)
     monkeypatch.setattr("satori_hpc.data.dataset.BLOCK", 128)
     monkeypatch.setattr("satori_hpc.training.predictions.RANKED_AT_ONCE", 200)  # one label at a time
     found = train(parts, RUNTIME)

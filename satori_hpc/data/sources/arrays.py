@@ -21,7 +21,7 @@ import numpy as np
 import psutil
 
 from satori_hpc.data import dataset, fasta, sequence, splits
-from satori_hpc.data.dataset import Coded, Examples
+from satori_hpc.data.dataset import Coded, Coordinates, Examples
 from satori_hpc.data.source import EXAMPLE, Room, Source, Spill, check_length, digests, of_examples
 from satori_hpc.data.splits import UNKNOWN
 from satori_hpc.errors import InputError, Problems, SatoriError
@@ -910,7 +910,7 @@ def make(run: Run, runtime: Runtime) -> Source:
     elif not (split == splits.VALID).any() and (learns := split == splits.TRAIN).any():
         equal = splits.by_appearance(splits.group_digests(digests_of[learns]))
         overlapping = splits.group_overlapping(
-            *(each[learns] for each in (places["chrom"].codes, places["start"], places["end"]))
+            *(each[learns] for each in (places.chrom.codes, places.start, places.end))
         )
         for groups in (splits.join_groups(equal, overlapping), equal):  # where nearly all overlap, equal ones alone
             split[learns] = splits.hold_out(
@@ -921,11 +921,10 @@ def make(run: Run, runtime: Runtime) -> Source:
     whole = Examples(
         tokens=tokens,
         labels=labels,
-        split=split,
         names=names,
-        **places,
         targets=found.targets,
-        task="binary" if len(found.targets) == 1 else "multilabel",
+        split=split,
+        coordinates=places,
     )
     summary: dict[str, Any] = {
         "letters": orders,
@@ -980,7 +979,7 @@ def _names(found: Arrays) -> list[str]:
     return names
 
 
-def _places(names: list[str], length: int) -> dict[str, Any]:
+def _places(names: list[str], length: int) -> Coordinates:
     """Coordinates told by headers CHROM:START-END(STRAND); other sequences lie on a chromosome of their own name."""
     numbers: dict[str, int] = {}
     chrom, start, end = (np.empty(len(names), dtype=np.int64) for _ in range(3))
@@ -993,4 +992,4 @@ def _places(names: list[str], length: int) -> dict[str, Any]:
         start[row], end[row], strand[row] = place.start, place.end, place.strand
     rows = np.flatnonzero(told)
     start[rows], _ = fasta.from_zero(start[rows], end[rows], length=length, shown=lambda place: names[rows[place]][:80])
-    return {"chrom": Coded(list(numbers), chrom), "start": start, "end": end, "strand": strand}
+    return Coordinates(Coded(list(numbers), chrom), start, end, strand)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from satori_hpc.data import sequence, splits
-from satori_hpc.data.dataset import Coordinates, Dataset
+from satori_hpc.data.dataset import Examples
 from satori_hpc.data.sequence import Letters
 from satori_hpc.data.source import CHANGED, DROPPED, LeftOut, Room, Source, check_length, digests
 from satori_hpc.data.splits import UNKNOWN
@@ -28,15 +28,19 @@ PURPOSE = int.from_bytes(b"fold", "big")  # keys the generators of this module
 
 @dataclass(frozen=True)
 class Fold:
-    """Rows of one file.
+    """The rows of a file, in its order.
 
     Attributes:
+        events: their EventIDs, unique. They number the peaks of the file and hold no place in a genome.
         tokens: uint8 (rows, length).
-        bound: uint8 (rows,), 0 or 1; equal sequences have equal ones.
+        bound: uint8 (rows,), 0 or 1; the same for equal sequences.
+        lines: int64 (rows,), from 1.
     """
 
+    events: list[str]
     tokens: np.ndarray
     bound: np.ndarray
+    lines: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -143,24 +147,7 @@ COPIES = 4  # of a sequence, while all are joined
 CHECKED = 2**12  # rows between two looks at the memory
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The rows of a file, in its order.
-
-    Attributes:
-        events: their EventIDs, unique. They number the peaks of the file and hold no place in a genome.
-        tokens: uint8 (rows, length).
-        bound: uint8 (rows,), 0 or 1; the same for equal sequences.
-        lines: int64 (rows,), from 1.
-    """
-
-    events: list[str]
-    tokens: np.ndarray
-    bound: np.ndarray
-    lines: np.ndarray
-
-
-def read_fold(path: Path, *, key: str, alphabet: str = "dna", check: Callable[[int], None] | None = None) -> Rows:
+def read_fold(path: Path, *, key: str, alphabet: str = "dna", check: Callable[[int], None] | None = None) -> Fold:
     """Read a file; columns are found by their names, others (FoldID) are not read.
 
     Args:
@@ -224,7 +211,7 @@ def read_fold(path: Path, *, key: str, alphabet: str = "dna", check: Callable[[i
         logger.warning("%s: %s", path, told)
     problems.raise_any()
     lines = np.array(list(events.values()), dtype=np.int64)
-    return Rows(list(events), np.stack(tokens), np.array(bound, dtype=np.uint8), lines)
+    return Fold(list(events), np.stack(tokens), np.array(bound, dtype=np.uint8), lines)
 
 
 def _complaint(event: str, letters: str, label: str, length: int) -> str:
@@ -256,8 +243,7 @@ def make(run: Run, runtime: Runtime) -> Source:
     ]
     _check_lengths(paths, files)
     check_length(run, files[0][0].tokens.shape[1], path=paths[0][0])
-    train, test = [[Fold(rows.tokens, rows.bound) for rows in part] for part in files]
-    joined = join(train, test, elsewhere=config.elsewhere)
+    joined = join(*files, elsewhere=config.elsewhere)
     names = [
         f"{label}.{part}.{event}"
         for part, found in zip(("train", "test"), files, strict=True)
@@ -288,15 +274,8 @@ def make(run: Run, runtime: Runtime) -> Source:
             valid_fraction=run.config.prepare.valid_fraction,
             seed=seed,
         )
-    whole = Dataset(
-        tokens=np.concatenate([joined.tokens, shuffles]),
-        labels=labels,
-        split=split,
-        names=examples,
-        coordinates=Coordinates.of_names(examples, joined.tokens.shape[1]),
-        targets=list(config.labels),
-        task="binary" if len(config.labels) == 1 else "multilabel",
-    )
+    tokens = np.concatenate([joined.tokens, shuffles])
+    whole = Examples(tokens, labels, names=examples, targets=list(config.labels), split=split)
     rows = sum(len(part.events) for part in files[0]), sum(len(part.events) for part in files[1])
     summary: dict[str, Any] = {
         "rows_train": rows[0],
@@ -306,14 +285,14 @@ def make(run: Run, runtime: Runtime) -> Source:
         "shuffled_negatives": len(shuffles),
         "shuffled_negatives_left_out_as_repeats": repeats,
         "labels_unknown": int((labels == UNKNOWN).sum()),
-        "letters_not_ACGT": int((whole.tokens == sequence.N).sum()),
+        "letters_not_ACGT": int((tokens == sequence.N).sum()),
         "sources": digests(path for part in paths for path in part),
     }
     read = list(zip([*paths[0], *paths[1]], [*files[0], *files[1]], strict=True))
-    return Source(whole.stream(), summary, left_out=_left_out(joined, names, read))
+    return Source(whole, summary, left_out=_left_out(joined, names, read))
 
 
-def _left_out(joined: Joined, names: list[str], files: list[tuple[Path, Rows]]) -> LeftOut:
+def _left_out(joined: Joined, names: list[str], files: list[tuple[Path, Fold]]) -> LeftOut:
     """The rows that make no example of their own; `names` and `files` are those of all training, then test files."""
     left_out, begin = LeftOut(), 0
     chrom = np.array(names, dtype=object)
@@ -333,7 +312,7 @@ def _left_out(joined: Joined, names: list[str], files: list[tuple[Path, Rows]]) 
     return left_out
 
 
-def _check_lengths(paths: list[list[Path]], files: list[list[Rows]]) -> None:
+def _check_lengths(paths: list[list[Path]], files: list[list[Fold]]) -> None:
     """All files must have sequences of one length."""
     lengths = {
         path: rows.tokens.shape[1]

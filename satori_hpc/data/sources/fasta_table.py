@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from satori_hpc.data import fasta, sequence
-from satori_hpc.data.dataset import Coordinates, Dataset
+from satori_hpc.data.dataset import Coded, Coordinates, Examples
 from satori_hpc.data.fasta import Interval, Records
 from satori_hpc.data.source import LeftOut, Room, Source, check_length, digests
 from satori_hpc.errors import InputError, Problems
@@ -270,7 +270,7 @@ def read(
     unlabelled: str = "refuse",
     alphabet: str = "dna",
     check: Callable[[int], None] | None = None,
-) -> tuple[Dataset, dict[str, Any], LeftOut]:
+) -> tuple[Examples, dict[str, Any], LeftOut]:
     """Read both files; examples are in the order of the FASTA file, all in the training part.
 
     A record belongs to the row of its place (`fasta.interval` tells what headers are understood), or, where more
@@ -316,13 +316,12 @@ def read(
             len(joined.unlabelled), len(records.names), *_first(records, joined.unlabelled),
         )  # fmt: skip
     coordinates, other = _coordinates(records, rows, joined, tokens.shape[1])
-    whole = Dataset(
+    whole = Examples(
         tokens=tokens,
         labels=meaning.matrix(joined.rows),
-        split=np.zeros(len(tokens), dtype=np.uint8),
         names=_names(records, joined),
-        coordinates=coordinates,
         targets=meaning.targets,
+        coordinates=coordinates,
         task=meaning.task,
     )
     summary = {
@@ -729,7 +728,7 @@ def _coordinates(records: Records, rows: Rows, joined: _Join, length: int) -> tu
 
     starts, other = fasta.from_zero(starts, ends, length=length, shown=shown)
     strand = np.array([records.strands[record] for record in joined.records], dtype=np.int8)
-    return Coordinates(np.array(chrom, dtype=object), starts, ends, strand), other
+    return Coordinates(Coded.of(np.array(chrom, dtype=object)), starts, ends, strand), other
 
 
 def make(run: Run, runtime: Runtime) -> Source:
@@ -752,4 +751,4 @@ def make(run: Run, runtime: Runtime) -> Source:
         check=Room.of(runtime).check_file,
     )
     check_length(run, whole.length, path=paths[0])
-    return Source(whole.stream(), {**summary, "sources": digests(paths)}, left_out=left_out)
+    return Source(whole, {**summary, "sources": digests(paths)}, left_out=left_out)

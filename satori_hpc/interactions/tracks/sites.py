@@ -6,7 +6,7 @@ from typing import IO
 import numpy as np
 import torch
 
-from satori_hpc.data import dataset
+from satori_hpc.data.dataset import Dataset
 from satori_hpc.interactions import coordinates
 from satori_hpc.interactions.coordinates import STRANDS, Places
 from satori_hpc.interactions.tracks import files as track_files
@@ -35,7 +35,7 @@ def write(handle: IO[str], run: Run, model: Satori, *, rows: np.ndarray, at: Pla
         at: their places, escaped.
         batch_size: examples at a time.
     """
-    table = track_files.Rows(handle, list(track_files.SITES))
+    table, data = track_files.Rows(handle, list(track_files.SITES)), Dataset(run.dataset)
     threshold = torch.from_numpy(score_plan.thresholds(run, model)).to(next(model.parameters()).device)
     chroms, chrom = np.unique(at.chrom.astype(str), return_inverse=True)
     name, reads, largest = _filters(run, model.filters)
@@ -59,7 +59,7 @@ def write(handle: IO[str], run: Run, model: Satori, *, rows: np.ndarray, at: Pla
     waiting: Columns | None = None
     for begin in progress(range(0, len(rows), batch_size), what="sites", unit="batch"):
         end = min(begin + batch_size, len(rows))
-        tokens = dataset.read_tokens(run.dataset, rows[begin:end])
+        tokens = data.tokens[rows[begin:end]]
         found = _of_batch(model, tokens, threshold, at=at, chrom=chrom, first=begin)
         if waiting is not None:
             found = {key: np.concatenate([waiting[key], values]) for key, values in found.items()}

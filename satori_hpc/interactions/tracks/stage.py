@@ -12,7 +12,7 @@ import torch
 
 from satori_hpc import __version__
 from satori_hpc.config.score import METHODS
-from satori_hpc.data import dataset
+from satori_hpc.data.dataset import Dataset
 from satori_hpc.data.sources.genome import genome as genomes
 from satori_hpc.errors import ArtefactError, InputError, quoted
 from satori_hpc.interactions import instances
@@ -144,16 +144,16 @@ def make(
 
 def _choose(run: Run, label: str) -> tuple[_Chosen, dict[str, int]]:
     """Return the examples, and the last scored position on every chromosome."""
-    data = dataset.read_labels(run.dataset)
+    data = Dataset(run.dataset)
     store = score_store.open_complete(run.scores(run.config.score.methods[0]))
     rows = store.examples("foreground")
-    at = places(run.dataset, rows).escaped()
+    at = places(data, rows).escaped()
     order = at.in_order()
     rows, at = rows[order], at.take(order)
     ends: dict[str, int] = {}
     for chrom, end in zip(at.chrom.tolist(), at.end.tolist(), strict=True):
         ends[chrom] = max(end, ends.get(chrom, 0))
-    probability = predictions.Probability(run.predictions)[rows]
+    probability = predictions.probability(run.predictions)[rows]
     if data.task == "binary":
         if label:
             raise InputError(f"--label {label}: this set has one label only; leave it out")
@@ -293,12 +293,13 @@ def compute(
         targets: uint8 (N, T), the labels whose logits are explained; None of binary sets.
         folder: to write to; its content is of the same network and examples.
     """
+    data = Dataset(run.dataset)
     scorer = DfimScorer(
         model,
         torch.from_numpy(score_plan.thresholds(run, model)),
         settings=run.config.score,
         seed=run.config.seed,
-        composition=score_plan.composition(run, dataset.read_labels(run.dataset)),
+        composition=score_plan.composition(data),
     )
     marker = folder / "attributed"
     try:
@@ -312,7 +313,7 @@ def compute(
         keys = np.stack([np.full(piece.stop - begin, select.FOREGROUND), rows[piece]], axis=1)
         found = scorer.contributions(
             Batch(
-                tokens=torch.from_numpy(dataset.read_tokens(run.dataset, rows[piece])),
+                tokens=torch.from_numpy(data.tokens[rows[piece]]),
                 keys=torch.from_numpy(keys),
                 targets=None if targets is None else torch.from_numpy(targets[piece]),
             )
@@ -350,8 +351,9 @@ def along_genome(letters: np.ndarray, at: Places) -> Iterator[tuple[str, int, in
 
 def write_one_hot(path: Path, run: Run, rows: np.ndarray, scratch: Path) -> None:
     """Write the sequences of examples as (N, 4, L) int8, A, C, G, T; zero at unknown bases."""
-    out = track_files.mapped(scratch, (len(rows), 4, dataset.read_length(run.dataset)), np.int8)
+    data = Dataset(run.dataset)
+    out = track_files.mapped(scratch, (len(rows), 4, data.length), np.int8)
     for begin in range(0, len(rows), AT_ONCE):
-        tokens = dataset.read_tokens(run.dataset, rows[begin : begin + AT_ONCE])
+        tokens = data.tokens[rows[begin : begin + AT_ONCE]]
         out[begin : begin + AT_ONCE] = tokens[:, None, :] == np.arange(4, dtype=np.uint8)[:, None]
     track_files.write_arrays(path, out)

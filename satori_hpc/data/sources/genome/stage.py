@@ -16,13 +16,13 @@ import numpy as np
 
 from satori_hpc.config import Genome as Settings
 from satori_hpc.data import sequence, splits
-from satori_hpc.data.dataset import Coded, Examples, Made
+from satori_hpc.data.dataset import Coded, Coordinates, Examples, Made
 from satori_hpc.data.source import LeftOut, Room, Source, Spill, check_length, of_examples
 from satori_hpc.data.sources.genome import annotation, negatives, peak_files, peaks, window_store, windows
 from satori_hpc.data.sources.genome import genome as genomes
 from satori_hpc.data.sources.genome.genome import Genome, index
 from satori_hpc.data.sources.genome.peaks import Peaks
-from satori_hpc.data.sources.genome.window_store import Kept, Labels, Part, Parts, Tokens
+from satori_hpc.data.sources.genome.window_store import Part, Parts
 from satori_hpc.data.sources.genome.windows import Regions
 from satori_hpc.errors import ConfigError, InputError, SatoriError
 from satori_hpc.log import progress
@@ -231,22 +231,17 @@ def _together(
         places = zip(chrom[rows].tolist(), start[rows].tolist(), strand[rows].tolist(), strict=True)
         return [f"{genome.names[at]}:{first}-{first + parts.length}({STRANDS[side]})" for at, first, side in places]
 
-    kept = Kept(parts, keep)
+    kept = np.flatnonzero(keep)
     whole = Examples(
-        tokens=Tokens(kept),
-        labels=Labels(kept, len(plan.labels)),
-        split=np.zeros(len(start), dtype=np.uint8),
-        names=Made(len(start), names_of),
-        chrom=Coded(genome.names, chrom),
-        start=start,
-        end=start + parts.length,
-        strand=strand,
+        tokens=Made((len(kept), parts.length), lambda rows: parts.tokens(kept[rows])),
+        labels=Made((len(kept), len(plan.labels)), lambda rows: parts.labels(kept[rows], len(plan.labels))),
+        names=Made((len(kept),), names_of),
         targets=plan.labels,
-        task="binary" if len(plan.labels) == 1 else "multilabel",
+        coordinates=Coordinates(Coded(genome.names, chrom), start, start + parts.length, strand),
     )
     summary = {
         **plan.summary,
-        "windows": len(start),
+        "windows": len(kept),
         **{f"rows {what}": count for what, count in plan.left_out.counts().items()},
         "sources": {**sources, **plan.sources},
     }

@@ -129,6 +129,20 @@ class Parts:
             digest=_matrix(table, "digest", DIGEST),
         )
 
+    def tokens(self, chosen: np.ndarray) -> np.ndarray:
+        """Read the sequences of some windows by their ascending numbers, uint8 (windows, L)."""
+        found = np.empty((len(chosen), self.length), dtype=np.uint8)
+        for block, edges in enumerate(self.blocks):
+            first, last = np.searchsorted(chosen, [edges.start, edges.stop])
+            if first < last:
+                found[first:last] = self.read(block).tokens[chosen[first:last] - edges.start]
+        return found
+
+    def labels(self, chosen: np.ndarray, count: int) -> np.ndarray:
+        """Read the labels of some windows by their ascending numbers, uint8 (windows, count), 0 or 1."""
+        first, last = (int(chosen[0]), int(chosen[-1]) + 1) if len(chosen) else (0, 0)
+        return matrix(self.take(slice(first, last)).labels[chosen - first], count)
+
     @property
     def _mend(self) -> str:
         return f"run the same command again: satori-hpc prepare {quoted(self.folder.parent)}"
@@ -142,56 +156,6 @@ class Parts:
 
     def _path(self, block: int) -> Path:
         return self.folder / f"block-{block:05d}.part"
-
-
-class Kept:
-    """Some windows of a plan whose parts are all there, as rows that are read as they are asked for.
-
-    Args:
-        parts: them.
-        keep: which, bool (windows,).
-    """
-
-    def __init__(self, parts: Parts, keep: np.ndarray) -> None:
-        self.parts = parts
-        self.rows = np.flatnonzero(keep)
-
-    def regions(self, rows: slice) -> Regions:
-        chosen = self.rows[rows]
-        if not len(chosen):
-            return self.parts.take(slice(0, 0))
-        first, last = int(chosen[0]), int(chosen[-1]) + 1
-        return self.parts.take(slice(first, last)).take(chosen - first)
-
-
-class Tokens:
-    """Sequences of the windows that are kept, (windows, length)."""
-
-    def __init__(self, kept: Kept) -> None:
-        self._kept = kept
-        self.shape = (len(kept.rows), kept.parts.length)
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        """uint8 (rows, L)."""
-        parts, chosen = self._kept.parts, self._kept.rows[rows]
-        found = np.empty((len(chosen), self.shape[1]), dtype=np.uint8)
-        for block, edges in enumerate(parts.blocks):
-            first, last = np.searchsorted(chosen, [edges.start, edges.stop])
-            if first < last:
-                found[first:last] = parts.read(block).tokens[chosen[first:last] - edges.start]
-        return found
-
-
-class Labels:
-    """Labels of the windows that are kept, (windows, labels)."""
-
-    def __init__(self, kept: Kept, count: int) -> None:
-        self._kept = kept
-        self.shape = (len(kept.rows), count)
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        """uint8 (rows, labels), 0 or 1."""
-        return matrix(self._kept.regions(rows).labels, self.shape[1])
 
 
 def _bytes(rows: np.ndarray) -> pa.Array:

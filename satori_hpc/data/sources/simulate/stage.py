@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from satori_hpc.config import Simulated
-from satori_hpc.data.dataset import Coordinates, Dataset
+from satori_hpc.data.dataset import Coordinates, Examples
 from satori_hpc.data.source import Source
 from satori_hpc.data.sources.simulate import implant, instances, pool, truth
 from satori_hpc.errors import ConfigError, Problems
@@ -34,14 +34,12 @@ def make(run: Run, runtime: Runtime) -> Source:
     if made.mended:
         logger.info("%d of %d instances were mended towards the consensus", made.mended, len(made.instances.tf))
     count, length = made.tokens.shape
-    whole = Dataset(
+    whole = Examples(
         tokens=made.tokens,
         labels=made.labels[:, None],
-        split=np.zeros(count, dtype=np.uint8),
         names=[truth.header(example, length) for example in range(count)],
-        coordinates=Coordinates.of_names([truth.sequence_id(example) for example in range(count)], length),
         targets=["label"],
-        task="binary",
+        coordinates=Coordinates.of_names([truth.sequence_id(example) for example in range(count)], length),
     )
     summary: dict[str, Any] = {
         "design": config.design,
@@ -62,7 +60,7 @@ def make(run: Run, runtime: Runtime) -> Source:
         instances=made.instances,
         background=config.base_frequencies,
     )
-    return Source(whole.stream(), summary, finish=write_truth)
+    return Source(whole, summary, finish=write_truth)
 
 
 def _pwms(motifs: list[Motif], config: Simulated) -> list[instances.Pwm]:
