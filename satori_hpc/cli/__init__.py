@@ -122,7 +122,6 @@ def _add_stage_command(stage: pipeline.Stage, help_text: str) -> None:
 @cli.command()
 @RUN
 @cli_options.runtime_options("train")
-@click.option("--rendezvous", metavar="file|tcp://HOST:PORT", help=cli_options.RENDEZVOUS_HELP)
 @click.option(
     "--join-timeout",
     type=click.FloatRange(min=1),
@@ -131,7 +130,7 @@ def _add_stage_command(stage: pipeline.Stage, help_text: str) -> None:
     help="Seconds to wait for all processes to join.",
 )
 @FORCE
-def train(run: Path, rendezvous: str | None, join_timeout: float, force: bool, **options: Any) -> None:
+def train(run: Path, join_timeout: float, force: bool, **options: Any) -> None:
     """Train the network and predict every example. Keeps the best epoch by the validation metric; resumes when killed.
 
     Several processes share every batch; their number changes the result only by rounding:
@@ -143,7 +142,7 @@ def train(run: Path, rendezvous: str | None, join_timeout: float, force: bool, *
 
     On SIGTERM, SIGUSR2 or a file RUN/STOP it saves its state and exits with status 75: run it again.
     """
-    with torch_group.session(run, meeting=rendezvous, join_timeout=join_timeout) as world:
+    with torch_group.session(run, join_timeout=join_timeout) as world:
         runtime = cli_options.runtime(world=world, **options)
         opened = execute.open_together(run, world)
         summary = execute.execute(opened, "train", runtime, force=force)

@@ -169,10 +169,6 @@ MICRO_BATCH = click.option(
     help="Sequences per forward pass in training, to save GPU memory; does not change results beyond rounding. "
     "Default: on a GPU the process's whole part of a batch, on a CPU chosen for its caches and allocator.",
 )
-RENDEZVOUS_HELP = (
-    "Rendezvous of several processes; default: MASTER_ADDR and MASTER_PORT, as set by torchrun, else a file in "
-    "the run directory. PORT 0: any free port."
-)
 
 
 def _memory(text: str) -> Decorator:

@@ -8,15 +8,13 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from satori_hpc.errors import Requeue, SatoriError
+from satori_hpc.errors import Requeue, SatoriError, shared
 from satori_hpc.parallel import signals as parallel_signals
-from satori_hpc.parallel.signals import name_of, serial, together
-from satori_hpc.parallel.watch import JOINING, Watch
-from satori_hpc.parallel.world import Joined, World
+from satori_hpc.parallel.signals import AGAIN, name_of, say, serial, together
+from satori_hpc.parallel.world import World
 
 Value = TypeVar("Value")
 
-PIECE = 2**30  # bytes in one message; counts of older MPI libraries end at 2**31
 LONGEST_PAUSE = 0.01  # seconds between two looks at a message that is not there yet
 INSTALL = "pip install 'satori-hpc[mpi]'"
 
@@ -39,8 +37,8 @@ def join() -> "MpiWorld":
     return MpiWorld(MPI.COMM_WORLD)
 
 
-class MpiWorld(Joined):
-    """The processes of an MPI communicator; see World for what each method promises.
+class MpiWorld(World):
+    """The processes of an MPI communicator.
 
     Waiting is done by looking again and again with growing pauses, not inside MPI: a waiting process takes no
     processor from those that compute, and signals reach it.
@@ -50,23 +48,16 @@ class MpiWorld(Joined):
     """
 
     def __init__(self, comm: Any) -> None:
-        from mpi4py import MPI
-
         self._comm = comm.Dup()
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
-        node = comm.Split_type(MPI.COMM_TYPE_SHARED)
-        self.local_rank = node.Get_rank()
-        here = sorted(node.group.Translate_ranks(None, comm.group))
-        cores = self.gather(sorted(os.sched_getaffinity(0)))
-        self.sharers = sum(not set(cores[self.rank]).isdisjoint(cores[rank]) for rank in here)
-        node.Free()
+        self._find_neighbours()
 
     def barrier(self) -> None:
         self._wait(self._comm.Ibarrier())
 
     def shares(self, items: Sequence[Value], *, schedule: str) -> Iterator[Value]:
         if schedule != "dynamic":
-            yield from items[self.rank :: self.size]
+            yield from super().shares(items, schedule=schedule)
             return
         from mpi4py.util.sync import Counter
 
@@ -81,6 +72,12 @@ class MpiWorld(Joined):
         # Asking for any message lets the library serve those who want the counter that lies on this process.
         self._comm.Iprobe()
 
+    def doing(self, what: str) -> None:
+        """Say it at once as well: a process that is killed cannot, and launchers only say which one that was."""
+        super().doing(what)
+        if what:
+            say(f"{name_of(self.rank, self.size)}: {what}")
+
     def close(self) -> None:
         self.barrier()
         self._comm.Free()
@@ -90,30 +87,15 @@ class MpiWorld(Joined):
 
         MPI.COMM_WORLD.Abort(status)
 
-    def _all_gather(self, message: bytes) -> list[bytes]:
-        import numpy as np
-        from mpi4py import MPI
-
-        sizes = np.empty(self.size, np.int64)
-        self._wait(self._comm.Iallgather(np.array([len(message)], np.int64), sizes))
-        starts = np.concatenate([[0], np.cumsum(sizes)])
-        buffer = bytearray(int(starts[-1]))
-        layout = [buffer, (sizes.tolist(), starts[:-1].tolist()), MPI.BYTE]
-        self._wait(self._comm.Iallgatherv([message, MPI.BYTE], layout))
-        return [bytes(buffer[start:stop]) for start, stop in zip(starts[:-1], starts[1:], strict=True)]
-
-    def _broadcast(self, payload: bytes) -> bytes:
-        """The leader's bytes, on every process."""
-        import numpy as np
-        from mpi4py import MPI
-
-        size = np.array([len(payload)], np.int64)
-        self._wait(self._comm.Ibcast(size))
-        buffer = bytearray(payload) if self.rank == 0 else bytearray(int(size[0]))
-        view = memoryview(buffer)
-        for start in range(0, len(buffer), PIECE):
-            self._wait(self._comm.Ibcast([view[start : start + PIECE], MPI.BYTE]))
+    def _broadcast(self, message: bytes) -> bytes:
+        buffer = bytearray(message)
+        self._wait(self._comm.Ibcast(buffer))
         return bytes(buffer)
+
+    def _all_gather(self, message: bytes) -> list[bytes]:
+        buffer = bytearray(self.size * len(message))
+        self._wait(self._comm.Iallgather(message, buffer))
+        return [bytes(buffer[rank * len(message) :][: len(message)]) for rank in range(self.size)]
 
     def _wait(self, request: Any) -> None:
         began = time.monotonic()
@@ -127,7 +109,6 @@ class MpiWorld(Joined):
 # Number of processes, by whoever started us. mpiexec inside a Slurm job sets its own and inherits those of the step
 # that carries its helpers, so Slurm's word counts last.
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
-RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 SAID_NOTHING = ("PMIX_RANK", "PALS_RANKID", "FLUX_TASK_RANK")  # launchers that give a rank and no number
 CURE = "with srun, use --mpi=pmi2 for MPICH (Intel, Cray) or --mpi=pmix for Open MPI; else the mpiexec of the same MPI"
 
@@ -213,35 +194,39 @@ def session(*, expect_ranks: int | None, parts: bool = False) -> Iterator[World]
         with serial(signals, status=status):
             yield World()
         return
-    watch = Watch(
-        name_of(next((os.environ[name] for name in RANKS if name in os.environ), "of a number not known yet"))
-    )
-    watch.doing(JOINING)
-    try:
-        world = join()
-    except SatoriError:
-        watch.end()
-        raise
-    watch.who(name_of(world.rank, world.size))
-    watch.job(world.lead(lambda: secrets.token_hex(8)))
-    watch.doing("")
-    world.listen(watch.doing)
-    try:
-        with together(world, watch, signals, status=status):
-            _agree(world, launched, expect_ranks)
-            yield world
-            world.doing("waiting for the others at the end")
-            world.close()
-    except SatoriError as error:
+    world = join()
+    with together(world, signals, status=status):
+        agree(world, launched, expect_ranks)
         if world.rank == 0:
-            raise
-        raise SystemExit(error.status) from None
-    finally:
-        watch.end()
+            say(f"{world.size} processes work together by MPI; if one is killed, {AGAIN}")
+        yield world
 
 
-def _agree(world: World, launched: int | None, expect_ranks: int | None) -> None:
-    """Refuse together when anybody was told another number of processes than MPI has."""
+def draw_word(size: int) -> str:
+    """Draw a word that all processes of an mpiexec share, and leave MPI.
+
+    Args:
+        size: how many processes it started.
+
+    Raises:
+        SatoriError: there is no MPI here, or it knows of another number of processes.
+    """
+    from_mpi = join()
+    from mpi4py import MPI
+
+    agree(from_mpi, size)
+    word = from_mpi.broadcast(secrets.token_hex(8))
+    from_mpi.close()
+    MPI.Finalize()
+    return word
+
+
+def agree(world: World, launched: int | None, expect_ranks: int | None = None) -> None:
+    """Refuse together when the launcher or the user gave any process another number of processes than MPI has.
+
+    Raises:
+        SatoriError: that is so, on every process.
+    """
     said = []
     if launched not in (None, world.size):
         said.append(f"the launcher started {launched} processes")
@@ -255,9 +240,9 @@ def _agree(world: World, launched: int | None, expect_ranks: int | None) -> None
         advice = f"start it by mpiexec -n {expect_ranks} or srun -n {expect_ranks}, or leave --expect-ranks away"
     else:
         advice = f"launcher and MPI library do not know each other: {CURE}; satori-hpc doctor shows which is loaded"
-    error = SatoriError(
-        f"{' and '.join(said) or 'other processes were told another number'}, yet MPI has a world of {world.size}. "
-        f"Nothing was done, for processes that do not share the work would overwrite each other's. {advice}"
+    raise shared(
+        SatoriError(
+            f"{' and '.join(said) or 'other processes were told another number'}, yet MPI has a world of {world.size}. "
+            f"Nothing was done, for processes that do not share the work would overwrite each other's. {advice}"
+        )
     )
-    error.shared = True
-    raise error

@@ -16,11 +16,11 @@ from typing import NoReturn
 
 from satori_hpc.errors import Requeue, SatoriError
 from satori_hpc.log import logger
-from satori_hpc.parallel.watch import Watch
-from satori_hpc.parallel.world import Joined, World
+from satori_hpc.parallel.world import World
 
 AGAIN = "run the same command again to go on"
 FORWARDING = 0.2  # seconds that launchers get to forward our last words
+AFTER_ROOT = 0.5  # seconds by which rank 0 leaves first: launchers end all when one has ended
 LAST_RESORT = 20  # seconds after which a process that MPI cannot end is killed
 AFRESH = 0.05  # seconds after which a signal is sent again whose exception got lost
 INTERRUPTED = 128 + signal.SIGINT  # exit status after Ctrl-C
@@ -63,7 +63,7 @@ def serial(signals: Signals = (signal.SIGTERM, signal.SIGHUP), *, status: int | 
             yield
         except (Stopped, KeyboardInterrupt) as error:
             words, code = _words(error)
-            _say(words)
+            say(words)
             raise SystemExit(code) from None
 
 
@@ -94,17 +94,23 @@ def delayed(signals: Signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) -
 
 
 @contextlib.contextmanager
-def together(world: Joined, watch: Watch, signals: Signals = (signal.SIGTERM,), *, status: int = 143) -> Iterator[None]:
-    """End all processes when this one fails, in whatever thread."""
-    name = name_of(world.rank, world.size)
+def together(world: World, signals: Signals = (signal.SIGTERM,), *, status: int = 143) -> Iterator[None]:
+    """Work as one of several processes, all of which end when this one fails, in whatever thread.
+
+    An error with `shared` leaves the block on all of them: rank 0 raises it, the others exit with its status.
+
+    Args:
+        world: is closed at the end.
+        signals: besides Ctrl-C that stop the work.
+        status: of the command then.
+    """
 
     def fail(error: BaseException) -> NoReturn:
-        watch.failed()
         while_doing = f", while {world.current}" if world.current else ""
-        words, status = _words(error)
+        words, code = _words(error)
         if not world.explains(error):
-            _say(f"{name}{while_doing}: {words}")
-        _end(world, status)
+            say(f"{name_of(world.rank, world.size)}{while_doing}: {words}")
+        _end(world, code)
 
     def fail_thread(args: threading.ExceptHookArgs) -> None:
         if not isinstance(args.exc_value, SystemExit):  # the way for a thread to end itself
@@ -114,10 +120,18 @@ def together(world: Joined, watch: Watch, signals: Signals = (signal.SIGTERM,), 
     try:
         with _stoppable(signals, status):
             yield
+            world.current = "waiting for the others at the end"
+            world.close()
     except BaseException as error:
-        if getattr(error, "shared", False):
+        if not (isinstance(error, SatoriError) and error.shared):
+            fail(error)
+        for number in SIGNALS:  # launchers signal those who are left when the first has ended
+            signal.signal(number, signal.SIG_IGN)
+        world.leave()
+        if world.rank == 0:
             raise
-        fail(error)
+        time.sleep(AFTER_ROOT)
+        raise SystemExit(error.status) from None
     finally:
         threading.excepthook = previous
 
@@ -181,15 +195,15 @@ def _words(error: BaseException) -> tuple[str, int]:
     return "".join(traceback.format_exception(error)).rstrip(), 1
 
 
-def _say(text: str) -> None:
-    """One write for the whole message, so that those of several processes do not mix."""
+def say(text: str) -> None:
+    """Write to stderr; one write for the whole message, so that those of several processes do not mix."""
     with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
         os.write(2, (text + "\n").encode(errors="replace"))
 
 
-def _end(world: Joined, status: int) -> NoReturn:
+def _end(world: World, status: int) -> NoReturn:
     """End this process and all others, whatever state MPI and the threads of this process are in."""
     signal.alarm(LAST_RESORT)  # nobody handles it: the kernel ends us should Abort hang
     time.sleep(FORWARDING)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from satori_hpc.errors import SatoriError
+from satori_hpc.errors import SatoriError, shared
 from satori_hpc.parallel import memory, messages
 
 if TYPE_CHECKING:
@@ -17,50 +17,117 @@ Value = TypeVar("Value")
 
 
 class World:
-    """The processes that work together on a command; this class is the world of one, parallel.mpi that of many.
+    """The processes that work together on a command; as it stands, of one. `mpi` and `torch_group` join several.
+
+    Values that go between processes are plain ones, as `messages.encode` takes them: no objects of ours, no pickles.
 
     Attributes:
         rank, size: this process among all; rank 0 is the leader.
         local_rank: this process among those on its node.
         sharers: processes, itself included, that may run on the same processors.
+        current: what this process works on, in words.
     """
 
     rank = 0
     size = 1
     local_rank = 0
     sharers = 1
+    current = ""
 
     def lead(self, function: Callable[[], Value]) -> Value:
-        """Let the leader alone call `function`; every process gets its result, or raises its SatoriError.
+        """Call `function` on rank 0 alone; every process gets its result, or raises its SatoriError."""
+        if self.size == 1:
+            return function()
+        failure: SatoriError | None = None
+        value: Any = None
+        if self.rank == 0:
+            try:
+                value = function()
+            except SatoriError as error:
+                failure = error
+        value, words = self.broadcast((value, messages.encode_error(failure) if failure else None))
+        if words is not None:
+            raise shared(failure or messages.decode_error(words))
+        result: Value = value
+        return result
 
-        Between processes go plain values, as `messages.encode` takes them: no objects of ours, and nothing pickled.
-        """
-        return function()
+    def broadcast(self, value: Value) -> Value:
+        """Give every process the value of rank 0."""
+        if self.size == 1:
+            return value
+        message = messages.encode(value) if self.rank == 0 else b""
+        size = int.from_bytes(self._broadcast(len(message).to_bytes(8, "little")), "little")
+        received = self._broadcast(message.ljust(size))  # all of one size, as buffers of MPI and gloo must be
+        if self.rank == 0:
+            return value
+        found: Value = messages.decode(received)
+        return found
 
     def gather(self, value: Value) -> list[Value]:
-        """The values of all processes, by rank, to every process; plain ones, as of `lead`."""
-        return [value]
+        """Give every process the values of all, by rank."""
+        if self.size == 1:
+            return [value]
+        message = messages.encode(value)
+        sizes = [int.from_bytes(size, "little") for size in self._all_gather(len(message).to_bytes(8, "little"))]
+        received = self._all_gather(message.ljust(max(sizes)))
+        return [messages.decode(each[:size]) for each, size in zip(received, sizes, strict=True)]
 
     def barrier(self) -> None:
         """Wait until every process is here."""
 
     def shares(self, items: Sequence[Value], *, schedule: str) -> Iterator[Value]:
-        """The items that fall to this process; every process must iterate to the end.
+        """Yield the items that fall to this process; every process must iterate to the end.
 
         Args:
             items: the same on every process.
             schedule: "static": every size-th; "dynamic": the next that nobody has taken, for work of uneven cost.
         """
-        yield from items
+        yield from items[self.rank :: self.size]
 
     def add_up(self, values: "torch.Tensor") -> None:
         """Replace a tensor by its sum over all processes, in place; all of them get the same bits."""
 
     def poke(self) -> None:
-        """Give the message layer a moment; called now and then in long computations, so that others need not wait."""
+        """Let the message layer make progress; called in long computations, so that others need not wait."""
 
     def doing(self, what: str) -> None:
-        """Note what this process works on, to be told if it dies: "scoring, foreground partition 3"; "" = nothing."""
+        """Set what this process works on, to be told if it ends: "scoring, foreground partition 3"; "" = nothing."""
+        self.current = what
+
+    # What a world of several processes has besides; `signals.together` calls the last four.
+
+    def _broadcast(self, message: bytes) -> bytes:
+        """Give every process the bytes of rank 0; all pass as many."""
+        raise NotImplementedError
+
+    def _all_gather(self, message: bytes) -> list[bytes]:
+        """Give every process the bytes of all, by rank; all pass as many."""
+        raise NotImplementedError
+
+    def _find_neighbours(self) -> None:
+        """Set what follows from where the processes run."""
+        mine = (node(), sorted(os.sched_getaffinity(0)))
+        here = [(rank, cores) for rank, (name, cores) in enumerate(self.gather(mine)) if name == mine[0]]
+        self.local_rank = sum(rank < self.rank for rank, _ in here)
+        self.sharers = sum(not set(mine[1]).isdisjoint(cores) for _, cores in here)
+
+    def close(self) -> None:
+        """Wait for the others at the end of the common work, and leave."""
+
+    def leave(self) -> None:
+        """Clean up when nobody waits for anybody any more."""
+
+    def abort(self, status: int) -> None:
+        """End all processes of the job now; may return when the library cannot."""
+
+    def explains(self, error: BaseException) -> bool:
+        """Whether this error only says that another process has ended, which has said why by itself."""
+        return False
+
+
+def node() -> str:
+    """Name this machine, or the container on it that has a network of its own."""
+    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.stat('/proc/self/ns/net').st_ino}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,69 +195,3 @@ class Runtime:
             import torch
 
             torch.set_num_threads(self.cpu_threads())
-
-
-# What every world of several processes has, whatever carries its messages.
-
-
-class Joined(World):
-    """A process among several.
-
-    Attributes:
-        current: what this process works on, in words.
-    """
-
-    current = ""
-    _tell: Callable[[str], None] | None = None
-
-    def lead(self, function: Callable[[], Value]) -> Value:
-        failure: SatoriError | None = None
-        value: Any = None
-        message = b""
-        if self.rank == 0:
-            try:
-                value = function()
-            except SatoriError as error:
-                failure = error
-            message = messages.encode((value, failure and messages.encode_error(failure)))
-        received = self._broadcast(message)
-        if self.rank != 0:
-            value, words = messages.decode(received)
-            failure = words and messages.decode_error(words)
-        if failure is not None:
-            failure.shared = True
-            raise failure
-        result: Value = value
-        return result
-
-    def gather(self, value: Value) -> list[Value]:
-        return [messages.decode(message) for message in self._all_gather(messages.encode(value))]
-
-    def _all_gather(self, message: bytes) -> list[bytes]:
-        """The messages of all processes, by rank, on every process."""
-        raise NotImplementedError
-
-    def _broadcast(self, payload: bytes) -> bytes:
-        """The leader's bytes, on every process."""
-        raise NotImplementedError
-
-    def doing(self, what: str) -> None:
-        self.current = what
-        if self._tell is not None:
-            self._tell(what)
-
-    def listen(self, tell: Callable[[str], None]) -> None:
-        """Have `tell` called with what this process works on, from now on."""
-        self._tell = tell
-
-    def close(self) -> None:
-        """Wait for the others at the end of the common work, and leave."""
-        raise NotImplementedError
-
-    def abort(self, status: int) -> None:
-        """End all processes of the job now; may return when the library cannot."""
-        raise NotImplementedError
-
-    def explains(self, error: BaseException) -> bool:
-        """Whether this error only tells that another process has ended, which has said why by itself."""
-        return False

@@ -282,7 +282,7 @@ def run_directory(report: "Report", run: Path) -> None:
     elif problem := _lock_problem(run):
         report.warn(
             f"{run}: locks do not work ({problem}); train by several processes needs them: use a file system mounted "
-            "with locks (Lustre: -o flock), or satori-hpc train --rendezvous tcp://HOST:PORT"
+            "with locks (Lustre: -o flock), or set MASTER_ADDR and MASTER_PORT for satori-hpc train"
         )
 
 

@@ -29,7 +29,7 @@ class Ranks:
     Args:
         size: their number; 1 = no launcher.
         argv: script or options of python and what follows, or the arguments of satori-hpc.
-        kind: "slurm" (file rendezvous) or "none".
+        env: further variables, such as MASTER_ADDR and MASTER_PORT; without these they meet in a file.
     """
 
     def __init__(self, size: int, argv: list[object], *, env: dict[str, str] | None = None) -> None:

@@ -34,8 +34,7 @@ def main() -> None:
     if how == "list":
         prefix = next(key for key in store.list_keys() if key.endswith("/here-0")).removesuffix("/here-0")
     store = dist.PrefixStore(prefix, store)
-    store.set("node-1", store.get("node-0") if how == "list" else "node")
-    store.set("here-1", "rank 1")
+    store.set("here-1", store.get("here-0") if how == "list" else "rank 1")
     dist.init_process_group("gloo", store=dist.PrefixStore("group", store), rank=1, world_size=2, timeout=patience)
     print("joined", flush=True)
     payload = torch.frombuffer(bytearray(pickle.dumps(Touch(marker))), dtype=torch.uint8)

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -91,15 +92,26 @@ def test_the_file_is_that_of_the_job_its_restart_and_its_step(alone: pytest.Monk
             alone.setenv(f"SLURM_{name}", value)
         names.add(torch_group.file_of(tmp_path, where))
     assert len(names) == 4
-    with pytest.raises(SatoriError, match="mpiexec started 4.*no word in common.*tcp://HOST:PORT"):
-        torch_group.file_of(tmp_path, torch_group.Place("mpiexec", 1, 4))
+    with pytest.raises(SatoriError, match="do not say where rank 0 is: set MASTER_ADDR"):
+        torch_group.file_of(tmp_path, torch_group.Place("torchrun", 1, 4))
 
 
-@pytest.mark.parametrize("wrong", ["tcp://", "tcp://node", "tcp://node:0x", "http://node:1", "node:1", "tcp://a:1/b"])
-def test_an_address_that_is_none(wrong: str) -> None:
-    with pytest.raises(SatoriError, match="expected file or tcp://HOST:PORT"):
-        torch_group.address(wrong)
-    assert torch_group.address("tcp://node7:29500") == ("node7", 29500)
+@pytest.mark.parametrize(
+    ("rank", "host", "port", "said"),
+    [
+        (0, "127.0.0.1", "0x", "cannot listen at MASTER_ADDR=127.0.0.1, MASTER_PORT=0x"),
+        (0, "203.0.113.1", "29500", "cannot listen at .*Cannot assign"),  # an address of documents, nobody's
+        (1, "127.0.0.1", "1", "rank 1 cannot reach rank 0 at MASTER_ADDR=127.0.0.1, MASTER_PORT=1 "),
+    ],
+)
+def test_an_address_that_is_not_that_of_rank_0(
+    alone: pytest.MonkeyPatch, tmp_path: Path, rank: int, host: str, port: str, said: str
+) -> None:
+    alone.setenv("MASTER_ADDR", host)
+    alone.setenv("MASTER_PORT", port)
+    with pytest.raises(SatoriError, match=f"{said}.*set MASTER_ADDR to the node of rank 0"):
+        torch_group.meet(tmp_path, torch_group.Place("srun", rank, 2), timeout=timedelta(seconds=1))
+    assert not list(tmp_path.iterdir())
 
 
 def test_launchers_that_do_not_suit_are_told_what_does(alone: pytest.MonkeyPatch) -> None:

@@ -23,13 +23,28 @@ MEET = """
 import sys, psutil, torch
 from pathlib import Path
 from satori_hpc.parallel import torch_group
-with torch_group.session(Path(sys.argv[1]), meeting=sys.argv[2], join_timeout=60) as world:
+with torch_group.session(Path(sys.argv[1]), join_timeout=60) as world:
     total = torch.ones(3)
     world.add_up(total)
     mine = [f"{each.laddr.ip}" for each in psutil.Process().net_connections() if each.status == "LISTEN"]
-    files = [[str(path), oct(path.stat().st_mode & 0o777)] for path in Path(sys.argv[1]).glob(".rendezvous-*/*")]
+    files = [[str(path), oct(path.stat().st_mode & 0o777)] for path in Path(sys.argv[1]).glob(".rendezvous-*")]
     import json; print(json.dumps([total.tolist(), world.local_rank, world.gather(mine), files]))
 """
+
+
+DIE = """
+import os, signal, sys
+from pathlib import Path
+from satori_hpc.parallel import torch_group
+with torch_group.session(Path(sys.argv[1]), join_timeout=60) as world:
+    world.barrier()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def at_port(host: str) -> dict[str, str]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return {"MASTER_ADDR": host, "MASTER_PORT": str(free.getsockname()[1])}
 
 
 def listening(pid: int) -> list[tuple[str, int]]:
@@ -45,8 +60,8 @@ def test_a_stranger_at_the_port_is_not_let_in(tmp_path, how, wait_s, said):
     argv = [sys.executable, str(STRANGER), str(marker), how]  # first: loading torch takes seconds
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     stranger = subprocess.Popen(argv, text=True, **pipes)
-    argv = ["train", run.path, "--rendezvous", "tcp://127.0.0.1:0", "--join-timeout", wait_s, "--device", "cpu"]
-    ranks = Ranks(1, argv, env={**SRUN, "SLURM_PROCID": "0"})
+    argv = ["train", run.path, "--join-timeout", wait_s, "--device", "cpu"]
+    ranks = Ranks(1, argv, env={**SRUN, "SLURM_PROCID": "0", **at_port("127.0.0.1")})
     leader = ranks.processes[0]
     until = time.monotonic() + SOON
     while not (found := listening(leader.pid)):
@@ -64,13 +79,11 @@ def test_a_stranger_at_the_port_is_not_let_in(tmp_path, how, wait_s, said):
     assert not list(run.path.glob(".rendezvous-*"))
 
 
-@pytest.mark.parametrize(
-    "meeting", ["file", "tcp://127.0.0.1:0", "tcp://localhost:0", f"tcp://{socket.gethostname()}:0"]
-)
-def test_processes_of_one_node_listen_at_the_named_address_and_the_loopback_alone(tmp_path, meeting):
+@pytest.mark.parametrize("host", [None, "127.0.0.1", "localhost", socket.gethostname()])
+def test_processes_of_one_node_listen_at_the_named_address_and_the_loopback_alone(tmp_path, host):
     program = tmp_path / "meet.py"
     program.write_text(MEET)
-    codes, out, errors = Ranks(2, [program, tmp_path, meeting]).finish(SOON)
+    codes, out, errors = Ranks(2, [program, tmp_path], env=at_port(host) if host else {}).finish(SOON)
     assert codes == [0, 0], errors
     for rank in range(2):
         total, local_rank, sockets, files = json.loads(out[rank])
@@ -79,57 +92,49 @@ def test_processes_of_one_node_listen_at_the_named_address_and_the_loopback_alon
         assert all(sockets)
         for ip in {ip for theirs in sockets for ip in theirs}:
             assert ip not in ("0.0.0.0", "::")
-            if "127.0.0.1" in meeting or meeting == "file":
+            if host in (None, "127.0.0.1"):
                 assert ip == "127.0.0.1"
     assert not list(tmp_path.glob(".rendezvous-*"))
 
 
-def test_a_note_that_a_killed_job_has_left_does_not_count(tmp_path):
-    folder = tmp_path / f".rendezvous-{os.geteuid()}"
-    folder.mkdir(mode=0o700)
-    program = tmp_path / "meet.py"
-    program.write_text(MEET)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    where = torch_group.Place("mpiexec", 1, 2)
-    note = torch_group._note_of(tmp_path, where, f"tcp://127.0.0.1:{port}")
-    torch_group._write_note(note, {"host": "127.0.0.1", "port": port, "secret": "of another job"})
-    env = [{"PMI_RANK": str(rank), "PMI_SIZE": "2"} for rank in range(2)]
-    argv = [program, tmp_path, f"tcp://127.0.0.1:{port}"]
-    second = Ranks(1, argv, env=env[1])
-    time.sleep(2)
-    first = Ranks(1, argv, env=env[0])
-    for ranks in (first, second):
-        codes, _, errors = ranks.finish(SOON)
-        assert codes == [0], errors
+@pytest.mark.parametrize("by", ["file", "port"])
+def test_what_a_killed_job_has_left_does_not_count(tmp_path, by):
+    for name, text in (("die.py", DIE), ("meet.py", MEET)):
+        (tmp_path / name).write_text(text)
+    env = {**SRUN, **(at_port("127.0.0.1") if by == "port" else {})}
+    codes, _, errors = Ranks(2, [tmp_path / "die.py", tmp_path], env=env).finish(SOON)
+    assert -9 in codes, errors
+    (left,) = tmp_path.glob(".rendezvous-*")
+    for old in (False, True):
+        os.utime(left, (time.time() - torch_group.FORGOTTEN_S - 1,) * 2 if old else None)
+        again = Ranks(2, [tmp_path / "meet.py", tmp_path], env={**env, "SLURM_RESTART_COUNT": str(1 + old)})
+        codes, _, errors = again.finish(SOON)
+        assert codes == [0, 0], errors
+        assert list(tmp_path.glob(".rendezvous-*")) == ([] if old else [left]), "what is a day old is removed"
 
 
-def test_a_folder_of_secrets_that_others_can_read_is_refused(tmp_path):
-    folder = tmp_path / f".rendezvous-{os.geteuid()}"
-    folder.mkdir(mode=0o700)
-    path = folder / "job"
-    os.close(torch_group._open_private(path, os.O_RDWR | os.O_CREAT))
+def test_a_file_with_a_secret_that_others_can_read_is_refused(tmp_path):
+    path = tmp_path / ".rendezvous-7"
+    os.close(torch_group.open_private(path, os.O_RDWR | os.O_CREAT))
     assert path.stat().st_mode & 0o777 == 0o600
     path.chmod(0o640)
-    with pytest.raises(SatoriError, match=r"job keeps what .* mode 640, expected owner \d+ and no rights for others"):
-        torch_group._open_private(path, os.O_RDWR)
-    folder.chmod(0o755)
-    with pytest.raises(SatoriError, match=r"mode 755"):
-        torch_group._read_note(path)
-    folder.rename(tmp_path / "elsewhere")
-    (tmp_path / "elsewhere").chmod(0o700)
-    folder.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(SatoriError, match=r"keeps what"):
-        torch_group._open_private(path, os.O_RDWR)
+    refused = r"-7 keeps what .* mode 640, expected owner \d+ and no rights for others"
+    for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):
+        with pytest.raises(SatoriError, match=refused):
+            torch_group.open_private(path, flags)
+    path.rename(tmp_path / "elsewhere")
+    with pytest.raises(SatoriError, match=r"-7 is not there, .* must see the same run directory"):
+        torch_group.open_private(path, os.O_RDONLY)
+    (tmp_path / "elsewhere").chmod(0o600)
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic link"):
+        torch_group.open_private(path, os.O_RDWR | os.O_CREAT)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_an_address_of_all_networks_is_refused(tmp_path, host):
-    ranks = Ranks(
-        1,
-        ["train", make_run(tmp_path / "run").path, "--rendezvous", f"tcp://{host}:0"],
-        env={**SRUN, "SLURM_PROCID": "0"},
-    )
+    env = {**SRUN, "SLURM_PROCID": "0", **at_port(host)}
+    ranks = Ranks(1, ["train", make_run(tmp_path / "run").path], env=env)
     codes, _, errors = ranks.finish(SOON)
     assert codes == [1]
     assert "means all networks" in errors[0]

@@ -3,12 +3,14 @@
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,6 +56,21 @@ CASES = {
 # Adam divides gradients that are nothing but rounding by their own size: measured 2e-3 in the deep network. Else
 # measured: 3e-7 in float32, 8e-4 in bfloat16, 4e-16 in float64.
 TOLERANCE = {"float32_deep_adam": 2e-2, "bfloat16": 2e-2}
+
+MEET = """
+import sys
+from pathlib import Path
+from satori_hpc.errors import Requeue, SatoriError, shared
+from satori_hpc.parallel import torch_group
+try:
+    with torch_group.session(Path(sys.argv[1]), join_timeout=60) as world:
+        print(f"{world.rank + 1}/{world.size}:{world.gather(world.rank)}".replace(" ", ""), flush=True)
+        if sys.argv[2] == "75":
+            raise shared(Requeue("the state is kept"))
+except SatoriError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.status)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -166,9 +183,8 @@ def test_killed_stopped_and_resumed_by_the_command(tmp_path, prepared, monkeypat
     codes, _, said = ranks.finish(SOON)
     step = newest_step(broken)
     assert codes == [1, -signal.SIGKILL]
-    assert "rank 1 of 2" in said[1]
-    assert "ended without a word" in said[1]
-    assert said[0].count("lost another process, which was killed") == 1
+    assert re.search(r"rank 0 of 2 \(.*\), while training, epoch \d+: lost another process, which was killed", said[0])
+    assert said[0].count("lost another process") == 1
     assert "Traceback" not in said[0]
 
     broken.stop.touch()  # meant for a job before this one
@@ -212,7 +228,7 @@ def test_a_rank_that_fails_ends_all_with_one_message(tmp_path):
     program.write_text(
         "from pathlib import Path; import sys\n"
         "from satori_hpc.parallel import torch_group as process_group\n"
-        "with process_group.session(Path(sys.argv[1]), meeting=None, join_timeout=60) as world:\n"
+        "with process_group.session(Path(sys.argv[1]), join_timeout=60) as world:\n"
         "    world.doing('training')\n"
         "    if world.rank == 1: raise OSError(28, 'No space left', '/scratch/x')\n"
         "    world.barrier()\n"
@@ -231,3 +247,15 @@ def test_ranks_that_do_not_come_are_named(tmp_path, prepared):
     assert codes == [1]
     assert "2 of 3 processes have not arrived (rank 1, 2)" in said[0]
     assert "--join-timeout" in said[0]
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("status", [0, 75])
+def test_processes_of_mpiexec_find_each_other_by_mpi_and_end_together(mpi: Any, tmp_path: Path, status: int) -> None:
+    program = tmp_path / "meet.py"
+    program.write_text(MEET)
+    done = mpi.run(2, [program, tmp_path, status])
+    assert done.returncode == status, done.stderr
+    assert sorted(done.stdout.split()) == ["1/2:[0,1]", "2/2:[0,1]"]
+    assert done.stderr.count("the state is kept") == (status == 75)
+    assert not list(tmp_path.glob(".rendezvous*"))

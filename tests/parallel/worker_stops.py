@@ -34,7 +34,7 @@ Step = Callable[..., torch.Tensor]
 
 def main() -> None:
     folder, trials = Path(sys.argv[1]), int(sys.argv[2])
-    with torch_group.session(folder, meeting=None, join_timeout=60) as world:
+    with torch_group.session(folder, join_timeout=60) as world:
         found = [trial(folder, number, world) for number in range(trials + 1)]
         if world.rank == 0:
             print(json.dumps(found))

@@ -26,7 +26,7 @@ from tests.fixtures.learnable import SMALL_MODEL, known_motifs, learnable
 def main() -> None:
     folder, run, cases = map(Path, sys.argv[1:])
     torch.set_num_threads(1)
-    with torch_group.session(run, meeting=None, join_timeout=60) as world:
+    with torch_group.session(run, join_timeout=60) as world:
         for name, case in json.loads(cases.read_text()).items():
             found = train(case, world)
             if world.rank == 0:
