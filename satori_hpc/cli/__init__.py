@@ -100,7 +100,7 @@ def prepare(run: Path, part: str, expect_ranks: int | None, force: bool, **optio
         runtime = cli_options.runtime(world=world, **options)
         opened = execute.open_together(run, world)
         if part == "background" or not SOURCES[opened.config.prepare.source].together:
-            world.lead(lambda: _one_process(world, "prepare of anything but a genome"))
+            world.run_on_root(lambda: _one_process(world, "prepare of anything but a genome"))
         summary = execute.execute(opened, part, runtime, force=force)
         if world.rank == 0:
             show(part, summary)
@@ -202,7 +202,7 @@ def score(
         opened = execute.open_together(run, world)
         changes = cli_options.with_methods(opened, methods)
         if mode or numbers is not None:
-            world.lead(lambda: _one_process(world, "--partition" if mode is None else f"--{mode}"))
+            world.run_on_root(lambda: _one_process(world, "--partition" if mode is None else f"--{mode}"))
             summary = execute.score_part(
                 opened, runtime, mode=mode or "partition", numbers=numbers or [], force=force, changes=changes
             )

@@ -29,12 +29,12 @@ def prepare(run: Run, runtime: Runtime) -> dict[str, Any]:
         ConfigError: the rules of a simulated set cannot be obeyed.
     """
     world, source = runtime.world, SOURCES[run.config.prepare.source]
-    world.lead(lambda: _begin(run))
+    world.run_on_root(lambda: _begin(run))
     make: Callable[[Run, Runtime], Any] = load(source.make)
     if source.together:
         made = make(run, runtime)
-        summary = world.lead(lambda: _write(run, made))
-        world.lead(lambda: _remove_parts(run))
+        summary = world.run_on_root(lambda: _write(run, made))
+        world.run_on_root(lambda: _remove_parts(run))
         return summary
 
     def alone() -> dict[str, Any]:
@@ -42,7 +42,7 @@ def prepare(run: Run, runtime: Runtime) -> dict[str, Any]:
         return _write(run, make(run, runtime))
 
     try:
-        return world.lead(alone)
+        return world.run_on_root(alone)
     finally:
         _remove_parts(run)
 

@@ -139,14 +139,14 @@ class TrainableModel(nn.Module):
         return F.max_pool1d(self.site_activations(sequences), self.pool)
 
     def batch_moments(
-        self, tokens: torch.Tensor, *, count: int, add_up: Callable[[torch.Tensor], object]
+        self, tokens: torch.Tensor, *, count: int, all_reduce_sum: Callable[[torch.Tensor], object]
     ) -> Moments | None:
         """Return the moments of a whole batch for normalisation in training, once a step; None: not needed.
 
         Args:
             tokens: uint8 (B, L), those of the batch that this process has; B may be 0.
             count: sequences of the batch.
-            add_up: adds a tensor up over all processes, in place.
+            all_reduce_sum: adds a tensor up over all processes, in place.
         """
         return None
 

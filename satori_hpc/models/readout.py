@@ -168,8 +168,8 @@ class LegacyBatchReadout(Readout):
     original's does).
 
     Attributes:
-        add_up: replaces a tensor by its sum over the processes that share a batch, also in the backward pass; set by
-            who trains with several. Every process must have examples then.
+        all_reduce_sum: replaces a tensor by its sum over the processes that share a batch, also in the backward pass;
+            set by who trains with several. Every process must have examples then.
     """
 
     def __init__(self, *, size: int, momentum: float = 0.1, eps: float = 1e-5) -> None:
@@ -177,7 +177,7 @@ class LegacyBatchReadout(Readout):
         self.outputs = size
         self.momentum = momentum
         self.eps = eps
-        self.add_up: Callable[[torch.Tensor], torch.Tensor] = _alone
+        self.all_reduce_sum: Callable[[torch.Tensor], torch.Tensor] = _alone
         self.running_mean: torch.Tensor
         self.running_variance: torch.Tensor
         self.register_buffer("running_mean", torch.zeros(()))
@@ -186,9 +186,11 @@ class LegacyBatchReadout(Readout):
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         total = full(tokens.sum(dim=1))
         if self.training:
-            added, count = self.add_up(torch.stack((total.sum(), total.new_tensor(float(total.numel()))))).unbind()
+            added, count = self.all_reduce_sum(
+                torch.stack((total.sum(), total.new_tensor(float(total.numel()))))
+            ).unbind()
             mean = added / count
-            variance = self.add_up((total - mean).square().sum()) / (count - 1)
+            variance = self.all_reduce_sum((total - mean).square().sum()) / (count - 1)
             with torch.no_grad():
                 self.running_mean.lerp_(mean, self.momentum)
                 self.running_variance.lerp_(variance, self.momentum)

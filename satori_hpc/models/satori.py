@@ -153,13 +153,15 @@ class Satori(TrainableModel):
     def site_activations(self, sequences: torch.Tensor) -> torch.Tensor:
         return self.stem.activations(sequences)
 
-    def batch_moments(self, tokens: torch.Tensor, *, count: int, add_up: Callable[[torch.Tensor], object]) -> Moments:
+    def batch_moments(
+        self, tokens: torch.Tensor, *, count: int, all_reduce_sum: Callable[[torch.Tensor], object]
+    ) -> Moments:
         """Return the moments of the first layer's windows over the batch.
 
         Integers, so the sums are exact in any order.
         """
         sums = self.stem.window_sums(tokens)
-        add_up(sums)
+        all_reduce_sum(sums)
         moments = self.stem.moments(sums, count * self.length)
         self.stem.follow(moments)
         return moments

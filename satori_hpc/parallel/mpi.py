@@ -55,9 +55,9 @@ class MpiWorld(World):
     def barrier(self) -> None:
         self._wait(self._comm.Ibarrier())
 
-    def shares(self, items: Sequence[Value], *, schedule: str) -> Iterator[Value]:
+    def my_items(self, items: Sequence[Value], *, schedule: str) -> Iterator[Value]:
         if schedule != "dynamic":
-            yield from super().shares(items, schedule=schedule)
+            yield from super().my_items(items, schedule=schedule)
             return
         from mpi4py.util.sync import Counter
 
@@ -68,13 +68,13 @@ class MpiWorld(World):
         self.barrier()
         counter.free()
 
-    def poke(self) -> None:
+    def progress(self) -> None:
         # Asking for any message lets the library serve those who want the counter that lies on this process.
         self._comm.Iprobe()
 
-    def doing(self, what: str) -> None:
+    def set_status(self, what: str) -> None:
         """Say it at once as well: a process that is killed cannot, and launchers only say which one that was."""
-        super().doing(what)
+        super().set_status(what)
         if what:
             say(f"{name_of(self.rank, self.size)}: {what}")
 
@@ -176,7 +176,7 @@ def session(*, expect_ranks: int | None, parts: bool = False) -> Iterator[World]
     """The world of this command: one process, or all that the launcher started.
 
     An exception that leaves the block on one process ends all of them, with a message that names the process and
-    what it was doing. The exception is an error with `shared`: the leader raises it, the others exit with status 1.
+    what it was doing. The exception is an error with `shared`: rank 0 raises it, the others exit with status 1.
     SIGTERM ends with status 143; a work of many parts by SIGTERM and SIGUSR2 with that of Requeue.
 
     Args:
@@ -232,7 +232,7 @@ def agree(world: World, launched: int | None, expect_ranks: int | None = None) -
         said.append(f"the launcher started {launched} processes")
     if expect_ranks not in (None, world.size):
         said.append(f"--expect-ranks says {expect_ranks}")
-    if not any(world.gather(bool(said))):
+    if not any(world.all_gather(bool(said))):
         return
     if launched == world.size:
         advice = f"start {expect_ranks} processes, or leave --expect-ranks away"

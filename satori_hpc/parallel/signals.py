@@ -106,7 +106,7 @@ def together(world: World, signals: Signals = (signal.SIGTERM,), *, status: int 
     """
 
     def fail(error: BaseException) -> NoReturn:
-        while_doing = f", while {world.current}" if world.current else ""
+        while_doing = f", while {world.status}" if world.status else ""
         words, code = _words(error)
         if not world.explains(error):
             say(f"{name_of(world.rank, world.size)}{while_doing}: {words}")
@@ -120,7 +120,7 @@ def together(world: World, signals: Signals = (signal.SIGTERM,), *, status: int 
     try:
         with _stoppable(signals, status):
             yield
-            world.current = "waiting for the others at the end"
+            world.status = "waiting for the others at the end"
             world.close()
     except BaseException as error:
         if not (isinstance(error, SatoriError) and error.shared):
@@ -299,7 +299,7 @@ def listen(file: Path, world: World) -> Iterator[StopWish]:
     """Turn SIGTERM, SIGUSR2 and the file into a wish, as long as the block runs; in a work, its wish.
 
     A file that is there already was meant for a job before this one: it is removed, or a requeued job would stop again
-    for ever. Only the leader looks for the file.
+    for ever. Only rank 0 looks for the file.
     """
     if _work is not None:
         wish = _work

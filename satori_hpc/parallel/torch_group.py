@@ -337,7 +337,7 @@ class TorchWorld(World):
     def barrier(self) -> None:
         self._all_gather(b"")
 
-    def add_up(self, values: "torch.Tensor") -> None:
+    def all_reduce_sum(self, values: "torch.Tensor") -> None:
         import torch.distributed as dist
 
         with _exchange():
@@ -373,13 +373,13 @@ class TorchWorld(World):
                 time.sleep(0.05)
             return bool(self._met.store.add("lost", 1) > 1)  # it was killed: one of those who are left tells
         except RuntimeError:
-            return False  # the store went with the leader
+            return False  # the store went with rank 0
 
     def _somebody_failed(self) -> bool:
         try:
             return bool(self._met.store.check([FAILED]))
         except RuntimeError:
-            return True  # the store went with the leader
+            return True  # the store went with rank 0
 
     def _look_after_others(self) -> None:
         """End this process when another one has failed: a GPU would wait for it for ever."""

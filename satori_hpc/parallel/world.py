@@ -22,19 +22,19 @@ class World:
     Values that go between processes are plain ones, as `messages.encode` takes them: no objects of ours, no pickles.
 
     Attributes:
-        rank, size: this process among all; rank 0 is the leader.
+        rank, size: this process among all; rank 0 is the root.
         local_rank: this process among those on its node.
-        sharers: processes, itself included, that may run on the same processors.
-        current: what this process works on, in words.
+        ranks_per_cpuset: processes, itself included, that may run on the same processors.
+        status: what this process works on, in words.
     """
 
     rank = 0
     size = 1
     local_rank = 0
-    sharers = 1
-    current = ""
+    ranks_per_cpuset = 1
+    status = ""
 
-    def lead(self, function: Callable[[], Value]) -> Value:
+    def run_on_root(self, function: Callable[[], Value]) -> Value:
         """Call `function` on rank 0 alone; every process gets its result, or raises its SatoriError."""
         if self.size == 1:
             return function()
@@ -63,7 +63,7 @@ class World:
         found: Value = messages.decode(received)
         return found
 
-    def gather(self, value: Value) -> list[Value]:
+    def all_gather(self, value: Value) -> list[Value]:
         """Give every process the values of all, by rank."""
         if self.size == 1:
             return [value]
@@ -75,7 +75,7 @@ class World:
     def barrier(self) -> None:
         """Wait until every process is here."""
 
-    def shares(self, items: Sequence[Value], *, schedule: str) -> Iterator[Value]:
+    def my_items(self, items: Sequence[Value], *, schedule: str) -> Iterator[Value]:
         """Yield the items that fall to this process; every process must iterate to the end.
 
         Args:
@@ -84,32 +84,32 @@ class World:
         """
         yield from items[self.rank :: self.size]
 
-    def add_up(self, values: "torch.Tensor") -> None:
+    def all_reduce_sum(self, values: "torch.Tensor") -> None:
         """Replace a tensor by its sum over all processes, in place; all of them get the same bits."""
 
-    def poke(self) -> None:
+    def progress(self) -> None:
         """Let the message layer make progress; called in long computations, so that others need not wait."""
 
-    def doing(self, what: str) -> None:
+    def set_status(self, what: str) -> None:
         """Set what this process works on, to be told if it ends: "scoring, foreground partition 3"; "" = nothing."""
-        self.current = what
+        self.status = what
 
     # What a world of several processes has besides; `signals.together` calls the last four.
 
     def _broadcast(self, message: bytes) -> bytes:
         """Give every process the bytes of rank 0; all pass as many."""
-        raise NotImplementedError
+        return message
 
     def _all_gather(self, message: bytes) -> list[bytes]:
         """Give every process the bytes of all, by rank; all pass as many."""
-        raise NotImplementedError
+        return [message]
 
     def _find_neighbours(self) -> None:
         """Set what follows from where the processes run."""
         mine = (node(), sorted(os.sched_getaffinity(0)))
-        here = [(rank, cores) for rank, (name, cores) in enumerate(self.gather(mine)) if name == mine[0]]
+        here = [(rank, cores) for rank, (name, cores) in enumerate(self.all_gather(mine)) if name == mine[0]]
         self.local_rank = sum(rank < self.rank for rank, _ in here)
-        self.sharers = sum(not set(mine[1]).isdisjoint(cores) for _, cores in here)
+        self.ranks_per_cpuset = sum(not set(mine[1]).isdisjoint(cores) for _, cores in here)
 
     def close(self) -> None:
         """Wait for the others at the end of the common work, and leave."""
@@ -181,7 +181,7 @@ class Runtime:
         """Threads to use: the processors this process may run on, not those of the machine."""
         if self.threads:
             return self.threads
-        usable = max(1, len(os.sched_getaffinity(0)) // self.world.sharers)
+        usable = max(1, len(os.sched_getaffinity(0)) // self.world.ranks_per_cpuset)
         first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # "4,2": of nested levels
         return min(usable, int(first)) if first.isdecimal() and int(first) else usable
 

@@ -34,7 +34,7 @@ def open_together(path: Path, world: World) -> Run:
         pipeline.writable(run)
         return run.config_file.read_text(encoding="utf-8")
 
-    return Run.open(path, world.lead(read))
+    return Run.open(path, world.run_on_root(read))
 
 
 Changes = Mapping[str, Value]  # {"reduce.statistic": "background"}: keys of run.toml that a command sets
@@ -131,13 +131,13 @@ def execute(
         SatoriError: another job works on this run.
     """
     stage, world = pipeline.BY_NAME[name], runtime.world
-    devices = world.gather(runtime.device_name())  # before anything is removed, for it may not be there
+    devices = world.all_gather(runtime.device_name())  # before anything is removed, for it may not be there
     with contextlib.ExitStack() as entered:
         if not held:
-            world.lead(lambda: entered.enter_context(lock.hold(run.path, what=stage.command(run.path))))
+            world.run_on_root(lambda: entered.enter_context(lock.hold(run.path, what=stage.command(run.path))))
         if changes:
-            run = Run.open(run.path, world.lead(lambda: edit.edited(run.config_file, changes)[0]))
-        begun = world.lead(lambda: _begin(run, stage, runtime, entered, force=force, changes=changes or {}))
+            run = Run.open(run.path, world.run_on_root(lambda: edit.edited(run.config_file, changes)[0]))
+        begun = world.run_on_root(lambda: _begin(run, stage, runtime, entered, force=force, changes=changes or {}))
         if begun is None:
             return None
         inputs, checked = begun
@@ -147,9 +147,9 @@ def execute(
         with provenance.Measure() as measure, collected() as warnings:
             summary = work(run, runtime)
         summary["warnings"] = [*summary.get("warnings", []), *warnings]
-        peak = max(world.gather(measure.peak_rss_bytes))
+        peak = max(world.all_gather(measure.peak_rss_bytes))
         sources, known = summary.pop("sources", {}), summary.pop("files", {})
-        world.lead(
+        world.run_on_root(
             lambda: _record(
                 run,
                 stage,

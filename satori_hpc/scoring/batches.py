@@ -32,13 +32,13 @@ class Slices:
         scorer: the method.
         size: sequences per slice.
         workers: slices at a time.
-        poke: called after each slice, on the thread that calls `score`.
+        progress: called after each slice, on the thread that calls `score`.
     """
 
-    def __init__(self, scorer: SiteScorer, *, size: int, workers: int, poke: Callable[[], None]) -> None:
+    def __init__(self, scorer: SiteScorer, *, size: int, workers: int, progress: Callable[[], None]) -> None:
         self.size = size
         self._scorer = scorer
-        self._poke = poke
+        self._progress = progress
         self._pool = ThreadPoolExecutor(workers, "slices", initializer=torch.set_num_threads, initargs=(1,))
         self._threads = torch.get_num_threads()
 
@@ -65,7 +65,7 @@ class Slices:
                 scores = future.result()
                 if scores is not None:
                     found[running[future]] = scores
-                self._poke()
+                self._progress()
         finally:
             for future in running:
                 future.cancel()
@@ -91,7 +91,7 @@ class Slices:
             for begin in range(first, last, size):
                 end = min(begin + size, last)
                 scores = self._pool.submit(self._slice, begin, end, batch).result()
-                self._poke()
+                self._progress()
                 if scores is None:
                     break
                 found.append(scores)

@@ -47,22 +47,22 @@ def score(run: Run, runtime: Runtime) -> dict[str, Any]:
         SatoriError: no example is left to score on one side, or the memory does not suffice.
     """
     world = runtime.world
-    world.lead(lambda: _create(run))
+    world.run_on_root(lambda: _create(run))
     work = _load(run, runtime)
     done = {}
     for method in run.config.score.methods:
         began = time.monotonic()
         store = ScoreStore(run.scores(method))
         todo = _pending(store, runtime)
-        world.lead(lambda store=store, todo=todo: _announce(store, todo))  # type: ignore[misc]
+        world.run_on_root(lambda store=store, todo=todo: _announce(store, todo))  # type: ignore[misc]
         _fill(store, todo, work, runtime)
-        world.lead(lambda store=store: _close(store, work))  # type: ignore[misc]
+        world.run_on_root(lambda store=store: _close(store, work))  # type: ignore[misc]
         done[method] = {
             "scored": len(todo),
             "kept": len(store.items()) - len(todo),
             "seconds": round(time.monotonic() - began, 2),
         }
-    return world.lead(lambda: {**summary(run, done), "ranks": world.size})
+    return world.run_on_root(lambda: {**summary(run, done), "ranks": world.size})
 
 
 def plan(run: Run, runtime: Runtime, *, replace: bool) -> dict[str, Any]:
@@ -162,7 +162,7 @@ class _Work:
             sample = self.batch(store, "foreground", np.arange(1))
             return asdict(batches.need(store, self.model, scorer, sample=sample, workers=workers, limit=limit))
 
-        return Need(**runtime.world.lead(need))
+        return Need(**runtime.world.run_on_root(need))
 
     def batch(self, store: ScoreStore, group: str, places: np.ndarray) -> Batch:
         """Read examples of a group, by their positions in it."""
@@ -229,8 +229,8 @@ def _planned(run: Run) -> list[ScoreStore]:
 def _pending(store: ScoreStore, runtime: Runtime) -> list[Item]:
     """Return the unfinished partitions; each process verifies its part of the written ones."""
     world = runtime.world
-    world.doing(f"verifying the scores of {store.method}")
-    bad = {item for found in world.gather(store.pending(store.items()[world.rank :: world.size])) for item in found}
+    world.set_status(f"verifying the scores of {store.method}")
+    bad = {item for found in world.all_gather(store.pending(store.items()[world.rank :: world.size])) for item in found}
     return [item for item in store.items() if item in bad]
 
 
@@ -253,7 +253,7 @@ def _fill(store: ScoreStore, todo: list[Item], work: _Work, runtime: Runtime) ->
     workers = min(need.workers, runtime.cpu_threads())
     with (
         ThreadPoolExecutor(1, "disk") as disk,
-        Slices(work.scorers[store.method], size=need.slice, workers=workers, poke=world.poke) as slices,
+        Slices(work.scorers[store.method], size=need.slice, workers=workers, progress=world.progress) as slices,
     ):
         waiting: Future[None] | None = None  # writing lags one partition behind, so that no thread waits for the disk
 
@@ -261,7 +261,7 @@ def _fill(store: ScoreStore, todo: list[Item], work: _Work, runtime: Runtime) ->
             nonlocal waiting
             group, partition = item
             what = f"scoring, {group} partition {partition} of {store.method}"
-            world.doing(what)
+            world.set_status(what)
             first, last = store.partitions(group)[partition]
             with _named(what):
                 batch = work.batch(store, group, np.arange(first, last))
@@ -271,13 +271,13 @@ def _fill(store: ScoreStore, todo: list[Item], work: _Work, runtime: Runtime) ->
                 waiting.result()
             waiting = disk.submit(_named(what)(finish))
 
-        mine = world.shares(todo, schedule=runtime.schedule)
+        mine = world.my_items(todo, schedule=runtime.schedule)
         steps = _steps(store, mine, run_one, last=lambda: waiting.result() if waiting is not None else None)
         if world.rank == 0:
             steps = progress(steps, what=f"scoring, {store.method}", total=len(todo), unit="partition")
         for _ in steps:
             pass
-    world.doing("")
+    world.set_status("")
     world.barrier()
 
 

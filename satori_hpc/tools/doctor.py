@@ -80,7 +80,7 @@ def doctor(report: Report, run: Path | None = None) -> Report:
         run_directory(report, run)
     world = _mpi(report)
     if run is not None and world is not None and world.Get_size() > 1:
-        seen = mpi.MpiWorld(world).gather((run.exists(), os.uname().nodename))
+        seen = mpi.MpiWorld(world).all_gather((run.exists(), os.uname().nodename))
         if len({there for there, _ in seen}) > 1:
             without = sorted({node for there, node in seen if not there})
             report.warn(

@@ -252,7 +252,7 @@ class TrainingFiles:
 
         The leader reads it for all of them.
         """
-        found = trainer.world.lead(self._newest)
+        found = trainer.world.run_on_root(self._newest)
         if found is None:
             return False
         plain, tensors = found
@@ -261,7 +261,7 @@ class TrainingFiles:
         trainer.model.load_state_dict(tensors["model"])
         trainer.optimiser.load_state_dict(tensors["optimiser"])
         # A kill between two writes can leave best.pt and history.tsv of a later epoch: they follow the state.
-        trainer.world.lead(lambda: self._follow(trainer))
+        trainer.world.run_on_root(lambda: self._follow(trainer))
         now = trainer.progress
         logger.info("training goes on after %d epochs and %d steps of the next", now.epoch, now.step)
         before, size = plain.get("ranks", 1), trainer.world.size

@@ -140,18 +140,18 @@ class Trainer:
             SatoriError: the loss is no longer finite.
         """
         while not self.finished:
-            self.world.doing(f"training, epoch {self.progress.epoch + 1}")
+            self.world.set_status(f"training, epoch {self.progress.epoch + 1}")
             self._align()
             self._train_epoch(keeper, stop)
             self._end_epoch(keeper)
-        if any(self.world.gather(stop.wished())):
+        if any(self.world.all_gather(stop.wished())):
             self._leave(stop)
 
     def _align(self) -> None:
         """Give all processes the leader's weights: processors of another kind may round another way."""
         if self.world.size > 1:
             self.model.load_state_dict(
-                self.world.lead(lambda: {name: value.cpu() for name, value in self.model.state_dict().items()})
+                self.world.run_on_root(lambda: {name: value.cpu() for name, value in self.model.state_dict().items()})
             )
 
     def _train_epoch(self, keeper: Keeper, stop: StopWish) -> None:
@@ -174,13 +174,13 @@ class Trainer:
                 pending = []
                 now.seconds, began = now.seconds + time.monotonic() - began, time.monotonic()
             if save or asked:
-                self.world.lead(lambda: keeper.state(self))
+                self.world.run_on_root(lambda: keeper.state(self))
             if asked:
                 self._leave(stop)
 
     def _leave(self, stop: StopWish) -> None:
         now = self.progress
-        why = self.world.gather(stop.why)
+        why = self.world.all_gather(stop.why)
         stop.obeyed()
         asked = ", ".join(dict.fromkeys(filter(None, why)))
         raise shared(
@@ -250,7 +250,7 @@ class Trainer:
             "seconds": now.seconds,
             "examples_per_s": count / max(now.seconds, 1e-9),
         }
-        row = self.world.lead(lambda: row)  # one clock
+        row = self.world.broadcast(row)  # one clock
         value = row[f"valid_{config.select}"]
         improved = value > now.best_value
         now = dataclasses.replace(
@@ -260,7 +260,7 @@ class Trainer:
         if improved:
             now.best_epoch, now.best_value = now.epoch, value
             self.best_weights = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
-        self.world.lead(lambda: self._keep(keeper, improved))
+        self.world.run_on_root(lambda: self._keep(keeper, improved))
         logger.info(
             "epoch %d/%d: loss %.4f, validation loss %.4f, AUROC %.4f, AUPR %.4f%s, %.0f examples/s",
             *(now.epoch, config.epochs, row["train_loss"], row["valid_loss"], row["valid_auroc"], row["valid_aupr"]),
@@ -304,7 +304,7 @@ class Trainer:
             found = metrics.classification(self.valid_labels, ranking, threads=threads)
             return found.auroc, found.aupr
 
-        auroc, aupr = self.world.lead(measure)
+        auroc, aupr = self.world.run_on_root(measure)
         mass = None
         if self.config.entropy > 0:
             first = self.valid_tokens[: self.batch_size]
@@ -314,5 +314,5 @@ class Trainer:
             "valid_auroc": auroc,
             "valid_aupr": aupr,
             "column_mass": mass,
-            "constant_outputs": self.world.lead(lambda: metrics.constant_outputs(ranking)),
+            "constant_outputs": self.world.run_on_root(lambda: metrics.constant_outputs(ranking)),
         }

@@ -145,7 +145,7 @@ def predict_on_ranks(
     first, last = (0, tokens.shape[0]) if rows is None else (rows.start, rows.stop)
     mine = share(last - first, world)
     found = models_predict.predict(model, tokens[first + mine.start : first + mine.stop], batch_size=batch_size)
-    return torch.cat(world.gather(found))
+    return torch.cat(world.all_gather(found))
 
 
 @torch.inference_mode()
@@ -154,7 +154,7 @@ def column_mass(model: TrainableModel, tokens: np.ndarray, *, world: World) -> f
     model.eval()
     mine = torch.from_numpy(tokens[share(len(tokens), world)]).to(next(model.parameters()).device)
     masses = losses.column_mass(model(mine, attention=True).attention) if len(mine) else torch.zeros(0)
-    return float(torch.cat(world.gather(masses.cpu())).mean())
+    return float(torch.cat(world.all_gather(masses.cpu())).mean())
 
 
 # predictions.zarr: logits and probabilities of every example by the best checkpoint.

@@ -47,7 +47,7 @@ def train(run: Run, runtime: Runtime) -> dict[str, Any]:
         keeper = TrainingFiles(run, data, bank)
         world.lead(lambda: _tidy(run))
         if not keeper.resume(trainer):
-            world.lead(lambda: files.remove_folder(run.checkpoints))
+            world.run_on_root(lambda: files.remove_folder(run.checkpoints))
         trainer.fit(keeper, stop)
     summary = _finish(run, runtime, data, trainer, keeper.digests)
     if known is not None:
@@ -62,7 +62,7 @@ def _one_device_each(runtime: Runtime) -> None:
     if device.type != "cuda":
         return
     torch.cuda.set_device(device)
-    found = runtime.world.gather(f"{socket.gethostname()} {torch.cuda.get_device_properties(device).uuid}")
+    found = runtime.world.all_gather(f"{socket.gethostname()} {torch.cuda.get_device_properties(device).uuid}")
     if len(set(found)) < len(found):
         raise shared(
             InputError(
@@ -125,7 +125,7 @@ def _finish(run: Run, runtime: Runtime, data: Dataset, trainer: Trainer, digests
     """Predict every example with the best checkpoint; the summary."""
     world, done = runtime.world, trainer.progress
     model = trainer.model.eval()
-    world.doing("predicting")
+    world.set_status("predicting")
     model.load_state_dict(trainer.best_weights)
     key = world.lead(lambda: predictions.digest(trainer.best_weights, digests))
     predictions.predict(run, runtime, model, data, key=key)
@@ -135,15 +135,15 @@ def _finish(run: Run, runtime: Runtime, data: Dataset, trainer: Trainer, digests
         "best_epoch": done.best_epoch,
         "stopped_early": done.epoch < run.config.train.epochs,
     }
-    world.doing("measuring")
-    summary.update(world.lead(lambda: predictions.measure(run, model, data)))
+    world.set_status("measuring")
+    summary.update(world.run_on_root(lambda: predictions.measure(run, model, data)))
     mass = done.history[done.best_epoch - 1]["column_mass"]
     if mass is not None:
         summary["attention_column_mass"] = mass
     collapsed = [row["epoch"] for row in done.history if row.get("constant_outputs")]
     if collapsed:
         summary["collapsed_epochs"] = collapsed
-        world.lead(lambda: _warn_of_collapse(run, collapsed, done))
+        world.run_on_root(lambda: _warn_of_collapse(run, collapsed, done))
     seconds = sum(row["seconds"] for row in done.history)
     summary["examples_per_s"] = round(trainer.rows_per_epoch * done.epoch / max(seconds, 1e-9), 1)
     return summary

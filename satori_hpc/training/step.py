@@ -57,7 +57,7 @@ class Stepper:
             )
         if world.size > 1:
             for layer in mixing:
-                layer.add_up = lambda values: _AddUp.apply(values, world)
+                layer.all_reduce_sum = lambda values: _AllReduceSum.apply(values, world)
 
     def step(
         self,
@@ -93,7 +93,7 @@ class Stepper:
         seeds = torch_seeds((self.seed, STEP, *key), len(self.dropouts))
         model.train()
         self.optimiser.zero_grad(set_to_none=True)
-        moments = model.batch_moments(tokens, count=count, add_up=self.world.add_up)
+        moments = model.batch_moments(tokens, count=count, all_reduce_sum=self.world.all_reduce_sum)
         found = self.parameters[0].new_zeros(3)
         rows = self._rows_at_once(len(tokens))
         for start in range(0, len(tokens), rows):
@@ -131,27 +131,27 @@ class Stepper:
             return found
         grads = [torch.zeros_like(each) if each.grad is None else each.grad for each in self.parameters]
         flat = torch.cat([each.reshape(-1) for each in (*grads, found)])
-        self.world.add_up(flat)
+        self.world.all_reduce_sum(flat)
         parts = flat.split([each.numel() for each in (*grads, found)])
         for parameter, part in zip(self.parameters, parts[:-1], strict=True):
             parameter.grad = part.view_as(parameter)
         return parts[-1]
 
 
-class _AddUp(torch.autograd.Function):
+class _AllReduceSum(torch.autograd.Function):
     """Sum over processes; its gradient is the sum of their gradients."""
 
     @staticmethod
     def forward(context: Any, values: torch.Tensor, world: World) -> torch.Tensor:
         context.world = world
         total = values.clone()
-        world.add_up(total)
+        world.all_reduce_sum(total)
         return total
 
     @staticmethod
     def backward(context: Any, *gradients: torch.Tensor) -> Any:
         total = gradients[0].contiguous().clone()
-        context.world.add_up(total)
+        context.world.all_reduce_sum(total)
         return total, None
 
 

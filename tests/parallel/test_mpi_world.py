@@ -179,7 +179,7 @@ from satori_hpc.parallel import signals, mpi
 for expect in (None, 1):
     with mpi.session(expect_ranks=expect) as world:
         assert (world.rank, world.size) == (0, 1)
-        assert list(world.shares(range(3), schedule="dynamic")) == [0, 1, 2]
+        assert list(world.my_items(range(3), schedule="dynamic")) == [0, 1, 2]
 """
     for extra in ({}, {"PMI_SIZE": "1"}):
         for name, value in extra.items():

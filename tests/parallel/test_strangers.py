@@ -25,10 +25,10 @@ from pathlib import Path
 from satori_hpc.parallel import torch_group
 with torch_group.session(Path(sys.argv[1]), join_timeout=60) as world:
     total = torch.ones(3)
-    world.add_up(total)
+    world.all_reduce_sum(total)
     mine = [f"{each.laddr.ip}" for each in psutil.Process().net_connections() if each.status == "LISTEN"]
     files = [[str(path), oct(path.stat().st_mode & 0o777)] for path in Path(sys.argv[1]).glob(".rendezvous-*")]
-    import json; print(json.dumps([total.tolist(), world.local_rank, world.gather(mine), files]))
+    import json; print(json.dumps([total.tolist(), world.local_rank, world.all_gather(mine), files]))
 """
 
 

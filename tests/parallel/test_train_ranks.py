@@ -64,7 +64,7 @@ from satori_hpc.errors import Requeue, SatoriError, shared
 from satori_hpc.parallel import torch_group
 try:
     with torch_group.session(Path(sys.argv[1]), join_timeout=60) as world:
-        print(f"{world.rank + 1}/{world.size}:{world.gather(world.rank)}".replace(" ", ""), flush=True)
+        print(f"{world.rank + 1}/{world.size}:{world.all_gather(world.rank)}".replace(" ", ""), flush=True)
         if sys.argv[2] == "75":
             raise shared(Requeue("the state is kept"))
 except SatoriError as error:
@@ -229,7 +229,7 @@ def test_a_rank_that_fails_ends_all_with_one_message(tmp_path):
         "from pathlib import Path; import sys\n"
         "from satori_hpc.parallel import torch_group as process_group\n"
         "with process_group.session(Path(sys.argv[1]), join_timeout=60) as world:\n"
-        "    world.doing('training')\n"
+        "    world.set_status('training')\n"
         "    if world.rank == 1: raise OSError(28, 'No space left', '/scratch/x')\n"
         "    world.barrier()\n"
     )

@@ -9,9 +9,9 @@ from satori_hpc.errors import SatoriError
 from satori_hpc.parallel.world import Runtime, World
 
 
-def placed(*, local_rank: int = 0, sharers: int = 1) -> World:
+def placed(*, local_rank: int = 0, ranks_per_cpuset: int = 1) -> World:
     world = World()
-    world.local_rank, world.sharers = local_rank, sharers
+    world.local_rank, world.ranks_per_cpuset = local_rank, ranks_per_cpuset
     return world
 
 
@@ -38,9 +38,9 @@ def test_processes_that_share_processors_divide_them(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     assert Runtime().cpu_threads() == 8
-    assert Runtime(world=placed(sharers=3)).cpu_threads() == 2
-    assert Runtime(world=placed(sharers=20)).cpu_threads() == 1
-    assert Runtime(threads=5, world=placed(sharers=3)).cpu_threads() == 5
+    assert Runtime(world=placed(ranks_per_cpuset=3)).cpu_threads() == 2
+    assert Runtime(world=placed(ranks_per_cpuset=20)).cpu_threads() == 1
+    assert Runtime(threads=5, world=placed(ranks_per_cpuset=3)).cpu_threads() == 5
 
 
 @pytest.mark.parametrize(
@@ -52,5 +52,5 @@ def test_by_default_there_are_no_more_threads_than_omp_num_threads(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     monkeypatch.setenv("OMP_NUM_THREADS", said)
-    assert Runtime(world=placed(sharers=2)).cpu_threads() == threads
-    assert Runtime(threads=5, world=placed(sharers=2)).cpu_threads() == 5
+    assert Runtime(world=placed(ranks_per_cpuset=2)).cpu_threads() == threads
+    assert Runtime(threads=5, world=placed(ranks_per_cpuset=2)).cpu_threads() == 5

@@ -44,7 +44,7 @@ def trial(folder: Path, number: int, world: World) -> tuple[str, int]:
     """Train to the end, stopped now and then, but for trial 0; digest of the last state, and how often."""
     data = learnable(train=330, other=50)
     run = Run(path=folder / f"run{number}", config=CONFIG)
-    world.lead(lambda: dataset.write(run.dataset, data))
+    world.run_on_root(lambda: dataset.write(run.dataset, data))
     draws, stops = random.Random(number), 0  # the same on every rank
     original = Trainer._step
     while True:

@@ -18,20 +18,20 @@ def work(world: World, folder: Path) -> None:
     """Everything a world does when all goes well."""
     led: list[int] = []
     seen = {
-        "world": [world.rank, world.size, world.local_rank, world.sharers],
-        "led": world.lead(lambda: led.append(os.getpid()) or "from the leader"),
+        "world": [world.rank, world.size, world.local_rank, world.ranks_per_cpuset],
+        "led": world.run_on_root(lambda: led.append(os.getpid()) or "from the leader"),
         "leader": bool(led),
-        "large": sum(world.lead(lambda: bytes(range(256)) * 20_000)),
-        "gathered": world.gather({"rank": world.rank, "text": "x" * 1000 * world.rank}) == expected_gather(world),
+        "large": sum(world.run_on_root(lambda: bytes(range(256)) * 20_000)),
+        "gathered": world.all_gather({"rank": world.rank, "text": "x" * 1000 * world.rank}) == expected_gather(world),
     }
     for schedule in ("static", "dynamic"):
         for count in (0, 1, 23):
             mine = []
-            for item in world.shares([f"item {k}" for k in range(count)], schedule=schedule):
+            for item in world.my_items([f"item {k}" for k in range(count)], schedule=schedule):
                 mine.append(item)
                 if schedule == "dynamic":
                     time.sleep(0.01 * (1 + 3 * world.rank))  # uneven ranks
-                world.poke()
+                world.progress()
             seen[f"{schedule} {count}"] = mine
     world.barrier()
     (folder / f"rank-{world.rank}.json").write_text(json.dumps(seen))
@@ -46,7 +46,7 @@ def fail_in_lead(world: World, folder: Path) -> None:
         raise ArtefactError("scores: unfinished; run: satori-hpc score")
 
     try:
-        world.lead(refuse)
+        world.run_on_root(refuse)
     except ArtefactError as error:
         (folder / f"rank-{world.rank}.txt").write_text(f"{error.shared}: {error}")
         raise
@@ -75,7 +75,7 @@ def fail_in_thread_on_rank_1(world: World, folder: Path) -> None:
 def exit_on_rank_0(world: World, folder: Path) -> None:
     if world.rank == 0:
         raise SystemExit(3)
-    list(world.shares(range(4), schedule="dynamic"))
+    list(world.my_items(range(4), schedule="dynamic"))
 
 
 def die_on_rank_1(world: World, folder: Path) -> None:
@@ -112,7 +112,7 @@ if __name__ == "__main__":
     name, place, *expect = sys.argv[1:]
     try:
         with mpi.session(expect_ranks=int(expect[0]) if expect else None) as joined:
-            joined.doing(f"scoring, foreground partition {joined.rank + 5}")
+            joined.set_status(f"scoring, foreground partition {joined.rank + 5}")
             ACTIONS[name](joined, Path(place))
     except SatoriError as problem:
         sys.exit(f"Error: {problem}")

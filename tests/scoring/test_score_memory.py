@@ -194,7 +194,7 @@ plan = Plan(
 )
 store = score_store.create_or_resume(Path(sys.argv[1]), plan)
 batch = Batch(torch.zeros((ROWS, 10), dtype=torch.uint8), torch.zeros((ROWS, 2), dtype=torch.int64))
-with Slices(full, size=SLICE, workers=1, poke=lambda: None) as slices:
+with Slices(full, size=SLICE, workers=1, progress=lambda: None) as slices:
     few = Batch(batch.tokens[:1], batch.keys[:1])
     store.stage_partition("background", 0, slices.score(few))()  # loads what any partition needs
     before = peak()

@@ -154,7 +154,7 @@ tokens = torch.randint(0, 4, (40, 300), dtype=torch.uint8)
 more = dict(settings=Score(), seed=1, composition=np.full(4, 0.25))
 scorer = build("attention", model, threshold=torch.full((64,), 0.4), **more)
 batch = Batch(tokens, torch.zeros((40, 2), dtype=torch.int64))
-with Slices(scorer, size=scorer.slice_size, workers=int(sys.argv[1]), poke=lambda: None) as slices:
+with Slices(scorer, size=scorer.slice_size, workers=int(sys.argv[1]), progress=lambda: None) as slices:
     out = slices.score(batch).arrays()
 assert len(out["counts"]) == 40 and np.isfinite(out["value"]).any()
 print(*(hashlib.sha256(array.tobytes()).hexdigest() for array in out.values()))
@@ -367,19 +367,22 @@ class Half(World):
     def __init__(self, rank: int) -> None:
         self.rank, self.size = rank, 2
         self.told: list[str] = []
-        self.poked = 0
+        self.progressed = 0
 
-    def shares(self, items: Any, *, schedule: str) -> Any:
+    def run_on_root(self, function: Any) -> Any:
+        return function()
+
+    def my_items(self, items: Any, *, schedule: str) -> Any:
         yield from items[self.rank :: self.size]
 
-    def gather(self, value: Any) -> list[Any]:
+    def all_gather(self, value: Any) -> list[Any]:
         return [value]
 
-    def doing(self, what: str) -> None:
+    def set_status(self, what: str) -> None:
         self.told.append(what)
 
-    def poke(self) -> None:
-        self.poked += 1
+    def progress(self) -> None:
+        self.progressed += 1
 
 
 def test_a_share_is_scored_by_each_process_which_says_what_it_does(trained: Run) -> None:
@@ -394,7 +397,7 @@ def test_a_share_is_scored_by_each_process_which_says_what_it_does(trained: Run)
             *(f"scoring, {group} partition {k} of attention" for group, k in store.items()[rank::2]),
             "",
         ]
-        assert world.poked >= 2
+        assert world.progressed >= 2
         assert len(store_of(store.path).pending()) == (2 if rank == 0 else 0)
     store.finalise()
     score_store.open_complete(store.path, verify=True)

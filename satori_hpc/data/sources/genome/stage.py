@@ -153,10 +153,10 @@ def make(run: Run, runtime: Runtime) -> Source | None:
     path, folder = run.resolve(settings.genome), run.dataset_parts
     indexes = run.dataset_index
     alphabet = run.config.prepare.alphabet
-    world.lead(lambda: index(path, indexes, alphabet))
+    world.run_on_root(lambda: index(path, indexes, alphabet))
     with Genome(path, indexes, alphabet) as genome:
         plan: Plan | None = None
-        digest = world.lead(lambda: provenance.file_digest(path))
+        digest = world.run_on_root(lambda: provenance.file_digest(path))
 
         def begin() -> list[int]:
             nonlocal plan
@@ -171,9 +171,9 @@ def make(run: Run, runtime: Runtime) -> Source | None:
                 raise
             return window_store.begin(folder, plan.windows, length=settings.window, key=digest)
 
-        todo = world.lead(begin)
+        todo = world.run_on_root(begin)
         parts = Parts(folder)
-        for block in progress(list(world.shares(todo, schedule="static")), what="sequences", unit="block"):
+        for block in progress(list(world.my_items(todo, schedule="static")), what="sequences", unit="block"):
             parts.write(block, _part(genome, parts.take(parts.blocks[block])))
         world.barrier()
     if plan is None:  # not the leader
