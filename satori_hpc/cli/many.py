@@ -38,7 +38,7 @@ def _work(
         with contextlib.ExitStack() as kept:
             if wanted not in (None, toml.get(opened.config, key)):
                 changing = execute.changing(opened, {key: wanted})
-                world.lead(lambda: kept.enter_context(changing) and None)
+                world.run_on_root(lambda: kept.enter_context(changing) and None)
                 opened = execute.open_together(run, world)
             found: Any = pipeline.BY_NAME[name].function()(opened, runtime, most=at_most or 0)
         if found is not None:

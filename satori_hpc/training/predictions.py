@@ -52,14 +52,14 @@ def predict(run: Run, runtime: Runtime, model: TrainableModel, data: Dataset, *,
     world = runtime.world
     shape = {"examples": len(data), "outputs": model.outputs, "targets": len(data.targets)}
     written = Writer(run.predictions, run.predictions_parts, key=key, **shape)
-    done = world.lead(written.begin)
+    done = world.run_on_root(written.begin)
     left = [rows for rows in blocks(len(data)) if rows.stop > done]
     if done:
         logger.info("predictions of %d examples are there already", done)
     for rows in progress(left, what="predictions", unit="block"):
         logits = predict_on_ranks(model, data.tokens, rows=rows, batch_size=runtime.batch_size, world=world)
-        world.lead(functools.partial(written.add, rows, logits.numpy(), model.score(logits).numpy()))
-    world.lead(written.publish)
+        world.run_on_root(functools.partial(written.add, rows, logits.numpy(), model.score(logits).numpy()))
+    world.run_on_root(written.publish)
 
 
 def measure(run: Run, model: TrainableModel, data: Dataset) -> dict[str, Any]:

@@ -41,11 +41,11 @@ def train(run: Run, runtime: Runtime) -> dict[str, Any]:
         data = Dataset(run.dataset)
         _check_splits(data)
         torch.set_num_threads(runtime.cpu_threads())
-        known = world.lead(lambda: configured.of_network(run))
+        known = world.run_on_root(lambda: configured.of_network(run))
         bank = None if known is None else MotifBank.from_motifs(known.motifs, background=_composition(data))
         trainer = _trainer(run, runtime, data, bank)
         keeper = TrainingFiles(run, data, bank)
-        world.lead(lambda: _tidy(run))
+        world.run_on_root(lambda: _tidy(run))
         if not keeper.resume(trainer):
             world.run_on_root(lambda: files.remove_folder(run.checkpoints))
         trainer.fit(keeper, stop)
@@ -127,7 +127,7 @@ def _finish(run: Run, runtime: Runtime, data: Dataset, trainer: Trainer, digests
     model = trainer.model.eval()
     world.set_status("predicting")
     model.load_state_dict(trainer.best_weights)
-    key = world.lead(lambda: predictions.digest(trainer.best_weights, digests))
+    key = world.run_on_root(lambda: predictions.digest(trainer.best_weights, digests))
     predictions.predict(run, runtime, model, data, key=key)
     summary: dict[str, Any] = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),

@@ -85,7 +85,10 @@ class Worker:
         self.run, self.world = run, runtime.world
         self.command, self.most, self.ended = command, most, ended
         self.runtime = dataclasses.replace(runtime, world=World())
-        self.runtime.world.local_rank, self.runtime.world.sharers = self.world.local_rank, self.world.sharers
+        self.runtime.world.local_rank, self.runtime.world.ranks_per_cpuset = (
+            self.world.local_rank,
+            self.world.ranks_per_cpuset,
+        )
         self.failures: dict[str, str] = {}
         self._taken = 0
         self._stopped: list[str] = []
@@ -111,7 +114,7 @@ class Worker:
                     signals.between_parts()  # requested while it waited
                 except Requeue as error:
                     stopped = stopped or str(error)
-                self._stopped = [why for why in self.world.gather(stopped) if why]
+                self._stopped = [why for why in self.world.all_gather(stopped) if why]
 
     def conclude(self, function: Callable[[dict[str, str]], Found]) -> Found | None:
         """Call `function` on the root with the failures of all processes; return its result, None elsewhere.
@@ -119,7 +122,7 @@ class Worker:
         Raises:
             Requeue: a stop was requested before all was done; what is done is kept.
         """
-        failures = {name: why for theirs in self.world.gather(self.failures) for name, why in theirs.items()}
+        failures = {name: why for theirs in self.world.all_gather(self.failures) for name, why in theirs.items()}
         found: Found | None = None
 
         def lead() -> bool:
@@ -127,7 +130,7 @@ class Worker:
             found = function({} if self._stopped else failures)
             return found.complete
 
-        if not self.world.lead(lead) and self._stopped:
+        if not self.world.run_on_root(lead) and self._stopped:
             stopped = Requeue(self._stopped[0])
             stopped.shared = True
             raise stopped
@@ -147,7 +150,7 @@ class Worker:
         child.folder.mkdir(parents=True, exist_ok=True)
         try:
             with lock.hold(child.folder, what=f"{child.name} of {self.command}", patient=patient):
-                self.world.doing(child.name)
+                self.world.set_status(child.name)
                 if not child.waits():
                     return False
                 self._work(child)
@@ -156,7 +159,7 @@ class Worker:
         except RunLockedError:
             return False
         finally:
-            self.world.doing("")
+            self.world.set_status("")
 
     def _work(self, child: Child) -> None:
         pipeline.require(self.run, pipeline.BY_NAME["train"])  # data changed meanwhile are not a failure of a child

@@ -349,7 +349,7 @@ def ensemble(run: Run, runtime: Runtime, *, most: int = 0) -> Found | None:
     world, command = runtime.world, f"satori-hpc ensemble {quoted(run.path)}"
     worker = child_runs.Worker(run, runtime, command=command, most=most)
     with lock.hold(run.path, what=command, shared=True):
-        world.lead(lambda: pipeline.require(run, pipeline.BY_NAME["train"]) and None)
+        world.run_on_root(lambda: pipeline.require(run, pipeline.BY_NAME["train"]) and None)
         worker.work(members(run))
         return worker.conclude(lambda failures: _conclude(run, failures))
 

@@ -225,7 +225,7 @@ def search(run: Run, runtime: Runtime, *, most: int = 0) -> Board | None:
     worker = child_runs.Worker(run, runtime, command=command, most=most, ended=lambda: board(run))
     with lock.hold(run.path, what=command, shared=True):
         began = time.monotonic()
-        follows = world.lead(lambda: _begin(run))
+        follows = world.run_on_root(lambda: _begin(run))
         numbers = range(trial.count(run.config))
         worker.work([trial.Trial(run, number, follows, alone=world.size == 1) for number in numbers])
         if world.size > 1:  # a trial that may have killed several ranks is left to one, while the others wait
