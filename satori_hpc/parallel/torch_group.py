@@ -23,14 +23,13 @@ if TYPE_CHECKING:
     import torch
     from torch.distributed import Store
 
-# Where the processes of a training find each other: at MASTER_ADDR and MASTER_PORT, torch's env://, or in a file of the
-# run directory, torch's file://.
+# The rendezvous of a training: a file in the run directory, torch's file://, or MASTER_ADDR and MASTER_PORT, torch's
+# env://.
 #
-# The file is the default: all nodes see it anyway, so no port has to be free and no name of a node to be right. And it
-# keeps strangers out: torch asks nobody who he is, and whoever reaches a port of torch's store, as all users of the
-# node do, can change what is in it and connect in place of a rank. A file can be made such that only its owner can read
-# it. What must not become known, the secret by which the processes know each other's messages (`messages.seal`), is in
-# such a file with env://, too.
+# The file is the default: all nodes see it anyway, so it needs no free port and no host name. And it keeps strangers
+# out: torch's TCPStore has no authentication, so every user of the node can change its keys and connect in place of a
+# rank, while a file can be readable by its owner alone. With env:// the secret that authenticates messages
+# (`messages.seal`) is in such a file, too; tests/parallel/test_strangers.py holds that no stranger gets in.
 
 # (what started us, our rank, number of processes), the first that is there counts: torchrun runs under srun, and
 # mpiexec inside a Slurm job inherits the variables of the step that carries its helpers.
@@ -46,7 +45,7 @@ FORGOTTEN_S = 86_400.0  # a file as old as this was left by a job that was kille
 EXCHANGE = timedelta(minutes=60)  # longest wait in one exchange: rank 0 may be writing to a slow disk
 BEAT = 2.0  # seconds between two looks whether somebody has failed
 GRACE = 3.0  # seconds that the main thread gets to end by itself then
-FAILED = "failed"
+FAILED = "failed"  # key of the store: a rank has failed and reported it
 CURE = "set MASTER_ADDR to the node of rank 0 and MASTER_PORT to a port that is free there, the same for all processes"
 
 
@@ -224,7 +223,7 @@ def _wait_for_all(store: "Store", where: Place, *, timeout: timedelta) -> None:
                 f"{', '.join(map(str, missing))}): they failed at their start, wait in a queue, or look at another "
                 "rendezvous; see their output, or wait longer with --join-timeout"
             )
-            # The first of those who came tells it for them.
+            # The lowest rank that has arrived reports it for all.
             raise error if set(range(where.rank)) <= set(missing) else shared(error)
         time.sleep(0.1)
 

@@ -53,7 +53,7 @@ def test_work_is_led_gathered_and_shared_out_once(mpi, tmp_path, size) -> None: 
 
 @pytest.mark.mpi
 def test_an_error_of_the_leader_is_told_once(mpi, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    done = mpi.run(2, [WORKER, "fail_in_lead", str(tmp_path)], timeout=SOON)
+    done = mpi.run(2, [WORKER, "fail_on_root", str(tmp_path)], timeout=SOON)
     assert done.returncode == 1
     assert done.stderr.count("scores: unfinished; run: satori-hpc score") == 1
     assert "Traceback" not in done.stderr

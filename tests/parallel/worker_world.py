@@ -41,7 +41,7 @@ def expected_gather(world: World) -> list[dict[str, object]]:
     return [{"rank": rank, "text": "x" * 1000 * rank} for rank in range(world.size)]
 
 
-def fail_in_lead(world: World, folder: Path) -> None:
+def fail_on_root(world: World, folder: Path) -> None:
     def refuse() -> None:
         raise ArtefactError("scores: unfinished; run: satori-hpc score")
 
@@ -98,7 +98,7 @@ ACTIONS: dict[str, Callable[[World, Path], None]] = {
     action.__name__: action
     for action in (
         work,
-        fail_in_lead,
+        fail_on_root,
         fail_on_rank_1,
         fail_plainly_on_rank_1,
         fail_in_thread_on_rank_1,
