@@ -166,7 +166,7 @@ def override(value: Section, assignment: str) -> Section:
     """Return `value` with one key set; the value is checked when the rendered whole is parsed.
 
     Args:
-        assignment: as "section.key = TOML value"; a bare word is a string.
+        assignment: as "section.key = TOML value"; text needs no quotes and a list no brackets: "a, b".
 
     Raises:
         ConfigError: not of that form, or there is no such key.
@@ -174,11 +174,30 @@ def override(value: Section, assignment: str) -> Section:
     dotted, equals, text = assignment.partition("=")
     if not equals:
         raise ConfigError(f"{assignment!r}: expected section.key=value, for instance train.epochs=10")
+    key = dotted.strip()
+    return _with(value, key.split("."), _typed(type(value), key, text.strip()), assignment)
+
+
+def _typed(schema: type, key: str, text: str) -> Any:
+    """The TOML value that a user means by a text, given the type of its key."""
+    item = _loads(text)
     try:
-        item = tomllib.loads(f"value = {text.strip()}")["value"]
+        wanted = kind(schema, key)
+    except KeyError:  # a table, or no key: refused, with what there is, by the caller
+        return text if item is None else item
+    if typing.get_origin(wanted) is tuple and not isinstance(item, list):
+        item, words = _loads(f"[{text}]"), [word.strip() for word in text.split(",")]
+        of_text = typing.get_args(wanted)[0] is str  # such as chromosomes, whose names may be numbers
+        return words if item is None or (of_text and not all(isinstance(each, str) for each in item)) else item
+    return text if item is None or (wanted is str and not isinstance(item, str)) else item
+
+
+def _loads(text: str) -> Any:
+    """The value of a TOML expression; None where it is none."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
-        item = text.strip()
-    return _with(value, dotted.strip().split("."), item, assignment)
+        return None
 
 
 def assigned(value: Any, assignments: Iterable[str]) -> dict[str, Any]:
@@ -191,10 +210,7 @@ def assigned(value: Any, assignments: Iterable[str]) -> dict[str, Any]:
     for assignment in assignments:
         override(value, assignment)
         key, _, text = (part.strip() for part in assignment.partition("="))
-        try:
-            found[key] = tomllib.loads(f"value = {text}")["value"]
-        except (ValueError, RecursionError):
-            found[key] = text
+        found[key] = _typed(type(value), key, text)
         if isinstance(found[key], dict):
             raise ConfigError(f"{assignment!r}: a whole table; write it into run.toml by hand")
     return found
@@ -317,6 +333,12 @@ def kind(schema: type, key: str) -> Any:
         KeyError: there is no such key; lists the valid ones.
     """
     return _find(schema, key)[0]
+
+
+def meaning(schema: type, key: str) -> str:
+    """What a key such as "model.filters" means, in a few words: the beginning of its text. Raises: as `kind`."""
+    doc: str = _find(schema, key)[1]["doc"]
+    return textwrap.shorten(doc, 80, placeholder=" ...")
 
 
 def complaint(schema: type, key: str, value: Any) -> str:

@@ -28,7 +28,7 @@ from satori_hpc.sites import store as motif_store
 
 FORMAT_VERSION = 5
 NO_TRUTH = "no known pairs: the sequences come from files, and only simulated sets have a truth"
-NO_TABLE = "; compare with a table of known interactions: --known TABLE"
+NO_TABLE = "; compare with a table of known interactions: satori-hpc set RUN evaluate.known=TABLE"
 
 
 def check(run: Run, runtime: Runtime) -> dict[str, Any]:
