@@ -87,6 +87,7 @@ def _edited(text: str, names: list[str], value: Any, meaning: str) -> str:
     elif old is None and isinstance(table, Table | TOMLDocument):  # an inline table has no place for a comment
         item = tomlkit.item(list(value) if isinstance(value, tuple) else value)
         table[names[-1]] = item.comment(meaning)
+        item.trivia.comment_ws = "  "
         if made:
             table.add(tomlkit.nl())  # a blank line in front of the next section
     else:

@@ -336,9 +336,8 @@ def kind(schema: type, key: str) -> Any:
 
 
 def meaning(schema: type, key: str) -> str:
-    """What a key such as "model.filters" means, in a few words: the beginning of its text. Raises: as `kind`."""
-    doc: str = _find(schema, key)[1]["doc"]
-    return textwrap.shorten(doc, 80, placeholder=" ...")
+    """What a key such as "model.filters" means, in a few words. Raises: as `kind`."""
+    return _in_brief(_find(schema, key)[1])
 
 
 def complaint(schema: type, key: str, value: Any) -> str:
@@ -402,34 +401,51 @@ def _in_words(hint: type) -> str:
     return {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}[hint]
 
 
-def render(value: Any, *, skip: tuple[str, ...] = ()) -> str:
-    """Return the commented TOML text of a configuration; `skip` names top-level sections to leave out."""
+def render(value: Any, *, skip: tuple[str, ...] = (), always: Collection[str] | None = None) -> str:
+    """Return the commented TOML text of a configuration, or with brief comments of a part of it.
+
+    Args:
+        value: the configuration.
+        skip: top-level sections to leave out.
+        always: keys, with their sections, to write beside those that differ from their defaults and the tables of
+            plug-ins; None: all keys.
+    """
+    return "\n".join(_section_lines(value, "", skip, always)).strip() + "\n"
+
+
+def _section_lines(value: Any, name: str, skip: tuple[str, ...], always: Collection[str] | None) -> list[str]:
     lines: list[str] = []
-    _render_section(value, "", lines, skip)
-    return "\n".join(lines).strip() + "\n"
-
-
-def _render_section(value: Any, name: str, lines: list[str], skip: tuple[str, ...]) -> None:
-    inner_tables = []
+    inner: list[tuple[str, str, Any, Any]] = []  # key, meaning, value, value by default
     for field in fields(value).values():
-        item = getattr(value, field.name)
+        item, key = getattr(value, field.name), f"{name}.{field.name}".strip(".")
         if field.metadata.get("table"):
             if item is not None and field.name not in skip:
-                inner_tables.append((field.name, field.metadata["doc"], item))
-            continue
-        lines.extend(textwrap.wrap(_comment(field), 110, initial_indent="# ", subsequent_indent="# "))
-        lines.append(f"# {field.name} =" if item is None else f"{field.name} = {to_toml(item)}")
+                inner.append((key, field.metadata["doc"], item, field.default_factory()))
+        elif always is None:
+            lines += _commented(_comment(field))
+            lines.append(f"# {field.name} =" if item is None else f"{field.name} = {to_toml(item)}")
+        elif item != field.default or (key in always and item is not None):
+            lines.append(f"{field.name} = {to_toml(item)}  # {_in_brief(field.metadata)}")
     registry = _guests_of(value).get("guests", {})
-    inner_tables += [(key, registry[key].sentence, item) for key, item in tables(value).items()]
-    for key, doc, item in inner_tables:
-        lines.append("")
-        lines.extend(textwrap.wrap(doc, 110, initial_indent="# ", subsequent_indent="# "))
-        inner = f"{name}.{key}".strip(".")
-        lines.append(f"[{inner}]")
+    inner += [(f"{name}.{key}", registry[key].sentence, item, type(item)()) for key, item in tables(value).items()]
+    for key, doc, item, default in inner:
         if hasattr(item, "toml_lines"):
-            lines.extend(item.toml_lines())
+            content = item.toml_lines() if always is None or item != default else []
         else:
-            _render_section(item, inner, lines, ())
+            of_plugin = not type(item).__module__.startswith("satori_hpc.")
+            content = _section_lines(item, key, (), None if of_plugin else always)
+        if content or default is None or always is None:  # one that is there only when asked for has its heading
+            lines += ["", *_commented(doc), f"[{key}]", *content]
+    return lines
+
+
+def _commented(text: str) -> list[str]:
+    return textwrap.wrap(text, 110, initial_indent="# ", subsequent_indent="# ")
+
+
+def _in_brief(limits: Any) -> str:
+    """What a key may be, or the beginning of what it means."""
+    return " | ".join(limits["choices"]) or textwrap.shorten(limits["doc"], 80, placeholder=" ...")
 
 
 def _comment(field: Any) -> str:

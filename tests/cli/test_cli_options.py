@@ -1,5 +1,6 @@
 """Options of the command line that concern processes, memory and damage."""
 
+import difflib
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from satori_hpc.cli import cli, options
+from satori_hpc.config import Config, toml
 from satori_hpc.interactions import instances
 from satori_hpc.run import lock, pipeline
 from satori_hpc.run.layout import INTERACTION_ENDINGS, OUTPUT_ENDINGS, Run
@@ -192,10 +194,13 @@ def test_set_changes_keys_and_says_what_becomes_stale(run: Run, tmp_path: Path) 
     told = call("set", path, 'score.methods=["epistasis"]', "score.split = all", "motifs.threshold=0.4").stdout
     assert "now stale: motifs" in told
     after = (path / "run.toml").read_text()
-    assert before.count("\n") == after.count("\n"), "comments and order stay"
+    lines = difflib.ndiff(before.splitlines(), after.splitlines())
+    gone = [line.split()[1] for line in lines if line.startswith("-")]
+    assert gone == ["methods", "split"], "comments and order stay"
     config = Run.open(path).config
     assert (config.ensemble.seeds, config.search.seed) == (4, 7)
     assert (config.score.methods, config.score.split) == (("epistasis",), "all")
+    assert toml.parse(call("set", path).stdout, Config, name="all keys") == config
     for wrong, says in (
         (["score.splits=all"], "did you mean 'split'"),
         (["reduce.alpha=0.5", "score.split=most"], "expected one of train, valid, test, all"),
