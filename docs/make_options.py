@@ -4,7 +4,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from satori_hpc.config import Config, toml
+from satori_hpc.config import Config, Model, toml
 from satori_hpc.run import new
 
 PATH = Path(__file__).with_name("options.md")
@@ -77,6 +77,7 @@ def _presets() -> list[str]:
     lines = ["", "## Presets", "", "`satori-hpc new RUN --preset NAME` differs from the defaults in these keys:", ""]
     lines += ["| preset | keys that differ |", "|---|---|"]
     default = toml.to_plain(Config())
+    default["model"] |= {key: toml.to_plain(entry.settings()) for key, entry in toml.registered(Model).items()}
     for name, make in new.PRESETS.items():
         changes = ", ".join(
             f"`{key} = {toml.to_toml(value)}`" for key, value in _differences(default, toml.to_plain(make()))
@@ -88,7 +89,7 @@ def _presets() -> list[str]:
 def _differences(default: Any, value: Any, name: str = "") -> list[tuple[str, Any]]:
     if not isinstance(value, dict):
         return [] if default == value else [(name, value)]
-    default = default or {}  # the table of a model family that the defaults do not use
+    default = default or {}  # the table of another data source
     return [found for key in value for found in _differences(default.get(key), value[key], f"{name}.{key}".strip("."))]
 
 

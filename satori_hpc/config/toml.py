@@ -179,7 +179,7 @@ def override(value: Section, assignment: str) -> Section:
 
 
 def _typed(schema: type, key: str, text: str) -> Any:
-    """The TOML value that a user means by a text, given the type of its key."""
+    """Return the TOML value that a user means by a text, given the type of its key."""
     item = _loads(text)
     try:
         wanted = kind(schema, key)
@@ -193,7 +193,7 @@ def _typed(schema: type, key: str, text: str) -> Any:
 
 
 def _loads(text: str) -> Any:
-    """The value of a TOML expression; None where it is none."""
+    """Return the value of a TOML expression; None if it is none."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
@@ -336,7 +336,7 @@ def kind(schema: type, key: str) -> Any:
 
 
 def meaning(schema: type, key: str) -> str:
-    """What a key such as "model.filters" means, in a few words. Raises: as `kind`."""
+    """Return the meaning of a key such as "model.filters" in a few words. Raises: as `kind`."""
     return _in_brief(_find(schema, key)[1])
 
 
@@ -422,7 +422,7 @@ def _section_lines(value: Any, name: str, skip: tuple[str, ...], always: Collect
             if item is not None and field.name not in skip:
                 inner.append((key, field.metadata["doc"], item, field.default_factory()))
         elif always is None:
-            lines += _commented(_comment(field))
+            lines += textwrap.wrap(_comment(field), 110, initial_indent="# ", subsequent_indent="# ")
             lines.append(f"# {field.name} =" if item is None else f"{field.name} = {to_toml(item)}")
         elif item != field.default or (key in always and item is not None):
             lines.append(f"{field.name} = {to_toml(item)}  # {_in_brief(field.metadata)}")
@@ -435,16 +435,13 @@ def _section_lines(value: Any, name: str, skip: tuple[str, ...], always: Collect
             of_plugin = not type(item).__module__.startswith("satori_hpc.")
             content = _section_lines(item, key, (), None if of_plugin else always)
         if content or default is None or always is None:  # one that is there only when asked for has its heading
-            lines += ["", *_commented(doc), f"[{key}]", *content]
+            # On the same line: above it, tomlkit takes the comment for the end of the section before and adds keys after it.
+            lines += ["", f"[{key}]  # {doc}", *content]
     return lines
 
 
-def _commented(text: str) -> list[str]:
-    return textwrap.wrap(text, 110, initial_indent="# ", subsequent_indent="# ")
-
-
 def _in_brief(limits: Any) -> str:
-    """What a key may be, or the beginning of what it means."""
+    """Return the choices of a key, or else the beginning of its meaning."""
     return " | ".join(limits["choices"]) or textwrap.shorten(limits["doc"], 80, placeholder=" ...")
 
 

@@ -1,4 +1,4 @@
-"""Make a run directory with a short run.toml: what differs from the defaults, and what a user decides."""
+"""Create a run directory with a short run.toml: what differs from the defaults, and what a user decides."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -26,8 +26,8 @@ from satori_hpc.run import files
 from satori_hpc.run.layout import Run
 
 HEADER = """\
-# A run of satori-hpc. This file holds the science; devices, threads and memory are options of the commands.
-# A key that is left out has its default: "satori-hpc set {path}" prints all keys with their meanings
+# A run of satori-hpc. This file holds the scientific settings; devices, threads and memory are command-line options.
+# A key that is left out has its default: "satori-hpc set {path}" prints all keys with comments
 # (docs/options.md), "satori-hpc set {path} reduce.alpha=0.01" sets one here. Run: satori-hpc all {path}
 
 """
@@ -42,6 +42,8 @@ DECIDED = (
     "prepare.genome.window",
     "prepare.genome.negatives",
     "model.architecture",
+    "model.motif-tokens.motifs",
+    "model.motif-tokens.jaspar_groups",
     "train.epochs",
     "motifs.database",
     "motifs.jaspar_groups",

@@ -31,6 +31,7 @@ from satori_hpc.sites.layers import Layer, layer_of
 from satori_hpc.sites.store import MotifTables
 from satori_hpc.training import checkpoint, predictions
 
+PSEUDOCOUNT = 1.0  # added to every count of a column
 FEW_SEQUENCES = 50  # with fewer a column's probabilities are off by up to sqrt(.25 / 50) = .07 (standard error)
 
 
@@ -89,7 +90,7 @@ def _of_filters(
     found = [
         Motif(
             name=f"filter{number}",
-            ppm=motif.probabilities(counts.letters[number], config.pseudocount),
+            ppm=motif.probabilities(counts.letters[number], PSEUDOCOUNT),
             sites=int(counts.sites[number]),
         )
         for number in written

@@ -44,6 +44,14 @@ def test_what_new_writes_is_short_and_says_the_same(tmp_path: Path, preset: str)
     assert "max_sites" not in text
 
 
+def test_the_known_motifs_of_a_network_are_found_from_elsewhere_too() -> None:
+    made = toml.override(new.fasta("a.fa", "b.txt", preset="motifs", seed=1), "motifs.database = mine.meme")
+    assert config.rooted(made, Path("/runs/1")).model == made.model, "jaspar is no file"
+    made = toml.override(made, "model.motif-tokens.motifs = mine.meme")
+    rooted = config.rooted(made, Path("/runs/1"))
+    assert toml.get(rooted, "model.motif-tokens.motifs") == rooted.motifs.database == "/runs/1/mine.meme"
+
+
 def test_a_changed_search_space_and_files_are_written(tmp_path: Path) -> None:
     made = new.fasta("/a.fa", "/b.txt", preset="small", seed=1)
     made = toml.override(made, "search.space = {model.filters = [8, 16]}")
@@ -72,6 +80,19 @@ def test_a_changed_search_space_and_files_are_written(tmp_path: Path) -> None:
 )
 def test_text_needs_no_quotes_and_a_list_no_brackets(assignment: str, expected: object) -> None:
     assert list(toml.assigned(config.Config(), [assignment]).values()) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("reduce", "spacing_interactions", "3"),
+        ("model", "recurrent_layers", "2"),
+        ("prepare.genome", "peak_labels", "[]"),
+    ],
+)
+def test_a_key_that_is_gone_is_unknown_like_any_other(section: str, key: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"line 2: .{section}. {key}: unknown key"):
+        toml.parse(f"[{section}]\n{key} = {value}\n", config.Config, name="run.toml")
 
 
 def test_fasta_template_reads_back_with_awkward_names(tmp_path: Path) -> None:

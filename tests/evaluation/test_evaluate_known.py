@@ -285,7 +285,7 @@ def test_tables_that_are_refused_change_nothing(run, tmp_path):
     assert "twice" in tell(run, table, table, code=1)
     assert run.config_file.read_text() == before
     tell(run, tmp_path / "none")
-    assert f"{tmp_path / 'none'}: no such file" in call("evaluate", run.path, code=1)
+    assert f"{tmp_path / 'none'}: correct known or known_names" in call("evaluate", run.path, code=1)
 
 
 BAD = {

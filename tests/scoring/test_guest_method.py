@@ -37,7 +37,7 @@ def test_a_method_of_a_plug_in_goes_from_new_to_the_report(finished: Path) -> No
     text = (run / "run.toml").read_text()
     assert 'plugins = ["my_method"]' in text
     assert "# attention | attribution | dfim | epistasis | closeness\n" in text
-    assert "# how close together their sites are, at most 1\n[score.closeness]\n# distance, bp, at which" in text
+    assert "[score.closeness]  # how close together their sites are, at most 1\n# distance, bp, at which" in text
     assert "scale = 25.0\n" in text
     report = (run / "report.html").read_text()
     assert "The score of two filters in a sequence is how close together their sites are, at most 1." in report
