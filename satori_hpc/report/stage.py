@@ -81,7 +81,7 @@ def gather(run: Run, runtime: Runtime) -> ReportData:
         known_pairs=calls.keys(truth.read_pairs(run.truth)) if run.truth.exists() else None,
         evaluation=evaluation_stage.read(run),
         records=_records(run),
-        settings=toml.render(run.config, skip=("search", "ensemble")),
+        settings=toml.render(run.config),
     )
 
 
