@@ -435,7 +435,7 @@ def _section_lines(value: Any, name: str, skip: tuple[str, ...], always: Collect
             of_plugin = not type(item).__module__.startswith("satori_hpc.")
             content = _section_lines(item, key, (), None if of_plugin else always)
         if content or default is None or always is None:  # one that is there only when asked for has its heading
-            # On the same line: above it, tomlkit takes the comment for the end of the section before and adds keys after it.
+            # Not above the heading: there it would end the section before, and keys that are added come after it.
             lines += ["", f"[{key}]  # {doc}", *content]
     return lines
 
