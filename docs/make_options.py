@@ -13,9 +13,9 @@ HEAD = """\
 
 Made by `python docs/make_options.py` from `satori_hpc/config/`; do not edit.
 
-`run.toml` holds the scientific settings of a run, one section per stage. `satori-hpc new` writes what differs from the defaults and
-what a user decides; a key that is left out takes its default. `satori-hpc set RUN` prints all keys of a run,
-`satori-hpc set RUN reduce.alpha=0.01` sets one. Unknown keys, wrong types and values out of range are all reported
+`run.toml` holds the scientific settings of a run, one section per stage. `satori-hpc new` writes what differs from the
+defaults and what a user decides; a key that is left out takes its default. `satori-hpc set RUN` prints all keys of a
+run, `satori-hpc set RUN reduce.alpha=0.01` sets one. Unknown keys, wrong types and values out of range are all reported
 at once, each with its line. Changing a key makes the stages that depend on its section stale, and all that was made
 from them; changing `seed` makes everything stale. How many threads and which device are options of the commands:
 `satori-hpc STAGE --help`.

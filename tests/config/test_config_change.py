@@ -130,7 +130,7 @@ def test_a_key_that_was_left_out_comes_with_what_it_means_in_its_section(tmp_pat
     assert edit.change(path, "train.patience", 0)
     assert edit.change(path, "score.sites.filters", "all")
     assert changed_lines(before, path.read_text()) == [
-        "+ patience = 0  # stop after so many epochs without a better validation metric; 0 = never\n",
+        "+ patience = 0  # stop after this many epochs without improvement of the validation metric; 0 ...\n",
         "+ [score.sites]\n",
         '+ filters = "all"  # strongest | all\n',
         "+ \n",
