@@ -55,7 +55,8 @@ def main() -> None:
         for stage in ("prepare", "train", "motifs"):
             call(stage, path)
         for method in METHODS:
-            call("score", path, "--memory", options.memory, "--threads", "1", "--method", method)
+            call("set", path, f"score.methods={method}")
+            call("score", path, "--memory", options.memory, "--threads", "1")
             record = json.loads((path / "provenance" / "score.json").read_text())
             peak, seconds = record["peak_rss_bytes"], record["summary"][method]["seconds"]
             need = json.loads(call("score", path, "--plan", "--json", "--memory", options.memory, "--threads", "1"))

@@ -90,10 +90,7 @@ def measured(design: str, seed: int, motifs: list[Motif], filters: list[int]) ->
     )  # fmt: skip
     chosen = pool.select(motifs, config, seed=seed)
     background = np.asarray(config.base_frequencies)
-    pwms = [
-        instances.make_pwm(item.name, np.asarray(item.counts), background=background, pseudocount=config.pseudocount)
-        for item in chosen
-    ]
+    pwms = [instances.make_pwm(item.name, np.asarray(item.counts), background=background) for item in chosen]
     made = implant.simulate(pwms, pool.draw_roles(config, seed=seed), config, seed=seed)
     bank = MotifBank.from_motifs(motifs, background=background)
     bank.scan(made.tokens[:1])  # compile

@@ -207,7 +207,8 @@ def score(run: Trained, which: str, folder: Path, *, threads: int) -> None:
     }
     baselines: dict[str, Any] = {}
     for statistic in STATISTICS:
-        command("reduce", path, "--statistic", statistic, "--threads", str(threads))
+        command("set", path, f"reduce.statistic={statistic}")
+        command("reduce", path, "--threads", str(threads))
         command("evaluate", path)
         evaluation = json.loads((path / "evaluation.json").read_text())
         for method, name in wanted.methods.items():

@@ -102,9 +102,7 @@ def make(known: list[Motif], tf_of_motif: np.ndarray, design: str, *, seed: int,
     motifs = pool.select(known, config, seed=seed)
     background = np.array(config.base_frequencies)
     pwms = [
-        instances.make_pwm(item.name, item.counts, background=background, pseudocount=config.pseudocount)
-        for item in motifs
-        if item.counts is not None
+        instances.make_pwm(item.name, item.counts, background=background) for item in motifs if item.counts is not None
     ]
     pairs = pool.draw_roles(config, seed=seed)
     made = implant.simulate(pwms, pairs, config, seed=seed)

@@ -4,7 +4,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from satori_hpc.config import Config, toml
+from satori_hpc.config import Config, Model, toml
 from satori_hpc.run import new
 
 PATH = Path(__file__).with_name("options.md")
@@ -13,10 +13,12 @@ HEAD = """\
 
 Made by `python docs/make_options.py` from `satori_hpc/config/`; do not edit.
 
-`run.toml` holds the scientific settings of a run, one section per stage; `satori-hpc new` writes it with these meanings
-as comments. A missing key has its default value. Unknown keys, wrong types and values out of range are all reported at
-once, each with its line. Changing a key makes the stages that depend on its section stale, and all stages downstream;
-changing `seed` makes everything stale. Threads and devices are options of the commands: `satori-hpc STAGE --help`.
+`run.toml` holds the scientific settings of a run, one section per stage. `satori-hpc new` writes what differs from the
+defaults and what a user decides; a key that is left out takes its default. `satori-hpc set RUN` prints all keys of a
+run, `satori-hpc set RUN reduce.alpha=0.01` sets one. Unknown keys, wrong types and values out of range are all reported
+at once, each with its line. Changing a key makes the stages that depend on its section stale, and all that was made
+from them; changing `seed` makes everything stale. How many threads and which device are options of the commands:
+`satori-hpc STAGE --help`.
 
 Methods, models and sources of plug-ins ([architecture](architecture.md#doors)) have their own tables of the same kind,
 `[score.<name>]`, `[model.<name>]` and `[prepare.<name>]`.
@@ -72,9 +74,10 @@ def _allowed(kind: Any, limits: Any) -> str:
 
 def _presets() -> list[str]:
     """Return the keys that the presets of `satori-hpc new` set."""
-    lines = ["", "## Presets", "", "`satori-hpc new RUN --preset NAME` writes the defaults, save for these keys:", ""]
+    lines = ["", "## Presets", "", "`satori-hpc new RUN --preset NAME` differs from the defaults in these keys:", ""]
     lines += ["| preset | keys that differ |", "|---|---|"]
     default = toml.to_plain(Config())
+    default["model"] |= {key: toml.to_plain(entry.settings()) for key, entry in toml.registered(Model).items()}
     for name, make in new.PRESETS.items():
         changes = ", ".join(
             f"`{key} = {toml.to_toml(value)}`" for key, value in _differences(default, toml.to_plain(make()))
@@ -86,7 +89,7 @@ def _presets() -> list[str]:
 def _differences(default: Any, value: Any, name: str = "") -> list[tuple[str, Any]]:
     if not isinstance(value, dict):
         return [] if default == value else [(name, value)]
-    default = default or {}  # the table of a model family that the defaults do not use
+    default = default or {}  # the table of another data source
     return [found for key in value for found in _differences(default.get(key), value[key], f"{name}.{key}".strip("."))]
 
 

@@ -20,7 +20,7 @@ from satori_hpc.config.prepare import SOURCES
 from satori_hpc.errors import SatoriError, quoted
 from satori_hpc.parallel import mpi, signals, torch_group
 from satori_hpc.parallel.world import Runtime, World
-from satori_hpc.run import execute, pipeline
+from satori_hpc.run import execute, lock, pipeline
 from satori_hpc.run import new as new_stage
 from satori_hpc.run.layout import Run
 
@@ -112,11 +112,10 @@ def _add_stage_command(stage: pipeline.Stage, help_text: str) -> None:
     @cli_options.runtime_options(stage.name)
     @FORCE
     def command(run: Path, force: bool, **options: Any) -> None:
-        changes = {name: options.pop(name) for name in cli_options.NAMES & options.keys()}
         runtime = cli_options.runtime(**options)
         opened = Run.open(run)
         pipeline.writable(opened)
-        _execute(opened, stage.name, runtime, force=force, changes=cli_options.wanted(opened, **changes))
+        _execute(opened, stage.name, runtime, force=force)
 
 
 @cli.command()
@@ -165,7 +164,6 @@ def train(run: Path, join_timeout: float, force: bool, **options: Any) -> None:
 @FORCE
 def score(
     run: Path,
-    methods: tuple[str, ...],
     mode: str | None,
     numbers: list[int] | None,
     expect_ranks: int | None,
@@ -195,19 +193,14 @@ def score(
         raise click.UsageError(f"--{mode} and --partition exclude each other")
     if as_json and numbers is None and mode is None:
         raise click.UsageError("--json goes with --plan, --partition or --finalise")
-    if methods and (numbers is not None or mode == "finalise"):
-        raise click.UsageError("--method changes run.toml, so it goes with --plan, before the tasks of a job array")
     with mpi.session(expect_ranks=expect_ranks) as world:
         runtime = cli_options.runtime(world=world, **options)
         opened = execute.open_together(run, world)
-        changes = cli_options.with_methods(opened, methods)
         if mode or numbers is not None:
             world.run_on_root(lambda: _one_process(world, "--partition" if mode is None else f"--{mode}"))
-            summary = execute.score_part(
-                opened, runtime, mode=mode or "partition", numbers=numbers or [], force=force, changes=changes
-            )
+            summary = execute.score_part(opened, runtime, mode=mode or "partition", numbers=numbers or [], force=force)
         else:
-            summary = execute.execute(opened, "score", runtime, force=force, changes=changes)
+            summary = execute.execute(opened, "score", runtime, force=force)
         if world.rank == 0:
             show("score", summary, as_json=as_json)
 
@@ -229,10 +222,8 @@ for _stage in pipeline.STAGES:
         _add_stage_command(_stage, HELP[_stage.name])
 
 
-def _execute(
-    run: Run, name: str, runtime: Runtime, *, force: bool = False, changes: execute.Changes | None = None
-) -> None:
-    show(name, execute.execute(run, name, runtime, force=force, changes=changes))
+def _execute(run: Run, name: str, runtime: Runtime, *, force: bool = False) -> None:
+    show(name, execute.execute(run, name, runtime, force=force))
 
 
 @cli.command(name="all")
@@ -293,20 +284,27 @@ def demo(run: Path, seed: int, show: bool | None, **options: Any) -> None:
 
 @cli.command("set")
 @RUN
-@click.argument("assignments", nargs=-1, required=True, metavar="SECTION.KEY=VALUE...")
+@click.argument("assignments", nargs=-1, metavar="[SECTION.KEY=VALUE]...")
 def set_keys(run: Path, assignments: tuple[str, ...]) -> None:
-    """Set keys of RUN/run.toml. Comments and all other values are kept.
+    """Set keys of RUN/run.toml and list the stages that become stale; comments and all other values are kept.
 
     \b
+      satori-hpc set RUN                                        print all keys, those left out of run.toml, too
       satori-hpc set RUN reduce.min_examples=5 score.split=all
-      satori-hpc set RUN 'score.methods=["attention", "epistasis"]'
+      satori-hpc set RUN score.methods=attention,epistasis
 
-    Values are TOML; a bare word is a string. docs/options.md lists the keys. Either all keys are set, or none.
+    Values are TOML; text needs no quotes and a list no brackets. Relative file names start at RUN. docs/options.md
+    lists the keys. Either all keys are set, or none. The run must not be locked by another process.
     """
     opened = Run.open(run)
-    text, _ = edit.edited(opened.config_file, toml.assigned(opened.config, assignments))
-    before = pipeline.states(opened)
-    edit.write(opened.config_file, text)
+    if not assignments:
+        click.echo(toml.render(opened.config), nl=False)
+        return
+    pipeline.writable(opened)
+    with lock.hold(opened.path, what=f"satori-hpc set {quoted(opened.path)}"):
+        text, _ = edit.edited(opened.config_file, toml.assigned(opened.config, assignments))
+        before = pipeline.states(opened)
+        edit.write(opened.config_file, text)
     after = pipeline.states(Run.open(run))
     stale = [name for name, state in after.items() if before[name].usable and not state.usable]
     say(f"now stale: {', '.join(stale)}" if stale else "no complete stage becomes stale")

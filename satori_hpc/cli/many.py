@@ -1,6 +1,5 @@
 """Define the commands `search` and `ensemble`: runs inside a run, processed by any number of processes."""
 
-import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ import click
 
 from satori_hpc.cli import options as cli_options
 from satori_hpc.cli.options import RUN, say
-from satori_hpc.config import toml
 from satori_hpc.errors import SatoriError
 from satori_hpc.parallel import mpi
 from satori_hpc.run import execute, pipeline
@@ -24,8 +22,6 @@ def _work(
     name: str,
     run: Path,
     *,
-    key: str,
-    wanted: int | None,
     at_most: int | None,
     expect_ranks: int | None,
     as_json: bool,
@@ -35,12 +31,7 @@ def _work(
     with mpi.session(expect_ranks=expect_ranks, parts=True) as world:
         runtime = cli_options.runtime(world=world, **options)
         opened = execute.open_together(run, world)
-        with contextlib.ExitStack() as kept:
-            if wanted not in (None, toml.get(opened.config, key)):
-                changing = execute.changing(opened, {key: wanted})
-                world.run_on_root(lambda: kept.enter_context(changing) and None)
-                opened = execute.open_together(run, world)
-            found: Any = pipeline.BY_NAME[name].function()(opened, runtime, most=at_most or 0)
+        found: Any = pipeline.BY_NAME[name].function()(opened, runtime, most=at_most or 0)
         if found is not None:
             click.echo(json.dumps(found.as_dict(), indent=1)) if as_json else say("\n".join(found.lines()))
         return found
@@ -49,15 +40,15 @@ def _work(
 @click.command()
 @RUN
 @cli_options.runtime_options("search")
-@click.option("--trials", "wanted", type=COUNT, help="Total number of trials: sets search.trials in run.toml.")
 @AT_MOST
 @EXPECT_RANKS
 @AS_JSON
 def search(run: Path, **options: Any) -> None:
     """Search hyper-parameters; rank the trials by validation AUROC. Resumes when killed.
 
-    [search] in run.toml sets the search space, the number of trials and the ranking criterion. Trial 0 is the run's
-    own configuration. Each trial is a separate run, such as RUN/search/trial_0007, which shares the data of RUN.
+    [search] in run.toml sets the search space, the number of trials (satori-hpc set RUN search.trials=40) and the
+    ranking criterion. Trial 0 is the run's own configuration. Each trial is a separate run, such as
+    RUN/search/trial_0007, which shares the data of RUN.
 
     Every process takes the next trial that is unfinished and not locked; start any number of processes at any time:
 
@@ -73,7 +64,7 @@ def search(run: Path, **options: Any) -> None:
     \b
       satori-hpc new RUN2 --like RUN/search/best.toml
     """
-    board = _work("search", run, key="search.trials", **options)
+    board = _work("search", run, **options)
     if board is not None and board.complete and board.best is None:
         raise SatoriError(f"{run}: no trial ended well; {board.rows[0].reason}")
 
@@ -81,7 +72,6 @@ def search(run: Path, **options: Any) -> None:
 @click.command()
 @RUN
 @cli_options.runtime_options("ensemble")
-@click.option("--seeds", "wanted", type=COUNT, help="Total number of networks: sets ensemble.seeds in run.toml.")
 @AT_MOST
 @EXPECT_RANKS
 @AS_JSON
@@ -96,11 +86,12 @@ def ensemble(run: Path, **options: Any) -> None:
 
     \b
       satori-hpc prepare RUN                    once
-      satori-hpc ensemble RUN --seeds 5         one process
+      satori-hpc ensemble RUN                   one process
       mpiexec -n 5 satori-hpc ensemble RUN      five processes in one job (or srun)
       satori-hpc ensemble RUN --at-most 1       in every task of a job array
 
     The last process writes RUN/ensemble/<method>_tf.tsv and .parquet: the number of networks that tested and called
-    each TF pair, and the medians of their values. [ensemble] in run.toml sets how many must call a pair.
+    each TF pair, and the medians of their values. [ensemble] in run.toml sets how many networks there are and how many
+    must call a pair: satori-hpc set RUN ensemble.seeds=5.
     """
-    _work("ensemble", run, key="ensemble.seeds", **options)
+    _work("ensemble", run, **options)

@@ -108,7 +108,7 @@ def new(
     seed: int | None,
     assignments: tuple[str, ...],
 ) -> None:
-    """Create a run directory with its run.toml.
+    """Create a run directory with a short run.toml: what differs from the defaults, and what a user decides.
 
     \b
       satori-hpc new RUN                                                      a simulated set

@@ -1,6 +1,5 @@
 """Define the Click options shared by several commands."""
 
-import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -10,95 +9,9 @@ from typing import Any
 import click
 
 from satori_hpc import log
-from satori_hpc.config import Reduce
-from satori_hpc.config.edit import Value
-from satori_hpc.config.evaluate import Evaluate
-from satori_hpc.config.score import METHODS
 from satori_hpc.errors import SatoriError
 from satori_hpc.parallel import memory
 from satori_hpc.parallel.world import Runtime, World
-from satori_hpc.run.layout import Run
-
-# Options of stages that change run.toml, so that later commands use them, too.
-
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-KNOWN = click.option(
-    "--known",
-    multiple=True,
-    type=_FILE,
-    metavar="TABLE",
-    help="Also compare with this table of known interactions (HIPPIE, BioGRID, STRING, TRRUST, DoRothEA, CORUM, "
-    "SIF, ...; see docs/evaluation.md): adds it to evaluate.known in run.toml. May be repeated.",
-)
-KNOWN_COLUMNS = click.option(
-    "--known-columns",
-    multiple=True,
-    metavar="A,B",
-    help="The two columns of names, by heading or number from 1, or the one column that holds pairs: once for all "
-    "--known, or repeated for each.",
-)
-KNOWN_NAMES = click.option(
-    "--known-names",
-    type=_FILE,
-    metavar="FILE",
-    help="Table of identifier and name, for tables with other gene names: sets evaluate.known_names.",
-)
-
-
-NAMES = {"statistic", "known", "known_columns", "known_names"}  # as click hands them on
-
-
-def wanted(
-    run: Run,
-    *,
-    statistic: str | None = None,
-    known: tuple[Path, ...] = (),
-    known_columns: tuple[str, ...] = (),
-    known_names: Path | None = None,
-) -> dict[str, Value]:
-    """Return the changes that such options request: {key of run.toml: value}."""
-    changes: dict[str, Value] = {}
-    if statistic is not None and statistic != run.config.reduce.statistic:
-        changes["reduce.statistic"] = statistic
-    if known_columns and (not known or len(known_columns) not in (1, len(known))):
-        raise click.UsageError("--known-columns goes with --known: once, or once for each")
-    if known or known_names:
-        tables = tuple(str(table.resolve()) for table in known)
-        names = None if known_names is None else str(known_names.resolve())
-        changes |= with_known(run.config.evaluate, tables, known_columns, names)
-    return changes
-
-
-def with_methods(run: Run, methods: tuple[str, ...]) -> dict[str, Value]:
-    """Append methods to score.methods of run.toml; plug-ins are loaded with the run."""
-    for method in methods:
-        if method not in METHODS:
-            raise click.BadParameter(f"{method!r} is not one of {', '.join(METHODS)}", param_hint="--method")
-    asked = tuple(dict.fromkeys((*run.config.score.methods, *methods)))
-    return {} if asked == run.config.score.methods else {"score.methods": asked}
-
-
-def with_known(
-    settings: Evaluate, new: tuple[str, ...], columns: tuple[str, ...], names: str | None
-) -> dict[str, Value]:
-    """Append tables to evaluate.known of run.toml.
-
-    Args:
-        settings: as they are.
-        new: files.
-        columns: of all of them, or of each; empty = as run.toml has it.
-        names: evaluate.known_names; None = as run.toml has it.
-    """
-    known = tuple(dict.fromkeys((*settings.known, *new)))
-    asked = dict(zip(known, settings.columns + ("",) * len(new), strict=False))
-    if columns:
-        asked |= dict(zip(new, columns * len(new) if len(columns) == 1 else columns, strict=True))
-    changes: dict[str, Value] = {"known": known}
-    if columns:
-        changes["known_columns"] = tuple(asked[table] for table in known)
-    if names is not None:
-        changes["known_names"] = names
-    return {f"evaluate.{key}": value for key, value in changes.items() if value != getattr(settings, key)}
 
 
 class FilePath(click.Path):
@@ -112,7 +25,6 @@ class FilePath(click.Path):
 
 
 RUN = click.argument("run", type=FilePath())
-STATISTICS = next(field.metadata["choices"] for field in dataclasses.fields(Reduce) if field.name == "statistic")
 Command = Callable[..., None]
 Decorator = Callable[[Command], Command]
 
@@ -204,19 +116,6 @@ SCHEDULER_FILE = click.option(
     type=FilePath(dir_okay=False),
     help="Scheduler file of a running Dask cluster; used instead of --cluster.",
 )
-METHOD = click.option(
-    "--method",
-    "methods",
-    multiple=True,
-    metavar="NAME",
-    help=f"Also score with this method: {', '.join(METHODS)}, or one of a plug-in. Adds it to score.methods in "
-    "run.toml. May be repeated.",
-)
-STATISTIC = click.option(
-    "--statistic",
-    type=click.Choice(STATISTICS),
-    help="Test of a pair: sets reduce.statistic in run.toml, where each is explained.",
-)
 PROGRESS = click.option("--progress/--no-progress", default=None, help="Progress bars; default: if run in a terminal.")
 VERBOSE = click.option("-v", "--verbose", count=True, help="More log messages.")
 
@@ -225,9 +124,9 @@ USES: dict[str, tuple[Decorator, ...]] = {
     "prepare": (PREPARE_MEMORY,),
     "train": (DEVICE, THREADS, BATCH, MICRO_BATCH),
     "motifs": (DEVICE, THREADS, BATCH),
-    "score": (METHOD, DEVICE, THREADS, RANK_MEMORY, SCHEDULE),
-    "reduce": (STATISTIC, THREADS, WORKER_MEMORY, CLUSTER, SCHEDULER_FILE),
-    "evaluate": (KNOWN, KNOWN_COLUMNS, KNOWN_NAMES),
+    "score": (DEVICE, THREADS, RANK_MEMORY, SCHEDULE),
+    "reduce": (THREADS, WORKER_MEMORY, CLUSTER, SCHEDULER_FILE),
+    "evaluate": (),
     "report": (DEVICE, THREADS),
     "verify": (THREADS,),
     "inspect": (DEVICE, THREADS),

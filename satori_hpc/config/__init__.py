@@ -67,10 +67,8 @@ class Model:
     activation: str = option("relu", "after batch norm of the first layer", choices=("relu", "exp"))
     pool: int = option(4, "max-pool size and stride, bp; attention sees length // pool positions", low=1)
     dropout: float = option(0.2, "dropout after pooling", low=0, high=0.95)
-    recurrent: bool = option(False, "a bidirectional LSTM between convolution and attention")
+    recurrent: bool = option(False, "a bidirectional LSTM of two layers between convolution and attention")
     recurrent_size: int = option(100, "hidden units per direction", low=1)
-    recurrent_layers: int = option(2, "LSTM layers", low=1)
-    recurrent_dropout: float = option(0.4, "dropout after the LSTM", low=0, high=0.95)
     positions: bool = option(False, "add sinusoidal position encodings to the input of attention")
     heads: int = option(8, "attention heads", low=1)
     head_size: int = option(32, "size of a query, key or value", low=1)
@@ -125,7 +123,7 @@ class Train:
         "which then takes twice as long",
         choices=("given", "random", "both"),
     )
-    optimiser: str = option("adam", "optimiser", choices=("adam", "adamw", "sgd"))
+    optimiser: str = option("adam", "optimiser; sgd has momentum 0.9", choices=("adam", "adamw", "sgd"))
     learning_rate: float = option(1e-3, "largest learning rate", low=1e-8)
     schedule: str = option(
         "constant",
@@ -139,7 +137,6 @@ class Train:
         high=1,
     )
     weight_decay: float = option(0.0, "weight decay", low=0)
-    momentum: float = option(0.9, "momentum of sgd", low=0, high=0.999)
     gradient_clip: float = option(1.0, "largest gradient norm; 0 = no clipping", low=0)
     precision: str = option(
         "float32", "bfloat16 = autocast; losses, softmax and entropy stay in float32", choices=("float32", "bfloat16")
@@ -171,7 +168,6 @@ class Motifs:
         "maximum", "legacy = mean + threshold * (maximum - mean), as SATORI 1", choices=("maximum", "legacy")
     )
     min_sites: int = option(10, "a filter with fewer sites has no motif", low=1)
-    pseudocount: float = option(1.0, "added to every count of a column", low=0)
     trim_bits: float = option(
         0.2,
         "flanking columns of a filter with less information, bits, are trimmed before the comparison with known "
@@ -191,8 +187,7 @@ class Motifs:
         "directory)",
     )
     jaspar_release: str = option("JASPAR2026", "release of JASPAR, as pyjaspar names it")
-    jaspar_collection: str = option("CORE", "collection of JASPAR")
-    jaspar_groups: tuple[str, ...] = option(("vertebrates",), "taxonomic groups of JASPAR")
+    jaspar_groups: tuple[str, ...] = option(("vertebrates",), "taxonomic groups of JASPAR CORE")
     database_similarity_max: float = option(
         1.0,
         "deduplicate the known motifs: of those more similar than this the first is kept and represents its "
@@ -257,9 +252,6 @@ class Reduce:
     alpha: float = option(0.05, "an interaction is called at or below this q-value", low=0, high=1)
     bedpe_interactions: int = option(1000, "strongest called interactions whose instances are written as BEDPE", low=0)
     bedpe_instances: int = option(10, "strongest instances of each of them", low=1)
-    spacing_interactions: int = option(
-        200, "strongest called interactions whose spacing, order and strands are tested against the background", low=0
-    )
     spacing_distance: int = option(150, "spacings beyond this many bp are ignored", low=1, high=32767)
     spacing_draws: int = option(
         10000,
@@ -285,8 +277,6 @@ class Report:
     """[report]: the HTML page."""
 
     title: str = option("", "title of the page; default: the run's name")
-    max_rows: int = option(2000, "strongest interactions shown in the table", low=1)
-    max_logos: int = option(60, "filter logos shown", low=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -392,6 +382,10 @@ def renamed(config: Config, rename: Callable[[str], str]) -> Config:
         one = isinstance(getattr(config.prepare.settings, key), str)
         found = rename(names[0]) if one else tuple(map(rename, names))
         config = toml.replace(config, f"prepare.{config.prepare.source}.{key}", found)
+    family = config.model.architecture
+    key = f"model.{family}.motifs"
+    if FAMILIES[family].known_motifs and toml.get(config, key) != "jaspar":
+        config = toml.replace(config, key, rename(toml.get(config, key)))
     if config.motifs.database != "jaspar":
         config = toml.replace(config, "motifs.database", rename(config.motifs.database))
     config = toml.replace(config, "evaluate.known", tuple(rename(name) for name in config.evaluate.known))

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import tomlkit
+from tomlkit import TOMLDocument
 from tomlkit.exceptions import TOMLKitError
-from tomlkit.items import Array
+from tomlkit.items import Array, Table
 
 from satori_hpc import config
 from satori_hpc.config import Config, toml
@@ -59,8 +60,8 @@ def edited(path: Path, changes: Mapping[str, Value]) -> tuple[str, Config]:
             continue
         said.append(f"{key} = {toml.to_toml(plain)}")
         try:
-            text = _edited(text, names, plain)
-        except TOMLKitError as error:
+            text = _edited(text, names, plain, toml.meaning(Config, key))
+        except (TOMLKitError, ValueError) as error:
             raise ConfigError(f"{path}: cannot be changed ({error}); write {said[-1]} by hand") from None
         wanted = _with(wanted, names, plain)
     if not said:
@@ -71,20 +72,28 @@ def edited(path: Path, changes: Mapping[str, Value]) -> tuple[str, Config]:
     return text, wanted
 
 
-def _edited(text: str, names: list[str], value: Any) -> str:
+def _edited(text: str, names: list[str], value: Any, meaning: str) -> str:
     document = tomlkit.parse(text)
     table: Any = document
+    made = False
     for name in names[:-1]:
         if name not in table:
-            table[name] = tomlkit.table()
+            table[name], made = tomlkit.table(), True
         table = table[name]
     old = table.get(names[-1])
     if isinstance(old, Array) and list(value[: len(old)]) == list(old):
         for item in value[len(old) :]:  # so that comments between items stay
             old.append(item)
+    elif old is None and isinstance(table, Table | TOMLDocument):  # an inline table has no place for a comment
+        item = tomlkit.item(list(value) if isinstance(value, tuple) else value)
+        table[names[-1]] = item.comment(meaning)
+        item.trivia.comment_ws = "  "
+        if made:
+            table.add(tomlkit.nl())  # a blank line in front of the next section
     else:
         table[names[-1]] = list(value) if isinstance(value, tuple) else value
-    return tomlkit.dumps(document)
+    edited = tomlkit.dumps(document)
+    return edited.rstrip("\n") + "\n" if made else edited
 
 
 def _with(value: Any, names: list[str], item: Any) -> Any:

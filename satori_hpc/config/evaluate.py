@@ -11,9 +11,6 @@ class Evaluate:
     """[evaluate]: comparison with implanted pairs (simulated sets have them) and with tables of known interactions."""
 
     cooccurrence_range: int = option(45, "baseline: two motif hits co-occur within this many bp", low=1)
-    cooccurrence_p: float = option(
-        1e-4, "baseline: p-value of a motif hit; for a motif too short for it, the best word", low=1e-9, high=0.1
-    )
     known: tuple[str, ...] = option(
         (),
         "tables of known interactions, plain or gzip, in a format listed in docs/evaluation.md, or with two "

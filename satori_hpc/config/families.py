@@ -17,8 +17,8 @@ class Family:
             use.
         sentence: its description, for run.toml and the report; after "The network is ...".
         settings: dataclass of its table [model.<name>]; None: it reads the keys of [model].
-        known_motifs: it starts from known motifs, those that its settings name: motifs, jaspar_release, jaspar_groups
-            and similarity_max.
+        known_motifs: it starts from known motifs, those that its settings name: motifs, jaspar_groups and
+            similarity_max.
     """
 
     network: Callable[..., Any] | str

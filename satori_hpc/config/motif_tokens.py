@@ -14,7 +14,6 @@ class MotifTokens:
         "known motifs: jaspar, or a motif file: MEME, JASPAR, TRANSFAC, HOMER or CIS-BP (relative paths start at "
         "the run directory)",
     )
-    jaspar_release: str = option("JASPAR2026", "release of JASPAR, as pyjaspar names it")
     jaspar_groups: tuple[str, ...] = option(("vertebrates",), "taxonomic groups of JASPAR CORE")
     similarity_max: float = option(
         0.8,

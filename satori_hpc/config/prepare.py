@@ -23,9 +23,10 @@ class Genome:
 
     genome: str = option("genome.fa", "FASTA file, plain, gzip or bgzip; a relative path starts at the run directory")
     peaks: tuple[str, ...] = option(
-        (), "peak files: BED, narrowPeak, broadPeak, gappedPeak, tables of MACS (.xls) or HOMER; plain or gzip"
+        (),
+        "peak files: BED, narrowPeak, broadPeak, gappedPeak, tables of MACS (.xls) or HOMER; plain or gzip; each is a "
+        "label, its name without extensions",
     )
-    peak_labels: tuple[str, ...] = option((), "label of each file; default: its name without extensions")
     peak_table: str | None = option(
         None, "instead of peaks: a table of two columns, file and label; files with the same label are pooled"
     )
@@ -91,12 +92,10 @@ class Genome:
             yield "give peaks or peak_table, one of them: the files of peaks"
         if not (self.has_peaks or self.promoters):
             yield "give peaks or peak_table, the files of peaks; or promoters, with an annotation, to stand for them"
-        if not self.has_peaks and (self.peak_labels or self.label_column is not None or self.centre == "summit"):
-            yield "peak_labels, label_column and centre = 'summit' are told of peaks: give these, or leave them away"
-        if self.peak_labels and len(self.peak_labels) != len(self.peaks):
-            yield f"{len(self.peaks)} files of peaks, {len(self.peak_labels)} peak_labels: give one each, or none"
-        if self.label_column is not None and (self.peak_labels or self.peak_table):
-            yield "label_column tells the labels: leave peak_labels and peak_table away"
+        if not self.has_peaks and (self.label_column is not None or self.centre == "summit"):
+            yield "label_column and centre = 'summit' are told of peaks: give these, or leave them away"
+        if self.label_column is not None and self.peak_table:
+            yield "label_column tells the labels: leave peak_table away"
         if self.overlap > self.window:
             yield f"overlap = {self.overlap} is above window = {self.window}"
         if self.annotation is None and (self.promoters or self.negatives in ("annotation", "intergenic")):
@@ -120,7 +119,6 @@ DISTANCES = (
     "negative_motifs_min",
     "negative_motifs_max",
     "negative_gap",
-    "negative_repeats",
     "shared_tfs",
 )
 
@@ -162,7 +160,6 @@ class Simulated:
     negative_motifs_min: int = option(1, "published design: minimal number of motifs in a negative", low=0)
     negative_motifs_max: int = option(3, "published design: maximal number of motifs in a negative", low=0)
     negative_gap: int = option(40, "published design: smallest gap between any two motifs of a negative, bp", low=0)
-    negative_repeats: bool = option(False, "published design: may a TF occur twice in one negative?")
     order: str = option(
         "random", "order of the two members of a pair; fixed = by name, left to right", choices=("random", "fixed")
     )
@@ -176,19 +173,8 @@ class Simulated:
     base_frequencies: tuple[float, ...] = option(
         (0.295, 0.205, 0.205, 0.295), "background frequencies of A, C, G, T", low=0, high=1
     )
-    pseudocount: float = option(
-        0.8, "pseudo-count added to a column of counts, distributed by background frequency", low=1e-6
-    )
-    placement_tries: int = option(
-        200,
-        "maximal number of draws of the motifs and gaps of a sequence until they fit and obey the rules; then "
-        "prepare fails",
-        low=1,
-    )
     instance_tries: int = option(1000, "draws of an instance before it is repaired toward the consensus", low=1)
-    jaspar_release: str = option("JASPAR2026", "release of JASPAR, as pyjaspar names it")
-    jaspar_collection: str = option("CORE", "collection of JASPAR")
-    jaspar_groups: tuple[str, ...] = option(("vertebrates",), "taxonomic groups of JASPAR")
+    jaspar_groups: tuple[str, ...] = option(("vertebrates",), "taxonomic groups of JASPAR CORE")
     jaspar_similarity_max: float = option(
         1.0,
         "deduplicate the collection before the panel is drawn: of motifs more similar than this the first by "
@@ -196,8 +182,6 @@ class Simulated:
         low=0.5,
         high=1,
     )
-    motif_width_min: int = option(6, "narrowest motif drawn, bp", low=1)
-    motif_width_max: int = option(20, "widest motif drawn, bp", low=1)
     motif_information_min: float = option(8.0, "minimal information content of a motif drawn, bits", low=0)
     motif_similarity_max: float = option(
         0.75,
@@ -217,7 +201,6 @@ class Simulated:
             ("pairs_per_positive_min", "pairs_per_positive_max"),
             ("pair_gap_min", "pair_gap_max"),
             ("negative_motifs_min", "negative_motifs_max"),
-            ("motif_width_min", "motif_width_max"),
         ):
             if getattr(self, low) > getattr(self, high):
                 yield f"{low} = {getattr(self, low)} is above {high} = {getattr(self, high)}"

@@ -119,16 +119,15 @@ class Dfim:
     baselines: int = option(3, "random baselines, each used for a sequence and all its mutants; averaged", low=1)
     baseline: str = option(
         "random",
-        "start of the integration path: random bases, base frequencies of mutation_gc, or zero",
+        "start of the integration path: random bases, base frequencies (46 % G and C), or zero",
         choices=("random", "frequencies", "zero"),
     )
     mutations: int = option(2, "different letters put in place of a site; averaged", low=1)
     mutation: str = option(
         "random",
-        "replacement of a mutated site: random bases, base frequencies of mutation_gc, or zero (no base)",
+        "replacement of a mutated site: random bases, base frequencies (46 % G and C), or zero (no base)",
         choices=("random", "frequencies", "zero"),
     )
-    mutation_gc: float = option(0.46, "GC content of those frequencies", low=0, high=1)
     feature: str = option(
         "interval",
         "interval: a site is mutated as a whole; base: each of its bases separately to each other base, the "

@@ -166,7 +166,7 @@ def override(value: Section, assignment: str) -> Section:
     """Return `value` with one key set; the value is checked when the rendered whole is parsed.
 
     Args:
-        assignment: as "section.key = TOML value"; a bare word is a string.
+        assignment: as "section.key = TOML value"; text needs no quotes and a list no brackets: "a, b".
 
     Raises:
         ConfigError: not of that form, or there is no such key.
@@ -174,11 +174,30 @@ def override(value: Section, assignment: str) -> Section:
     dotted, equals, text = assignment.partition("=")
     if not equals:
         raise ConfigError(f"{assignment!r}: expected section.key=value, for instance train.epochs=10")
+    key = dotted.strip()
+    return _with(value, key.split("."), _typed(type(value), key, text.strip()), assignment)
+
+
+def _typed(schema: type, key: str, text: str) -> Any:
+    """Return the TOML value that a user means by a text, given the type of its key."""
+    item = _loads(text)
     try:
-        item = tomllib.loads(f"value = {text.strip()}")["value"]
+        wanted = kind(schema, key)
+    except KeyError:  # a table, or no key: refused, with what there is, by the caller
+        return text if item is None else item
+    if typing.get_origin(wanted) is tuple and not isinstance(item, list):
+        item, words = _loads(f"[{text}]"), [word.strip() for word in text.split(",")]
+        of_text = typing.get_args(wanted)[0] is str  # such as chromosomes, whose names may be numbers
+        return words if item is None or (of_text and not all(isinstance(each, str) for each in item)) else item
+    return text if item is None or (wanted is str and not isinstance(item, str)) else item
+
+
+def _loads(text: str) -> Any:
+    """Return the value of a TOML expression; None if it is none."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
-        item = text.strip()
-    return _with(value, dotted.strip().split("."), item, assignment)
+        return None
 
 
 def assigned(value: Any, assignments: Iterable[str]) -> dict[str, Any]:
@@ -191,10 +210,7 @@ def assigned(value: Any, assignments: Iterable[str]) -> dict[str, Any]:
     for assignment in assignments:
         override(value, assignment)
         key, _, text = (part.strip() for part in assignment.partition("="))
-        try:
-            found[key] = tomllib.loads(f"value = {text}")["value"]
-        except (ValueError, RecursionError):
-            found[key] = text
+        found[key] = _typed(type(value), key, text)
         if isinstance(found[key], dict):
             raise ConfigError(f"{assignment!r}: a whole table; write it into run.toml by hand")
     return found
@@ -319,6 +335,11 @@ def kind(schema: type, key: str) -> Any:
     return _find(schema, key)[0]
 
 
+def meaning(schema: type, key: str) -> str:
+    """Return the meaning of a key such as "model.filters" in a few words. Raises: as `kind`."""
+    return _in_brief(_find(schema, key)[1])
+
+
 def complaint(schema: type, key: str, value: Any) -> str:
     """Explain why a key such as "model.filters" refuses a TOML value; "" if it is accepted. Raises: as `kind`."""
     return _parse_value(value, *_find(schema, key))[0]
@@ -380,34 +401,48 @@ def _in_words(hint: type) -> str:
     return {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}[hint]
 
 
-def render(value: Any, *, skip: tuple[str, ...] = ()) -> str:
-    """Return the commented TOML text of a configuration; `skip` names top-level sections to leave out."""
+def render(value: Any, *, skip: tuple[str, ...] = (), always: Collection[str] | None = None) -> str:
+    """Return the commented TOML text of a configuration, or with brief comments of a part of it.
+
+    Args:
+        value: the configuration.
+        skip: top-level sections to leave out.
+        always: keys, with their sections, to write beside those that differ from their defaults and the tables of
+            plug-ins; None: all keys.
+    """
+    return "\n".join(_section_lines(value, "", skip, always)).strip() + "\n"
+
+
+def _section_lines(value: Any, name: str, skip: tuple[str, ...], always: Collection[str] | None) -> list[str]:
     lines: list[str] = []
-    _render_section(value, "", lines, skip)
-    return "\n".join(lines).strip() + "\n"
-
-
-def _render_section(value: Any, name: str, lines: list[str], skip: tuple[str, ...]) -> None:
-    inner_tables = []
+    inner: list[tuple[str, str, Any, Any]] = []  # key, meaning, value, value by default
     for field in fields(value).values():
-        item = getattr(value, field.name)
+        item, key = getattr(value, field.name), f"{name}.{field.name}".strip(".")
         if field.metadata.get("table"):
             if item is not None and field.name not in skip:
-                inner_tables.append((field.name, field.metadata["doc"], item))
-            continue
-        lines.extend(textwrap.wrap(_comment(field), 110, initial_indent="# ", subsequent_indent="# "))
-        lines.append(f"# {field.name} =" if item is None else f"{field.name} = {to_toml(item)}")
+                inner.append((key, field.metadata["doc"], item, field.default_factory()))
+        elif always is None:
+            lines += textwrap.wrap(_comment(field), 110, initial_indent="# ", subsequent_indent="# ")
+            lines.append(f"# {field.name} =" if item is None else f"{field.name} = {to_toml(item)}")
+        elif item != field.default or (key in always and item is not None):
+            lines.append(f"{field.name} = {to_toml(item)}  # {_in_brief(field.metadata)}")
     registry = _guests_of(value).get("guests", {})
-    inner_tables += [(key, registry[key].sentence, item) for key, item in tables(value).items()]
-    for key, doc, item in inner_tables:
-        lines.append("")
-        lines.extend(textwrap.wrap(doc, 110, initial_indent="# ", subsequent_indent="# "))
-        inner = f"{name}.{key}".strip(".")
-        lines.append(f"[{inner}]")
+    inner += [(f"{name}.{key}", registry[key].sentence, item, type(item)()) for key, item in tables(value).items()]
+    for key, doc, item, default in inner:
         if hasattr(item, "toml_lines"):
-            lines.extend(item.toml_lines())
+            content = item.toml_lines() if always is None or item != default else []
         else:
-            _render_section(item, inner, lines, ())
+            of_plugin = not type(item).__module__.startswith("satori_hpc.")
+            content = _section_lines(item, key, (), None if of_plugin else always)
+        if content or default is None or always is None:  # one that is there only when asked for has its heading
+            # Not above the heading: there it would end the section before, and keys that are added come after it.
+            lines += ["", f"[{key}]  # {doc}", *content]
+    return lines
+
+
+def _in_brief(limits: Any) -> str:
+    """Return the choices of a key, or else the beginning of its meaning."""
+    return " | ".join(limits["choices"]) or textwrap.shorten(limits["doc"], 80, placeholder=" ...")
 
 
 def _comment(field: Any) -> str:

@@ -332,8 +332,8 @@ def _must_match(run: Run, tfs: _Tfs, found: dict[str, KnownTable]) -> None:
                 f"{name} ({table.format}) has {', '.join(map(repr, table.examples)) or 'no usable row'}"
                 f"{f', {kind}' if kind else ''}{left}; the run has "
                 f"{', '.join(map(repr, list(tfs.place)[: known_tables.EXAMPLES]))}; "
-                f"{NAMES_OF.get(kind, 'give a file of two columns, identifier and name')} (known_names, "
-                "--known-names), or the right columns (known_columns, --known-columns), or take it out"
+                f"{NAMES_OF.get(kind, 'give a file of two columns, identifier and name')} (known_names), "
+                "or the right columns (known_columns), or take it out"
             )
     problems.raise_any()
 

@@ -204,7 +204,7 @@ def recognise(lines: list[str], *, columns: str, where: str, named: Named = lamb
     if table.width < 2:
         raise InputError(
             f"{where}: the first line, {lines[0][:60]!r}, is a single column; expected two columns of names or more, "
-            "separated by tabs, commas or blanks; or say that its cells hold pairs: --known-columns 1"
+            "separated by tabs, commas or blanks; or say that its cells hold pairs: evaluate.known_columns = ['1']"
         )
     for known in (_mitab, _biogrid, _regulons, _trrust, _hippie, _members, _gene_sets, _sif, _regnetwork, _headed):
         found = known(table)
@@ -729,8 +729,8 @@ def _unclear(table: _Table) -> InputError:
     return InputError(
         "\n".join([
             f"{table.where}: no layout that is known, and its values do not say which two columns hold the names of "
-            "the interactors; say it by heading or number from 1: --known-columns A,B (known_columns in run.toml), or "
-            "--known-columns A where each cell of a column holds a pair. Its columns:",
+            "the interactors; say it by heading or number from 1: evaluate.known_columns = ['A,B'], or ['A'] where "
+            "each cell of a column holds a pair. Its columns:",
             *lines,
             *more,
         ])
@@ -917,7 +917,7 @@ def read(
             if len(genes) == MOST_GENES:
                 raise InputError(
                     f"{path}: more than {MOST_GENES:,} different names, such as {identifiers[0]!r}: these columns hold "
-                    "no names of genes; name those that do: --known-columns A,B (known_columns in run.toml)"
+                    "no names of genes; name those that do: evaluate.known_columns = ['A,B']"
                 )
             names = who(identifiers)
             genes[identifiers] = (min(names, default=""), names)
@@ -1007,7 +1007,7 @@ def _interactors(
         if len(members) > MOST_MEMBERS:
             raise InputError(
                 f"{path}, line {number}: {len(members):,} names in a cell; a complex has {MOST_MEMBERS:,} at most; "
-                "name two columns with names: --known-columns A,B (known_columns in run.toml)"
+                "name two columns with names: evaluate.known_columns = ['A,B']"
             )
         yield from (((a,), (b,)) for a, b in itertools.combinations(members, 2))
     else:

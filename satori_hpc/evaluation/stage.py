@@ -27,8 +27,9 @@ from satori_hpc.run.layout import Run
 from satori_hpc.sites import store as motif_store
 
 FORMAT_VERSION = 5
+HIT_P = 1e-4  # of a motif hit of the baseline; of a motif too short for it, the best word
 NO_TRUTH = "no known pairs: the sequences come from files, and only simulated sets have a truth"
-NO_TABLE = "; compare with a table of known interactions: --known TABLE"
+NO_TABLE = "; compare with a table of known interactions: satori-hpc set RUN evaluate.known=TABLE"
 
 
 def check(run: Run, runtime: Runtime) -> dict[str, Any]:
@@ -219,7 +220,7 @@ def _cooccurrence(run: Run, pool: list[Motif], judge: _Judge) -> dict[str, Any]:
     rows = data.rows(run.config.score.split)
     tokens = data.tokens[rows[data.labels[rows, 0] == 1]]
     options = run.config.evaluate
-    hits = MotifBank.from_motifs(pool).scan(tokens, Gate(share=0, p=options.cooccurrence_p))
+    hits = MotifBank.from_motifs(pool).scan(tokens, Gate(share=0, p=HIT_P))
     found = cooccurrence.measure(
         Hits(example=hits.example, tf=hits.motif, start=hits.start, end=hits.end),
         examples=len(tokens),
@@ -238,7 +239,7 @@ def _cooccurrence(run: Run, pool: list[Motif], judge: _Judge) -> dict[str, Any]:
         **judge.scores(called, ranked, scores),
         "sequences": len(tokens),
         "range_bp": options.cooccurrence_range,
-        "hit_p": options.cooccurrence_p,
+        "hit_p": HIT_P,
     }
 
 

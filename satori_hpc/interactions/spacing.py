@@ -26,6 +26,7 @@ from satori_hpc.scoring.store import ScoreStore
 from satori_hpc.sites import store as motif_store
 
 PURPOSE = 0x5BAC1  # keys the generators of this module
+STRONGEST = 200  # called interactions that are tested
 WIDEST_EXACT = 3  # bp, window of spacings if positions are exact
 
 
@@ -77,7 +78,7 @@ def write(
     """Write the spacing tables of a method; numbers for the summary. Arguments and errors: as of `instances.write`."""
     settings = run.config.reduce
     store = score_store.open_complete(run.scores(method))
-    chosen = instances.choose(table, tf_table, tfs=tfs, units=rules.units, most=settings.spacing_interactions)
+    chosen = instances.choose(table, tf_table, tfs=tfs, units=rules.units, most=STRONGEST)
     counts = gather(
         store,
         chosen,

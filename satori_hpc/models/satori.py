@@ -38,10 +38,12 @@ class SinusoidalPositions(nn.Module):
 class Recurrent(nn.Module):
     """Runs along the positions of each sequence (never along the batch), both ways, then dropout."""
 
-    def __init__(self, *, inputs: int, size: int, layers: int, dropout: float) -> None:
+    layers, dropped = 2, 0.4  # as published
+
+    def __init__(self, *, inputs: int, size: int) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(inputs, size, num_layers=layers, bidirectional=True, batch_first=True)
-        self.dropout = Dropout(dropout)
+        self.lstm = nn.LSTM(inputs, size, num_layers=self.layers, bidirectional=True, batch_first=True)
+        self.dropout = Dropout(self.dropped)
         self.outputs = 2 * size
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -90,12 +92,7 @@ class Satori(TrainableModel):
         size = config.filters
         self.recurrent: Recurrent | None = None
         if config.recurrent:
-            self.recurrent = Recurrent(
-                inputs=size,
-                size=config.recurrent_size,
-                layers=config.recurrent_layers,
-                dropout=config.recurrent_dropout,
-            )
+            self.recurrent = Recurrent(inputs=size, size=config.recurrent_size)
             size = self.recurrent.outputs
         self.positions = SinusoidalPositions(cells=self.cells, size=size) if config.positions else None
         self.attention = Attention(

@@ -39,24 +39,26 @@ class Collection:
         return dataclasses.replace(self, motifs=thin(self.motifs, limit))
 
 
-def read(source: str, path: Path, *, release: str, collection: str, groups: tuple[str, ...], key: str) -> Collection:
+def read(source: str, path: Path, *, release: str, groups: tuple[str, ...], key: str) -> Collection:
     """Read a collection.
 
     Args:
         source: "jaspar", or the user's name of the file. path: of that file.
-        release, collection, groups: of JASPAR.
+        release, groups: of JASPAR CORE.
         key: of run.toml that names it, for messages.
 
     Raises:
         InputError: there is no such file, or it or JASPAR cannot be used.
     """
     if source == "jaspar":
-        known = readers.jaspar(release=release, collection=collection, groups=groups)
+        known = readers.jaspar(release=release, collection=readers.COLLECTION, groups=groups)
         total = hashlib.sha256()
         for item in known:
             total.update(f"{item.identifier}\0{item.name}\0{item.width}\n".encode())
             total.update(np.ascontiguousarray(item.ppm, dtype="<f8").tobytes())
-        return Collection(known, f"{release} {collection} ({', '.join(groups) or 'all groups'})", total.hexdigest(), {})
+        return Collection(
+            known, f"{release} {readers.COLLECTION} ({', '.join(groups) or 'all groups'})", total.hexdigest(), {}
+        )
     if not path.is_file():
         raise InputError(f"{key} = {source!r}: no file {path}")
     known = readers.read(path)

@@ -2,7 +2,7 @@
 
 from satori_hpc.config import toml
 from satori_hpc.config.families import FAMILIES
-from satori_hpc.motifs import collection
+from satori_hpc.motifs import collection, readers
 from satori_hpc.motifs.collection import Collection
 from satori_hpc.run.layout import Run
 
@@ -18,7 +18,6 @@ def for_names(run: Run) -> Collection:
         config.database,
         run.resolve(config.database),
         release=config.jaspar_release,
-        collection=config.jaspar_collection,
         groups=config.jaspar_groups,
         key=f"{run.config_file}: [motifs] database",
     ).thinned(config.database_similarity_max)
@@ -37,8 +36,7 @@ def of_network(run: Run) -> Collection | None:
     return collection.read(
         settings.motifs,
         run.resolve(settings.motifs),
-        release=settings.jaspar_release,
-        collection="CORE",
+        release=readers.RELEASE,
         groups=settings.jaspar_groups,
         key=f"{run.config_file}: [model.{model.architecture}] motifs",
     ).thinned(settings.similarity_max)

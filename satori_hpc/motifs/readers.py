@@ -24,6 +24,8 @@ from satori_hpc.motifs import motif as motifs_motif
 from satori_hpc.motifs.motif import LETTERS, UNIFORM, Motif, probabilities
 from satori_hpc.run import files
 
+RELEASE, COLLECTION = "JASPAR2026", "CORE"  # of JASPAR
+
 KEY = "[motifs] database"
 DEFAULT_SITES = 20  # MEME's default if a file does not give it
 SUM_TOLERANCE = 0.02  # rows rounded to two digits are still accepted, and then scaled to 1

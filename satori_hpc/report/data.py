@@ -184,7 +184,7 @@ class ReportData:
         known_pairs: normalised implanted pairs, or None when there is no truth.
         evaluation: content of evaluation.json, or None.
         records: provenance records of the stages, in order, as dictionaries.
-        settings: text of run.toml.
+        settings: all keys of run.toml, as TOML.
         attention_sample: attention values of top examples, any order.
         positions: n, the positions that attention sees; a uniform row has 1/n everywhere.
         max_rows: rows of the page's tables.

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from satori_hpc import pairs
+from satori_hpc.config import toml
 from satori_hpc.data.dataset import Dataset, blocks
 from satori_hpc.data.sources.simulate import truth
 from satori_hpc.data.zarr_arrays import StoredRows
@@ -80,9 +81,7 @@ def gather(run: Run, runtime: Runtime) -> ReportData:
         known_pairs=calls.keys(truth.read_pairs(run.truth)) if run.truth.exists() else None,
         evaluation=evaluation_stage.read(run),
         records=_records(run),
-        settings=run.config_file.read_text(encoding="utf-8"),
-        max_rows=run.config.report.max_rows,
-        max_logos=run.config.report.max_logos,
+        settings=toml.render(run.config),
     )
 
 

@@ -4,14 +4,13 @@ import contextlib
 import datetime
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from satori_hpc import config
-from satori_hpc.config import edit, plugins, toml
-from satori_hpc.config.edit import Value
-from satori_hpc.errors import ArtefactError, Requeue, RunLockedError, SatoriError
+from satori_hpc.config import plugins, toml
+from satori_hpc.errors import ArtefactError, Requeue, SatoriError
 from satori_hpc.log import collected, logger
 from satori_hpc.parallel.world import Runtime, World
 from satori_hpc.run import files, lock, pipeline, provenance
@@ -37,67 +36,6 @@ def open_together(path: Path, world: World) -> Run:
     return Run.open(path, world.run_on_root(read))
 
 
-Changes = Mapping[str, Value]  # {"reduce.statistic": "background"}: keys of run.toml that a command sets
-
-
-@contextlib.contextmanager
-def changing(run: Run, changes: Changes) -> Iterator[Run]:
-    """Return the run with keys of its run.toml changed, also on disk; roll back if the block is refused.
-
-    The run must not be locked by another process.
-
-    Raises:
-        ConfigError: run.toml could not be used with these values; it is as it was.
-        SatoriError: another job works on this run.
-    """
-    what = f"a change of {', '.join(changes)} in {run.config_file}"
-    with contextlib.ExitStack() as kept:
-        with lock.hold(run.path, what=what):
-            changed = with_changes(run, changes)
-            kept.enter_context(_written(changed, changes, what=what))
-        yield changed
-
-
-def with_changes(run: Run, changes: Changes) -> Run:
-    """Return the run as it would be with keys of its run.toml changed; write nothing.
-
-    Raises:
-        ConfigError: run.toml could not be used with these values.
-    """
-    return Run(path=run.path, config=edit.edited(run.config_file, changes)[1]) if changes else run
-
-
-@contextlib.contextmanager
-def _written(run: Run, changes: Changes, *, what: str = "") -> Iterator[None]:
-    """Change keys in run.toml; roll back if the block is refused.
-
-    Args:
-        run: locked by the caller.
-        changes: as of `with_changes`.
-        what: purpose of the lock, if the caller no longer holds it when the block ends.
-    """
-    before = run.config_file.read_bytes().decode("utf-8")
-    text, _ = edit.edited(run.config_file, changes)
-    if text == before:
-        yield
-        return
-    edit.write(run.config_file, text)
-    for key, value in changes.items():
-        logger.info("%s: %s = %s", run.config_file, key, toml.to_toml(value))
-    try:
-        yield
-    except Requeue:
-        raise
-    except SatoriError:
-        with contextlib.suppress(RunLockedError), contextlib.ExitStack() as held:
-            if what:
-                held.enter_context(lock.hold(run.path, what=what))
-            if run.config_file.read_bytes().decode("utf-8") == text:
-                edit.write(run.config_file, before)
-                logger.info("%s: as it was", run.config_file)
-        raise
-
-
 def execute(
     run: Run,
     name: str,
@@ -106,12 +44,11 @@ def execute(
     force: bool = False,
     function: pipeline.StageFunction | None = None,
     held: bool = False,
-    changes: Changes | None = None,
 ) -> dict[str, Any] | None:
     """Run one stage and record it; a complete and fresh one is left alone unless `force`.
 
     Every process of the runtime's world calls this; only the root checks, removes and records. An error of
-    the check leaves run.toml and everything that was made as it was.
+    the check leaves everything that was made as it was.
 
     Args:
         run: the run.
@@ -120,14 +57,12 @@ def execute(
         force: rerun it from scratch.
         function: to call instead of the stage's own, for a stage that was processed in parts.
         held: the caller already holds the lock, for longer than this stage.
-        changes: of run.toml, made once the stage's inputs are checked, and taken back where the stage refuses them.
 
     Returns:
         the stage's summary, or None when there was nothing to do.
 
     Raises:
         ArtefactError: its inputs cannot be used, or the run has no such step.
-        ConfigError: run.toml could not be used with these changes.
         SatoriError: another job works on this run.
     """
     stage, world = pipeline.BY_NAME[name], runtime.world
@@ -135,9 +70,7 @@ def execute(
     with contextlib.ExitStack() as entered:
         if not held:
             world.run_on_root(lambda: entered.enter_context(lock.hold(run.path, what=stage.command(run.path))))
-        if changes:
-            run = Run.open(run.path, world.run_on_root(lambda: edit.edited(run.config_file, changes)[0]))
-        begun = world.run_on_root(lambda: _begin(run, stage, runtime, entered, force=force, changes=changes or {}))
+        begun = world.run_on_root(lambda: _begin(run, stage, runtime, entered, force=force))
         if begun is None:
             return None
         inputs, checked = begun
@@ -167,7 +100,7 @@ def execute(
 
 
 def _begin(
-    run: Run, stage: pipeline.Stage, runtime: Runtime, entered: contextlib.ExitStack, *, force: bool, changes: Changes
+    run: Run, stage: pipeline.Stage, runtime: Runtime, entered: contextlib.ExitStack, *, force: bool
 ) -> tuple[dict[str, str], dict[str, Any]] | None:
     """Return digests of the inputs, once the stage is ready to run, and the result of its check.
 
@@ -178,14 +111,12 @@ def _begin(
     inputs = pipeline.require(run, stage)
     state = pipeline.states(run).get(stage.name, pipeline.State("missing"))
     if state.usable and not force:
-        entered.enter_context(_written(run, changes))
         return None
     if state.reason:
         logger.info("%s: %s (%s); rerunning it", stage.name, state.state, state.reason)
     checked = stage.check(run, runtime)
-    entered.enter_context(_written(run, changes))
     record = run.record(stage.name)
-    if changes and not force and record.exists():
+    if not force and record.exists():
         entered.push(_put_back(record))
     record.unlink(missing_ok=True)
     if force:
@@ -269,7 +200,6 @@ def assist(
     *,
     work: pipeline.StageFunction,
     shared: bool,
-    changes: Changes | None = None,
 ) -> dict[str, Any]:
     """Run a part of a stage, for job arrays: its inputs must be up to date; nothing is removed or recorded.
 
@@ -279,7 +209,6 @@ def assist(
         runtime: devices, threads, memory.
         work: the part.
         shared: other parts may be worked on at the same time.
-        changes: as of `execute`; not with `shared`.
 
     Raises:
         ArtefactError: the inputs cannot be used.
@@ -288,17 +217,13 @@ def assist(
     stage = pipeline.BY_NAME[name]
     runtime.device_name()
     with lock.hold(run.path, what=stage.command(run.path), shared=shared):
-        run = with_changes(run, changes or {})
         pipeline.require(run, stage)
         runtime.apply()
-        with _written(run, changes or {}):
-            return work(run, runtime)
+        return work(run, runtime)
 
 
-def score_part(
-    run: Run, runtime: Runtime, *, mode: str, numbers: list[int], force: bool, changes: Changes | None = None
-) -> dict[str, Any] | None:
-    """Return the steps of a job array: "plan" (with these `changes`), "partition" (these `numbers`) or "finalise".
+def score_part(run: Run, runtime: Runtime, *, mode: str, numbers: list[int], force: bool) -> dict[str, Any] | None:
+    """Return the steps of a job array: "plan", "partition" (these `numbers`) or "finalise".
 
     Returns, Raises: as `assist`, or `execute` for "finalise".
     """
@@ -320,5 +245,4 @@ def score_part(
         runtime,
         work=lambda run, runtime: scoring_stage.plan(run, runtime, replace=force),
         shared=False,
-        changes=changes,
     )

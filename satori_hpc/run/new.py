@@ -1,4 +1,4 @@
-"""Make a run directory with a commented run.toml."""
+"""Create a run directory with a short run.toml: what differs from the defaults, and what a user decides."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -27,9 +27,30 @@ from satori_hpc.run.layout import Run
 
 HEADER = """\
 # A run of satori-hpc. This file holds the scientific settings; devices, threads and memory are command-line options.
-# Missing keys take their default values. Check and run:  satori-hpc status {path}   satori-hpc all {path}
+# A key that is left out has its default: "satori-hpc set {path}" prints all keys with comments
+# (docs/options.md), "satori-hpc set {path} reduce.alpha=0.01" sets one here. Run: satori-hpc all {path}
 
 """
+# What a user decides, and so is in run.toml even by default.
+DECIDED = (
+    "format_version",
+    "seed",
+    "prepare.source",
+    "prepare.split",
+    *(f"prepare.simulated.{key}" for key in ("design", "examples", "length", "tfs", "pairs")),
+    *(f"prepare.{source}.{key}" for source, entry in SOURCES.items() for key in entry.files),
+    "prepare.genome.window",
+    "prepare.genome.negatives",
+    "model.architecture",
+    "model.motif-tokens.motifs",
+    "model.motif-tokens.jaspar_groups",
+    "train.epochs",
+    "motifs.database",
+    "motifs.jaspar_groups",
+    "score.methods",
+    "score.split",
+    "reduce.statistic",
+)
 
 
 def _simulated(**changes: object) -> Config:
@@ -118,9 +139,8 @@ def new(path: Path, *, config: Config) -> Run:
         raise ArtefactError(f"{run.config_file} exists; edit it, or choose another directory")
     if path.exists() and not path.is_dir():
         raise ArtefactError(f"{path} is not a directory; choose another name for the run")
-    text = HEADER.format(path=quoted(run.path)) + toml.render(config)
-    checked = toml.parse(text, Config, name=str(run.config_file))
-    text = HEADER.format(path=quoted(run.path)) + toml.render(checked)  # with the tables of plug-ins that it uses
+    checked = toml.parse(toml.render(config), Config, name=str(run.config_file))
+    text = HEADER.format(path=quoted(run.path)) + toml.render(checked, always=DECIDED)
     path.mkdir(parents=True, exist_ok=True)
     files.write_text(run.config_file, text)
     return Run(path=path, config=checked)

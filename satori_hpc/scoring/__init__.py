@@ -22,7 +22,7 @@ def register(
     """Register a scoring method by name: decorates the factory of its SiteScorer (scoring.base), in a plug-in module.
 
     Args:
-        name: in score.methods, --method, tables and report.
+        name: in score.methods, tables and report.
         sentence, follows, statistic, permutes: as of config.score.Method.
         settings: dataclass of its table [score.<name>], whose fields are `config.option`s; None: it has none.
 

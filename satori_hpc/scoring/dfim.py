@@ -38,9 +38,9 @@ class Mutants:
     site: torch.Tensor
 
 
-def frequencies(gc: float, like: torch.Tensor) -> torch.Tensor:
-    """Return a column (4,) of base frequencies with this GC content."""
-    return torch.tensor([(1 - gc) / 2, gc / 2, gc / 2, (1 - gc) / 2], dtype=like.dtype, device=like.device)
+def frequencies(like: torch.Tensor) -> torch.Tensor:
+    """Return a column (4,) of base frequencies, 46 % G and C, as published."""
+    return torch.tensor([0.27, 0.23, 0.23, 0.27], dtype=like.dtype, device=like.device)
 
 
 def make(original: torch.Tensor, starts: torch.Tensor, drawn: torch.Tensor, *, width: int, settings: Dfim) -> Mutants:
@@ -60,7 +60,7 @@ def make(original: torch.Tensor, starts: torch.Tensor, drawn: torch.Tensor, *, w
     elif settings.mutation == "random":
         fills = drawn
     else:
-        column = frequencies(settings.mutation_gc, original) * (settings.mutation == "frequencies")
+        column = frequencies(original) * (settings.mutation == "frequencies")
         fills = column[None, :, None].expand(1, -1, original.shape[1])
     site = torch.arange(len(starts), device=original.device).repeat_interleave(len(fills))
     inside = window_mask(starts, length=original.shape[1], width=width)[site]
@@ -343,7 +343,7 @@ class DfimScorer:
             drawn = draws.baselines(keys, seed=self._seed, number=number, length=length, composition=self._composition)
             return self._net.one_hot(drawn[0].to(self.device))
         if settings.baseline == "frequencies" and settings.attribution != "gradient":
-            fixed += frequencies(settings.mutation_gc, fixed)[:, None]
+            fixed += frequencies(fixed)[:, None]
         return fixed  # gradient x input starts at nothing
 
     def _maps(self, batch: Batch, found: Sites, letters: LetterAttributions) -> tuple[torch.Tensor, torch.Tensor]:

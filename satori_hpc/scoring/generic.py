@@ -418,7 +418,7 @@ def _baselines(
     if settings.attribution == "gradient" or settings.baseline == "zero":
         return torch.zeros_like(like)
     if settings.baseline == "frequencies":
-        return frequencies(settings.mutation_gc, like)[None, :, None].expand(1, -1, length)
+        return frequencies(like)[None, :, None].expand(1, -1, length)
     drawn = draws.baselines(key, seed=seed, number=settings.baselines, length=length, composition=composition)
     return one_hot(drawn[0].to(like.device), like.dtype)
 
@@ -442,7 +442,7 @@ def _mutants(
         letters[rows, letter, place] = 1
         return letters, site
     if settings.mutation != "random":
-        column = frequencies(settings.mutation_gc, original) * (settings.mutation == "frequencies")
+        column = frequencies(original) * (settings.mutation == "frequencies")
         drawn = column[None, :, None].expand(1, -1, original.shape[1])
     site = torch.arange(len(masks), device=original.device).repeat_interleave(len(drawn))
     return torch.where(masks[site][:, None], drawn.repeat(len(masks), 1, 1), original), site

@@ -30,6 +30,7 @@ from satori_hpc.sites.layers import Layer, layer_of
 from satori_hpc.sites.store import MotifTables
 from satori_hpc.training import checkpoint, predictions
 
+PSEUDOCOUNT = 1.0  # added to every count of a column
 FEW_SEQUENCES = 50  # with fewer a column's probabilities are off by up to sqrt(.25 / 50) = .07 (standard error)
 
 
@@ -88,7 +89,7 @@ def _of_filters(
     found = [
         Motif(
             name=f"filter{number}",
-            ppm=motif.probabilities(counts.letters[number], config.pseudocount),
+            ppm=motif.probabilities(counts.letters[number], PSEUDOCOUNT),
             sites=int(counts.sites[number]),
         )
         for number in written
@@ -152,7 +153,7 @@ def _tell_names(database: Collection, without_tf: list[Motif]) -> None:
     if 2 * len(without_tf) > len(database.motifs):
         logger.warning(
             "%s: %d of %d motifs have names that tell no TF (%s); they stay what they are, so pairs are of motifs, and "
-            "with TFs they are compared only by a file of motif and TF name (evaluate --known-names)",
+            "with TFs they are compared only by a file of motif and TF name (evaluate.known_names)",
             database.title, len(without_tf), len(database.motifs), _some([item.name for item in without_tf]),
         )  # fmt: skip
     names = [tf_names.tf_name(item.name, item.identifier) for item in database.motifs]
@@ -160,7 +161,7 @@ def _tell_names(database: Collection, without_tf: list[Motif]) -> None:
     if 2 * len(entries) > len(names):
         logger.warning(
             "%s: names of UniProt's entries (%s) are compared by what stands before the underscore, which is not "
-            "always the symbol of the gene (P53_HUMAN is TP53); a file of entry and symbol: evaluate --known-names",
+            "always the symbol of the gene (P53_HUMAN is TP53); a file of entry and symbol: evaluate.known_names",
             database.title, _some(entries),
         )  # fmt: skip
 

@@ -21,6 +21,7 @@ from satori_hpc.models.readout import LegacyBatchReadout
 from satori_hpc.parallel.world import World
 
 STEP = 13
+MOMENTUM = 0.9  # of sgd
 
 
 class Stepper:
@@ -164,7 +165,7 @@ def make_optimiser(model: torch.nn.Module, config: Train) -> torch.optim.Optimiz
     """The optimiser of section [train]."""
     if config.optimiser == "sgd":
         return torch.optim.SGD(
-            model.parameters(), lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+            model.parameters(), lr=config.learning_rate, momentum=MOMENTUM, weight_decay=config.weight_decay
         )
     kind = torch.optim.AdamW if config.optimiser == "adamw" else torch.optim.Adam
     return kind(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)

@@ -1,5 +1,6 @@
 """Options of the command line that concern processes, memory and damage."""
 
+import difflib
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from satori_hpc.cli import cli, options
+from satori_hpc.config import Config, toml
 from satori_hpc.interactions import instances
 from satori_hpc.run import lock, pipeline
 from satori_hpc.run.layout import INTERACTION_ENDINGS, OUTPUT_ENDINGS, Run
@@ -101,7 +103,7 @@ def test_a_scheduler_that_is_not_there(run: Run, tmp_path: Path) -> None:
     assert "no such file" in said
 
 
-def test_a_method_asked_for_is_added_to_run_toml_and_what_is_scored_stays(run: Run, tmp_path: Path) -> None:
+def test_a_method_that_is_added_to_run_toml_is_scored_and_what_is_scored_stays(run: Run, tmp_path: Path) -> None:
     call("score", run.path)
     path = tmp_path / "run"
     shutil.copytree(run.path, path)
@@ -110,57 +112,59 @@ def test_a_method_asked_for_is_added_to_run_toml_and_what_is_scored_stays(run: R
     before = config.read_text()
     kept = {file: file.stat().st_mtime_ns for file in path.glob("scores/attention.zarr/markers/*ground-*")}
     assert kept
-    told = call("score", path, "--method", "epistasis", "--method", "attention", "--threads", 1).stdout
+    assert "now stale: score" in call("set", path, "score.methods=attention,epistasis").stdout
+    told = call("score", path, "--threads", 1).stdout
     assert config.read_text() == before.replace('methods = ["attention"]', 'methods = ["attention", "epistasis"]')
     assert (path / "scores" / "epistasis.zarr" / "markers" / "complete.json").exists()
     assert {file: file.stat().st_mtime_ns for file in kept} == kept
     assert "epistasis:" in told
-    assert "up to date" in call("score", path, "--method", "epistasis").stdout
+    assert "up to date" in call("score", path).stdout
     assert json.loads(call("status", path, "--json").stdout)["stages"]["score"]["state"] == "complete"
 
 
-def test_a_statistic_asked_for_is_set_in_run_toml(run: Run, tmp_path: Path) -> None:
+def test_a_statistic_is_set_in_run_toml(run: Run, tmp_path: Path) -> None:
     call("score", run.path)
     path = tmp_path / "run"
     shutil.copytree(run.path, path)
     before = (path / "run.toml").read_text()
-    call("reduce", path, "--statistic", "published", "--threads", 1)
+    call("set", path, "reduce.statistic=published")
+    call("reduce", path, "--threads", 1)
     assert (path / "run.toml").read_text() == before.replace('statistic = "auto"', 'statistic = "published"')
-    assert "up to date" in call("reduce", path, "--statistic", "published").stdout
-    assert "Invalid value" in call("reduce", path, "--statistic", "guess", code=2).output
+    assert "up to date" in call("reduce", path).stdout
+    assert "statistic = 'guess': expected one of" in call("set", path, "reduce.statistic=guess", code=1).output
     assert (path / "run.toml").read_text() == before.replace('statistic = "auto"', 'statistic = "published"')
 
 
-def test_what_changes_run_toml_is_no_part_of_a_job_array_and_waits_for_nobody(run: Run) -> None:
+def test_run_toml_is_not_changed_while_somebody_works_on_the_run(run: Run) -> None:
     before = run.config_file.read_text()
-    for mode in (["--partition", 0], ["--finalise"]):
-        said = call("score", run.path, "--method", "epistasis", *mode, code=2).output
-        assert "goes with --plan" in said
-    assert "Invalid value" in call("score", run.path, "--method", "magic", code=2).output
-    with lock.hold(run.path, what="somebody else"):
-        assert "somebody else" in call("score", run.path, "--method", "epistasis", code=1).output
+    assert "expected one of attention" in call("set", run.path, "score.methods=magic", code=1).output
+    with lock.hold(run.path, what="somebody else", shared=True):  # a task of a job array
+        assert "somebody else" in call("set", run.path, "score.methods=epistasis", code=1).output
+        assert "max_sites" in call("set", run.path).stdout
     assert run.config_file.read_text() == before
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("change", "arguments", "said"),
     [
-        (["reduce", "--statistic", "published", "--scheduler-file", "none.json"], "no such file"),
-        (["reduce", "--statistic", "published", "--memory", "1M"], "reducing needs at least"),
-        (["score", "--method", "epistasis", "--memory", "1M"], "memory"),
-        (["search", "--trials", "7"], "is stale"),
-        (["ensemble", "--seeds", "7"], "is stale"),
+        ("reduce.statistic=published", ["reduce", "--scheduler-file", "none.json"], "no such file"),
+        ("reduce.statistic=published", ["reduce", "--memory", "1M"], "reducing needs at least"),
+        ("score.methods=attention,epistasis", ["score", "--memory", "1M"], "memory"),
+        ("search.trials=7", ["search"], "is stale"),
+        ("ensemble.seeds=7", ["ensemble"], "is stale"),
     ],
 )
 def test_a_refused_command_leaves_run_toml_and_what_was_made(
-    run: Run, tmp_path: Path, arguments: list[str], said: str
+    run: Run, tmp_path: Path, change: str, arguments: list[str], said: str
 ) -> None:
-    """search and ensemble need a data set that fits run.toml."""
+    """What is made holds again once run.toml is as it was. search and ensemble need a data set that fits run.toml."""
     call("score", run.path)
     call("reduce", run.path)
     path = tmp_path / "run"
     shutil.copytree(run.path, path)
     config = path / "run.toml"
+    as_it_was = config.read_text()
+    call("set", path, change)
     if said == "is stale":
         config.write_text(config.read_text().replace("examples = 600", "examples = 500"))
     kept = [config, *path.glob("provenance/*"), *(file for file in path.glob("interactions/*") if file.is_file())]
@@ -168,6 +172,8 @@ def test_a_refused_command_leaves_run_toml_and_what_was_made(
     command, *options = arguments
     assert said in call(command, path, *options, code=1).output
     assert {file: file.read_bytes() for file in kept} == before
+    if said != "is stale":
+        config.write_text(as_it_was)
     states = json.loads(call("status", path, "--json").stdout)["stages"]
     assert {states[name]["state"] for name in ("score", "reduce")} == {"stale" if said == "is stale" else "complete"}
 
@@ -175,7 +181,8 @@ def test_a_refused_command_leaves_run_toml_and_what_was_made(
 def test_the_plan_counts_the_partitions_of_an_added_method(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "run"
     shutil.copytree(run.path, path, ignore=shutil.ignore_patterns("scores"))
-    plan = json.loads(call("score", path, "--plan", "--json", "--method", "epistasis").stdout)
+    call("set", path, "score.methods=attention,epistasis")
+    plan = json.loads(call("score", path, "--plan", "--json").stdout)
     assert plan["epistasis"]["first_partition"] == sum(plan["attention"]["partitions"].values())
 
 
@@ -187,10 +194,13 @@ def test_set_changes_keys_and_says_what_becomes_stale(run: Run, tmp_path: Path) 
     told = call("set", path, 'score.methods=["epistasis"]', "score.split = all", "motifs.threshold=0.4").stdout
     assert "now stale: motifs" in told
     after = (path / "run.toml").read_text()
-    assert before.count("\n") == after.count("\n"), "comments and order stay"
+    lines = difflib.ndiff(before.splitlines(), after.splitlines())
+    gone = [line.split()[1] for line in lines if line.startswith("-")]
+    assert gone == ["methods", "split"], "comments and order stay"
     config = Run.open(path).config
     assert (config.ensemble.seeds, config.search.seed) == (4, 7)
     assert (config.score.methods, config.score.split) == (("epistasis",), "all")
+    assert toml.parse(call("set", path).stdout, Config, name="all keys") == config
     for wrong, says in (
         (["score.splits=all"], "did you mean 'split'"),
         (["reduce.alpha=0.5", "score.split=most"], "expected one of train, valid, test, all"),

@@ -33,7 +33,9 @@ def changed_lines(before: str, after: str) -> list[str]:
 def path(tmp_path: Path) -> Path:
     """A run.toml with everything in it and a remark."""
     file = make_run(tmp_path / "run").config_file
-    file.write_text(file.read_text().replace('statistic = "auto"', 'statistic = "auto"  # as the paper of last year'))
+    file.write_text(
+        toml.render(config.load(file)).replace('statistic = "auto"', 'statistic = "auto"  # as the paper of last year')
+    )
     return file
 
 
@@ -120,6 +122,23 @@ def test_values_that_do_not_go_together_change_nothing(path: Path) -> None:
     with pytest.raises(ConfigError, match="legacy = true compares with the background"):
         edit.change(path, "reduce.statistic", "within-sequence")
     assert path.read_bytes() == before
+
+
+def test_a_key_that_was_left_out_comes_with_what_it_means_in_its_section(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "run").config_file
+    before = path.read_text()
+    assert edit.change(path, "train.patience", 0)
+    assert edit.change(path, "score.sites.filters", "all")
+    assert changed_lines(before, path.read_text()) == [
+        "+ patience = 0  # stop after this many epochs without improvement of the validation metric; 0 ...\n",
+        "+ [score.sites]\n",
+        '+ filters = "all"  # strongest | all\n',
+        "+ \n",
+    ]
+    text = path.read_text()
+    assert text.index("[train]") < text.index("patience = 0") < text.index("[motifs]")
+    assert edit.change(path, "plugins", []) is False
+    assert (config.load(path).train.patience, config.load(path).score.sites.filters) == (0, "all")
 
 
 def test_links_and_permissions_stay(path: Path, tmp_path: Path) -> None:

@@ -24,6 +24,77 @@ def test_rendered_configuration_reads_back(tmp_path: Path, preset: str) -> None:
     assert config.load(write(tmp_path, toml.render(made))) == made
 
 
+@pytest.mark.parametrize("preset", list(new.PRESETS))
+def test_what_new_writes_is_short_and_says_the_same(tmp_path: Path, preset: str) -> None:
+    made = new.simulated(preset, seed=7)
+    text = new.new(tmp_path / "run", config=made).config_file.read_text()
+    assert toml.to_plain(config.load(tmp_path / "run" / "run.toml")) == toml.to_plain(made)
+    keys = [line for line in text.splitlines() if " = " in line and not line.startswith("#")]
+    assert len(keys) <= 30
+    assert all("  # " in line for line in keys)
+    for decided in (
+        "seed = 7",
+        'source = "simulated"',
+        "examples = ",
+        'database = "jaspar"',
+        "methods = [",
+        "statistic",
+    ):
+        assert any(line.startswith(decided) for line in keys)
+    assert "max_sites" not in text
+
+
+def test_the_known_motifs_of_a_network_are_found_from_elsewhere_too() -> None:
+    made = toml.override(new.fasta("a.fa", "b.txt", preset="motifs", seed=1), "motifs.database = mine.meme")
+    assert config.rooted(made, Path("/runs/1")).model == made.model, "jaspar is no file"
+    made = toml.override(made, "model.motif-tokens.motifs = mine.meme")
+    rooted = config.rooted(made, Path("/runs/1"))
+    assert toml.get(rooted, "model.motif-tokens.motifs") == rooted.motifs.database == "/runs/1/mine.meme"
+
+
+def test_a_changed_search_space_and_files_are_written(tmp_path: Path) -> None:
+    made = new.fasta("/a.fa", "/b.txt", preset="small", seed=1)
+    made = toml.override(made, "search.space = {model.filters = [8, 16]}")
+    made = toml.override(made, "ensemble.min_seeds = 2")
+    new.new(tmp_path / "run", config=made)
+    assert config.load(tmp_path / "run" / "run.toml") == made
+
+
+@pytest.mark.parametrize(
+    ("assignment", "expected"),
+    [
+        ("score.methods=attention, epistasis", ["attention", "epistasis"]),
+        ("score.methods=dfim", ["dfim"]),
+        ('score.methods=["dfim"]', ["dfim"]),
+        ("score.methods='dfim', 'attention'", ["dfim", "attention"]),
+        ("prepare.test_chromosomes=1,2", ["1", "2"]),
+        ("prepare.test_chromosomes=1", ["1"]),
+        ("evaluate.known=", []),
+        ("evaluate.known_organism=9606", "9606"),
+        ("model.block_widths=128,160", [128, 160]),
+        ("train.epochs = 3", 3),
+        ("train.epochs = many", "many"),
+        ("reduce.cutoff=0.1", "0.1"),
+        ("reduce.cutoff='mean'", "mean"),
+    ],
+)
+def test_text_needs_no_quotes_and_a_list_no_brackets(assignment: str, expected: object) -> None:
+    assert list(toml.assigned(config.Config(), [assignment]).values()) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("reduce", "spacing_interactions", "3"),
+        ("model", "recurrent_layers", "2"),
+        ("prepare.genome", "peak_labels", "[]"),
+    ],
+)
+def test_a_key_that_is_gone_is_unknown_like_any_other(section: str, key: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"line 2: .{section}. {key}: unknown key"):
+        toml.parse(f"[{section}]\n{key} = {value}\n", config.Config, name="run.toml")
+
+
 def test_fasta_template_reads_back_with_awkward_names(tmp_path: Path) -> None:
     made = new.fasta('a "quoted" \\ name.fa', "tab\tle.txt", seed=1)
     assert config.load(write(tmp_path, toml.render(made))) == made

@@ -39,7 +39,7 @@ def test_a_source_of_a_plug_in_goes_from_new_to_the_report(tmp_path: Path, here:
     assert "lines" in said
     run = Run.open(tmp_path / "run")
     text = run.config_file.read_text()
-    assert "# A sequence and its label per line.\n[prepare.lines]\n# sequence, tab, 0 or 1 per line;" in text
+    assert "[prepare.lines]  # A sequence and its label per line.\n# sequence, tab, 0 or 1 per line;" in text
     made = read_whole(run.dataset)
     assert made.names[:2] == ["line1", "line2"]
     assert made.labels[:, 0].tolist() == [0, 1] * 120

@@ -44,5 +44,5 @@ def test_settings_that_cannot_be_used_are_told(two):
         prepare.prepare(make(folder, peaks=("../a.bed",)), Runtime())  # one label and no negatives
     (folder / "copy").mkdir()
     shutil.copy(folder / "a.bed", folder / "copy" / "a.bed")
-    with pytest.raises(InputError, match="several files are called a; name their labels"):
+    with pytest.raises(InputError, match="several files are called a; rename them"):
         prepare.prepare(make(folder, peaks=("../a.bed", "../copy/a.bed")), Runtime())

@@ -12,7 +12,6 @@ import pytest
 from click.testing import CliRunner
 
 from satori_hpc import cli
-from satori_hpc.cli import options as cli_options
 from satori_hpc.data.sources.simulate import truth
 from satori_hpc.errors import ConfigError, InputError
 from satori_hpc.evaluation import calls, known_tables
@@ -129,7 +128,7 @@ def test_names_are_translated_on_both_sides(run):
 def test_no_name_in_common_is_an_error_that_shows_both_sides(run):
     changed = with_known(run, "2623\t6886\n4005\t9606\n")
     with pytest.raises(
-        InputError, match=r"(?s)known\.tsv \(two columns\) has '2623', '6886', '4005'.*'FOXM1'.*--known-names"
+        InputError, match=r"(?s)known\.tsv \(two columns\) has '2623', '6886', '4005'.*'FOXM1'.*known_names"
     ):
         evaluate(changed, RUNTIME)
     assert not run.evaluation.exists()
@@ -230,19 +229,34 @@ def call(*arguments, code: int = 0) -> str:
     return result.output
 
 
-def test_the_command_line_adds_tables_to_run_toml(run, tmp_path):
+def tell(run: Run, *tables: Path, columns: tuple[str, ...] = (), code: int = 0) -> str:
+    """Set tables of known interactions, and their columns, in run.toml."""
+    return call(
+        "set",
+        run.path,
+        f"evaluate.known={','.join(map(str, tables))}",
+        f"evaluate.known_columns={list(columns)}",
+        code=code,
+    )
+
+
+def test_the_tables_of_run_toml_are_read_and_compared(run, tmp_path):
     first, second, names = tmp_path / "a.tsv", tmp_path / "b.txt.gz", tmp_path / "names.tsv"
     first.write_text(KNOWN)
     second.write_bytes(gzip.compress(b"n\tx\ty\n1\t4005\tSTAT3\n"))
     names.write_text("4005\tLMO2\n")
     config = run.config_file
     config.write_text("# mine\n" + config.read_text())
-    said = call("evaluate", run.path, "--known", first, "--no-progress")
+    tell(run, first)
+    said = call("evaluate", run.path, "--no-progress")
     assert "a.tsv (two columns, 6 rows)" in said
     assert Run.open(run.path).config.evaluate.known == (str(first),)
     assert config.read_text().startswith("# mine\n")
-    assert "up to date" in call("evaluate", run.path, "--known", first)
-    call("evaluate", run.path, "--known", second, "--known-columns", "x,y", "--known-names", names)
+    assert "no complete stage becomes stale" in tell(run, first)
+    assert "up to date" in call("evaluate", run.path)
+    assert "now stale: evaluate" in tell(run, first, second, columns=("", "x,y"))
+    call("set", run.path, f"evaluate.known_names={names}")
+    call("evaluate", run.path)
     settings = Run.open(run.path).config.evaluate
     assert settings.known == (str(first), str(second))
     assert settings.known_columns == ("", "x,y")
@@ -262,15 +276,16 @@ def test_the_command_line_adds_tables_to_run_toml(run, tmp_path):
     call("verify", run.path)
 
 
-def test_what_the_command_line_refuses_changes_nothing(run, tmp_path):
+def test_tables_that_are_refused_change_nothing(run, tmp_path):
     before = run.config_file.read_text()
     table = tmp_path / "a.tsv"
     table.write_text(KNOWN)
-    assert "does not exist" in call("evaluate", run.path, "--known", tmp_path / "none", code=2)
-    assert "goes with --known" in call("evaluate", run.path, "--known-columns", "1,2", code=2)
-    columns = ("--known-columns", "1,2") * 2
-    assert "once for each" in call("evaluate", run.path, "--known", table, *columns, code=2)
+    assert "1 entries for 0 tables" in tell(run, columns=("1,2",), code=1)
+    assert "2 entries for 1 tables" in tell(run, table, columns=("1,2", "1,2"), code=1)
+    assert "twice" in tell(run, table, table, code=1)
     assert run.config_file.read_text() == before
+    tell(run, tmp_path / "none")
+    assert f"{tmp_path / 'none'}: correct known or known_names" in call("evaluate", run.path, code=1)
 
 
 BAD = {
@@ -287,13 +302,14 @@ def judged(base, tmp_path_factory) -> Run:
     path = tmp_path_factory.mktemp("judged") / "run"
     shutil.copytree(base.path, path)
     (path / "good.tsv").write_text(KNOWN)
-    call("evaluate", path, "--known", path / "good.tsv")
+    tell(Run.open(path), path / "good.tsv")
+    call("evaluate", path)
     return Run.open(path)
 
 
 def files_of(run: Run) -> dict[str, tuple[int, bytes]]:
     """What is in the folders of a run that evaluate writes to; times tell whether it was written again."""
-    found = [run.config_file, run.evaluation, run.record("evaluate"), *run.interactions("attention").parent.iterdir()]
+    found = [run.evaluation, run.record("evaluate"), *run.interactions("attention").parent.iterdir()]
     return {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in found}
 
 
@@ -304,9 +320,11 @@ def test_a_table_that_is_refused_leaves_everything_as_it_was(judged, tmp_path, c
     bad.write_text(content)
     good = tmp_path / "good.tsv"
     good.write_text(KNOWN)
-    for options in (["--known", bad], ["--known", good, "--known", bad, "--force"]):
+    for given, options in (([bad], []), ([good, bad], ["--force"])):
+        tell(judged, *given)
         assert said in call("evaluate", judged.path, *options, code=1)
         assert files_of(judged) == before
+    tell(judged, judged.path / "good.tsv")
     told = call("status", judged.path)
     assert "evaluate   complete" in told
     assert "bad.tsv" not in told
@@ -316,19 +334,20 @@ def test_a_table_that_is_refused_leaves_everything_as_it_was(judged, tmp_path, c
 def test_a_bad_table_that_stands_in_run_toml_leaves_the_evaluation(run):
     first = with_known(run, KNOWN)
     execute.execute(first, "evaluate", RUNTIME)
-    before = {name: kept for name, kept in files_of(first).items() if name != "run.toml"}
+    before = files_of(first)
     (run.path / "bad.tsv").write_text(BAD["unclear"][0])
     changed = tiny.change(first, evaluate={"known": ("known.tsv", "bad.tsv")})
     with pytest.raises(InputError, match="no layout that is known"):
         execute.execute(changed, "evaluate", RUNTIME, force=True)
-    assert {name: kept for name, kept in files_of(changed).items() if name != "run.toml"} == before
+    assert files_of(changed) == before
 
 
-def test_tfs_and_their_targets_from_a_database_on_the_command_line(run, tmp_path):
+def test_tfs_and_their_targets_from_a_database(run, tmp_path):
     rows = [("LMO2", "STAT3"), ("STAT3", "FOXM1"), *((tf, f"TARGET{number}") for number, tf in enumerate(NAMES))]
     dorothea = tmp_path / "dorothea.csv"
     dorothea.write_text("tf,confidence,target,mor\n" + "".join(f"{a},A,{b},1\n" for a, b in rows))
-    said = call("evaluate", run.path, "--known", dorothea)
+    tell(run, dorothea)
+    said = call("evaluate", run.path)
     assert "dorothea.csv (DoRothEA, 10 rows)" in said
     assert "8 of 8" in said
     table = json.loads(run.evaluation.read_text())["known"]["tables"][0]
@@ -341,32 +360,28 @@ def test_columns_that_are_told_go_with_their_table_or_neither(judged, tmp_path):
     before = files_of(judged)
     pairs = tmp_path / "pairs.csv"
     pairs.write_text("n,pair\n1,GATA1::TAL1-LMO2\n2,STAT3-FOXM1\n")
-    told = ("evaluate", judged.path, "--known", pairs, "--known-columns")
-    assert "names no two columns" in call(*told, "pair,x", code=1)
+    tables = judged.path / "good.tsv", pairs
+    tell(judged, *tables, columns=("", "pair,x"))
+    assert "names no two columns" in call("evaluate", judged.path, code=1)
     assert files_of(judged) == before
-    call(*told, "pair")
+    tell(judged, *tables, columns=("", "pair"))
+    call("evaluate", judged.path)
     assert Run.open(judged.path).config.evaluate.known_columns == ("", "pair")
     table = json.loads(judged.evaluation.read_text())["known"]["tables"][1]
     assert (table["rows"], table["used"]) == (2, 2)
     assert table["found"] == ["FOXM1", "FOXM1(var.2)", "GATA1::TAL1", "LMO2", "STAT3"]
 
 
-def test_one_choice_of_columns_serves_all_tables_given_with_it(run, tmp_path):
+def test_every_table_has_columns_of_its_own(run, tmp_path):
     files = [tmp_path / "a.tsv", tmp_path / "b.tsv"]
-    for file in files:
-        file.write_text("1\tLMO2\tSTAT3\n")
-
-    def change(run: Run, *asked) -> Run:
-        with execute.changing(run, cli_options.with_known(run.config.evaluate, *asked)) as changed:
-            return changed
-
-    changed = change(run, tuple(map(str, files)), ("2,3",), None)
-    assert changed.config.evaluate.known_columns == ("2,3", "2,3")
-    again = change(changed, (str(files[0]),), ("3,2",), None)
-    assert again.config.evaluate.known == changed.config.evaluate.known
-    assert again.config.evaluate.columns == ("3,2", "2,3")
-    assert Run.open(run.path) == again
-    assert cli_options.with_known(again.config.evaluate, (str(files[1]),), (), None) == {}
+    tell(run, *files, columns=("2,3", "2,3"))
+    assert Run.open(run.path).config.evaluate.columns == ("2,3", "2,3")
+    tell(run, *files, columns=("3,2",))
+    again = Run.open(run.path).config.evaluate
+    assert again.known == tuple(map(str, files))
+    assert again.columns == ("3,2", "")
+    tell(run, *files, columns=("3,2",))
+    assert Run.open(run.path).config.evaluate == again
 
 
 @pytest.mark.parametrize(

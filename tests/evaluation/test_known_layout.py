@@ -266,7 +266,7 @@ def test_nothing_else_is_taken_for_a_name(tmp_path, content):
         read(tmp_path / "table.txt", content)
     said = str(told.value)
     assert said.startswith(f"{tmp_path / 'table.txt'}: no layout that is known")
-    assert "--known-columns A,B (known_columns in run.toml)" in said
+    assert "evaluate.known_columns = ['A,B']" in said
     assert "\n  1" in said  # the columns, each with some values
 
 
@@ -354,7 +354,9 @@ def test_memory_is_bounded(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="line 2: longer than 1,000 characters; expected lines of text"):
         read(path, "gene_a\tgene_b\n" + "x" * 2000)
     monkeypatch.setattr(known_tables, "MOST_GENES", 100)
-    with pytest.raises(InputError, match="more than 100 different names, such as '[gh]50'.*--known-columns A,B"):
+    with pytest.raises(
+        InputError, match="more than 100 different names, such as '[gh]50'.*evaluate.known_columns = ..A,B"
+    ):
         read(path, lines(((f"g{i}", f"h{i}") for i in range(60)), head="gene_a\tgene_b"))
     monkeypatch.setattr(known_tables, "MOST_MEMBERS", 10)
     with pytest.raises(InputError, match="line 2: 11 names in a cell"):

@@ -36,7 +36,7 @@ def test_a_statistic_of_a_plug_in_goes_from_new_to_the_report(finished: Path) ->
     text = (run / "run.toml").read_text()
     assert 'plugins = ["my_statistic"]' in text
     assert 'statistic = "above-median"' in text
-    assert "| permuted | above-median)" in text
+    assert "| permuted | above-median\n" in text
     report = (run / "report.html").read_text()
     assert "above the background" in report
     assert "more than half of its scores are above the background" in report

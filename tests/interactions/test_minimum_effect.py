@@ -170,6 +170,6 @@ def test_a_store_without_single_effects_is_refused_with_what_to_do(tmp_path: Pat
     score = np.ones((20, PAIRS), np.float32)
     store = make_store(tmp_path / "run" / "scores" / "attention.zarr", score, score, filters=FILTERS)
     with pytest.raises(
-        ArtefactError, match=r"attention has no effects of single sites, .*satori-hpc score .*run --method epistasis"
+        ArtefactError, match=r"attention has no effects of single sites, .*satori-hpc set .*run score.methods=epistasis"
     ):
         reduced(store)

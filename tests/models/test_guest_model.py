@@ -51,7 +51,7 @@ def test_a_model_family_of_a_plug_in_goes_from_new_to_the_report(finished: Path)
     run = finished / "run"
     text = (run / "run.toml").read_text()
     assert 'architecture = "small"' in text
-    assert "# a convolution with one head of attention\n[model.small]\n" in text
+    assert "[model.small]  # a convolution with one head of attention\n" in text
     assert "channels = 10\n" in text
     report = (run / "report.html").read_text()
     assert "The network is a convolution with one head of attention: 10 filters of 9 bp" in report

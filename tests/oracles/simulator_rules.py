@@ -67,7 +67,7 @@ def pool_identifiers(folder: Path) -> dict[str, str]:
 
 
 def log_odds(identifiers: dict[str, str], config: Simulated) -> dict[str, list[dict[str, float]]]:
-    database = pyjaspar.jaspardb(release=config.jaspar_release)
+    database = pyjaspar.jaspardb(release="JASPAR2026")
     frequency = dict(zip("ACGT", config.base_frequencies, strict=True))
     matrices = {}
     for tf, identifier in identifiers.items():
@@ -78,9 +78,7 @@ def log_odds(identifiers: dict[str, str], config: Simulated) -> dict[str, list[d
             columns.append(
                 {
                     letter: math.log2(
-                        (counts[letter][position] + config.pseudocount * frequency[letter])
-                        / (total + config.pseudocount)
-                        / frequency[letter]
+                        (counts[letter][position] + 0.8 * frequency[letter]) / (total + 0.8) / frequency[letter]
                     )
                     for letter in "ACGT"
                 }
@@ -322,6 +320,6 @@ def _published_rules(sites: list[Site], pairs: list[tuple[str, str]], config: Si
         broken.append("number of motifs")
     if any(gap(a, b) < config.negative_gap for a, b in combinations(sites, 2)):
         broken.append("gap between lone motifs")
-    if not config.negative_repeats and len({site.tf for site in sites}) < len(sites):
+    if len({site.tf for site in sites}) < len(sites):
         broken.append("TF twice")
     return broken

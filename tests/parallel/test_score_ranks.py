@@ -97,7 +97,9 @@ def several(motifs_made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     }
     change(run, score=small)
     shutil.copytree(path, path.with_name("ready"))
-    done = satori("score", path, "--method", "epistasis", "--method", "dfim", "--threads", 2)
+    done = satori("set", path, "score.methods=attention,epistasis,dfim")
+    assert done.exit_code == 0, done.output
+    done = satori("score", path, "--threads", 2)
     assert done.exit_code == 0, done.output
     return path
 
@@ -115,8 +117,8 @@ def test_the_bytes_do_not_depend_on_ranks_schedule_or_library(
         commands += ["score", tmp_path / schedule, "--schedule", schedule, "--expect-ranks", ranks, "--"]
     run = tmp_path / "several"
     shutil.copytree(several.with_name("ready"), run)
+    satori("set", run, "score.methods=attention,dfim,epistasis")
     commands += ["score", run, "--schedule", "dynamic" if ranks == 3 else "static"]
-    commands += ["--method", "dfim", "--method", "epistasis", "--method", "dfim"]
 
     done = mpi.run(ranks, [COMMANDS, *commands], timeout=300)
     assert done.returncode == 0, done.stderr

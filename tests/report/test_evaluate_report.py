@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+from satori_hpc.config import Config, toml
 from satori_hpc.data.sources.simulate import truth
 from satori_hpc.errors import ArtefactError
 from satori_hpc.evaluation import calls
@@ -18,7 +19,8 @@ from satori_hpc.motifs import motif, readers
 from satori_hpc.motifs.motif import Motif
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.report import stage as report_stage
-from satori_hpc.report.stage import report
+from satori_hpc.report.page import render
+from satori_hpc.report.stage import gather, report
 from satori_hpc.run import pipeline
 from satori_hpc.run.layout import Run
 from satori_hpc.scoring import store as score_store
@@ -270,12 +272,13 @@ def test_gathered_values_are_those_of_the_stores(run):
     assert len(data.records) == 4  # only the stages that the pipeline recorded
 
 
-def test_title_and_limits_come_from_run_toml(run):
+def test_title_and_all_settings_come_from_run_toml_and_the_page_is_limited(run):
     evaluate(run, RUNTIME)
-    settings = dataclasses.replace(run.config.report, title="Pairs <of> promoters", max_rows=3, max_logos=2)
+    settings = dataclasses.replace(run.config.report, title="Pairs <of> promoters")
     changed = Run(path=run.path, config=dataclasses.replace(run.config, report=settings))
-    report(changed, RUNTIME)
-    page = run.report.read_text()
+    data = gather(changed, RUNTIME)
+    assert toml.parse(data.settings, Config, name="page") == changed.config
+    page = render(dataclasses.replace(data, max_rows=3, max_logos=2))
     assert "<h1>Pairs &lt;of&gt; promoters</h1>" in page
     assert page.count('class="logo"') == 2
     rows = json.loads(re.search(r'id="data-filter-0">(.*?)</script>', page).group(1))

@@ -338,7 +338,7 @@ def test_single_bases_by_plain_loops():
 @pytest.mark.parametrize("mutation", ["frequencies", "zero"])
 def test_sites_replaced_by_frequencies_or_nothing(mutation):
     original = one_hot(batch_of(network()).tokens)[0]
-    settings = Dfim(mutation=mutation, mutation_gc=0.46)
+    settings = Dfim(mutation=mutation)
     starts = torch.tensor([3, 30])
     made = dfim.make(original, starts, original[None], width=7, settings=settings)
     assert made.letters.shape == (2, 4, original.shape[1])

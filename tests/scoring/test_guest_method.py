@@ -36,8 +36,8 @@ def test_a_method_of_a_plug_in_goes_from_new_to_the_report(finished: Path) -> No
     run = finished / "run"
     text = (run / "run.toml").read_text()
     assert 'plugins = ["my_method"]' in text
-    assert "(attention | attribution | dfim | epistasis | closeness)" in text
-    assert "# how close together their sites are, at most 1\n[score.closeness]\n# distance, bp, at which" in text
+    assert "# attention | attribution | dfim | epistasis | closeness\n" in text
+    assert "[score.closeness]  # how close together their sites are, at most 1\n# distance, bp, at which" in text
     assert "scale = 25.0\n" in text
     report = (run / "report.html").read_text()
     assert "The score of two filters in a sequence is how close together their sites are, at most 1." in report
@@ -79,14 +79,15 @@ def test_only_what_a_plug_in_shapes_is_stale_when_its_file_or_its_key_changes(
     assert found["score"].reason == "plug-in my_method has changed"
 
 
-def test_a_method_of_a_plug_in_can_be_asked_for_by_option(finished: Path, tmp_path: Path) -> None:
+def test_a_method_of_a_plug_in_can_be_added_to_a_run(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     file = tmp_path / "run" / "run.toml"
     text = file.read_text()
     file.write_text(text.replace('["attention", "closeness"]', '["attention"]'))
     with open(tmp_path / "my_method.py", "a") as plugin:
         plugin.write("\n# changed\n")
-    said = satori("score", "run", "--method", "closeness", "--threads", 1, path=tmp_path)
+    satori("set", "run", "score.methods=attention,closeness", path=tmp_path)
+    said = satori("score", "run", "--threads", 1, path=tmp_path)
     assert file.read_text() == text
     assert "closeness.zarr: scores of another plan or another model; recomputing them" in said
     assert "attention.zarr: scores of another" not in said
@@ -124,7 +125,7 @@ def test_a_plug_in_that_cannot_be_used_is_one_clear_error(
 ) -> None:
     run = tiny.make_run(tmp_path / "run")
     text = run.config_file.read_text()
-    run.config_file.write_text(text.replace("plugins = []", 'plugins = ["mine"]'))
+    run.config_file.write_text(text.replace("seed = 1", 'plugins = ["mine"]\nseed = 1'))
     if plugin is not None:
         (tmp_path / "mine.py").write_text(plugin)
     known = list(METHODS)
@@ -140,7 +141,7 @@ def test_a_plug_in_that_cannot_be_used_is_one_clear_error(
 def test_keys_in_the_table_of_a_plug_in_are_checked_like_all_others(tmp_path: Path, here: Callable[[], None]) -> None:
     shutil.copy(METHOD, tmp_path / "mine.py")
     run = tiny.make_run(tmp_path / "run")
-    text = run.config_file.read_text().replace("plugins = []", 'plugins = ["mine"]')
+    text = run.config_file.read_text().replace("seed = 1", 'plugins = ["mine"]\nseed = 1')
     run.config_file.write_text(text + "\n[score.closeness]\nscale = 0\nscala = 2\n[score.closenes]\n")
     said = told("status", run.path, code=1)
     line = text.count("\n") + 3
@@ -149,12 +150,14 @@ def test_keys_in_the_table_of_a_plug_in_are_checked_like_all_others(tmp_path: Pa
     assert "[score] closenes: unknown key; did you mean 'closeness'?" in said
     assert said.count("\n") == 4
     run.config_file.write_text(text + "\n[score.closeness]\n")
-    assert "'magic' is not one of attention, attribution" in told("score", run.path, "--method", "magic", code=2)
+    assert "expected one of attention, attribution" in told("set", run.path, "score.methods=magic", code=1)
     opened = config.load(run.config_file)
     assert opened.score.settings_of("closeness").scale == 10
     assert toml.get(toml.replace(opened, "score.closeness.scale", 3.0), "score.closeness.scale") == 3
     assert toml.complaint(config.Config, "score.closeness.scale", "x") == "expected a number, found str"
     assert edit.change(run.config_file, "score.closeness.scale", 4.0)
-    assert run.config_file.read_text().endswith("\n[score.closeness]\nscale = 4.0\n")
+    assert run.config_file.read_text().endswith(
+        "\n[score.closeness]\nscale = 4.0  # distance, bp, at which the score has fallen to 1/e\n"
+    )
     run.config_file.write_text(text.replace('["mine"]', "[3]"))
     assert "plugins = [3]: expected a string, found int" in told("status", run.path, code=1)

@@ -141,7 +141,8 @@ def test_again_nothing_is_made_and_fewer_needed_seeds_call_more(run: Run, tmp_pa
 
 
 def test_an_ensemble_of_one_is_the_run_itself(run: Run) -> None:
-    said = json.loads(CliRunner().invoke(cli, ["ensemble", str(run.path), "--seeds", "1", "--json"]).stdout)
+    call("set", run.path, "ensemble.seeds=1")
+    said = json.loads(CliRunner().invoke(cli, ["ensemble", str(run.path), "--json"]).stdout)
     assert (said["seeds"], said["min_seeds"], said["complete"]) == ([1], 1, True)
     own = tables.read_tf(run.interactions("attention")).set_index(["tf_a", "tf_b"])
     together = tables.read_ensemble(run.ensemble_table("attention")).set_index(["tf_a", "tf_b"])

@@ -113,7 +113,8 @@ def test_again_nothing_is_done_and_a_moved_run_stays_whole(run: Run, tmp_path: P
 
 def test_more_trials_go_on_where_the_others_ended(run: Run) -> None:
     before = {row["trial"]: row["value"] for row in table(run.path)}
-    assert "6 of 6 trials" in call("search", run.path, "--trials", 6, "--threads", 1)
+    call("set", run.path, "search.trials=6")
+    assert "6 of 6 trials" in call("search", run.path, "--threads", 1)
     after = {row["trial"]: row["value"] for row in table(run.path)}
     assert Run.open(run.path).config.search.trials == 6
     assert {number: after[number] for number in before} == before

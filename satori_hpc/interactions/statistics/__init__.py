@@ -12,7 +12,7 @@ def register(name: str, *, call: str, effect: str, short: str) -> Callable[[Clas
     """Add a statistic by name: decorates its class (statistics.base.Test), in a module that plugins of run.toml names.
 
     Args:
-        name: in reduce.statistic, --statistic, tables and report.
+        name: in reduce.statistic, tables and report.
         call, effect, short: as of config.statistics.Statistic.
 
     Raises:

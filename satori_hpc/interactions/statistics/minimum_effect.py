@@ -47,8 +47,8 @@ class MinimumEffect:
         if EFFECT not in store.attributes["effects"]:
             raise ArtefactError(
                 f"{store.path}: {store.method} has no effects of single sites, which reduce.statistic = "
-                f"'minimum-effect' needs; use another statistic for it, or score by epistasis: satori-hpc score "
-                f"{quoted(store.path.parent.parent)} --method epistasis"
+                f"'minimum-effect' needs; use another statistic for it, or score by epistasis: satori-hpc set "
+                f"{quoted(store.path.parent.parent)} score.methods=epistasis"
             )
         return {"mean_single": store.mean_size(EFFECT)}
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from satori_hpc.errors import ConfigError
-from satori_hpc.models.satori import Satori
+from satori_hpc.models.satori import Recurrent, Satori
 from satori_hpc.scoring.fast import rules, stem
 from satori_hpc.scoring.fast import trunk as fast_trunk
 from satori_hpc.scoring.fast.heads import Heads, Projection
@@ -87,7 +87,7 @@ class Network:
         model, config = self.model, self.model.config
         values = config.filters * (2 * model.pool + 4) + 6 * config.heads * config.head_size
         if config.recurrent:
-            values += 2 * config.recurrent_layers * 24 * config.recurrent_size
+            values += 2 * Recurrent.layers * 24 * config.recurrent_size
         return self._weight.element_size() * model.cells * values
 
     @property

@@ -6,7 +6,7 @@ Layouts are known by content: by a line of column names, which may begin with "#
 import re
 import sys
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -351,18 +351,18 @@ def _labels(cell: str) -> tuple[str, ...]:
     return tuple(name for name in (part.strip() for part in cell.split(",")) if name not in NO_LABEL)
 
 
-def with_labels(files: list[str], labels: tuple[str, ...], *, key: str) -> list[tuple[str, str]]:
-    """(file, label): labels as given, or told by the files' names.
+def with_labels(files: Sequence[str], *, key: str) -> list[tuple[str, str]]:
+    """(file, label that its name tells).
 
     Raises:
-        InputError: another number of labels than of files; or names that tell the same label of two files.
+        InputError: names that tell the same label of two files.
     """
-    if labels and len(labels) != len(files):
-        raise InputError(f"{key}: {len(files)} files and {len(labels)} labels; give one label per file, or none")
-    told = list(labels) or [label_of(name) for name in files]
-    twice = sorted({name for name in told if told.count(name) > 1}) if not labels else []
+    told = [label_of(name) for name in files]
+    twice = sorted({name for name in told if told.count(name) > 1})
     if twice:
-        raise InputError(f"{key}: several files are called {', '.join(twice)}; name their labels in peak_labels")
+        raise InputError(
+            f"{key}: several files are called {', '.join(twice)}; rename them, or list files and labels in a peak_table"
+        )
     return list(zip(files, told, strict=True))
 
 
@@ -374,7 +374,7 @@ def files(run: Run, settings: Genome) -> list[tuple[Path, str]]:
     if settings.peak_table is None:
         if settings.label_column is not None:
             return [(run.resolve(name), "") for name in settings.peaks]
-        named = with_labels(list(settings.peaks), settings.peak_labels, key="[prepare.genome] peaks")
+        named = with_labels(settings.peaks, key="[prepare.genome] peaks")
         return [(run.resolve(name), label) for name, label in named]
     table = run.resolve(settings.peak_table)
     # Files in a table are found from where the table lies, so that both can be moved together.

@@ -17,7 +17,7 @@ import numpy as np
 from satori_hpc.config import Simulated
 from satori_hpc.data.sources.simulate import pool, published
 from satori_hpc.data.sources.simulate.instances import Pwm
-from satori_hpc.data.sources.simulate.placement import Plan, place_blocks
+from satori_hpc.data.sources.simulate.placement import TRIES, Plan, place_blocks
 from satori_hpc.data.sources.simulate.pool import Pairs
 from satori_hpc.errors import ConfigError
 
@@ -78,18 +78,17 @@ class _Common:
     seed: int
 
     def compose(self, draw: Callable[[], np.ndarray], fits: Callable[[np.ndarray], bool]) -> np.ndarray:
-        """The first composition that fits of `placement_tries` draws.
+        """The first composition that fits of `TRIES` draws.
 
         Raises:
             ConfigError: none does.
         """
-        for _ in range(self.config.placement_tries):
+        for _ in range(TRIES):
             if fits(drawn := draw()):
                 return drawn
         raise ConfigError(
             f"[prepare.simulated] design = {self.config.design!r}: no motifs that fit into length = "
-            f"{self.config.length} were found in placement_tries = {self.config.placement_tries} draws: raise length, "
-            "or lower motif_width_max or tfs"
+            f"{self.config.length} were found in {TRIES} draws: raise length, or lower tfs"
         )
 
     def numbers_by_role(self, *, without: int = -1) -> list[np.ndarray]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 TRIES_AT_ONCE = 8
+PSEUDOCOUNT = 0.8  # added to each column in all, shared by background
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,13 @@ class Pwm:
         return len(self.probabilities)
 
 
-def make_pwm(name: str, counts: np.ndarray, *, background: np.ndarray, pseudocount: float) -> Pwm:
+def make_pwm(name: str, counts: np.ndarray, *, background: np.ndarray) -> Pwm:
     """Turn letter counts into log odds.
 
     Args:
         name: of the TF.
         counts: (width, 4), letters A, C, G, T.
         background: (4,), sums to 1.
-        pseudocount: added to each column in all, shared by background.
 
     Raises:
         ValueError: no site can score above 0, so half of the maximum would mean nothing.
@@ -45,7 +45,7 @@ def make_pwm(name: str, counts: np.ndarray, *, background: np.ndarray, pseudocou
     counts = np.asarray(counts, dtype=np.float64)
     background = np.asarray(background, dtype=np.float64)
     totals = counts.sum(axis=1, keepdims=True)
-    probabilities = (counts + pseudocount * background) / (totals + pseudocount)
+    probabilities = (counts + PSEUDOCOUNT * background) / (totals + PSEUDOCOUNT)
     scores = np.log2(probabilities / background)
     maximum = float(scores.max(axis=1).sum())
     if maximum <= 1e-9:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+TRIES = 200  # draws of the motifs and gaps of a sequence until they fit and obey the rules
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -17,6 +17,7 @@ PAIRS = int.from_bytes(b"pair", "big")
 DECOYS = int.from_bytes(b"deco", "big")
 DECIDER = int.from_bytes(b"deci", "big")
 ROLES = ("true", "decoy", "other")
+NARROWEST, WIDEST = 6, 20  # motifs drawn, bp
 DRAWS = 1000
 SWAPS_PER_PAIR = 50
 
@@ -31,7 +32,7 @@ def select(motifs: Sequence[Motif], config: Simulated, *, seed: int) -> list[Mot
 
     Args:
         motifs: of the database, with counts.
-        config: width, information and similarity limits; the number of TFs.
+        config: information and similarity limits; the number of TFs.
 
     Returns:
         `config.tfs` motifs of different TFs, sorted by TF name.
@@ -42,7 +43,7 @@ def select(motifs: Sequence[Motif], config: Simulated, *, seed: int) -> list[Mot
     usable = [
         item
         for item in motifs
-        if config.motif_width_min <= item.width <= config.motif_width_max
+        if NARROWEST <= item.width <= WIDEST
         and float(motif.information(item.ppm).sum()) >= config.motif_information_min
         and item.counts is not None
     ]
@@ -61,8 +62,8 @@ def select(motifs: Sequence[Motif], config: Simulated, *, seed: int) -> list[Mot
             return sorted(chosen, key=lambda each: each.name)
     raise ConfigError(
         f"[prepare.simulated] tfs = {config.tfs}: only {len(chosen)} motifs of different TFs were found among "
-        f"{len(motifs)} ({len(usable)} within motif_width_min .. motif_width_max and motif_information_min); "
-        "raise motif_similarity_max, widen the other limits, or lower tfs"
+        f"{len(motifs)} ({len(usable)} of {NARROWEST} to {WIDEST} bp and motif_information_min bits); "
+        "raise motif_similarity_max, or lower motif_information_min or tfs"
     )
 
 

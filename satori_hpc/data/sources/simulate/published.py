@@ -12,7 +12,7 @@ import numpy as np
 
 from satori_hpc.config import Simulated
 from satori_hpc.data.sources.simulate.instances import Pwm
-from satori_hpc.data.sources.simulate.placement import Plan, gaps_between, place_blocks
+from satori_hpc.data.sources.simulate.placement import TRIES, Plan, gaps_between, place_blocks
 from satori_hpc.data.sources.simulate.pool import Pairs
 from satori_hpc.errors import ConfigError
 
@@ -42,7 +42,7 @@ class Rules:
         """Label and motifs of a sequence, drawn until they obey the rules.
 
         Raises:
-            ConfigError: none of `placement_tries` draws did.
+            ConfigError: none of `TRIES` draws did.
         """
         positive = bool(self.labels[example])
         return int(positive), _draw(self, positive=positive, rng=rng)
@@ -93,7 +93,7 @@ def _unlisted_shares(
 
 def _draw(rules: Rules, *, positive: bool, rng: np.random.Generator) -> Plan:
     config = rules.config
-    for _ in range(config.placement_tries):
+    for _ in range(TRIES):
         if positive:
             plan = _pairs_plan(rules, rules.listed, None, rng)
         elif config.design == "published":
@@ -104,8 +104,8 @@ def _draw(rules: Rules, *, positive: bool, rng: np.random.Generator) -> Plan:
             return plan
     kind = "positive" if positive else "negative"
     raise ConfigError(
-        f"[prepare.simulated] no {kind} sequence that obeys the rules was found in placement_tries = "
-        f"{config.placement_tries} draws of its motifs: raise length or tfs, or lower gaps or motifs per sequence"
+        f"[prepare.simulated] no {kind} sequence that obeys the rules was found in {TRIES} draws of its motifs: "
+        "raise length or tfs, or lower gaps or motifs per sequence"
     )
 
 
@@ -142,9 +142,9 @@ def _lone_plan(rules: Rules, rng: np.random.Generator) -> Plan | None:
     """Lone motifs far from each other; None when they do not fit."""
     config = rules.config
     count = int(rng.integers(config.negative_motifs_min, config.negative_motifs_max + 1))
-    if count > len(rules.widths) and not config.negative_repeats:
+    if count > len(rules.widths):
         return None
-    tfs = rng.choice(len(rules.widths), size=count, replace=config.negative_repeats)
+    tfs = rng.choice(len(rules.widths), size=count, replace=False)
     starts = place_blocks(rules.widths[tfs], length=config.length, gap=config.negative_gap, rng=rng)
     return None if starts is None else Plan(tfs, starts, np.full(count, -1))
 

@@ -25,9 +25,7 @@ def make(run: Run, runtime: Runtime) -> Source:
     """
     config, seed = run.config.prepare.simulated, run.config.seed
     assert config is not None
-    known = readers.jaspar(
-        release=config.jaspar_release, collection=config.jaspar_collection, groups=config.jaspar_groups
-    )
+    known = readers.jaspar(release=readers.RELEASE, collection=readers.COLLECTION, groups=config.jaspar_groups)
     motifs = pool.select(collection.thin(known, config.jaspar_similarity_max), config, seed=seed)
     pairs = pool.draw_roles(config, seed=seed)
     made = implant.simulate(_pwms(motifs, config), pairs, config, seed=seed)
@@ -69,14 +67,7 @@ def _pwms(motifs: list[Motif], config: Simulated) -> list[instances.Pwm]:
     for motif in motifs:
         assert motif.counts is not None  # the pool takes no others
         try:
-            made.append(
-                instances.make_pwm(
-                    motif.name,
-                    motif.counts,
-                    background=np.asarray(config.base_frequencies),
-                    pseudocount=config.pseudocount,
-                )
-            )
+            made.append(instances.make_pwm(motif.name, motif.counts, background=np.asarray(config.base_frequencies)))
         except ValueError as error:
             problems.add(f"{error}; raise motif_information_min")
     problems.raise_any()
