@@ -16,7 +16,7 @@ from satori_hpc.config.score import METHODS
 from satori_hpc.data import dataset
 from satori_hpc.data.dataset import Labels
 from satori_hpc.errors import ArtefactError, quoted
-from satori_hpc.models.satori import Satori
+from satori_hpc.models.base import TrainableModel
 from satori_hpc.registry import module_of
 from satori_hpc.run import provenance
 from satori_hpc.run.layout import Run
@@ -49,7 +49,7 @@ def make(run: Run) -> list[Plan]:
     settings = run.config.score
     data = dataset.read_labels(run.dataset)
     examples = _select(run, data)
-    model, _ = checkpoint.load_model(run.best, "cpu")
+    model, _ = checkpoint.load(run.best, "cpu")
     threshold = thresholds(run, model)
     digests = _digests(run, examples, threshold)
     letters = composition(run, data)
@@ -57,6 +57,7 @@ def make(run: Run) -> list[Plan]:
     return [
         Plan(
             method=method,
+            known=() if model.bank is None else model.bank.names,
             widths=scorers[method].widths,
             foreground=examples.foreground,
             background=examples.background,
@@ -73,13 +74,14 @@ def make(run: Run) -> list[Plan]:
             composition=tuple(letters.tolist()),
             selection=select.record(settings, task=data.task, seed=run.config.seed),
             true_positive=examples.true_positive,
+            targets=data.targets,
             digests=digests,
         )
         for method in settings.methods
     ]
 
 
-def build(run: Run, model: Satori, *, threshold: np.ndarray, composition: np.ndarray) -> dict[str, SiteScorer]:
+def build(run: Run, model: TrainableModel, *, threshold: np.ndarray, composition: np.ndarray) -> dict[str, SiteScorer]:
     """Return the scorer of every method of run.toml.
 
     Args:
@@ -129,7 +131,7 @@ def _settings(run: Run, method: str) -> dict[str, Any]:
     return {**found, "plugins": guest} if guest else found
 
 
-def thresholds(run: Run, model: Satori) -> np.ndarray:
+def thresholds(run: Run, model: TrainableModel) -> np.ndarray:
     """Return float32 (F,); the foreground's thresholds serve both sides, so that "active" means the same in both.
 
     Raises:

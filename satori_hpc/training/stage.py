@@ -131,7 +131,7 @@ def _finish(
     world.doing("predicting")
     model.load_state_dict(trainer.best_weights)
     key = world.lead(lambda: predictions.digest(trainer.best_weights, digests))
-    predictions.predict(run, runtime, model, tokens, targets=len(data.targets), key=key)
+    predictions.predict(run, runtime, model, tokens, targets=data.targets, key=key)
     summary: dict[str, Any] = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "epochs": done.epoch,
