@@ -29,6 +29,7 @@ from captum.attr import IntegratedGradients
 from benchmarks import timing
 from satori_hpc.config import Attribution, Config, Dfim, Epistasis, Model, Prepare, Score, Simulated, Sites, Train
 from satori_hpc.data.dataset import Dataset
+from satori_hpc.models import satori
 from satori_hpc.models.satori import Satori
 from satori_hpc.parallel import memory
 from satori_hpc.parallel.world import Runtime
@@ -91,7 +92,7 @@ def trained(options: argparse.Namespace) -> tuple[Satori, Batch, torch.Tensor]:
     run = Run.open(path) if (path / "run.toml").exists() else new.new(path, config=config)
     for stage in ("prepare", "train", "motifs"):
         execute.execute(run, stage, Runtime())
-    model, _ = checkpoint.load_model(run.best, "cpu")
+    model = satori.require(checkpoint.load(run.best, "cpu")[0], what="this benchmark")
     data = Dataset(run.dataset)
     rows = [row for row in data.rows("test") if data.labels[row, 0] == 1][:256]
     tokens = torch.from_numpy(np.ascontiguousarray(data.tokens[np.array(rows)]))

@@ -41,6 +41,7 @@ from satori_hpc.log import logger
 from satori_hpc.parallel import memory
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import files
+from satori_hpc.run.layout import markers_of
 from satori_hpc.scoring import store as score_store
 from satori_hpc.scoring.layout import GROUPS
 
@@ -143,6 +144,7 @@ def store(path: Path, filters: int, examples: int, options: argparse.Namespace) 
     yield path
     if path != options.store:
         shutil.rmtree(path)
+        shutil.rmtree(markers_of(path))
 
 
 def fresh(function: Any, *arguments: Any) -> Any:

@@ -74,9 +74,8 @@ def make(options: argparse.Namespace, device: torch.device) -> tuple[Satori, tor
         run = Run.open(options.run)
         data = Dataset(run.dataset)
         rows = [row for row in data.rows("test") if data.labels[row, 0] == 1][:count]
-        return checkpoint.load_model(run.best, device)[0], torch.from_numpy(
-            np.ascontiguousarray(data.tokens[np.array(rows)])
-        )
+        model = satori.require(checkpoint.load(run.best, device)[0], what="this benchmark")
+        return model, torch.from_numpy(np.ascontiguousarray(data.tokens[np.array(rows)]))
     torch.manual_seed(0)
     config = Model(architecture="deep", conv_residual=True)
     model = satori.build(config, length=options.length, targets=1, task="binary", entropy=0).eval().to(device)

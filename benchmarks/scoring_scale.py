@@ -104,7 +104,7 @@ def growth(run: Run, sizes: list[int]) -> list[str]:
     ]
     for size in sizes:
         stage, _, peak, summary = score(run, examples=size, ranks=1)
-        files = [file for file in run.scores("attention").rglob("*") if file.is_file()]
+        files = [file for file in run.scores("attention").parent.glob("attention.*/**/*") if file.is_file()]
         stored = sum(file.stat().st_size for file in files)
         sites = summary["attention"]["foreground"]["mean_sites_per_sequence"]
         lines.append(

@@ -185,7 +185,8 @@ def score_pairs(
         model: a torch module, (B, 4, L) -> (B, T), with `length` and `targets`, such as that of `load_model`.
         one_hot: (B, 4, L), rows A, C, G, T; an unknown base is a zero column.
         sites: of each sequence, int (m, 2): half-open intervals.
-        method: "epistasis" (forward passes alone), or "dfim" (integrated gradients by autograd).
+        method: that scores given sites: "epistasis" (forward passes alone), "dfim" (integrated gradients by autograd),
+            or one of a plug-in that was registered with `pairs`.
         targets: uint8 (B, T), the outputs to explain; needed if there are several.
         seed: of random bases and baselines.
         mutations: number of draws of random bases in place of a site, averaged.
@@ -195,25 +196,23 @@ def score_pairs(
         site counts when the row's is mutated.
 
     Raises:
-        InputError: sequences or sites do not fit the network.
+        InputError: sequences or sites do not fit the network, or the method scores no given sites.
     """
     import torch
 
-    from satori_hpc.config import Dfim
+    from satori_hpc.config.score import METHODS
+    from satori_hpc.registry import load
     from satori_hpc.scoring import generic
     from satori_hpc.scoring.base import Batch
 
+    offered = {name: entry.pairs for name, entry in METHODS.items() if entry.pairs is not None}
+    if method not in offered:
+        raise InputError(f"method = {method!r}: expected one that scores given sites: {', '.join(offered)}")
     tokens = generic.tokens_of(one_hot)
     rows = torch.arange(len(tokens))
     batch = Batch(tokens, torch.stack([torch.zeros_like(rows), rows], dim=1), targets)
-    if method == "epistasis":
-        return [each.value for each in generic.epistasis(model, batch, sites, seed=seed, mutations=mutations)]
-    if method != "dfim":
-        raise InputError(f"method = {method!r}: expected 'epistasis' or 'dfim'")
-    counts = np.array([int((tokens == letter).sum()) for letter in range(4)], dtype=np.float64)
-    settings = Dfim(rule="midpoint", mutations=mutations)
-    found = generic.dfim(model, batch, sites, settings=settings, seed=seed, composition=counts / counts.sum())
-    return [each.value for each in found]
+    found: list[np.ndarray] = load(offered[method])(model, batch, sites, seed=seed, mutations=mutations)
+    return found
 
 
 def test_pairs(

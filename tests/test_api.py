@@ -7,16 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 import satori_hpc
+from satori_hpc.config import Dfim
 from satori_hpc.errors import InputError
 from satori_hpc.interactions import block
 from satori_hpc.interactions.site_pairs import Units
+from satori_hpc.models.base import one_hot
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import execute
 from satori_hpc.run.layout import Run
-from satori_hpc.scoring import store
+from satori_hpc.scoring import generic, store
+from satori_hpc.scoring.base import Batch
 from tests.fixtures import tiny
 from tests.fixtures.runs import TinyRun
 
@@ -85,11 +89,34 @@ def test_pairs_are_tested_as_scipy_does() -> None:
         (lambda run: satori_hpc.read_interactions(run, "attention", level="cell"), "expected 'tf' or 'filter'"),
         (lambda run: satori_hpc.read_scores(run, "attention", group="middle"), "expected 'foreground' or 'background'"),
         (lambda run: satori_hpc.test_pairs(np.zeros((3, 2)), np.zeros((3, 4))), "of as many pairs"),
+        (
+            lambda run: satori_hpc.score_pairs(None, torch.zeros(1, 4, 9), [], method="attention"),
+            "method = 'attention': expected one that scores given sites: dfim, epistasis",
+        ),
     ],
 )
 def test_what_cannot_be_is_one_clear_error(run: Run, call, says: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(InputError, match=says):
         call(run)
+
+
+@pytest.mark.parametrize("method", ["dfim", "epistasis"])
+def test_every_method_of_given_sites_scores_them_by_its_name(run: Run, method: str) -> None:
+    model = satori_hpc.load_model(run.path)
+    tokens = torch.randint(0, 4, (2, model.length), generator=torch.Generator().manual_seed(3)).to(torch.uint8)
+    keys = torch.tensor([[0, 0], [0, 1]])
+    sites = [np.array([[10, 20], [40, 52], [70, 80]]), np.array([[3, 9], [30, 45]])]
+    found = satori_hpc.score_pairs(model, one_hot(tokens, torch.float32), sites, method=method, mutations=2)
+    if method == "epistasis":
+        expected = [each.value for each in generic.epistasis(model, Batch(tokens, keys), sites, seed=1, mutations=2)]
+    else:
+        letters = np.bincount(tokens.ravel(), minlength=4) / tokens.numel()
+        settings = Dfim(rule="midpoint", mutations=2)
+        maps = generic.dfim(model, Batch(tokens, keys), sites, settings=settings, seed=1, composition=letters)
+        expected = [each.value for each in maps]
+    for left, right in zip(found, expected, strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-6)
+        assert np.isfinite(left).sum() == len(left) * (len(left) - 1)
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

@@ -38,7 +38,6 @@ OWNERS = {
         "data/zarr_arrays.py",
         "training/predictions.py",
         "scoring/layout.py",
-        "scoring/store.py",
     ),
     "pyarrow": (
         "run/parquet.py",

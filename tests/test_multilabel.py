@@ -198,7 +198,7 @@ def test_tracks_of_one_label_show_its_examples_and_what_speaks_for_it(finished: 
 
     lines = (tmp_path / "two" / "attributed.bed").read_text().splitlines()[2:]
     rows = np.array([int(line.split("\t")[6]) for line in lines])
-    model, _ = checkpoint.load_model(run.best, "cpu")
+    model, _ = checkpoint.load(run.best, "cpu")
     scorer = registry.build(
         "dfim",
         model,

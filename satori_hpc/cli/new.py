@@ -2,16 +2,31 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from satori_hpc.cli.options import RUN, say
-from satori_hpc.config import plugins, toml
+from satori_hpc.config import Config, plugins, toml
 from satori_hpc.config.prepare import SOURCES
 from satori_hpc.errors import quoted
+from satori_hpc.registry import load
 from satori_hpc.run import new as stage
 
-DEFAULT_PRESETS = {"simulated": "data-40", "folds": "short"}  # published of the others
+HERE = click.Path(resolve_path=True)  # names of files are taken from the current folder
+
+
+def _folds(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> list[tuple[str, str, str]]:
+    """Label, training file and test file of each LABEL=TRAIN,TEST."""
+    found = []
+    for text in texts:
+        label, _, files = text.partition("=")
+        train, _, test = files.partition(",")
+        if not label or not train or not test:
+            raise click.BadParameter(f"{text!r}; expected LABEL=TRAIN,TEST")
+        found.append((label, str(Path(train).resolve()), str(Path(test).resolve())))
+    return found
 
 
 @click.command()
@@ -26,8 +41,10 @@ DEFAULT_PRESETS = {"simulated": "data-40", "folds": "short"}  # published of the
     + " (default published, for folds short; small for a few thousand sequences, short for many sequences of "
     "about 100 bp).",
 )
-@click.option("--fasta", default="sequences.fa", show_default=True, help="FASTA file (template fasta).")
-@click.option("--table", default="labels.txt", show_default=True, help="Label table (template fasta).")
+@click.option(
+    "--fasta", "fasta_file", type=HERE, default="sequences.fa", show_default=True, help="FASTA file (template fasta)."
+)
+@click.option("--table", type=HERE, default="labels.txt", show_default=True, help="Label table (template fasta).")
 @click.option(
     "--join",
     type=click.Choice(["auto", "name", "order"]),
@@ -37,15 +54,27 @@ DEFAULT_PRESETS = {"simulated": "data-40", "folds": "short"}  # published of the
     "row k (template fasta).",
 )
 @click.option("--drop-unlabelled", is_flag=True, help="Exclude records without a row (template fasta).")
-@click.option("--genome", default="genome.fa", show_default=True, help="FASTA file of the genome (template genome).")
+@click.option(
+    "--genome",
+    "genome_file",
+    type=HERE,
+    default="genome.fa",
+    show_default=True,
+    help="FASTA file of the genome (template genome).",
+)
 @click.option(
     "--peaks",
+    type=HERE,
     multiple=True,
     help="BED, narrowPeak or broadPeak file, one label per file; may be repeated (template genome).",
 )
-@click.option("--peak-table", help="Instead of --peaks: a table of two columns, file and label.")
-@click.option("--chrom-sizes", help="Table of chromosome names and lengths: only these are used (template genome).")
-@click.option("--annotation", help="GFF3 or GTF file, for promoters and negatives by annotation (template genome).")
+@click.option("--peak-table", type=HERE, help="Instead of --peaks: a table of two columns, file and label.")
+@click.option(
+    "--chrom-sizes", type=HERE, help="Table of chromosome names and lengths: only these are used (template genome)."
+)
+@click.option(
+    "--annotation", type=HERE, help="GFF3 or GTF file, for promoters and negatives by annotation (template genome)."
+)
 @click.option(
     "--promoters",
     type=click.IntRange(min=1),
@@ -61,6 +90,7 @@ DEFAULT_PRESETS = {"simulated": "data-40", "folds": "short"}  # published of the
 @click.option(
     "--fold",
     "fold_files",
+    callback=_folds,
     multiple=True,
     metavar="LABEL=TRAIN,TEST",
     help="Name, training file and test file of a TF (template folds); may be repeated.",
@@ -68,6 +98,7 @@ DEFAULT_PRESETS = {"simulated": "data-40", "folds": "short"}  # published of the
 @click.option(
     "--arrays",
     "array_files",
+    type=HERE,
     multiple=True,
     metavar="FILE",
     help="HDF5 (also MATLAB 7.3) or NPZ file of one-hot sequences and labels (template arrays); may be repeated.",
@@ -90,23 +121,11 @@ def new(
     run: Path,
     template: str | None,
     preset: str | None,
-    fasta: str,
-    table: str,
-    join: str,
-    drop_unlabelled: bool,
-    genome: str,
-    peaks: tuple[str, ...],
-    peak_table: str | None,
-    chrom_sizes: str | None,
-    annotation: str | None,
-    promoters: int | None,
-    allow_missing_chromosomes: bool,
-    fold_files: tuple[str, ...],
-    array_files: tuple[str, ...],
     like: Path | None,
     plugin_names: tuple[str, ...],
     seed: int | None,
     assignments: tuple[str, ...],
+    **options: Any,
 ) -> None:
     """Create a run directory with a short run.toml: what differs from the defaults, and what a user decides.
 
@@ -122,48 +141,7 @@ def new(
     run directory.
     """
     plugins.load(plugin_names, where="--plugin")
-    named = template or "simulated"
-    if named not in SOURCES:
-        raise click.BadParameter(f"{named!r} is not one of {', '.join(SOURCES)}", param_hint="--template")
-    if named != "fasta" and (join != "auto" or drop_unlabelled):
-        raise click.UsageError("--join and --drop-unlabelled go with --template fasta")
-    for option, given, wanted in (("--fold", fold_files, "folds"), ("--arrays", array_files, "arrays")):
-        if bool(given) != (named == wanted):
-            raise click.UsageError(f"{option} goes with --template {wanted}, which needs it")
-    presets = stage.PRESETS if named == "simulated" else stage.FILE_PRESETS
-    if preset is not None and preset not in presets:
-        raise click.BadParameter(f"{preset!r}; template {named} has {', '.join(presets)}", param_hint="--preset")
-    name, number = preset or DEFAULT_PRESETS.get(named, "published"), 1 if seed is None else seed
-    if named == "fasta":
-        config = stage.fasta(
-            _here(fasta), _here(table), join=join, drop_unlabelled=drop_unlabelled, preset=name, seed=number
-        )
-    elif named == "genome":
-        if (bool(peaks) + (peak_table is not None) or bool(annotation and promoters)) != 1:
-            raise click.UsageError(
-                "template genome needs --peaks or --peak-table, one of them, or --annotation with --promoters"
-            )
-        if promoters and annotation is None:
-            raise click.UsageError("--promoters needs --annotation, for the transcription start sites")
-        config = stage.genome(
-            _here(genome),
-            peaks=tuple(map(_here, peaks)),
-            peak_table=None if peak_table is None else _here(peak_table),
-            chrom_sizes=None if chrom_sizes is None else _here(chrom_sizes),
-            annotation=None if annotation is None else _here(annotation),
-            promoters=promoters or 0,
-            allow_missing_chromosomes=allow_missing_chromosomes,
-            preset=name,
-            seed=number,
-        )
-    elif named == "folds":
-        config = stage.folds([_fold(text) for text in fold_files], preset=name, seed=number)
-    elif named == "arrays":
-        config = stage.arrays([_here(file) for file in array_files], preset=name, seed=number)
-    elif named == "simulated":
-        config = stage.simulated(name, seed=number)
-    else:
-        config = stage.guest(named, preset=name, seed=number)
+    config = _configuration(template or "simulated", preset, 1 if seed is None else seed, options)
     if like is not None:
         config = stage.like(like, data=config if template or preset else None, seed=seed)
     config = dataclasses.replace(config, plugins=tuple(dict.fromkeys((*config.plugins, *plugin_names))))
@@ -173,14 +151,24 @@ def new(
     say(f"wrote {made.config_file}\nedit it, then run: satori-hpc all {quoted(run)}")
 
 
-def _fold(text: str) -> tuple[str, str, str]:
-    """Split LABEL=TRAIN,TEST into label, training file and test file."""
-    label, _, files = text.partition("=")
-    train, _, test = files.partition(",")
-    if not label or not train or not test:
-        raise click.BadParameter(f"{text!r}; expected LABEL=TRAIN,TEST", param_hint="--fold")
-    return label, _here(train), _here(test)
-
-
-def _here(name: str) -> str:
-    return str(Path(name).resolve())
+def _configuration(source: str, preset: str | None, seed: int, options: dict[str, Any]) -> Config:
+    """The configuration of a source, by what `new` was told."""
+    if source not in SOURCES:
+        raise click.BadParameter(f"{source!r} is not one of {', '.join(SOURCES)}", param_hint="--template")
+    context = click.get_current_context()
+    flags = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+    for name, entry in SOURCES.items():
+        for option in entry.template.options if entry.template and name != source else ():
+            if context.get_parameter_source(option) is not ParameterSource.DEFAULT:
+                raise click.UsageError(f"{flags[option]} goes with --template {name}")
+    template = SOURCES[source].template
+    if template and template.needs and not options[template.needs]:
+        raise click.UsageError(f"{flags[template.needs]} goes with --template {source}, which needs it")
+    presets = load(template.presets) if template else stage.FILE_PRESETS
+    if preset is not None and preset not in presets:
+        raise click.BadParameter(f"{preset!r}; template {source} has {', '.join(presets)}", param_hint="--preset")
+    if template is None:
+        return stage.guest(source, preset=preset or "published", seed=seed)
+    own = {option: options[option] for option in template.options}
+    config: Config = load(template.make)(**own, preset=preset or template.preset, seed=seed)
+    return config

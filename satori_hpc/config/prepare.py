@@ -325,6 +325,25 @@ PARTS = ("never", "maybe", "always")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Template:
+    """How `new` makes a run of a data source.
+
+    Attributes:
+        make: "package.module:name" of what makes its configuration, called with `options`, preset and seed by name.
+        options: parameters of the command that go with this source alone.
+        needs: one of them, without which there is nothing to make a run of; empty: none.
+        presets: "package.module:name" of its presets, by name.
+        preset: the one by default.
+    """
+
+    make: str
+    options: tuple[str, ...] = ()
+    needs: str = ""
+    presets: str = "satori_hpc.run.new:FILE_PRESETS"
+    preset: str = "published"
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataSource:
     """A source of sequences.
 
@@ -340,6 +359,7 @@ class DataSource:
         together: all processes of a world call `make`, which returns the source on the root and None elsewhere,
             and its files in run.dataset_parts stay until the data set is complete, so that a killed command resumes.
             Otherwise only the root calls it, and starts from scratch.
+        template: how `new` makes a run of it; None: with its default settings (run.new.guest).
     """
 
     make: Callable[..., Any] | str
@@ -349,6 +369,7 @@ class DataSource:
     noun: str = "sequence"
     parts: str = "never"
     together: bool = False
+    template: Template | None = None
 
 
 SOURCES: Registry[DataSource] = Registry("data source")
@@ -359,6 +380,7 @@ SOURCES.add(
         sentence="The simulated set.",
         settings=Simulated,
         noun="simulated sequence",
+        template=Template(make="satori_hpc.run.new:simulated", presets="satori_hpc.run.new:PRESETS", preset="data-40"),
     ),
 )
 SOURCES.add(
@@ -368,6 +390,7 @@ SOURCES.add(
         sentence="Sequences and labels from files.",
         settings=Fasta,
         files=("fasta", "table"),
+        template=Template(make="satori_hpc.run.new:fasta", options=("fasta_file", "table", "join", "drop_unlabelled")),
     ),
 )
 SOURCES.add(
@@ -378,6 +401,13 @@ SOURCES.add(
         settings=Genome,
         files=FILES,
         together=True,
+        template=Template(
+            make="satori_hpc.run.new:genome",
+            options=(
+                *("genome_file", "peaks", "peak_table", "chrom_sizes", "annotation", "promoters"),
+                "allow_missing_chromosomes",
+            ),
+        ),
     ),
 )
 SOURCES.add(
@@ -388,6 +418,7 @@ SOURCES.add(
         settings=Folds,
         files=("train", "test"),
         parts="always",
+        template=Template(make="satori_hpc.run.new:folds", options=("fold_files",), needs="fold_files", preset="short"),
     ),
 )
 SOURCES.add(
@@ -398,6 +429,7 @@ SOURCES.add(
         settings=Arrays,
         files=("files", "targets"),
         parts="maybe",
+        template=Template(make="satori_hpc.run.new:arrays", options=("array_files",), needs="array_files"),
     ),
 )
 

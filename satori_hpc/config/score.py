@@ -25,6 +25,10 @@ class Method:
             true in [reduce] or in its settings.
         statistic_of_motifs: the same for networks that start from known motifs; None: `statistic`.
         permutes: it can also score sequences with permuted bases, for reduce.statistic = "permuted".
+        pairs: scores pairs of given sites, by any network, called as scoring.generic.epistasis_pairs; or
+            "package.module:name" of that; None: it cannot.
+        picture: how `inspect` draws the `maps` of its scorer (report.pictures.Picture), or "package.module:name" of
+            that; None: not at all.
     """
 
     scorer: Callable[..., Any] | str
@@ -35,6 +39,8 @@ class Method:
     statistic: str = "published"
     statistic_of_motifs: str | None = None
     permutes: bool = False
+    pairs: Callable[..., Any] | str | None = None
+    picture: Any = None
 
 
 METHODS: Registry[Method] = Registry("scoring method")
@@ -43,6 +49,7 @@ METHODS.add(
     Method(
         scorer="satori_hpc.scoring.attention:build",
         generic="satori_hpc.scoring.generic_scorers:GenericAttention",
+        picture="satori_hpc.report.pictures:ATTENTION",
         sentence="the largest attention between sites of the two filters, over heads and both directions",
         # Attention between learned filters follows their single importance; between known motifs with known
         # distances it follows their pairs (benchmarks/results/calls.md).
@@ -92,6 +99,7 @@ METHODS.add(
     "attribution",
     Method(
         scorer="satori_hpc.scoring.attribution:AttributionScorer",
+        picture="satori_hpc.report.pictures:ATTRIBUTION",
         settings=Attribution,
         follows=("precision",),
         statistic="contrasts-two-way",
@@ -156,6 +164,8 @@ METHODS.add(
     Method(
         scorer="satori_hpc.scoring.dfim:DfimScorer",
         generic="satori_hpc.scoring.generic_scorers:GenericDfim",
+        pairs="satori_hpc.scoring.generic:dfim_pairs",
+        picture="satori_hpc.report.pictures:DFIM",
         settings=Dfim,
         follows=("sites", "precision", "seed"),
         statistic="minimum-effect",
@@ -178,6 +188,8 @@ METHODS.add(
     Method(
         scorer="satori_hpc.scoring.epistasis:EpistasisScorer",
         generic="satori_hpc.scoring.generic_scorers:GenericEpistasis",
+        pairs="satori_hpc.scoring.generic:epistasis_pairs",
+        picture="satori_hpc.report.pictures:EPISTASIS",
         settings=Epistasis,
         follows=("sites", "precision", "seed"),
         statistic="minimum-effect",

@@ -1,16 +1,15 @@
 """dataset.zarr: what every stage after `prepare` reads of sequences, labels and split.
 
-One Zarr v3 group. Its attributes: `format_version`, `complete` (true), `task` ("binary" or "multilabel"), `targets`
-(names of the labels). Its arrays, all over examples in the order of the input and compressed with zstd, a CRC-32C
-behind each chunk:
+One Zarr v3 group. Its attributes: `format_version`, `complete` (true), `task` ("binary" or "multilabel"). Its arrays,
+with named dimensions, examples in the order of the input, compressed with zstd, a CRC-32C behind each chunk:
 
     tokens          uint8  (example, position)  A, C, G, T, N = 0 .. 4; inner chunks of 1,024 examples, shards of 2^17
     labels          uint8  (example, target)    0 or 1; of several 255, too: not known; chunked likewise
     split           uint8  (example,)           0 train, 1 valid, 2 test
     start, end      int64  (example,)           0-based, half-open, as the header says
     strand          int8   (example,)           1, -1, or 0 = not told
-    name, chrom     uint8  (bytes,)             UTF-8, one string after the other ...
-    name_ends, chrom_ends  int64 (example,)     ... and where each ends
+    name, chrom     string (example,)           as the header says
+    target          string (target,)            names of the labels
 
 There are no timestamps: the same input gives the same bytes.
 """
@@ -50,7 +49,7 @@ class Rows(Protocol):
 
 
 class Texts(Protocol):
-    """Strings in order; they may be made as they are asked for, and are asked for more than once."""
+    """Strings in order; they may be made as they are asked for."""
 
     def __len__(self) -> int: ...
 
@@ -170,7 +169,7 @@ def blocks(count: int) -> Iterator[slice]:
     return (slice(first, min(first + BLOCK, count)) for first in range(0, count, BLOCK))
 
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 TRAIN, VALID, TEST = splits.TRAIN, splits.VALID, splits.TEST
 SPLITS = ("train", "valid", "test")
 TASKS = ("binary", "multilabel")
@@ -198,7 +197,7 @@ class Dataset:
         self.path = path
         self._opened = functools.partial(_opened, path, background=background)
         with self._opened() as group:
-            self.targets, self.task = _targets(group), str(group.attrs["task"])
+            self.targets, self.task = list(zarr_arrays.read_strings(group, "target")), str(group.attrs["task"])
             tokens, labels, *columns = (zarr_arrays.member(group, name).shape for name in ARRAYS)
             _check_shapes(tokens, labels, columns)
             _check_task(self.task, targets=self.targets, columns=labels[1])
@@ -248,14 +247,14 @@ class Dataset:
     def names(self, rows: np.ndarray | None = None) -> Iterator[str]:
         """Yield the names of some examples, in the order of `rows`, or of all."""
         with self._opened() as group:
-            yield from _strings(group, "name", rows)
+            yield from zarr_arrays.read_strings(group, "name", rows)
 
     def coordinates(self, rows: np.ndarray | None = None) -> Coordinates:
         """Read the coordinates of some examples, in the order of `rows`, or of all."""
         chosen = slice(None) if rows is None else rows
         with self._opened() as group:
             return Coordinates(
-                chrom=Coded.of(np.array(list(_strings(group, "chrom", rows)), dtype=np.str_)),
+                chrom=Coded.of(np.array(list(zarr_arrays.read_strings(group, "chrom", rows)), dtype=np.str_)),
                 start=zarr_arrays.read(group, "start")[chosen],
                 end=zarr_arrays.read(group, "end")[chosen],
                 strand=zarr_arrays.read(group, "strand")[chosen],
@@ -275,29 +274,25 @@ def write(path: Path, examples: Examples) -> None:
     _check_split(examples.split)
     with files.atomic_folder(path) as partial:
         group = zarr.create_group(store=partial, zarr_format=3)
-        write_rows(partial, group, "tokens", examples.tokens, _check_tokens)
+        write_rows(partial, group, "tokens", examples.tokens, _check_tokens, dimension="position")
         check_labels = functools.partial(_check_labels, examples.task)
-        write_rows(partial, group, "labels", examples.labels, check_labels)
+        write_rows(partial, group, "labels", examples.labels, check_labels, dimension="target")
         write_vector(group, "split", examples.split.astype(np.uint8, copy=False))
         write_vector(group, "start", at.start.astype(np.int64, copy=False))
         write_vector(group, "end", at.end.astype(np.int64, copy=False))
         write_vector(group, "strand", at.strand.astype(np.int8, copy=False))
-        write_strings(group, "name", examples.names)
-        write_strings(group, "chrom", at.chrom)
-        group.attrs.update(
-            {
-                "format_version": FORMAT_VERSION,
-                "task": examples.task,
-                "targets": list(examples.targets),
-                "complete": True,
-            }
-        )
+        count, targets = len(examples.names), examples.targets
+        zarr_arrays.write_strings(group, "name", examples.names, count=count, dimension="example")
+        zarr_arrays.write_strings(group, "chrom", at.chrom, count=count, dimension="example")
+        zarr_arrays.write_strings(group, "target", targets, count=len(targets), dimension="target")
+        group.attrs.update({"format_version": FORMAT_VERSION, "task": examples.task, "complete": True})
+        zarr_arrays.consolidate(partial)
 
 
 def task(path: Path) -> str | None:
     """The task of the data set at `path`, from its attributes alone; None when there is none that could be read."""
     try:
-        attributes = zarr.open_group(store=path, mode="r", zarr_format=3).attrs
+        attributes = zarr_arrays.open_group(path).attrs
         usable = attributes["complete"] is True and attributes["format_version"] == FORMAT_VERSION
         return str(attributes["task"]) if usable else None
     except Exception:  # whoever reads the data tells what is wrong with them
@@ -356,19 +351,6 @@ def _check_tokens(tokens: np.ndarray) -> None:
         raise ValueError("a token above 4")
 
 
-def _targets(group: zarr.Group) -> list[str]:
-    return [str(target) for target in group.attrs["targets"]]  # type: ignore[union-attr]
-
-
-def _strings(group: zarr.Group, name: str, rows: np.ndarray | None = None) -> Iterator[str]:
-    """Those of `rows`, or all."""
-    raw, ends = zarr_arrays.read(group, name).tobytes(), zarr_arrays.read(group, f"{name}_ends")
-    if len(ends) and ends[-1] != len(raw):
-        raise ValueError(f"{name} and {name}_ends do not fit")
-    for row in range(len(ends)) if rows is None else rows.tolist():
-        yield raw[ends[row - 1] if row else 0 : ends[row]].decode("utf-8")
-
-
 # The arrays of dataset.zarr, written some rows at a time; `dataset` tells what they are.
 
 CHUNK_EXAMPLES = 1024
@@ -377,7 +359,9 @@ CHUNK_ITEMS = 2**20
 ABSENT = 2**64 - 1  # what Zarr has for place and bytes of a chunk behind the last row
 
 
-def write_rows(folder: Path, group: zarr.Group, name: str, rows: Rows, check: Callable[[np.ndarray], None]) -> None:
+def write_rows(
+    folder: Path, group: zarr.Group, name: str, rows: Rows, check: Callable[[np.ndarray], None], *, dimension: str
+) -> None:
     """An (example, ...) array in shards, so that two million examples make tens of files.
 
     Zarr would hold a whole shard, with its code. Here its inner chunks are encoded and written one after the other; the
@@ -389,12 +373,19 @@ def write_rows(folder: Path, group: zarr.Group, name: str, rows: Rows, check: Ca
         name: of the array.
         rows: what it is to hold; asked for a block at a time, in order.
         check: raises ValueError where a block holds what it must not.
+        dimension: name of the second one.
     """
     count, width = rows.shape
     chunk = max(1, min(CHUNK_EXAMPLES, count))
     chunks = max(1, min(SHARD_EXAMPLES // chunk, -(-count // chunk)))
     zarr_arrays.create(
-        group, name, shape=rows.shape, dtype=np.uint8, chunks=(chunk, width), shards=(chunk * chunks, width)
+        group,
+        name,
+        shape=rows.shape,
+        dtype=np.uint8,
+        chunks=(chunk, width),
+        dimensions=("example", dimension),
+        shards=(chunk * chunks, width),
     )
     step = chunk * max(1, zarr_arrays.BLOCK_BYTES // (chunk * max(1, width)))
     shard = _Shard(folder / name, 0, chunks)
@@ -449,24 +440,7 @@ class _Shard:
 
 def write_vector(group: zarr.Group, name: str, values: np.ndarray) -> None:
     chunks = (max(1, min(CHUNK_ITEMS, len(values))),)
-    array = zarr_arrays.create(group, name, shape=values.shape, dtype=values.dtype, chunks=chunks)
+    array = zarr_arrays.create(
+        group, name, shape=values.shape, dtype=values.dtype, chunks=chunks, dimensions=("example",)
+    )
     array[...] = values
-
-
-def write_strings(group: zarr.Group, name: str, strings: Texts) -> None:
-    """Strings, made twice: how long all are together must be known before the first is written."""
-    lengths = np.fromiter((len(text.encode("utf-8")) for text in strings), dtype=np.int64, count=len(strings))
-    ends = np.cumsum(lengths)
-    total = int(ends[-1]) if len(ends) else 0
-    chunk = max(1, min(CHUNK_ITEMS, total))
-    array = zarr_arrays.create(group, name, shape=(total,), dtype=np.uint8, chunks=(chunk,))
-    waiting, done = bytearray(), 0
-    for text in strings:
-        waiting += text.encode("utf-8")
-        while len(waiting) >= chunk:
-            array[done : done + chunk] = np.frombuffer(bytes(waiting[:chunk]), dtype=np.uint8)
-            done += chunk
-            del waiting[:chunk]
-    if waiting:
-        array[done:total] = np.frombuffer(bytes(waiting), dtype=np.uint8)
-    write_vector(group, f"{name}_ends", ends)

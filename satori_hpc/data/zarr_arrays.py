@@ -2,7 +2,9 @@
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from satori_hpc.errors import ArtefactError, SatoriError
 
 BLOCK_BYTES = 2**24  # of rows that are read together, unless one chunk has more
+STRINGS = 2**16  # strings of a chunk
+STRING_BYTES = 128  # of a string in memory while its chunk is decoded, as a rule
 ZSTD = ZstdCodec(level=3)
 
 # Zarr reads a chunk that is not there as fill values; here none is left out, so that it is known to be lost.
@@ -27,20 +31,67 @@ def create(
     shape: tuple[int, ...],
     dtype: Any,
     chunks: tuple[int, ...],
+    dimensions: tuple[str, ...],
     compressor: BytesBytesCodec = ZSTD,
     **more: Any,
 ) -> zarr.Array:
-    """Create an array; `more`: as of zarr.Group.create_array."""
+    """Create an array with a name for each of its dimensions; `more`: as of zarr.Group.create_array."""
     return group.create_array(
-        name, shape=shape, dtype=dtype, chunks=chunks, compressors=[compressor, Crc32cCodec()], **more
+        name,
+        shape=shape,
+        dtype=dtype,
+        chunks=chunks,
+        compressors=[compressor, Crc32cCodec()],
+        dimension_names=dimensions,
+        **more,
     )
+
+
+def write_strings(group: zarr.Group, name: str, strings: Iterable[str], *, count: int, dimension: str) -> None:
+    """Write so many strings, some at a time, as an array of strings of any length.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    chunk = max(1, min(STRINGS, count))
+    array = create(group, name, shape=(count,), dtype="string", chunks=(chunk,), dimensions=(dimension,))
+    waiting = iter(strings)
+    for first in range(0, count, chunk):
+        size = min(chunk, count - first)
+        array[first : first + size] = np.fromiter(itertools.islice(waiting, size), dtype=object, count=size)
+
+
+def read_strings(group: zarr.Group, name: str, rows: np.ndarray | None = None) -> Iterator[str]:
+    """Read the strings of some rows, in their order, or all; they are decoded some at a time.
+
+    Raises: as `take`.
+    """
+    count = member(group, name).shape[0] if rows is None else len(rows)
+    for first in range(0, count, STRINGS):
+        some = slice(first, min(first + STRINGS, count))
+        yield from map(str, read(group, name, some) if rows is None else take(group, name, rows[some]))
+
+
+def consolidate(path: Path) -> None:
+    """Note the metadata of all arrays below a group in it, too, where xarray looks first and else warns.
+
+    The Zarr specification allows this and does not say how it is done: here nothing is read from there.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
+        zarr.consolidate_metadata(path, zarr_format=3)
+
+
+def open_group(path: Path) -> zarr.Group:
+    """Open a group to read, with the metadata that each array has itself."""
+    return zarr.open_group(path, mode="r", zarr_format=3, use_consolidated=False)
 
 
 @contextlib.contextmanager
 def opened(path: Path, *, mend: str) -> Iterator[zarr.Group]:
     """Open a group to read; what goes wrong in the block is an ArtefactError that names `path`, array and `mend`."""
     with damage_told(path, mend=mend):
-        yield zarr.open_group(path, mode="r", zarr_format=3)
+        yield open_group(path)
 
 
 @contextlib.contextmanager
@@ -94,7 +145,7 @@ def _require_chunks(array: Any, rows: slice) -> None:
 
 
 def take(group: zarr.Group, name: str, rows: np.ndarray, columns: slice = slice(None)) -> np.ndarray:
-    """Read some rows of an (example, ...) array, in the order of `rows`, int64; of the others some megabytes at a time.
+    """Read some rows of an array, in the order of `rows`, int64; of the others some megabytes at a time.
 
     Every chunk that has one of them is decoded once. Zarr's own selection by numbers takes eight bytes per value.
 
@@ -103,7 +154,8 @@ def take(group: zarr.Group, name: str, rows: np.ndarray, columns: slice = slice(
         ValueError: as `read`.
     """
     array = member(group, name)
-    found = np.empty((len(rows), len(range(*columns.indices(array.shape[1])))), dtype=array.dtype)
+    width = () if array.ndim == 1 else (len(range(*columns.indices(array.shape[1]))),)
+    found = np.empty((len(rows), *width), dtype=array.dtype)
     if not len(rows):
         return found
     order = None if (rows[1:] >= rows[:-1]).all() else np.argsort(rows, kind="stable")
@@ -111,7 +163,8 @@ def take(group: zarr.Group, name: str, rows: np.ndarray, columns: slice = slice(
     if rising[0] < 0 or rising[-1] >= array.shape[0]:
         raise IndexError(f"rows {rising[0]} to {rising[-1]} of an array of {array.shape[0]}")
     chunk = rising // array.chunks[0]
-    together = max(1, BLOCK_BYTES // (array.chunks[0] * array.shape[1] * array.dtype.itemsize))
+    each = STRING_BYTES if array.dtype.kind == "T" else array.dtype.itemsize * math.prod(array.shape[1:])
+    together = max(1, BLOCK_BYTES // max(1, array.chunks[0] * each))
     cuts = np.flatnonzero((np.diff(chunk) > 1) | (np.diff(chunk // together) > 0)) + 1
     for begin, end in itertools.pairwise([0, *cuts.tolist(), len(rows)]):
         first, last = int(rising[begin]), int(rising[end - 1])

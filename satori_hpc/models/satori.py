@@ -194,3 +194,21 @@ def build(config: Model, *, length: int, targets: int, task: str, entropy: float
     if task == "multilabel" and config.output == "two":
         raise ConfigError("[model] output = 'two' is for binary labels; these are multilabel: set output = 'one'")
     return Satori(config, length=length, targets=targets, task=task, entropy=entropy)
+
+
+def require(model: TrainableModel, *, what: str) -> Satori:
+    """The network, as what is hand-written for SATORI networks takes it.
+
+    Args:
+        model: of any family.
+        what: is asked for.
+
+    Raises:
+        ConfigError: it is no SATORI network.
+    """
+    if not isinstance(model, Satori):
+        raise ConfigError(
+            f"{what}: hand-written for SATORI networks, found a network of the kind {type(model).__name__}; choose "
+            "another model.architecture and train again, or do without"
+        )
+    return model

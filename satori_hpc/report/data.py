@@ -239,11 +239,9 @@ class Inspected:
         tokens: uint8 (L,), A, C, G, T, other = 0..4.
         width: W, bp of a site.
         pool: bp per bin.
-        attention: float32 (n, n), largest over heads; rows look at columns.
-        attention_attribution: float32 (n, n), of the heads' values the largest in size, with its sign.
         letters: float32 (L,), attribution of the sequence's bases.
-        dfim: rows are mutated, columns answer.
-        epistasis: symmetric.
+        maps: by method, in the order of the page: a map of sites, or of bins float32 (n, n), of the heads' values the
+            largest in size, with its sign; rows look at columns.
         explained: the target of the attributions, in words.
         attributed: the same of attention.
         arrays: name of the file with the arrays.
@@ -256,11 +254,8 @@ class Inspected:
     tokens: np.ndarray
     width: int
     pool: int
-    attention: np.ndarray
-    attention_attribution: np.ndarray
     letters: np.ndarray
-    dfim: SiteMap
-    epistasis: SiteMap
+    maps: dict[str, SiteMap | np.ndarray]
     explained: str
     attributed: str
     arrays: str

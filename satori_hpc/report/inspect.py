@@ -12,19 +12,23 @@ from typing import Any
 import numpy as np
 import torch
 
+from satori_hpc.config.score import METHODS
 from satori_hpc.data.dataset import SPLITS, Dataset
 from satori_hpc.data.splits import known
 from satori_hpc.errors import ArtefactError, InputError
 from satori_hpc.log import logger
+from satori_hpc.models import satori
 from satori_hpc.models.satori import Satori
 from satori_hpc.parallel.world import Runtime
+from satori_hpc.registry import load
 from satori_hpc.report.data import Inspected, Site, SiteMap
+from satori_hpc.report.pictures import Picture
 from satori_hpc.run import files, pipeline, provenance, sealed
 from satori_hpc.run.layout import Run
 from satori_hpc.run.pipeline import Stage
 from satori_hpc.scoring import plan as score_plan
 from satori_hpc.scoring import registry, select
-from satori_hpc.scoring.base import Batch
+from satori_hpc.scoring.base import AttributesLetters, Batch
 from satori_hpc.scoring.sites import Sites
 from satori_hpc.sites import store as motif_store
 from satori_hpc.training import checkpoint
@@ -60,7 +64,7 @@ def inspect(run: Run, runtime: Runtime, example: str, *, out: Path | None = None
     data = Dataset(run.dataset)
     row, name = find(data, example)
     device = runtime.torch_device()
-    model, _ = checkpoint.load_model(run.best, device)
+    model = satori.require(checkpoint.load(run.best, device)[0], what="inspect")
     arrays = {"row": row, "name": name, "labels": data.labels[row], **_maps(run, model, data, row)}
     folder = run.inspections if out is None else out
     text = inspect_page.page(view(run, model, data, arrays))
@@ -70,7 +74,7 @@ def inspect(run: Run, runtime: Runtime, example: str, *, out: Path | None = None
     return {
         "example": name,
         "row": row,
-        "sites": len(arrays["epistasis_start"]),
+        "sites": max(len(values) for name, values in arrays.items() if name.endswith("_start")),
         "page": str(folder / f"{row}.html"),
         "arrays": str(folder / f"{row}.npz"),
     }
@@ -115,10 +119,9 @@ def _maps(run: Run, model: Satori, data: Dataset, row: int) -> dict[str, np.ndar
     threshold = score_plan.thresholds(run, model)
     with _told("letter composition of the training examples"):
         letters = score_plan.composition(data)
-    with _told("attention"), torch.inference_mode():
-        output = model(torch.from_numpy(tokens).to(device), attention=True)
-        probability = model.score(output.logits)[0].cpu().numpy()
-    assert output.attention is not None
+    with torch.inference_mode():
+        logits = model(torch.from_numpy(tokens).to(device), attention=True).logits
+        probability = model.score(logits)[0].cpu().numpy()
     explained = _explained(run, data, row, probability)
     negative = data.task == "binary" and data.labels[row, 0] == 0
     batch = Batch(
@@ -127,8 +130,9 @@ def _maps(run: Run, model: Satori, data: Dataset, row: int) -> dict[str, np.ndar
         targets=torch.from_numpy(explained[None]) if data.task == "multilabel" else None,
     )
 
-    def scorer(method: str) -> Any:
-        return registry.build(
+    maps: dict[str, np.ndarray] = {}
+    for method, picture in _pictures().items():
+        scorer: Any = registry.build(
             method,
             model,
             threshold=torch.from_numpy(threshold),
@@ -136,28 +140,25 @@ def _maps(run: Run, model: Satori, data: Dataset, row: int) -> dict[str, np.ndar
             seed=run.config.seed,
             composition=letters,
         )
-
-    with _told("attribution of attention"):
-        attribution = _array(scorer("attribution").maps(batch))
-    dfim = scorer("dfim")
-    with _told("attribution of bases"):
-        letter_attribution = _array(dfim.attributions(batch))
-    with _told("dfim"):
-        dfim_map = _sites("dfim", *dfim.maps(batch), padding=model.padding)
-    with _told("epistasis"):
-        epistasis_map = _sites("epistasis", *scorer("epistasis").maps(batch), padding=model.padding)
+        with _told(method):
+            found = scorer.maps(batch)
+            maps |= _sites(method, *found, padding=model.padding) if picture.sites else {method: _array(found)}
+        if isinstance(scorer, AttributesLetters):
+            with _told("attribution of bases"):
+                maps["letter_attribution"] = _array(scorer.attributions(batch))
     return {
         "tokens": tokens[0],
-        "logits": _array(output.logits),
+        "logits": _array(logits),
         "probability": probability,
         "explained": explained,
         "filter_name": np.array(_filter_names(run, model.filters), dtype=np.str_),
-        "attention": _array(output.attention),
-        "attention_attribution": attribution,
-        "letter_attribution": letter_attribution,
-        **dfim_map,
-        **epistasis_map,
+        **maps,
     }
+
+
+def _pictures() -> dict[str, Picture]:
+    """How the methods that are shown are drawn, by method, in the order of the registry."""
+    return {name: load(entry.picture) for name, entry in METHODS.items() if entry.picture is not None}
 
 
 @contextmanager
@@ -209,8 +210,7 @@ LISTED = 6  # labels listed
 def view(run: Run, model: Satori, data: Dataset, arrays: dict[str, Any]) -> Inspected:
     """Convert arrays of report.inspect to the page's content (single values as plain numbers)."""
     names = arrays["filter_name"]
-    attribution = arrays["attention_attribution"]
-    largest = np.abs(attribution).argmax(axis=0)
+    pictures = sorted(_pictures().items(), key=lambda item: not item[1].sites)  # maps of sites first
     explained = [data.targets[target] for target in np.flatnonzero(arrays["explained"])]
     odds = "the log-odds of a positive" if data.task == "binary" else f"the log-odds of {_listed(explained)}"
     probability = run.config.score.attribution.target == "probability"
@@ -222,15 +222,21 @@ def view(run: Run, model: Satori, data: Dataset, arrays: dict[str, Any]) -> Insp
         tokens=arrays["tokens"],
         width=model.width,
         pool=model.pool,
-        attention=arrays["attention"].max(axis=0),
-        attention_attribution=np.take_along_axis(attribution, largest[None], axis=0)[0],
         letters=arrays["letter_attribution"],
-        dfim=_site_map(arrays, "dfim", names),
-        epistasis=_site_map(arrays, "epistasis", names),
+        maps={
+            method: _site_map(arrays, method, names) if picture.sites else _largest(arrays[method])
+            for method, picture in pictures
+        },
         explained=odds,
         attributed="the probability" if probability else odds,
         arrays=f"{arrays['row']}.npz",
     )
+
+
+def _largest(values: np.ndarray) -> np.ndarray:
+    """Return (n, n): of (heads, n, n) the value that is largest in size over the heads, with its sign."""
+    largest = np.abs(values).argmax(axis=0)
+    return np.take_along_axis(values, largest[None], axis=0)[0]
 
 
 def _facts(run: Run, data: Dataset, arrays: dict[str, Any]) -> list[tuple[str, str]]:
@@ -271,7 +277,7 @@ def _site_map(arrays: dict[str, Any], method: str, names: np.ndarray) -> SiteMap
 
 # inspect/<row>.npz: the interaction maps of one sequence, plain arrays that numpy reads without pickles.
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 # Array -> its kind ("str" or a dtype) and its dimensions; docs/formats.md explains them.
 ARRAYS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -284,38 +290,41 @@ ARRAYS: dict[str, tuple[str, tuple[str, ...]]] = {
     "probability": ("float32", ("target",)),
     "explained": ("uint8", ("target",)),
     "filter_name": ("str", ("filter",)),
-    "attention": ("float32", ("head", "cell", "cell")),
-    "attention_attribution": ("float32", ("head", "cell", "cell")),
     "letter_attribution": ("float32", ("position",)),
-    "dfim": ("float32", ("site", "site")),
-    "dfim_start": ("int64", ("site",)),
-    "dfim_filters": ("bool", ("site", "filter")),
-    "epistasis": ("float32", ("site", "site")),
-    "epistasis_start": ("int64", ("site",)),
-    "epistasis_filters": ("bool", ("site", "filter")),
 }
 
 
+def layout() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """ARRAYS, and behind them the maps of every method that is shown."""
+    found = dict(ARRAYS)
+    for method, picture in _pictures().items():
+        found[method] = ("float32", ("site", "site") if picture.sites else ("head", "cell", "cell"))
+        if picture.sites:
+            found |= {f"{method}_start": ("int64", ("site",)), f"{method}_filters": ("bool", ("site", "filter"))}
+    return found
+
+
 def write(path: Path, **arrays: Any) -> None:
-    """Write the arrays of ARRAYS, all but `format_version`, in one step.
+    """Write the arrays of `layout`, all but `format_version`, in one step.
 
     Raises:
         ValueError: one is missing, unknown, or of another kind or shape.
     """
     content = {name: np.asarray(values) for name, values in {"format_version": FORMAT_VERSION, **arrays}.items()}
-    if content.keys() != ARRAYS.keys():
-        raise ValueError(f"expected the arrays {list(ARRAYS)}, found {list(content)}")
-    for name, (kind, dimensions) in ARRAYS.items():
+    expected = layout()
+    if content.keys() != expected.keys():
+        raise ValueError(f"expected the arrays {list(expected)}, found {list(content)}")
+    for name, (kind, dimensions) in expected.items():
         found = content[name]
         if _kind(found) != kind or found.ndim != len(dimensions):
             raise ValueError(f"{name}: expected {kind} {dimensions}, found {found.dtype} {found.shape}")
     with files.atomic_file(path) as partial, open(partial, "wb") as handle:
-        # No pickles: no array of ARRAYS is of objects.
-        np.savez_compressed(handle, **{name: content[name] for name in ARRAYS})  # type: ignore[arg-type]
+        # No pickles: no array of `layout` is of objects.
+        np.savez_compressed(handle, **{name: content[name] for name in expected})  # type: ignore[arg-type]
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of ARRAYS by name.
+    """Return the arrays of `layout` by name.
 
     Raises:
         ArtefactError: the file is missing, damaged, or of another format version.
@@ -329,8 +338,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
     version = int(content.get("format_version", -1))
     if version != FORMAT_VERSION:
         raise ArtefactError(f"{path}: format version {version}, this program reads {FORMAT_VERSION}; {mend}")
-    if content.keys() != ARRAYS.keys():
-        raise ArtefactError(f"{path}: arrays {sorted(content)}, expected {sorted(ARRAYS)}; {mend}")
+    expected = layout()
+    if content.keys() != expected.keys():
+        raise ArtefactError(f"{path}: arrays {sorted(content)}, expected {sorted(expected)}; {mend}")
     return content
 
 

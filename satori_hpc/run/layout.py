@@ -119,6 +119,10 @@ class Run:
     def scores(self, method: str) -> Path:
         return self.path / "scores" / f"{method}.zarr"
 
+    def score_markers(self, method: str) -> Path:
+        """What is done of the scores of a method."""
+        return markers_of(self.scores(method))
+
     def interactions(self, method: str) -> Path:
         """Return the path without suffix; the files have INTERACTION_ENDINGS."""
         return self.path / "interactions" / method
@@ -200,3 +204,8 @@ class Run:
     def resolve(self, name: str) -> Path:
         """Return a path from run.toml: relative ones start at the run directory."""
         return (self.path / Path(name).expanduser()).resolve()
+
+
+def markers_of(store: Path) -> Path:
+    """The folder that tells what is done of a score store; beside it, for Zarr warns of files that are not its own."""
+    return store.with_suffix(".markers")

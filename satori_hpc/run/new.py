@@ -165,12 +165,12 @@ def fasta(
     return dataclasses.replace(FILE_PRESETS[preset](), seed=seed, prepare=Prepare(source="fasta", fasta=section))
 
 
-def folds(files: Sequence[tuple[str, str, str]], *, preset: str = "short", seed: int) -> Config:
+def folds(fold_files: Sequence[tuple[str, str, str]], *, preset: str = "short", seed: int) -> Config:
     """Return the configuration for ChIP-seq folds; a label, its training file and its test file each.
 
     Motifs and scores use the validation part: it holds far more bound sequences than the test files.
     """
-    labels, train, test = (tuple(column) for column in zip(*files, strict=True))
+    labels, train, test = (tuple(column) for column in zip(*fold_files, strict=True))
     section = Folds(labels=labels, train=train, test=test)
     config = FILE_PRESETS[preset]()
     return dataclasses.replace(
@@ -182,9 +182,9 @@ def folds(files: Sequence[tuple[str, str, str]], *, preset: str = "short", seed:
     )
 
 
-def arrays(files: Sequence[str], *, preset: str = "published", seed: int) -> Config:
+def arrays(array_files: Sequence[str], *, preset: str = "published", seed: int) -> Config:
     """Return the configuration for one-hot sequences and labels in HDF5 or NPZ files with training and test parts."""
-    section = Arrays(files=tuple(files))
+    section = Arrays(files=tuple(array_files))
     return dataclasses.replace(
         FILE_PRESETS[preset](), seed=seed, prepare=Prepare(source="arrays", split="given", arrays=section)
     )
@@ -197,7 +197,7 @@ def genome(
     peak_table: str | None = None,
     chrom_sizes: str | None = None,
     annotation: str | None = None,
-    promoters: int = 0,
+    promoters: int | None = None,
     allow_missing_chromosomes: bool = False,
     preset: str = "published",
     seed: int,
@@ -215,7 +215,7 @@ def genome(
         peak_table=peak_table,
         chrom_sizes=chrom_sizes,
         annotation=annotation,
-        promoters=promoters,
+        promoters=promoters or 0,
         allow_missing_chromosomes=allow_missing_chromosomes,
         stranded=annotated,
         negatives="intergenic" if annotated else alone,

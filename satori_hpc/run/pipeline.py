@@ -78,7 +78,7 @@ class Stage:
 
 
 def _score_outputs(run: Run) -> list[Path]:
-    return [run.scores(method) for method in run.config.score.methods]
+    return [path(method) for method in run.config.score.methods for path in (run.scores, run.score_markers)]
 
 
 def _table_outputs(run: Run) -> list[Path]:
@@ -367,10 +367,10 @@ def repair(run: Run, stage: Stage, name: str, record: Record | None = None) -> s
     ):  # the data of a run inside a run are those of the outer one
         path = run.dataset.resolve().parent
     command = stage.command(path)
-    if stage.name == "train" or name.endswith("/markers/complete.json"):
+    if stage.name == "train" or name.endswith(".markers/complete.json"):
         # Without its record a stage resumes from its scratch files: nothing is trained or scored again.
         return f"rm {quoted(run.record(stage.name))} && {command}"
-    if "/markers/" in name or name.endswith(f"/{OUTCOME}"):
+    if ".markers/" in name or name.endswith(f"/{OUTCOME}"):
         return f"rm {quoted(run.path / name)} && {command}"  # its content is found again
     if stage in ON_REQUEST:
         asked = record.summary.get("arguments", []) if record else []

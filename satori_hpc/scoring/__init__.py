@@ -18,12 +18,14 @@ def register(
     follows: tuple[str, ...] = (),
     statistic: str = "published",
     permutes: bool = False,
+    pairs: Callable[..., Any] | None = None,
+    picture: Any = None,
 ) -> Callable[[Scorer], Scorer]:
     """Register a scoring method by name: decorates the factory of its SiteScorer (scoring.base), in a plug-in module.
 
     Args:
         name: in score.methods, tables and report.
-        sentence, follows, statistic, permutes: as of config.score.Method.
+        sentence, follows, statistic, permutes, pairs, picture: as of config.score.Method.
         settings: dataclass of its table [score.<name>], whose fields are `config.option`s; None: it has none.
 
     Raises:
@@ -49,6 +51,8 @@ def register(
                 follows=follows,
                 statistic=statistic,
                 permutes=permutes,
+                pairs=pairs,
+                picture=picture,
             ),
         )
         return scorer

@@ -82,6 +82,13 @@ class AttentionScorer:
         attention = self.model.attention_rows(pooled, cells)
         return of_cells(strength(attention, cells), pooled, active=active, threshold=self.threshold, model=self.model)
 
+    @exactly
+    @torch.inference_mode()
+    def maps(self, batch: Batch) -> torch.Tensor:
+        """Attention, float32 (B, heads, n, n); rows look at columns."""
+        found: torch.Tensor = self.model(batch.tokens.to(self.device), attention=True).attention
+        return found
+
     def estimate(self, batch: Batch) -> dict[str, float]:
         """Return nothing: attention is exact."""
         return {}

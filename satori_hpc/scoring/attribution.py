@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from satori_hpc.config import Score
-from satori_hpc.models.satori import Satori
+from satori_hpc.models import satori
+from satori_hpc.models.base import TrainableModel
 from satori_hpc.scoring.attention import occupied_cells, of_cells, strength
 from satori_hpc.scoring.base import LARGEST, Batch, SiteScores, must_fit
 from satori_hpc.scoring.fast import Network, Rule, rules
@@ -32,6 +33,7 @@ class AttributionScorer:
         seed, composition: not used; nothing is random.
 
     Raises:
+        ConfigError: it is no SATORI network.
         SatoriError: distances of this model's sequences do not fit the store (32,767 bp).
     """
 
@@ -41,10 +43,10 @@ class AttributionScorer:
     effects: tuple[str, ...] = ()
 
     def __init__(
-        self, model: Satori, threshold: torch.Tensor, *, settings: Score, seed: int, composition: np.ndarray
+        self, model: TrainableModel, threshold: torch.Tensor, *, settings: Score, seed: int, composition: np.ndarray
     ) -> None:
+        self.model = model = satori.require(model, what="attribution of attention")
         must_fit(model.pool * model.cells)
-        self.model = model
         self.widths, self.pool = np.full(model.filters, model.width, dtype=np.int16), model.pool
         self.settings = settings.attribution
         self._net = Network(model, trunk=settings.precision)

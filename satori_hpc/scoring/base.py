@@ -1,12 +1,14 @@
 """Define the interface of a scoring method: sequences in, scores of their sites out."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
+from satori_hpc.config import Score
 from satori_hpc.errors import SatoriError
+from satori_hpc.models.base import TrainableModel
 from satori_hpc.scoring.site_scores import FIRST, LARGEST, LARGEST_SIZE, SiteScores, ragged
 
 LONGEST = 2**15 - 1  # bp
@@ -98,4 +100,62 @@ class SiteScorer(Protocol):
         """
 
 
-__all__ = ["FIRST", "LARGEST", "LARGEST_SIZE", "Batch", "SiteScorer", "SiteScores", "must_fit", "ragged"]
+@runtime_checkable
+class AttributesLetters(Protocol):
+    """A scorer that says what single letters add, too."""
+
+    def attributions(self, batch: Batch) -> torch.Tensor:
+        """Attribution of every letter of the sequences, float32 (B, L)."""
+
+
+class Scorer:
+    """What scorers of networks of any family have in common; see SiteScorer, which they complete.
+
+    Args:
+        model: in evaluation mode, on the device to compute on.
+        threshold: float32 (F,): filter f is active where its activation is above (strictly).
+        settings: the section [score].
+        seed: of the run.
+        composition: float64 (4,), letter frequencies of random baselines.
+
+    Raises:
+        SatoriError: distances of this model's sequences do not fit the store (32,767 bp).
+    """
+
+    directed = False
+    extras: tuple[str, ...] = ()
+    effects: tuple[str, ...] = ()
+    pool = 1
+
+    def __init__(
+        self,
+        model: TrainableModel,
+        threshold: torch.Tensor,
+        *,
+        settings: Score,
+        seed: int,
+        composition: np.ndarray,
+    ) -> None:
+        must_fit(model.length)
+        self.model = model
+        self.device = next(model.parameters()).device
+        self.threshold = threshold.to(self.device)
+        self.settings, self.seed, self.composition = settings, seed, composition
+
+    def estimate(self, batch: Batch) -> dict[str, float]:
+        """Nothing: it is not told how far the scores are off."""
+        return {}
+
+
+__all__ = [
+    "FIRST",
+    "LARGEST",
+    "LARGEST_SIZE",
+    "AttributesLetters",
+    "Batch",
+    "Scorer",
+    "SiteScorer",
+    "SiteScores",
+    "must_fit",
+    "ragged",
+]

@@ -18,7 +18,7 @@ import torch
 
 from satori_hpc.errors import SatoriError
 from satori_hpc.log import logger
-from satori_hpc.models.satori import Satori
+from satori_hpc.models.base import TrainableModel
 from satori_hpc.parallel import memory
 from satori_hpc.scoring.base import Batch, SiteScorer, SiteScores
 from satori_hpc.scoring.layout import CHUNK, GROUPS
@@ -182,7 +182,9 @@ class Need:
         }
 
 
-def need(store: ScoreStore, model: Satori, scorer: SiteScorer, *, sample: Batch, workers: int, limit: int) -> Need:
+def need(
+    store: ScoreStore, model: TrainableModel, scorer: SiteScorer, *, sample: Batch, workers: int, limit: int
+) -> Need:
     """Return the memory of this process, reduced to `limit`: fewer workers first, then smaller slices.
 
     Args:

@@ -200,6 +200,22 @@ def attributions(
     return np.stack([each.attribution for each in maps]) if maps else np.zeros((0, batch.tokens.shape[1]))
 
 
+def epistasis_pairs(model: ScorableModel, batch: Batch, sites: Sites, *, seed: int, mutations: int) -> list[np.ndarray]:
+    """Score pairs of given sites by `epistasis`, (m, m) of each sequence."""
+    return [each.value for each in epistasis(model, batch, sites, seed=seed, mutations=mutations)]
+
+
+def dfim_pairs(model: ScorableModel, batch: Batch, sites: Sites, *, seed: int, mutations: int) -> list[np.ndarray]:
+    """Score pairs of given sites by `dfim` with integrated gradients, (m, m) of each sequence.
+
+    Baselines have the composition of the sequences.
+    """
+    counts = np.array([int((batch.tokens == letter).sum()) for letter in range(4)], dtype=np.float64)
+    settings = Dfim(rule="midpoint", mutations=mutations)
+    found = dfim(model, batch, sites, settings=settings, seed=seed, composition=counts / counts.sum())
+    return [each.value for each in found]
+
+
 # Input.
 
 

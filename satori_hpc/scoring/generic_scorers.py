@@ -3,15 +3,16 @@
 A network must give back the activations of its first layer (`site_activations`), from which sites are chosen.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 
-from satori_hpc.config import Score
 from satori_hpc.errors import ConfigError
 from satori_hpc.models.base import Scorable, TrainableModel, require_filters
 from satori_hpc.scoring import generic, sites
 from satori_hpc.scoring.attention import occupied_cells, of_cells, strength
-from satori_hpc.scoring.base import LARGEST, LARGEST_SIZE, Batch, SiteScores, must_fit
+from satori_hpc.scoring.base import LARGEST, LARGEST_SIZE, Batch, Scorer, SiteScores
 from satori_hpc.scoring.dfim import permuted
 from satori_hpc.scoring.sites import Sites, relative_at, site_scores
 
@@ -19,45 +20,30 @@ SLICE = 4
 MEMORY = 256 << 20  # bytes of the arrays of a pass
 
 
-class _SiteScorer:
-    """Common part of methods that mutate sites; see SiteScorer.
-
-    Args:
-        model: in evaluation mode, on the device to compute on.
-        threshold: float32 (F,): filter f is active where its activation is above (strictly).
-        settings: the section [score].
-        seed: of the run.
-        composition: float64 (4,), base frequencies of random baselines.
+class _FilterScorer(Scorer):
+    """What is common to methods that score the sites of filters; arguments as of Scorer.
 
     Raises:
         ConfigError: the network has no first-layer activations.
-        SatoriError: distances of this model's sequences do not fit the store (32,767 bp).
     """
 
-    directed = False
-    choose = LARGEST_SIZE
-    extras: tuple[str, ...] = ()
-    effects: tuple[str, ...] = ("single",)
-    pool = 1
     slice_size = SLICE
 
-    def __init__(
-        self,
-        model: TrainableModel,
-        threshold: torch.Tensor,
-        *,
-        settings: Score,
-        seed: int,
-        composition: np.ndarray,
-    ) -> None:
-        must_fit(model.length)
+    def __init__(self, model: TrainableModel, threshold: torch.Tensor, **given: Any) -> None:
         require_filters(model)
-        self.model = model
+        super().__init__(model, threshold, **given)
         self.widths = np.full(model.filters, model.width, dtype=np.int16)
+
+
+class _SiteScorer(_FilterScorer):
+    """What is common to methods that mutate sites; arguments and errors as of _FilterScorer."""
+
+    choose = LARGEST_SIZE
+    effects: tuple[str, ...] = ("single",)
+
+    def __init__(self, model: TrainableModel, threshold: torch.Tensor, **given: Any) -> None:
+        super().__init__(model, threshold, **given)
         self.scorable = Scorable(model).eval()
-        self.device = next(model.parameters()).device
-        self.threshold = threshold.to(self.device)
-        self.settings, self.seed, self.composition = settings, seed, composition
 
     @property
     def most(self) -> tuple[int, int]:
@@ -115,10 +101,6 @@ class _SiteScorer:
             single[row, : len(alone)] = torch.from_numpy(alone)
         return out, single
 
-    def estimate(self, batch: Batch) -> dict[str, float]:
-        """Return nothing: there is no error estimate."""
-        return {}
-
     @torch.inference_mode()
     def _find_sites(self, batch: Batch) -> Sites:
         return self._strongest(self.model.site_activations(batch.tokens.to(self.device)))
@@ -160,18 +142,10 @@ class GenericDfim(_SiteScorer):
 
     directed = True
 
-    def __init__(
-        self,
-        model: TrainableModel,
-        threshold: torch.Tensor,
-        *,
-        settings: Score,
-        seed: int,
-        composition: np.ndarray,
-    ) -> None:
-        super().__init__(model, threshold, settings=settings, seed=seed, composition=composition)
-        generic.rule(settings.dfim)
-        self.extras = ("null",) if settings.dfim.null else ()
+    def __init__(self, model: TrainableModel, threshold: torch.Tensor, **given: Any) -> None:
+        super().__init__(model, threshold, **given)
+        generic.rule(self.settings.dfim)
+        self.extras = ("null",) if self.settings.dfim.null else ()
 
     def _extras(self, batch: Batch, found: Sites) -> dict[str, torch.Tensor]:
         if not self.extras:
@@ -194,41 +168,23 @@ class GenericDfim(_SiteScorer):
         return [(each.value, single) for each, single in zip(maps, sums, strict=True)]
 
 
-class GenericAttention:
-    """Score slices of sequences by the attention that a network returns; see SiteScorer.
-
-    Args: as of _SiteScorer; nothing is random.
+class GenericAttention(_FilterScorer):
+    """Score slices of sequences by the attention that a network returns; arguments as of Scorer.
 
     Raises:
         ConfigError: the network has no attention, or no first-layer activations.
     """
 
-    directed = False
     choose = LARGEST
-    extras: tuple[str, ...] = ()
-    effects: tuple[str, ...] = ()
-    slice_size = SLICE
 
-    def __init__(
-        self,
-        model: TrainableModel,
-        threshold: torch.Tensor,
-        *,
-        settings: Score,
-        seed: int,
-        composition: np.ndarray,
-    ) -> None:
-        must_fit(model.length)
-        require_filters(model)
-        self.widths, self.pool = np.full(model.filters, model.width, dtype=np.int16), model.pool
+    def __init__(self, model: TrainableModel, threshold: torch.Tensor, **given: Any) -> None:
+        super().__init__(model, threshold, **given)
         if not model.has_attention:
             raise ConfigError(
                 "score.methods: attention, but the network has none; choose epistasis or dfim, or let the model family "
                 "offer attention(one_hot)"
             )
-        self.model = model
-        self.device = next(model.parameters()).device
-        self.threshold = threshold.to(self.device)
+        self.pool = model.pool
 
     @property
     def bytes_per_sequence(self) -> int:
@@ -257,10 +213,6 @@ class GenericAttention:
         cells = occupied_cells(active)
         rows = attention.gather(2, cells[:, None, :, None].expand(-1, attention.shape[1], -1, attention.shape[3]))
         return of_cells(strength(rows, cells), pooled, active=active, threshold=self.threshold, model=self.model)
-
-    def estimate(self, batch: Batch) -> dict[str, float]:
-        """Return nothing: attention is exact."""
-        return {}
 
 
 def spans(found: Sites, model: TrainableModel) -> list[np.ndarray]:

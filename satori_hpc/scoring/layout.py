@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,10 +15,11 @@ from zarr.codecs import BloscCodec, ZstdCodec
 from satori_hpc.data import zarr_arrays
 from satori_hpc.data.dataset import BLOCK
 from satori_hpc.run import files, sealed
+from satori_hpc.run.layout import markers_of
 from satori_hpc.scoring import shard
 from satori_hpc.scoring.site_scores import entries
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 ARTEFACT = "satori_hpc scores"
 GROUPS = ("foreground", "background")
 # The arrays of every method and group, each with its type and the shape of an entry; further ones between places are
@@ -58,6 +60,7 @@ class Plan:
 
     Attributes:
         method: name of the scoring method.
+        known: names of the known motifs that sites are of; learned filters, which have numbers, come after them.
         widths: int16 (motifs,), bp of the sites of each motif; with learned filters all are the filter's.
         foreground, background: int64, rows of the examples in their dataset, in the order of the store.
         background_source: "dataset" or "background": whose rows `background` are.
@@ -70,10 +73,12 @@ class Plan:
         composition: share of A, C, G and T in the training examples, for random bases.
         selection: the settings that chose the examples, as plain values.
         true_positive: uint8 (foreground example, target), 1 = a label that is predicted and true; None when binary.
+        targets: names of the labels.
         digests: of everything that the scores depend on; a store with other digests is rebuilt.
     """
 
     method: str
+    known: Sequence[str] = ()
     widths: np.ndarray
     foreground: np.ndarray
     background: np.ndarray
@@ -90,6 +95,7 @@ class Plan:
     composition: tuple[float, ...] = (0.25, 0.25, 0.25, 0.25)
     selection: dict[str, Any] = field(default_factory=dict)
     true_positive: np.ndarray | None = None
+    targets: Sequence[str] = ()
     digests: dict[str, str]
 
     @property
@@ -137,6 +143,7 @@ class Marker:
     """Record of a finished partition.
 
     Attributes:
+        plan: digest of the attributes of its store: a marker of another plan marks nothing.
         group, partition: which it is.
         rows: [first, last) examples of the group.
         files: {array: {"bytes", "sha256"}}.
@@ -144,6 +151,7 @@ class Marker:
         effects: {array over single places: [how many there are, sum of their sizes]}.
     """
 
+    plan: str
     group: str
     partition: int
     rows: list[int]
@@ -198,6 +206,7 @@ class Geometry:
 
     def __init__(self, path: Path, attributes: dict[str, Any]) -> None:
         self.path = path
+        self.marker_folder = markers_of(path)
         self.attributes = attributes
 
     @property
@@ -253,13 +262,14 @@ class Geometry:
         sites, places = self.attributes["most"]
         if array == "counts":
             return rows, 1
+        most = {"site": sites, "place": places, "value": int(entries(places, directed=self.directed))}
+        return CHUNK, max(1, -(-rows * most[self.entries_of(array)] // CHUNK))
+
+    def entries_of(self, array: str) -> str:
+        """Which array has the same number of entries: "site", "place" or "value"."""
         if array in ("site", "strength"):
-            most = sites
-        elif array == "place" or array in self.attributes["effects"]:
-            most = places
-        else:
-            most = int(entries(places, directed=self.directed))
-        return CHUNK, max(1, -(-rows * most // CHUNK))
+            return "site"
+        return "place" if array == "place" or array in self.attributes["effects"] else "value"
 
     def partitions(self, group: str) -> list[tuple[int, int]]:
         """Return [first, last) rows of each partition of a group."""
@@ -289,12 +299,15 @@ def create(path: Path, plan: Plan) -> None:
     limit_concurrency()
     attributes = plan.attributes()
     shape = Geometry(path, attributes)
+    files.remove_folder(shape.marker_folder)
     with files.atomic_folder(path) as partial:
         root = zarr.create_group(partial, zarr_format=3, attributes=attributes)
         selected = np.zeros(plan.dataset_examples, dtype=np.uint8)
         selected[plan.foreground] = 1
         if plan.background_source == "dataset":
             selected[plan.background] = 2
+        names = [*plan.known, *(f"filter{number}" for number in range(len(plan.known), len(plan.widths)))]
+        zarr_arrays.write_strings(root, "motif", names, count=len(names), dimension="motif")
         _write_whole(root, "width", np.asarray(plan.widths, dtype=np.int16), ("motif",))
         _write_whole(root, "selected", selected, ("dataset_example",))
         for name in GROUPS:
@@ -306,7 +319,8 @@ def create(path: Path, plan: Plan) -> None:
             if name == "foreground" and plan.true_positive is not None:
                 right = plan.true_positive.astype(np.uint8, copy=False)
                 _write_whole(group, "true_positive", right, ("example", "target"))
-        (partial / "markers").mkdir()
+                zarr_arrays.write_strings(group, "target", plan.targets, count=len(plan.targets), dimension="target")
+        zarr_arrays.consolidate(partial)
 
 
 def _create_ragged(group: zarr.Group, name: str, shape: Geometry) -> None:
@@ -317,17 +331,14 @@ def _create_ragged(group: zarr.Group, name: str, shape: Geometry) -> None:
     where = group.name.strip("/")
     dtype, entry = shape.arrays[name]
     chunk, chunks = shape.chunking(where, name)
-    column = ("column",) * len(entry)
     size: tuple[int, ...]
     one: tuple[int, ...]
+    dimensions: tuple[str, ...]
     if name == "counts":
-        size, one, dimensions = (shape.partitions(where)[-1][1],), (), ("example", *column)
+        size, one, dimensions = (shape.partitions(where)[-1][1],), (), ("example",)
     else:
-        size, one, dimensions = (
-            (len(shape.partitions(where)), chunk * chunks),
-            (1,),
-            ("partition", f"{name}_entry", *column),
-        )
+        along = f"{shape.entries_of(name)}_entry"
+        size, one, dimensions = (len(shape.partitions(where)), chunk * chunks), (1,), ("partition", along)
     zarr_arrays.create(
         group,
         name,
@@ -337,7 +348,7 @@ def _create_ragged(group: zarr.Group, name: str, shape: Geometry) -> None:
         compressor=BloscCodec(typesize=np.dtype(dtype).itemsize, cname="lz4", clevel=9, shuffle=SHUFFLES[dtype]),
         shards=(*one, chunk * chunks, *entry),
         fill_value=shard.FILL[dtype],
-        dimension_names=dimensions,
+        dimensions=(*dimensions, *(f"{name}_column" for _ in entry)),
     )
 
 
@@ -351,7 +362,7 @@ def _write_whole(group: zarr.Group, name: str, values: np.ndarray, dimensions: t
         dtype=values.dtype,
         chunks=tuple(max(size, 1) for size in sizes),
         compressor=ZstdCodec(level=1),
-        dimension_names=dimensions,
+        dimensions=dimensions,
     )
     array[...] = values
 

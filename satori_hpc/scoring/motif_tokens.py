@@ -8,17 +8,17 @@ random bases cannot create new hits.
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
-from satori_hpc.config import Score
 from satori_hpc.errors import SatoriError
 from satori_hpc.models.motif_tokens import MotifTokenNetwork
 from satori_hpc.motifs import hits as motif_hits
 from satori_hpc.motifs.hits import Hits
 from satori_hpc.scoring import draws
-from satori_hpc.scoring.base import LARGEST, LARGEST_SIZE, Batch, SiteScores, must_fit, ragged
+from satori_hpc.scoring.base import LARGEST, LARGEST_SIZE, Batch, Scorer, SiteScores, ragged
 from satori_hpc.scoring.fast.precision import precision
 from satori_hpc.scoring.sites import SMALLEST_THRESHOLD, strongest
 
@@ -57,44 +57,22 @@ def _joined(tables: list[_Sites]) -> _Sites:
     return _Sites(**{name: np.concatenate([vars(each)[name] for each in tables]) for name in vars(tables[0])})
 
 
-class _TokenScorer:
-    """Common part of methods that score sites of known motifs and learned filters; see SiteScorer.
+class _TokenScorer(Scorer):
+    """Common part of methods that score sites of known motifs and learned filters; arguments as of Scorer.
 
     A hit of a known motif that has won its place is a site. So is a window in which a learned filter is above its
-    threshold, if it neither overlaps such a hit nor a stronger window by more than hits may.
-
-    Args:
-        model: in evaluation mode, on the device to compute on.
-        threshold: float32 (M + F,): of learned filters, which come last; the gate of the network says what is a hit.
-        settings: the section [score].
-        seed: of the run.
-        composition: not used; mutations have the composition of their sequence.
-
-    Raises:
-        SatoriError: distances of this model's sequences do not fit the store (32,767 bp).
+    threshold, if it neither overlaps such a hit nor a stronger window by more than hits may. The thresholds, (M + F,),
+    of learned filters come last; mutations have the composition of their sequence, whatever `composition` is.
     """
 
-    directed = False
-    extras: tuple[str, ...] = ()
-    pool = 1
     slice_size = SLICE
+    model: MotifTokenNetwork
 
-    def __init__(
-        self,
-        model: MotifTokenNetwork,
-        threshold: torch.Tensor,
-        *,
-        settings: Score,
-        seed: int,
-        composition: np.ndarray,
-    ) -> None:
-        must_fit(model.length)
-        self.model = model
-        self.device = next(model.parameters()).device
-        self.settings, self.seed = settings, seed
+    def __init__(self, model: MotifTokenNetwork, threshold: torch.Tensor, **given: Any) -> None:
+        super().__init__(model, threshold, **given)
         known, filters = model.known.bank.widths, model.settings.filters
         self.widths = np.concatenate([known, np.full(filters, model.settings.width)]).astype(np.int16)
-        self.threshold = threshold[len(known) :].to(self.device)
+        self.threshold = self.threshold[len(known) :]
 
     @property
     def most(self) -> tuple[int, int]:
@@ -109,10 +87,6 @@ class _TokenScorer:
         passes = 4 * VARIANTS_AT_ONCE * 8 * model.largest_array // SLICE
         learned = 16 * model.settings.filters * model.length
         return scan + passes + learned + 200 * most**2
-
-    def estimate(self, batch: Batch) -> dict[str, float]:
-        """Return nothing: there is no error estimate."""
-        return {}
 
     def _found(self, batch: Batch) -> tuple[Hits, np.ndarray, list[_Sites]]:
         """Return all hits, the winner of each, and the sites of each sequence."""
@@ -211,7 +185,6 @@ class TokenAttention(_TokenScorer):
     """Score slices of sequences by raw attention between the bins of hits."""
 
     choose = LARGEST
-    effects: tuple[str, ...] = ()
 
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> SiteScores:

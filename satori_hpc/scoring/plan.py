@@ -15,7 +15,7 @@ from satori_hpc.config import plugins, toml
 from satori_hpc.config.score import METHODS
 from satori_hpc.data.dataset import Dataset
 from satori_hpc.errors import ArtefactError, quoted
-from satori_hpc.models.satori import Satori
+from satori_hpc.models.base import TrainableModel
 from satori_hpc.registry import module_of
 from satori_hpc.run import provenance
 from satori_hpc.run.layout import Run
@@ -48,7 +48,7 @@ def make(run: Run) -> list[Plan]:
     settings = run.config.score
     data = Dataset(run.dataset)
     examples = _select(run, data)
-    model, _ = checkpoint.load_model(run.best, "cpu")
+    model, _ = checkpoint.load(run.best, "cpu")
     threshold = thresholds(run, model)
     digests = _digests(run, examples, threshold)
     letters = composition(data)
@@ -56,6 +56,7 @@ def make(run: Run) -> list[Plan]:
     return [
         Plan(
             method=method,
+            known=() if model.bank is None else model.bank.names,
             widths=scorers[method].widths,
             foreground=examples.foreground,
             background=examples.background,
@@ -72,13 +73,14 @@ def make(run: Run) -> list[Plan]:
             composition=tuple(letters.tolist()),
             selection=select.record(settings, task=data.task, seed=run.config.seed),
             true_positive=examples.true_positive,
+            targets=data.targets,
             digests=digests,
         )
         for method in settings.methods
     ]
 
 
-def build(run: Run, model: Satori, *, threshold: np.ndarray, composition: np.ndarray) -> dict[str, SiteScorer]:
+def build(run: Run, model: TrainableModel, *, threshold: np.ndarray, composition: np.ndarray) -> dict[str, SiteScorer]:
     """Return the scorer of every method of run.toml.
 
     Args:
@@ -123,7 +125,7 @@ def _settings(run: Run, method: str) -> dict[str, Any]:
     return {**found, "plugins": guest} if guest else found
 
 
-def thresholds(run: Run, model: Satori) -> np.ndarray:
+def thresholds(run: Run, model: TrainableModel) -> np.ndarray:
     """Return float32 (F,); both sides use the foreground's thresholds, so that "active" means the same in both.
 
     Raises:

@@ -19,7 +19,7 @@ import torch
 from satori_hpc.data.dataset import Dataset
 from satori_hpc.errors import ArtefactError, SatoriError, quoted
 from satori_hpc.log import logger, progress
-from satori_hpc.models.satori import Satori
+from satori_hpc.models.base import TrainableModel
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import files, provenance
 from satori_hpc.run.layout import Run
@@ -86,8 +86,8 @@ def plan(run: Run, runtime: Runtime, *, replace: bool) -> dict[str, Any]:
         if path.exists() and not replace and score_store.open_same(path, each) is None:
             raise ArtefactError(
                 f"{path}: scores of another plan or another model are there, with "
-                f"{len(list((path / 'markers').glob('*-*.json')))} partitions done; keep them elsewhere, or make them "
-                f"anew: satori-hpc score {quoted(run.path)} --plan --force"
+                f"{len(list(run.score_markers(each.method).glob('*-*.json')))} partitions done; keep {path.parent} "
+                f"elsewhere, or make them anew: satori-hpc score {quoted(run.path)} --plan --force"
             )
     for each in plans:
         score_store.create_or_resume(run.scores(each.method), each)
@@ -149,7 +149,7 @@ def finalise(run: Run, runtime: Runtime) -> dict[str, Any]:
 class _Work:
     """State of a process while it scores."""
 
-    model: Satori
+    model: TrainableModel
     scorers: dict[str, SiteScorer]
     data: Dataset
     background: Dataset  # what background examples are rows of; the same where they are negatives
@@ -178,7 +178,7 @@ class _Work:
 
 
 def _load(run: Run, runtime: Runtime) -> _Work:
-    model, _ = checkpoint.load_model(run.best, runtime.torch_device())
+    model, _ = checkpoint.load(run.best, runtime.torch_device())
     store, data = ScoreStore(run.scores(run.config.score.methods[0])), Dataset(run.dataset)
     threshold = score_plan.thresholds(run, model)
     scorers = score_plan.build(run, model, threshold=threshold, composition=store.composition)  # the same in all stores

@@ -5,8 +5,8 @@ and chooses the one that represents two motifs.
 
 One Zarr v3 group, with a group for `foreground` and one for `background`, each holding, ragged,
 
-    counts    int32   (example, column)           how many sites and how many places an example has
-    site      int16   (partition, entry, column)  motif, start (bp), strand, place (number within the example)
+    counts    int32   (example, counts_column)    how many sites and how many places an example has
+    site      int16   (partition, entry, site_column)  motif, start (bp), strand, place (number within the example)
     strength  float32 (partition, entry)          of the site, 1 = the threshold of its motif
     place     int16   (partition, entry)          start of a place, bp
     value     float32 (partition, entry)          between places i < j of an example, row by row; of methods with a
@@ -16,12 +16,14 @@ One Zarr v3 group, with a group for `foreground` and one for `background`, each 
     <effect>  float32 (partition, entry)          like `place`, effects of places (attribute `effects`)
     example        int64   (example,)         row of the example in its dataset
     true_positive  uint8   (example, target)  foreground of sets with several labels: 1 = predicted and true
+    target         string  (target,)          likewise, names of the labels
 
-and at the root width int16 (motif,), bp, and selected uint8 (dataset example,): 0 no, 1 foreground, 2 background.
-A partition is a block of examples: one shard of each array, written at once by one process, the entries of its examples
-one behind the other. The plan of partitions is in the attributes; the bytes do not depend on the number of writers.
-`markers/<group>-<k>.json`, renamed into place after the shards, holds their digests and numbers of entries, and alone
-marks a partition as finished. `complete.json` closes the store and holds the method's error estimate.
+and at the root motif, string, and width int16 (motif,), bp, and selected uint8 (dataset_example,): 0 no, 1 foreground,
+2 background. A partition is a block of examples: one shard of each array, written at once by one process, the entries
+of its examples one behind the other. The plan of partitions is in the attributes; the bytes do not depend on the number
+of writers. Beside the store, `<method>.markers/<group>-<k>.json`, renamed into place after the shards, holds their
+digests and numbers of entries, and alone marks a partition as finished. `complete.json` there closes the store and
+holds the method's error estimate.
 """
 
 import hashlib
@@ -32,7 +34,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 
 from satori_hpc.data import zarr_arrays
 from satori_hpc.data.dataset import blocks
@@ -51,7 +52,7 @@ class ScoreStore(Geometry):
     def __init__(self, path: Path) -> None:
         score_layout.limit_concurrency()
         try:
-            self._root = zarr.open_group(path, mode="r", zarr_format=3)
+            self._root = zarr_arrays.open_group(path)
             super().__init__(path, dict(self._root.attrs))
         except Exception as error:
             raise ArtefactError(f"{path}: not a score store ({error}); {_mend(path)}") from None
@@ -123,6 +124,7 @@ class ScoreStore(Geometry):
                 shard.partial.unlink(missing_ok=True)
             raise
         marker = Marker(
+            plan=self.attributes[sealed.KEY],
             group=group,
             partition=partition,
             rows=[first, last],
@@ -158,7 +160,7 @@ class ScoreStore(Geometry):
             return "not written"
         marker = self._marker(group, partition)
         if marker is None:
-            return f"{path.relative_to(self.path)} is damaged"
+            return f"{path.relative_to(self.path.parent)} is damaged, or of another plan"
         for name in self.arrays:
             shard, entry = self.shard_path(group, name, partition), marker.files[name]
             if not shard.exists():
@@ -172,7 +174,7 @@ class ScoreStore(Geometry):
 
     def markers_there(self) -> int:
         """Count the partitions with a marker, without reading them."""
-        return sum(1 for entry in os.scandir(self.path / "markers") if "ground-" in entry.name[:11])
+        return sum(1 for _ in self.marker_folder.glob("*ground-*.json"))
 
     def discard(self, items: Iterable[tuple[str, int]]) -> None:
         """Remove the markers of partitions that are not done after all."""
@@ -182,16 +184,15 @@ class ScoreStore(Geometry):
     def expected_files(self) -> int:
         """Return files of the finished store."""
         places = {self.path / group / array / "c" for group in GROUPS for array in self.arrays}
-        written = {self.path / "markers"} | places
         fixed = 0
         for folder, below, files in os.walk(self.path):
-            below[:] = [name for name in below if Path(folder) / name not in written]
+            below[:] = [name for name in below if Path(folder) / name not in places]
             fixed += len(files)
         return fixed + 1 + (len(self.arrays) + 1) * len(self.items())  # with complete.json, shards and markers
 
     def sweep(self) -> None:
         """Remove files left by killed writers; no other process may be writing."""
-        for leftover in sorted(self.path.rglob("*.partial")):
+        for leftover in (*self.path.rglob("*.partial"), *self.marker_folder.glob("*.partial")):
             leftover.unlink(missing_ok=True)
 
     def finalise(self, *, estimate: dict[str, float] | None = None) -> None:
@@ -303,11 +304,9 @@ class ScoreStore(Geometry):
         """Return the marker of a partition; None if it is missing or invalid."""
         try:
             marker = Marker.parse(self._marker_path(group, partition).read_text(encoding="utf-8"))
-            same = (marker.group, marker.partition, marker.rows) == (
-                group,
-                partition,
-                list(self.partitions(group)[partition]),
-            )
+            rows = list(self.partitions(group)[partition])
+            told = (marker.plan, marker.group, marker.partition, marker.rows)
+            same = told == (self.attributes[sealed.KEY], group, partition, rows)
             whole = all({"bytes", "sha256"} == marker.files[name].keys() for name in self.arrays)
             whole = whole and marker.entries.keys() == self.arrays.keys()
             whole = whole and marker.effects.keys() == set(self.attributes["effects"])
@@ -316,11 +315,11 @@ class ScoreStore(Geometry):
         return marker if same and whole else None
 
     def _marker_path(self, group: str, partition: int) -> Path:
-        return self.path / "markers" / f"{group}-{partition}.json"
+        return self.marker_folder / f"{group}-{partition}.json"
 
     @property
     def _complete_path(self) -> Path:
-        return self.path / "markers" / "complete.json"
+        return self.marker_folder / "complete.json"
 
     @property
     def complete(self) -> bool:

@@ -148,7 +148,8 @@ class _Checks:
         run: the run.
         jobs: each reads something and returns its bytes, its files and its damage.
         notes, stages: of the report.
-        others: score stores, relative to the run, that are not those of the record: one finding says all of them.
+        others: score stores and their markers, relative to the run, that are not those of the record: one finding says
+            all of them.
     """
 
     run: Run
@@ -223,7 +224,7 @@ class _Checks:
 
     def _replaced(self, name: str) -> bool:
         """Return whether a file belongs to a store that is another one than the record's."""
-        return any(name.startswith(store + "/") for store in self.others)
+        return name.startswith(tuple(self.others))
 
     def _add(self, finding: Finding) -> None:
         self.jobs.append(lambda: (0, 0, finding))
@@ -301,7 +302,7 @@ class _Checks:
                 store = ScoreStore(path)
                 if store.items() and store.arrays:
                     if plan is not None and provenance.compare(path / "zarr.json", plan)[1]:
-                        self._other(name)
+                        self._other(store)
                     else:
                         yield store
             except Exception as error:  # a damaged plan may contain anything
@@ -309,12 +310,14 @@ class _Checks:
                     problem = f"the plan of this store cannot be read ({error})"
                     self._add(Finding(name, problem, f"satori-hpc score {quoted(self.run.path)} --force"))
 
-    def _other(self, name: str) -> None:
+    def _other(self, store: ScoreStore) -> None:
         """Report a store with another plan than recorded: planned again since, or its plan is damaged."""
-        self.others.append(name)
+        folders = (store.path, store.marker_folder)
+        self.others += [f"{folder.relative_to(self.run.path).as_posix()}/" for folder in folders]
         record = quoted(self.run.record("score"))
         problem = "its plan is not the one that the stage ended with: planned anew since then, or damaged"
-        self._add(Finding(f"{name}/zarr.json", problem, f"rm {record} && satori-hpc score {quoted(self.run.path)}"))
+        mend = f"rm {record} && satori-hpc score {quoted(self.run.path)}"
+        self._add(Finding(f"{self.others[-2]}zarr.json", problem, mend))
 
     def _store(self, store: ScoreStore, first_number: int | None, record: Record | None) -> set[str]:
         """Add the partitions of a store; the files that they answer for, relative to the run."""
@@ -323,7 +326,7 @@ class _Checks:
         waiting = 0
         for place, (group, partition) in enumerate(store.items()):
             number = None if first_number is None else first_number + place
-            marker = store.path / "markers" / f"{group}-{partition}.json"
+            marker = store.marker_folder / f"{group}-{partition}.json"
             if not finished and not marker.exists():
                 waiting += 1  # also where a kill came between shard and marker
                 continue
@@ -358,12 +361,12 @@ class _Checks:
                 problem = f"cannot be read ({error})"
             read = sum(path.stat().st_size for name in names if (path := self.run.path / name).exists())
             if problem:
-                problem = f"{marker.relative_to(store.path)} is missing" if not marker.exists() else problem
+                problem = f"{marker.relative_to(store.path.parent)} is missing" if not marker.exists() else problem
                 return read, len(names), Finding(where, problem, command, number)
             if record is not None and names[0] in record.files:
                 _, problem = provenance.compare(marker, record.files[names[0]])
                 if problem:  # shards and marker agree with each other, so that scoring alone would keep them
-                    problem = f"{marker.relative_to(store.path)} {problem}"
+                    problem = f"{marker.relative_to(store.path.parent)} {problem}"
                     mend = f"rm {quoted(marker)} && {command}"
                     return read, len(names), Finding(where, problem, mend)
             return read, len(names), None

@@ -84,11 +84,6 @@ def load(path: Path, device: torch.device | str) -> tuple[TrainableModel, Checkp
     return model.to(device).eval(), info
 
 
-def load_model(path: Path, device: torch.device | str) -> tuple[Any, CheckpointInfo]:
-    """As `load`, for what takes a SATORI network, unless its parts say that another one will do."""
-    return load(path, device)
-
-
 def _check_family(path: Path, plain: dict[str, Any]) -> None:
     described = plain.get("config")
     name = described.get("architecture") if isinstance(described, dict) else None

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,8 @@ def predict(run: Run, runtime: Runtime, model: TrainableModel, data: Dataset, *,
         key: digest of all that shapes the predictions.
     """
     world = runtime.world
-    shape = {"examples": len(data), "outputs": model.outputs, "targets": len(data.targets)}
-    written = Writer(run.predictions, run.predictions_parts, key=key, **shape)
+    shape = {"examples": len(data), "outputs": model.outputs}
+    written = Writer(run.predictions, run.predictions_parts, key=key, **shape, targets=data.targets)
     done = world.run_on_root(written.begin)
     left = [rows for rows in blocks(len(data)) if rows.stop > done]
     if done:
@@ -159,7 +159,7 @@ def column_mass(model: TrainableModel, tokens: np.ndarray, *, world: World) -> f
 
 # predictions.zarr: logits and probabilities of every example by the best checkpoint.
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 class Writer:
@@ -172,12 +172,15 @@ class Writer:
         parts: the folder beside it.
         key: digest of what the predictions follow from.
         examples: E, of the data set.
-        outputs, targets: C and T.
+        outputs: C.
+        targets: names of the labels, T.
     """
 
-    def __init__(self, path: Path, parts: Path, *, key: str, examples: int, outputs: int, targets: int) -> None:
-        self._path, self._parts, self._key = path, parts, key
-        self._shapes = {"logits": (examples, outputs), "probability": (examples, targets)}
+    def __init__(
+        self, path: Path, parts: Path, *, key: str, examples: int, outputs: int, targets: Sequence[str]
+    ) -> None:
+        self._path, self._parts, self._key, self._targets = path, parts, key, targets
+        self._shapes = {"logits": (examples, outputs), "probability": (examples, len(targets))}
 
     def begin(self) -> int:
         """How many examples are there already; what is there of another key goes.
@@ -187,8 +190,10 @@ class Writer:
         """
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RuntimeError):
             group = self._opened()
-            done, shapes = int(str(group.attrs["done"])), {name: array.shape for name, array in group.arrays()}
-            if dict(group.attrs) == self._progress(done) and shapes == self._shapes:
+            done = int(str(group.attrs["done"]))
+            shapes = {name: zarr_arrays.member(group, name).shape for name in self._shapes}
+            same = list(zarr_arrays.read_strings(group, "target")) == list(self._targets)
+            if dict(group.attrs) == self._progress(done) and shapes == self._shapes and same:
                 for rows in blocks(done):
                     for name in shapes:
                         zarr_arrays.read(group, name, rows)  # what is damaged is made anew
@@ -198,9 +203,16 @@ class Writer:
         with files.room(self._path):
             files.remove_folder(self._parts)
             group = zarr.open_group(self._parts, mode="w", zarr_format=3)
-            for name, (examples, width) in self._shapes.items():
-                chunks = (max(1, min(BLOCK, examples)), width)
-                zarr_arrays.create(group, name, shape=(examples, width), dtype=np.float32, chunks=chunks)
+            for (name, (examples, width)), dimension in zip(self._shapes.items(), ("output", "target"), strict=True):
+                zarr_arrays.create(
+                    group,
+                    name,
+                    shape=(examples, width),
+                    dtype=np.float32,
+                    chunks=(max(1, min(BLOCK, examples)), width),
+                    dimensions=("example", dimension),
+                )
+            zarr_arrays.write_strings(group, "target", self._targets, count=len(self._targets), dimension="target")
             group.attrs.update(self._progress(0))
         return 0
 
@@ -220,6 +232,7 @@ class Writer:
         """Put what is whole now in its place."""
         with files.room(self._path):
             self._opened().attrs.put({"artefact": "satori_hpc predictions", "format_version": FORMAT_VERSION})
+            zarr_arrays.consolidate(self._parts)
             files.publish_folder(self._parts, self._path)
 
     def _progress(self, done: int) -> dict[str, Any]:
@@ -231,10 +244,10 @@ class Writer:
         return zarr.open_group(self._parts, mode="r+", zarr_format=3)
 
 
-def write(path: Path, logits: np.ndarray, probability: np.ndarray) -> None:
-    """Write predictions that are in memory: (E, C) and (E, T) float32."""
-    shape = {"examples": len(logits), "outputs": logits.shape[1], "targets": probability.shape[1]}
-    written = Writer(path, files.sibling(path), key="", **shape)
+def write(path: Path, logits: np.ndarray, probability: np.ndarray, *, targets: Sequence[str]) -> None:
+    """Write predictions that are in memory: (E, C) and (E, T) float32, and the names of the labels."""
+    outputs = logits.shape[1]
+    written = Writer(path, files.sibling(path), key="", examples=len(logits), outputs=outputs, targets=targets)
     written.begin()
     written.add(slice(0, len(logits)), logits, probability)
     written.publish()

@@ -110,12 +110,12 @@ def test_a_method_that_is_added_to_run_toml_is_scored_and_what_is_scored_stays(r
     config = path / "run.toml"
     config.write_text("# my run\n" + config.read_text())
     before = config.read_text()
-    kept = {file: file.stat().st_mtime_ns for file in path.glob("scores/attention.zarr/markers/*ground-*")}
+    kept = {file: file.stat().st_mtime_ns for file in path.glob("scores/attention.markers/*ground-*")}
     assert kept
     assert "now stale: score" in call("set", path, "score.methods=attention,epistasis").stdout
     told = call("score", path, "--threads", 1).stdout
     assert config.read_text() == before.replace('methods = ["attention"]', 'methods = ["attention", "epistasis"]')
-    assert (path / "scores" / "epistasis.zarr" / "markers" / "complete.json").exists()
+    assert (path / "scores" / "epistasis.markers" / "complete.json").exists()
     assert {file: file.stat().st_mtime_ns for file in kept} == kept
     assert "epistasis:" in told
     assert "up to date" in call("score", path).stdout

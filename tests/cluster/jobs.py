@@ -115,9 +115,9 @@ def alone(run: Path, *argv: str, inside: Sequence[object] = ()) -> str:
 
 
 def scores_of(run: Path, method: str = "attention") -> dict[str, bytes]:
-    """Every file of a score store, by its name."""
-    store = run / "scores" / f"{method}.zarr"
-    found = {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    """Every file of a score store, and its markers, by its name."""
+    every = (run / "scores").glob(f"{method}.*/**/*")
+    found = {str(path.relative_to(run / "scores")): path.read_bytes() for path in every if path.is_file()}
     assert found
     return found
 
@@ -137,5 +137,5 @@ def assert_same_tables(run: Path, other: Path, *, method: str = "attention") -> 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
     """Of the best network."""
-    model, _ = checkpoint.load_model(run / "checkpoints" / "best.pt", torch.device("cpu"))
+    model, _ = checkpoint.load(run / "checkpoints" / "best.pt", torch.device("cpu"))
     return model.state_dict()

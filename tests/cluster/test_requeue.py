@@ -112,7 +112,7 @@ def test_scoring_that_is_disturbed_writes_the_same_bytes(jobs, trained, scored):
     run = scored.with_name("scored")
     shutil.copytree(trained[0], run)
     number = jobs.submit("score", run)
-    markers = run / "scores" / "epistasis.zarr" / "markers"
+    markers = run / "scores" / "epistasis.markers"
     disturb(jobs, run / "logs" / f"score_{number}.log", number, lambda: sorted(markers.glob("*-*.json")))
     assert scores_of(run, "epistasis") == scores_of(scored, "epistasis")
 

@@ -58,6 +58,7 @@ def test_several_shards(tmp_path, monkeypatch):
     monkeypatch.setattr(dataset, "CHUNK_EXAMPLES", 8)
     monkeypatch.setattr(dataset, "SHARD_EXAMPLES", 32)
     monkeypatch.setattr(dataset, "CHUNK_ITEMS", 50)
+    monkeypatch.setattr(zarr_arrays, "STRINGS", 30)
     whole = make(100)
     dataset.write(tmp_path / "d", whole)
     assert_same(whole, tmp_path / "d")
@@ -80,7 +81,7 @@ def test_shards_have_the_bytes_of_zarr(tmp_path, monkeypatch):
     dataset.write(tmp_path / "d", dataclasses.replace(whole, tokens=Made(whole.tokens.shape, some)))
     assert asked == [16] * 12 + [11]
     group = zarr.create_group(store=tmp_path / "zarr", zarr_format=3)
-    for name, values in (("tokens", whole.tokens), ("labels", whole.labels)):
+    for name, values, dimension in (("tokens", whole.tokens, "position"), ("labels", whole.labels, "target")):
         width = values.shape[1]
         array = group.create_array(
             name=name,
@@ -89,6 +90,7 @@ def test_shards_have_the_bytes_of_zarr(tmp_path, monkeypatch):
             chunks=(8, width),
             shards=(32, width),
             compressors=[zarr_arrays.ZSTD, zarr.codecs.Crc32cCodec()],
+            dimension_names=("example", dimension),
         )
         array[...] = values
         ours, theirs = (
@@ -172,10 +174,10 @@ def test_an_old_data_set_survives_a_failed_write(tmp_path, monkeypatch):
     whole = make()
     dataset.write(tmp_path / "d", whole)
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(dataset, "write_strings", fail)
+    monkeypatch.setattr(zarr_arrays, "write_strings", fail)
     with pytest.raises(OSError, match="disk full"):
         dataset.write(tmp_path / "d", make(9))
     assert_same(whole, tmp_path / "d")
@@ -205,8 +207,8 @@ def test_data_sets_that_cannot_be_used_say_what_to_run(tmp_path):
     refused("unfinished")
     dataset.write(path, make())
     edit_attributes(path, format_version=99)
-    refused("format version 99, this program reads 3")
-    edit_attributes(path, format_version=3, complete=False)
+    refused("format version 99, this program reads 4")
+    edit_attributes(path, format_version=4, complete=False)
     refused("unfinished")
     dataset.write(path, make())
     (path / "zarr.json").write_text("{")
@@ -219,7 +221,10 @@ def test_data_sets_that_cannot_be_used_say_what_to_run(tmp_path):
     chunk.write_bytes(chunk.read_bytes()[:-30])
     refused("damaged")
     dataset.write(path, make())
-    edit_attributes(path, targets=["a", "b"])
+    group = zarr.open_group(path, mode="r+", zarr_format=3)
+    zarr_arrays.write_strings(group, "more", ["a", "b"], count=2, dimension="more")
+    shutil.rmtree(path / "target")
+    (path / "more").rename(path / "target")
     refused("damaged")
     with pytest.raises(ArtefactError, match=f"{mend} --background --force$"):
         Dataset(path, background=True)
@@ -299,11 +304,11 @@ def test_labels_may_be_unknown_where_there_are_several(tmp_path):
         dataset.write(tmp_path / "e", lone)
 
 
-@pytest.mark.parametrize("version", [1, 2])
-def test_sets_without_checksums_are_refused(tmp_path, version):
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_sets_of_former_versions_are_refused(tmp_path, version):
     dataset.write(tmp_path / "d", make())
     edit_attributes(tmp_path / "d", format_version=version)
-    with pytest.raises(ArtefactError, match=f"format version {version}, this program reads 3; .*satori-hpc prepare"):
+    with pytest.raises(ArtefactError, match=f"format version {version}, this program reads 4; .*satori-hpc prepare"):
         Dataset(tmp_path / "d")
     assert dataset.task(tmp_path / "d") is None
 
@@ -323,7 +328,7 @@ def test_a_flipped_byte_of_any_chunk_is_an_error_that_names_the_array(tmp_path):
     dataset.write(path, whole)
     chunks = chunks_of(path)
     assert {file.relative_to(path).parts[0] for file in chunks} == {
-        *("tokens", "labels", "split", "start", "end", "strand", "name", "name_ends", "chrom", "chrom_ends")
+        *("tokens", "labels", "split", "start", "end", "strand", "name", "chrom", "target")
     }
     for file in chunks:
         name, size = file.relative_to(path).parts[0], file.stat().st_size

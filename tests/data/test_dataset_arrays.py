@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import zarr
@@ -46,6 +48,42 @@ def test_few_megabytes_are_asked_for_at_a_time_and_no_chunk_twice(stored, monkey
     rows = np.array([0, 17, 33, 150, 151, 290, 5])
     np.testing.assert_array_equal(zarr_arrays.take(group, "a", rows), values[rows])
     assert asked == [(0, 1), (2, 2), (9, 9), (18, 18)]
+
+
+def test_strings_are_written_and_read_some_at_a_time(tmp_path, monkeypatch) -> None:
+    strings = [f"chr{k}:é" * (k % 4) for k in range(95)]
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=3)
+    monkeypatch.setattr(zarr_arrays, "STRINGS", 10)
+    monkeypatch.setattr(zarr_arrays, "BLOCK_BYTES", 2 * 10 * zarr_arrays.STRING_BYTES)
+    written, ahead, asked = zarr.Array.__setitem__, 0, []
+    read = zarr.Array.__getitem__
+
+    def made() -> Iterator[str]:
+        nonlocal ahead
+        for text in strings:
+            ahead += 1
+            assert ahead <= 10, "no more are held than a chunk has"
+            yield text
+
+    def write(self: zarr.Array, rows: slice, values: np.ndarray) -> None:
+        nonlocal ahead
+        ahead = 0
+        written(self, rows, values)
+
+    def spy(self: zarr.Array, rows: slice) -> np.ndarray:
+        asked.append(rows.stop - rows.start)
+        return np.asarray(read(self, rows))
+
+    monkeypatch.setattr(zarr.Array, "__setitem__", write)
+    zarr_arrays.write_strings(group, "name", made(), count=95, dimension="example")
+    monkeypatch.setattr(zarr.Array, "__getitem__", spy)
+    assert list(zarr_arrays.read_strings(group, "name")) == strings
+    rows = [94, 3, 3, 17, 0, 41, 42, *range(60, 90)]
+    assert list(zarr_arrays.read_strings(group, "name", np.array(rows))) == [strings[row] for row in rows]
+    assert list(zarr_arrays.read_strings(group, "name", np.array([], np.int64))) == []
+    assert max(asked) <= 20
+    with pytest.raises(ValueError, match="iterator too short"):
+        zarr_arrays.write_strings(group, "less", iter("ab"), count=3, dimension="example")
 
 
 @pytest.mark.parametrize("rows", [[3, 300], [-1, 3]])

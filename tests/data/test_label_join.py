@@ -512,7 +512,7 @@ def test_the_command_takes_what_its_messages_advise(tmp_path, options, setting):
 def test_options_of_fasta_files_are_refused_for_other_templates(tmp_path):
     told = CliRunner().invoke(cli, ["new", str(tmp_path / "a"), "--template", "genome", "--join", "order"])
     assert told.exit_code == 2
-    assert "--join and --drop-unlabelled go with --template fasta" in told.output
+    assert "--join goes with --template fasta" in told.output
 
 
 def test_a_line_without_end_is_refused_before_it_is_held(tmp_path, monkeypatch):

@@ -123,7 +123,7 @@ def read_bed(path: Path) -> pd.DataFrame:
 def slow_sites(run: Run, text: dict[str, str]) -> dict[tuple, tuple[float, int]]:
     """{(chrom, start, end, filter, strand): (largest activation, examples)} by loops, each window's letters checked."""
     data = read_whole(run.dataset)
-    model, _ = checkpoint.load_model(run.best, "cpu")
+    model, _ = checkpoint.load(run.best, "cpu")
     threshold = score_plan.thresholds(run, model)
     found: dict[tuple, list[float]] = defaultdict(list)
     for row in score_store.open_complete(run.scores("attention")).examples("foreground").tolist():
@@ -181,7 +181,7 @@ def test_a_filter_that_reads_a_motif_backwards_turns_the_strand(
     run, _ = made
     every = pd.DataFrame({"filter": np.arange(12), "tf": [f"TF{k}" for k in range(12)], "strand": ["+", "-"] * 6})
     monkeypatch.setattr(motif_store, "read_tf", lambda folder: every.assign(named=True))
-    model, _ = checkpoint.load_model(run.best, "cpu")
+    model, _ = checkpoint.load(run.best, "cpu")
     rows = score_store.open_complete(run.scores("attention")).examples("foreground")
     at = places(Dataset(run.dataset), rows).escaped()
     order = at.in_order()
@@ -199,7 +199,7 @@ def test_a_filter_that_reads_a_motif_backwards_turns_the_strand(
 
 
 def batch_of(run: Run, rows: np.ndarray) -> tuple[SiteScorer, Batch]:
-    model, _ = checkpoint.load_model(run.best, "cpu")
+    model, _ = checkpoint.load(run.best, "cpu")
     scorer = registry.build(
         "dfim",
         model,

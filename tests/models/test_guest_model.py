@@ -11,10 +11,12 @@ import torch
 from torch import nn
 
 from satori_hpc import models
-from satori_hpc.config import Model, toml
+from satori_hpc.config import Model, Score, toml
 from satori_hpc.errors import ConfigError
+from satori_hpc.models import satori as satori_network
 from satori_hpc.models.base import require_filters
 from satori_hpc.run.layout import Run
+from satori_hpc.scoring import registry as scorers
 from satori_hpc.scoring.store import ScoreStore
 from satori_hpc.training import checkpoint
 from satori_hpc.training.scorable import load_model
@@ -104,6 +106,11 @@ def test_what_a_family_does_not_offer_is_said(here: Callable[[], None]) -> None:
     network = models.build(Model(architecture="plain"), entropy=0, **shape)
     with pytest.raises(ConfigError, match="no first-layer activations, so it has no motifs and no sites"):
         require_filters(network)
+    with pytest.raises(ConfigError, match="inspect: hand-written for SATORI networks, found a network of the kind On"):
+        satori_network.require(network, what="inspect")
+    given = {"threshold": torch.zeros(0), "settings": Score(), "seed": 1, "composition": np.full(4, 0.25)}
+    with pytest.raises(ConfigError, match="attribution of attention: hand-written for SATORI networks"):
+        scorers.build("attribution", network, **given)
     with pytest.raises(ConfigError, match="'plain' is there already"):
         models.register("plain", sentence="another")(plain)
     with pytest.raises(ConfigError, match="'filters': the name means something else in run.toml"):

@@ -46,7 +46,7 @@ def install(fault: str) -> None:
         return encode(chunk)
 
     def before_the_marker(path: Path, text: str) -> None:
-        if done >= 3 and fault == "between" and path.parent.name == "markers":
+        if done >= 3 and fault == "between" and path.parent.suffix == ".markers":
             die()
         write_text(path, text)
 

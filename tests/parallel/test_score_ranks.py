@@ -35,9 +35,9 @@ def satori(*arguments: object) -> Result:
 
 
 def content(run: Path, method: str = "attention") -> dict[str, bytes]:
-    """Every file of a score store."""
-    store = run / "scores" / f"{method}.zarr"
-    return {path.relative_to(store).as_posix(): path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    """Every file of a score store, and its markers."""
+    found = (run / "scores").glob(f"{method}.*/**/*")
+    return {path.relative_to(run / "scores").as_posix(): path.read_bytes() for path in found if path.is_file()}
 
 
 def changed(run: Path, other: Path, method: str) -> list[str]:
@@ -49,10 +49,7 @@ def changed(run: Path, other: Path, method: str) -> list[str]:
             found.append(name)
             if "/c/" in name:
                 array = name.partition("/c/")[0]
-                a, b = (
-                    zarr.open_array(each / "scores" / f"{method}.zarr" / array, mode="r")[:].ravel()
-                    for each in (run, other)
-                )
+                a, b = (zarr.open_array(each / "scores" / array, mode="r")[:].ravel() for each in (run, other))
                 places = np.flatnonzero(a.view(f"u{a.itemsize}") != b.view(f"u{b.itemsize}"))[:20]
                 found[-1] += f": at {places.tolist()} {a[places].tolist()} against {b[places].tolist()}"
     return found
@@ -73,7 +70,7 @@ def undisturbed(motifs_made: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     done = satori("score", run, "--threads", 2)
     assert done.exit_code == 0, done.output
     found = content(run)
-    assert sum(name.startswith("markers/foreground-") for name in found) > 4
+    assert sum(name.startswith("attention.markers/foreground-") for name in found) > 4
     return found
 
 
@@ -130,7 +127,9 @@ def test_the_bytes_do_not_depend_on_ranks_schedule_or_library(
     for method in ("attention", "epistasis", "dfim"):
         assert changed(run, several, method) == []
     for method, array in (("dfim", "null"), ("epistasis", "single")):
-        assert len([name for name in content(run, method) if name.startswith(f"foreground/{array}/c/")]) > 2
+        assert (
+            len([name for name in content(run, method) if name.startswith(f"{method}.zarr/foreground/{array}/c/")]) > 2
+        )
     assert Run.open(run).record("score").exists()
 
 
@@ -171,7 +170,7 @@ def test_a_failing_rank_ends_all_and_the_same_command_goes_on(
     refused = satori("reduce", run)
     assert refused.exit_code == 1
     assert f"satori-hpc score {run}" in refused.stderr
-    markers = list((run / "scores" / "attention.zarr" / "markers").glob("*ground-*.json"))
+    markers = list((run / "scores" / "attention.markers").glob("*ground-*.json"))
     assert markers, "what was done before is not lost"
     before = {path: path.stat().st_mtime_ns for path in markers}
 
@@ -208,13 +207,13 @@ def test_sigterm_ends_all_ranks_and_the_same_command_goes_on(
 
 
 def test_a_full_disk_is_told_and_nothing_is_lost(mpi: Any, run: Path, undisturbed: dict[str, bytes]) -> None:
-    with disks.small(run / "scores", size="96k") as disk:
+    with disks.small(run / "scores", size="128k") as disk:
         done = mpi.run(2, ["-m", "satori_hpc", "score", run], timeout=120)
         assert done.returncode != 0
         assert "No space left on device" in done.stderr
         assert "needs" in done.stderr
         assert "partition" in done.stderr
-        done_before = len(list(run.glob("scores/attention.zarr/markers/*ground-*.json")))
+        done_before = len(list(run.glob("scores/attention.markers/*ground-*.json")))
         disk.resize("64m")
         again = mpi.run(2, ["-m", "satori_hpc", "score", run])
         assert again.returncode == 0, again.stderr
@@ -250,8 +249,8 @@ def test_a_job_array_gives_the_same_store(run: Path, undisturbed: dict[str, byte
 def test_verify_finds_damage_and_its_command_repairs_just_that(run: Path, undisturbed: dict[str, bytes]) -> None:
     assert satori("score", run).exit_code == 0
     assert satori("verify", run).exit_code == 0
-    store = run / "scores" / "attention.zarr"
-    shards = sorted(store.glob("foreground/value/c/*/0"))
+    store = run / "scores"
+    shards = sorted(store.glob("attention.zarr/foreground/value/c/*/0"))
     times = {path: path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file()}
     damaged = shards[2].read_bytes()
     shards[2].write_bytes(damaged[: len(damaged) // 2])

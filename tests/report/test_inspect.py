@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from satori_hpc import config
+from satori_hpc.config.score import METHODS
 from satori_hpc.data import dataset
 from satori_hpc.data.dataset import Dataset
 from satori_hpc.errors import ArtefactError, InputError
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.report import inspect as report_inspect
 from satori_hpc.report.inspect import find, inspect
+from satori_hpc.report.pictures import EPISTASIS
 from satori_hpc.run import execute
 from satori_hpc.run.layout import Run
 from satori_hpc.scoring import plan as score_plan
@@ -56,7 +58,7 @@ def test_arrays_are_those_of_the_scorers(run, label):
     data, settings = read_whole(run.dataset), run.config
     assert summary["example"] == data.names[row] == str(found["name"])
     assert (summary["row"], int(found["row"])) == (row, row)
-    model, _ = checkpoint.load_model(run.best, "cpu")
+    model, _ = checkpoint.load(run.best, "cpu")
     tokens = torch.from_numpy(data.tokens[[row]])
     np.testing.assert_array_equal(found["tokens"], data.tokens[row])
     np.testing.assert_array_equal(found["labels"], [label])
@@ -77,7 +79,7 @@ def test_arrays_are_those_of_the_scorers(run, label):
         output = model(tokens, attention=True)
     np.testing.assert_array_equal(found["attention"], output.attention[0].numpy())
     np.testing.assert_array_equal(found["logits"], output.logits[0].numpy())
-    np.testing.assert_allclose(found["attention_attribution"], scorer("attribution").maps(batch)[0].numpy(), rtol=1e-6)
+    np.testing.assert_allclose(found["attribution"], scorer("attribution").maps(batch)[0].numpy(), rtol=1e-6)
     np.testing.assert_allclose(found["letter_attribution"], scorer("dfim").attributions(batch)[0].numpy(), rtol=1e-6)
     named = motif_store.read_tf(run.motifs).query("named").set_index("filter")["tf"].to_dict()
     assert found["filter_name"].tolist() == [named.get(k, f"filter {k}") for k in range(model.filters)]
@@ -111,6 +113,21 @@ def test_the_page_names_sequence_sites_and_prediction(run):
     inspect(run, RUNTIME, str(row))  # by number, again: the same bytes
     assert (run.inspections / f"{row}.html").read_bytes() == first
     assert (run.inspections / f"{row}.npz").read_bytes() == tables
+
+
+def test_a_method_that_is_registered_with_a_picture_is_shown(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(METHODS, "_entries", dict(METHODS._entries))
+    METHODS.add(
+        "mine", dataclasses.replace(METHODS["epistasis"], picture=dataclasses.replace(EPISTASIS, heading="<A>"))
+    )
+    METHODS.add("unseen", dataclasses.replace(METHODS["epistasis"], picture=None))
+    row = row_with(run, 1)
+    inspect(run, RUNTIME, str(row), out=tmp_path)
+    found, page = report_inspect.read(tmp_path / f"{row}.npz"), (tmp_path / f"{row}.html").read_text()
+    np.testing.assert_array_equal(found["mine"], found["epistasis"])
+    assert "unseen" not in found
+    assert '<h2 id="mine">&lt;A&gt;</h2>' in page
+    assert "epistasis between sites" in page
 
 
 def test_an_example_is_found_by_name_and_by_number(run):
@@ -192,7 +209,7 @@ def test_of_several_labels_the_true_and_predicted_ones_are_explained_else_the_li
         assert (
             f"the log-odds of {data.targets[int(expected.argmax())]}" in (run.inspections / f"{row}.html").read_text()
         )
-        model, _ = checkpoint.load_model(run.best, "cpu")
+        model, _ = checkpoint.load(run.best, "cpu")
         batch = Batch(
             tokens=torch.from_numpy(data.tokens[[row]]),
             keys=torch.tensor([[0, row]]),
@@ -217,6 +234,6 @@ def test_every_array_is_documented():
     documented = {cells[0]: (cells[1], cells[2]) for cells in rows(section("inspect/"))}
     expected = {
         name: ("(" + ", ".join(dimensions) + ("," if len(dimensions) == 1 else "") + ")", kind)
-        for name, (kind, dimensions) in report_inspect.ARRAYS.items()
+        for name, (kind, dimensions) in report_inspect.layout().items()
     }
     assert documented == expected

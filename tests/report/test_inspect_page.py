@@ -57,11 +57,12 @@ def test_hostile_names_stay_text():
 
 def test_without_pairs_of_sites_the_page_says_so():
     one = SiteMap(sites=[Site(3, "CTCF")], values=np.full((1, 1), np.nan, dtype=np.float32))
-    page = inspect_page.page(dataclasses.replace(inspected(), dfim=one, epistasis=one))
+    whole = inspected()
+    page = inspect_page.page(dataclasses.replace(whole, maps={**whole.maps, "dfim": one, "epistasis": one}))
     assert page.count("No two sites of this sequence form a pair.") == 2
     assert page.count("<figure>") == 2
     none = SiteMap(sites=[], values=np.zeros((0, 0), dtype=np.float32))
-    page = inspect_page.page(dataclasses.replace(inspected(), dfim=none, epistasis=none))
+    page = inspect_page.page(dataclasses.replace(whole, maps={**whole.maps, "dfim": none, "epistasis": none}))
     assert page.count("No two sites of this sequence form a pair.") == 2
 
 

@@ -13,7 +13,7 @@ SIZES = {"position": 20, "target": 2, "output": 2, "filter": 5, "head": 2, "cell
 def arrays():
     random = np.random.default_rng(1)
     made = {}
-    for name, (kind, dimensions) in inspect.ARRAYS.items():
+    for name, (kind, dimensions) in inspect.layout().items():
         shape = tuple(SIZES[dimension] for dimension in dimensions)
         values = random.normal(0, 9, shape)
         made[name] = np.array(values).astype(np.str_ if kind == "str" else kind)
@@ -26,7 +26,7 @@ def test_what_goes_in_comes_out_without_pickles(tmp_path, arrays):
     path = tmp_path / "inspect" / "7.npz"
     inspect.write(path, **arrays)
     found = inspect.read(path)
-    assert list(found) == list(inspect.ARRAYS)
+    assert list(found) == list(inspect.layout())
     for name, values in arrays.items():
         np.testing.assert_array_equal(found[name], values)
         assert found[name].dtype.kind != "O"

@@ -42,8 +42,9 @@ SMALL = {
 
 
 def content(run: Run, method: str) -> dict[str, bytes]:
-    store = run.scores(method)
-    return {path.relative_to(store).as_posix(): path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    """Every file of a score store, and its markers."""
+    found = run.scores(method).parent.glob(f"{method}.*/**/*")
+    return {path.relative_to(run.path).as_posix(): path.read_bytes() for path in found if path.is_file()}
 
 
 def stores(run: Run) -> dict[str, dict[str, bytes]]:
@@ -242,7 +243,7 @@ def test_a_damaged_store_of_one_method_is_repaired_and_the_others_stay(scored: R
     damaged = bytearray(shard.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     shard.write_bytes(damaged)
-    before = {name: (scored.scores(name) / "markers" / "foreground-0.json").stat().st_mtime_ns for name in METHODS}
+    before = {name: (scored.score_markers(name) / "foreground-0.json").stat().st_mtime_ns for name in METHODS}
     report = verify(scored, RUNTIME)
     assert [item.artefact for item in report.findings] == [f"scores/{method}.zarr, foreground partition 0"]
     assert report.findings[0].partition == number
@@ -252,7 +253,7 @@ def test_a_damaged_store_of_one_method_is_repaired_and_the_others_stay(scored: R
         "partitions": sum(len(store.items()) for store in found.values()),
     }
     assert stores(scored) == stores(whole)
-    after = {name: (scored.scores(name) / "markers" / "foreground-0.json").stat().st_mtime_ns for name in METHODS}
+    after = {name: (scored.score_markers(name) / "foreground-0.json").stat().st_mtime_ns for name in METHODS}
     assert {name for name in METHODS if before[name] != after[name]} == {method}
 
 
@@ -274,12 +275,12 @@ def test_without_one_of_the_stores_nobody_knows_the_numbers(scored: Run, whole: 
 
 
 def test_a_damaged_estimate_is_found_and_made_again(scored: Run, whole: Run) -> None:
-    closing = scored.scores("epistasis") / "markers" / "complete.json"
+    closing = scored.score_markers("epistasis") / "complete.json"
     stat = closing.stat()
     closing.write_bytes(closing.read_bytes()[::-1])
     os.utime(closing, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     report = verify(scored, RUNTIME)
-    assert [item.artefact for item in report.findings] == ["scores/epistasis.zarr/markers/complete.json"]
+    assert [item.artefact for item in report.findings] == ["scores/epistasis.markers/complete.json"]
     scored.record("score").unlink()
     done = execute.execute(scored, "score", RUNTIME)
     assert done is not None

@@ -47,7 +47,8 @@ def make_multilabel(run: Run) -> np.ndarray:
     dataset.write(run.background, dataclasses.replace(twins, tokens=data.tokens[order][:, ::-1].copy()))
     logits, _ = predictions.read(run.predictions)
     probability = np.random.default_rng(3).random((len(data), 2), dtype=np.float32)
-    predictions.write(run.predictions, logits=np.repeat(logits[:, :1], 2, axis=1), probability=probability)
+    both = np.repeat(logits[:, :1], 2, axis=1)
+    predictions.write(run.predictions, logits=both, probability=probability, targets=data.targets)
     return probability
 
 

@@ -137,10 +137,14 @@ def test_the_bytes_do_not_depend_on_who_wrote_when(tmp_path: Path) -> None:
         other.write_partition(group, partition, content(group, partition, last - first))
     store.finalise()
     listings = [
-        {k: v["sha256"] for k, v in provenance.listing(tmp_path / name, [tmp_path / name]).items()}
-        for name in ("a.zarr", "b.zarr")
+        [
+            {k: v["sha256"] for k, v in provenance.listing(folder, [folder]).items()}
+            for folder in (tmp_path / f"{name}.zarr", tmp_path / f"{name}.markers")
+        ]
+        for name in ("a", "b")
     ]
     assert listings[0] == listings[1]
+    assert all(listings[0])
 
 
 def test_unfinished_stores_are_refused_and_say_what_is_missing(tmp_path: Path) -> None:
@@ -180,11 +184,11 @@ def test_a_killed_run_goes_on_with_what_is_pending(tmp_path: Path) -> None:
 def test_a_shard_without_its_marker_is_not_done(tmp_path: Path) -> None:
     path = tmp_path / "a.zarr"
     finished(path)
-    (path / "markers" / "foreground-1.json").unlink()
+    (path.with_suffix(".markers") / "foreground-1.json").unlink()
     assert score_store.create_or_resume(path, make_plan()).pending() == [("foreground", 1)]
     with pytest.raises(ArtefactError, match="foreground partition 1"):
         score_store.open_complete(path)
-    (path / "markers" / "foreground-0.json").write_text("{not json")
+    (path.with_suffix(".markers") / "foreground-0.json").write_text("{not json")
     assert score_store.create_or_resume(path, make_plan()).pending() == [("foreground", 0), ("foreground", 1)]
 
 
@@ -230,6 +234,16 @@ def test_another_plan_starts_anew(tmp_path: Path, change: dict[str, Any]) -> Non
     store = score_store.create_or_resume(path, make_plan(**change))
     assert len(store.pending()) == sum(len(store.partitions(group)) for group in score_store.GROUPS)
     assert not store.complete
+    assert not store.markers_there()
+
+
+def test_markers_of_another_plan_mark_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    kept = finished(path).marker_folder.rename(tmp_path / "kept")
+    store = score_store.create_or_resume(path, make_plan(settings={"steps": 3}))
+    kept.rename(store.marker_folder)  # as if the plan had been made anew without them
+    assert store.complaint("foreground", 1) == "a.markers/foreground-1.json is damaged, or of another plan"
+    assert len(store.pending()) == 5
 
 
 def test_partitions_of_the_wrong_shape_are_refused(tmp_path: Path) -> None:
@@ -272,7 +286,7 @@ def test_every_damage_has_its_words_and_repairs_just_that(tmp_path: Path) -> Non
     store = finished(path)
     assert [store.complaint(*item) for item in store.items()] == [""] * 5
     score, position = (store.shard_path("foreground", name, 1) for name in ("value", "place"))
-    marker = path / "markers" / "foreground-1.json"
+    marker = path.with_suffix(".markers") / "foreground-1.json"
     whole = {file: file.read_bytes() for file in (score, position, marker)}
     other = store.shard_path("foreground", "value", 0).read_bytes()
     damages: list[tuple[Path, bytes | None, str]] = [
@@ -284,9 +298,13 @@ def test_every_damage_has_its_words_and_repairs_just_that(tmp_path: Path) -> Non
         (score, other, "foreground/value/c/1/0 has"),  # two shards swapped
         (position, None, "foreground/place/c/1/0 is missing"),
         (marker, None, "not written"),
-        (marker, whole[marker][:30], "markers/foreground-1.json is damaged"),
-        (marker, (path / "markers" / "foreground-0.json").read_bytes(), "markers/foreground-1.json is damaged"),
-        (marker, b"[]", "markers/foreground-1.json is damaged"),
+        (marker, whole[marker][:30], "a.markers/foreground-1.json is damaged, or of another plan"),
+        (
+            marker,
+            (path.with_suffix(".markers") / "foreground-0.json").read_bytes(),
+            "a.markers/foreground-1.json is damaged, or of another plan",
+        ),
+        (marker, b"[]", "a.markers/foreground-1.json is damaged, or of another plan"),
     ]
     for file, content, words in damages:
         if content is None:
@@ -311,7 +329,7 @@ def test_files_and_digest_are_those_of_the_shards(tmp_path: Path) -> None:
     }
     assert len(expected) == 25
     assert store.files() == expected
-    assert sum(1 for file in store.path.rglob("*") if file.is_file()) == store.expected_files()
+    assert sum(1 for file in tmp_path.glob("a.*/**/*") if file.is_file()) == store.expected_files()
     before = store.digest()
     assert before == finished(tmp_path / "b.zarr").digest()
     changed = content("background", 0, 3)
@@ -337,9 +355,9 @@ def test_zarr_opens_the_whole_store(tmp_path: Path) -> None:
     np.testing.assert_array_equal(score_store.open_complete(store.path).true_positive(), labels)
     assert [root.attrs[key] for key in ("pool", "motifs", "most")] == [4, FILTERS, [20, 6]]
     np.testing.assert_array_equal(root["width"][:], np.full(FILTERS, 13))
-    assert root["foreground/counts"].metadata.dimension_names == ("example", "column")
+    assert root["foreground/counts"].metadata.dimension_names == ("example", "counts_column")
     assert root["foreground/value"].metadata.dimension_names == ("partition", "value_entry")
-    assert root["foreground/site"].metadata.dimension_names == ("partition", "site_entry", "column")
+    assert root["foreground/site"].metadata.dimension_names == ("partition", "site_entry", "site_column")
 
 
 @pytest.mark.parametrize("directed", [False, True])
@@ -367,7 +385,7 @@ def test_further_arrays_of_a_method_are_kept_like_the_values(tmp_path: Path, dir
             sizes.append(np.abs(effects["single"][~np.isnan(effects["single"])]).astype(np.float64))
     store.finalise()
     assert store.mean_size("single") == pytest.approx(np.concatenate(sizes).mean(), rel=1e-12)
-    assert sum(1 for file in store.path.rglob("*") if file.is_file()) == store.expected_files()
+    assert sum(1 for file in tmp_path.glob("a.*/**/*") if file.is_file()) == store.expected_files()
     store.shard_path("background", "other", 1).unlink()
     assert store.complaint("background", 1) == "background/other/c/1/0 is missing"
 
@@ -389,7 +407,7 @@ def test_the_estimate_is_told_by_a_closed_store_that_is_whole(tmp_path: Path) ->
         print(store.estimate)
     store.finalise(estimate={"error": 0.1 + 0.2})
     assert score_store.open_complete(store.path).estimate == {"error": 0.1 + 0.2}
-    closing = store.path / "markers" / "complete.json"
+    closing = store.marker_folder / "complete.json"
     closing.write_text(closing.read_text().replace("0.3", "0.2"))
     with pytest.raises(ArtefactError, match="damaged"):
         print(store.estimate)
@@ -444,7 +462,13 @@ def test_a_damaged_shard_is_an_error_of_the_reader_too(tmp_path: Path) -> None:
 
 def test_a_marker_whose_numbers_were_changed_marks_nothing() -> None:
     marker = Marker(
-        group="foreground", partition=0, rows=[0, 5], files={}, entries={"site": 4}, effects={"single": [3, 1.5]}
+        plan="a digest",
+        group="foreground",
+        partition=0,
+        rows=[0, 5],
+        files={},
+        entries={"site": 4},
+        effects={"single": [3, 1.5]},
     )
     assert Marker.parse(marker.text()) == marker
     with pytest.raises(ValueError, match="not as it was written"):

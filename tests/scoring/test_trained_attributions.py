@@ -37,7 +37,7 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     rows = data.rows("test")
     rows = rows[(data.labels[rows, 0] == 1) & (probability[rows, 0] > 0.8)][:12]
     assert len(rows) == 12
-    model, _ = checkpoint.load_model(run.best, "cpu")
+    model, _ = checkpoint.load(run.best, "cpu")
     tokens = torch.from_numpy(data.tokens[rows])
     with torch.inference_mode():
         threshold = 0.5 * model.stem.activations(tokens).amax(dim=(0, 2))

@@ -96,7 +96,8 @@ def make(path: Path, *, task: str = "binary", probability: float = 0.9, **keys: 
     )
     scores = np.full((EXAMPLES, targets), probability, np.float32)
     scores[::10] = 0.1
-    predictions.write(run.predictions, np.zeros((EXAMPLES, targets), np.float32), scores)
+    names = [f"t{i}" for i in range(targets)]
+    predictions.write(run.predictions, np.zeros((EXAMPLES, targets), np.float32), scores, targets=names)
     return run
 
 
@@ -149,7 +150,7 @@ def test_sites_are_those_of_the_forward_pass(tmp_path: Path) -> None:
     motifs(run, RUNTIME)
     data = read_whole(run.dataset)
     rows = np.flatnonzero(data.labels[:, 0] == 1)
-    model, _ = checkpoint.load_model(run.best, "cpu")
+    model, _ = checkpoint.load(run.best, "cpu")
     with torch.inference_mode():
         output = model(torch.from_numpy(data.tokens[rows]), activations=True)
     assert output.activations is not None

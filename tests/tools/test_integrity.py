@@ -68,9 +68,9 @@ def artefacts(run: Run) -> list[str]:
 def named(report: Report, name: str) -> bool:
     """Whether a report names a file, or the partition that it belongs to."""
     shard = re.fullmatch(
-        r"(.*/scores/|scores/)(\w+\.zarr)/(?:markers/)?(\w+ground)[/-](?:\w+/c/)?(\d+)(?:(?:/0)+|\.json)", name
+        r"(.*/scores/|scores/)(\w+)\.(?:zarr|markers)/(\w+ground)[/-](?:\w+/c/)?(\d+)(?:(?:/0)+|\.json)", name
     )
-    wanted = f"{shard[1]}{shard[2]}, {shard[3]} partition {shard[4]}" if shard else name
+    wanted = f"{shard[1]}{shard[2]}.zarr, {shard[3]} partition {shard[4]}" if shard else name
     return any(found.artefact == wanted and found.command for found in report.findings)
 
 
@@ -125,7 +125,7 @@ READ = [
     ("motifs/tf.parquet", "reduce"),
     ("scores/attention.zarr/foreground/value/c/1/0", "reduce"),
     ("scores/attention.zarr/background/value/c/0/0", "reduce"),
-    ("scores/attention.zarr/markers/foreground-1.json", "reduce"),
+    ("scores/attention.markers/foreground-1.json", "reduce"),
     ("scores/attention.zarr/zarr.json", "reduce"),
     ("interactions/attention.tf.parquet", "evaluate"),
     ("truth/pairs.tsv", "evaluate"),

@@ -104,7 +104,7 @@ def _shard(run: Run, group: str = "foreground", partition: int = 1, array: str =
 
 
 def _marker(run: Run, partition: int = 1) -> Path:
-    return run.scores("attention") / "markers" / f"foreground-{partition}.json"
+    return run.score_markers("attention") / f"foreground-{partition}.json"
 
 
 SHARD_DAMAGE: dict[str, tuple[Callable[[Run], None], list[str]]] = {
@@ -120,17 +120,23 @@ SHARD_DAMAGE: dict[str, tuple[Callable[[Run], None], list[str]]] = {
         ["strength/c/1/0 has other content"],
     ),
     "deleted": (lambda run: _shard(run).unlink(), ["value/c/1/0 is missing"]),
-    "marker deleted": (lambda run: _marker(run).unlink(), ["markers/foreground-1.json is missing"]),
-    "marker emptied": (lambda run: truncate(_marker(run), 0), ["markers/foreground-1.json is damaged"]),
-    "marker no text": (lambda run: _marker(run).write_bytes(b"\xff"), ["markers/foreground-1.json is damaged"]),
-    "marker without shards": (lambda run: _marker(run).write_text("{}"), ["markers/foreground-1.json is damaged"]),
+    "marker deleted": (lambda run: _marker(run).unlink(), ["attention.markers/foreground-1.json is missing"]),
+    "marker emptied": (lambda run: truncate(_marker(run), 0), ["attention.markers/foreground-1.json is damaged"]),
+    "marker no text": (
+        lambda run: _marker(run).write_bytes(b"\xff"),
+        ["attention.markers/foreground-1.json is damaged"],
+    ),
+    "marker without shards": (
+        lambda run: _marker(run).write_text("{}"),
+        ["attention.markers/foreground-1.json is damaged"],
+    ),
     "swapped": (
         lambda run: swap(_shard(run), _shard(run, partition=0)),
         ["value/c/0/0 has", "value/c/1/0 has"],
     ),
     "markers swapped": (
         lambda run: swap(_marker(run), _marker(run, 0)),
-        ["markers/foreground-0.json is damaged", "markers/foreground-1.json is damaged"],
+        ["attention.markers/foreground-0.json is damaged", "attention.markers/foreground-1.json is damaged"],
     ),
 }
 
@@ -184,7 +190,7 @@ def test_shards_and_a_marker_that_agree_but_are_not_those_of_the_record_are_foun
     _marker(run, 0).write_text(sealed.text(told, sort_keys=True))
     report = verify(run, RUNTIME)
     assert [found.artefact for found in report.findings] == [f"{STORE}, foreground partition {k}" for k in (0, 1)]
-    assert all(f"markers/foreground-{k}.json" in found.problem for k, found in enumerate(report.findings))
+    assert all(f"attention.markers/foreground-{k}.json" in found.problem for k, found in enumerate(report.findings))
     repair(report)
     assert verify(run, RUNTIME).findings == ()
     assert content(run) == content(whole)
@@ -205,7 +211,7 @@ def test_shards_and_a_marker_that_agree_but_are_not_those_of_the_record_are_foun
         (f"{STORE}/zarr.json", "score"),
         (f"{STORE}/foreground/value/zarr.json", "score"),
         (f"{STORE}/foreground/example/c/0", "score"),
-        (f"{STORE}/markers/complete.json", "score"),
+        ("scores/attention.markers/complete.json", "score"),
         ("interactions/attention.parquet", "reduce"),
         ("interactions/attention.tsv", "reduce"),
         ("interactions/attention.tf.tsv", "reduce"),
@@ -266,7 +272,7 @@ def test_a_damaged_record_is_found_and_nothing_is_computed_again(whole: Run, run
 
 def test_an_unfinished_store_is_no_damage_but_damage_in_it_is(run: Run) -> None:
     run.record("score").unlink()
-    (run.scores("attention") / "markers" / "complete.json").unlink()
+    (run.score_markers("attention") / "complete.json").unlink()
     _marker(run, 0).unlink()
     report = verify(run, RUNTIME)
     assert report.findings == ()

@@ -39,7 +39,7 @@ def best_of(folder: Path) -> Path:
 def test_round_trip(tmp_path):
     path = best_of(tmp_path)
     model = written(path)
-    found, info = checkpoint.load_model(path, "cpu")
+    found, info = checkpoint.load(path, "cpu")
     tokens = torch.randint(0, 5, (3, 40), dtype=torch.uint8)
     assert torch.equal(found(tokens).logits, model(tokens).logits)
     assert not found.training
@@ -65,7 +65,7 @@ def test_the_same_weights_give_the_same_bytes(tmp_path):
 
 def refused(path: Path, *words: str) -> str:
     with pytest.raises(ArtefactError) as caught:
-        checkpoint.load_model(path, "cpu")
+        checkpoint.load(path, "cpu")
     message = str(caught.value)
     for word in (str(path), f"satori-hpc train {path.parent.parent}", *words):
         assert word in message

@@ -11,7 +11,7 @@ from satori_hpc.training import predictions
 def test_round_trip(tmp_path):
     logits = np.random.default_rng(0).normal(size=(7, 2)).astype(np.float32)
     probability = logits[:, :1]
-    predictions.write(tmp_path / "predictions.zarr", logits, probability)
+    predictions.write(tmp_path / "predictions.zarr", logits, probability, targets=["a"])
     found = predictions.read(tmp_path / "predictions.zarr")
     np.testing.assert_array_equal(found[0], logits)
     np.testing.assert_array_equal(found[1], probability)
@@ -26,12 +26,12 @@ def test_missing_foreign_damaged_and_other_versions_are_refused(tmp_path):
     with pytest.raises(ArtefactError, match="satori-hpc train"):
         predictions.read(path)
     path.rmdir()
-    predictions.write(path, np.zeros((3, 1)), np.zeros((3, 1)))
+    predictions.write(path, np.zeros((3, 1)), np.zeros((3, 1)), targets=["a"])
     group = zarr.open_group(path, mode="r+")
     group.attrs["format_version"] = 99
     with pytest.raises(ArtefactError, match="99"):
         predictions.read(path)
-    predictions.write(path, np.zeros((3, 1)), np.zeros((3, 1)))
+    predictions.write(path, np.zeros((3, 1)), np.zeros((3, 1)), targets=["a"])
     zarr.open_group(path, mode="r+").create_array("probability", data=np.zeros((2, 1)), overwrite=True)
     with pytest.raises(ArtefactError, match="do not match"):
         predictions.read(path)
@@ -40,7 +40,7 @@ def test_missing_foreign_damaged_and_other_versions_are_refused(tmp_path):
 def test_some_rows_are_read_as_they_are_asked_for(tmp_path):
     path = tmp_path / "predictions.zarr"
     probability = np.random.default_rng(0).random((500, 3)).astype(np.float32)
-    predictions.write(path, probability, probability)
+    predictions.write(path, probability, probability, targets=["a", "b", "c"])
     some = predictions.probability(path)
     assert len(some) == 500
     for rows in ([0], [3, 4, 5], [1, 250, 499], [499, 2, 2, 80], []):
@@ -54,11 +54,11 @@ def test_some_rows_are_read_as_they_are_asked_for(tmp_path):
 def test_written_some_at_a_time_they_are_the_same_and_a_killed_writer_is_gone_on_with(tmp_path, monkeypatch):
     monkeypatch.setattr(predictions, "BLOCK", 100)
     values = np.random.default_rng(1).normal(size=(250, 3)).astype(np.float32)
-    predictions.write(tmp_path / "whole", values, values[:, 1:])
+    predictions.write(tmp_path / "whole", values, values[:, 1:], targets=["a", "b"])
     path, parts = tmp_path / "predictions.zarr", tmp_path / "predictions.parts"
 
     def writer(key: str) -> predictions.Writer:
-        return predictions.Writer(path, parts, key=key, examples=250, outputs=3, targets=2)
+        return predictions.Writer(path, parts, key=key, examples=250, outputs=3, targets=["a", "b"])
 
     def add(written: predictions.Writer, first: int, last: int, shown: np.ndarray) -> None:
         for start in range(first, last, 50):
@@ -91,7 +91,7 @@ def test_damaged_parts_are_made_anew(tmp_path, left):
     parts = tmp_path / "predictions.parts"
     parts.mkdir()
     (parts / "zarr.json").write_text(left)
-    written = predictions.Writer(tmp_path / "p", parts, key="this", examples=2, outputs=1, targets=1)
+    written = predictions.Writer(tmp_path / "p", parts, key="this", examples=2, outputs=1, targets=["a"])
     assert written.begin() == 0
     written.add(slice(0, 2), np.ones((2, 1)), np.ones((2, 1)))
     written.publish()
@@ -101,7 +101,7 @@ def test_damaged_parts_are_made_anew(tmp_path, left):
 def test_parts_in_which_a_byte_has_changed_are_made_anew(tmp_path):
     parts = tmp_path / "parts"
     values = np.random.default_rng(1).normal(size=(9, 1)).astype(np.float32)
-    written = predictions.Writer(tmp_path / "p", parts, key="this", examples=9, outputs=1, targets=1)
+    written = predictions.Writer(tmp_path / "p", parts, key="this", examples=9, outputs=1, targets=["a"])
     written.begin()
     written.add(slice(0, 7), values[:7], values[:7])
     assert written.begin() == 7
@@ -129,7 +129,7 @@ def test_parts_in_which_a_byte_has_changed_are_made_anew(tmp_path):
 
 def test_a_flipped_byte_or_a_lost_chunk_is_an_error_that_names_the_array(tmp_path):
     path = tmp_path / "predictions.zarr"
-    predictions.write(path, np.zeros((9, 2)), np.ones((9, 1)))
+    predictions.write(path, np.zeros((9, 2)), np.ones((9, 1)), targets=["a"])
     for name in ("logits", "probability"):
         chunk = path / name / "c" / "0" / "0"
         content = chunk.read_bytes()
@@ -146,9 +146,8 @@ def test_a_flipped_byte_or_a_lost_chunk_is_an_error_that_names_the_array(tmp_pat
     predictions.read(path)
 
 
-@pytest.mark.filterwarnings("ignore:Object at logits:zarr.errors.ZarrUserWarning")
 def test_parts_without_their_arrays_are_made_anew(tmp_path):
-    written = predictions.Writer(tmp_path / "p", tmp_path / "parts", key="this", examples=2, outputs=1, targets=1)
+    written = predictions.Writer(tmp_path / "p", tmp_path / "parts", key="this", examples=2, outputs=1, targets=["a"])
     written.begin()
     written.add(slice(0, 1), np.ones((1, 1)), np.ones((1, 1)))
     assert written.begin() == 1
@@ -156,14 +155,26 @@ def test_parts_without_their_arrays_are_made_anew(tmp_path):
     assert written.begin() == 0
 
 
+def test_parts_of_other_labels_are_made_anew(tmp_path):
+    def writer(targets: list[str]) -> predictions.Writer:
+        return predictions.Writer(
+            tmp_path / "p", tmp_path / "parts", key="this", examples=2, outputs=1, targets=targets
+        )
+
+    writer(["a"]).begin()
+    writer(["a"]).add(slice(0, 1), np.ones((1, 1)), np.ones((1, 1)))
+    assert writer(["a"]).begin() == 1
+    assert writer(["b"]).begin() == 0
+
+
 def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path, monkeypatch):
     path = tmp_path / "predictions.zarr"
-    predictions.write(path, np.ones((2, 1)), np.ones((2, 1)))
+    predictions.write(path, np.ones((2, 1)), np.ones((2, 1)), targets=["a"])
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(zarr.Array, "__setitem__", full)
     with pytest.raises(SatoriError, match="predictions.zarr: No space left on device; make room"):
-        predictions.write(path, np.zeros((2, 1)), np.zeros((2, 1)))
+        predictions.write(path, np.zeros((2, 1)), np.zeros((2, 1)), targets=["a"])
     np.testing.assert_array_equal(predictions.read(path)[0], 1)

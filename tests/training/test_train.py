@@ -59,7 +59,7 @@ def test_it_learns_and_leaves_what_the_next_stages_need(tmp_path):
     assert summary["attention_column_mass"] == pytest.approx(float(best["column_mass"]), rel=1e-4)
     # Entropy falls under its loss, and stays within 0 .. heads * ln n.
     assert 0 < float(rows[-1]["train_entropy"]) < float(rows[0]["train_entropy"]) < 2 * math.log(n)
-    model, info = checkpoint.load_model(run.best, "cpu")
+    model, info = checkpoint.load(run.best, "cpu")
     assert (info.epoch, info.length, info.targets, info.task) == (summary["best_epoch"], 60, 1, "binary")
     logits, probability = predictions.read(run.predictions)
     own = model(torch.from_numpy(data.tokens)).logits.detach()

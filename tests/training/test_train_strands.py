@@ -55,7 +55,7 @@ def test_a_network_that_saw_both_strands_reads_both(kind: str, low: float, high:
     data = learnable(train=900)
     run = run_at(tmp_path, data, small_config(epochs=12, strands=kind, model={"filters": 24}))
     assert train(run, RUNTIME)["test_auroc"] > 0.85
-    model, _ = checkpoint.load_model(run.best, "cpu")
+    model, _ = checkpoint.load(run.best, "cpu")
     rows = data.rows("test")
     other = sequence.reverse_complement(data.tokens[rows])
     logits = predict(model, np.ascontiguousarray(other), batch_size=64)

@@ -11,7 +11,7 @@ from satori_hpc.interactions import coordinates
 from satori_hpc.interactions.coordinates import STRANDS, Places
 from satori_hpc.interactions.tracks import files as track_files
 from satori_hpc.log import progress
-from satori_hpc.models.satori import Satori
+from satori_hpc.models.base import TrainableModel
 from satori_hpc.run.layout import Run
 from satori_hpc.scoring import plan as score_plan
 from satori_hpc.sites import activations as sites_activations
@@ -21,7 +21,7 @@ Columns = dict[str, np.ndarray]
 KEYS = ("chrom", "start", "filter", "strand")
 
 
-def write(handle: IO[str], run: Run, model: Satori, *, rows: np.ndarray, at: Places, batch_size: int) -> int:
+def write(handle: IO[str], run: Run, model: TrainableModel, *, rows: np.ndarray, at: Places, batch_size: int) -> int:
     """Write the sites of some examples (columns: tracks.SITES), sorted; how many there are.
 
     A site is defined as in `motifs`: a position where a filter is above its threshold, whose window is in the sequence
@@ -73,7 +73,7 @@ def write(handle: IO[str], run: Run, model: Satori, *, rows: np.ndarray, at: Pla
 
 
 def _of_batch(
-    model: Satori, tokens: np.ndarray, threshold: torch.Tensor, *, at: Places, chrom: np.ndarray, first: int
+    model: TrainableModel, tokens: np.ndarray, threshold: torch.Tensor, *, at: Places, chrom: np.ndarray, first: int
 ) -> Columns:
     """Return the sites of some examples, which are `first`, `first` + 1, ... among all."""
     with torch.inference_mode():

@@ -22,7 +22,8 @@ from satori_hpc.interactions.tracks import sites as track_sites
 from satori_hpc.interactions.tracks.files import Track
 from satori_hpc.interactions.tracks.sites import Depth
 from satori_hpc.log import progress
-from satori_hpc.models.satori import Satori
+from satori_hpc.models import satori
+from satori_hpc.models.base import TrainableModel
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import files, lock, pipeline, sealed
 from satori_hpc.run.layout import Run
@@ -118,7 +119,7 @@ def make(
         done = track_files.whole(folder, key)
         if done is not None:
             return {**done, "folder": str(folder)}
-        model, _ = checkpoint.load_model(run.best, runtime.torch_device())
+        model, _ = checkpoint.load(run.best, runtime.torch_device())
         parts = track_files.begin(folder, key)
         genomes.write_sizes(parts / "genome.chrom.sizes", sizes)
         shown, locus, summary = _interactions(run, parts, sizes)
@@ -177,7 +178,7 @@ def _choose(run: Run, label: str) -> tuple[_Chosen, dict[str, int]]:
 
 
 def _sites(
-    run: Run, model: Satori, folder: Path, chosen: _Chosen, sizes: dict[str, int], *, batch_size: int
+    run: Run, model: TrainableModel, folder: Path, chosen: _Chosen, sizes: dict[str, int], *, batch_size: int
 ) -> tuple[list[Track], int]:
     path, big_bed = folder / "sites.bed", folder / "sites.bb"
     if not path.exists():
@@ -247,7 +248,7 @@ def _interact(table: Any, method: str) -> dict[str, np.ndarray]:
     }
 
 
-def _attributions(run: Run, model: Satori, folder: Path, chosen: _Chosen, sizes: dict[str, int]) -> list[Track]:
+def _attributions(run: Run, model: TrainableModel, folder: Path, chosen: _Chosen, sizes: dict[str, int]) -> list[Track]:
     wig, hypotheticals, one_hot = (folder / name for name in ("attribution.bw", "attributions.npz", "one_hot.npz"))
     scratch = folder / track_files.SCRATCH
     scratch.mkdir(exist_ok=True)
@@ -280,7 +281,7 @@ AT_ONCE = 64  # examples between two looks at the disk
 
 
 def compute(
-    run: Run, model: Satori, *, rows: np.ndarray, targets: np.ndarray | None, folder: Path
+    run: Run, model: TrainableModel, *, rows: np.ndarray, targets: np.ndarray | None, folder: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return attributions of examples, (N, L) float32, and their hypothetical contributions, (N, 4, L) float32.
 
@@ -292,10 +293,13 @@ def compute(
         rows: int64 (N,), the examples; random baselines are those of `inspect` and of foreground scores.
         targets: uint8 (N, T), the labels whose logits are explained; None of binary sets.
         folder: to write to; its content is of the same network and examples.
+
+    Raises:
+        ConfigError: it is no SATORI network.
     """
     data = Dataset(run.dataset)
     scorer = DfimScorer(
-        model,
+        satori.require(model, what="attributions of letters"),
         torch.from_numpy(score_plan.thresholds(run, model)),
         settings=run.config.score,
         seed=run.config.seed,

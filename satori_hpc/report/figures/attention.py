@@ -139,22 +139,29 @@ def thin_marks(marks: list[tuple[int, str]], positions: int) -> list[tuple[int, 
     return kept
 
 
-def heat_map(attention: AttentionMap) -> str:
-    """Return one example's attention with its motif sites at the axes; an <svg> holding a bitmap and real text."""
+def heat_map(
+    attention: AttentionMap, *, bar: str = "attention, largest over heads", name: str = "attention-map"
+) -> str:
+    """Return one example's attention with its motif sites at the axes; an <svg> holding a bitmap and real text.
+
+    Args:
+        attention: what is drawn.
+        bar: label of the colour bar.
+        name: prefix of the ids, different for each figure of the page.
+    """
     shown = np.maximum(attention.values, 1e-6)
     norm = LogNorm(vmin=float(np.quantile(shown, 0.05)), vmax=float(shown.max()))
-    return _map(attention, shown, norm, _SHADES, bar="attention, largest over heads", name="attention-map")
+    return _map(attention, shown, norm, _SHADES, bar=bar, name=name)
 
 
-def attribution_map(attribution: AttentionMap) -> str:
+def attribution_map(attribution: AttentionMap, *, bar: str, name: str) -> str:
     """Draw a map as `heat_map`, of signed values: the contribution of the attention between two positions.
 
     A few entries hold nearly all of it, so colours saturate at the 99.9 % quantile of the magnitudes.
     """
     most = float(np.quantile(np.abs(attribution.values), 0.999)) or float(np.abs(attribution.values).max()) or 1.0
     norm = Normalize(vmin=-most, vmax=most)
-    bar = "attribution, largest in magnitude over heads"
-    return _map(attribution, attribution.values, norm, SIGNED, bar=bar, name="attribution-map")
+    return _map(attribution, attribution.values, norm, SIGNED, bar=bar, name=name)
 
 
 def _map(
