@@ -7,7 +7,6 @@ import pytest
 import xarray as xr
 
 from satori_hpc.config import Dfim, Sites
-from satori_hpc.data import dataset
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run.layout import Run
 from satori_hpc.scoring import layout, store
@@ -16,6 +15,7 @@ from satori_hpc.scoring.layout import GROUPS, Plan
 from satori_hpc.training import predictions
 from tests.fixtures.runs import TinyRun
 from tests.fixtures.tiny import change
+from tests.fixtures.whole import read as read_whole
 
 METHODS = ("attention", "dfim", "epistasis")
 pytestmark = pytest.mark.filterwarnings("error")
@@ -31,13 +31,13 @@ def run(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_the_data_set(run: Run) -> None:
-    found, expected = xr.open_zarr(run.dataset), dataset.read(run.dataset)
+    found, expected = xr.open_zarr(run.dataset), read_whole(run.dataset)
     assert dict(found.sizes) == {"example": 600, "position": 120, "target": 1}
     assert found["tokens"].dims == ("example", "position")
     assert found["labels"].dims == ("example", "target")
     np.testing.assert_array_equal(found["tokens"], expected.tokens)
     assert found["name"].values.tolist() == expected.names
-    assert found["chrom"].values.tolist() == expected.coordinates.chrom.tolist()
+    assert found["chrom"].values.tolist() == list(expected.coordinates.chrom)
     assert found["target"].values.tolist() == expected.targets
     np.testing.assert_array_equal(found["labels"].sel(target=expected.targets[0]), expected.labels[:, 0])
 
