@@ -77,7 +77,7 @@ def test_the_way_of_a_job_array(run: Run) -> None:
     assert json.loads(call("status", run.path, "--json").stdout)["stages"]["score"]["state"] == "unfinished"
     call("score", run.path, "--finalise")
     assert json.loads(call("status", run.path, "--json").stdout)["stages"]["score"]["state"] == "complete"
-    files = [path for path in run.scores("attention").rglob("*") if path.is_file()]
+    files = [path for path in run.scores("attention").parent.glob("attention.*/**/*") if path.is_file()]
     assert len(files) == plan["files"]
 
 

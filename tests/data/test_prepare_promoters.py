@@ -142,5 +142,5 @@ def test_promoters_of_arabidopsis_by_the_command_line(tmp_path):
     assert abs(gc[positive].mean() - gc[~positive].mean()) < 0.02
     for options in (["--promoters", "500"], ["--annotation", "g.gff"], ["--peaks", "a.bed", "--promoters", "500"]):
         wrong = CliRunner().invoke(cli, ["new", str(tmp_path / "b"), "--template", "genome", *options])
-        assert wrong.exit_code == 2
+        assert wrong.exit_code == 1
         assert "annotation" in wrong.output

@@ -129,7 +129,7 @@ WAYS: list[tuple[str, dict[str, Any], str]] = [
     ),
     (
         "rare",
-        {"min_examples": 60},
+        {"min_examples": 60, "statistic": "published"},
         "66 of 66 filter pairs are observed in any example, 0 of them in at least 60 on each side (the most: 40 of the "
         "40 foreground examples and 50 of the 50 background examples). reduce.min_examples decides",
     ),
@@ -158,7 +158,7 @@ def test_pairs_that_are_never_observed_or_alone_in_their_sequences_cannot_be_tes
     nothing = np.full((20, 66), NAN)
     scored(copied, nothing, nothing)
     with collected() as warnings:
-        reduce(copied, RUNTIME)
+        reduce(tiny.change(copied, reduce={"statistic": "published"}), RUNTIME)
     assert "0 of 66 filter pairs are observed in any example. [motifs] threshold decides" in warnings[0]
     alone = nothing.copy()
     alone[:, :2] = 0.3

