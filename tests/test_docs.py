@@ -249,3 +249,12 @@ def test_links_between_pages_lead_somewhere() -> None:
     for page in DOCS.glob("*.md"):
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
             assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_ci_finds_the_test_command_in_the_readme() -> None:
+    """.ci/run takes it from the block under this line."""
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"^Pass the tests:\n\n```bash\n(python3 .*pytest)\n```$", text, re.MULTILINE)
+    assert block, "README.md: no test command under 'Pass the tests:'"
+    ci = (DOCS.parent / ".ci" / "run").read_text(encoding="utf-8")
+    assert "/^Pass the tests:/" in ci
