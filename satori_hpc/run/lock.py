@@ -12,7 +12,7 @@ while it is watched either, because clocks of machines differ.
 The package filelock cannot replace this: its file locks need flock, or know neither machine nor job; its read-write
 lock for shared file systems takes over only after a long silence, does not name the holder, and locks out other users
 of a group. Nor can fewer lines: each is here for a process that was killed, requeued, forked, hidden by the kernel or
-suspended, and each of these has a test.
+suspended; tests/run/test_lock.py holds all of these but the hidden one.
 """
 
 import contextlib
