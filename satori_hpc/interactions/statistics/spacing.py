@@ -199,7 +199,7 @@ def arrangement_p(foreground: np.ndarray, background: np.ndarray, *, draws: int,
     drawn = rng.multivariate_hypergeometric(both[there], n, size=draws, method="marginals")
 
     def chi_square(found: np.ndarray) -> np.ndarray:
-        # The background's part is the foreground's, times a constant, in each field.
+        # The background's part is the foreground's, times a constant, in each cell of the table.
         return np.sum((found - expected) ** 2 / expected, axis=-1)
 
     as_large = chi_square(drawn) >= chi_square(foreground[there]) * (1 - 1e-9)
