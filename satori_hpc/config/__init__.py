@@ -13,6 +13,7 @@ from satori_hpc.config import plugins as plugin_modules
 from satori_hpc.config import search, toml
 from satori_hpc.config.evaluate import Evaluate
 from satori_hpc.config.families import FAMILIES
+from satori_hpc.config.motif_tokens import KnownMotifs, Preloaded
 from satori_hpc.config.prepare import SOURCES, Arrays, Fasta, Folds, Genome, Prepare, Simulated
 from satori_hpc.config.score import METHODS, Attribution, Dfim, Epistasis, Score, Sites
 from satori_hpc.config.search import Search
@@ -59,6 +60,12 @@ class Model:
         "model family; basic: attention, then one layer; deep: convolution blocks after attention; or one of a plug-in",
         choices=FAMILIES,
     )
+    first_layer: str = option(
+        "learned",
+        "basic, deep: learned filters; or motifs: known motifs, those of [model.preloaded], as filters (filters, "
+        "width and padding are then theirs)",
+        choices=("learned", "motifs"),
+    )
     filters: int = option(200, "first-layer filters", low=2)
     width: int = option(13, "width of a filter, bp", low=1)
     padding: int | None = option(
@@ -90,9 +97,24 @@ class Model:
     conv_residual: bool | None = option(
         None, "deep: add the convolution to the attention output; default: when train.entropy > 0"
     )
+    preloaded: Preloaded = table(Preloaded, 'Known motifs as the filters of first_layer = "motifs".')
     guests: dict[str, Any] = toml.guests(FAMILIES, used=lambda model: (model.architecture,))
 
+    @property
+    def known_motifs(self) -> tuple[str, KnownMotifs] | None:
+        """Table of [model] with the motifs that the network starts from, and its content; None: it learns filters."""
+        if FAMILIES[self.architecture].known_motifs:
+            return self.architecture, toml.child(self, self.architecture)
+        return ("preloaded", self.preloaded) if self.first_layer == "motifs" else None
+
     def problems(self) -> Iterator[str]:
+        if self.first_layer == "motifs" and FAMILIES[self.architecture].settings is not None:
+            yield (
+                f"first_layer = 'motifs' is for the architectures basic and deep, found {self.architecture!r}: set "
+                "architecture, or first_layer = 'learned'"
+            )
+        if self.first_layer == "motifs" and self.activation != "relu":
+            yield "first_layer = 'motifs' has a gate of its own: set activation = 'relu'"
         if self.block_kernel % 2 == 0:
             yield f"block_kernel = {self.block_kernel}: expected an odd number"
         if self.padding is not None and self.padding >= self.width:
@@ -382,10 +404,9 @@ def renamed(config: Config, rename: Callable[[str], str]) -> Config:
         one = isinstance(getattr(config.prepare.settings, key), str)
         found = rename(names[0]) if one else tuple(map(rename, names))
         config = toml.replace(config, f"prepare.{config.prepare.source}.{key}", found)
-    family = config.model.architecture
-    key = f"model.{family}.motifs"
-    if FAMILIES[family].known_motifs and toml.get(config, key) != "jaspar":
-        config = toml.replace(config, key, rename(toml.get(config, key)))
+    known = config.model.known_motifs
+    if known is not None and known[1].motifs != "jaspar":
+        config = toml.replace(config, f"model.{known[0]}.motifs", rename(known[1].motifs))
     if config.motifs.database != "jaspar":
         config = toml.replace(config, "motifs.database", rename(config.motifs.database))
     config = toml.replace(config, "evaluate.known", tuple(rename(name) for name in config.evaluate.known))

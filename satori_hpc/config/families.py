@@ -18,7 +18,7 @@ class Family:
         sentence: its description, for run.toml and the report; after "The network is ...".
         settings: dataclass of its table [model.<name>]; None: it reads the keys of [model].
         known_motifs: it starts from known motifs, those that its settings name: motifs, jaspar_groups and
-            similarity_max.
+            similarity_max (config.motif_tokens.KnownMotifs). "basic" and "deep" do where first_layer says so.
     """
 
     network: Callable[..., Any] | str

@@ -1,4 +1,4 @@
-"""[model.motif-tokens]: attention over hits of known motifs."""
+"""[model.motif-tokens] and [model.preloaded]: networks that start from known motifs."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,8 @@ from satori_hpc.config.toml import option
 
 
 @dataclass(frozen=True, kw_only=True)
-class MotifTokens:
-    """Attention over hits of known motifs in bins of the sequence, with additional learned filters."""
+class KnownMotifs:
+    """The collection that a network starts from."""
 
     motifs: str = option(
         "jaspar",
@@ -22,6 +22,32 @@ class MotifTokens:
         low=0.5,
         high=1,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preloaded(KnownMotifs):
+    """Known motifs in place of learned filters: relu(score - gate) / maximum, of the better strand (SATORI 2.0)."""
+
+    gate_share: float = option(
+        0.5, "a motif is active where its score is above this fraction of its maximum; 0 with gate_p", low=0, high=0.99
+    )
+    gate_p: float = option(
+        1.0,
+        "and where its p-value is at most this, such as 1e-4; the best word of a motif always counts; 1 = any",
+        low=1e-12,
+        high=1,
+    )
+    tuned: bool = option(
+        False,
+        "train the matrices of the motifs too; false: only a scale per motif, so that a filter stays the motif whose "
+        "name it bears",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotifTokens(KnownMotifs):
+    """Attention over hits of known motifs in bins of the sequence, with additional learned filters."""
+
     gate_share: float = option(
         0.5, "a motif has a hit where its score is above this fraction of its maximum", low=0, high=0.99
     )

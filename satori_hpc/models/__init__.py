@@ -54,7 +54,7 @@ def build(
         targets: T, labels per sequence; 1 when the task is binary.
         task: "binary" or "multilabel".
         entropy: weight of the entropy loss it is trained with; decides the default of `conv_residual`.
-        bank: known motifs, for a family that starts from them.
+        bank: known motifs, for a network that starts from them.
 
     Raises:
         ConfigError: the configuration does not suit such sequences or labels.
@@ -64,7 +64,7 @@ def build(
     name = config.architecture
     family = FAMILIES[name]
     settings = config if family.settings is None else toml.child(config, name)
-    known = {"bank": bank} if family.known_motifs else {}
+    known = {} if config.known_motifs is None else {"bank": bank}
     network = load(family.network)(settings, length=length, targets=targets, task=task, entropy=entropy, **known)
     if isinstance(network, TrainableModel):
         return network

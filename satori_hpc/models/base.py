@@ -16,6 +16,7 @@ from satori_hpc.errors import ConfigError, InputError
 from satori_hpc.motifs.scan import Gate, MotifBank
 
 UNKNOWN = 4
+SMALLEST_THRESHOLD = 1e-12  # a threshold of 0 divides nothing; the larger activation still comes first
 
 
 class ScorableModel(Protocol):
@@ -88,7 +89,8 @@ class TrainableModel(nn.Module):
             sequence.
         pool: bp per position of its attention.
         has_fast_paths: whether the hand-written scorers of `scoring/` take it.
-        bank: the known motifs that it starts from; None: none. gate: thresholds of a hit.
+        bank: the known motifs that it starts from; None: none. If it has filters, they are these. gate: thresholds of
+            a hit.
         scorers: {scoring method: "package.module:class" of its own scorer} (scoring.base.SiteScorer).
         largest_array: numbers per sequence in the largest array of a forward pass; 0 = not known.
     """
@@ -149,6 +151,23 @@ class TrainableModel(nn.Module):
             all_reduce_sum: adds a tensor up over all processes, in place.
         """
         return None
+
+    @property
+    def site_widths(self) -> np.ndarray:
+        """Return the bp of a site of each filter, int64 (F,)."""
+        return np.full(self.filters, self.width)
+
+    def strength(self, activations: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:
+        """Return the strength of sites with these activations (B, F, L'), by which the strongest of them is chosen.
+
+        Args:
+            activations: of the first layer.
+            threshold: (F,), above which a position is a site.
+
+        Returns:
+            (B, F, L'), 1 = the threshold of the filter.
+        """
+        return activations / threshold.clamp(min=SMALLEST_THRESHOLD)[:, None]
 
     def remember(self, tokens: np.ndarray) -> None:
         """Register sequences (E, L) uint8 that occur in every epoch, so that results for them may be cached."""

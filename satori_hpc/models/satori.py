@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -11,8 +12,10 @@ from satori_hpc.models import readout
 from satori_hpc.models.attention import Attention
 from satori_hpc.models.base import ModelOutput, Moments, TrainableModel, full
 from satori_hpc.models.dropout import Dropout
+from satori_hpc.models.preloaded import PreloadedStem
 from satori_hpc.models.readout import Trunk
 from satori_hpc.models.stem import Stem
+from satori_hpc.motifs.scan import Gate, MotifBank
 
 
 class SinusoidalPositions(nn.Module):
@@ -65,31 +68,27 @@ class Satori(TrainableModel):
 
     Attributes:
         filters: F. width: W, bp. padding: zero columns left of the sequence. pool: bp per bin. cells: n bins.
+        bank: the known motifs that are its filters; None: they are learned.
     """
 
     has_attention = True
     has_fast_paths = True
 
-    def __init__(self, config: Model, *, length: int, targets: int, task: str, entropy: float) -> None:
+    def __init__(
+        self, config: Model, *, length: int, targets: int, task: str, entropy: float, bank: MotifBank | None = None
+    ) -> None:
         super().__init__()
         self.config = config
         self.length = length
         self.targets = targets
         self.task = task
-        self.filters = config.filters
-        self.width = config.width
-        self.padding = config.width // 2 if config.padding is None else config.padding
+        self.bank = bank
+        self.filters = config.filters if bank is None else len(bank)
         self.pool = config.pool
         self.cells = length // config.pool
-        self.stem = Stem(
-            filters=config.filters,
-            width=config.width,
-            padding=self.padding,
-            pool=config.pool,
-            activation=config.activation,
-            dropout=config.dropout,
-        )
-        size = config.filters
+        self.stem = self._stem(config)
+        self.width, self.padding = self.stem.width, self.stem.padding
+        size = self.filters
         self.recurrent: Recurrent | None = None
         if config.recurrent:
             self.recurrent = Recurrent(inputs=size, size=config.recurrent_size)
@@ -102,7 +101,7 @@ class Satori(TrainableModel):
             mixing=config.mixing_size,
             dropout=config.attention_dropout,
         )
-        self.residual = self._residual(config, entropy)
+        self.residual = self._residual(config, entropy, self.filters)
         self.readout: readout.Readout
         if config.architecture == "deep":
             self.readout = Trunk(
@@ -118,17 +117,34 @@ class Satori(TrainableModel):
             self.readout = readout.build(config.readout, size=config.mixing_size, cells=self.cells)
         self.outputs = 2 if config.output == "two" else targets
         self.output = nn.Linear(self.readout.outputs, self.outputs)
-        self.largest_array = max(self.filters * length, config.heads * self.cells**2)
+        self.largest_array = max(self.stem.strands * self.filters * length, config.heads * self.cells**2)
+
+    def _stem(self, config: Model) -> Stem | PreloadedStem:
+        """Return the first block, of learned filters or known motifs."""
+        if self.bank is not None:
+            known = config.preloaded
+            self.gate = Gate(share=known.gate_share, p=known.gate_p)
+            return PreloadedStem(
+                self.bank, self.gate, tuned=known.tuned, length=self.length, pool=config.pool, dropout=config.dropout
+            )
+        return Stem(
+            filters=config.filters,
+            width=config.width,
+            padding=config.width // 2 if config.padding is None else config.padding,
+            pool=config.pool,
+            activation=config.activation,
+            dropout=config.dropout,
+        )
 
     @staticmethod
-    def _residual(config: Model, entropy: float) -> nn.Module | None:
+    def _residual(config: Model, entropy: float, filters: int) -> nn.Module | None:
         """Return the residual path of the convolution, or None; deep only."""
         wanted = entropy > 0 if config.conv_residual is None else config.conv_residual
         if config.architecture != "deep" or not wanted:
             return None
-        if config.filters == config.mixing_size:
+        if filters == config.mixing_size:
             return nn.Identity()
-        return nn.Linear(config.filters, config.mixing_size, bias=False)
+        return nn.Linear(filters, config.mixing_size, bias=False)
 
     def forward(
         self,
@@ -150,13 +166,25 @@ class Satori(TrainableModel):
     def site_activations(self, sequences: torch.Tensor) -> torch.Tensor:
         return self.stem.activations(sequences)
 
+    @property
+    def site_widths(self) -> np.ndarray:
+        return super().site_widths if self.bank is None else self.bank.widths
+
+    def strength(self, activations: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:
+        """Return the strength of sites; of known motifs their scores, bits, which compare between motifs."""
+        if isinstance(self.stem, PreloadedStem):
+            return self.stem.bits(activations)
+        return super().strength(activations, threshold)
+
     def batch_moments(
         self, tokens: torch.Tensor, *, count: int, all_reduce_sum: Callable[[torch.Tensor], object]
-    ) -> Moments:
-        """Return the moments of the first layer's windows over the batch.
+    ) -> Moments | None:
+        """Return the moments of the first layer's windows over the batch; None of known motifs.
 
         Integers, so the sums are exact in any order.
         """
+        if isinstance(self.stem, PreloadedStem):
+            return None
         sums = self.stem.window_sums(tokens)
         all_reduce_sum(sums)
         moments = self.stem.moments(sums, count * self.length)
@@ -185,15 +213,17 @@ class Satori(TrainableModel):
         return tokens if self.positions is None else self.positions(tokens)
 
 
-def build(config: Model, *, length: int, targets: int, task: str, entropy: float) -> Satori:
+def build(
+    config: Model, *, length: int, targets: int, task: str, entropy: float, bank: MotifBank | None = None
+) -> Satori:
     """Return a network of the families "basic" and "deep"; see models.build."""
-    if length < config.width:
+    if bank is None and length < config.width:
         raise ConfigError(f"[model] width = {config.width}: the sequences are shorter, {length} bp; lower width")
     if length < config.pool:
         raise ConfigError(f"[model] pool = {config.pool}: the sequences are shorter, {length} bp; lower pool")
     if task == "multilabel" and config.output == "two":
         raise ConfigError("[model] output = 'two' is for binary labels; these are multilabel: set output = 'one'")
-    return Satori(config, length=length, targets=targets, task=task, entropy=entropy)
+    return Satori(config, length=length, targets=targets, task=task, entropy=entropy, bank=bank)
 
 
 def require(model: TrainableModel, *, what: str) -> Satori:

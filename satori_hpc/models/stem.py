@@ -39,6 +39,8 @@ class Stem(nn.Module):
         dropout: after pooling.
     """
 
+    strands = 1  # that a filter reads
+
     def __init__(self, *, filters: int, width: int, padding: int, pool: int, activation: str, dropout: float) -> None:
         super().__init__()
         self.width = width
@@ -140,6 +142,12 @@ class Stem(nn.Module):
         return self.conv.weight.to(dtype) * scale[:, None, None], norm.bias.to(dtype) - scale * norm.running_mean.to(
             dtype
         )
+
+    def scale(self, dtype: torch.dtype) -> None:
+        """Return the factor of activations: none."""
+
+    def blocked(self) -> None:
+        """Return the windows that never count: none; see preloaded.PreloadedStem."""
 
     def _statistics(self, moments: Moments) -> tuple[torch.Tensor, torch.Tensor]:
         """Return mean and variance (biased), (F,) float64, of every filter over batch and positions."""

@@ -1,7 +1,5 @@
 """Load the motif collections that a run's configuration names."""
 
-from satori_hpc.config import toml
-from satori_hpc.config.families import FAMILIES
 from satori_hpc.motifs import collection, readers
 from satori_hpc.motifs.collection import Collection
 from satori_hpc.run.layout import Run
@@ -24,21 +22,21 @@ def for_names(run: Run) -> Collection:
 
 
 def of_network(run: Run) -> Collection | None:
-    """Read the motifs that the network starts from; None for a family that learns its filters.
+    """Read the motifs that the network starts from; None if it learns its filters.
 
     Raises:
         InputError: the motifs cannot be used.
     """
-    model = run.config.model
-    if not FAMILIES[model.architecture].known_motifs:
+    known = run.config.model.known_motifs
+    if known is None:
         return None
-    settings = toml.child(model, model.architecture)
+    table, settings = known
     return collection.read(
         settings.motifs,
         run.resolve(settings.motifs),
         release=readers.RELEASE,
         groups=settings.jaspar_groups,
-        key=f"{run.config_file}: [model.{model.architecture}] motifs",
+        key=f"{run.config_file}: [model.{table}] motifs",
     ).thinned(settings.similarity_max)
 
 

@@ -16,7 +16,6 @@ from satori_hpc.scoring.fast.precision import exactly
 
 CPU_SLICE = 16  # the fastest: the data of a slice stay in the cache
 DEVICE_SLICE_BYTES = 1 << 30
-SMALLEST_THRESHOLD = 1e-12  # a threshold of 0 divides nothing
 
 
 class AttentionScorer:
@@ -38,7 +37,7 @@ class AttentionScorer:
     def __init__(self, model: Satori, threshold: torch.Tensor) -> None:
         must_fit(model.pool * model.cells)
         self.model = model
-        self.widths, self.pool = np.full(model.filters, model.width, dtype=np.int16), model.pool
+        self.widths, self.pool = model.site_widths.astype(np.int16), model.pool
         self.device = next(model.parameters()).device
         self.threshold = threshold.to(self.device)
 
@@ -63,7 +62,7 @@ class AttentionScorer:
         if config.recurrent:
             features += 20 * config.recurrent_size  # states, and gates of both directions
         letters = (64 + 16 * model.width) * (model.length + model.width)  # one-hot, and windows laid side by side
-        activations = 12 * filters * model.length + 12 * features * cells
+        activations = 12 * model.stem.strands * filters * model.length + 12 * features * cells
         attention = 4 * (2 * heads + 6) * cells**2
         result = 160 * filters * cells + 8 * cells**2
         return letters + activations + attention + result
@@ -124,7 +123,7 @@ def of_cells(
         threshold: float32 (F,).
         model: the network of these bins.
     """
-    relative = pooled / threshold.clamp(min=SMALLEST_THRESHOLD)[:, None]
+    relative = model.strength(pooled, threshold)
     there = active.cpu().numpy()
     example, motif, cell = np.nonzero(there)
     occupied = there.any(axis=1)

@@ -47,7 +47,7 @@ class AttributionScorer:
     ) -> None:
         self.model = model = satori.require(model, what="attribution of attention")
         must_fit(model.pool * model.cells)
-        self.widths, self.pool = np.full(model.filters, model.width, dtype=np.int16), model.pool
+        self.widths, self.pool = model.site_widths.astype(np.int16), model.pool
         self.settings = settings.attribution
         self._net = Network(model, trunk=settings.precision)
         self.device = self._net.device
@@ -71,7 +71,9 @@ class AttributionScorer:
         model, config = self.model, self.model.config
         cells, filters = model.cells, model.filters
         features = 3 * filters + 5 * config.heads * config.head_size + 40 * config.recurrent_size * config.recurrent
-        first = 4 * (32 * (model.length + model.width) + 6 * filters * model.length + 2 * features * cells)
+        first = 4 * (
+            32 * (model.length + model.width) + 6 * model.stem.strands * filters * model.length + 2 * features * cells
+        )
         attention = 4 * (4 * config.heads + 6) * cells**2
         behind = (self.settings.steps + 1) * self._net.bytes_behind
         return first + attention + behind + 160 * filters * cells + 8 * cells**2

@@ -18,7 +18,7 @@ from satori_hpc.scoring.base import FIRST, LARGEST_SIZE, Batch, SiteScores, must
 from satori_hpc.scoring.fast import Network, Rule, rules
 from satori_hpc.scoring.fast.letters import LetterAttributions
 from satori_hpc.scoring.fast.precision import exactly
-from satori_hpc.scoring.sites import Sites, relative_at, site_scores
+from satori_hpc.scoring.sites import Sites, site_scores
 
 # The mutants that are compared with the original, and the response that is read: the features of DFIM.
 #
@@ -43,18 +43,17 @@ def frequencies(like: torch.Tensor) -> torch.Tensor:
     return torch.tensor([0.27, 0.23, 0.23, 0.27], dtype=like.dtype, device=like.device)
 
 
-def make(original: torch.Tensor, starts: torch.Tensor, drawn: torch.Tensor, *, width: int, settings: Dfim) -> Mutants:
+def make(original: torch.Tensor, windows: torch.Tensor, drawn: torch.Tensor, *, settings: Dfim) -> Mutants:
     """Make all mutants of a sequence, grouped by site.
 
     Args:
         original: (4, L) bases.
-        starts: int64 (m,), start of each site.
+        windows: bool (m, L), the positions of each site.
         drawn: (number, 4, L) random bases, for `settings.mutation` "random".
-        width: of a site, bp.
         settings: which features; one draw counts with settings.legacy.
     """
     if settings.feature == "base" and not settings.legacy:
-        return _bases(original, starts, width=width)
+        return _bases(original, windows)
     if settings.legacy:
         fills = drawn[:1]
     elif settings.mutation == "random":
@@ -62,54 +61,44 @@ def make(original: torch.Tensor, starts: torch.Tensor, drawn: torch.Tensor, *, w
     else:
         column = frequencies(original) * (settings.mutation == "frequencies")
         fills = column[None, :, None].expand(1, -1, original.shape[1])
-    site = torch.arange(len(starts), device=original.device).repeat_interleave(len(fills))
-    inside = window_mask(starts, length=original.shape[1], width=width)[site]
-    repeated = fills.repeat(len(starts), 1, 1)
-    return Mutants(torch.where(inside[:, None], repeated, original), site)
+    site = torch.arange(len(windows), device=original.device).repeat_interleave(len(fills))
+    repeated = fills.repeat(len(windows), 1, 1)
+    return Mutants(torch.where(windows[site][:, None], repeated, original), site)
 
 
-def _bases(original: torch.Tensor, starts: torch.Tensor, *, width: int) -> Mutants:
+def _bases(original: torch.Tensor, windows: torch.Tensor) -> Mutants:
     """Change each base of each site to each other base; an unknown base to all four."""
-    device = original.device
-    site = torch.arange(len(starts), device=device).repeat_interleave(4 * width)
-    place = (starts[:, None] + torch.arange(width, device=device)).flatten().repeat_interleave(4)
-    letter = torch.arange(4, device=device).repeat(len(starts) * width)
-    other = original[letter, place] == 0
-    site, place, letter = site[other], place[other], letter[other]
+    site, place, letter = (windows[:, :, None] & (original.T == 0)).nonzero().unbind(1)
     letters = original.repeat(len(site), 1, 1)
-    rows = torch.arange(len(site), device=device)
+    rows = torch.arange(len(site), device=original.device)
     letters[rows, :, place] = 0
     letters[rows, letter, place] = 1
     return Mutants(letters, site)
 
 
-def window_mask(starts: torch.Tensor, *, length: int, width: int) -> torch.Tensor:
-    """Return bool (m, L): the positions of each site."""
+def window_mask(starts: torch.Tensor, *, length: int, width: torch.Tensor) -> torch.Tensor:
+    """Return bool (m, L): the positions of each site, from starts and widths, int64 (m,)."""
     track = torch.arange(length, device=starts.device)
-    return (track >= starts[:, None]) & (track < starts[:, None] + width)
+    return (track >= starts[:, None]) & (track < (starts + width)[:, None])
 
 
-def site_map(
-    change: torch.Tensor, mutants: Mutants, starts: torch.Tensor, *, width: int, settings: Dfim
-) -> torch.Tensor:
+def site_map(change: torch.Tensor, mutants: Mutants, windows: torch.Tensor, *, settings: Dfim) -> torch.Tensor:
     """Return the change of the attribution of every site when another is mutated, (m source, m target), signed.
 
     Args:
         change: (V, L), attribution of each base in the original minus that in the mutant.
         mutants: whose changes these are.
-        starts: int64 (m,), start of each site.
-        width: of a site, bp.
+        windows: bool (m, L), the positions of each site.
         settings: which features; legacy: sums over one draw.
     """
-    sites, length = len(starts), change.shape[1]
+    sites = len(windows)
     largest_source = settings.feature == "base" and not settings.legacy
     if not largest_source:  # different bases in place of a site are averaged, position by position
         change = change.unflatten(0, (sites, -1)).mean(dim=1)
     if settings.response == "sum" or settings.legacy:
-        read = change @ window_mask(starts, length=length, width=width).to(change.dtype).T
+        read = change @ windows.to(change.dtype).T
     else:
-        windows = starts[:, None] + torch.arange(width, device=starts.device)
-        read = _largest(change[:, windows], dim=2)
+        read = torch.stack([_largest(change[:, window], dim=1) for window in windows], dim=1)
     if largest_source:
         read = (
             _largest(read.unflatten(0, (sites, -1)), dim=1) if _even(mutants, sites) else _by_site(read, mutants, sites)
@@ -179,7 +168,7 @@ class DfimScorer:
     ) -> None:
         must_fit(model.length)
         self.model = model
-        self.widths = np.full(model.filters, model.width, dtype=np.int16)
+        self.widths = model.site_widths.astype(np.int16)
         self.settings = settings.dfim
         self._sites = settings.sites
         self._seed = seed
@@ -216,7 +205,9 @@ class DfimScorer:
         """Working memory of a call, per sequence: an upper bound."""
         model, settings, most = self.model, self.settings, self._sites.max_sites
         each = 3 * model.width if settings.feature == "base" else settings.mutations
-        letters = 8 * model.length * (4 * (3 * most * each + settings.baselines + 8) + 6 * model.filters)
+        letters = (
+            8 * model.length * (4 * (3 * most * each + settings.baselines + 8) + 6 * model.stem.strands * model.filters)
+        )
         return letters + self._letters.bytes_needed + 64 * most * (most + model.filters)
 
     @exactly
@@ -229,11 +220,10 @@ class DfimScorer:
         if self._with_null:
             extras["null"], _ = self._maps(permuted(batch, seed=self._seed), found, self._letters)
         directed, single = self._maps(batch, found, self._letters)
-        reach = self.model.width // 2 if self._sites.filters == "all" else 0
         return site_scores(
             directed,
             found,
-            relative_at(activations, self.threshold, found, reach=reach),
+            sites.strengths(self.model, activations, self.threshold, found, self._sites),
             padding=self.model.padding,
             max_distance=0 if self.settings.legacy else self._sites.max_distance,
             directed=True,
@@ -314,17 +304,10 @@ class DfimScorer:
         return {"steps": float((coarse[there] - fine[there]).norm() / scale)} if scale > 0 else {}
 
     def _activations(self, batch: Batch) -> torch.Tensor:
-        return self.model.stem.activations(batch.tokens.to(self.device))
+        return self.model.site_activations(batch.tokens.to(self.device))
 
     def _find_sites(self, activations: torch.Tensor) -> Sites:
-        return sites.strongest(
-            activations,
-            self.threshold,
-            padding=self.model.padding,
-            width=self.model.width,
-            most=self._sites.max_sites,
-            all_filters=self._sites.filters == "all",
-        )
+        return sites.of_network(self.model, activations, self.threshold, self._sites, most=self._sites.max_sites)
 
     def _weights(self, batch: Batch) -> torch.Tensor:
         """Return (B, C), weights of the logits in the explained sum."""
@@ -348,7 +331,7 @@ class DfimScorer:
 
     def _maps(self, batch: Batch, found: Sites, letters: LetterAttributions) -> tuple[torch.Tensor, torch.Tensor]:
         """Return directed changes (B, M, M), NaN where there is none, and attributions of the sites (B, M)."""
-        most, weights = found.position.shape[1], self._weights(batch)
+        most, weights, widths = found.position.shape[1], self._weights(batch), found.widths(self.model)
         out = torch.full((len(batch), most, most), torch.nan, device=self.device)
         single = out[:, :, 0].clone()
         for row, used in enumerate(found.used.sum(dim=1).tolist()):
@@ -356,19 +339,25 @@ class DfimScorer:
                 only = slice(row, row + 1)
                 one = Batch(batch.tokens[only].to(self.device), batch.keys[only])
                 out[row, :used, :used], single[row, :used] = self._map(
-                    one, found.position[row, :used], weights[only], letters
+                    one, found.position[row, :used], widths[row, :used], weights[only], letters
                 )
         return out, single
 
     def _map(
-        self, one: Batch, position: torch.Tensor, weights: torch.Tensor, letters: LetterAttributions
+        self,
+        one: Batch,
+        position: torch.Tensor,
+        width: torch.Tensor,
+        weights: torch.Tensor,
+        letters: LetterAttributions,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return changes (m, m) and attributions (m,) of the sites of one sequence."""
-        settings, width = self.settings, self.model.width
+        settings = self.settings
         number = 1 if settings.legacy else settings.mutations
         drawn = self._net.one_hot(draws.replacements(one.tokens, one.keys, seed=self._seed, number=number)[0])
         original, starts = self._net.one_hot(one.tokens), position - self.model.padding
-        made = make(original[0], starts, drawn, width=width, settings=settings)
+        windows = window_mask(starts, length=original.shape[2], width=width)
+        made = make(original[0], windows, drawn, settings=settings)
         if settings.legacy:
             change, own = self._legacy_change(one.keys, original, made, weights, letters)
         else:
@@ -377,8 +366,8 @@ class DfimScorer:
                 for start in self._baselines(one.keys, 1)
             ]
             change, own = (torch.stack(values).mean(dim=0) for values in zip(*each, strict=True))
-        directed = site_map(change, made, starts, width=width, settings=settings)
-        single = window_mask(starts, length=len(own), width=width).to(own.dtype) @ own
+        directed = site_map(change, made, windows, settings=settings)
+        single = windows.to(own.dtype) @ own
         return directed.fill_diagonal_(torch.nan).float(), single.float()
 
     def _legacy_change(

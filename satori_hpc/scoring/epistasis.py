@@ -17,7 +17,7 @@ from satori_hpc.scoring import draws, sites
 from satori_hpc.scoring.base import LARGEST_SIZE, Batch, SiteScores, must_fit
 from satori_hpc.scoring.fast.mutants import Variants
 from satori_hpc.scoring.fast.precision import precision
-from satori_hpc.scoring.sites import Sites, relative_at, site_scores
+from satori_hpc.scoring.sites import Sites, site_scores
 
 CPU_SLICE = 4
 DEVICE_SLICE_BYTES = 4 << 30
@@ -46,13 +46,13 @@ class _Drawn:
 
     Attributes:
         sites: of the batch.
-        relative: float32 (B,M,F), activations at the sites, 1 = the filter's threshold; None of sites that were given.
+        strength: float32 (B,M,F), of the filters at the sites; None of sites that were given.
         value: float64 (B,D,M,M), E between sites, symmetric; NaN where they are no pair.
         single: float64 (B,D,M), F(x) - F(x without the site); NaN where there is none.
     """
 
     sites: Sites
-    relative: torch.Tensor | None
+    strength: torch.Tensor | None
     value: torch.Tensor
     single: torch.Tensor
 
@@ -82,7 +82,8 @@ class EpistasisScorer:
     ) -> None:
         must_fit(model.length)
         self.model = model
-        self.widths = np.full(model.filters, model.width, dtype=np.int16)
+        self.widths = model.site_widths.astype(np.int16)
+        self._narrowest = int(model.site_widths.min())
         self.device = next(model.parameters()).device
         self.threshold = threshold.to(self.device)
         self.settings = settings
@@ -108,15 +109,15 @@ class EpistasisScorer:
         """Working memory of a call, per sequence: an upper bound, with as many sites as there may be."""
         model, most = self.model, self._most
         letters = (64 + 16 * model.width) * (model.length + model.width)
-        activations = 25 * model.filters * model.length
+        activations = 25 * model.stem.strands * model.filters * model.length
         results = 64 * most * (model.filters + most)
         # Neighbours whose regions share bins, per side; at the ends of the sequence there may be some more.
-        reach = (self.variants.count * model.pool - 1) // model.width
+        reach = (self.variants.count * model.pool - 1) // self._narrowest
         mutants = min(most * (1 + reach) + 2 * (reach + 2), most * (most + 1) // 2)
         doubles = most * (most - 1) // 2
         distance = self.settings.sites.max_distance
         if distance:
-            doubles = min(doubles, most * (distance // model.width + 1))
+            doubles = min(doubles, most * (distance // self._narrowest + 1))
         table = (
             model.cells + mutants * self.variants.count
         ) * self.variants.bytes_per_row + 12 * mutants * model.length
@@ -131,12 +132,12 @@ class EpistasisScorer:
             SatoriError: a logit is not finite.
         """
         drawn = self._each_draw(batch)
-        assert drawn.relative is not None
+        assert drawn.strength is not None
         with torch.inference_mode():
             return site_scores(
                 drawn.value.mean(dim=1).float(),
                 drawn.sites,
-                drawn.relative,
+                drawn.strength,
                 padding=self.model.padding,
                 max_distance=self.settings.sites.max_distance,
                 effects={"single": drawn.single.mean(dim=1).float()},
@@ -177,16 +178,10 @@ class EpistasisScorer:
         with precision(self.device, "float32"):
             pooled, activations = model.stem(tokens, activations=True)
             assert activations is not None
-            found = given or sites.strongest(
-                activations,
-                self.threshold,
-                padding=model.padding,
-                width=model.width,
-                most=self._most,
-                all_filters=settings.sites.filters == "all",
-            )
-            reach = model.width // 2 if settings.sites.filters == "all" else 0
-            relative = None if given else relative_at(activations, self.threshold, found, reach=reach)
+            found = given or sites.of_network(model, activations, self.threshold, settings.sites, most=self._most)
+            strength = None
+            if not given:
+                strength = sites.strengths(model, activations, self.threshold, found, settings.sites)
             del activations
             number = settings.epistasis.mutations
             letters = draws.replacements(tokens, batch.keys, seed=self.seed, number=number)
@@ -195,31 +190,32 @@ class EpistasisScorer:
             value = torch.full(shape, torch.nan, dtype=torch.float64, device=self.device)
             alone = torch.full(shape[:3], torch.nan, dtype=torch.float64, device=self.device)
             together = 1 if self.device.type == "cpu" else number
-            positions = [row[there] for row, there in zip(found.position.cpu(), found.used.cpu(), strict=True)]
-            for b, position in enumerate(positions):
-                plan = self._plan(position)
+            every = torch.stack((found.position, found.widths(model)), dim=2).cpu()
+            placed = [row[there].unbind(1) for row, there in zip(every, found.used.cpu(), strict=True)]
+            for b, (position, width) in enumerate(placed):
+                plan, window = self._plan(position), self._windows(position, width)
                 if not len(position):
                     continue
                 first, second = plan.pairs
                 for start in range(0, number, together):
                     part = slice(start, start + together)
-                    logits = self._logits(tokens[b], pooled[b], letters[b, part], position, plan)
+                    logits = self._logits(tokens[b], pooled[b], letters[b, part], window, plan)
                     explained = self._explained(logits, None if batch.targets is None else batch.targets[b])
                     whole, single, double = explained.split([1, len(position), len(first)], dim=1)
                     # What is not changed at all changes nothing, to the last bit: the same variant in another row of a
                     # batch may come out with another one.
-                    same = self._unchanged(tokens[b], letters[b, part], position)
+                    same = self._unchanged(tokens[b], letters[b, part], window)
                     epistasis = (whole - single[:, first]) - single[:, second] + double
                     epistasis.masked_fill_(same[:, first] | same[:, second], 0)
                     alone[b, part, : len(position)] = (whole - single).masked_fill_(same, 0)
                     value[b, part, first, second] = epistasis
                     value[b, part, second, first] = epistasis
-        return _Drawn(found, relative, value, alone)
+        return _Drawn(found, strength, value, alone)
 
     @property
     def _most(self) -> int:
         """Return M, the maximal number of non-overlapping sites of a sequence."""
-        return min(self.settings.sites.max_sites, self.model.length // self.model.width)
+        return min(self.settings.sites.max_sites, self.model.length // self._narrowest)
 
     def _plan(self, position: torch.Tensor) -> _Plan:
         """Choose the mutants to run for a sequence with sites at these positions, int64 (m,) on the CPU."""
@@ -242,7 +238,7 @@ class EpistasisScorer:
         return _Plan(first=first, pairs=both, close=both[:, shared], index=index)
 
     def _logits(
-        self, tokens: torch.Tensor, pooled: torch.Tensor, letters: torch.Tensor, position: torch.Tensor, plan: _Plan
+        self, tokens: torch.Tensor, pooled: torch.Tensor, letters: torch.Tensor, window: torch.Tensor, plan: _Plan
     ) -> torch.Tensor:
         """Return logits (D,1 + m + p,C) of the sequence, its single and its double mutants, for D mutations.
 
@@ -250,10 +246,10 @@ class EpistasisScorer:
             tokens: uint8 (L,), the sequence.
             pooled: float32 (n,F), its bins.
             letters: uint8 (D,L), bases of the mutated windows.
-            position: int64 (m,), its sites, on the CPU.
+            window: bool (m,L), its sites, on the CPU.
             plan: the variants to run.
         """
-        model, window = self.model, self._windows(position)
+        model = self.model
         mutated = torch.cat((window, window[plan.close[0]] | window[plan.close[1]])).to(self.device)
         mutants = torch.where(mutated, letters[:, None], tokens)
         first = torch.cat((plan.first, plan.first[plan.close[1]])).to(self.device)
@@ -264,15 +260,15 @@ class EpistasisScorer:
         each = torch.arange(len(letters), device=self.device)[:, None, None]
         return self.variants.logits(table, (index + each * further).flatten(0, 1)).unflatten(0, (len(letters), -1))
 
-    def _windows(self, position: torch.Tensor) -> torch.Tensor:
+    def _windows(self, position: torch.Tensor, width: torch.Tensor) -> torch.Tensor:
         """Return bool (m,L): the positions of sites, on the CPU."""
         start = (position - self.model.padding)[:, None]
         place = torch.arange(self.model.length)
-        return (place >= start) & (place < start + self.model.width)
+        return (place >= start) & (place < start + width[:, None])
 
-    def _unchanged(self, tokens: torch.Tensor, letters: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+    def _unchanged(self, tokens: torch.Tensor, letters: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
         """Return bool (D,m): mutations that leave a site unchanged; arguments as of `_logits`."""
-        changed = (letters != tokens).to(torch.float32) @ self._windows(position).T.to(letters.device, torch.float32)
+        changed = (letters != tokens).to(torch.float32) @ window.T.to(letters.device, torch.float32)
         return changed == 0
 
     def _explained(self, logits: torch.Tensor, targets: torch.Tensor | None) -> torch.Tensor:

@@ -14,7 +14,7 @@ from satori_hpc.scoring import generic, sites
 from satori_hpc.scoring.attention import occupied_cells, of_cells, strength
 from satori_hpc.scoring.base import LARGEST, LARGEST_SIZE, Batch, Scorer, SiteScores
 from satori_hpc.scoring.dfim import permuted
-from satori_hpc.scoring.sites import Sites, relative_at, site_scores
+from satori_hpc.scoring.sites import Sites, site_scores
 
 SLICE = 4
 MEMORY = 256 << 20  # bytes of the arrays of a pass
@@ -32,7 +32,7 @@ class _FilterScorer(Scorer):
     def __init__(self, model: TrainableModel, threshold: torch.Tensor, **given: Any) -> None:
         require_filters(model)
         super().__init__(model, threshold, **given)
-        self.widths = np.full(model.filters, model.width, dtype=np.int16)
+        self.widths = model.site_widths.astype(np.int16)
 
 
 class _SiteScorer(_FilterScorer):
@@ -73,13 +73,12 @@ class _SiteScorer(_FilterScorer):
         with torch.inference_mode():
             activations = self.model.site_activations(batch.tokens.to(self.device))
             found = self._strongest(activations)
-            reach = self.model.width // 2 if self.settings.sites.filters == "all" else 0
-            relative = relative_at(activations, self.threshold, found, reach=reach)
+            strength = sites.strengths(self.model, activations, self.threshold, found, self.settings.sites)
         value, single = self._padded(batch, found)
         return site_scores(
             value,
             found,
-            relative,
+            strength,
             padding=self.model.padding,
             max_distance=self.settings.sites.max_distance,
             directed=self.directed,
@@ -107,14 +106,7 @@ class _SiteScorer(_FilterScorer):
 
     def _strongest(self, activations: torch.Tensor) -> Sites:
         chosen = self.settings.sites
-        return sites.strongest(
-            activations,
-            self.threshold,
-            padding=self.model.padding,
-            width=self.model.width,
-            most=chosen.max_sites,
-            all_filters=chosen.filters == "all",
-        )
+        return sites.of_network(self.model, activations, self.threshold, chosen, most=chosen.max_sites)
 
     def _values(self, batch: Batch, found: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return the values between the sites of each sequence, (m, m), and of each alone, (m,)."""
@@ -217,5 +209,6 @@ class GenericAttention(_FilterScorer):
 
 def spans(found: Sites, model: TrainableModel) -> list[np.ndarray]:
     """Return the intervals of the sites of each sequence, int64 (m, 2), half-open."""
-    starts = [row[used].cpu().numpy() - model.padding for row, used in zip(found.position, found.used, strict=True)]
-    return [np.stack((each, each + model.width), axis=1) for each in starts]
+    start = found.position - model.padding
+    both = torch.stack((start, start + found.widths(model)), dim=2)
+    return [row[used].cpu().numpy() for row, used in zip(both, found.used, strict=True)]

@@ -14,13 +14,14 @@ import numpy as np
 import torch
 
 from satori_hpc.errors import SatoriError
+from satori_hpc.models.base import SMALLEST_THRESHOLD
 from satori_hpc.models.motif_tokens import MotifTokenNetwork
 from satori_hpc.motifs import hits as motif_hits
 from satori_hpc.motifs.hits import Hits
 from satori_hpc.scoring import draws
 from satori_hpc.scoring.base import LARGEST, LARGEST_SIZE, Batch, Scorer, SiteScores, ragged
 from satori_hpc.scoring.fast.precision import precision
-from satori_hpc.scoring.sites import SMALLEST_THRESHOLD, strongest
+from satori_hpc.scoring.sites import strongest
 
 SLICE = 16
 VARIANTS_AT_ONCE = 512

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from satori_hpc.config.score import Sites as Settings
+from satori_hpc.models.base import SMALLEST_THRESHOLD, TrainableModel
 from satori_hpc.scoring.site_scores import SiteScores, ragged
-
-SMALLEST_THRESHOLD = 1e-12  # a threshold of 0 divides nothing; the larger activation still comes first
 
 
 @dataclass(frozen=True)
@@ -19,17 +19,61 @@ class Sites:
             width - 1, all inside the sequence. Rising; 0 where unused.
         used: bool (B,M), True for the first few of a row.
         members: bool (B,M,F), the filters that a site counts for; at least one of a used site.
+        width: int64 (B,M), bp; None: that of the network's filters.
     """
 
     position: torch.Tensor
     used: torch.Tensor
     members: torch.Tensor
+    width: torch.Tensor | None = None
+
+    def widths(self, model: TrainableModel) -> torch.Tensor:
+        """Return int64 (B,M), bp of every site."""
+        return torch.full_like(self.position, model.width) if self.width is None else self.width
+
+
+def of_network(
+    model: TrainableModel, activations: torch.Tensor, threshold: torch.Tensor, settings: Settings, *, most: int
+) -> Sites:
+    """Choose the sites of a network's first layer; see `strongest`.
+
+    Args:
+        model: whose activations these are.
+        activations: float32 (B,F,L) before pooling.
+        threshold: float32 (F,).
+        settings: the section [score.sites].
+        most: M, sites of a sequence at most.
+    """
+    return strongest(
+        activations,
+        threshold,
+        padding=model.padding,
+        width=torch.from_numpy(model.site_widths).to(activations.device),
+        most=most,
+        all_filters=settings.filters == "all",
+        strength=model.strength(activations, threshold),
+    )
+
+
+def strengths(
+    model: TrainableModel, activations: torch.Tensor, threshold: torch.Tensor, found: Sites, settings: Settings
+) -> torch.Tensor:
+    """Return float32 (B,M,F): the strength of each filter at each site; arguments as of `of_network`."""
+    reach = int(model.site_widths.min()) // 2 if settings.filters == "all" else 0
+    return largest_at(model.strength(activations, threshold), found, reach=reach)
 
 
 def strongest(
-    activations: torch.Tensor, threshold: torch.Tensor, *, padding: int, width: int, most: int, all_filters: bool
+    activations: torch.Tensor,
+    threshold: torch.Tensor,
+    *,
+    padding: int,
+    width: int | torch.Tensor,
+    most: int,
+    all_filters: bool,
+    strength: torch.Tensor | None = None,
 ) -> Sites:
-    """Choose sites: the position of the largest activation relative to its filter's threshold, then the next.
+    """Choose sites: the position with the strongest active filter, then the next.
 
     Positions whose windows overlap a chosen one are out. Of equal values the first position, then the first filter.
 
@@ -37,24 +81,30 @@ def strongest(
         activations: float32 (B,F,L) before pooling.
         threshold: float32 (F,): a filter is active where its activation is above (strictly).
         padding: zero columns left of the sequence.
-        width: of a filter, bp.
+        width: of every filter, bp, or int64 (F,) of each. Narrower ones must not be active beyond the sequence's end.
         most: M, sites of a sequence at most.
-        all_filters: a site counts for every filter that is active within width // 2 of it; else for its strongest.
+        all_filters: a site counts for every filter that is active within half of the smallest width of it; else for its
+            strongest.
+        strength: float32 (B,F,L), used up; None: activations relative to the thresholds.
     """
     batch, filters, length = activations.shape
     device = activations.device
     active = activations > threshold[:, None]
-    relative = activations / threshold.clamp(min=SMALLEST_THRESHOLD)[:, None]
-    value, filter_ = relative.masked_fill_(~active, -torch.inf).max(dim=1)
+    if strength is None:
+        strength = activations / threshold.clamp(min=SMALLEST_THRESHOLD)[:, None]
+    value, filter_ = strength.masked_fill_(~active, -torch.inf).max(dim=1)
+    widths = torch.as_tensor(width, device=device).expand(filters)
+    narrowest, own = int(widths.min()), widths[filter_]
     track = torch.arange(length, device=device)
-    value.masked_fill_((track < padding) | (track > length - width + padding), -torch.inf)
+    value.masked_fill_((track < padding) | (track > length - narrowest + padding), -torch.inf)
 
     found, used = [], []
     for _ in range(most):
         best, position = value.max(dim=1)
         found.append(position)
         used.append(best > -torch.inf)
-        value.masked_fill_((track - position[:, None]).abs() < width, -torch.inf)
+        away = track - position[:, None]
+        value.masked_fill_((away < own.gather(1, position[:, None])) & (-away < own), -torch.inf)
     there = torch.stack(used, dim=1)
     # Unused ones are moved after the last position, and come last.
     position = torch.stack(found, dim=1).masked_fill_(~there, length).sort(dim=1).values
@@ -62,11 +112,12 @@ def strongest(
     position.masked_fill_(~there, 0)
 
     if all_filters:
-        members = _active_near(active, position, reach=width // 2)
+        members = _active_near(active, position, reach=narrowest // 2)
     else:
         members = torch.zeros(batch, most, filters, dtype=torch.bool, device=device)
         members.scatter_(2, filter_.gather(1, position)[:, :, None], True)
-    return Sites(position=position, used=there, members=members & there[:, :, None])
+    chosen = own.gather(1, position).masked_fill_(~there, 0)
+    return Sites(position=position, used=there, members=members & there[:, :, None], width=chosen)
 
 
 def _active_near(active: torch.Tensor, position: torch.Tensor, *, reach: int) -> torch.Tensor:
@@ -100,7 +151,7 @@ def site_scores(
     Args:
         value: float32 (B,M,M), NaN = no pair; symmetric unless directed. The diagonal is not read.
         sites: of the batch; one that counts for several filters becomes several sites in one place.
-        activations: float32 (B,M,F), relative to the thresholds, at the positions of the sites.
+        activations: float32 (B,M,F), strengths of the filters at the sites.
         padding: zero columns left of the sequence.
         max_distance: sites further apart than this (start to start, bp) are no pair; 0 = any distance.
         directed: value[b,i,u] is from site i to site u.
@@ -127,23 +178,22 @@ def site_scores(
     )
 
 
-def relative_at(activations: torch.Tensor, threshold: torch.Tensor, sites: Sites, *, reach: int) -> torch.Tensor:
-    """Return float32 (B,M,F): the largest activation within `reach` of each site, 1 = the filter's threshold.
+def largest_at(strength: torch.Tensor, sites: Sites, *, reach: int) -> torch.Tensor:
+    """Return float32 (B,M,F): the largest strength within `reach` of each site.
 
     Args:
-        activations: float32 (B,F,L) before pooling.
-        threshold: float32 (F,).
+        strength: float32 (B,F,L).
         sites: of the batch.
         reach: positions to either side.
     """
-    length = activations.shape[2]
+    length = strength.shape[2]
     found = None
     for step in range(-reach, reach + 1):
         at = (sites.position + step).clamp(0, length - 1)
-        here = activations.gather(2, at[:, None, :].expand(-1, activations.shape[1], -1))
+        here = strength.gather(2, at[:, None, :].expand(-1, strength.shape[1], -1))
         found = here if found is None else torch.maximum(found, here)
     assert found is not None
-    return (found / threshold.clamp(min=SMALLEST_THRESHOLD)[:, None]).transpose(1, 2)
+    return found.transpose(1, 2)
 
 
 # The pooling bins that a mutated window changes, and their input bases.

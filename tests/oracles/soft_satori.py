@@ -10,8 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from satori_hpc.config.motif_tokens import Preloaded
 from satori_hpc.models.readout import LegacyBatchReadout
 from satori_hpc.models.satori import Satori
+from satori_hpc.motifs.scan import Gate, MotifBank
 
 
 class SoftSatori(nn.Module):
@@ -35,9 +37,12 @@ class SoftSatori(nn.Module):
     def tokens(self, letters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Pooled activations (B, n, F), and what attention sees of them."""
         model, stem = self.model, self.model.stem
-        padded = F.pad(letters, (model.padding, model.width - 1 - model.padding))
-        track = stem.norm(stem.conv(padded))
-        track = track.clamp(max=10).exp() if model.config.activation == "exp" else track.relu()
+        if model.bank is None:
+            padded = F.pad(letters, (model.padding, model.width - 1 - model.padding))
+            track = stem.norm(stem.conv(padded))
+            track = track.clamp(max=10).exp() if model.config.activation == "exp" else track.relu()
+        else:
+            track = gated(letters, model.bank, model.config.preloaded, stem)
         pooled = F.max_pool1d(track, model.pool).transpose(1, 2)
         tokens = pooled
         if model.recurrent is not None:
@@ -63,6 +68,20 @@ class SoftSatori(nn.Module):
         if isinstance(readout, LegacyBatchReadout):  # in training it would go through float32
             return (mixed.sum(dim=1) - readout.running_mean) * torch.rsqrt(readout.running_variance + readout.eps)
         return readout(mixed)
+
+
+def gated(letters: torch.Tensor, bank: MotifBank, settings: Preloaded, stem: nn.Module) -> torch.Tensor:
+    """Activations (B, F, L) of known motifs, motif by motif; a window that leaves the letters has 0."""
+    gates = bank.least(Gate(settings.gate_share, settings.gate_p)) - 0.5
+    found = []
+    for number, (table, gate, factor) in enumerate(zip(bank.scores, gates, stem.log_scale.exp(), strict=True)):
+        matrix = torch.from_numpy(table.T.copy()).to(letters)
+        if settings.tuned:
+            matrix = 100 * stem.matrix[number, :, : len(table)]
+        given, other = (F.conv1d(letters, each[None]) for each in (matrix, matrix.flip(0, 1)))
+        score = torch.where(given >= other, given, other)
+        found.append(F.pad(factor * (score - gate).relu() / table.max(axis=1).sum(), (0, len(table) - 1)))
+    return torch.cat(found, dim=1)
 
 
 def one_hot(tokens: torch.Tensor, dtype: torch.dtype = torch.float64) -> torch.Tensor:

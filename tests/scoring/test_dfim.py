@@ -96,7 +96,9 @@ def test_mutants_reuse_of_the_original_is_exact(name):
     original = one_hot(only.tokens)
     position = sites.position[0][sites.used[0]]
     drawn = one_hot(draws.replacements(only.tokens, only.keys, seed=3, number=1)[0])
-    made = dfim.make(original[0], position - model.padding, drawn, width=model.width, settings=scores.settings)
+    widths = torch.full_like(position, model.width)
+    windows = dfim.window_mask(position - model.padding, length=model.length, width=widths)
+    made = dfim.make(original[0], windows, drawn, settings=scores.settings)
     base = one_hot(draws.baselines(only.keys, seed=3, number=1, length=model.length, composition=COMPOSITION)[0])
     letters = LetterAttributions(scores._net, rule_of(scores.settings))
     weights = scores._weights(only)
@@ -104,9 +106,7 @@ def test_mutants_reuse_of_the_original_is_exact(name):
         own = letters.of(base, original, weights, original)
         others = letters.of(base.expand_as(made.letters), made.letters, weights, original)
         change = own - others
-        expected = dfim.site_map(
-            change, made, position - model.padding, width=model.width, settings=scores.settings
-        ).fill_diagonal_(torch.nan)
+        expected = dfim.site_map(change, made, windows, settings=scores.settings).fill_diagonal_(torch.nan)
     m = len(position)
     torch.testing.assert_close(found[0, :m, :m].double(), expected, rtol=1e-6, atol=1e-8, equal_nan=True)
 
@@ -339,8 +339,8 @@ def test_single_bases_by_plain_loops():
 def test_sites_replaced_by_frequencies_or_nothing(mutation):
     original = one_hot(batch_of(network()).tokens)[0]
     settings = Dfim(mutation=mutation)
-    starts = torch.tensor([3, 30])
-    made = dfim.make(original, starts, original[None], width=7, settings=settings)
+    windows = dfim.window_mask(torch.tensor([3, 30]), length=original.shape[1], width=torch.tensor([7, 7]))
+    made = dfim.make(original, windows, original[None], settings=settings)
     assert made.letters.shape == (2, 4, original.shape[1])
     column = torch.tensor([0.27, 0.23, 0.23, 0.27]).double() * (mutation == "frequencies")
     torch.testing.assert_close(made.letters[1, :, 30:37], column[:, None].expand(4, 7))

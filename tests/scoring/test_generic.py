@@ -24,6 +24,7 @@ from tests.scoring.test_attribution import batch_of, threshold_of
 from tests.scoring.test_paths import MODELS, network
 
 SOME = ["basic", "exp", "two", "multilabel", "positions", "lstm", "deep", "deep residual", "legacy"]
+SOME += ["preloaded", "preloaded deep", "preloaded lstm"]
 COMPOSITION = np.array([0.3, 0.2, 0.2, 0.3])
 SEED = 3
 
@@ -98,7 +99,7 @@ def test_dfim_is_that_of_the_fast_path(name, settings):
         np.testing.assert_allclose(each.attribution, letters[row].numpy(), rtol=1e-4, atol=1e-4 * scale)
 
 
-@pytest.mark.parametrize("name", ["basic", "multilabel", "deep"])
+@pytest.mark.parametrize("name", ["basic", "multilabel", "deep", "preloaded", "preloaded deep", "preloaded lstm"])
 @pytest.mark.parametrize(
     ("fast", "slow", "settings"),
     [

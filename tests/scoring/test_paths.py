@@ -5,14 +5,18 @@ import pytest
 import torch
 
 from satori_hpc.config import Model
+from satori_hpc.config.motif_tokens import Preloaded
 from satori_hpc.models import build
 from satori_hpc.models.satori import Satori
+from satori_hpc.motifs.motif import Motif
+from satori_hpc.motifs.scan import MotifBank
 from satori_hpc.scoring.fast import Network, Rule, heads, stem
 from satori_hpc.scoring.fast.rules import GRADIENTS
 from tests.oracles.soft_satori import SoftSatori, integrated, one_hot
 
 LENGTH = 60
 DEEP = {"architecture": "deep", "block_widths": (6, 8), "block_kernel": 5, "dilations": (2, 4), "hidden": 7}
+KNOWN = {"first_layer": "motifs", "preloaded": Preloaded(gate_share=0.1, tuned=True)}
 MODELS = {
     "basic": {},
     "wide": {"width": 8, "pool": 3, "padding": 0},
@@ -31,7 +35,18 @@ MODELS = {
     "deep identity": {**DEEP, "conv_residual": True, "mixing_size": 10},
     "deep lstm": {**DEEP, "recurrent": True, "recurrent_size": 5, "conv_residual": True},
     "long": {**DEEP, "pool": 1, "length": 211},
+    "preloaded": {**KNOWN, "positions": True},
+    "preloaded deep": {**DEEP, **KNOWN, "conv_residual": True, "targets": 3},
+    "preloaded lstm": {**KNOWN, "recurrent": True, "recurrent_size": 5, "pool": 3},
 }
+
+
+def known_motifs() -> MotifBank:
+    """Motifs of unequal width, one of them a palindrome; narrow ones would often read both strands alike."""
+    rng = np.random.default_rng(4)
+    ppms = [rng.dirichlet([1.0] * 4, size=width) for width in (8, 11, 9, 8, 10, 7, 9, 8)]
+    ppms[3] = (ppms[3] + ppms[3][::-1, ::-1]) / 2
+    return MotifBank.from_motifs([Motif(name=f"m{i}", ppm=ppm, sites=30) for i, ppm in enumerate(ppms)])
 
 
 def network(targets: int = 1, length: int = LENGTH, **change: object) -> Satori:
@@ -39,12 +54,18 @@ def network(targets: int = 1, length: int = LENGTH, **change: object) -> Satori:
     torch.manual_seed(5)
     settings = {"filters": 10, "width": 7, "heads": 3, "head_size": 4, "mixing_size": 9, **change}
     task = "binary" if targets == 1 else "multilabel"
-    model = build(Model(**settings), length=length, targets=targets, task=task, entropy=0).eval()
+    bank = known_motifs() if settings.get("first_layer") == "motifs" else None
+    model = build(Model(**settings), length=length, targets=targets, task=task, entropy=0, bank=bank).eval()
     with torch.no_grad():
-        model.stem.norm.weight.normal_(std=1.5)
-        model.stem.norm.bias.normal_(std=0.3)
-        model.stem.norm.running_mean.normal_(std=0.1)
-        model.stem.norm.running_var.uniform_(0.2, 1.5)
+        if bank is not None:
+            model.stem.log_scale.normal_(mean=1.5, std=0.5)
+            # Whole numbers are often equal half way along a path, where a maximum has no gradient of its own.
+            model.stem.matrix.add_(torch.randn_like(model.stem.matrix), alpha=0.01)
+        else:
+            model.stem.norm.weight.normal_(std=1.5)
+            model.stem.norm.bias.normal_(std=0.3)
+            model.stem.norm.running_mean.normal_(std=0.1)
+            model.stem.norm.running_var.uniform_(0.2, 1.5)
         model.attention.project.weight.mul_(3)
     return model
 

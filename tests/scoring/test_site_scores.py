@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from satori_hpc.interactions.site_pairs import PairBlock, Partition, Units
+from satori_hpc.models.base import TrainableModel
 from satori_hpc.scoring.site_scores import LARGEST_SIZE, SiteScores
-from satori_hpc.scoring.sites import Sites, relative_at, site_scores
+from satori_hpc.scoring.sites import Sites, largest_at, site_scores
 from tests.fixtures.scores import same_bytes, starts_of
 from tests.oracles import sites_oracle
 
@@ -170,7 +171,8 @@ def test_strength_is_the_largest_activation_near_the_site_relative_to_the_thresh
     sites = random_sites(rng, batch=3, most=5, filters=4)
     activations = rng.standard_normal((3, 4, 200)).astype(np.float32)
     threshold = np.array([0.5, 0, 2, 1], np.float32)
-    found = relative_at(torch.from_numpy(activations), torch.from_numpy(threshold), sites, reach=reach).numpy()
+    strength = TrainableModel().strength(torch.from_numpy(activations), torch.from_numpy(threshold))
+    found = largest_at(strength, sites, reach=reach).numpy()
     for b in range(3):
         for i, position in enumerate(sites.position[b].tolist()):
             near = activations[b, :, max(0, position - reach) : position + reach + 1].max(axis=1)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from satori_hpc.models.preloaded import OUTSIDE
 from satori_hpc.models.satori import Satori
 from satori_hpc.scoring import sites
 from satori_hpc.scoring.fast.precision import Product, precision
@@ -52,6 +53,7 @@ class Variants:
         self.count = sites.count(width=model.width, pool=model.pool, cells=model.cells)
         with torch.no_grad():
             weight, self.filter_bias = model.stem.folded(torch.float32)
+            self.blocked = model.stem.blocked()
             self.filter = weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
             # Queries are scaled here, once, instead of the scores.
             scale = torch.ones_like(model.attention.project.bias)
@@ -83,7 +85,7 @@ class Variants:
         if self.device.type != "cpu":
             values += 2 * config.heads * model.cells  # on the CPU a few score matrices are reused
         if config.recurrent:
-            values += 2 * config.filters + 24 * config.recurrent_size + 6 * size
+            values += 2 * model.filters + 24 * config.recurrent_size + 6 * size
         values += 6 * max(model.readout.widths, default=0)
         return 4 * model.cells * values
 
@@ -91,8 +93,8 @@ class Variants:
     def bytes_per_row(self) -> int:
         """Memory to compute a row of the table, including its input bases: an upper bound."""
         model, config = self.model, self.model.config
-        convolved = 64 * (model.pool + model.width) + 4 * config.filters * (model.pool + 3)
-        projected = 12 * config.filters + 28 * config.heads * config.head_size + 8 * config.mixing_size
+        convolved = 64 * (model.pool + model.width) + 4 * model.filters * (model.stem.strands * model.pool + 3)
+        projected = 12 * model.filters + 28 * config.heads * config.head_size + 8 * config.mixing_size
         return max(convolved, projected)
 
     def table(self, pooled: torch.Tensor, mutants: torch.Tensor, first: torch.Tensor) -> Table:
@@ -166,7 +168,11 @@ class Variants:
         codes = torch.arange(4, dtype=letters.dtype, device=self.device)
         image = (letters[:, :, None] == codes).float().permute(0, 2, 1).unsqueeze(2)  # channels last
         track = F.conv2d(image, self.filter, self.filter_bias).squeeze(2).transpose(1, 2)
-        pooled = track.unflatten(1, (self.count, model.pool)).amax(dim=2)  # faster here than max pooling
+        track = track.reshape(len(mutants), self.count, -1, model.filters)
+        if self.blocked is not None:
+            bins = first[:, None] + torch.arange(self.count, device=self.device)
+            track = track.masked_fill(self.blocked[bins], OUTSIDE)
+        pooled = track.amax(dim=2)  # faster here than max pooling
         cells: torch.Tensor = model.stem.activation(pooled)
         return cells
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from satori_hpc.errors import ConfigError
+from satori_hpc.models.preloaded import OUTSIDE
 from satori_hpc.models.satori import Recurrent, Satori
 from satori_hpc.scoring.fast import rules, stem
 from satori_hpc.scoring.fast import trunk as fast_trunk
@@ -58,7 +59,8 @@ class Network:
         self._products = "tf32" if trunk == "tf32" else "float32"  # what else there is, types tell
         with torch.no_grad():
             weight, bias = model.stem.folded(dtype)
-        self._weight, self._bias = weight, bias
+            self._scale = model.stem.scale(dtype)
+        self._weight, self._bias, self._blocked = weight, bias, model.stem.blocked()
         self._lstm = None if model.recurrent is None else Lstm(model.recurrent.lstm, dtype)
         self.projection = Projection(model.attention, dtype)
         weight, self.mix_bias = (
@@ -85,7 +87,7 @@ class Network:
     def bytes_of_tokens(self) -> int:
         """Memory used and returned by `tokens`, per node: an upper bound."""
         model, config = self.model, self.model.config
-        values = config.filters * (2 * model.pool + 4) + 6 * config.heads * config.head_size
+        values = model.filters * (2 * model.stem.strands * model.pool + 4) + 6 * config.heads * config.head_size
         if config.recurrent:
             values += 2 * Recurrent.layers * 24 * config.recurrent_size
         return self._weight.element_size() * model.cells * values
@@ -94,7 +96,7 @@ class Network:
     def bytes_per_node(self) -> int:
         """Working memory of a path and the way back, per node: an upper bound."""
         model, config = self.model, self.model.config
-        values = 4 * config.filters + 8 * config.heads * config.head_size + 9 * config.heads * model.cells
+        values = 4 * model.filters + 8 * config.heads * config.head_size + 9 * config.heads * model.cells
         return self.bytes_of_tokens + self._weight.element_size() * model.cells * values + self.bytes_behind
 
     def one_hot(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -103,20 +105,21 @@ class Network:
         return (tokens[:, None, :] == letters[:, None]).to(self.dtype)
 
     def track(self, letters: torch.Tensor) -> torch.Tensor:
-        """Convolve (R, 4, L) and apply batch norm; return values by pooling bin, (R, n, pool, F)."""
+        """Convolve (R, 4, L) and apply batch norm; return values by pooling bin, (R, n, pool, F).
+
+        Of filters that read both strands, a position has two values in its bin: (R, n, 2 * pool, F).
+        """
         model = self.model
         padded = F.pad(letters, (model.padding, model.width - 1 - model.padding))
-        return self.track_of_padded(padded[:, :, : model.cells * model.pool + model.width - 1])
-
-    def track_of_padded(self, letters: torch.Tensor) -> torch.Tensor:
-        """Do the same for sequences that already include the padding, (R, 4, bins * pool + W - 1)."""
-        image = letters.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+        padded = padded[:, :, : model.cells * model.pool + model.width - 1]
+        image = padded.unsqueeze(2).contiguous(memory_format=torch.channels_last)
         values = F.conv2d(image, self._weight.unsqueeze(2), self._bias)
-        return values.squeeze(2).transpose(1, 2).unflatten(1, (-1, self.model.pool)).contiguous()
+        by_bin = values.squeeze(2).transpose(1, 2).contiguous().view(len(letters), model.cells, -1, model.filters)
+        return by_bin if self._blocked is None else by_bin.masked_fill_(self._blocked, OUTSIDE)
 
     def tokens(self, rule: Rule, start: torch.Tensor, end: torch.Tensor) -> Tokens:
         """Compute queries, keys and values from convolution values at both ends of paths, (R or 1, n, pool, F)."""
-        pooled = Pooled(rule, start, end, exp=self.exp)
+        pooled = Pooled(rule, start, end, exp=self.exp, scale=self._scale)
         attended, back = self._attended(rule, pooled.values)
         return Tokens(pooled, self.projection(attended), back)
 
@@ -136,7 +139,7 @@ class Network:
         if self._lstm is not None:  # everything differs
             return self.tokens(rule, start, end)
         nodes, paths = len(rule.nodes), len(end)
-        pooled = Pooled(rule, start, end, exp=self.exp)
+        pooled = Pooled(rule, start, end, exp=self.exp, scale=self._scale)
         cells = (first[:, None] + torch.arange(count, device=first.device)).repeat(nodes, 1)  # (N * R, k)
         rows = pooled.values.gather(1, cells[:, :, None].expand(-1, -1, pooled.values.shape[2]))
         if self.model.positions is not None:

@@ -20,21 +20,28 @@ class Pooled:
         rule: of the paths.
         start, end: (R or 1, n, pool, F), convolution values with the batch norm, at both ends of each path.
         exp: exponential activation in place of ReLU.
+        scale: (F,), factor of the activations; None: 1.
 
     Attributes:
         values: (N * R, n, F).
     """
 
-    def __init__(self, rule: Rule, start: torch.Tensor, end: torch.Tensor, *, exp: bool) -> None:
-        self._rule = rule
+    def __init__(
+        self, rule: Rule, start: torch.Tensor, end: torch.Tensor, *, exp: bool, scale: torch.Tensor | None
+    ) -> None:
+        self._rule, self._scale = rule, scale
         self._start, self._end = start, end
         self._exp = exp
         self._before = rule.along(start, end).amax(dim=2)
         self.values = self._before.clamp(max=EXP_LIMIT).exp() if exp else self._before.clamp(min=0)
+        if scale is not None:
+            self.values *= scale
 
     def back(self, multipliers: torch.Tensor) -> torch.Tensor:
         """Propagate multipliers of pooled values (S * R, n, F) back to convolution values (R, n, pool, F), summed."""
         rule = self._rule
+        if self._scale is not None:
+            multipliers = multipliers * self._scale
         if self._exp:
             clamped = self._before.clamp(max=EXP_LIMIT)
             multipliers = multipliers * rules.exp_slope(rule, clamped, self.values)
@@ -131,12 +138,12 @@ def to_letters(multipliers: torch.Tensor, weight: torch.Tensor, *, length: int, 
     """Propagate multipliers of convolution values back to bases, (R, 4, L).
 
     Args:
-        multipliers: (R, n, pool, F).
-        weight: (F, 4, W) of the convolution.
+        multipliers: (R, n, pool, F); of filters that read both strands (R, n, 2 * pool, F).
+        weight: (F, 4, W) of the convolution; or (2 F, 4, W).
         length: L; positions beyond the last bin have no multiplier.
         padding: columns left of the sequence.
     """
-    track = multipliers.flatten(1, 2)
+    track = multipliers.reshape(len(multipliers), -1, len(weight))
     image = track.permute(0, 2, 1).unsqueeze(2)  # channels last
     letters = F.conv_transpose2d(image, weight.unsqueeze(2)).squeeze(2)
     missing = padding + length - letters.shape[2]
