@@ -157,6 +157,24 @@ class TrainableModel(nn.Module):
         """Return the bp of a site of each filter, int64 (F,)."""
         return np.full(self.filters, self.width)
 
+    @property
+    def trained_scores(self) -> list[np.ndarray] | None:
+        """Return the matrices (w, 4) of known motifs, hundredths of a bit, that training changed; None: it did not."""
+        return None
+
+    def strand_at(
+        self, tokens: torch.Tensor, example: np.ndarray, motif: np.ndarray, start: np.ndarray, *, span: int = 1
+    ) -> np.ndarray:
+        """Return the strand of sites, 1 or -1, int64 (S,): a filter reads the given one.
+
+        Args:
+            tokens: uint8 (B, L).
+            example, motif: (S,), of the sites.
+            start: (S,), bp, of the first window that the site may be.
+            span: number of windows that it may be; the strongest counts.
+        """
+        return np.ones(len(example), dtype=np.int64)
+
     def strength(self, activations: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:
         """Return the strength of sites with these activations (B, F, L'), by which the strongest of them is chosen.
 

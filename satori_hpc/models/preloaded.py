@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from satori_hpc.models.base import Moments, one_hot
+from satori_hpc.models.base import UNKNOWN, Moments, one_hot
 from satori_hpc.models.dropout import Dropout
 from satori_hpc.motifs.scan import STEPS_PER_BIT, Gate, MotifBank
 
+WINDOWS = 2**22  # bases that are looked at together
 OUTSIDE = -1e4  # value of a window that leaves the sequence: below every gate, and finite on integration paths
 
 
@@ -99,6 +100,24 @@ class PreloadedStem(nn.Module):
     def bits(self, activations: torch.Tensor) -> torch.Tensor:
         """Return the scores (B, F, L'), bits, that gave these activations; inactive ones have the gate."""
         return (activations / self.scale(activations.dtype)[:, None] + self.gates[:, None]) / STEPS_PER_BIT
+
+    @torch.no_grad()
+    def strand_at(
+        self, tokens: torch.Tensor, example: np.ndarray, motif: np.ndarray, start: np.ndarray, *, span: int
+    ) -> np.ndarray:
+        """Return the strand of sites; see models.base.TrainableModel."""
+        device = self.log_scale.device
+        letters = F.pad(tokens.to(device), (0, self.width + span), value=UNKNOWN).long()
+        kernel = F.pad(self.kernel(self.log_scale.dtype), (0, 0, 0, 1)).unflatten(0, (2, -1))  # an unknown base: 0
+        window = torch.arange(span, device=device)[:, None] + torch.arange(self.width, device=device)
+        column = torch.arange(self.width, device=device)
+        found = []
+        for some in np.array_split(np.arange(len(example)), -(-len(example) * span * self.width // WINDOWS) or 1):
+            row, number, first = (torch.from_numpy(each[some]).to(device) for each in (example, motif, start))
+            bases = letters[row[:, None, None], first[:, None, None] + window]
+            given, other = (kernel[side][number[:, None, None], bases, column].sum(2).amax(1) for side in range(2))
+            found.append(torch.where(given >= other, 1, -1).cpu().numpy())
+        return np.concatenate(found)
 
     def kernel(self, dtype: torch.dtype) -> torch.Tensor:
         """Return scores of bases, (2 F, 4, W): of the motifs, then of their reverse complements."""

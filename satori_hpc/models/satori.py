@@ -170,6 +170,20 @@ class Satori(TrainableModel):
     def site_widths(self) -> np.ndarray:
         return super().site_widths if self.bank is None else self.bank.widths
 
+    @property
+    def trained_scores(self) -> list[np.ndarray] | None:
+        if not isinstance(self.stem, PreloadedStem) or not self.stem.tuned or self.bank is None:
+            return None
+        kernel = self.stem.kernel(torch.float64)[: self.filters].detach().cpu().numpy()
+        return [matrix[:, :width].T for matrix, width in zip(kernel, self.bank.widths, strict=True)]
+
+    def strand_at(
+        self, tokens: torch.Tensor, example: np.ndarray, motif: np.ndarray, start: np.ndarray, *, span: int = 1
+    ) -> np.ndarray:
+        if not isinstance(self.stem, PreloadedStem):
+            return super().strand_at(tokens, example, motif, start, span=span)
+        return self.stem.strand_at(tokens, example, motif, start, span=span)
+
     def strength(self, activations: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:
         """Return the strength of sites; of known motifs their scores, bits, which compare between motifs."""
         if isinstance(self.stem, PreloadedStem):

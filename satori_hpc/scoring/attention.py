@@ -79,7 +79,14 @@ class AttentionScorer:
         active = pooled > self.threshold[:, None]
         cells = occupied_cells(active)
         attention = self.model.attention_rows(pooled, cells)
-        return of_cells(strength(attention, cells), pooled, active=active, threshold=self.threshold, model=self.model)
+        return of_cells(
+            strength(attention, cells),
+            pooled,
+            active=active,
+            threshold=self.threshold,
+            model=self.model,
+            tokens=batch.tokens,
+        )
 
     @exactly
     @torch.inference_mode()
@@ -112,7 +119,13 @@ def occupied_cells(active: torch.Tensor) -> torch.Tensor:
 
 
 def of_cells(
-    value: torch.Tensor, pooled: torch.Tensor, *, active: torch.Tensor, threshold: torch.Tensor, model: TrainableModel
+    value: torch.Tensor,
+    pooled: torch.Tensor,
+    *,
+    active: torch.Tensor,
+    threshold: torch.Tensor,
+    model: TrainableModel,
+    tokens: torch.Tensor | None = None,
 ) -> SiteScores:
     """Return sites and values of occupied bins; a site is a filter active in a bin, and starts where the bin starts.
 
@@ -122,6 +135,7 @@ def of_cells(
         active: bool (B,F,n), where pooled is above the threshold.
         threshold: float32 (F,).
         model: the network of these bins.
+        tokens: uint8 (B,L), the sequences, for the strands of sites; None: the given one.
     """
     relative = model.strength(pooled, threshold)
     there = active.cpu().numpy()
@@ -133,7 +147,10 @@ def of_cells(
     used = np.arange(width) < occupied.sum(axis=1)[:, None]
     at = np.zeros(used.shape, dtype=np.int64)
     at[used] = np.broadcast_to(starts, occupied.shape)[occupied]
-    site = np.stack([example, motif, starts[cell], np.ones_like(cell), place[example, cell]], axis=1)
+    strand = np.ones_like(cell)
+    if tokens is not None:
+        strand = model.strand_at(tokens, example, motif, starts[cell], span=model.pool)
+    site = np.stack([example, motif, starts[cell], strand, place[example, cell]], axis=1)
     return ragged(site, relative[active].cpu().numpy(), at, used, value.cpu().numpy())
 
 

@@ -91,7 +91,7 @@ class AttributionScorer:
             found = found.abs_()
         rows = cells[:, None, :, None].expand(-1, 1, -1, found.shape[-1])
         value = strength(found.amax(dim=1, keepdim=True).gather(2, rows), cells)
-        return of_cells(value, pooled, active=active, threshold=self.threshold, model=self.model)
+        return of_cells(value, pooled, active=active, threshold=self.threshold, model=self.model, tokens=tokens)
 
     @exactly
     @torch.inference_mode()

@@ -7,6 +7,7 @@ use on filters; `legacy` is SATORI's own way.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -225,6 +226,7 @@ class DfimScorer:
             found,
             sites.strengths(self.model, activations, self.threshold, found, self._sites),
             padding=self.model.padding,
+            strand_at=partial(self.model.strand_at, batch.tokens),
             max_distance=0 if self.settings.legacy else self._sites.max_distance,
             directed=True,
             extras=extras,

@@ -6,6 +6,7 @@ for forward passes only.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -139,6 +140,7 @@ class EpistasisScorer:
                 drawn.sites,
                 drawn.strength,
                 padding=self.model.padding,
+                strand_at=partial(self.model.strand_at, batch.tokens),
                 max_distance=self.settings.sites.max_distance,
                 effects={"single": drawn.single.mean(dim=1).float()},
             )

@@ -3,6 +3,7 @@
 A network must give back the activations of its first layer (`site_activations`), from which sites are chosen.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,7 @@ class _SiteScorer(_FilterScorer):
             found,
             strength,
             padding=self.model.padding,
+            strand_at=partial(self.model.strand_at, batch.tokens),
             max_distance=self.settings.sites.max_distance,
             directed=self.directed,
             extras=self._extras(batch, found),
@@ -204,7 +206,9 @@ class GenericAttention(_FilterScorer):
         active = pooled > self.threshold[:, None]
         cells = occupied_cells(active)
         rows = attention.gather(2, cells[:, None, :, None].expand(-1, attention.shape[1], -1, attention.shape[3]))
-        return of_cells(strength(rows, cells), pooled, active=active, threshold=self.threshold, model=self.model)
+        return of_cells(
+            strength(rows, cells), pooled, active=active, threshold=self.threshold, model=self.model, tokens=tokens
+        )
 
 
 def spans(found: Sites, model: TrainableModel) -> list[np.ndarray]:

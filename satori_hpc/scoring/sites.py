@@ -1,5 +1,6 @@
 """Motif sites: the windows of a sequence that are mutated, the strongest first, none overlapping another."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -143,6 +144,7 @@ def site_scores(
     padding: int,
     max_distance: int,
     directed: bool = False,
+    strand_at: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None,
     extras: dict[str, torch.Tensor] | None = None,
     effects: dict[str, torch.Tensor] | None = None,
 ) -> SiteScores:
@@ -155,6 +157,7 @@ def site_scores(
         padding: zero columns left of the sequence.
         max_distance: sites further apart than this (start to start, bp) are no pair; 0 = any distance.
         directed: value[b,i,u] is from site i to site u.
+        strand_at: maps example, motif and start of sites, (S,) each, to their strands; None: 1.
         extras: further (B,M,M), by name.
         effects: (B,M) of single sites, by name.
     """
@@ -166,8 +169,10 @@ def site_scores(
     example, motif, place = np.nonzero(sites.members.transpose(1, 2).cpu().numpy())
     start = sites.position.cpu().numpy() - padding
     strength = activations.cpu().numpy()[example, place, motif]
+    begin = start[example, place]
+    strand = np.ones_like(place) if strand_at is None else strand_at(example, motif, begin)
     return ragged(
-        np.stack([example, motif, start[example, place], np.ones_like(place), place], axis=1),
+        np.stack([example, motif, begin, strand, place], axis=1),
         strength,
         start,
         sites.used.cpu().numpy(),

@@ -1,9 +1,11 @@
-"""Count the hits of the known motifs of a network that starts from them; they keep their names."""
+"""Count the sites of the known motifs of a network that starts from them; they keep their names."""
 
 import numpy as np
+import torch
 
 from satori_hpc.data.dataset import Dataset
 from satori_hpc.log import logger, progress
+from satori_hpc.models import predict
 from satori_hpc.models.base import TrainableModel
 from satori_hpc.motifs import hits as motif_hits
 from satori_hpc.motifs import motif
@@ -13,30 +15,38 @@ from satori_hpc.motifs.scan import STEPS_PER_BIT, Gate, MotifBank
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.sites.store import MotifTables
 
-FEW = 10  # a motif with winning hits in so many sequences or fewer is inactive (SATORI 2.0)
+FEW = 10  # a motif with sites in so many sequences or fewer is inactive (SATORI 2.0)
+LIKE = 0.8  # smallest similarity to its motif with which a trained filter still bears its name
 
 
 def tables(model: TrainableModel, data: Dataset, rows: np.ndarray, runtime: Runtime) -> MotifTables:
-    """Count the hits of the known motifs that a network starts from.
+    """Count the sites of the known motifs that a network starts from.
+
+    These are hits that won their place; or, of motifs that are its filters, all positions that pass the gate.
 
     Args:
         model: that starts from known motifs.
         data: the sequences.
-        rows: int64, those whose hits are counted.
+        rows: int64, those whose sites are counted.
         runtime: threads and sizes.
     """
     bank, gate = model.bank, model.gate
     assert bank is not None
-    sites, sequences, letters = count(bank, gate, data, rows, runtime)
-    matrices = [probabilities(scores, bank.background) for scores in bank.scores]
-    active = sequences > FEW
+    threshold, largest = (each / STEPS_PER_BIT for each in (bank.least(gate), bank.maxima))
+    if model.filters:
+        threshold = np.zeros(len(bank))
+        sites, sequences, letters, largest = count_active(model, data, rows, runtime)
+    else:
+        sites, sequences, letters = count(bank, gate, data, rows, runtime)
+    matrices = [probabilities(scores, bank.background) for scores in model.trained_scores or bank.scores]
+    active, same = sequences > FEW, _still_like(model, matrices)
     names = [tf_names.tf_name(name) or name for name in bank.names]
     number = np.arange(len(bank), dtype=np.int32)
     bits = [float(motif.information(ppm).sum()) for ppm in matrices]
-    if not active.all():
-        quiet = [bank.names[k] for k in np.flatnonzero(~active)]
+    quiet = [bank.names[k] for k in np.flatnonzero(~active)]
+    if quiet:
         logger.warning(
-            "%d of %d known motifs have hits in %d sequences or fewer and are not tested: %s%s",
+            "%d of %d known motifs have sites in %d sequences or fewer and are not tested: %s%s",
             len(quiet), len(bank), FEW, ", ".join(quiet[:5]), ", ..." if len(quiet) > 5 else "",
         )  # fmt: skip
     return MotifTables(
@@ -44,8 +54,8 @@ def tables(model: TrainableModel, data: Dataset, rows: np.ndarray, runtime: Runt
         letters=letters,
         filters={
             "filter": number,
-            "threshold": (bank.least(gate) / STEPS_PER_BIT).astype(np.float32),
-            "maximum": (bank.maxima / STEPS_PER_BIT).astype(np.float32),
+            "threshold": threshold.astype(np.float32),
+            "maximum": largest.astype(np.float32),
             "sites": sites,
             "sequences": sequences,
             "information": np.array(bits),
@@ -63,15 +73,57 @@ def tables(model: TrainableModel, data: Dataset, rows: np.ndarray, runtime: Runt
             "ties": [0] * len(bank),
             "bits": bits,
             "chance": [0.0] * len(bank),
-            "named": active.tolist(),
+            "named": (active & same).tolist(),
         },
         summary={
             "known motifs": len(bank),
             "active motifs": int(active.sum()),
-            "TFs": len(set(np.array(names, dtype=object)[active])),
-            "hits per sequence": round(float(sites.sum()) / max(len(rows), 1), 2),
+            "inactive motifs": ", ".join(quiet) or "none",
+            "TFs": len(set(np.array(names, dtype=object)[active & same])),
+            "sites per sequence": round(float(sites.sum()) / max(len(rows), 1), 2),
         },
     )
+
+
+def _still_like(model: TrainableModel, matrices: list[np.ndarray]) -> np.ndarray:
+    """Return bool (motifs,): whether a filter still resembles the motif whose name it bears; warns of others."""
+    bank = model.bank
+    assert bank is not None
+    if model.trained_scores is None:
+        return np.ones(len(bank), dtype=bool)
+    original = (probabilities(scores, bank.background) for scores in bank.scores)
+    same = np.array([motif.similarity(*both) >= LIKE for both in zip(matrices, original, strict=True)], dtype=bool)
+    other = [bank.names[k] for k in np.flatnonzero(~same)]
+    if other:
+        logger.warning(
+            "%d of %d filters no longer resemble the motifs that they started as (similarity below %g) and are not "
+            "named: %s%s; for exact names set model.preloaded.tuned = false, or train with a lower learning rate",
+            len(other), len(bank), LIKE, ", ".join(other[:5]), ", ..." if len(other) > 5 else "",
+        )  # fmt: skip
+    return same
+
+
+def count_active(
+    model: TrainableModel, data: Dataset, rows: np.ndarray, runtime: Runtime
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Count active positions of filters, and sequences with one, int64 (F,); occurrences of each base, int64 (5,).
+
+    The last of the four is the largest activation of each filter, float64 (F,).
+    """
+    device = runtime.torch_device()
+    sites, sequences, letters = np.zeros(model.filters, np.int64), np.zeros(model.filters, np.int64), np.zeros(5, int)
+    largest = np.zeros(model.filters)
+    size = predict.at_once(model, runtime.batch_size)
+    for begin in progress(range(0, len(rows), size), what="sites", unit="batch"):
+        batch = data.tokens[rows[begin : begin + size]]
+        with torch.inference_mode():
+            activations = model.site_activations(torch.from_numpy(batch).to(device))
+            active = (activations > 0).sum(dim=2)
+        sites += active.sum(dim=0).cpu().numpy()
+        sequences += (active > 0).sum(dim=0).cpu().numpy()
+        letters += np.bincount(batch.ravel(), minlength=5)
+        largest = np.maximum(largest, activations.amax(dim=(0, 2)).double().cpu().numpy())
+    return sites, sequences, letters, largest
 
 
 def count(

@@ -29,8 +29,8 @@ class Layer:
 
 
 def layer_of(model: TrainableModel) -> Layer | None:
-    """Return the learned filters of a network; None if it has none."""
-    if model.filters:
+    """Return the learned filters of a network; None if it has none, or its filters are known motifs."""
+    if model.filters and model.bank is None:
         return Layer(
             filters=model.filters,
             width=model.width,
