@@ -1,16 +1,16 @@
 """A SATORI network whose filters are known motifs: its layer, its sites and strands, and the whole path of a run."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from satori_hpc.config import Epistasis, Model, Reduce, Score
+from satori_hpc.config import Dfim, Epistasis, Model, Score
 from satori_hpc.config import Sites as SiteSettings
 from satori_hpc.config.motif_tokens import Preloaded
-from satori_hpc.data.dataset import Dataset
 from satori_hpc.interactions import tables
 from satori_hpc.models import build
 from satori_hpc.models.satori import Satori
@@ -18,8 +18,7 @@ from satori_hpc.motifs import readers
 from satori_hpc.motifs.motif import UNIFORM, Motif
 from satori_hpc.motifs.scan import Gate, MotifBank
 from satori_hpc.parallel.world import Runtime
-from satori_hpc.run import execute
-from satori_hpc.run.layout import Run
+from satori_hpc.run import execute, provenance
 from satori_hpc.scoring.base import Batch
 from satori_hpc.scoring.epistasis import EpistasisScorer
 from satori_hpc.scoring.store import ScoreStore
@@ -34,9 +33,7 @@ LENGTH = 50
 
 def network(bank: MotifBank, **preloaded: object) -> Satori:
     torch.manual_seed(1)
-    config = Model(
-        first_layer="motifs", preloaded=Preloaded(**preloaded), heads=2, head_size=4, mixing_size=8, pool=4
-    )
+    config = Model(first_layer="motifs", preloaded=Preloaded(**preloaded), heads=2, head_size=4, mixing_size=8, pool=4)
     return build(config, length=LENGTH, targets=1, task="binary", entropy=0, bank=bank).eval()
 
 
@@ -84,9 +81,7 @@ def test_sites_of_narrow_and_wide_motifs_have_their_own_intervals_and_strands():
     tokens[0, 43:50] = torch.from_numpy(narrow)  # ends with the sequence
     model = network(bank, gate_share=0.8)
     settings = Score(sites=SiteSettings(max_sites=9), epistasis=Epistasis(mutations=1))
-    scorer = EpistasisScorer(
-        model, torch.zeros(len(bank)), settings=settings, seed=1, composition=np.full(4, 0.25)
-    )
+    scorer = EpistasisScorer(model, torch.zeros(len(bank)), settings=settings, seed=1, composition=np.full(4, 0.25))
     found = scorer(Batch(tokens, torch.zeros(1, 2, dtype=torch.int64)))
     sites = {(motif, start, strand) for motif, start, strand, _ in found.site.tolist()}
     assert {(5, 10, 1), (1, 18, -1), (5, 43, 1)} <= sites
@@ -114,28 +109,37 @@ def test_frozen_motifs_stay_and_tuned_ones_are_trained():
             assert model.trained_scores is None
 
 
-@pytest.mark.parametrize("architecture", ["basic", "deep"])
-def test_from_a_new_run_to_its_report(architecture: str, tmp_path: Path) -> None:
-    config = tiny.tiny_config()
+def test_from_a_prepared_run_to_its_report(tiny_run, tmp_path: Path, caplog) -> None:
+    run = tiny_run("prepare", tmp_path / "run")
+    absent = Motif(name="ABSENT", ppm=0.01 + 0.96 * np.eye(4)[np.arange(20) % 4], sites=100)
+    motifs = [*readers.read(run.path / "truth" / "motifs.meme"), absent]
+    readers.write_meme(tmp_path / "known.meme", motifs, UNIFORM)
     small = {"heads": 2, "head_size": 8, "mixing_size": 16, "block_widths": (8,), "hidden": 8}
-    config = dataclasses.replace(
-        config,
-        model=Model(architecture=architecture, first_layer="motifs", preloaded=Preloaded(similarity_max=0.5), **small),
-        score=dataclasses.replace(config.score, methods=("attention", "epistasis", "dfim", "attribution")),
-        reduce=Reduce(min_examples=3, cutoff="0"),
+    known = Preloaded(motifs="../known.meme", similarity_max=1)
+    run = tiny.change(
+        run,
+        model=dataclasses.asdict(Model(architecture="deep", first_layer="motifs", **small)) | {"preloaded": known},
+        score={
+            "methods": ("attention", "epistasis", "dfim", "attribution"),
+            "sites": SiteSettings(max_sites=6),
+            "dfim": Dfim(steps=2, baselines=1, mutations=1),
+        },
+        reduce={"min_examples": 3, "cutoff": "-1"},
     )
-    run = tiny.make_run(tmp_path / "run", config)
-    for stage in ("prepare", "train", "motifs", "score", "reduce", "evaluate", "report"):
+    for stage in ("train", "motifs", "score", "reduce", "evaluate", "report"):
         execute.execute(run, stage, RUNTIME)
     model, _ = checkpoint.load(run.best, "cpu")
     assert isinstance(model, Satori)
     assert model.bank is not None
     filters, tf = motif_store.read_filters(run.motifs), motif_store.read_tf(run.motifs)
-    assert tf["motif_id"].tolist() == list(model.bank.names)
-    assert tf["named"].tolist() == (filters["sequences"] > 10).tolist()
-    assert 0 < tf["named"].sum() < len(tf)
-    for method in config.score.methods:
+    assert tf["motif_id"].tolist() == [item.name for item in motifs]
+    assert tf["named"].tolist() == [True] * 6 + [False]
+    assert (filters["sequences"] > 10).tolist() == tf["named"].tolist()
+    assert "1 of 7 known motifs have sites in 10 sequences or fewer and are not tested: ABSENT" in caplog.text
+    assert provenance.read(run.record("motifs")).summary["inactive motifs"] == "ABSENT"
+    for method in run.config.score.methods:
         store = ScoreStore(run.scores(method))
         assert store.motifs == len(model.bank)
         assert tables.read(run.interactions(method))["p"].notna().any(), method
-    assert run.report.is_file()
+    assert json.loads(run.evaluation.read_text())["methods"]["attention"]
+    assert "SATORI-deep" in run.report.read_text()
