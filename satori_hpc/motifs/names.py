@@ -117,6 +117,10 @@ _RULES: tuple[_Rule, ...] = (
 )  # fmt: skip
 
 
+_HOMER_FAMILY = re.compile(r"[^()/]+\(([^()]+)\)[^/]*/.*Homer")
+_DAP_FAMILY = re.compile(r"([\w-]+?)[._](?:tnt|ecoli)\.")
+
+
 def tf_name(name: str, identifier: str = "") -> str:
     """Return the TF of a motif from its name, else from its identifier; "" if neither gives one.
 
@@ -190,7 +194,7 @@ def family_of(motif: Motif) -> str:
 
     "CTCF(Zf)/CD4+-CTCF-ChIP-Seq/Homer" is of family Zf, "bHLH_tnt.bHLH104_col_a" of family bHLH.
     """
-    found = re.match(r"[^()/]+\(([^()]+)\)/", motif.name) or re.match(
-        r"([\w-]+?)_(?:tnt|ecoli)\.", motif.identifier or motif.name
-    )
-    return motif.family or (family(found[1].split(",")) if found else "")
+    if motif.family:
+        return motif.family
+    found = _HOMER_FAMILY.match(motif.name) or _DAP_FAMILY.match(motif.identifier or motif.name)
+    return found[1] if found else ""

@@ -629,7 +629,8 @@ def _transfac(lines: _Lines, found: _Found, path: Path) -> None:
     fields: dict[str, str] = {}
     begin, matrix, told = 0, False, False
     families: list[str] = []
-    rows, at = None, []  # of the matrix of this motif
+    rows: np.ndarray | None = None  # of the matrix of this motif
+    at: list[int] = []
 
     def end_motif() -> None:
         nonlocal matrix, rows
