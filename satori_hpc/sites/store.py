@@ -1,5 +1,4 @@
-"""Read and write motifs/: filters.meme (motifs), filters.parquet (every filter), tf.parquet (best known motifs), known.meme
-(these motifs)."""
+"""Read and write motifs/: filters.meme, filters.parquet (every filter), tf.parquet (best known motifs) and known.meme."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,17 @@ from satori_hpc.motifs.motif import Motif
 from satori_hpc.motifs.readers import read_meme, write_meme
 from satori_hpc.run import files
 
-__all__ = ["Motif", "MotifTables", "read_filters", "read_known", "read_meme", "read_motifs", "read_tf", "write", "write_meme"]
+__all__ = [
+    "Motif",
+    "MotifTables",
+    "read_filters",
+    "read_known",
+    "read_meme",
+    "read_motifs",
+    "read_tf",
+    "write",
+    "write_meme",
+]
 
 FORMAT_VERSION = 3
 _VERSION_KEY = b"satori_hpc_format_version"
