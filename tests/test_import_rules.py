@@ -68,6 +68,7 @@ LATE = ("dask", "distributed", "mpi4py")  # only inside functions
 # Arrays in, arrays out: these load without the libraries of disks, clusters and command lines.
 MATHEMATICS = (
     "pairs",
+    "motifs.cluster",
     "motifs.motif",
     "motifs.names",
     "motifs.scan",

@@ -258,6 +258,7 @@ cli.add_command(many.search)
 cli.add_command(many.ensemble)
 cli.add_command(extras.tracks)
 cli.add_command(extras.differential)
+cli.add_command(extras.cluster_motifs)
 
 
 @cli.command()

@@ -1,4 +1,4 @@
-"""Define the commands `tracks`, `differential` and `doctor`."""
+"""Define the commands `tracks`, `differential`, `cluster-motifs` and `doctor`."""
 
 import json
 import sys
@@ -90,6 +90,73 @@ def differential(run: Path, labels: tuple[str, ...], against: tuple[str, ...], *
     cli_options.show("differential", differential_stage.compare(opened, labels=labels, against=against))
     if opened.report.exists():
         say(f"next, for a report that shows it: satori-hpc report {quoted(run)}")
+
+
+@click.command("cluster-motifs")
+@click.argument("out", type=FilePath(file_okay=False))
+@click.argument("paths", nargs=-1, type=FILE, metavar="[FILES]...")
+@click.option("--jaspar-release", help="Release of JASPAR, without FILES; default: JASPAR2026.")
+@click.option(
+    "--jaspar-groups",
+    type=Names(),
+    help="Taxonomic groups of JASPAR CORE, such as vertebrates,plants, or all; default: vertebrates.",
+)
+@click.option(
+    "--similarity",
+    type=click.FloatRange(0, 1),
+    help="Merge clusters whose motifs are at least this similar on average; default: 0.8.",
+)
+@click.option("--clusters", type=click.IntRange(min=1), help="Number of clusters, instead of --similarity.")
+@click.option(
+    "--representative",
+    type=click.Choice(["medoid", "mean"]),
+    default="medoid",
+    show_default=True,
+    help="medoid: the motif most similar to the others of its cluster; mean: of its aligned motifs.",
+)
+@cli_options.runtime_options("cluster-motifs")
+def cluster_motifs(
+    out: Path,
+    paths: tuple[Path, ...],
+    jaspar_release: str | None,
+    jaspar_groups: tuple[str, ...] | None,
+    similarity: float | None,
+    clusters: int | None,
+    representative: str,
+    **options: Any,
+) -> None:
+    """Cluster known motifs. Writes one representative per cluster, for [motifs] database or a first layer.
+
+    Reads JASPAR, or FILES (MEME, JASPAR, TRANSFAC, HOMER, CIS-BP or HOCOMOCO, plain or gzip). Motifs are aligned on
+    both strands and clustered by average linkage. OUT gets clusters.meme (representatives), clusters.tsv (every motif,
+    its TF and family, and its alignment), clusters.svg (aligned logos) and clusters.json (settings and versions).
+
+    \b
+      satori-hpc cluster-motifs known                                     JASPAR's vertebrates
+      satori-hpc cluster-motifs known --jaspar-groups plants --clusters 343
+      satori-hpc cluster-motifs known H12CORE_meme_format.meme --similarity 0.9
+      satori-hpc cluster-motifs known pwms/M*.txt                         CIS-BP: a file per motif
+      satori-hpc set RUN motifs.database=$PWD/known/clusters.meme         name filters after representatives
+    """
+    from satori_hpc.motifs import readers  # here: scipy and matplotlib are slow to load
+    from satori_hpc.tools import cluster_motifs as tool
+
+    if similarity is not None and clusters is not None:
+        raise click.UsageError("--similarity and --clusters exclude each other")
+    if paths and (jaspar_release is not None or jaspar_groups is not None):
+        raise click.UsageError("--jaspar-release and --jaspar-groups go without FILES")
+    cli_options.runtime(**options)
+    groups = jaspar_groups if jaspar_groups is not None else ("vertebrates",)
+    found = tool.make(
+        out,
+        paths,
+        release=jaspar_release or readers.RELEASE,
+        groups=() if groups == ("all",) else groups,
+        similarity=0.8 if similarity is None and clusters is None else similarity,
+        count=clusters,
+        merged=representative == "mean",
+    )
+    cli_options.show("cluster-motifs", found)
 
 
 # The command `doctor`.

@@ -132,6 +132,7 @@ USES: dict[str, tuple[Decorator, ...]] = {
     "inspect": (DEVICE, THREADS),
     "tracks": (DEVICE, THREADS, BATCH),
     "differential": (),
+    "cluster-motifs": (),
     "all": (DEVICE, THREADS, BATCH, MICRO_BATCH, CLUSTER, SCHEDULER_FILE),
     "search": (DEVICE, THREADS, BATCH, MICRO_BATCH),
     "ensemble": (DEVICE, THREADS, BATCH, MICRO_BATCH),

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from satori_hpc.errors import InputError
+from satori_hpc.errors import InputError, Problems
 from satori_hpc.motifs import motif, readers
 from satori_hpc.motifs.motif import Motif
+from satori_hpc.run import files, provenance
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,39 @@ def read(source: str, path: Path, *, release: str, groups: tuple[str, ...], key:
         )
     if not path.is_file():
         raise InputError(f"{key} = {source!r}: no file {path}")
-    known = readers.read(path)
-    with open(path, "rb") as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    known = readers.read(path, key=key.rpartition(": ")[2])
+    digest = provenance.file_digest(path)
     return Collection(known, Path(source).name, digest, {str(path): digest})
+
+
+def read_files(paths: Sequence[Path], *, key: str) -> Collection:
+    """Read the motifs of several files as one collection; files whose motifs have no matrix are skipped.
+
+    Args:
+        paths: of motif files, at least one.
+        key: that names them, for messages.
+
+    Raises:
+        InputError: a file cannot be used, two of them give one identifier and name to different matrices, or there is
+            no motif.
+    """
+    motifs: dict[tuple[str, str], tuple[Motif, Path]] = {}
+    problems = Problems("these motif files cannot be used together:")
+    for path in paths:
+        for item in readers.read(path, key=key, may_be_empty=True):
+            other, first = motifs.setdefault((item.identifier, item.name), (item, path))
+            if other.ppm.shape != item.ppm.shape or not np.allclose(other.ppm, item.ppm, atol=1e-6):
+                problems.add(
+                    f"motif {(item.identifier or item.name)[:60]!r} of {path} has another matrix in {first}; give each "
+                    "an identifier of its own"
+                )
+    problems.raise_any()
+    if not motifs:
+        raise InputError(f"no motif with a matrix in the {len(paths)} files; {files.fix(key)}")
+    sources = {str(path): provenance.file_digest(path) for path in paths}
+    digest = hashlib.sha256("\n".join(sources.values()).encode()).hexdigest()
+    title = paths[0].name if len(paths) == 1 else f"{len(paths)} files"
+    return Collection([item for item, _ in motifs.values()], title, digest, sources)
 
 
 def thin(motifs: Sequence[Motif], limit: float) -> list[Motif]:

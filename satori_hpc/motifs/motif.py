@@ -23,6 +23,7 @@ class Motif:
         sites: number of binding sites.
         identifier: its number in the database ("MA0004.1"), or "".
         counts: (w, 4) float64 base counts, when known.
+        family: of the TF, as the collection names it, or "". That of a composite names the families of both TFs.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Motif:
     sites: int
     identifier: str = ""
     counts: np.ndarray | None = None
+    family: str = ""
 
     @property
     def width(self) -> int:

@@ -8,7 +8,7 @@ bind together, stay one name (FOXD3::GATA1).
 
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from satori_hpc.motifs.motif import Motif
 
@@ -117,6 +117,10 @@ _RULES: tuple[_Rule, ...] = (
 )  # fmt: skip
 
 
+_HOMER_FAMILY = re.compile(r"[^()/]+\(([^()]+)\)[^/]*/.*Homer")
+_DAP_FAMILY = re.compile(r"([\w-]+?)[._](?:tnt|ecoli)\.")
+
+
 def tf_name(name: str, identifier: str = "") -> str:
     """Return the TF of a motif from its name, else from its identifier; "" if neither gives one.
 
@@ -178,3 +182,19 @@ def of_motifs(motifs: Sequence[Motif]) -> list[str]:
     spelling: dict[str, str] = {}
     names = [tf_name(motif.name, motif.identifier) or motif.name for motif in motifs]
     return [spelling.setdefault(compared(name), name) for name in names]
+
+
+def family(families: Iterable[str]) -> str:
+    """Join the families of the TFs of a motif, each once: "Ets-related::FOX" of a composite."""
+    return COMPOSITE.join(dict.fromkeys(filter(None, (text.strip() for text in families))))
+
+
+def family_of(motif: Motif) -> str:
+    """Return the family of a motif: that of its collection, else as HOMER and DAP-seq write it in names; "" if unknown.
+
+    "CTCF(Zf)/CD4+-CTCF-ChIP-Seq/Homer" is of family Zf, "bHLH_tnt.bHLH104_col_a" of family bHLH.
+    """
+    if motif.family:
+        return motif.family
+    found = _HOMER_FAMILY.match(motif.name) or _DAP_FAMILY.match(motif.identifier or motif.name)
+    return found[1] if found else ""

@@ -11,7 +11,7 @@ import io
 import itertools
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -21,6 +21,7 @@ import numpy as np
 from satori_hpc.errors import InputError, Problems
 from satori_hpc.log import logger
 from satori_hpc.motifs import motif as motifs_motif
+from satori_hpc.motifs import names
 from satori_hpc.motifs.motif import LETTERS, UNIFORM, Motif, probabilities
 from satori_hpc.run import files
 
@@ -116,7 +117,7 @@ class _Found:
         return self.motifs
 
 
-def read(path: Path) -> list[Motif]:
+def read(path: Path, *, key: str = KEY, may_be_empty: bool = False) -> list[Motif]:
     """Read a motif file, plain or gzipped, any line ends; the format is recognised by content.
 
     Rows that sum to 1 are probabilities, others are counts; U is read as T. `sites` are the counts of the first
@@ -124,24 +125,29 @@ def read(path: Path) -> list[Motif]:
     after ">"; of TRANSFAC NA, else ID, with AC as identifier; of CIS-BP TF Name, with Motif as identifier, or that of
     the file.
 
+    Args:
+        path: the file.
+        key: that names it, for messages.
+        may_be_empty: a file whose motifs have no matrix is no error; CIS-BP has a file per motif.
+
     Returns:
-        motifs: in the order of the file, at least one.
+        motifs: in the order of the file, at least one unless `may_be_empty`.
 
     Raises:
         InputError: every problem with its line: no such format, another alphabet, rows that are missing, of the wrong
             length, negative or of the wrong sum, a motif twice with different matrices, no motif.
     """
-    source = _text(path)
+    source = _text(path, key)
     head = list(itertools.islice(source, HEAD))
-    reader, what = _format(path, head)
-    problems = Problems(f"{path}: cannot be used as a {what} motif file ({KEY}):")
+    reader, what = _format(path, head, key)
+    problems = Problems(f"{path}: cannot be used as a {what} motif file ({key}):")
     lines = _Lines(itertools.chain(head, source), problems)
     found = _Found(lines)
     reader(lines, found, path)
     motifs = found.end(path)
-    if not motifs:
+    if not motifs and not (may_be_empty and found.without):
         empty = f"; {len(found.without)} motifs have no matrix" if found.without else ""
-        raise InputError(f"{path}: no motif in it ({what}){empty}; correct {KEY} in run.toml")
+        raise InputError(f"{path}: no motif in it ({what}){empty}; {files.fix(key)}")
     return motifs
 
 
@@ -171,13 +177,13 @@ def read_meme(path: Path, *, may_be_empty: bool = False) -> tuple[list[Motif], n
 # Lines
 
 
-def _text(path: Path) -> Iterator[str]:
+def _text(path: Path, key: str = KEY) -> Iterator[str]:
     """Split lines at line feeds and carriage returns only, because names may contain other separators."""
     number = size = 0
     try:
         with open(path, "rb") as raw:
             head = raw.read(8)
-            files.refuse_foreign(path, head, key=KEY)
+            files.refuse_foreign(path, head, key=key)
             raw.seek(0)
             packed = head.startswith(files.GZIP_MAGIC)
             stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw
@@ -188,7 +194,7 @@ def _text(path: Path) -> Iterator[str]:
                     if len(line) > MAX_LINE or number > MAX_LINES or size > MAX_TEXT:
                         what = f"a line of more than {MAX_LINE:,} letters" if len(line) > MAX_LINE else "no end yet"
                         raise InputError(
-                            f"{path}, line {number}: {what}: too large for a file of motifs; correct {KEY} in run.toml"
+                            f"{path}, line {number}: {what}: too large for a file of motifs; {files.fix(key)}"
                         )
                     yield _SEPARATORS.sub(" ", line.rstrip("\n"))
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -200,7 +206,7 @@ def _text(path: Path) -> Iterator[str]:
 _Reader = Callable[[_Lines, _Found, Path], object]
 
 
-def _format(path: Path, head: list[str]) -> tuple[_Reader, str]:
+def _format(path: Path, head: list[str], key: str) -> tuple[_Reader, str]:
     """Choose the reader of a file and the name of its format from the first lines.
 
     Raises:
@@ -222,7 +228,7 @@ def _format(path: Path, head: list[str]) -> tuple[_Reader, str]:
         what += ", but HTML or XML; the programs of MEME also write a text file (meme.txt, streme.txt)"
     elif any(re.match(r"\s*(?:ALPHABET|MOTIF\s|letter-probability matrix)", line) for line in head):
         what = "not a MEME motif file: no line 'MEME version 4' (or another); write it as the first line"
-    raise InputError(f"{path}, line {number}: {what}; found {first[:60]!r}; correct {KEY} in run.toml")
+    raise InputError(f"{path}, line {number}: {what}; found {first[:60]!r}; {files.fix(key)}")
 
 
 def _is_comment(line: str) -> bool:
@@ -262,10 +268,21 @@ def _numbers(words: Sequence[str], lines: _Lines) -> list[float] | None:
     return values
 
 
-def _add_matrix(found: _Found, name: str, identifier: str, rows: np.ndarray, *, line: int, at: Sequence[int]) -> None:
+def _add_matrix(
+    found: _Found,
+    name: str,
+    identifier: str,
+    rows: np.ndarray,
+    *,
+    line: int,
+    at: Sequence[int],
+    families: Sequence[str] = (),
+) -> None:
     """Add a motif of counts or probabilities.
 
     Args:
+        found: to which it is added.
+        name, identifier, families: of the motif; families may be empty.
         rows: (w, 4), finite and not negative.
         line: of its heading.
         at: line of each position, (w,).
@@ -285,8 +302,8 @@ def _add_matrix(found: _Found, name: str, identifier: str, rows: np.ndarray, *, 
         return
     ppm = probabilities(rows, 0.0)
     sites = DEFAULT_SITES if told else int(min(max(1, round(float(sums[0]))), 1e15))
-    motif = Motif(name=name, ppm=ppm, sites=sites, identifier=identifier, counts=None if told else rows)
-    found.add(motif, line=line)
+    counts, family = None if told else rows, names.family(families)
+    found.add(Motif(name, ppm, sites=sites, identifier=identifier, counts=counts, family=family), line=line)
 
 
 def _columns_of(letters: Iterable[str], lines: _Lines) -> list[int] | None:
@@ -611,14 +628,21 @@ def _transfac(lines: _Lines, found: _Found, path: Path) -> None:
     """
     fields: dict[str, str] = {}
     begin, matrix, told = 0, False, False
+    families: list[str] = []
+    rows: np.ndarray | None = None  # of the matrix of this motif
+    at: list[int] = []
 
     def end_motif() -> None:
-        nonlocal matrix
-        name = fields.get("NA") or fields.get("ID") or fields.get("AC") or ""
-        if name and not matrix:
+        nonlocal matrix, rows
+        name, accession = _transfac_name(fields), fields.get("AC", "")
+        if name and rows is not None:
+            identifier = "" if accession == name else accession
+            _add_matrix(found, name, identifier, rows, line=begin, at=at, families=families)
+        elif name and not matrix:
             found.without.append(name)
         fields.clear()
-        matrix = False
+        families.clear()
+        matrix, rows = False, None
 
     for raw in lines:
         line = raw.strip()
@@ -628,25 +652,25 @@ def _transfac(lines: _Lines, found: _Found, path: Path) -> None:
         if tag in ("AC", "ID", "NA"):
             begin = begin if fields else lines.number
             fields[tag] = _name(text, lines)
+        elif tag == "CC" and text.strip().startswith("tf_family:"):  # JASPAR
+            families += _name(text.partition(":")[2], lines).split(";")
         elif tag in ("P0", "PO"):
             if matrix:
                 lines.problem("a second matrix in one motif; // must end the first")
             begin = begin if fields else lines.number
             matrix = told = True
             rows, at = _positions(text, lines, behind=1)
-            name = fields.get("NA") or fields.get("ID") or fields.get("AC") or ""
-            if not name:
+            if not _transfac_name(fields):
                 lines.problem("a matrix without AC, ID or NA before it", line=begin)
-            elif rows is None:
-                continue
-            elif not len(rows):
-                matrix = False
-            else:
-                accession = fields.get("AC", "")
-                _add_matrix(found, name, "" if accession == name else accession, rows, line=begin, at=at)
+            elif rows is not None and not len(rows):
+                matrix, rows = False, None
         elif told and re.match(r"\d{1,3}\s+[\d.]", line):
             lines.problem(f"a row outside a matrix: {line[:60]!r}")
     end_motif()
+
+
+def _transfac_name(fields: Mapping[str, str]) -> str:
+    return fields.get("NA") or fields.get("ID") or fields.get("AC") or ""
 
 
 def _positions(letters: str, lines: _Lines, *, behind: int) -> tuple[np.ndarray | None, list[int]]:
@@ -714,7 +738,9 @@ def _cisbp(lines: _Lines, found: _Found, path: Path) -> None:
                 name = _printable(stem.rsplit(".", 1)[0] if re.search(r"\.(?:txt|pwm|pfm)$", stem) else stem)
             matrices += 1
             if rows is not None and len(rows):
-                _add_matrix(found, name, "" if identifier == name else identifier, rows, line=begin, at=at)
+                family = fields.get("Family", "").split(",")
+                identifier = "" if identifier == name else identifier
+                _add_matrix(found, name, identifier, rows, line=begin, at=at, families=family)
             elif rows is not None:
                 found.without.append(identifier or name)
             fields = {}
@@ -819,7 +845,7 @@ def _must_exist(name: str, known: list[str], what: str) -> None:
 
 
 def _read(database: Any, collection: str, groups: tuple[str, ...]) -> list[Motif]:
-    """Read what `jaspardb.fetch_motifs` selects, in two queries instead of ten per motif (.5 s instead of 10 s)."""
+    """Read what `jaspardb.fetch_motifs` selects, in three queries instead of ten per motif (.5 s instead of 10 s)."""
     chosen = """
         SELECT m.ID, m.BASE_ID, m.VERSION, m.NAME FROM MATRIX m
         JOIN (SELECT BASE_ID, MAX(VERSION) AS VERSION FROM MATRIX GROUP BY BASE_ID) newest
@@ -833,11 +859,18 @@ def _read(database: Any, collection: str, groups: tuple[str, ...]) -> list[Motif
     for number, letter, column, value in database.conn.execute("SELECT ID, row, col, val FROM MATRIX_DATA"):
         if number in columns:
             columns[number].append((int(column), motifs_motif.LETTERS.index(letter), float(value)))
-    found = [_motif(name, f"{base}.{version}", np.array(columns[number])) for number, base, version, name in rows]
+    families: dict[int, list[str]] = {}
+    query = "SELECT ID, VAL FROM MATRIX_ANNOTATION WHERE TAG = 'family' ORDER BY ID, VAL"
+    for number, family in database.conn.execute(query):
+        families.setdefault(number, []).append(family)
+    found = [
+        _motif(name, f"{base}.{version}", names.family(families.get(number, ())), np.array(columns[number]))
+        for number, base, version, name in rows
+    ]
     return sorted(found, key=lambda item: item.identifier)
 
 
-def _motif(name: str, identifier: str, entries: np.ndarray) -> Motif:
+def _motif(name: str, identifier: str, family: str, entries: np.ndarray) -> Motif:
     """Build a motif from (column, base, count) entries; columns are counted from 0 or 1, as in the release."""
     column, letter = entries[:, 0].astype(int), entries[:, 1].astype(int)
     counts = np.zeros((column.max() - column.min() + 1, 4))
@@ -846,4 +879,11 @@ def _motif(name: str, identifier: str, entries: np.ndarray) -> Motif:
     for array in (counts, ppm):
         array.setflags(write=False)  # the cache hands the same arrays to everyone
     # Columns of one JASPAR profile may hold different numbers of sites; the first one is what JASPAR itself reports.
-    return Motif(name=name, ppm=ppm, sites=max(1, round(float(counts[0].sum()))), identifier=identifier, counts=counts)
+    return Motif(
+        name=name,
+        ppm=ppm,
+        sites=max(1, round(float(counts[0].sum()))),
+        identifier=identifier,
+        counts=counts,
+        family=family,
+    )

@@ -3,6 +3,7 @@
 Every part but the title may be absent; the page leaves its section out.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,14 +92,31 @@ class Performance:
 
 @dataclass(frozen=True, kw_only=True)
 class FilterMotif:
-    """One filter's motif, ppm float64 (w, 4) in A, C, G, T order; tf is "" and q NaN without a match."""
+    """One filter's motif and its best known motif.
+
+    Attributes:
+        number: of the filter.
+        ppm: float64 (w, 4) in A, C, G, T order.
+        sites: it is made from.
+        tf, motif_id: of the known motif; "" without one.
+        p, q, chance, bits: of the match, as in tf.parquet; NaN without one, and of a known motif in the first layer.
+        named: whether the filter is named after it.
+        match: (v, 4) the known motif in the orientation of the match; None without one, and of a known motif.
+        offset: column of `match` aligned with column 0 of the filter.
+    """
 
     number: int
     ppm: np.ndarray
     sites: int
-    tf: str
-    q: float
-    named: bool
+    tf: str = ""
+    named: bool = False
+    motif_id: str = ""
+    p: float = math.nan
+    q: float = math.nan
+    chance: float = math.nan
+    bits: float = math.nan
+    match: np.ndarray | None = None
+    offset: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +207,7 @@ class ReportData:
         positions: n, the positions that attention sees; a uniform row has 1/n everywhere.
         max_rows: rows of the page's tables.
         max_logos: logos shown.
+        max_q: at most of a named filter, for q and chance.
     """
 
     title: str
@@ -206,6 +225,7 @@ class ReportData:
     settings: str = ""
     max_rows: int = 2000
     max_logos: int = 60
+    max_q: float = 0.05
 
 
 # Content of the page of one sequence: plain values and arrays.

@@ -8,6 +8,7 @@ from importlib import resources
 from typing import Any
 
 import jinja2
+import numpy as np
 from markupsafe import Markup
 
 from satori_hpc import __version__
@@ -34,6 +35,15 @@ class Table:
     json: Markup
     caption: str
     rows: int
+
+
+@dataclass(frozen=True)
+class MotifRow:
+    """A filter, its logo, and that of its best known motif, if it is not that motif itself."""
+
+    motif: FilterMotif
+    logo: Markup
+    known: Markup | None
 
 
 @dataclass(frozen=True)
@@ -246,17 +256,25 @@ def _attention_map(data: ReportData) -> Drawing | None:
     return _drawing(attention.heat_map(data.attention_map), alt)
 
 
-def _logos(data: ReportData) -> list[tuple[FilterMotif, Markup]]:
-    """Return motifs to show, named ones first by q-value, and their logos."""
+def _logos(data: ReportData) -> list[MotifRow]:
+    """Return motifs to show, named ones first by q-value, with their logos, that of the known motif aligned below."""
     ordered = sorted(data.motifs, key=lambda m: (not m.named, m.q if m.q == m.q else 2.0, -m.sites, m.number))
     shown = []
     for motif in ordered[: data.max_logos]:
         who = motif.tf if motif.named else "no TF"
-        consensus = "".join("ACGT"[letter] for letter in motif.ppm.argmax(axis=1))
-        shown.append(
-            (motif, Markup(logos.logo(motif.ppm, html.escape(f"Logo of filter {motif.number}, {who}: {consensus}"))))
-        )
+        before, beside = max(0, motif.offset), max(0, -motif.offset)
+        columns = max(before + len(motif.ppm), beside + (0 if motif.match is None else len(motif.match)))
+        drawn = _logo(motif.ppm, f"Logo of filter {motif.number}, {who}", before, columns)
+        known = None
+        if motif.match is not None:
+            known = _logo(motif.match, f"Logo of {motif.motif_id}, aligned with filter {motif.number}", beside, columns)
+        shown.append(MotifRow(motif, drawn, known))
     return shown
+
+
+def _logo(ppm: np.ndarray, what: str, before: int, columns: int) -> Markup:
+    consensus = "".join("ACGT"[letter] for letter in ppm.argmax(axis=1))
+    return Markup(logos.logo(ppm, html.escape(f"{what}: {consensus}"), before=before, columns=columns))
 
 
 def _provenance(records: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ from satori_hpc.interactions import block, differential, spacing, tables
 from satori_hpc.interactions.site_pairs import Units
 from satori_hpc.interactions.statistics import registry
 from satori_hpc.models.base import TrainableModel
+from satori_hpc.motifs import motif
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.report.data import AttentionMap, Facts, FilterMotif, Method, Performance, ReportData, Spacing, Training
 from satori_hpc.run import files, pipeline, provenance
@@ -72,6 +73,7 @@ def gather(run: Run, runtime: Runtime) -> ReportData:
         training=_training(run, info),
         performance=_performance(run, data, probability),
         motifs=_motifs(run),
+        max_q=run.config.motifs.max_q,
         attention_map=_attention_map(run, model, first, methods[0], int(best_first[0]))
         if model.has_attention
         else None,
@@ -137,18 +139,27 @@ def _training(run: Run, info: CheckpointInfo) -> Training | None:
 def _motifs(run: Run) -> list[FilterMotif]:
     """Return the filters that have a motif, with their best match."""
     matches: dict[int, Any] = {match["filter"]: match for match in motif_store.read_tf(run.motifs).to_dict("records")}
-    nothing: dict[str, Any] = {"tf": "", "q": float("nan"), "named": False}
+    known = motif_store.read_known(run.motifs)
     found = []
-    for number, motif in motif_store.read_motifs(run.motifs).items():
-        match = matches.get(number, nothing)
+    for number, item in motif_store.read_motifs(run.motifs).items():
+        match = matches.get(number)
+        if match is None:
+            found.append(FilterMotif(number=number, ppm=item.ppm, sites=item.sites))
+            continue
+        matched = known[match["motif_id"]].ppm
+        itself = np.array_equal(matched, item.ppm)  # a known motif of the first layer
+        figures = {name: float("nan") if itself else float(match[name]) for name in ("p", "q", "chance", "bits")}
         found.append(
             FilterMotif(
                 number=number,
-                ppm=motif.ppm,
-                sites=motif.sites,
+                ppm=item.ppm,
+                sites=item.sites,
                 tf=str(match["tf"]),
-                q=float(match["q"]),
+                motif_id=str(match["motif_id"]),
                 named=bool(match["named"]),
+                match=None if itself else motif.reverse_complement(matched) if match["strand"] == "-" else matched,
+                offset=int(match["offset"]),
+                **figures,
             )
         )
     return found

@@ -212,28 +212,28 @@ def lines(path: Path, *, key: str) -> Iterator[tuple[int, str]]:
                     if len(line) > LONGEST_LINE and not line.endswith("\n"):
                         raise InputError(
                             f"{path}, line {number}: longer than {LONGEST_LINE:,} characters; expected lines of text; "
-                            f"wrap it, or {_fix(key)}"
+                            f"wrap it, or {fix(key)}"
                         )
                     if stream is not raw and size > look_at:
                         check_packing(path, packed=raw.tell(), unpacked=size)
                         look_at = size + LARGE
                     if "\0" in line:
                         raise InputError(
-                            f"{path}, line {number}: binary data; expected text, plain or gzip; {_fix(key)}"
+                            f"{path}, line {number}: binary data; expected text, plain or gzip; {fix(key)}"
                         )
                     if not line.isascii() and _SURROGATE.search(line):
                         raise InputError(
-                            f"{path}, line {number}: not UTF-8 text; save the file as UTF-8, or {_fix(key)}"
+                            f"{path}, line {number}: not UTF-8 text; save the file as UTF-8, or {fix(key)}"
                         )
                     yield number, line.rstrip("\n")
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; {_fix(key)}") from None
+        raise InputError(f"{path}: no such file; {fix(key)}") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(
             f"{path}, after line {number}: damaged or truncated gzip ({error}); compress or copy the file again"
         ) from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}); {_fix(key)}") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); {fix(key)}") from None
 
 
 def check_packing(path: Path, *, packed: int, unpacked: int) -> None:
@@ -257,12 +257,13 @@ def refuse_foreign(path: Path, head: bytes, *, key: str, unpacked: bool = False)
     """
     for magic, what in FOREIGN.items():
         if head.startswith(magic):
-            raise InputError(f"{path}: {what}, or {_fix(key)}")
+            raise InputError(f"{path}: {what}, or {fix(key)}")
     if head[TAR_AT:].startswith(TAR):
-        raise InputError(f"{path}: a tar archive; unpack it (tar -xf), or {_fix(key)}")
+        raise InputError(f"{path}: a tar archive; unpack it (tar -xf), or {fix(key)}")
     if unpacked and head.startswith(GZIP_MAGIC):
-        raise InputError(f"{path}: packed twice by gzip; unpack it once, or {_fix(key)}")
+        raise InputError(f"{path}: packed twice by gzip; unpack it once, or {fix(key)}")
 
 
-def _fix(key: str) -> str:
-    return f"correct {key}" + ("" if key.startswith("--") else " in run.toml")
+def fix(key: str) -> str:
+    """Return the cure of a wrong input: correct an option (--like-this), an argument (FILES) or a key of run.toml."""
+    return f"correct {key}" + ("" if key.startswith("--") or key.isupper() else " in run.toml")

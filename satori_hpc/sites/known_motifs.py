@@ -75,6 +75,7 @@ def tables(model: TrainableModel, data: Dataset, rows: np.ndarray, runtime: Runt
             "chance": [0.0] * len(bank),
             "named": (active & same).tolist(),
         },
+        known=[Motif(name, ppm, sites=1) for name, ppm in zip(bank.names, matrices, strict=True)],
         summary={
             "known motifs": len(bank),
             "active motifs": int(active.sum()),

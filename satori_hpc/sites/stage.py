@@ -59,7 +59,14 @@ def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
     assert found is not None
     # A base that never occurs would make the background useless for others: one count is added to each.
     background = motif.probabilities(found.letters[:4], 1.0)
-    motif_store.write(run.motifs, motifs=found.motifs, background=background, filters=found.filters, tf=found.tf)
+    motif_store.write(
+        run.motifs,
+        motifs=found.motifs,
+        background=background,
+        filters=found.filters,
+        tf=found.tf,
+        known=found.known,
+    )
     names = {tf for tf, named in zip(found.tf["tf"], found.tf["named"], strict=True) if named}
     if not names:
         logger.warning("no filter could be named after a known motif; no TF pair will come out of this run")
@@ -94,7 +101,7 @@ def _of_filters(
         )
         for number in written
     ]
-    tf = _tf_columns(run, written, found, database, runtime)
+    tf, known = _tf_columns(run, written, found, database, runtime)
     named = np.asarray(tf["named"], dtype=bool)
     if len(rows) >= FEW_SEQUENCES:
         _tell_rare(counts, written[named])
@@ -103,6 +110,7 @@ def _of_filters(
         letters=letters,
         filters=_filter_columns(extremes.maximum, threshold, counts, written, found),
         tf=tf,
+        known=known,
         summary={
             "filters": layer.filters,
             "filters with sites": int((counts.sites > 0).sum()),
@@ -228,7 +236,8 @@ def _filter_columns(
 
 def _tf_columns(
     run: Run, written: np.ndarray, found: list[Motif], database: Collection, runtime: Runtime
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], list[Motif]]:
+    """Return a column per field of TF, and the known motif of each row."""
     config: config_module.Motifs = run.config.motifs
     best = tomtom.best(
         [item.ppm for item in found],
@@ -239,7 +248,7 @@ def _tf_columns(
     )
     names = tf_names.of_motifs(database.motifs)
     known = [database.motifs[match.target] for match in best]
-    return {
+    columns = {
         "filter": written.astype(np.int32),
         "tf": [names[match.target] for match in best],
         "motif_id": [item.identifier or item.name for item in known],
@@ -252,3 +261,4 @@ def _tf_columns(
         "chance": [match.chance for match in best],
         "named": [max(match.q, match.chance) <= config.max_q and match.bits >= config.min_match_bits for match in best],
     }
+    return columns, known

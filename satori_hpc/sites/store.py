@@ -1,4 +1,4 @@
-"""Read and write motifs/: filters.meme (motifs), filters.parquet (every filter), tf.parquet (best known motifs)."""
+"""Read and write motifs/: filters.meme, filters.parquet (every filter), tf.parquet (best known motifs) and known.meme."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,9 +15,19 @@ from satori_hpc.motifs.motif import Motif
 from satori_hpc.motifs.readers import read_meme, write_meme
 from satori_hpc.run import files
 
-__all__ = ["Motif", "MotifTables", "read_filters", "read_meme", "read_motifs", "read_tf", "write", "write_meme"]
+__all__ = [
+    "Motif",
+    "MotifTables",
+    "read_filters",
+    "read_known",
+    "read_meme",
+    "read_motifs",
+    "read_tf",
+    "write",
+    "write_meme",
+]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _VERSION_KEY = b"satori_hpc_format_version"
 
 FILTERS = pa.schema(
@@ -63,6 +73,7 @@ class MotifTables:
             (column of the known motif on which column 0 of the filter lies), other known motifs with the same p,
             information under the match, share of copies of the filter with shuffled columns that match as well, and
             whether the filter may bear the name.
+        known: the known motif of each row of tf.
         summary: numbers for the stage's summary.
     """
 
@@ -70,6 +81,7 @@ class MotifTables:
     letters: np.ndarray
     filters: dict[str, Any]
     tf: dict[str, Any]
+    known: list[Motif]
     summary: dict[str, Any]
 
     def then(self, others: "MotifTables") -> "MotifTables":
@@ -82,6 +94,7 @@ class MotifTables:
             letters=self.letters,
             filters={name: np.concatenate([self.filters[name], filters[name]]) for name in FILTERS.names},
             tf={name: [*self.tf[name], *tf[name]] for name in TF.names},
+            known=[*self.known, *others.known],
             summary={**others.summary, **self.summary},
         )
 
@@ -93,18 +106,21 @@ def write(
     background: np.ndarray,
     filters: Mapping[str, Any],
     tf: Mapping[str, Any],
+    known: Sequence[Motif],
 ) -> None:
     """Write motifs/ in one step.
 
     Args:
         folder: motifs/ of a run.
-        motifs, filters, tf: as of MotifTables.
+        motifs, filters, tf, known: as of MotifTables.
         background: (4,) letter frequencies of the sequences they come from.
     """
     with files.atomic_folder(folder) as partial:
         write_meme(partial / "filters.meme", motifs, background)
         _write_table(partial / "filters.parquet", FILTERS, filters)
         _write_table(partial / "tf.parquet", TF, tf)
+        once = dict(zip(tf["motif_id"], known, strict=True))
+        write_meme(partial / "known.meme", [replace(each, identifier=name) for name, each in once.items()], background)
 
 
 def read_filters(folder: Path) -> pd.DataFrame:
@@ -139,6 +155,22 @@ def read_motifs(folder: Path) -> dict[int, Motif]:
     if [motif.name for motif in motifs] != [f"filter{number}" for number in numbers]:
         raise _unusable(path, "does not hold the filters that filters.parquet lists")
     return dict(zip(numbers, motifs, strict=True))
+
+
+def read_known(folder: Path) -> dict[str, Motif]:
+    """Return {motif_id: known motif} of tf.parquet.
+
+    Raises:
+        ArtefactError: missing, or not written by this program.
+    """
+    path = folder / "known.meme"
+    if not path.exists():
+        raise _unusable(path, "does not exist")
+    names = read_tf(folder)["motif_id"].drop_duplicates().tolist()
+    motifs = read_meme(path, may_be_empty=True)[0]
+    if len(motifs) != len(names):
+        raise _unusable(path, "does not hold the motifs that tf.parquet lists")
+    return dict(zip(names, motifs, strict=True))
 
 
 def _write_table(path: Path, schema: pa.Schema, columns: Mapping[str, Any]) -> None:

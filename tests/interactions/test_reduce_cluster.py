@@ -25,6 +25,7 @@ from satori_hpc.errors import ArtefactError, SatoriError
 from satori_hpc.interactions import block, tables
 from satori_hpc.interactions import stage as interactions_stage
 from satori_hpc.interactions.site_pairs import Units
+from satori_hpc.motifs.motif import Motif
 from satori_hpc.parallel import dask_pool
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import parquet
@@ -93,7 +94,8 @@ def make_run(path: Path) -> Run:
             task="binary",
         ),
     )
-    motif_store.write(run.motifs, motifs=[], background=np.full(4, 0.25), filters=filters, tf=tf)
+    known = [Motif(str(name), np.eye(4), 20) for name in tf["motif_id"]]
+    motif_store.write(run.motifs, motifs=[], background=np.full(4, 0.25), filters=filters, tf=tf, known=known)
     return run
 
 

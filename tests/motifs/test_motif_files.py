@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from satori_hpc.errors import InputError
-from satori_hpc.motifs import readers
+from satori_hpc.motifs import names, readers
 
 ROWS = [
     [0.9, 0.05, 0.03, 0.02],
@@ -156,6 +156,71 @@ def test_every_format_is_read_by_its_content(tmp_path, sample, expected):
         assert told(read(tmp_path, change)) == expected
     packed = read(tmp_path, gzip.compress(text.encode()))
     np.testing.assert_array_equal(packed[0].ppm, found[0].ppm)
+
+
+# The beginnings of real files: what is read of each, as (identifier, name, TF, family, width, sites).
+REAL = {
+    "JASPAR2018.jaspar": (
+        ">MA0017.3\tNR2F1\n"
+        "A  [  7266   6333   8496      0      0      0      0  12059   5116   3229   3276   5681 ]\n"
+        "C  [  1692    387      0     30      0      0  12059      0   3055   2966   2470   2912 ]\n"
+        "G  [  1153   4869   3791  12059  12059      0      0     91   1618   4395   3886  36863 ]\n"
+        "T  [  1948    469      0      0      0  12059      0      0   2270   1469   2427   3466 ]\n",
+        ("MA0017.3", "NR2F1", "NR2F1", "", 12, 12059),
+    ),
+    "JASPAR2022.transfac": (
+        "AC MA0006.1\nXX\nID Ahr::Arnt\nXX\nDE MA0006.1 Ahr::Arnt ; From JASPAR\nPO\tA\tC\tG\tT\n"
+        "01\t3.0\t8.0\t2.0\t11.0\n02\t0.0\t0.0\t23.0\t1.0\n03\t0.0\t23.0\t0.0\t1.0\n"
+        "04\t0.0\t0.0\t23.0\t1.0\n05\t0.0\t0.0\t0.0\t24.0\n06\t0.0\t0.0\t24.0\t0.0\nXX\n"
+        "CC tax_group:vertebrates\nCC tf_family:PAS domain factors; PAS domain factors\n"
+        "CC tf_class:Basic helix-loop-helix factors (bHLH); Basic helix-loop-helix factors (bHLH)\n"
+        "CC pubmed_ids:7592839\nCC uniprot_ids:P30561; P53762\nCC data_type:SELEX\nXX\n//\n",
+        ("MA0006.1", "Ahr::Arnt", "Ahr::Arnt", "PAS domain factors", 6, 24),
+    ),
+    "HOCOMOCO_2023-09.tf": (
+        "VV  HOCOMOCOv12, SEP 2023\nXX\n//\nAC  M10000\nXX\nID  AHR.H12CORE.0.P.B\nXX\nNA  AHR_HUMAN\nXX\n"
+        "BF  AHR_HUMAN; Species: human, Homo sapiens\nXX\nP0      A      C      G      T\n"
+        "01    176    307    392    128      v\n02    188    363    152    300      h\n"
+        "03    102    133    377    391      b\n04    118     59     91    735      W\n"
+        "05      8     67    844     84      G\nXX\n//\n",
+        ("M10000", "AHR_HUMAN", "AHR_HUMAN", "", 5, 1003),
+    ),
+    "HOCOMOCOv11_pcms.txt": (
+        ">AHR_HUMAN.H11MO.0.B\n40.51343240527031 18.259112547756697  56.41253757072521 38.77363485291994\n"
+        "10.877470982533044  11.870876719950774  34.66312982331297 96.54723985087516\n"
+        "21.7165707818416  43.883079837598544  20.706746561638717  67.6523201955933\n",
+        ("", "AHR_HUMAN.H11MO.0.B", "AHR_HUMAN", "", 3, 154),
+    ),
+    "known.motifs": (
+        ">ATGACTCATC\tAP-1(bZIP)/ThioMac-PU.1-ChIP-Seq(GSE21512)/Homer\t6.049537\t-1.782996e+03\t0\t"
+        "9805.3,5781.0,3085.1,2715.0,0.00e+00\n0.419\t0.275\t0.277\t0.028\n0.001\t0.001\t0.001\t0.997\n"
+        "0.010\t0.002\t0.965\t0.023\n0.984\t0.003\t0.001\t0.012\n0.062\t0.579\t0.305\t0.054\n",
+        ("", "AP-1(bZIP)/ThioMac-PU.1-ChIP-Seq(GSE21512)/Homer", "AP-1", "bZIP", 5, 20),
+    ),
+    "PWM.txt": (  # CIS-BP
+        "TF\tT04469_1.02\nTF Name\tANT\nGene\tAT4G37750\nMotif\tM2364_1.02\nFamily\tAP2\nSpecies\t"
+        "Arabidopsis_thaliana\nPos\tA\tC\tG\tT\n"
+        "1\t0.282958950502589\t0.248464961579856\t0.245992693905045\t0.22258339401251\n"
+        "2\t0.316659023962677\t0.184532492829531\t0.236944410987863\t0.261864072219928\n"
+        "3\t0.377777871501523\t0.112652333533587\t0.209412581763086\t0.300157213201805\n",
+        ("M2364_1.02", "ANT", "ANT", "AP2", 3, 20),
+    ),
+    "minimal.meme": (
+        "MEME version 4\n\nALPHABET= ACGT\n\nstrands: + -\n\nBackground letter frequencies\n"
+        "A 0.303 C 0.183 G 0.209 T 0.306 \n\nMOTIF KRP\n"
+        "letter-probability matrix: alength= 4 w= 2 nsites= 17 E= 4.1e-009 \n"
+        " 0.000000  0.176471  0.000000  0.823529 \n 0.000000  0.058824  0.647059  0.294118 \n\n",
+        ("", "KRP", "KRP", "", 2, 17),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_files_of_every_collection_are_read_with_tf_and_family(tmp_path, name):
+    text, expected = REAL[name]
+    [found] = read(tmp_path, text, name)
+    tf, family = names.tf_name(found.name, found.identifier), names.family_of(found)
+    assert (found.identifier, found.name, tf, family, found.width, found.sites) == expected
 
 
 @pytest.mark.parametrize(

@@ -135,3 +135,31 @@ def test_names_of_jaspar_are_names_of_tfs_but_for_the_variant(release):
 def test_long_and_odd_names_take_no_time():
     for name in ("A" * 100_000, "_" * 199, "(" * 199, "a_" * 99, "A_CAP" * 39, "_1" * 99, "x/" * 99 + "Homer"):
         assert isinstance(tf_names.compared(name), str)
+
+
+@pytest.mark.parametrize(
+    ("name", "identifier", "family"),
+    [
+        ("CTCF(Zf)/CD4+-CTCF-ChIP-Seq(Barski_et_al.)/Homer", "", "Zf"),
+        ("FOXA1:AR(Forkhead,NR)/LNCAP-AR-ChIP-Seq(GSE27824)/Homer", "", "Forkhead,NR"),
+        ("RXR(NR),DR1/3T3L1-RXR-ChIP-Seq(GSE13511)/Homer", "", "NR"),
+        ("ZNF652/HepG2-ZNF652.Flag-ChIP-Seq(Encode)/Homer", "", ""),
+        ("bHLH104_col_a", "bHLH_tnt.bHLH104_col_a", "bHLH"),
+        ("ZBTB33.H12CORE.0.P.B", "", ""),
+        ("(Su(H))_(Drosophila_melanogaster)_(DBD_1.00)", "", ""),
+    ],
+)
+def test_families_stand_in_names_of_homer_and_dap_seq(name, identifier, family):
+    item = Motif(name, motif.UNIFORM[None], 20, identifier)
+    assert tf_names.family_of(item) == family
+    assert tf_names.family_of(Motif(name, motif.UNIFORM[None], 20, identifier, family="CSL")) == "CSL"
+
+
+def test_families_of_a_composite_are_joined_and_one_is_named_once():
+    assert tf_names.family(["Ets-related", " FOX "]) == "Ets-related::FOX"
+    assert tf_names.family(["PAS domain factors", "PAS domain factors", ""]) == "PAS domain factors"
+    known = readers.jaspar(release="JASPAR2024", collection="CORE", groups=("vertebrates",))
+    families = {item.name: item.family for item in known}
+    assert families["Ahr::Arnt"] == "PAS domain factors"
+    assert families["ERF::FOXI1"] == "Ets-related::FOX"
+    assert sum(not family for family in families.values()) <= 2

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import false_discovery_control
 
-from satori_hpc.motifs import motif, tomtom
+from satori_hpc.motifs import cluster, motif, readers, tomtom
 from satori_hpc.motifs.motif import Motif
 
 
@@ -135,3 +135,22 @@ def test_small_databases_are_warned_about_and_nothing_is_no_error(
         narrow = tomtom.best([known[0].ppm[:1], known[0].ppm[:2]], known, threads=1000)
     assert [0 <= match.p <= 1 for match in narrow] == [True, True]
     assert not caplog.text
+
+
+def test_clusters_of_jaspar_are_alike_to_tomtom_and_aligned_as_there() -> None:
+    """Another measure, Euclidean distances of columns: members match their medoid, and at the same place."""
+    vertebrates = readers.jaspar(release="JASPAR2024", collection="CORE", groups=("vertebrates",))
+    known = [item for item in vertebrates if item.identifier < "MA0110"]
+    distance = cluster.distances(known)
+    groups = cluster.cut(cluster.linkage(distance), cluster.count_at(cluster.linkage(distance), 0.8))
+    found = cluster.cluster(known, distance, groups, merged=False)
+    pairs = [(each.medoid, member) for each in found for member in each.members[1:]]
+    assert len(pairs) > 15
+    matches = tomtom.compare([item.ppm for item in known], [item.ppm for item in known])
+    assert np.median(matches.p[~np.eye(len(known), dtype=bool)]) > 0.3
+    same_place = 0
+    for medoid, member in pairs:
+        assert matches.p[medoid, member.number] < 1e-3
+        strand = "-" if matches.reverse[medoid, member.number] else "+"
+        same_place += (strand, -matches.offset[medoid, member.number]) == (member.strand, member.offset)
+    assert same_place > 0.8 * len(pairs)

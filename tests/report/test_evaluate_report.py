@@ -42,6 +42,7 @@ def name_filters(run: Run, names: list[str]) -> None:
         background=np.full(4, 0.25),
         filters=motif_store.read_filters(run.motifs).to_dict("list"),
         tf=tf.to_dict("list"),
+        known=[motif_store.read_known(run.motifs)[name] for name in tf["motif_id"]],
     )
 
 
@@ -256,6 +257,21 @@ def test_report_is_the_same_twice(run):
     assert run.report.read_bytes() == first
 
 
+def test_known_motifs_are_gathered_as_they_lie_below_the_filters(run):
+    known, rows = motif_store.read_known(run.motifs), motif_store.read_tf(run.motifs).set_index("filter")
+    gathered = gather(run, RUNTIME).motifs
+    assert {each.number for each in gathered} == set(rows.index)
+    for each in gathered:
+        row = rows.loc[each.number]
+        assert (each.p, each.q, each.chance, each.bits) == (row["p"], row["q"], row["chance"], row["bits"])
+        assert each.match is not None
+        ppm = known[row["motif_id"]].ppm
+        np.testing.assert_array_equal(each.match, motif.reverse_complement(ppm) if row["strand"] == "-" else ppm)
+        aligned = slice(max(each.offset, 0), max(each.offset + len(each.ppm), 0))
+        assert motif.information(each.match[aligned]).sum() >= row["bits"] - 1e-5  # flanks of the filter are cut off
+    assert {"+", "-"} == set(rows["strand"])
+
+
 def test_gathered_values_are_those_of_the_stores(run):
     evaluate(run, RUNTIME)
     data = report_stage.gather(run, RUNTIME)
@@ -280,7 +296,8 @@ def test_title_and_all_settings_come_from_run_toml_and_the_page_is_limited(run):
     assert toml.parse(data.settings, Config, name="page") == changed.config
     page = render(dataclasses.replace(data, max_rows=3, max_logos=2))
     assert "<h1>Pairs &lt;of&gt; promoters</h1>" in page
-    assert page.count('class="logo"') == 2
+    assert page.count('class="logo"') == 4  # of two filters and their known motifs
+    assert page.count(", aligned with filter ") == 2
     rows = json.loads(re.search(r'id="data-filter-0">(.*?)</script>', page).group(1))
     assert len(rows["rows"]) == 3
     assert rows["total"] > 3

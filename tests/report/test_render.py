@@ -13,7 +13,7 @@ import pytest
 from satori_hpc.config.prepare import DESIGNS
 from satori_hpc.report import page as report_page
 from satori_hpc.report import tables, words
-from satori_hpc.report.data import Performance, ReportData
+from satori_hpc.report.data import FilterMotif, Performance, ReportData
 from satori_hpc.report.figures import attention, logos, network, pairs
 from satori_hpc.report.figures.attention import thin_marks
 from satori_hpc.training import metrics
@@ -326,6 +326,26 @@ def test_logo_letters_are_as_high_as_their_information():
     heights = [float(value) for value in re.findall(r"scale\(\S+ (\S+)\)", text)]
     # column 1: one A of two bits; column 2: nothing; column 3: A and G of half a bit each
     assert heights == pytest.approx([logos.HEIGHT, logos.HEIGHT / 4, logos.HEIGHT / 4], abs=0.01)
+
+
+def test_a_known_motif_stands_aligned_below_its_filter_with_its_figures(data):
+    filter_ppm, known = np.eye(4)[[0, 1, 2, 3]], np.eye(4)[[3, 0, 1]]  # ACGT; TAC begins one column before it
+    one = FilterMotif(number=7, ppm=filter_ppm, sites=20, tf="<TF>", motif_id="MA1", named=True, p=1e-9, q=2e-6,
+                      chance=0.017, bits=6.0, match=known, offset=1)  # fmt: skip
+    itself = FilterMotif(number=8, ppm=filter_ppm, sites=30, tf="OTHER", motif_id="MA2", named=True)
+    page = report_page.render(dataclasses.replace(data, motifs=[one, itself]))
+    drawn = re.findall(r'<svg class="logo".*?</svg>', page)
+    assert len(drawn) == 3
+    assert len({re.search(r'viewBox="(.*?)"', svg)[1] for svg in drawn[:2]}) == 1
+    first = [re.findall(r'letter-(.)" transform="translate\((\S+) ', svg) for svg in drawn]
+    place = [{float(x): letter for letter, x in letters} for letters in first]
+    shared = place[0].keys() & place[1].keys()
+    assert {place[0][x] for x in shared} == {place[1][x] for x in shared} == {"A", "C"}
+    assert all(place[0][x] == place[1][x] for x in shared)
+    rows = lines_of(page, "Filters and the known motifs that they match best")
+    assert rows[0][:2] == ["7", "&lt;TF&gt;MA1"]
+    assert rows[0][3:] == ["1.0e-09", "2.0e-06", "0.02", "6.0", "20"]
+    assert rows[1][3:] == ["–", "–", "–", "–", "30"]
 
 
 def test_network_layout_separates_nodes_and_is_the_same_twice():

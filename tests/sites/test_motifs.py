@@ -194,7 +194,13 @@ def test_tables_round_trip_and_refuse_what_is_not_theirs(tmp_path: Path) -> None
     folder = tmp_path / "run" / "motifs"
     first, second = columns_of(4)
     ppm = np.array([[0.7, 0.1, 0.1, 0.1]])
-    motif_store.write(folder, motifs=[Motif("filter2", ppm, 20)], background=motif.UNIFORM, filters=first, tf=second)
+    known = Motif("Ärnt::Ahr", ppm[:, ::-1], 20, "MA1")
+    motif_store.write(
+        folder, motifs=[Motif("filter2", ppm, 20)], background=motif.UNIFORM, filters=first, tf=second, known=[known]
+    )
+    again = motif_store.read_known(folder)
+    assert [(name, item.identifier, item.name) for name, item in again.items()] == [("MA1", "MA1", "Ärnt::Ahr")]
+    np.testing.assert_allclose(again["MA1"].ppm, known.ppm)
     filters, tf = motif_store.read_filters(folder), motif_store.read_tf(folder)
     assert filters["filter"].dtype == np.int32
     assert filters["threshold"].dtype == np.float32
@@ -206,6 +212,12 @@ def test_tables_round_trip_and_refuse_what_is_not_theirs(tmp_path: Path) -> None
     np.testing.assert_allclose(motif_store.read_motifs(folder)[2].ppm, ppm)
 
     mend = f"satori-hpc motifs {tmp_path / 'run'}"
+    write_meme(folder / "known.meme", [], motif.UNIFORM)
+    with pytest.raises(ArtefactError, match="does not hold the motifs"):
+        motif_store.read_known(folder)
+    (folder / "known.meme").unlink()
+    with pytest.raises(ArtefactError, match=r"known\.meme does not exist"):
+        motif_store.read_known(folder)
     path = folder / "tf.parquet"
     content = path.read_bytes()
     for broken in (content[:-10], b"", b"nothing of the kind"):
@@ -227,8 +239,14 @@ def test_tables_round_trip_and_refuse_what_is_not_theirs(tmp_path: Path) -> None
 def test_no_motif_at_all_is_a_valid_artefact(tmp_path: Path) -> None:
     first, second = columns_of(2)
     motif_store.write(
-        tmp_path / "motifs", motifs=[], background=motif.UNIFORM, filters=first, tf={name: [] for name in second}
+        tmp_path / "motifs",
+        motifs=[],
+        background=motif.UNIFORM,
+        filters=first,
+        tf={name: [] for name in second},
+        known=[],
     )
+    assert motif_store.read_known(tmp_path / "motifs") == {}
     assert len(motif_store.read_tf(tmp_path / "motifs")) == 0
     assert motif_store.read_motifs(tmp_path / "motifs") == {}
 

@@ -47,18 +47,29 @@ def _outline(letter: str) -> str:
     return "".join(parts)
 
 
-def logo(ppm: np.ndarray, description: str) -> str:
+def logo(ppm: np.ndarray, description: str, *, before: int = 0, columns: int = 0) -> str:
     """Draw an information logo: column height is information (two bits fill the box), letter height its share.
 
     Args:
         ppm: (w, 4) base probabilities, A, C, G, T.
         description: alternative text, already escaped for an attribute.
+        before, columns: empty columns before it, and columns of the whole drawing (at least those of the motif), so
+            that logos drawn below each other are aligned.
 
     Returns:
         an <svg> that needs the shapes of `letters` in the same page.
     """
+    width = COLUMN * max(columns, before + len(ppm))
+    return (
+        f'<svg class="logo" role="img" aria-label="{description}" viewBox="0 0 {width} {HEIGHT + 1}" '
+        f'preserveAspectRatio="xMinYMax" '
+        f'width="{width}" height="{HEIGHT + 1}">{stacks(ppm, before)}</svg>'
+    )
+
+
+def stacks(ppm: np.ndarray, before: int = 0) -> str:
+    """Draw the columns of an information logo, and their axis, from column `before` of the drawing on."""
     bits = motif.information(ppm)
-    width = COLUMN * len(ppm)
     parts = []
     for position, column in enumerate(np.asarray(ppm)):
         top = HEIGHT
@@ -70,14 +81,12 @@ def logo(ppm: np.ndarray, description: str) -> str:
             top -= high
             parts.append(
                 f'<use href="#letter-{"ACGT"[letter]}" '
-                f'transform="translate({position * COLUMN + 0.5:g} {top:.2f}) scale({COLUMN - 1:g} {high:.2f})"/>'
+                f'transform="translate({(before + position) * COLUMN + 0.5:g} {top:.2f}) '
+                f'scale({COLUMN - 1:g} {high:.2f})"/>'
             )
-    axis = f'<path d="M0 {HEIGHT + 0.5}H{width}" stroke="#8b929c" stroke-width="1"/>'
-    return (
-        f'<svg class="logo" role="img" aria-label="{description}" viewBox="0 0 {width} {HEIGHT + 1}" '
-        f'preserveAspectRatio="xMinYMax" '
-        f'width="{width}" height="{HEIGHT + 1}">{"".join(parts)}{axis}</svg>'
-    )
+    left, right = before * COLUMN, (before + len(ppm)) * COLUMN
+    axis = f'<path d="M{left} {HEIGHT + 0.5}H{right}" stroke="#8b929c" stroke-width="1"/>'
+    return "".join(parts) + axis
 
 
 # The attribution logo: a sequence's letters in rows, with heights given by their contributions.

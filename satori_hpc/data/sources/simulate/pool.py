@@ -1,6 +1,5 @@
 """The TFs of a simulated set and the pairs of them that interact."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +8,7 @@ import numpy as np
 from satori_hpc import pairs
 from satori_hpc.config import Simulated
 from satori_hpc.errors import ConfigError
-from satori_hpc.motifs import collection, motif
+from satori_hpc.motifs import collection, motif, names
 from satori_hpc.motifs.motif import Motif
 
 POOL = int.from_bytes(b"pool", "big")
@@ -20,11 +19,6 @@ ROLES = ("true", "decoy", "other")
 NARROWEST, WIDEST = 6, 20  # motifs drawn, bp
 DRAWS = 1000
 SWAPS_PER_PAIR = 50
-
-
-def tf_key(name: str) -> str:
-    """What makes two TF names the same TF: case does not, nor does the number of a variant, as in NR1H4(var.2)."""
-    return re.sub(r"\(VAR\.\d+\)$", "", name.strip().upper())
 
 
 def select(motifs: Sequence[Motif], config: Simulated, *, seed: int) -> list[Motif]:
@@ -51,13 +45,13 @@ def select(motifs: Sequence[Motif], config: Simulated, *, seed: int) -> list[Mot
     keys: set[str] = set()
     for index in np.random.default_rng([seed, POOL]).permutation(len(usable)):
         item = usable[index]
-        if tf_key(item.name) in keys:
+        if names.compared(item.name) in keys:
             continue
         alike = collection.similarities(item.ppm, [other.ppm for other in chosen])
         if np.any(alike > config.motif_similarity_max):
             continue
         chosen.append(item)
-        keys.add(tf_key(item.name))
+        keys.add(names.compared(item.name))
         if len(chosen) == config.tfs:
             return sorted(chosen, key=lambda each: each.name)
     raise ConfigError(
