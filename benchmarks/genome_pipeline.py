@@ -56,7 +56,7 @@ def main() -> None:
             "score.use_all=true",
             "score.max_examples=0",
         )
-        command = [*SATORI, "new", path, "--template", "genome", *files]
+        command = [*SATORI, "new", path, "--template", "genome", "--preset", "published", *files]
         subprocess.run([*command, *(part for each in settings for part in ("--set", each))], check=True)
     run = Run.open(path)
     for stage in pipeline.pending(run):

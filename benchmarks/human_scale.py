@@ -139,7 +139,7 @@ def new_run(run: Path, folder: Path, options: argparse.Namespace) -> None:
     ]
     files = ("--genome", folder / "genome.fa", "--peak-table", folder / "peaks.tsv")
     settings = [part for key in keys for part in ("--set", key)]
-    command = [*SATORI, "new", run, "--template", "genome", *files, *settings]
+    command = [*SATORI, "new", run, "--template", "genome", "--preset", "published", *files, *settings]
     subprocess.run([*map(str, command)], check=True, stdout=subprocess.DEVNULL)
 
 

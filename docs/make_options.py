@@ -78,7 +78,8 @@ def _presets() -> list[str]:
     lines += ["| preset | keys that differ |", "|---|---|"]
     default = toml.to_plain(Config())
     default["model"] |= {key: toml.to_plain(entry.settings()) for key, entry in toml.registered(Model).items()}
-    for name, make in new.PRESETS.items():
+    makers = new.PRESETS | {name: entry.make for name, entry in new.FILE_PRESETS.items()}
+    for name, make in makers.items():
         changes = ", ".join(
             f"`{key} = {toml.to_toml(value)}`" for key, value in _differences(default, toml.to_plain(make()))
         )

@@ -34,12 +34,10 @@ def _folds(context: click.Context, parameter: click.Parameter, texts: tuple[str,
 @click.option("--template", metavar="SOURCE", help=f"{', '.join(SOURCES)}, or one of a plug-in. Default: simulated.")
 @click.option(
     "--preset",
-    help="simulated: "
+    help="Simulated sets: "
     + ", ".join(stage.PRESETS)
-    + " (default data-40); others: "
-    + ", ".join(stage.FILE_PRESETS)
-    + " (default published, for folds short; small for a few thousand sequences, short for many sequences of "
-    "about 100 bp).",
+    + " (default data-40). Network for sequences from files (default motifs): "
+    + " ".join(f"{name}: {entry.when}." for name, entry in stage.FILE_PRESETS.items()),
 )
 @click.option(
     "--fasta", "fasta_file", type=HERE, default="sequences.fa", show_default=True, help="FASTA file (template fasta)."
@@ -168,7 +166,7 @@ def _configuration(source: str, preset: str | None, seed: int, options: dict[str
     if preset is not None and preset not in presets:
         raise click.BadParameter(f"{preset!r}; template {source} has {', '.join(presets)}", param_hint="--preset")
     if template is None:
-        return stage.guest(source, preset=preset or "published", seed=seed)
+        return stage.guest(source, preset=preset or "motifs", seed=seed)
     own = {option: options[option] for option in template.options}
     config: Config = load(template.make)(**own, preset=preset or template.preset, seed=seed)
     return config

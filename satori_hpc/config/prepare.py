@@ -340,7 +340,7 @@ class Template:
     options: tuple[str, ...] = ()
     needs: str = ""
     presets: str = "satori_hpc.run.new:FILE_PRESETS"
-    preset: str = "published"
+    preset: str = "motifs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -418,7 +418,7 @@ SOURCES.add(
         settings=Folds,
         files=("train", "test"),
         parts="always",
-        template=Template(make="satori_hpc.run.new:folds", options=("fold_files",), needs="fold_files", preset="short"),
+        template=Template(make="satori_hpc.run.new:folds", options=("fold_files",), needs="fold_files"),
     ),
 )
 SOURCES.add(

@@ -1,7 +1,8 @@
 """Create a run directory with a short run.toml: what differs from the defaults, and what a user decides."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from satori_hpc import config as config_module
@@ -12,7 +13,6 @@ from satori_hpc.config import (
     Folds,
     Genome,
     Model,
-    Motifs,
     Prepare,
     Score,
     Simulated,
@@ -93,14 +93,6 @@ PRESETS = {
 }
 
 
-def _small() -> Config:
-    """Return a preset for a few thousand sequences: smaller network, smaller batches, one-cycle learning rate."""
-    return Config(
-        model=Model(filters=64, width=15, heads=4, head_size=16, mixing_size=64),
-        train=Train(epochs=20, patience=0, learning_rate=3e-3, schedule="onecycle", batch_size=64),
-    )
-
-
 def _motifs(filters: int = 32) -> Config:
     """Return a preset with known motifs as the first layer, and attention and epistasis between their sites."""
     return Config(
@@ -110,21 +102,37 @@ def _motifs(filters: int = 32) -> Config:
     )
 
 
-def _short() -> Config:
-    """Return a preset for tens of thousands of sequences of about 100 bp: small network, larger batches, fewer epochs.
-
-    Few activations of an exponential filter come near its largest one: the threshold of sites is lower.
-    """
+def _small() -> Config:
+    """Return a preset for a few thousand sequences: smaller network, smaller batches, one-cycle learning rate."""
     return Config(
-        motifs=Motifs(threshold=0.2),
-        model=Model(activation="exp", filters=64, width=15, heads=4, head_size=16, mixing_size=64),
-        train=Train(epochs=8, patience=0, learning_rate=2e-3, schedule="onecycle", batch_size=128),
+        model=Model(filters=64, width=15, heads=4, head_size=16, mixing_size=64),
+        train=Train(epochs=20, patience=0, learning_rate=3e-3, schedule="onecycle", batch_size=64),
     )
 
 
-# Network and training for sets from files: the published sizes, ours for sets of some thousand sequences, and ours for
-# many short sequences.
-FILE_PRESETS = {"published": Config, "small": _small, "short": _short, "motifs": _motifs}
+@dataclass(frozen=True)
+class Preset:
+    """A network and its training. when: in words, when to take it."""
+
+    make: Callable[[], Config]
+    when: str
+
+
+# Network and training for sequences from files.
+FILE_PRESETS = {
+    "motifs": Preset(
+        _motifs,
+        "known motifs and 32 learned filters under one attention layer; finds pairs of TFs by name, by attention and "
+        "epistasis. The one to begin with. Motifs are those of JASPAR vertebrates: for others, set "
+        "model.motif-tokens.jaspar_groups, such as [\"plants\"], or your own file, model.motif-tokens.motifs",
+    ),
+    "published": Preset(
+        Config, "SATORI-basic of the publication: 200 learned filters, for tens of thousands of sequences"
+    ),
+    "small": Preset(
+        _small, "SATORI-basic with 64 learned filters, for a few thousand sequences, or where no motifs are known"
+    ),
+}
 
 
 def new(path: Path, *, config: Config) -> Run:
@@ -157,22 +165,22 @@ def fasta(
     *,
     join: str = "auto",
     drop_unlabelled: bool = False,
-    preset: str = "published",
+    preset: str = "motifs",
     seed: int,
 ) -> Config:
     """Return the configuration for sequences and labels in files, with a network of a named size."""
     section = Fasta(fasta=fasta_file, table=table, join=join, unlabelled="drop" if drop_unlabelled else "refuse")
-    return dataclasses.replace(FILE_PRESETS[preset](), seed=seed, prepare=Prepare(source="fasta", fasta=section))
+    return dataclasses.replace(FILE_PRESETS[preset].make(), seed=seed, prepare=Prepare(source="fasta", fasta=section))
 
 
-def folds(fold_files: Sequence[tuple[str, str, str]], *, preset: str = "short", seed: int) -> Config:
+def folds(fold_files: Sequence[tuple[str, str, str]], *, preset: str = "motifs", seed: int) -> Config:
     """Return the configuration for ChIP-seq folds; a label, its training file and its test file each.
 
     Motifs and scores use the validation part: it holds far more bound sequences than the test files.
     """
     labels, train, test = (tuple(column) for column in zip(*fold_files, strict=True))
     section = Folds(labels=labels, train=train, test=test)
-    config = FILE_PRESETS[preset]()
+    config = FILE_PRESETS[preset].make()
     return dataclasses.replace(
         config,
         seed=seed,
@@ -182,11 +190,11 @@ def folds(fold_files: Sequence[tuple[str, str, str]], *, preset: str = "short", 
     )
 
 
-def arrays(array_files: Sequence[str], *, preset: str = "published", seed: int) -> Config:
+def arrays(array_files: Sequence[str], *, preset: str = "motifs", seed: int) -> Config:
     """Return the configuration for one-hot sequences and labels in HDF5 or NPZ files with training and test parts."""
     section = Arrays(files=tuple(array_files))
     return dataclasses.replace(
-        FILE_PRESETS[preset](), seed=seed, prepare=Prepare(source="arrays", split="given", arrays=section)
+        FILE_PRESETS[preset].make(), seed=seed, prepare=Prepare(source="arrays", split="given", arrays=section)
     )
 
 
@@ -199,7 +207,7 @@ def genome(
     annotation: str | None = None,
     promoters: int | None = None,
     allow_missing_chromosomes: bool = False,
-    preset: str = "published",
+    preset: str = "motifs",
     seed: int,
 ) -> Config:
     """Return the configuration for windows of a genome: around peaks, multi-label or with one label against negatives.
@@ -221,13 +229,13 @@ def genome(
         negatives="intergenic" if annotated else alone,
     )
     prepare = Prepare(source="genome", split="chromosome", genome=section)
-    return dataclasses.replace(FILE_PRESETS[preset](), seed=seed, prepare=prepare)
+    return dataclasses.replace(FILE_PRESETS[preset].make(), seed=seed, prepare=prepare)
 
 
-def guest(source: str, *, preset: str = "published", seed: int) -> Config:
+def guest(source: str, *, preset: str = "motifs", seed: int) -> Config:
     """Return the configuration for a source of a plug-in, with its settings by default."""
     split = "given" if SOURCES[source].parts == "always" else "random"
-    return dataclasses.replace(FILE_PRESETS[preset](), seed=seed, prepare=Prepare(source=source, split=split))
+    return dataclasses.replace(FILE_PRESETS[preset].make(), seed=seed, prepare=Prepare(source=source, split=split))
 
 
 def like(path: Path, *, data: Config | None = None, seed: int | None = None) -> Config:
