@@ -27,7 +27,7 @@ from satori_hpc.log import logger
 from satori_hpc.parallel import dask_pool
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import files
-from satori_hpc.run.layout import DIFFERENTIAL_ENDINGS, INTERACTION_ENDINGS, Run
+from satori_hpc.run.layout import ALL_INSTANCES_ENDINGS, DIFFERENTIAL_ENDINGS, INTERACTION_ENDINGS, Run
 from satori_hpc.scoring import store as score_store
 from satori_hpc.scoring.layout import GROUPS
 from satori_hpc.scoring.store import ScoreStore
@@ -64,19 +64,20 @@ def reduce(run: Run, runtime: Runtime) -> dict[str, Any]:
 
 def _reduce_method(run: Run, store: ScoreStore, method: str, runtime: Runtime) -> dict[str, Any]:
     settings, statistic, folder = run.config.reduce, statistic_of(run.config, method), run.parts(method)
-    named = names_of(run.motifs, store)
+    named = names_of(run.motifs, store, level=settings.level)
+    widths = () if settings.legacy else tuple(store.widths().tolist())
 
     def tested(units: Units, level: str, statistic: str) -> Reduced:
         return reduce_store(store, folder / level, settings=settings, runtime=runtime, statistic=statistic, units=units)
 
     by_filter = tested(Units.motifs(store.motifs, settings.combine), "filters", statistic)
-    by_tf = tested(named.units(settings.combine), "tfs", statistic)
+    by_tf = tested(named.units(settings.combine, widths), "tfs", statistic)
     published = by_filter if statistic == PUBLISHED else tested(Units.motifs(store.motifs), "published", PUBLISHED)
 
     columns = named.join(by_filter.columns)
     _join_published(columns, published.columns, motifs=store.motifs)
     tf_columns = _tf_table(by_tf.columns, named, columns, alpha=settings.alpha)
-    for ending in INTERACTION_ENDINGS + DIFFERENTIAL_ENDINGS:
+    for ending in INTERACTION_ENDINGS + DIFFERENTIAL_ENDINGS + ALL_INSTANCES_ENDINGS:
         run.interactions(method).with_name(method + ending).unlink(missing_ok=True)
     tables.write(run.interactions(method), columns)
     tables.write_tf(run.interactions(method), tf_columns)
@@ -86,6 +87,8 @@ def _reduce_method(run: Run, store: ScoreStore, method: str, runtime: Runtime) -
     chosen: dict[str, Any] = {"table": table, "tf_table": tf_table, "tfs": named.tfs}
     told = instances.write(run, method, **chosen, rules=shown.rules, cutoff=shown.cutoff)
     told |= spacing.write(run, method, **chosen, rules=shown.rules, cutoff=shown.cutoff)
+    if settings.instances == "all":
+        told["instances"] = instances.write_all(run, method, **chosen, rules=shown.rules, cutoff=shown.cutoff)
     files.remove_folder(folder)
     return {
         "statistic": statistic,
