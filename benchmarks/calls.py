@@ -4,9 +4,10 @@
     python -m benchmarks.calls table --folder F      write benchmarks/results/calls.md
 
 `run` leaves alone what is complete. Networks: `motifs`, the 157 motifs known to the network; `both`, these and 32
-learned filters; `learned`, a small network of 64 learned filters, named after them. Designs: docs/methods.md, and
-`permuted`, the sequences of grammar as a FASTA file with their labels permuted. The constants of the statistics were
-chosen on seed 1 of a prototype; seeds 4, 5 and 6 are reported.
+learned filters; `hidden`, likewise, without the implanted motifs, which only filters can find; `learned`, a small
+network of 64 learned filters, named after the 157. Designs: docs/methods.md, and `permuted`, the sequences of grammar
+as a FASTA file with their labels permuted. The constants of the statistics were chosen on seed 1 of a prototype; seeds
+4, 5 and 6 are reported.
 """
 
 import argparse
@@ -21,8 +22,11 @@ from typing import Any
 
 import numpy as np
 
+from satori_hpc.config import Simulated
 from satori_hpc.data.dataset import Dataset
+from satori_hpc.data.sources.simulate import pool
 from satori_hpc.interactions import tables
+from satori_hpc.motifs import collection, readers
 from satori_hpc.sites import store as motif_store
 
 TABLE = Path("benchmarks/results/calls.md")
@@ -40,6 +44,7 @@ SET = {
 NETWORKS = {  # name: preset, and what else is set
     "motifs": ("demo", {}),
     "both": ("demo", {"model.motif-tokens.filters": "32"}),
+    "hidden": ("demo", {"model.motif-tokens.filters": "32", "model.motif-tokens.similarity_max": "1"}),
     "learned": (
         "data-40",
         {
@@ -93,8 +98,11 @@ def run(root: Path, network: str, design: str, seed: int) -> None:
         if design == "permuted":
             # No network is sure of such labels: every example is interpreted.
             settings = {"motifs.database_similarity_max": "0.8", "score.use_all": "true", **more}
+            settings["motifs.min_probability"] = "0"
             files, preset = permuted(root, seed), {"demo": "motifs", "data-40": "small"}[preset]
             settings |= {"model.motif-tokens.filters": "0"} if network == "motifs" else {}
+        if network == "hidden":
+            settings["model.motif-tokens.motifs"] = str(others(root, design, seed))
         given = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
         command = [*program, "new", str(path), "--preset", preset, "--seed", str(seed), *files, *given]
         subprocess.run(command, check=True, env=environment)
@@ -118,7 +126,8 @@ def run(root: Path, network: str, design: str, seed: int) -> None:
             tested = {method: told["tf_pairs"] for method, told in reduced.items() if "tf_pairs" in told}
             if not found["truth"]:  # of permuted labels
                 found |= {"methods": {method: _nothing_true(path, method) for method in tested}}
-            learned = {method: _of_filters(path, method) for method in tested if network == "both"}
+            beside = network in ("both", "hidden")
+            learned = {method: _of_filters(path, method) for method in tested if beside}
             kept.write_text(json.dumps({**found, "tested": tested, "learned": learned}))
 
 
@@ -141,6 +150,16 @@ def permuted(root: Path, seed: int) -> list[str]:
         *("--template", "fasta", "--fasta", str(source / "truth" / "seqs.fa")),
         *("--table", str(source / "permuted.txt")),
     ]  # fmt: skip
+
+
+def others(root: Path, design: str, seed: int) -> Path:
+    """Write the motifs that a set does not implant, and return the file."""
+    known = collection.thin(readers.jaspar(release=readers.RELEASE, collection="CORE", groups=("vertebrates",)), 0.8)
+    config = Simulated(design=design, examples=12_000, length=240, tfs=12, jaspar_similarity_max=0.8)
+    implanted = {motif.name for motif in pool.select(known, config, seed=seed)}
+    path = root / f"others-{design}-{seed}.meme"
+    readers.write_meme(path, [motif for motif in known if motif.name not in implanted], np.full(4, 0.25))
+    return path
 
 
 def _nothing_true(path: Path, method: str) -> dict[str, Any]:

@@ -278,6 +278,8 @@ def _yardstick_lines(content: dict[str, Any]) -> dict[str, str]:
     lines = {}
     for line in content["tests"]:
         said = f"{line['called']} of {line['tested']} pairs called"
+        if content["sequences"] < content["labelled"]:
+            said += f" in {content['sequences']:,} of {content['labelled']:,} sequences, drawn at random"
         if "scores" in line:
             said += f"; {figures(line['scores'])}"
         lines[f"{line['test']}, {line['range_bp']} bp"] = said

@@ -240,10 +240,7 @@ def choose(
     """
     by_tf = len(tf_table) > 0
     top = tf_table if by_tf else table
-    if most is None:
-        top = top[~top["q"].isna()]
-    else:
-        top = top[top["called"].astype(bool)].head(most)
+    top = top[~top["q"].isna()] if most is None else top[top["called"].astype(bool)].head(most)
     shown, word = (("tf_a", "tf_b"), "") if by_tf else (("filter_a", "filter_b"), "filter")
     number: Mapping[Any, int] = {name: place for place, name in enumerate(tfs)} if by_tf else {}
     first, second = (np.array([number.get(one, one) for one in top[name]], dtype=np.int64) for name in shown)
