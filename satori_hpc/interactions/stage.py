@@ -289,8 +289,8 @@ def _warn_of_many(store: ScoreStore, found: Reduced) -> None:
     if share > mann_whitney.MOST:
         logger.warning(
             "%s: about %.0f %% of the %d tested pairs look true to the test %s (share of the null %.0f %%). That is "
-            "rare among pairs of motifs; the test may see what single motifs do. Compare with the tests without a network "
-            "(evaluate), and with another reduce.statistic or score.methods",
+            "rare among pairs of motifs; the test may see what single motifs do. Compare with the tests without a "
+            "network (evaluate), and with another reduce.statistic or score.methods",
             store.method, 100 * share, found.columns["tested"].sum(), found.rules.statistic, 100 * (1 - share),
         )  # fmt: skip
 
