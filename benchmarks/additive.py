@@ -38,7 +38,16 @@ def main() -> None:
         change = {"train.epochs": "8", "score.methods": '["epistasis"]', "score.max_examples": "1500"}
         simulated = ("prepare.", "motifs.database_similarity_max")  # what only simulated sets have
         kept = {name: value for name, value in RUNS[SOURCE].settings().items() if not name.startswith(simulated)}
-        files = ("--template", "fasta", "--preset", "published", "--fasta", str(run) + ".fa", "--table", str(run) + ".txt")
+        files = (
+            "--template",
+            "fasta",
+            "--preset",
+            "published",
+            "--fasta",
+            str(run) + ".fa",
+            "--table",
+            str(run) + ".txt",
+        )
         new_run(run, {**kept, **change}, *files, seed=1)
     for stage in ("prepare", "train", "motifs", "score"):
         command(stage, run)

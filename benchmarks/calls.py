@@ -3,9 +3,11 @@
     python -m benchmarks.calls run --folder F [--network NAME] [--design NAME ...] [--seed N ...]
     python -m benchmarks.calls table --folder F      write benchmarks/results/calls.md
 
-`run` leaves alone what is complete. Networks: `motifs`, the 157 motifs known to the network; `learned`, a small
-network of 64 learned filters, named after them. Designs: docs/methods.md. The constants of the statistics were chosen
-on seed 1 of a prototype; seeds 4, 5 and 6 are reported.
+`run` leaves alone what is complete. Networks: `motifs`, the 157 motifs known to the network; `both`, these and 32
+learned filters; `hidden`, likewise, without the implanted motifs, which only filters can find; `learned`, a small
+network of 64 learned filters, named after the 157; `dfim`, the same, scored by DFIM. Designs: docs/methods.md, and
+`permuted`, the sequences of grammar as a FASTA file with their labels permuted. The constants of the statistics were
+chosen on seed 1 of a prototype; seeds 4, 5 and 6 are reported.
 """
 
 import argparse
@@ -18,8 +20,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from satori_hpc.config import Simulated
+from satori_hpc.data.dataset import Dataset
+from satori_hpc.data.sources.simulate import pool
+from satori_hpc.interactions import tables
+from satori_hpc.motifs import collection, readers
+from satori_hpc.sites import store as motif_store
+
 TABLE = Path("benchmarks/results/calls.md")
-DESIGNS = ("grammar", "arrange", "hard-matched", "one-pair", "additive", "one-motif")
+DESIGNS = ("grammar", "arrange", "hard-matched", "one-pair", "additive", "one-motif", "permuted")
+PERMUTED = "grammar"  # the design whose labels are permuted
 SEEDS = (4, 5, 6)
 SET = {
     "prepare.simulated.examples": "12000",
@@ -29,28 +41,28 @@ SET = {
     "prepare.simulated.jaspar_similarity_max": "0.8",
     "motifs.database_similarity_max": "0.8",
 }
-NETWORKS = {  # name: preset, and what else is set
+LEARNED = {
+    "model.filters": "64",
+    "model.width": "15",
+    "model.heads": "4",
+    "model.head_size": "16",
+    "model.mixing_size": "64",
+    "train.epochs": "20",
+    "train.patience": "0",
+    "train.learning_rate": "0.003",
+    "train.schedule": "onecycle",
+    "train.batch_size": "64",
+}
+NETWORKS: dict[str, tuple[str, dict[str, str]]] = {  # name: preset, and what else is set
     "motifs": ("demo", {}),
-    "learned": (
-        "data-40",
-        {
-            "model.filters": "64",
-            "model.width": "15",
-            "model.heads": "4",
-            "model.head_size": "16",
-            "model.mixing_size": "64",
-            "train.epochs": "20",
-            "train.patience": "0",
-            "train.learning_rate": "0.003",
-            "train.schedule": "onecycle",
-            "train.batch_size": "64",
-            "score.methods": '["attention", "epistasis"]',
-            "score.max_examples": "0",
-        },
-    ),
+    "both": ("demo", {"model.motif-tokens.filters": "32"}),
+    "hidden": ("demo", {"model.motif-tokens.filters": "32", "model.motif-tokens.similarity_max": "1"}),
+    "learned": ("data-40", {**LEARNED, "score.methods": '["attention", "epistasis"]', "score.max_examples": "0"}),
+    "dfim": ("data-40", {**LEARNED, "score.methods": '["dfim"]', "score.max_examples": "200"}),
 }
 STAGES = ("prepare", "train", "motifs", "score")
 STATISTICS = ("published", "contrasts-two-way", "auto")  # of attention; auto is the last, and that of epistasis
+OF_DFIM = ("published", "within-sequence", "auto")
 HEAD = """\
 # Calls on simulated designs
 
@@ -63,6 +75,23 @@ with a TF that is not implanted is a false call. `tested`: TF pairs. In bold the
 thread. `learned` on hard-matched and arrange is no row: it learns nothing, and `motifs` refuses it (no positive
 predicted above .65).
 
+"""
+
+BESIDE = """\
+## Pairs of two learned filters beside known motifs
+
+Called of tested pairs of filters, named or not. In grammar some of the pairs are true, elsewhere none.
+
+| network | design | seed | attention, published | attention, contrasts-two-way | epistasis, minimum effect |
+|---|---|---|---|---|---|
+"""
+DFIM = """\
+## DFIM
+
+The networks of `learned`, 200 positives and 200 negatives. Called / correct / decoys, F1, of TF pairs.
+
+| design | seed | tested | published | tested | within-sequence | tested | minimum effect |
+|---|---|---|---|---|---|---|---|
 """
 
 
@@ -78,10 +107,19 @@ def run(root: Path, network: str, design: str, seed: int) -> None:
     if not path.exists():
         preset, more = NETWORKS[network]
         settings = {"prepare.simulated.design": design, **SET, **more}
+        files: list[str] = []
         if design == "one-pair":
             del settings["prepare.simulated.pairs"]
+        if design == "permuted":
+            # No network is sure of such labels: every example is interpreted.
+            settings = {"motifs.database_similarity_max": "0.8", "score.use_all": "true", **more}
+            settings["motifs.min_probability"] = "0"
+            files, preset = permuted(root, seed), {"demo": "motifs", "data-40": "small"}[preset]
+            settings |= {"model.motif-tokens.filters": "0"} if network == "motifs" else {}
+        if network == "hidden":
+            settings["model.motif-tokens.motifs"] = str(others(root, design, seed))
         given = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-        command = [*program, "new", str(path), "--preset", preset, "--seed", str(seed), *given]
+        command = [*program, "new", str(path), "--preset", preset, "--seed", str(seed), *files, *given]
         subprocess.run(command, check=True, env=environment)
     for stage in STAGES:
         began = os.times()
@@ -92,7 +130,7 @@ def run(root: Path, network: str, design: str, seed: int) -> None:
         times = json.loads(note.read_text()) if note.exists() else {}
         if stage not in times:
             note.write_text(json.dumps({**times, stage: round(spent, 1)}))
-    for statistic in STATISTICS:
+    for statistic in OF_DFIM if network == "dfim" else STATISTICS:
         kept = path / f"evaluation.{statistic}.json"
         if not kept.exists():
             for command in (["set", str(path), f"reduce.statistic={statistic}"], ["reduce", str(path)]):
@@ -100,8 +138,61 @@ def run(root: Path, network: str, design: str, seed: int) -> None:
             subprocess.run([*program, "evaluate", str(path)], check=True, env=environment)
             found = json.loads((path / "evaluation.json").read_text())
             reduced = json.loads((path / "provenance" / "reduce.json").read_text())["summary"]
-            tested = {method: reduced[method]["tf_pairs"] for method in found["methods"]}
-            kept.write_text(json.dumps({**found, "tested": tested}))
+            tested = {method: told["tf_pairs"] for method, told in reduced.items() if "tf_pairs" in told}
+            if not found["truth"]:  # of permuted labels
+                found |= {"methods": {method: _nothing_true(path, method) for method in tested}}
+            beside = network in ("both", "hidden")
+            learned = {method: _of_filters(path, method) for method in tested if beside}
+            kept.write_text(json.dumps({**found, "tested": tested, "learned": learned}))
+
+
+def permuted(root: Path, seed: int) -> list[str]:
+    """Write the sequences of a set with their labels in random order; return the options of `new` that read them."""
+    source = root / f"{PERMUTED}-{seed}"
+    if not source.exists():
+        given = [part for key, value in SET.items() for part in ("--set", f"{key}={value}")]
+        design = ["--set", f"prepare.simulated.design={PERMUTED}"]
+        for command in (
+            ["new", str(source), "--preset", "demo", "--seed", str(seed), *design, *given],
+            ["prepare", str(source)],
+        ):
+            subprocess.run([sys.executable, "-m", "satori_hpc", *command], check=True)
+    data = Dataset(source / "dataset.zarr")
+    labels = np.random.default_rng([seed, *b"permuted"]).permutation(data.labels[:, 0])
+    rows = [f"sim{example}\t0\t{data.length}\t{label}\n" for example, label in enumerate(labels.tolist())]
+    (source / "permuted.txt").write_text("".join(rows))
+    return [
+        *("--template", "fasta", "--fasta", str(source / "truth" / "seqs.fa")),
+        *("--table", str(source / "permuted.txt")),
+    ]  # fmt: skip
+
+
+def others(root: Path, design: str, seed: int) -> Path:
+    """Write the motifs that a set does not implant, and return the file."""
+    known = collection.thin(readers.jaspar(release=readers.RELEASE, collection="CORE", groups=("vertebrates",)), 0.8)
+    config = Simulated(design=design, examples=12_000, length=240, tfs=12, jaspar_similarity_max=0.8)
+    implanted = {motif.name for motif in pool.select(known, config, seed=seed)}
+    path = root / f"others-{design}-{seed}.meme"
+    readers.write_meme(path, [motif for motif in known if motif.name not in implanted], np.full(4, 0.25))
+    return path
+
+
+def _nothing_true(path: Path, method: str) -> dict[str, Any]:
+    return _none(int(tables.read_tf(path / "interactions" / method)["called"].sum()))
+
+
+def _none(called: int) -> dict[str, Any]:
+    """Return the scores of calls where no pair is true."""
+    return {"called": called, "correct": 0, "decoys": 0, "f1": None}
+
+
+def _of_filters(path: Path, method: str) -> tuple[int, int]:
+    """Return how many pairs of two learned filters are tested, and called, in a network that also knows motifs."""
+    table = tables.read(path / "interactions" / method)
+    filters = motif_store.read_filters(path / "motifs")["filter"]
+    known = len(filters) - int(NETWORKS["both"][1]["model.motif-tokens.filters"])
+    learned = table[(table["filter_a"] >= known) & table["tested"]]
+    return len(learned), int(learned["called"].sum())
 
 
 def line(root: Path, network: str, design: str, seed: int) -> str:
@@ -119,7 +210,7 @@ def line(root: Path, network: str, design: str, seed: int) -> str:
         cells += [str(every[name]["tested"]["attention"]), f"**{said}**" if told == chosen else said]
     cells += [str(found["tested"]["epistasis"]), f"**{_said(found['methods']['epistasis'])}**"]
     cells.append(_said(found["cooccurrence"]) if found.get("cooccurrence") else "")
-    cells += [_said(test["scores"]) for test in found["yardsticks"]["tests"]]
+    cells += [_said(test.get("scores") or _none(test["called"])) for test in found["yardsticks"]["tests"]]
     return "| " + " | ".join(cells) + " |"
 
 
@@ -135,6 +226,8 @@ def table(root: Path) -> None:
         for each in itertools.product(NETWORKS, DESIGNS, range(100))
         if (folder_of(root, *each) / "evaluation.auto.json").exists()
     ]
+    dfim = [each for each in there if each[0] == "dfim"]
+    there = [each for each in there if each[0] != "dfim"]
     tests = json.loads((folder_of(root, *there[0]) / "evaluation.json").read_text())["yardsticks"]["tests"]
     names = [f"{test['test']}, {test['range_bp']} bp" for test in tests]
     head = ["network", "design", "seed", "test AUROC", "training, CPU s"]
@@ -142,7 +235,30 @@ def table(root: Path) -> None:
         head += ["tested", f"attention, {name}"]
     head += ["tested", "epistasis, minimum effect", "co-occurrence", *names]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *(line(root, *each) for each in there)]
-    TABLE.write_text(HEAD + "\n".join(lines) + f"\n\nMade on {time.strftime('%Y-%m-%d')}.\n")
+    beside = [each for each in there if each[0] in ("both", "hidden")]
+    parts = [HEAD + "\n".join(lines), BESIDE + "\n".join(_beside(root, *each) for each in beside)]
+    parts.append(DFIM + "\n".join(_dfim_line(root, *each) for each in dfim))
+    TABLE.write_text("\n\n".join([*parts, f"Made on {time.strftime('%Y-%m-%d')}.\n"]))
+
+
+def _beside(root: Path, network: str, design: str, seed: int) -> str:
+    """Return a row on pairs of two learned filters beside known motifs."""
+    path = folder_of(root, network, design, seed)
+    told = [json.loads((path / f"evaluation.{name}.json").read_text())["learned"] for name in STATISTICS]
+    cells = [f"{called} of {tested}" for tested, called in (each["attention"] for each in told[:-1])]
+    tested, called = told[-1]["epistasis"]
+    return "| " + " | ".join([network, design, str(seed), *cells, f"{called} of {tested}"]) + " |"
+
+
+def _dfim_line(root: Path, network: str, design: str, seed: int) -> str:
+    """Return a row on DFIM."""
+    path = folder_of(root, network, design, seed)
+    cells = [design, str(seed)]
+    for name in OF_DFIM:
+        found = json.loads((path / f"evaluation.{name}.json").read_text())
+        said = _said(found["methods"]["dfim"])
+        cells += [str(found["tested"]["dfim"]), f"**{said}**" if name == "auto" else said]
+    return "| " + " | ".join(cells) + " |"
 
 
 def main() -> None:

@@ -31,9 +31,18 @@ from satori_hpc.training import predictions
 
 OUT = Path("benchmarks/results/chipseq_folds.md")
 BASIC: dict[str, Any] = {  # a small network for many short sequences
-    **{"model.filters": 64, "model.width": 15, "model.heads": 4, "model.head_size": 16, "model.mixing_size": 64},
-    **{"train.epochs": 8, "train.patience": 0, "train.learning_rate": 2e-3, "train.schedule": "onecycle"},
-    **{"train.batch_size": 128, "model.activation": "exp", "motifs.threshold": 0.2},
+    "model.filters": 64,
+    "model.width": 15,
+    "model.heads": 4,
+    "model.head_size": 16,
+    "model.mixing_size": 64,
+    "train.epochs": 8,
+    "train.patience": 0,
+    "train.learning_rate": 2e-3,
+    "train.schedule": "onecycle",
+    "train.batch_size": 128,
+    "model.activation": "exp",
+    "motifs.threshold": 0.2,
 }
 RELU: dict[str, Any] = {"model.activation": "relu", "train.epochs": 10}
 VARIANTS: dict[str, dict[str, Any]] = {

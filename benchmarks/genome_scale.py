@@ -111,7 +111,9 @@ def measure(run: Path, folder: Path, *, ranks: int) -> dict[str, str]:
     satori = [sys.executable, "-m", "satori_hpc"]
     settings = ("--set", "prepare.split=arabidopsis")
     subprocess.run(
-        [*satori, "new", run, "--template", "genome", "--preset", "published", *files, *settings], check=True, stdout=subprocess.DEVNULL
+        [*satori, "new", run, "--template", "genome", "--preset", "published", *files, *settings],
+        check=True,
+        stdout=subprocess.DEVNULL,
     )
     many = [MPIEXEC, "-n", str(ranks)] if ranks > 1 else []
     began = time.monotonic()

@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--looped", type=int, default=48, help="pairs that the loop tests")
     parser.add_argument("--growth", type=int, default=5_000, help="N, examples on each side")
     parser.add_argument("--growth-filters", type=int, default=100)
-    parser.add_argument("--growth-memory", type=memory.parse, default=memory.parse("512M"))
+    parser.add_argument("--growth-memory", type=memory.parse, default=memory.parse("768M"))
     parser.add_argument("--many-filters", type=int, default=505)
     parser.add_argument("--many-examples", type=int, default=4_000)
     parser.add_argument("--store", type=Path, help="keep the main store here, or use the one that is here")

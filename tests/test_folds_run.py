@@ -48,7 +48,16 @@ def fold(tf: str) -> str:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     path = tmp_path_factory.mktemp("folds") / "run"
     given = [text for tf in TFS for text in ("--fold", fold(tf))]
-    call("new", path, "--template", "folds", "--preset", "small", *given, *(text for key in SMALL for text in ("--set", key)))
+    call(
+        "new",
+        path,
+        "--template",
+        "folds",
+        "--preset",
+        "small",
+        *given,
+        *(text for key in SMALL for text in ("--set", key)),
+    )
     call("all", path, "--threads", 1)
     return Run.open(path)
 

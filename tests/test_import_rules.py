@@ -44,6 +44,7 @@ OWNERS = {
         "data/sources/genome/window_store.py",
         "sites/store.py",
         "interactions/parts.py",
+        "interactions/instances.py",
         "interactions/tables.py",
         "interactions/spacing.py",
         "interactions/differential.py",

@@ -241,6 +241,13 @@ class Reduce:
         choices=("pair", "value"),
     )
     min_examples: int = option(10, "a pair is tested when each side has this many scores", low=1)
+    level: str = option(
+        "tf",
+        "units whose pairs are tested beside pairs of filters or motifs: TFs, or families of TFs as in JASPAR "
+        "(TFClass); a TF without a family is one of its own, so is one of a family that only counts zinc fingers. "
+        "Sites of all motifs of a unit are pooled, and of overlapping sites the strongest counts",
+        choices=("tf", "family"),
+    )
     combine: str = option(
         "largest",
         "how to combine several site pairs of the same two motifs or TFs in a sequence: the largest (in magnitude "
@@ -272,6 +279,12 @@ class Reduce:
         low=0,
     )
     alpha: float = option(0.05, "an interaction is called at or below this q-value", low=0, high=1)
+    instances: str = option(
+        "called",
+        "called: the strongest instances of called interactions, as BEDPE; all: in addition the site pair of every "
+        "foreground example of every tested pair, as Parquet and BEDPE (large)",
+        choices=("called", "all"),
+    )
     bedpe_interactions: int = option(1000, "strongest called interactions whose instances are written as BEDPE", low=0)
     bedpe_instances: int = option(10, "strongest instances of each of them", low=1)
     spacing_distance: int = option(150, "spacings beyond this many bp are ignored", low=1, high=32767)
@@ -371,6 +384,8 @@ class Config:
         simulated = self.prepare.simulated
         if simulated is not None and simulated.length < self.model.width:
             yield f"[prepare.simulated] length = {simulated.length} is shorter than [model] width = {self.model.width}"
+        if self.reduce.level == "family" and self.evaluate.known:
+            yield "[evaluate] known lists pairs of TFs, [reduce] level = 'family' tests pairs of families: set one"
         yield from search.problems(self.search, Config)
 
 

@@ -18,6 +18,7 @@ from satori_hpc.evaluation.yardsticks import Yardsticks
 from satori_hpc.interactions import tables
 from satori_hpc.interactions.statistics.registry import statistic_of
 from satori_hpc.log import logger
+from satori_hpc.motifs import families
 from satori_hpc.motifs import names as tf_names
 from satori_hpc.motifs.motif import Motif
 from satori_hpc.motifs.scan import Gate, MotifBank
@@ -90,11 +91,15 @@ def read(run: Run) -> dict[str, Any]:
 
 
 def _compare(run: Run, without: Yardsticks) -> dict[str, Any]:
-    gold, decoys = (truth.read_pairs(run.truth, role) for role in ("true", "decoy"))
+    unit_of = families.namer(run.config.reduce.level)
+    gold, decoys = (
+        [(unit_of(a), unit_of(b)) for a, b in truth.read_pairs(run.truth, role)] for role in ("true", "decoy")
+    )
+    decoys = [pair for pair in decoys if calls.key(*pair) not in calls.keys(gold)]  # of families that have both
     pool = truth.read_pool(run.truth)
-    names = [motif.name for motif in pool]
+    names = [unit_of(motif.name) for motif in pool]
     tf = motif_store.read_tf(run.motifs)
-    named = sorted(set(tf.loc[tf["named"], "tf"]))
+    named = sorted({unit_of(name) for name in tf.loc[tf["named"], "tf"]})
     judge = _Judge(gold, decoys, names)
     everything = judge.calls(calls.pairs_of(names))
     inside = {tf_names.compared(name) for name in names}
@@ -122,7 +127,7 @@ def _compare(run: Run, without: Yardsticks) -> dict[str, Any]:
             }
             for method in run.config.score.methods
         },
-        "cooccurrence": _cooccurrence(run, pool, judge),
+        "cooccurrence": _cooccurrence(run, pool, names, judge),
         "yardsticks": _yardsticks(run, without, judge),
     }
 
@@ -214,22 +219,28 @@ def _called(table: pd.DataFrame) -> list[tuple[str, str]]:
     return list(zip(chosen["tf_a"], chosen["tf_b"], strict=True))
 
 
-def _cooccurrence(run: Run, pool: list[Motif], judge: _Judge) -> dict[str, Any]:
-    """Run the baseline on all positives of the scored split; unlike the methods it is given the panel's motifs."""
+def _cooccurrence(run: Run, pool: list[Motif], names: list[str], judge: _Judge) -> dict[str, Any]:
+    """Run the baseline on all positives of the scored split; unlike the methods it is given the panel's motifs.
+
+    Args:
+        run: with a truth.
+        pool: the implanted motifs. names: the TF or family of each.
+        judge: of the calls.
+    """
     data = Dataset(run.dataset)
     rows = data.rows(run.config.score.split)
     tokens = data.tokens[rows[data.labels[rows, 0] == 1]]
     options = run.config.evaluate
     hits = MotifBank.from_motifs(pool).scan(tokens, Gate(share=0, p=HIT_P))
+    tfs, tf = np.unique(names, return_inverse=True)
     found = cooccurrence.measure(
-        Hits(example=hits.example, tf=hits.motif, start=hits.start, end=hits.end),
+        Hits(example=hits.example, tf=tf[hits.motif], start=hits.start, end=hits.end),
         examples=len(tokens),
         length=data.length,
-        tfs=len(pool),
+        tfs=len(tfs),
         max_gap=options.cooccurrence_range,
     )
-    names = [motif.name for motif in pool]
-    pairs = [(names[a], names[b]) for a, b in zip(found.tf_a, found.tf_b, strict=True)]
+    pairs = [(tfs[a], tfs[b]) for a, b in zip(found.tf_a, found.tf_b, strict=True)]
     # Pairs without any evidence share the last rank, as those do that a method could not test.
     known = np.flatnonzero(~np.isnan(found.z))
     ranked = [pairs[i] for i in known]
@@ -267,6 +278,8 @@ def _yardstick_lines(content: dict[str, Any]) -> dict[str, str]:
     lines = {}
     for line in content["tests"]:
         said = f"{line['called']} of {line['tested']} pairs called"
+        if content["sequences"] < content["labelled"]:
+            said += f" in {content['sequences']:,} of {content['labelled']:,} sequences, drawn at random"
         if "scores" in line:
             said += f"; {figures(line['scores'])}"
         lines[f"{line['test']}, {line['range_bp']} bp"] = said

@@ -17,13 +17,14 @@ from satori_hpc.data.dataset import Dataset
 from satori_hpc.data.zarr_arrays import StoredRows
 from satori_hpc.evaluation import cooccurrence, score_test
 from satori_hpc.evaluation.score_test import Block, PairTests
-from satori_hpc.motifs import configured
+from satori_hpc.motifs import configured, families
 from satori_hpc.motifs import names as tf_names
 from satori_hpc.motifs.hits import Hits, winners
 from satori_hpc.motifs.motif import Motif
 from satori_hpc.motifs.scan import MotifBank
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run.layout import Run
+from satori_hpc.sites import store as motif_store
 
 SAMPLE = int.from_bytes(b"yard", "big")
 SEQUENCES = 20_000  # looked at, of larger sets drawn at random: enough for pairs in 1 of 1,000 sequences
@@ -62,8 +63,11 @@ def measure(run: Run, runtime: Runtime) -> Yardsticks:
     Raises:
         InputError: the motifs cannot be used.
     """
-    known = configured.candidates(run)
-    tfs, tf_of_motif = np.unique(tf_names.of_motifs(known.motifs), return_inverse=True)
+    table = motif_store.read_tf(run.motifs)
+    known = configured.candidates(run, set(table.loc[table["named"], "tf"]))
+    unit_of = families.namer(run.config.reduce.level)
+    names = [unit_of(name) for name in tf_names.of_motifs(known.motifs)]
+    tfs, tf_of_motif = np.unique(names, return_inverse=True)
     data = Dataset(run.dataset)
     rows, labels = _sequences(data, seed=run.config.seed)
     blocks = list(hits_of_tfs(data.tokens, rows, known.motifs, tf_of_motif, threads=runtime.cpu_threads()))

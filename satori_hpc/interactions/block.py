@@ -19,7 +19,7 @@ from satori_hpc.interactions.statistics.within_sequence import LAID_OUT
 from satori_hpc.scoring.layout import GROUPS
 from satori_hpc.scoring.store import ScoreStore
 
-COLUMNS_VERSION = 5  # of the parts: those of an older program are remade
+COLUMNS_VERSION = 6  # of the parts: those of an older program are remade
 BLOCKS = 16  # tasks at least, if their blocks have LEAST_WIDTH pairs
 LEAST_WIDTH = 32
 BLOCK_BYTES = 2**28  # of the values of a block, at most, if every pair is observed in every example
@@ -44,13 +44,14 @@ def blocks(store: ScoreStore, rules: Rules) -> list[tuple[int, int]]:
     return [(first, min(first + width, every)) for first in range(0, every, width)]
 
 
-def open_partition(store: ScoreStore, units: Units, group: str, partition: int) -> Partition:
-    """Read a partition of a store.
+def open_partition(store: ScoreStore, units: Units, group: str, partition: int, *, max_distance: int = 0) -> Partition:
+    """Read a partition of a store; sites further apart than max_distance (bp, 0 = any distance) are no pair in it.
 
     Raises:
         ArtefactError: a shard is missing or damaged.
     """
-    return Partition(store.read(group, partition), units, choose=store.choose, directed=store.directed)
+    scores = store.read(group, partition)
+    return Partition(scores, units, choose=store.choose, directed=store.directed, max_distance=max_distance)
 
 
 def laid_out(
@@ -177,7 +178,7 @@ def _gather(store: ScoreStore, first: int, *, columns: Columns, rows: Rows, rule
     for side, group in ((FOREGROUND, "foreground"), (BACKGROUND, "background")):
         lines = rows.get(group) if test.per_example else None
         for partition, (begin, _) in enumerate(store.partitions(group)):
-            opened = open_partition(store, rules.units, group, partition)
+            opened = open_partition(store, rules.units, group, partition, max_distance=rules.max_distance)
             for start in range(0, len(opened), ROWS):
                 some = slice(start, min(start + ROWS, len(opened)))
                 block = opened.block(first, first + columns.width, some, space)

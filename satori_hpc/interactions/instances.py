@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from satori_hpc import pairs
 from satori_hpc.data.dataset import Dataset
@@ -14,14 +16,15 @@ from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.interactions import block, coordinates, network
 from satori_hpc.interactions.coordinates import STRANDS, places
 from satori_hpc.interactions.site_pairs import ROWS, PairBlock, Space, Units
-from satori_hpc.interactions.statistics.base import Rules, drop_far
+from satori_hpc.interactions.statistics.base import Rules
 from satori_hpc.log import progress
-from satori_hpc.run import tsv
-from satori_hpc.run.layout import OUTPUT_ENDINGS, Run
+from satori_hpc.run import files, tsv
+from satori_hpc.run.layout import ALL_INSTANCES_ENDINGS, OUTPUT_ENDINGS, Run
 from satori_hpc.scoring import store as score_store
 from satori_hpc.scoring.store import ScoreStore
 
 WIDTH = 2048  # pairs that are laid out at a time
+ALL_ROWS, ALL_INSTANCES = 16, 2**16  # examples that are laid out, and instances that are written, at a time
 
 # The k largest values of many columns, whose rows come in blocks; memory does not grow with the rows.
 
@@ -147,17 +150,97 @@ def write(
     }
 
 
-def choose(table: pd.DataFrame, tf_table: pd.DataFrame, *, tfs: Sequence[str], units: Units, most: int) -> Chosen:
+def write_all(
+    run: Run,
+    method: str,
+    *,
+    table: pd.DataFrame,
+    tf_table: pd.DataFrame,
+    tfs: Sequence[str],
+    rules: Rules,
+    cutoff: float,
+) -> int:
+    """Write the sites that represent every tested pair in every foreground example; how many instances there are.
+
+    As Parquet and BEDPE (columns: COLUMNS), by example, then in the order of the table; memory does not grow with them.
+    Arguments and errors: as of `write`.
+    """
+    store, data = score_store.open_complete(run.scores(method)), Dataset(run.dataset)
+    chosen = choose(table, tf_table, tfs=tfs, units=rules.units, most=None)
+    parquet, bedpe = (run.interactions(method).with_name(method + ending) for ending in ALL_INSTANCES_ENDINGS)
+    total = 0
+    with (
+        files.atomic_file(parquet) as table_part,
+        files.atomic_file(bedpe) as text_part,
+        pq.ParquetWriter(table_part, _schema(), compression="zstd") as writer,
+    ):
+        for some in _gathered(every_instance(store, chosen, rules=rules, floor=rules.with_cutoff(cutoff))):
+            columns = _columns(store, data, chosen, *some)
+            writer.write_table(pa.table(columns, schema=_schema()))
+            tsv.append(text_part, columns, names=COLUMNS, mark="#")
+            total += len(some[0])
+    return total
+
+
+def _gathered(parts: Iterator[tuple[np.ndarray, ...]]) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield instances in tables of `ALL_INSTANCES` or more; the last one has fewer, perhaps none."""
+    numbers, sites = np.zeros(0, np.int64), np.zeros((0, 3), np.int64)
+    empty = (numbers, numbers, np.zeros(0, np.float32), sites, sites)
+    waiting: list[tuple[np.ndarray, ...]] = [empty]
+    for part in parts:
+        waiting.append(part)
+        if sum(len(each[0]) for each in waiting) >= ALL_INSTANCES:
+            yield tuple(np.concatenate(each) for each in zip(*waiting, strict=True))
+            waiting = [empty]
+    yield tuple(np.concatenate(each) for each in zip(*waiting, strict=True))
+
+
+def every_instance(
+    store: ScoreStore, chosen: Chosen, *, rules: Rules, floor: float
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield the instances of some foreground examples after the other, by example, then interaction.
+
+    Args:
+        store, chosen, rules, floor: as in `instances`.
+
+    Yields:
+        int64 (n,) interaction and example; float32 (n,) score; int64 (n, 3) twice, as of `sites_at`.
+    """
+    order = np.argsort(chosen.pair, kind="stable")
+    spans = [order[begin:end] for begin, end in runs(chosen.pair[order] // WIDTH)]
+    space = Space(ALL_ROWS, WIDTH)
+    partitions = store.partitions("foreground") if spans else []
+    for partition, (begin, _) in enumerate(progress(partitions, what="all instances", unit="partition")):
+        opened = block.open_partition(store, rules.units, "foreground", partition, max_distance=rules.max_distance)
+        for start in range(0, len(opened), ALL_ROWS):
+            found = []
+            for span in spans:
+                first = int(chosen.pair[span[0]]) // WIDTH * WIDTH
+                some = slice(start, min(start + ALL_ROWS, len(opened)))
+                laid = opened.block(first, min(first + WIDTH, rules.units.pairs), some, space)
+                at = chosen.pair[span] - first
+                score = laid.score[:, at]
+                row, column = np.nonzero(score >= np.float32(floor))
+                sites = [laid.scores.site[side[row, at[column]], :3] for side in (laid.first, laid.second)]
+                found.append((span[column], begin + start + row, score[row, column], *map(np.int64, sites)))
+            together = [np.concatenate(each) for each in zip(*found, strict=True)]
+            by_example = np.lexsort((together[0], together[1]))
+            yield tuple(each[by_example] for each in together)
+
+
+def choose(
+    table: pd.DataFrame, tf_table: pd.DataFrame, *, tfs: Sequence[str], units: Units, most: int | None
+) -> Chosen:
     """Return the strongest called interactions: of TFs, or of filters where no two TFs are tested.
 
     Args:
         table, tf_table, tfs: as in `write`.
         units: of TFs, or of filters.
-        most: interactions to take.
+        most: interactions to take; None = all tested pairs, called or not.
     """
     by_tf = len(tf_table) > 0
     top = tf_table if by_tf else table
-    top = top[top["called"].astype(bool)].head(most)
+    top = top[~top["q"].isna()] if most is None else top[top["called"].astype(bool)].head(most)
     shown, word = (("tf_a", "tf_b"), "") if by_tf else (("filter_a", "filter_b"), "filter")
     number: Mapping[Any, int] = {name: place for place, name in enumerate(tfs)} if by_tf else {}
     first, second = (np.array([number.get(one, one) for one in top[name]], dtype=np.int64) for name in shown)
@@ -192,7 +275,22 @@ def instances(
     interaction, _ = np.nonzero(np.isfinite(best.score))
     there = np.isfinite(best.score)
     score, row = best.score[there], best.row[there]
-    first, second = sites_at(store, rules, chosen.pair[interaction], row)
+    return _columns(
+        store, data, chosen, interaction, row, score, *sites_at(store, rules, chosen.pair[interaction], row)
+    )
+
+
+def _columns(
+    store: ScoreStore,
+    data: Dataset,
+    chosen: Chosen,
+    interaction: np.ndarray,
+    row: np.ndarray,
+    score: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Return the columns of COLUMNS; arguments as `every_instance` yields them."""
     return _located(store, data, row, (first, second)) | {
         "name": chosen.name[interaction],
         "score": score,
@@ -239,12 +337,12 @@ def chosen_blocks(
     space = Space(ROWS, WIDTH)
     partitions = store.partitions(group) if len(numbers) else []
     for partition, (begin, _) in enumerate(progress(partitions, what=f"instances, {group}", unit="partition")):
-        opened = block.open_partition(store, rules.units, group, partition)
+        opened = block.open_partition(
+            store, rules.units, group, partition, max_distance=rules.max_distance if near else 0
+        )
         for span in spans:
             first = int(numbers[span[0]]) // WIDTH * WIDTH
             for laid in opened.blocks(first, min(first + WIDTH, rules.units.pairs), space=space):
-                if near:
-                    drop_far(laid, rules.max_distance)
                 yield begin + laid.rows.start, span, laid, laid.score[:, numbers[span] - first]
 
 
@@ -263,7 +361,7 @@ def sites_at(store: ScoreStore, rules: Rules, pair: np.ndarray, row: np.ndarray)
     order = np.argsort(partition, kind="stable")
     for begin, end in runs(partition[order]):
         number = int(partition[order[begin]])
-        opened = block.open_partition(store, rules.units, "foreground", number)
+        opened = block.open_partition(store, rules.units, "foreground", number, max_distance=rules.max_distance)
         for entry in order[begin:end].tolist():
             place = int(row[entry] - firsts[number])
             laid = opened.block(int(pair[entry]), int(pair[entry]) + 1, slice(place, place + 1))
@@ -341,6 +439,15 @@ COLUMNS: dict[str, str] = {
     "network read it",
     "q": "q-value of the interaction",
 }
+
+
+def _schema() -> pa.Schema:
+    """Return the columns of <method>.instances.parquet."""
+    number = dict.fromkeys(("start1", "end1", "start2", "end2", "filter_a", "filter_b", "distance"), pa.int64())
+    number |= {"score": pa.float32(), "q": pa.float64()}
+    return pa.schema(
+        [pa.field(name, number.get(name, pa.string()), metadata={"meaning": text}) for name, text in COLUMNS.items()]
+    )
 
 
 def write_bedpe(path: Path, columns: Mapping[str, Any]) -> None:

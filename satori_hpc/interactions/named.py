@@ -1,4 +1,4 @@
-"""Names of the motifs of a score store, and the TFs whose sites are pooled."""
+"""Names of the motifs of a score store, and the TFs or families whose sites are pooled."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +8,7 @@ import numpy as np
 
 from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.interactions.site_pairs import NONE, Units
+from satori_hpc.motifs import families
 from satori_hpc.motifs import names as tf_names
 from satori_hpc.scoring.store import ScoreStore
 from satori_hpc.sites import store as motif_store
@@ -15,10 +16,10 @@ from satori_hpc.sites import store as motif_store
 
 @dataclass(frozen=True)
 class Named:
-    """Names of motifs, and the TFs that are tested.
+    """Names of motifs, and the TFs, or families of TFs, that are tested.
 
     Attributes:
-        tf: str (motifs,), the TF that a motif is named after, "" = none.
+        tf: str (motifs,), the TF that a motif is named after, or its family, "" = none.
         motif_q: float64 (motifs,), Tomtom q-value of the best match, NaN = none.
         tfs: the TFs that motifs are named after, sorted; names that are compared as one are one (the first of them).
         unit: int (motifs,), the TF's place in `tfs`, NONE = none.
@@ -29,9 +30,9 @@ class Named:
     tfs: tuple[str, ...]
     unit: np.ndarray
 
-    def units(self, combine: str) -> Units:
-        """Return the TFs, each with all its motifs."""
-        return Units(tuple(self.unit.tolist()), len(self.tfs), combine)
+    def units(self, combine: str, widths: tuple[int, ...] = ()) -> Units:
+        """Return the TFs, each with all its motifs; with widths (bp, of each motif) sites that overlap compete."""
+        return Units(tuple(self.unit.tolist()), len(self.tfs), combine, widths)
 
     def join(self, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the columns of motif pairs with filter, TF and motif q-value of both sides."""
@@ -46,8 +47,13 @@ class Named:
         return columns
 
 
-def names_of(folder: Path, store: ScoreStore) -> Named:
+def names_of(folder: Path, store: ScoreStore, *, level: str = "tf") -> Named:
     """Return the names of a store's motifs.
+
+    Args:
+        folder: motifs/ of a run.
+        store: the scores.
+        level: of [reduce]: "tf", or "family" of TFs, which then stands in place of the TF.
 
     Raises:
         ArtefactError: the table of names is of another model.
@@ -60,8 +66,9 @@ def names_of(folder: Path, store: ScoreStore) -> Named:
         )
     tf = np.full(store.motifs, "", dtype=object)
     motif_q = np.full(store.motifs, np.nan)
+    unit_of = families.namer(level)
     for number, name, q, named in zip(table["filter"], table["tf"], table["q"], table["named"], strict=True):
-        tf[number] = name if named else ""
+        tf[number] = unit_of(name) if named else ""
         motif_q[number] = q
     first: dict[Any, str] = {}
     for name in sorted({name for name in tf.tolist() if name}):

@@ -1,8 +1,16 @@
-"""Form pairs of sites: pool sites by unit, and choose the site pair that represents two units.
+"""Form pairs of sites: the only place that decides which sites of an example are a pair of two units.
 
 Pairs of units are tested. A unit is a motif (learned filter or known motif), or a TF or family with all its motifs. Its
-sites are pooled in every example before any test. Dask's workers import this module; it loads neither torch nor
-anything else of the network.
+sites are pooled in every example before any test. The rules:
+
+- Overlap: of the sites of TFs or families, learned filters' or known motifs', those that overlap compete, and the
+  strongest keeps the place (`compete`); related motifs on one place make no pair. Pairs of motifs are as published.
+- Distance: site pairs further apart than a statistic looks at (reduce.max_distance) are left out before one is chosen.
+- Strand and order: any. Tests of spacing ask for preferences (`interactions.spacing`).
+- Of the site pairs that are left the largest represents the two units, or their sum (reduce.combine). A unit makes no
+  pair with itself.
+
+Dask's workers import this module; it loads neither torch nor anything else of the network.
 """
 
 import functools
@@ -15,6 +23,7 @@ import numpy as np
 
 from satori_hpc import pairs
 from satori_hpc.errors import SatoriError
+from satori_hpc.motifs import hits as motif_hits
 from satori_hpc.scoring.site_scores import FIRST, LARGEST, LARGEST_SIZE, SiteScores
 
 ROWS = 256  # examples whose pairs are laid out at a time
@@ -35,11 +44,13 @@ class Units:
         of_motif: the unit of each motif, NONE = of none; units are 0, 1, ...
         count: how many units there are.
         combine: "largest" pair of sites, or the "sum" over all of them (position and distance are the largest's).
+        widths: bp of the sites of each motif, where sites that overlap compete; empty: they do not.
     """
 
     of_motif: tuple[int, ...]
     count: int
     combine: str = "largest"
+    widths: tuple[int, ...] = ()
 
     @staticmethod
     def motifs(count: int, combine: str = "largest") -> "Units":
@@ -64,6 +75,7 @@ class PairBlock:
         entry: int64 (examples, 2), number of the first place and of the first value of each example in `scores`.
         rows: which examples of the partition these are.
         directed: whether values have a direction.
+        everywhere: the same scores with sites at any distance, (rows, n); as `score` where none is too far.
     """
 
     score: np.ndarray
@@ -73,6 +85,11 @@ class PairBlock:
     entry: np.ndarray
     rows: slice
     directed: bool
+    everywhere: Callable[[], np.ndarray]
+
+    def far(self) -> np.ndarray:
+        """Return float32 (rows, n): scores of pairs that have sites in an example, but only too far apart."""
+        return np.where(np.isnan(self.score), self.everywhere(), np.float32(np.nan))
 
     def distance(self) -> np.ndarray:
         """Return int16 (rows, n): start of the larger unit's site minus that of the smaller's, bp.
@@ -146,13 +163,14 @@ class Partition:
         units: which sites are pooled.
         choose: which site pair represents two units; of the store.
         directed: whether values have a direction; of the store.
+        max_distance: sites further apart, bp (start to start), are no pair; 0 = any distance.
 
     Raises:
         SatoriError: an example has more sites than can be numbered.
     """
 
-    def __init__(self, scores: SiteScores, units: Units, *, choose: str, directed: bool) -> None:
-        self.scores, self.units = scores, units
+    def __init__(self, scores: SiteScores, units: Units, *, choose: str, directed: bool, max_distance: int = 0) -> None:
+        self.scores, self.units, self._max_distance = scores, units, max_distance
         self._choice, self._directed = CHOICES.get(choose, 0), directed
         counts = scores.counts.astype(np.int64)
         between = counts[:, 1] ** 2 if directed else counts[:, 1] * (counts[:, 1] - 1) // 2
@@ -160,6 +178,7 @@ class Partition:
         self._entry -= np.stack([counts[:, 1], between], axis=1)
         # Always contiguous and read-only: arrays of another type would make the loop below recompile.
         self._places, self._values_at = (each[:, 1].copy() for each in (scores.counts, self._entry))
+        self._place_at, self._place_start = self._entry[:, 0].copy(), scores.place.astype(np.int32)
         self._value = scores.value.view()
         self._value.flags.writeable = False
         of_motif = np.array(units.of_motif, dtype=np.int32)
@@ -167,6 +186,8 @@ class Partition:
         unit = of_motif[scores.site[:, 0]] if len(scores.site) else np.zeros(0, np.int32)
         order = np.lexsort((scores.site[:, 0], scores.site[:, 3], unit, example))
         order = order[unit[order] != NONE]
+        if units.widths:
+            order = order[compete(scores, order, example, np.array(units.widths, np.int64))]
         self._site = order.astype(np.int32)
         self._unit, self._place = unit[order], scores.site[order, 3].astype(np.int32)
         self._start = np.searchsorted(example[order], np.arange(len(counts) + 1))
@@ -180,10 +201,13 @@ class Partition:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def block(self, first: int, last: int, rows: slice, space: "Space | None" = None) -> PairBlock:
+    def block(
+        self, first: int, last: int, rows: slice, space: "Space | None" = None, *, any_distance: bool = False
+    ) -> PairBlock:
         """Return the pairs [first, last) of some examples.
 
-        The block is valid until the next one is written to the same space.
+        The block is valid until the next one is written to the same space. With `any_distance` sites may be further
+        apart than max_distance.
         """
         size = (rows.stop - rows.start, last - first)
         add = self.units.combine == "sum"
@@ -197,6 +221,9 @@ class Partition:
             self._places,
             self._values_at,
             self._value,
+            self._place_at,
+            self._place_start,
+            0 if any_distance else self._max_distance,
             self.units.count,
             self._choice,
             self._directed,
@@ -210,13 +237,41 @@ class Partition:
         )
         if add:
             score = total.astype(np.float32)
-        return PairBlock(score, sites[0], sites[1], self.scores, self._entry, rows, self._directed)
+        return PairBlock(
+            score,
+            sites[0],
+            sites[1],
+            self.scores,
+            self._entry,
+            rows,
+            self._directed,
+            lambda: self.block(first, last, rows, any_distance=True).score,
+        )
 
     def blocks(self, first: int, last: int, *, rows: int = ROWS, space: "Space | None" = None) -> Iterator[PairBlock]:
         """Return the pairs [first, last) of all examples, some examples at a time, each block good until the next."""
         space = space or Space(min(rows, len(self)), last - first)
         for begin in range(0, len(self), rows):
             yield self.block(first, last, slice(begin, min(begin + rows, len(self))), space)
+
+
+def compete(scores: SiteScores, chosen: np.ndarray, example: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """Resolve overlapping sites: bool (chosen,), whether a site keeps its place.
+
+    In each example sites are taken by strength, then start, then motif. One that overlaps a site that has its place by
+    more than a quarter of the shorter of the two has none.
+
+    Args:
+        scores: with the sites.
+        chosen: int64, numbers of those that compete.
+        example: int64 (sites,), of every site, rising.
+        widths: int64 (motifs,), bp.
+    """
+    motif, start = (scores.site[chosen, column].astype(np.int64) for column in (0, 1))
+    order = np.lexsort((motif, start, -scores.strength[chosen], example[chosen]))
+    owner = motif_hits.owners(example[chosen], start, start + widths[motif], order)
+    kept: np.ndarray = owner == np.arange(len(chosen))
+    return kept
 
 
 def compiled() -> Callable[..., None]:
@@ -242,7 +297,7 @@ def warm_up() -> None:
         np.zeros(0, np.float32),
     )
     for directed in (False, True):
-        Partition(empty, Units.motifs(2), choose=LARGEST, directed=directed).block(0, 1, slice(0, 1))
+        Partition(empty, Units((0, 1), 2, widths=(1, 1)), choose=LARGEST, directed=directed).block(0, 1, slice(0, 1))
 
 
 def _lay_out(
@@ -253,6 +308,9 @@ def _lay_out(
     places: np.ndarray,
     entry: np.ndarray,
     value: np.ndarray,
+    place_at: np.ndarray,
+    place_start: np.ndarray,
+    max_distance: int,
     units: int,
     choice: int,
     directed: bool,
@@ -299,7 +357,8 @@ def _lay_out(
                 elif choice == 2:
                     rank = np.float32(-(i * size + u))
                 key = np.int64(NOTHING)
-                if not np.isnan(found):
+                away = abs(place_start[place_at[example] + u] - place_start[place_at[example] + i])
+                if not np.isnan(found) and (max_distance == 0 or away <= max_distance):
                     bits = np.int64(np.float32(rank).view(np.int32))
                     key = ((bits ^ ((bits >> 31) & 0x7FFFFFFF)) << 32) + LOW_BITS
                 keys[i, u] = keys[u, i] = key

@@ -27,7 +27,7 @@ from satori_hpc.log import logger
 from satori_hpc.parallel import dask_pool
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import files
-from satori_hpc.run.layout import DIFFERENTIAL_ENDINGS, INTERACTION_ENDINGS, Run
+from satori_hpc.run.layout import ALL_INSTANCES_ENDINGS, DIFFERENTIAL_ENDINGS, INTERACTION_ENDINGS, Run
 from satori_hpc.scoring import store as score_store
 from satori_hpc.scoring.layout import GROUPS
 from satori_hpc.scoring.store import ScoreStore
@@ -64,33 +64,38 @@ def reduce(run: Run, runtime: Runtime) -> dict[str, Any]:
 
 def _reduce_method(run: Run, store: ScoreStore, method: str, runtime: Runtime) -> dict[str, Any]:
     settings, statistic, folder = run.config.reduce, statistic_of(run.config, method), run.parts(method)
-    named = names_of(run.motifs, store)
+    named = names_of(run.motifs, store, level=settings.level)
+    widths = () if settings.legacy else tuple(store.widths().tolist())
 
     def tested(units: Units, level: str, statistic: str) -> Reduced:
         return reduce_store(store, folder / level, settings=settings, runtime=runtime, statistic=statistic, units=units)
 
     by_filter = tested(Units.motifs(store.motifs, settings.combine), "filters", statistic)
-    by_tf = tested(named.units(settings.combine), "tfs", statistic)
+    by_tf = tested(named.units(settings.combine, widths), "tfs", statistic)
     published = by_filter if statistic == PUBLISHED else tested(Units.motifs(store.motifs), "published", PUBLISHED)
 
     columns = named.join(by_filter.columns)
     _join_published(columns, published.columns, motifs=store.motifs)
     tf_columns = _tf_table(by_tf.columns, named, columns, alpha=settings.alpha)
-    for ending in INTERACTION_ENDINGS + DIFFERENTIAL_ENDINGS:
+    for ending in INTERACTION_ENDINGS + DIFFERENTIAL_ENDINGS + ALL_INSTANCES_ENDINGS:
         run.interactions(method).with_name(method + ending).unlink(missing_ok=True)
-    tables.write(run.interactions(method), columns)
-    tables.write_tf(run.interactions(method), tf_columns)
+    tables.write(run.interactions(method), columns, {"statistic": statistic, **by_filter.told})
+    about = {"statistic": statistic, "level": settings.level, **by_tf.told}
+    tables.write_tf(run.interactions(method), tf_columns, about)
     table, tf_table = tables.read(run.interactions(method)), tables.read_tf(run.interactions(method))
     _warn_of_untested(run, store, by_filter, named, tf_pairs=len(tf_columns["q"]))
     shown = by_tf if len(tf_table) else by_filter
+    _warn_of_many(store, shown)
     chosen: dict[str, Any] = {"table": table, "tf_table": tf_table, "tfs": named.tfs}
     told = instances.write(run, method, **chosen, rules=shown.rules, cutoff=shown.cutoff)
     told |= spacing.write(run, method, **chosen, rules=shown.rules, cutoff=shown.cutoff)
+    if settings.instances == "all":
+        told["instances"] = instances.write_all(run, method, **chosen, rules=shown.rules, cutoff=shown.cutoff)
     files.remove_folder(folder)
     return {
         "statistic": statistic,
         "share_at_maximum": saturated_shares(store, entropy=run.config.train.entropy),
-        **(by_tf.told or by_filter.told),  # of filters where no two TFs are named
+        **shown.told,  # of filters where no two TFs are named
         "cutoff": by_filter.cutoff if np.isfinite(by_filter.cutoff) else None,
         "pairs": pairs.count(store.motifs),
         "observed_pairs": len(columns["q"]),
@@ -157,6 +162,8 @@ def reduce_store(
     for name in ("redundancy_q", "auc_low", "auc_high"):
         columns.setdefault(name, np.full(len(columns["p"]), np.nan))
     _decide(columns, alpha=settings.alpha)
+    share = mann_whitney.share_true(columns["p"][columns["tested"]])
+    about = {"share_true": None if share is None else round(share, 3), **about}  # some statistics know better
     observed = np.flatnonzero(columns["n_fg"] + columns["n_bg"] > 0)
     keys = [-columns[name][observed] for name in ("auc", "neg_log10_p")]
     order = np.lexsort((observed, *keys, columns["q"][observed]))  # NaN sorts last
@@ -274,6 +281,18 @@ def _warn_of_untested(run: Run, store: ScoreStore, found: Reduced, named: Named,
             int(np.sum(named.tf != "")),
             store.motifs,
         )
+
+
+def _warn_of_many(store: ScoreStore, found: Reduced) -> None:
+    """Warn where most tested pairs look true: then the test hardly tells interactions from something more common."""
+    share = found.told.get("share_true") or 0.0
+    if share > mann_whitney.MOST:
+        logger.warning(
+            "%s: about %.0f %% of the %d tested pairs look true to the test %s (share of the null %.0f %%). That is "
+            "rare among pairs of motifs; the test may see what single motifs do. Compare with the tests without a "
+            "network (evaluate), and with another reduce.statistic or score.methods",
+            store.method, 100 * share, found.columns["tested"].sum(), found.rules.statistic, 100 * (1 - share),
+        )  # fmt: skip
 
 
 def _why_untested(found: Reduced, store: ScoreStore, *, settings: Reduce) -> str:

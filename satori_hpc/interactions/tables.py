@@ -3,6 +3,7 @@
 The registries below are the columns, in order, with their types and meanings.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -105,14 +106,17 @@ ENSEMBLE_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
 }
 
 
-def write(path: Path, columns: Mapping[str, Any]) -> None:
-    """Write the table of filter pairs to `path`.parquet and `path`.tsv (`path` has no ending), each atomically."""
-    write_table(path, columns, COLUMNS)
+def write(path: Path, columns: Mapping[str, Any], about: Mapping[str, Any] | None = None) -> None:
+    """Write the table of filter pairs to `path`.parquet and `path`.tsv (`path` has no ending), each atomically.
+
+    `about` is what the statistic says of all pairs together, such as the share of true ones, for the Parquet's schema.
+    """
+    write_table(path, columns, COLUMNS, about)
 
 
-def write_tf(path: Path, columns: Mapping[str, Any]) -> None:
-    """Write the table of TF pairs to `path`.tf.parquet and `path`.tf.tsv."""
-    write_table(path.with_name(path.name + ".tf"), columns, TF_COLUMNS)
+def write_tf(path: Path, columns: Mapping[str, Any], about: Mapping[str, Any] | None = None) -> None:
+    """Write the table of TF pairs to `path`.tf.parquet and `path`.tf.tsv; `about` as of `write`."""
+    write_table(path.with_name(path.name + ".tf"), columns, TF_COLUMNS, about)
 
 
 def write_ensemble(path: Path, columns: Mapping[str, Any]) -> None:
@@ -147,12 +151,20 @@ def read_ensemble(path: Path) -> pd.DataFrame:
     return read_table(path, ENSEMBLE_COLUMNS, command="ensemble")
 
 
-def write_table(path: Path, columns: Mapping[str, Any], registry: dict[str, tuple[pa.DataType, str]]) -> None:
+def write_table(
+    path: Path,
+    columns: Mapping[str, Any],
+    registry: dict[str, tuple[pa.DataType, str]],
+    about: Mapping[str, Any] | None = None,
+) -> None:
     """Write a table of these columns to `path`.parquet and `path`.tsv, each atomically."""
     fields = [
         pa.field(name, kind, metadata={"meaning": meaning}, nullable=True) for name, (kind, meaning) in registry.items()
     ]
-    schema = pa.schema(fields, metadata={"satori_hpc_format_version": str(FORMAT_VERSION)})
+    metadata = {"satori_hpc_format_version": str(FORMAT_VERSION)}
+    if about is not None:
+        metadata["satori_hpc_tests"] = json.dumps(about)
+    schema = pa.schema(fields, metadata=metadata)
     table = pa.table([pa.array(columns[name], type=registry[name][0]) for name in registry], schema=schema)
     with files.atomic_file(_ending(path, ".parquet")) as partial:
         pq.write_table(table, partial, compression="zstd")

@@ -1,6 +1,10 @@
 """Load the motif collections that a run's configuration names."""
 
+import dataclasses
+from collections.abc import Collection as Names
+
 from satori_hpc.motifs import collection, readers
+from satori_hpc.motifs import names as tf_names
 from satori_hpc.motifs.collection import Collection
 from satori_hpc.run.layout import Run
 
@@ -40,12 +44,35 @@ def of_network(run: Run) -> Collection | None:
     ).thinned(settings.similarity_max)
 
 
-def candidates(run: Run) -> Collection:
+def candidates(run: Run, named: Names[str]) -> Collection:
     """Read the motifs whose pairs a run can call: those of the network, or those that its filters are named after.
 
-    What is tested without the network must be tested over these, or the two are not comparable.
+    What is tested without the network must be tested over these, or the two are not comparable. With learned filters
+    beside known motifs, the motifs of TFs that only such a filter is named after come last.
+
+    Args:
+        run: its configuration.
+        named: the TFs that its motifs and filters are named after.
 
     Raises:
         InputError: the motifs cannot be used.
     """
-    return of_network(run) or for_names(run)
+    known = of_network(run)
+    if known is None:
+        return for_names(run)
+    there = {tf_names.compared(name) for name in tf_names.of_motifs(known.motifs)}
+    more = {tf_names.compared(name) for name in named} - there
+    if not more:
+        return known
+    others = for_names(run)
+    added = [
+        motif
+        for motif, name in zip(others.motifs, tf_names.of_motifs(others.motifs), strict=True)
+        if tf_names.compared(name) in more
+    ]
+    return dataclasses.replace(
+        known,
+        motifs=[*known.motifs, *added],
+        title=f"{known.title}, with {len(added)} more that learned filters are named after",
+        sources=known.sources | others.sources,
+    )

@@ -65,8 +65,21 @@ def compete(hits: Hits, *, overlap: float = OVERLAP) -> np.ndarray:
         int64 (hits,): the row of the winner that a hit belongs to, its own for winners.
     """
     order = np.lexsort((hits.motif, hits.start, -np.round(hits.neg_log10_p, 6), hits.example))
-    owner = np.empty(len(hits), dtype=np.int64)
-    _compiled()(hits.example, hits.start, hits.end, order, overlap, owner)
+    return owners(hits.example, hits.start, hits.end, order, overlap=overlap)
+
+
+def owners(
+    example: np.ndarray, start: np.ndarray, end: np.ndarray, order: np.ndarray, *, overlap: float = OVERLAP
+) -> np.ndarray:
+    """Resolve overlapping intervals: int64 (n,), the winner that each belongs to, its own number for winners.
+
+    Args:
+        example, start, end: int64 (n,), half open; those of different examples do not overlap.
+        order: int64 (n,), by example, the intervals that win first.
+        overlap: share of the shorter of two that they may have in common.
+    """
+    owner = np.empty(len(order), dtype=np.int64)
+    _compiled()(example, start, end, order, overlap, owner)
     return owner
 
 

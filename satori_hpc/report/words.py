@@ -9,6 +9,7 @@ from satori_hpc.config.families import FAMILIES
 from satori_hpc.config.prepare import SOURCES
 from satori_hpc.config.score import METHODS
 from satori_hpc.config.statistics import STATISTICS
+from satori_hpc.interactions.statistics.mann_whitney import MOST, share_true
 from satori_hpc.report.data import Facts, Method, ReportData
 
 
@@ -233,8 +234,22 @@ def explanation(method: Method) -> str:
     return (
         f"The score of two filters in a sequence is {METHODS[method.name].sentence}. The pair is called when "
         f"{STATISTICS[method.statistic].call}. For a pair of TFs the sites of all filters that are named after them "
-        "are pooled in every sequence before the test."
+        f"are pooled in every sequence before the test.{calibration(method)}"
     )
+
+
+def calibration(method: Method) -> str:
+    """State the share of the null among the tested pairs of TFs, or of filters where no two TFs are tested."""
+    tested = (
+        method.tf_pairs if len(method.tf_pairs) else method.filter_pairs[method.filter_pairs["tested"].astype(bool)]
+    )
+    share = share_true(tested["p"].to_numpy(np.float64))
+    if share is None:
+        return ""
+    said = f" By their p-values about {100 * (1 - share):.0f} % of the {len(tested):,} tested pairs do not interact"
+    if share > MOST:
+        said += "; that most would is rare, so the test may see what single motifs do"
+    return f"{said}."
 
 
 def accuracy(method: Method) -> str:

@@ -9,6 +9,7 @@ from satori_hpc.config import Config
 # Outputs of reduce per method: tables of filter pairs and TF pairs; instances, and the TF network; spacings.
 TABLE_ENDINGS = (".parquet", ".tsv", ".tf.parquet", ".tf.tsv")
 OUTPUT_ENDINGS = (".bedpe", ".graphml", ".nodes.tsv", ".edges.tsv")
+ALL_INSTANCES_ENDINGS = (".instances.parquet", ".instances.bedpe")  # if reduce.instances asks for them
 SPACING_ENDINGS = (".spacing.parquet", ".spacing.tsv", ".spacing_counts.parquet", ".spacing_counts.tsv")
 DIFFERENTIAL_ENDINGS = (".differential.parquet", ".differential.tsv")  # made by a separate command
 INTERACTION_ENDINGS = TABLE_ENDINGS + OUTPUT_ENDINGS + SPACING_ENDINGS

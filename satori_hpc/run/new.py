@@ -124,7 +124,7 @@ FILE_PRESETS = {
         _motifs,
         "known motifs and 32 learned filters under one attention layer; finds pairs of TFs by name, by attention and "
         "epistasis. The one to begin with. Motifs are those of JASPAR vertebrates: for others, set "
-        "model.motif-tokens.jaspar_groups, such as [\"plants\"], or your own file, model.motif-tokens.motifs",
+        'model.motif-tokens.jaspar_groups, such as ["plants"], or your own file, model.motif-tokens.motifs',
     ),
     "published": Preset(
         Config, "SATORI-basic of the publication: 200 learned filters, for tens of thousands of sequences"

@@ -19,7 +19,7 @@ from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.log import logger
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import provenance
-from satori_hpc.run.layout import DIFFERENTIAL_ENDINGS, INTERACTION_ENDINGS, OUTCOME, Run
+from satori_hpc.run.layout import ALL_INSTANCES_ENDINGS, DIFFERENTIAL_ENDINGS, INTERACTION_ENDINGS, OUTCOME, Run
 from satori_hpc.run.provenance import Record
 
 SHOWN = 10  # damaged files that one message spells out
@@ -82,10 +82,11 @@ def _score_outputs(run: Run) -> list[Path]:
 
 
 def _table_outputs(run: Run) -> list[Path]:
+    endings = INTERACTION_ENDINGS + (ALL_INSTANCES_ENDINGS if run.config.reduce.instances == "all" else ())
     return [
         run.interactions(method).parent / f"{method}{ending}"
         for method in run.config.score.methods
-        for ending in INTERACTION_ENDINGS
+        for ending in endings
     ]
 
 

@@ -28,13 +28,19 @@ def write(path: Path, columns: Mapping[str, Any] | pd.DataFrame, *, names: Itera
         names: the columns to write, in order.
         mark: prefix of the header.
     """
+    with files.atomic_file(path) as partial:
+        append(partial, columns, names=names, mark=mark)
+
+
+def append(path: Path, columns: Mapping[str, Any] | pd.DataFrame, *, names: Iterable[str], mark: str = "") -> None:
+    """Append rows to a file, with the header if there is no such file; arguments as of `write`."""
     table = pd.DataFrame({name: columns[name] for name in names})
     for name in table.columns:
         if not pd.api.types.is_numeric_dtype(table[name]):
-            table[name] = [escape(str(value)) for value in table[name]]
+            table[name] = table[name].map({value: escape(str(value)) for value in table[name].unique()})
     header = [mark + name if not place else name for place, name in enumerate(table.columns)]
-    with files.atomic_file(path) as partial:
-        table.to_csv(partial, sep="\t", index=False, header=header, lineterminator="\n")
+    new = not path.exists()
+    table.to_csv(path, mode="a", sep="\t", index=False, header=header if new else False, lineterminator="\n")
 
 
 def _escaped(match: re.Match[str]) -> str:

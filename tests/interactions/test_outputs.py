@@ -16,7 +16,7 @@ from satori_hpc.interactions import instances
 from satori_hpc.interactions.site_pairs import NONE, Units
 from satori_hpc.interactions.statistics.base import Rules
 from satori_hpc.models.satori import Satori
-from satori_hpc.run.layout import Run
+from satori_hpc.run.layout import ALL_INSTANCES_ENDINGS, Run
 from satori_hpc.scoring import store as score_store
 from satori_hpc.scoring.attention import AttentionScorer
 from satori_hpc.scoring.layout import Plan
@@ -146,6 +146,22 @@ def write(
         made.run.path,
         dataclasses.replace(made.run.config, reduce=dataclasses.replace(made.run.config.reduce, **changes)),
     )
+    chosen = given(table, tf_table, tf=tf, cutoff=cutoff, drop_values=drop_values)
+    summary = instances.write(run, "attention", **chosen)
+    assert all(path.exists() for path in instances.paths(run, "attention"))
+    read = pd.read_csv(instances.paths(run, "attention")[0], sep="\t", keep_default_na=False)
+    return summary, read.rename(columns={"#chrom1": "chrom1"})
+
+
+def given(
+    table: pd.DataFrame,
+    tf_table: pd.DataFrame,
+    *,
+    tf: list[str] = TF,
+    cutoff: float = -np.inf,
+    drop_values: bool = False,
+) -> dict[str, Any]:
+    """What `instances.write` takes."""
     tfs = sorted({name for name in tf if name})
     of_tf = Units(tuple(tfs.index(name) if name else NONE for name in tf), len(tfs))
     rules = Rules(
@@ -155,10 +171,7 @@ def write(
         drop_values=drop_values,
         min_examples=10,
     )
-    summary = instances.write(run, "attention", table=table, tf_table=tf_table, tfs=tfs, rules=rules, cutoff=cutoff)
-    assert all(path.exists() for path in instances.paths(run, "attention"))
-    read = pd.read_csv(instances.paths(run, "attention")[0], sep="\t", keep_default_na=False)
-    return summary, read.rename(columns={"#chrom1": "chrom1"})
+    return {"table": table, "tf_table": tf_table, "tfs": tfs, "rules": rules, "cutoff": cutoff}
 
 
 Found = tuple[int, int, int, int, float]
@@ -268,6 +281,42 @@ def test_both_sites_are_there_in_sequence_and_genome(made: Made) -> None:
         assert row.distance == starts[1].pop() - starts[0].pop()
         strands.add((row.strand1, placed))
     assert strands == {("+", True), ("-", True), (".", True), (".", False)}
+
+
+@pytest.mark.parametrize("tf", [TF, [""] * FILTERS])
+def test_all_instances_are_those_of_every_tested_pair_whatever_the_blocks(
+    made: Made, tf: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The strongest of each pair, if as many are kept as there are examples, by example; called or not."""
+    monkeypatch.setattr(instances, "ALL_ROWS", 7)
+    monkeypatch.setattr(instances, "ALL_INSTANCES", 100)
+    table, tf_table = tables(tf=tf, calls=2.0)
+    _, every = write(made, table, tf_table, tf=tf, bedpe_interactions=1000, bedpe_instances=EXAMPLES)
+    uncalled, tf_uncalled = tables(tf=tf, calls=-1.0)
+    uncalled.loc[0, "q"] = np.nan  # not tested
+    if len(tf_uncalled) == 0:
+        every = every[every["name"] != "filter{}|filter{}".format(*uncalled.loc[0, ["filter_a", "filter_b"]])]
+    total = instances.write_all(made.run, "attention", **given(uncalled, tf_uncalled, tf=tf))
+    parquet, bedpe = (made.run.interactions("attention").with_name(f"attention{end}") for end in ALL_INSTANCES_ENDINGS)
+    found = instances.read_bedpe(bedpe)
+    assert total == len(found) == len(every) > 200
+    keys = ["example", "name"]
+    pd.testing.assert_frame_equal(
+        *(each.sort_values(keys, ignore_index=True)[list(instances.COLUMNS)] for each in (found, every))
+    )
+    assert found["example"].drop_duplicates().tolist() == [f"example {row}\\t" for row in made.rows]
+    read = pd.read_parquet(parquet)
+    assert list(read.columns) == list(instances.COLUMNS)
+    assert read["example"].str.replace("\t", "\\t").tolist() == found["example"].tolist()
+    np.testing.assert_array_equal(read["score"], found["score"].to_numpy(np.float32))
+    np.testing.assert_array_equal(read["start2"], found["start2"])
+
+
+def test_no_tested_pair_has_no_instances(made: Made) -> None:
+    table, tf_table = tables(tf=[""] * FILTERS)
+    table["q"] = np.nan
+    assert instances.write_all(made.run, "attention", **given(table, tf_table, tf=[""] * FILTERS)) == 0
+    assert instances.read_bedpe(made.run.interactions("attention").with_name("attention.instances.bedpe")).empty
 
 
 def strongest_filters(table: pd.DataFrame) -> list[tuple[set[int], set[int]]]:

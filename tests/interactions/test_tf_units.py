@@ -27,11 +27,12 @@ from tests.oracles import units as oracle
 NAN = np.float32(np.nan)
 
 
-def names(monkeypatch: pytest.MonkeyPatch, *tf: str) -> Named:
+def names(monkeypatch: pytest.MonkeyPatch, *tf: str, level: str = "tf") -> Named:
     """Of motifs that match these TFs, "" = none."""
     table = pd.DataFrame({"filter": np.arange(len(tf)), "tf": tf, "q": 0.01, "named": np.array(tf) != ""})
     monkeypatch.setattr(interactions_named.motif_store, "read_tf", lambda folder: table)
-    return interactions_named.names_of(Path("motifs"), cast(ScoreStore, SimpleNamespace(motifs=len(tf))))
+    store = cast(ScoreStore, SimpleNamespace(motifs=len(tf)))
+    return interactions_named.names_of(Path("motifs"), store, level=level)
 
 
 def reduce_both(store: ScoreStore, named: Named, **more: object) -> tuple[dict, dict]:
@@ -60,10 +61,13 @@ def tf_table(by_tf: dict, named: Named, by_filter: dict, *, alpha: float = 0.05)
     combine=st.sampled_from(["largest", "sum"]),
     levels=st.sampled_from([2, 1000]),
     missing=st.sampled_from([0.0, 0.5]),
+    widths=st.sampled_from([(), (4, 5, 6, 7, 12, 13, 20)]),
+    max_distance=st.sampled_from([0, 9]),
 )
 def test_sites_of_a_units_motifs_are_pooled_in_every_example(
-    seed: int, combine: str, levels: int, missing: float
+    seed: int, combine: str, levels: int, missing: float, widths: tuple[int, ...], max_distance: int
 ) -> None:
+    """Of overlapping sites the strongest counts, where they compete, and sites too far apart are no pair."""
     rng = np.random.default_rng(seed)
     motifs, units, examples = 7, 4, 5
     unit = [*rng.permutation(units), *rng.integers(-1, units, motifs - units)]
@@ -77,11 +81,14 @@ def test_sites_of_a_units_motifs_are_pooled_in_every_example(
         site = np.stack([motif, 5 * place, np.ones_like(motif), place], axis=1).astype(np.int16)
         starts = (5 * np.arange(places)).astype(np.int16)
         counts = np.array([[len(site), places]], np.int32)
-        parts.append(SiteScores(counts, site, np.ones(len(site), np.float32), starts, value))
+        strength = rng.integers(1, 4, len(site)).astype(np.float32)
+        parts.append(SiteScores(counts, site, strength, starts, value))
     scores = SiteScores.join(parts)
-    made = Partition(scores, Units(tuple(int(u) for u in unit), units, combine), choose=LARGEST, directed=False)
+    of_unit = Units(tuple(int(u) for u in unit), units, combine, widths)
+    made = Partition(scores, of_unit, choose=LARGEST, directed=False, max_distance=max_distance)
     block = made.block(0, pairs.count(units), slice(0, examples))
-    expected = oracle.pooled(scores, [int(u) for u in unit], units, combine=combine)
+    limits = {"widths": list(widths) or None, "max_distance": max_distance}
+    expected = oracle.pooled(scores, [int(u) for u in unit], units, combine=combine, **limits)
     np.testing.assert_allclose(block.score, expected, rtol=1e-6, atol=1e-6)
     # The two sites that speak for a pair are of its units, in two places, and their value is the largest.
     first, second = pairs.filters_of(units)
@@ -100,6 +107,15 @@ def test_names_that_are_compared_as_one_are_one_tf(monkeypatch: pytest.MonkeyPat
     assert named.tfs == ("FOS::JUN", "JUN", "MA0527.2.ZBTB33", "RORA")
     assert named.unit.tolist() == [1, 1, 2, 2, 2, 2, 3, 3, 0, NONE]
     assert named.units("sum") == Units((1, 1, 2, 2, 2, 2, 3, 3, 0, NONE), 4, "sum")
+
+
+def test_families_stand_in_place_of_tfs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As JASPAR has them; a TF that it does not know, or whose family only counts zinc fingers, is one of its own."""
+    table = ("GATA1", "Gata4", "CTCF", "REST", "GATA1::TAL1", "unheard", "")
+    named = names(monkeypatch, *table, level="family")
+    assert named.tfs == ("C4-GATA-related", "C4-GATA-related::Tal-related", "CTCF", "REST", "unheard")
+    assert named.unit.tolist() == [0, 0, 2, 3, 1, 4, NONE]
+    assert names(monkeypatch, *table).tfs == ("CTCF", "GATA1", "GATA1::TAL1", "Gata4", "REST", "unheard")
 
 
 def test_a_tf_pair_is_one_test_of_its_pooled_sites_and_tf_pairs_are_the_family(

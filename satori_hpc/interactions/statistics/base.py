@@ -128,17 +128,3 @@ def describe_scores(columns: Columns) -> dict[str, np.ndarray]:
 def where(tested: np.ndarray, **columns: np.ndarray) -> dict[str, np.ndarray]:
     """Return columns with NaN for untested pairs."""
     return {name: np.where(tested, values, np.nan) for name, values in columns.items()}
-
-
-def drop_far(block: PairBlock, max_distance: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return distances of the block, and the scores of sites too far apart, which become missing in it.
-
-    None = no limit.
-    """
-    distance = block.distance()
-    if not max_distance:
-        return distance, None
-    away = np.abs(distance.astype(np.int32)) > max_distance
-    far = np.where(away, block.score, np.float32(np.nan))
-    block.score[away] = np.nan
-    return distance, far

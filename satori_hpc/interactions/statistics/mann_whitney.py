@@ -160,6 +160,21 @@ def q_values(p: np.ndarray) -> np.ndarray:
     return q
 
 
+MOST = 0.5  # share of true pairs among the tested ones that is worth a warning
+LEAST_TESTS = 20  # fewer p-values are too few to estimate a share from
+
+
+def share_true(p: np.ndarray) -> float | None:
+    """Estimate the share of a family's tests that have an effect: 1 minus the share of the null (Storey 2002, at 1/2).
+
+    Of p-values without an effect half are above 1/2, of one-sided ones perhaps more: the share is rather too small.
+
+    Returns:
+        None for fewer than `LEAST_TESTS`.
+    """
+    return max(0.0, 1 - 2 * float(np.mean(p > 0.5))) if len(p) >= LEAST_TESTS else None
+
+
 class _Compiled(NamedTuple):
     merge: Callable[..., int]
     count_ties: Callable[..., tuple[int, float]]

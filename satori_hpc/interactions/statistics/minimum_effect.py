@@ -23,7 +23,6 @@ from satori_hpc.interactions.statistics.base import (
     Rules,
     Store,
     describe_scores,
-    drop_far,
     where,
 )
 
@@ -60,8 +59,7 @@ class MinimumEffect:
     @staticmethod
     def add(columns: Columns, side: int, block: PairBlock, described: Described | None, rules: Rules) -> None:
         """Gather the scores of both sides, and the foreground's E and -E, minus their margins."""
-        distance, _ = drop_far(block, rules.max_distance)
-        columns.add(side, block.score, distance if side == FOREGROUND else None)
+        columns.add(side, block.score, block.distance() if side == FOREGROUND else None)
         if side == FOREGROUND:
             first, second = block.effects(EFFECT)
             larger = np.fmax(np.abs(first), np.abs(second))

@@ -25,7 +25,6 @@ from satori_hpc.interactions.statistics.base import (
     Rules,
     Store,
     describe_scores,
-    drop_far,
     where,
 )
 from satori_hpc.interactions.statistics.signed_rank import Middles
@@ -60,8 +59,7 @@ class TwoWay:
     @staticmethod
     def add(columns: Columns, side: int, block: PairBlock, described: Described | None, rules: Rules) -> None:
         """Return scores and contrasts of both sides."""
-        distance, _ = drop_far(block, rules.max_distance)
-        columns.add(side, block.score, distance if side == FOREGROUND else None)
+        columns.add(side, block.score, block.distance() if side == FOREGROUND else None)
         if described is not None:
             least = rules.with_cutoff(-np.inf if rules.cutoff is None else rules.cutoff)
             signed_rank.subtract(block.score, Middles(**described), least=least)

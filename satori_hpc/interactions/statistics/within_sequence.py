@@ -21,7 +21,6 @@ from satori_hpc.interactions.statistics.base import (
     Rules,
     Store,
     describe_scores,
-    drop_far,
     where,
 )
 from satori_hpc.interactions.statistics.signed_rank import Middles
@@ -52,14 +51,13 @@ class WithinSequence:
     @staticmethod
     def add(columns: Columns, side: int, block: PairBlock, described: Described | None, rules: Rules) -> None:
         """Return scores of both sides; contrasts of the foreground, those of far pairs apart."""
-        distance, far = drop_far(block, rules.max_distance)
-        columns.add(side, block.score, distance if side == FOREGROUND else None)
+        columns.add(side, block.score, block.distance() if side == FOREGROUND else None)
         if side == FOREGROUND and described is not None:
             least = rules.with_cutoff(-np.inf if rules.cutoff is None else rules.cutoff)
-            for number, each in ((OWN, block.score), (FURTHER, far)):
-                if each is not None:
-                    signed_rank.subtract(each, Middles(**described), least=least)
-                    columns.add(number, each, least=-np.inf)
+            far = [(FURTHER, block.far())] if rules.max_distance else []  # before the scores are changed
+            for number, each in ((OWN, block.score), *far):
+                signed_rank.subtract(each, Middles(**described), least=least)
+                columns.add(number, each, least=-np.inf)
 
     @staticmethod
     def test(columns: Columns, described: Described, rules: Rules, cutoff: float) -> dict[str, np.ndarray]:

@@ -1,0 +1,28 @@
+"""Name the family of a TF, as JASPAR has it (after TFClass)."""
+
+import functools
+from collections.abc import Callable
+
+from satori_hpc.motifs import names as tf_names
+from satori_hpc.motifs import readers
+
+ONLY_FINGERS = "zinc fingers"  # families so named share the number of fingers, not a motif: ZNF143 and CTCF are in one
+
+
+def namer(level: str) -> Callable[[str], str]:
+    """Return the function from the name of a TF to that of its unit at [reduce] level: itself, or its family."""
+    if level == "tf":
+        return str
+    known = families()
+    return lambda name: known.get(tf_names.compared(name), name)
+
+
+@functools.cache
+def families() -> dict[str, str]:
+    """Return {TF: its family}, TFs as `names.compared` spells them; composites have the families of their parts."""
+    known = readers.jaspar_families()
+    return {
+        tf_names.compared(name): tf_names.COMPOSITE.join(told)
+        for name, told in known.items()
+        if not any(family.endswith(ONLY_FINGERS) for family in told)
+    }
