@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from satori_hpc.models.satori import Satori
+from satori_hpc.models.stem import Stem
 
 PROJECTIONS = ("query", "key", "value")
 
@@ -77,6 +78,7 @@ def entropy(attention: torch.Tensor) -> torch.Tensor:
 def copy_weights(fused: Satori, plain: PlainSatori) -> None:
     """Give `plain` the weights and running statistics of `fused`."""
     with torch.no_grad():
+        assert isinstance(fused.stem, Stem)
         plain.conv.load_state_dict(fused.stem.conv.state_dict())
         plain.norm.load_state_dict(fused.stem.norm.state_dict())
         project = fused.attention.project
@@ -93,6 +95,7 @@ def copy_weights(fused: Satori, plain: PlainSatori) -> None:
 def gradients(fused: Satori, plain: PlainSatori) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """{name: (gradient of the fused model, the same of the plain one)}."""
     project = fused.attention.project
+    assert isinstance(fused.stem, Stem)
     found = {
         "conv": (grad(fused.stem.conv.weight), grad(plain.conv.weight)),
         "norm.weight": (grad(fused.stem.norm.weight), grad(plain.norm.weight)),

@@ -11,8 +11,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from satori_hpc.config.motif_tokens import Preloaded
+from satori_hpc.models.preloaded import PreloadedStem
 from satori_hpc.models.readout import LegacyBatchReadout
 from satori_hpc.models.satori import Satori
+from satori_hpc.models.stem import Stem
 from satori_hpc.motifs.scan import Gate, MotifBank
 
 
@@ -37,11 +39,12 @@ class SoftSatori(nn.Module):
     def tokens(self, letters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Pooled activations (B, n, F), and what attention sees of them."""
         model, stem = self.model, self.model.stem
-        if model.bank is None:
+        if isinstance(stem, Stem):
             padded = F.pad(letters, (model.padding, model.width - 1 - model.padding))
             track = stem.norm(stem.conv(padded))
             track = track.clamp(max=10).exp() if model.config.activation == "exp" else track.relu()
         else:
+            assert model.bank is not None
             track = gated(letters, model.bank, model.config.preloaded, stem)
         pooled = F.max_pool1d(track, model.pool).transpose(1, 2)
         tokens = pooled
@@ -70,7 +73,7 @@ class SoftSatori(nn.Module):
         return readout(mixed)
 
 
-def gated(letters: torch.Tensor, bank: MotifBank, settings: Preloaded, stem: nn.Module) -> torch.Tensor:
+def gated(letters: torch.Tensor, bank: MotifBank, settings: Preloaded, stem: PreloadedStem) -> torch.Tensor:
     """Activations (B, F, L) of known motifs, motif by motif; a window that leaves the letters has 0."""
     gates = bank.least(Gate(settings.gate_share, settings.gate_p)) - 0.5
     found = []
