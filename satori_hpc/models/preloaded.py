@@ -155,7 +155,7 @@ class PreloadedStem(nn.Module):
             both = F.conv2d(letters.contiguous(memory_format=last), weight.contiguous(memory_format=last))
             given, other = both.chunk(2, dim=1)
             # Of equal strands the given one has the gradient, as of equal positions the first: scores are often equal.
-            scores = torch.where(given >= other, given, other)
+            scores = torch.where(given >= other, given, other) if trained else torch.maximum(given, other)
             ending = self.outside.shape[1]
             if ending:
                 scores[..., -ending:].masked_fill_(self.outside[:, None], OUTSIDE)

@@ -18,6 +18,7 @@ class Facts:
     Attributes:
         examples, length, targets, filters, width, pool, heads: sizes of data and network; filters 0, heads None: it has
             no meaningful value.
+        known_motifs: the filters are known motifs, `width` that of the widest.
         positives: positive examples (binary), else None.
         per_split: {"train": ..., "valid": ..., "test": ...} examples.
         task: "binary" or "multilabel".
@@ -49,6 +50,7 @@ class Facts:
     seed: int
     scored: dict[str, tuple[int, int]]
     alpha: float
+    known_motifs: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

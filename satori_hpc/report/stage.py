@@ -105,6 +105,7 @@ def _facts(run: Run, data: Dataset, stores: dict[str, ScoreStore], model: Traina
         targets=len(data.targets),
         filters=model.filters,
         width=model.width,
+        known_motifs=model.bank is not None,
         pool=model.pool,
         heads=config.model.heads if model.has_fast_paths else None,
         positives=int(data.labels[:, 0].sum()) if data.task == "binary" else None,

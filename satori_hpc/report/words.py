@@ -129,7 +129,8 @@ def _network_sentence(facts: Facts) -> str:
     entropy = (
         f", trained with an entropy penalty of {facts.entropy:g}" if facts.entropy else ", without entropy penalty"
     )
-    parts = [f"{facts.filters} filters of {facts.width} bp"] if facts.filters else []
+    filters = "known motifs of up to" if facts.known_motifs else "filters of"
+    parts = [f"{facts.filters} {filters} {facts.width} bp"] if facts.filters else []
     parts += (
         [f"{_count(facts.heads, 'attention head')} over positions of {facts.pool} bp{entropy}"] if facts.heads else []
     )

@@ -50,6 +50,18 @@ def test_the_known_motifs_of_a_network_are_found_from_elsewhere_too() -> None:
     made = toml.override(made, "model.motif-tokens.motifs = mine.meme")
     rooted = config.rooted(made, Path("/runs/1"))
     assert toml.get(rooted, "model.motif-tokens.motifs") == rooted.motifs.database == "/runs/1/mine.meme"
+    made = toml.override(new.fasta("a.fa", "b.txt", seed=1), "model.preloaded.motifs = mine.meme")
+    assert config.rooted(made, Path("/runs/1")).model == made.model, "a file that no network starts from"
+    made = toml.override(made, "model.first_layer = motifs")
+    assert config.rooted(made, Path("/runs/1")).model.preloaded.motifs == "/runs/1/mine.meme"
+
+
+def test_known_motifs_as_filters_are_for_networks_of_filters(tmp_path: Path) -> None:
+    made = toml.override(new.fasta("a.fa", "b.txt", preset="motifs", seed=1), "model.first_layer = motifs")
+    made = toml.override(made, "model.activation = exp")
+    with pytest.raises(ConfigError, match="architectures basic and deep, found 'motif-tokens'") as error:
+        new.new(tmp_path / "run", config=made)
+    assert "has a gate of its own: set activation = 'relu'" in str(error.value)
 
 
 def test_a_changed_search_space_and_files_are_written(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def write(handle: IO[str], run: Run, model: TrainableModel, *, rows: np.ndarray,
         return {
             **found,
             "chrom": chroms[found["chrom"]],
-            "end": found["start"] + model.width,
+            "end": found["start"] + model.site_widths[found["filter"]],
             "name": name[found["filter"]],
             "score": np.clip(np.rint(1000 * share), 0, 1000).astype(np.int64),
             "strand": STRANDS[found["strand"] * reads[found["filter"]]],
@@ -79,14 +79,20 @@ def _of_batch(
     with torch.inference_mode():
         activations = model.site_activations(torch.from_numpy(tokens).to(threshold.device))
     example, filter_, position = sites_activations.locate(activations, threshold)
-    kept, _ = sites_activations.windows(tokens, example, position, padding=model.padding, width=model.width)
-    example, filter_, position = example[kept], filter_[kept], position[kept]
+    width, kept = model.site_widths[filter_], np.zeros(len(example), dtype=bool)
+    for bp in np.unique(width):
+        some = np.flatnonzero(width == bp)
+        kept[some], _ = sites_activations.windows(
+            tokens, example[some], position[some], padding=model.padding, width=int(bp)
+        )
+    example, filter_, position, width = example[kept], filter_[kept], position[kept], width[kept]
+    reads = model.strand_at(torch.from_numpy(tokens), example, filter_, position - model.padding)
     value = activations[example, filter_, position].float().cpu().numpy()
     example = example + first
     begin = position - model.padding
     start, _ = coordinates.on_genome(
         begin,
-        begin + model.width,
+        begin + width,
         example_start=at.start[example],
         example_end=at.end[example],
         strand=at.strand[example],
@@ -95,7 +101,7 @@ def _of_batch(
         "chrom": chrom[example],
         "start": start,
         "filter": filter_,
-        "strand": at.strand[example].astype(np.int64),
+        "strand": at.strand[example].astype(np.int64) * reads,
         "activation": value,
         "example": example,
     }
