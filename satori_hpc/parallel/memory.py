@@ -1,4 +1,4 @@
-"""How much memory a job really has: the control group's limit, Slurm's, or the machine's, whichever is least."""
+"""Find the memory limit of a job: the least of the control group's (cgroup), Slurm's and the machine's."""
 
 import ctypes
 import os

@@ -1,6 +1,6 @@
 """Encode messages between processes as bytes: JSON followed by tensors. Received data are never executed.
 
-A message can be sealed by a secret that the processes of a job share, so that none of a stranger is taken for one.
+A message can be sealed by a secret that the processes of a job share, so that messages of other programs are refused.
 """
 
 import hmac
@@ -37,7 +37,7 @@ def encode(value: Any) -> bytes:
 
 
 def decode(message: bytes) -> Any:
-    """Return the value of a message that `encode` has made; tensors are on the CPU."""
+    """Return the value of a message made by `encode`; tensors are on the CPU."""
     behind = 8 + int.from_bytes(message[:8], "little")
     rest = memoryview(message)[behind:]
     value, rest = _value(json.loads(message[8:behind]), rest)
@@ -47,12 +47,12 @@ def decode(message: bytes) -> Any:
 
 
 def encode_error(error: SatoriError) -> list[Any]:
-    """Return an error, as a value that can be sent."""
+    """Return an error as a value that can be sent."""
     return [type(error).__name__, str(error), error.status]
 
 
 def decode_error(value: list[Any]) -> SatoriError:
-    """Return the error that `encode_error` has made a value of."""
+    """Return the error encoded by `encode_error`."""
     name, text, status = value
     error = ERRORS.get(name, SatoriError)(text)
     error.status = status

@@ -1,4 +1,4 @@
-"""The world of many processes: MPI as this package uses it. Host memory only; mpi4py is loaded by `join`."""
+"""Join several processes by MPI. Host memory only; mpi4py is loaded by `join`."""
 
 import contextlib
 import os
@@ -15,12 +15,12 @@ from satori_hpc.parallel.world import World
 
 Value = TypeVar("Value")
 
-LONGEST_PAUSE = 0.01  # seconds between two looks at a message that is not there yet
+LONGEST_PAUSE = 0.01  # seconds between two polls for a message
 INSTALL = "pip install 'satori-hpc[mpi]'"
 
 
 def join() -> "MpiWorld":
-    """Enter MPI and become one of its processes.
+    """Initialise MPI and return its world.
 
     Raises:
         SatoriError: no mpi4py, or no MPI library for it.
@@ -40,11 +40,11 @@ def join() -> "MpiWorld":
 class MpiWorld(World):
     """The processes of an MPI communicator.
 
-    Waiting is done by looking again and again with growing pauses, not inside MPI: a waiting process takes no
-    processor from those that compute, and signals reach it.
+    Waiting polls with growing pauses, not inside MPI: a waiting process takes no processor from those that compute,
+    and signals reach it.
 
     Args:
-        comm: an intracommunicator of mpi4py; duplicated, so that no message of others is met.
+        comm: an intracommunicator of mpi4py; duplicated, so that messages of other code do not interfere.
     """
 
     def __init__(self, comm: Any) -> None:
@@ -61,7 +61,7 @@ class MpiWorld(World):
             return
         from mpi4py.util.sync import Counter
 
-        self.barrier()  # making a counter waits inside MPI: be there together
+        self.barrier()  # creating a window blocks inside MPI: barrier first
         counter = Counter(comm=self._comm)
         while (number := counter.next()) < len(items):
             yield items[number]
@@ -69,11 +69,11 @@ class MpiWorld(World):
         counter.free()
 
     def progress(self) -> None:
-        # Asking for any message lets the library serve those who want the counter that lies on this process.
+        # Probing lets the library serve remote accesses to the counter in the memory of this process.
         self._comm.Iprobe()
 
     def set_status(self, what: str) -> None:
-        """Say it at once as well: a process that is killed cannot, and launchers only say which one that was."""
+        """Also print it at once: a killed process cannot report it, and launchers name only the rank."""
         super().set_status(what)
         if what:
             say(f"{name_of(self.rank, self.size)}: {what}")
@@ -104,17 +104,17 @@ class MpiWorld(World):
             time.sleep(min(LONGEST_PAUSE, waited / 10))
 
 
-# From a launcher's processes to a world: who started us, and whether MPI agrees.
+# Compare the launcher's number of processes with that of MPI.
 
-# Number of processes, by whoever started us. mpiexec inside a Slurm job sets its own and inherits those of the step
-# that carries its helpers, so Slurm's word counts last.
+# Number of processes, by launcher. mpiexec inside a Slurm job sets its own and inherits those of the step
+# that carries its helpers, so Slurm's variables count last.
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 SAID_NOTHING = ("PMIX_RANK", "PALS_RANKID", "FLUX_TASK_RANK")  # launchers that give a rank and no number
 CURE = "with srun, use --mpi=pmi2 for MPICH (Intel, Cray) or --mpi=pmix for Open MPI; else the mpiexec of the same MPI"
 
 
 def expected_ranks() -> int | None:
-    """How many processes the launcher says it started; None when no launcher is known."""
+    """Return the number of processes that the launcher reports; None without a known launcher."""
     for name in SIZES:
         value = os.environ.get(name, "")
         if value.isdigit() and int(value) > 0:
@@ -123,7 +123,7 @@ def expected_ranks() -> int | None:
 
 
 def refuse_many(command: str) -> None:
-    """Keep a command that works in one process from running several times at once.
+    """Refuse several processes for a command that works in one.
 
     Raises:
         SatoriError: a launcher started more than one process.
@@ -134,12 +134,12 @@ def refuse_many(command: str) -> None:
         raise SatoriError(
             f"the launcher started {count} processes, and satori-hpc {command} works in one: they would overwrite each "
             "other's work. Start it without the launcher, or with -n 1; only satori-hpc train, score, search and "
-            "ensemble share their work out"
+            "ensemble divide their work"
         )
 
 
 def refuse_torchrun(command: str) -> None:
-    """Keep a command whose processes find each other by MPI from running under torchrun.
+    """Refuse torchrun for a command whose processes find each other by MPI.
 
     Raises:
         SatoriError: torchrun started more than one process.
@@ -153,10 +153,10 @@ def refuse_torchrun(command: str) -> None:
 
 
 def refuse_unknown(command: str, cure: str) -> None:
-    """Keep processes whose launcher gives a rank and no number from each taking itself for the only one.
+    """Refuse launchers that set a rank and no size, where each process would take itself for the only one.
 
     Raises:
-        SatoriError: such a launcher started this process.
+        SatoriError: this is such a launcher.
     """
     name = next((name for name in SAID_NOTHING if name in os.environ), None)
     if name is not None and expected_ranks() is None:
@@ -173,15 +173,15 @@ def _torchrun_ranks() -> int | None:
 
 @contextlib.contextmanager
 def session(*, expect_ranks: int | None, parts: bool = False) -> Iterator[World]:
-    """The world of this command: one process, or all that the launcher started.
+    """Join the world of this command: one process, or all that the launcher started.
 
     An exception that leaves the block on one process ends all of them, with a message that names the process and
     what it was doing. The exception is an error with `shared`: rank 0 raises it, the others exit with status 1.
-    SIGTERM ends with status 143; a work of many parts by SIGTERM and SIGUSR2 with that of Requeue.
+    SIGTERM ends with status 143; a multi-part job by SIGTERM and SIGUSR2 with that of Requeue.
 
     Args:
         expect_ranks: how many processes the user says there are; None = as many as the launcher says.
-        parts: it is a work of many parts (`signals.work`).
+        parts: it is a multi-part job (`signals.work`).
 
     Raises:
         SatoriError: the launcher, the user and MPI do not agree on the number of processes, or there is no MPI.
@@ -203,7 +203,7 @@ def session(*, expect_ranks: int | None, parts: bool = False) -> Iterator[World]
 
 
 def draw_word(size: int) -> str:
-    """Draw a word that all processes of an mpiexec share, and leave MPI.
+    """Agree by MPI on a random name for all processes of an mpiexec, and finalise MPI.
 
     Args:
         size: how many processes it started.
@@ -222,10 +222,10 @@ def draw_word(size: int) -> str:
 
 
 def agree(world: World, launched: int | None, expect_ranks: int | None = None) -> None:
-    """Refuse together when the launcher or the user gave any process another number of processes than MPI has.
+    """Refuse, on all processes, if the number of processes of launcher or user differs from that of MPI anywhere.
 
     Raises:
-        SatoriError: that is so, on every process.
+        SatoriError: on every process, if any differs.
     """
     said = []
     if launched not in (None, world.size):

@@ -1,4 +1,4 @@
-"""How processes end: in good order when a signal says so, and all of them when one fails."""
+"""Handle signals and failures: stop in good order on a signal, abort all processes when one fails."""
 
 import atexit
 import contextlib
@@ -18,9 +18,9 @@ from satori_hpc.errors import Requeue, SatoriError
 from satori_hpc.log import logger
 from satori_hpc.parallel.world import World
 
-AGAIN = "run the same command again to go on"
-FORWARDING = 0.2  # seconds that launchers get to forward our last words
-AFTER_ROOT = 0.5  # seconds by which rank 0 leaves first: launchers end all when one has ended
+AGAIN = "run the same command again to resume"
+FORWARDING = 0.2  # seconds that launchers get to forward our last messages
+AFTER_ROOT = 0.5  # seconds by which rank 0 leaves first: launchers kill all when one has ended
 LAST_RESORT = 20  # seconds after which a process that MPI cannot end is killed
 AFRESH = 0.05  # seconds after which a signal is sent again whose exception got lost
 INTERRUPTED = 128 + signal.SIGINT  # exit status after Ctrl-C
@@ -29,7 +29,7 @@ Signals = tuple[signal.Signals, ...]
 
 
 class Stopped(BaseException):
-    """A signal to stop, raised in the main thread; no ordinary handler of errors may swallow it.
+    """A signal to stop, raised in the main thread; a BaseException, so that no `except Exception` swallows it.
 
     Args:
         signal: its name.
@@ -52,7 +52,7 @@ def name_of(rank: int | str, size: int | None = None) -> str:
 
 @contextlib.contextmanager
 def serial(signals: Signals = (signal.SIGTERM, signal.SIGHUP), *, status: int | None = None) -> Iterator[None]:
-    """One process: these signals and Ctrl-C end it in good order.
+    """Within the block, these signals and Ctrl-C end a single process in good order.
 
     Args:
         signals: besides Ctrl-C.
@@ -68,7 +68,7 @@ def serial(signals: Signals = (signal.SIGTERM, signal.SIGHUP), *, status: int | 
 
 
 def exit_at_once(status: int) -> NoReturn:
-    """End a process whose context managers have all been left, without waiting for threads that still compute."""
+    """Exit without waiting for threads that still compute; all context managers have been left."""
     atexit._run_exitfuncs()
     with contextlib.suppress(OSError):
         sys.stdout.flush()
@@ -78,7 +78,7 @@ def exit_at_once(status: int) -> NoReturn:
 
 @contextlib.contextmanager
 def delayed(signals: Signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) -> Iterator[None]:
-    """Signals that come while the block runs count when it has ended: for what cannot be undone when half done."""
+    """Delay signals until the block has ended, which cannot be undone half-way."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -95,7 +95,7 @@ def delayed(signals: Signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) -
 
 @contextlib.contextmanager
 def together(world: World, signals: Signals = (signal.SIGTERM,), *, status: int = 143) -> Iterator[None]:
-    """Work as one of several processes, all of which end when this one fails, in whatever thread.
+    """Abort all processes when this one fails, in whatever thread, while the block runs.
 
     An error with `shared` leaves the block on all of them: rank 0 raises it, the others exit with its status.
 
@@ -113,7 +113,7 @@ def together(world: World, signals: Signals = (signal.SIGTERM,), *, status: int 
         _end(world, code)
 
     def fail_thread(args: threading.ExceptHookArgs) -> None:
-        if not isinstance(args.exc_value, SystemExit):  # the way for a thread to end itself
+        if not isinstance(args.exc_value, SystemExit):  # raised by a thread to end itself
             fail(args.exc_value or args.exc_type())
 
     previous, threading.excepthook = threading.excepthook, fail_thread
@@ -125,7 +125,7 @@ def together(world: World, signals: Signals = (signal.SIGTERM,), *, status: int 
     except BaseException as error:
         if not (isinstance(error, SatoriError) and error.shared):
             fail(error)
-        for number in SIGNALS:  # launchers signal those who are left when the first has ended
+        for number in SIGNALS:  # launchers signal the remaining processes when the first has ended
             signal.signal(number, signal.SIG_IGN)
         world.leave()
         if world.rank == 0:
@@ -151,7 +151,7 @@ def _stoppable(signals: Signals, status: int | None) -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         nonlocal stopping
-        if stopping:  # launchers send it again while we tidy up
+        if stopping:  # launchers send it again while we clean up
             return
         stopping = True
         raise Stopped(signal.Signals(number).name, 128 + number if status is None else status)
@@ -180,7 +180,7 @@ def _stoppable(signals: Signals, status: int | None) -> Iterator[None]:
 
 
 def _words(error: BaseException) -> tuple[str, int]:
-    """What to print about an error, and the exit status that it deserves."""
+    """Return the message of an error, and the exit status for it."""
     if isinstance(error, Stopped):
         return str(error), error.status
     if isinstance(error, KeyboardInterrupt):
@@ -196,7 +196,7 @@ def _words(error: BaseException) -> tuple[str, int]:
 
 
 def say(text: str) -> None:
-    """Write to stderr; one write for the whole message, so that those of several processes do not mix."""
+    """Write a message to stderr in one write, so that those of several processes do not mix."""
     with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
@@ -204,34 +204,34 @@ def say(text: str) -> None:
 
 
 def _end(world: World, status: int) -> NoReturn:
-    """End this process and all others, whatever state MPI and the threads of this process are in."""
-    signal.alarm(LAST_RESORT)  # nobody handles it: the kernel ends us should Abort hang
+    """Abort this process and all others, whatever state MPI and the threads of this process are in."""
+    signal.alarm(LAST_RESORT)  # no handler: the kernel ends us should Abort hang
     time.sleep(FORWARDING)
     with contextlib.suppress(Exception):
         world.abort(status)
     os._exit(status)
 
 
-# Stopping in good order: signals and RUN/STOP set a flag, and training looks at it between two steps.
+# Preemption: signals and RUN/STOP set a flag, which training checks between two steps.
 #
-# Nothing is written inside a signal handler, for it may interrupt the very writing of a checkpoint.
+# A signal handler writes nothing, for it may interrupt the writing of a checkpoint.
 #
-# Trainings that are parts of a larger work, as in a search, share its wish to stop: `work`.
+# Trainings that are parts of a multi-part job, as in a search, share its stop request: `work`.
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR2)  # SIGUSR1 is left alone: NCCL and launchers use it
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
 class StopWish:
-    """Whether this process has been asked to stop.
+    """A request to stop, by a signal or a file.
 
     Args:
-        file: its presence asks; None = signals only.
-        common: it asks other processes, too, and those that come later not: it is left where it is, and does not count
-            as long as it is as it was found.
+        file: its presence is a request; None = signals only.
+        common: it is for other processes too, but not for those that start later: the file is left in place, and counts
+            only once it is touched after the start.
 
     Attributes:
-        why: "" or what asked, in words.
+        why: "" or the source of the request, in words.
     """
 
     def __init__(self, file: Path | None = None, *, common: bool = False) -> None:
@@ -242,7 +242,7 @@ class StopWish:
         self._looked = 0.0
 
     def wished(self) -> bool:
-        """Cheap enough for every step: the file system is asked once a second."""
+        """Return whether a stop was requested; cheap enough for every step: the file is checked once a second."""
         if not self.why and self._file is not None and time.monotonic() - self._looked >= SECONDS_BETWEEN_LOOKS:
             self._looked = time.monotonic()
             if _touched(self._file) not in (None, self._known):
@@ -250,17 +250,17 @@ class StopWish:
         return bool(self.why)
 
     def obeyed(self) -> None:
-        """The state is kept: the file has done its work, and must not stop the job that goes on."""
+        """Acknowledge, once the state is saved: remove the file, which must not stop the job that resumes."""
         if self._file is not None and not self._common:
             self._file.unlink(missing_ok=True)
 
     def heard(self, number: int, frame: FrameType | None) -> None:
-        """Handler of the signals."""
+        """Handle a signal."""
         self.why = signal.Signals(number).name
 
 
 def _touched(file: Path) -> int | None:
-    """When a file was touched last; None when it is not there."""
+    """Return the modification time of a file; None when it does not exist."""
     try:
         return file.stat().st_mtime_ns
     except FileNotFoundError:
@@ -272,9 +272,9 @@ _work: StopWish | None = None
 
 @contextlib.contextmanager
 def work(file: Path) -> Iterator[StopWish]:
-    """Work of many parts that this process does alone, beside others: in the block, `listen` gives its wish to stop.
+    """Share one stop request between all parts of a multi-part job: within the block, `listen` yields it.
 
-    A file that is there already does not ask; touched again, it does.
+    A file that exists already is no request; touched again, it is.
     """
     global _work
     _work = StopWish(file, common=True)
@@ -285,10 +285,10 @@ def work(file: Path) -> Iterator[StopWish]:
 
 
 def between_parts() -> None:
-    """A point between two parts of a work, or of none.
+    """Stop here, between two parts of a multi-part job, if requested.
 
     Raises:
-        Requeue: somebody wished the work to stop.
+        Requeue: a stop was requested.
     """
     if _work is not None and _work.wished():
         raise Requeue(f"stopped for {_work.why}: run the same command again to go on")
@@ -296,10 +296,10 @@ def between_parts() -> None:
 
 @contextlib.contextmanager
 def listen(file: Path, world: World) -> Iterator[StopWish]:
-    """Turn SIGTERM, SIGUSR2 and the file into a wish, as long as the block runs; in a work, its wish.
+    """Within the block, SIGTERM, SIGUSR2 or the file request a stop; inside a multi-part job its request is used.
 
-    A file that is there already was meant for a job before this one: it is removed, or a requeued job would stop again
-    for ever. Only rank 0 looks for the file.
+    A file that exists already was meant for an earlier job: it is removed, or a requeued job would stop again for
+    ever. Only rank 0 checks for the file.
     """
     if _work is not None:
         wish = _work
@@ -314,7 +314,7 @@ def listen(file: Path, world: World) -> Iterator[StopWish]:
 
 @contextlib.contextmanager
 def hearing(wish: StopWish) -> Iterator[None]:
-    """In the block, signals are wishes and nothing else."""
+    """Within the block, signals only request a stop."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

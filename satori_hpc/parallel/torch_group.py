@@ -1,4 +1,4 @@
-"""The world of many processes that train together: torch.distributed, by gloo on CPUs and NCCL on GPUs."""
+"""Join several training processes by torch.distributed: gloo on CPUs, NCCL on GPUs."""
 
 import contextlib
 import hmac
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 # The rendezvous of a training: a file in the run directory, torch's file://, or MASTER_ADDR and MASTER_PORT, torch's
 # env://.
 #
-# The file is the default: all nodes see it anyway, so it needs no free port and no host name. And it keeps strangers
-# out: torch's TCPStore has no authentication, so every user of the node can change its keys and connect in place of a
-# rank, while a file can be readable by its owner alone. With env:// the secret that authenticates messages
+# The file is the default: all nodes see it anyway, so it needs no free port and no host name. And it keeps other
+# users out: torch's TCPStore has no authentication, so every user of the node can change its keys and connect in place
+# of a rank, while a file can be readable by its owner alone. With env:// the secret that authenticates messages
 # (`messages.seal`) is in such a file, too; tests/parallel/test_strangers.py holds that no stranger gets in.
 
 # (what started us, our rank, number of processes), the first that is there counts: torchrun runs under srun, and
@@ -43,8 +43,8 @@ PREFIX = ".rendezvous-"  # of files in a run
 SECRET = "secret"  # its key in a store that is a file
 FORGOTTEN_S = 86_400.0  # a file as old as this was left by a job that was killed
 EXCHANGE = timedelta(minutes=60)  # longest wait in one exchange: rank 0 may be writing to a slow disk
-BEAT = 2.0  # seconds between two looks whether somebody has failed
-GRACE = 3.0  # seconds that the main thread gets to end by itself then
+BEAT = 2.0  # seconds between two checks whether another rank has failed
+GRACE = 3.0  # seconds that the main thread then has to end by itself
 FAILED = "failed"  # key of the store: a rank has failed and reported it
 CURE = "set MASTER_ADDR to the node of rank 0 and MASTER_PORT to a port that is free there, the same for all processes"
 
@@ -59,7 +59,7 @@ class Place:
 
 
 def place() -> Place | None:
-    """Read what the launcher says; None when there is none."""
+    """Read rank and size from the variables of the launcher; None without a launcher."""
     found = []
     for launcher, rank, size in LAUNCHERS:
         said = (os.environ.get(rank, ""), os.environ.get(size, ""))
@@ -73,13 +73,13 @@ def place() -> Place | None:
 
 
 def file_of(run_path: Path, where: Place) -> Path:
-    """Name the file in which the processes of this job step meet, and no others.
+    """Name the rendezvous file of this job step, which no other step uses.
 
     Of Slurm it has job, restart and step, so a requeued job never reads a stale one. The processes of an mpiexec agree
     on a name by MPI, which they leave again.
 
     Raises:
-        SatoriError: there is no MPI, or it does not know of the others; or the launcher gives no word in common.
+        SatoriError: there is no MPI, or it does not know of the others; or the launcher gives no common name.
     """
     if where.launcher == "srun":
         names = ("SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_STEP_ID")
@@ -91,12 +91,12 @@ def file_of(run_path: Path, where: Place) -> Path:
 
 @dataclass(frozen=True)
 class Meeting:
-    """Where the processes of a job have met.
+    """Completed rendezvous of the processes of a job.
 
     Attributes:
-        store: that they share.
-        file: of the run directory, that only they can read.
-        secret: that they know, and nobody else.
+        store: the shared key-value store.
+        file: in the run directory, readable by its owner only.
+        secret: shared by these processes only.
     """
 
     store: "Store"
@@ -105,7 +105,7 @@ class Meeting:
 
 
 def meet(run_path: Path, where: Place, *, timeout: timedelta) -> Meeting:
-    """Wait until all processes of the job are there.
+    """Wait for all processes of the job (rendezvous).
 
     Args:
         run_path: the run directory.
@@ -169,7 +169,7 @@ def _store_at_port(run_path: Path, where: Place, timeout: timedelta) -> tuple["S
         with open(open_private(run_path / f"{PREFIX}{word.encode().hex()}", os.O_WRONLY | os.O_CREAT), "w") as file:
             file.write(secrets.token_hex())
         store.set(key, word)
-    path = run_path / f"{PREFIX}{store.get(key).hex()}"  # a name in RUN, whatever a stranger may have written
+    path = run_path / f"{PREFIX}{store.get(key).hex()}"  # a name in RUN, whatever another user may have written
     with open(open_private(path, os.O_RDONLY), "rb") as private:
         secret = private.read()
     return dist.PrefixStore(hmac.digest(secret, b"keys of the store", "sha256").hex(), store), path, secret
@@ -187,7 +187,7 @@ def open_private(path: Path, flags: int) -> int:
     """Open a file that nobody else can read.
 
     Raises:
-        SatoriError: it is somebody else's, or others may read it, or it is not there and `flags` do not create it.
+        SatoriError: another user owns it or may read it, or it does not exist and `flags` do not create it.
     """
     try:
         opened = os.open(path, flags | os.O_NOFOLLOW, 0o600)
@@ -199,7 +199,7 @@ def open_private(path: Path, flags: int) -> int:
     if found.st_uid != os.geteuid() or found.st_mode & 0o077:
         os.close(opened)
         raise SatoriError(
-            f"{path} keeps what the processes of a job must share and nobody else may know; found owner {found.st_uid} "
+            f"{path} keeps the secret of a job, which no other user may read; found owner {found.st_uid} "
             f"and mode {stat.S_IMODE(found.st_mode):03o}, expected owner {os.geteuid()} and no rights for others: "
             "remove it, or put the run on a file system that keeps owners and modes"
         )
@@ -207,7 +207,7 @@ def open_private(path: Path, flags: int) -> int:
 
 
 def _wait_for_all(store: "Store", where: Place, *, timeout: timedelta) -> None:
-    """Wait until all processes are there.
+    """Wait until all processes have arrived.
 
     Raises:
         SatoriError: some are not, in time; names them.
@@ -233,7 +233,7 @@ def _first_line(error: Exception) -> str:
 
 
 class LostError(SatoriError):
-    """An exchange did not come about."""
+    """A collective operation failed, as another process is gone."""
 
 
 @contextlib.contextmanager
@@ -268,7 +268,7 @@ def session(run_path: Path, *, join_timeout: float) -> Iterator[World]:
 
 
 def _join(run_path: Path, where: Place, *, timeout: timedelta) -> "TorchWorld":
-    """Become one of the processes of the job."""
+    """Return the world of this process after the rendezvous of the job."""
     if not run_path.is_dir():
         raise shared(SatoriError(f"{run_path}: no such run directory"))
     try:
@@ -287,7 +287,7 @@ def _join(run_path: Path, where: Place, *, timeout: timedelta) -> "TorchWorld":
 
 
 def _connect(where: Place, met: Meeting, *, timeout: timedelta) -> "TorchWorld":
-    """Connect the processes that have met: those of one node by its loopback, so that nobody else can."""
+    """Initialise the process group: processes of one node connect by loopback, out of reach of other machines."""
     import torch
     import torch.distributed as dist
 
@@ -345,7 +345,7 @@ class TorchWorld(World):
     def close(self) -> None:
         self._over.set()
         self._guard.join()
-        self.barrier()  # who still looked into the file would wait for it to come back
+        self.barrier()  # a process that still polls the file would wait for it to come back
         self.leave()
 
     def leave(self) -> None:
@@ -358,7 +358,7 @@ class TorchWorld(World):
         dist.destroy_process_group()  # else a thread of gloo may give back a tensor when Python is gone, and abort
 
     def abort(self, status: int) -> None:
-        """Tell the others, who end themselves: their connections break, or their guard hears of it."""
+        """Make the other processes end themselves: their connections break, or their watchdog thread notices."""
         self._met.store.set(FAILED, str(self.rank))
 
     def explains(self, error: BaseException) -> bool:
@@ -370,7 +370,7 @@ class TorchWorld(World):
                 if self._met.store.check([FAILED]):
                     return True
                 time.sleep(0.05)
-            return bool(self._met.store.add("lost", 1) > 1)  # it was killed: one of those who are left tells
+            return bool(self._met.store.add("lost", 1) > 1)  # it was killed: a process that is left reports it
         except RuntimeError:
             return False  # the store went with rank 0
 
@@ -381,11 +381,11 @@ class TorchWorld(World):
             return True  # the store went with rank 0
 
     def _look_after_others(self) -> None:
-        """End this process when another one has failed: a GPU would wait for it for ever."""
+        """Watchdog: end this process when another one has failed, as a GPU would wait for it for ever."""
         while not self._over.wait(BEAT):
             if self.rank == 0:
                 with contextlib.suppress(OSError):
-                    os.utime(self._met.file)  # others remove what nobody has touched for a day
+                    os.utime(self._met.file)  # other jobs remove files untouched for a day
             if self._somebody_failed() and not self._over.wait(GRACE):
                 os._exit(1)
 
@@ -408,7 +408,7 @@ class TorchWorld(World):
         return self._unseal(sealed, 0)
 
     def _seal(self, message: bytes) -> "torch.Tensor":
-        """Seal a message for the next exchange; all processes are at the same one."""
+        """Authenticate a message for the next exchange, which has the same number on all processes."""
         import torch
 
         self._exchanges += 1
@@ -416,7 +416,7 @@ class TorchWorld(World):
         return torch.frombuffer(bytearray(sealed), dtype=torch.uint8)
 
     def _unseal(self, sealed: "torch.Tensor", rank: int) -> bytes:
-        """Take the message of a process in this exchange."""
+        """Verify and return the message of a process in this exchange."""
         return messages.unseal(sealed.numpy().tobytes(), self._met.secret, number=self._exchanges, rank=rank)
 
 

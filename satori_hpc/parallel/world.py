@@ -1,4 +1,4 @@
-"""Which of how many processes this one is, and what of the machine it may use. Nothing here starts a launcher."""
+"""Define the world (rank and size) and runtime (device, threads, memory) of a process; launchers start it."""
 
 import os
 import sys
@@ -17,15 +17,15 @@ Value = TypeVar("Value")
 
 
 class World:
-    """The processes that work together on a command; as it stands, of one. `mpi` and `torch_group` join several.
+    """The processes that work together on a command; this class: a single one. `mpi` and `torch_group` join several.
 
-    Values that go between processes are plain ones, as `messages.encode` takes them: no objects of ours, no pickles.
+    Values sent between processes are plain, as `messages.encode` takes them; nothing is pickled.
 
     Attributes:
         rank, size: this process among all; rank 0 is the root.
         local_rank: this process among those on its node.
         ranks_per_cpuset: processes, itself included, that may run on the same processors.
-        status: what this process works on, in words.
+        status: current work of this process, in words, for messages.
     """
 
     rank = 0
@@ -57,7 +57,7 @@ class World:
             return value
         message = messages.encode(value) if self.rank == 0 else b""
         size = int.from_bytes(self._broadcast(len(message).to_bytes(8, "little")), "little")
-        received = self._broadcast(message.ljust(size))  # all of one size, as buffers of MPI and gloo must be
+        received = self._broadcast(message.ljust(size))  # padded to one size, as buffers of MPI and gloo must be
         if self.rank == 0:
             return value
         found: Value = messages.decode(received)
@@ -76,11 +76,11 @@ class World:
         """Wait until every process is here."""
 
     def my_items(self, items: Sequence[Value], *, schedule: str) -> Iterator[Value]:
-        """Yield the items that fall to this process; every process must iterate to the end.
+        """Yield the items of this rank (scatter); every process must iterate to the end.
 
         Args:
             items: the same on every process.
-            schedule: "static": every size-th; "dynamic": the next that nobody has taken, for work of uneven cost.
+            schedule: "static": every size-th; "dynamic": the next that no rank has taken, for work of uneven cost.
         """
         yield from items[self.rank :: self.size]
 
@@ -88,13 +88,13 @@ class World:
         """Replace a tensor by its sum over all processes, in place; all of them get the same bits."""
 
     def progress(self) -> None:
-        """Let the message layer make progress; called in long computations, so that others need not wait."""
+        """Let the message layer make progress; called in long computations, on which other ranks would wait."""
 
     def set_status(self, what: str) -> None:
-        """Set what this process works on, to be told if it ends: "scoring, foreground partition 3"; "" = nothing."""
+        """Set the current work, for the message if this process fails: "scoring, foreground partition 3"; "" = none."""
         self.status = what
 
-    # What a world of several processes has besides; `signals.together` calls the last four.
+    # Overridden by worlds of several processes; `signals.together` calls the last four.
 
     def _broadcast(self, message: bytes) -> bytes:
         """Give every process the bytes of rank 0; all pass as many."""
@@ -105,43 +105,43 @@ class World:
         return [message]
 
     def _find_neighbours(self) -> None:
-        """Set what follows from where the processes run."""
+        """Set local_rank and ranks_per_cpuset from where the processes run."""
         mine = (node(), sorted(os.sched_getaffinity(0)))
         here = [(rank, cores) for rank, (name, cores) in enumerate(self.all_gather(mine)) if name == mine[0]]
         self.local_rank = sum(rank < self.rank for rank, _ in here)
         self.ranks_per_cpuset = sum(not set(mine[1]).isdisjoint(cores) for _, cores in here)
 
     def close(self) -> None:
-        """Wait for the others at the end of the common work, and leave."""
+        """Wait for all processes at the end of the work (barrier), and leave."""
 
     def leave(self) -> None:
-        """Clean up when nobody waits for anybody any more."""
+        """Clean up once no process waits for another."""
 
     def abort(self, status: int) -> None:
         """End all processes of the job now; may return when the library cannot."""
 
     def explains(self, error: BaseException) -> bool:
-        """Whether this error only says that another process has ended, which has said why by itself."""
+        """Return whether this error only follows from the end of another process, which has reported the cause."""
         return False
 
 
 def node() -> str:
-    """Name this machine, or the container on it that has a network of its own."""
+    """Identify this machine, or the container on it that has a network of its own."""
     return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.stat('/proc/self/ns/net').st_ino}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """What a command may use; nothing in here changes a result beyond rounding.
+    """Resources of a command; none changes a result beyond rounding.
 
     Attributes:
         device: "auto", "cpu" or "cuda".
-        threads: CPU threads of this process; 0 = all that it may run on, divided among those who share them, and at
-            most OMP_NUM_THREADS where that is set.
+        threads: CPU threads of this process; 0 = all that it may run on, divided among the processes that share
+            them, and at most OMP_NUM_THREADS where that is set.
         batch_size: sequences per forward pass outside training.
         micro_batch: sequences per forward pass in training; 0 = as many as suit the device.
-        memory: bytes that this process may use; 0 = what scoring and preparing take, most of what the job has for
-            reducing.
+        memory: bytes that this process may use; 0 = as much as scoring and preparing need, most of the memory of the
+            job for reducing.
         schedule: "static" or "dynamic": how ranks share the partitions of a store.
         cluster: "threads" or "local": where Dask runs; unless there is a scheduler file.
         scheduler_file: of a Dask cluster that is running.
@@ -158,10 +158,10 @@ class Runtime:
     world: World = field(default_factory=World)
 
     def torch_device(self) -> "torch.device":
-        """The device to compute on: of several GPUs of a node, the one that falls to this process.
+        """Return the device to compute on: of several GPUs of a node, the one of this local rank.
 
         Raises:
-            SatoriError: CUDA was asked for and is not there (never a silent fall back to the CPU).
+            SatoriError: CUDA was requested and is not available (no silent fallback to the CPU).
         """
         import torch  # here: commands that do not compute start two seconds sooner without it
 
@@ -174,11 +174,11 @@ class Runtime:
         return torch.device("cuda", self.world.local_rank % torch.cuda.device_count())
 
     def device_name(self) -> str:
-        """What `torch_device` is called; a command that stays on the CPU does not load torch for that."""
+        """Return the name of `torch_device`; a command that stays on the CPU does not load torch for that."""
         return "cpu" if self.device == "cpu" else str(self.torch_device())
 
     def cpu_threads(self) -> int:
-        """Threads to use: the processors this process may run on, not those of the machine."""
+        """Return the number of threads: the processors this process may run on, not those of the machine."""
         if self.threads:
             return self.threads
         usable = max(1, len(os.sched_getaffinity(0)) // self.world.ranks_per_cpuset)
@@ -186,9 +186,9 @@ class Runtime:
         return min(usable, int(first)) if first.isdecimal() and int(first) else usable
 
     def apply(self) -> None:
-        """Hand threads to torch, where the command has loaded it, and have malloc keep memory.
+        """Set torch's number of threads, if the command has loaded it, and have malloc keep memory.
 
-        numba and Dask take theirs where they are started.
+        numba and Dask get theirs where they are started.
         """
         memory.keep_freed()
         if "torch" in sys.modules:

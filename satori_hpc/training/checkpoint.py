@@ -1,7 +1,7 @@
-"""Checkpoints: best.pt rebuilds the network, step_*.pt lets training go on.
+"""Save and load checkpoints: best.pt rebuilds the network, training resumes from step_*.pt.
 
-A file holds tensors and plain values only and is read with `weights_only=True`: loading one executes nothing. Behind
-what torch wrote stands its SHA-256, which is compared first.
+A file holds tensors and plain values only and is read with `weights_only=True`: loading one executes nothing. A
+SHA-256 follows the bytes that torch wrote and is verified first.
 """
 
 import csv
@@ -36,7 +36,7 @@ _KEPT = 2
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointInfo:
-    """What stands beside the weights in best.pt.
+    """Metadata of the weights in best.pt.
 
     Attributes:
         config: section [model]. length: L. targets: T. task: "binary" or "multilabel".
@@ -56,16 +56,16 @@ class CheckpointInfo:
 
 
 def save(path: Path, *, weights: dict[str, torch.Tensor], info: CheckpointInfo) -> None:
-    """Write what rebuilds a network; `weights` is its state_dict."""
+    """Write a checkpoint that rebuilds a network; `weights` is its state_dict."""
     _write(path, "model", toml.to_plain(info), {"weights": weights})
 
 
 def load(path: Path, device: torch.device | str) -> tuple[TrainableModel, CheckpointInfo]:
-    """The network in evaluation mode on `device`, and what is known about it.
+    """Load the network in evaluation mode on `device`, and its metadata.
 
     Raises:
         ArtefactError: missing, truncated, foreign, of another format version, or weights of another network.
-        ConfigError: of a model family that is not known.
+        ConfigError: of an unknown model family.
     """
     plain, tensors = _read(path, "model")
     mend = _mend(path)
@@ -73,7 +73,7 @@ def load(path: Path, device: torch.device | str) -> tuple[TrainableModel, Checkp
     try:
         config = toml.from_plain(plain.pop("config"), Model, name="model")
         info = CheckpointInfo(config=config, **plain)
-        # Shapes first, on a device without memory: a foreign file must not make us allocate what it likes.
+        # Shapes first, on the meta device: a file from elsewhere must not make us allocate any amount.
         with torch.device("meta"):
             expected = _build(info).state_dict()
     except Exception as error:
@@ -109,7 +109,7 @@ def _check_weights(path: Path, weights: Any, expected: dict[str, torch.Tensor]) 
     if not isinstance(weights, dict):
         raise ArtefactError(f"{path}: holds no weights; {_mend(path)}")
     complaints = [f"{name} is missing" for name in expected.keys() - weights.keys()]
-    complaints += [f"{name} does not belong there" for name in weights.keys() - expected.keys()]
+    complaints += [f"{name} is unexpected" for name in weights.keys() - expected.keys()]
     for name in sorted(expected.keys() & weights.keys()):
         found, wanted = weights[name], expected[name]
         if not isinstance(found, torch.Tensor) or (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
@@ -136,7 +136,7 @@ def save_training(folder: Path, *, step: int, plain: dict[str, Any], tensors: di
 
 
 def load_training(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(plain, tensors) of a step file, on the CPU.
+    """Return (plain, tensors) of a step file, on the CPU.
 
     Raises:
         ArtefactError: as for `load`.
@@ -145,7 +145,7 @@ def load_training(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def step_files(folder: Path) -> list[Path]:
-    """The step files of a run, newest first."""
+    """List the step files of a run, newest first."""
     return sorted(folder.glob("step_*.pt"), reverse=True)
 
 
@@ -157,7 +157,7 @@ def _write(path: Path, kind: str, plain: dict[str, Any], tensors: dict[str, Any]
         "plain": json.dumps(plain),
         "tensors": tensors,
     }
-    # To a buffer, because torch writes a file's name into it: the same weights must give the same bytes.
+    # To a buffer, because torch writes the file name into the file: the same weights must give the same bytes.
     buffer = io.BytesIO()
     torch.save(content, buffer)
     sealed.write_bytes(path, buffer.getbuffer())
@@ -174,7 +174,7 @@ def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except Exception as error:
-        # torch raises a dozen kinds here; none of them tells the user more than that the file is no checkpoint.
+        # torch raises a dozen types here; none says more than that the file is no checkpoint.
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ArtefactError(f"{path}: not a checkpoint, or cut short ({first[:200]}); {mend}") from None
     if not isinstance(content, dict) or content.get("magic") != _MAGIC:
@@ -187,7 +187,7 @@ def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
         if content["kind"] != kind or not isinstance(plain, dict) or not isinstance(tensors, dict):
             raise ValueError(f"expected a {kind} checkpoint, found {content['kind']!r}")
     except (KeyError, TypeError, ValueError) as error:
-        raise ArtefactError(f"{path}: its content cannot be used ({error}); {mend}") from None
+        raise ArtefactError(f"{path}: unusable content ({error}); {mend}") from None
     return plain, tensors
 
 
@@ -195,11 +195,11 @@ def _mend(path: Path) -> str:
     return f"make it again: satori-hpc train {quoted(path.parent.parent)} --force"
 
 
-# What training leaves on disk: best.pt, history.tsv, and the step checkpoints that it goes on from.
+# Files of training: best.pt, history.tsv, and the step checkpoints that it resumes from.
 
 
 class TrainingFiles:
-    """The keeper of a run: best.pt, history.tsv and the step checkpoints."""
+    """Callbacks that write best.pt, history.tsv and the step checkpoints of a run."""
 
     def __init__(self, run: Run, data: Dataset, bank: MotifBank | None = None) -> None:
         self.run = run
@@ -238,14 +238,14 @@ class TrainingFiles:
         plain = {
             "digests": self.digests,
             "progress": dataclasses.asdict(trainer.progress),
-            "ranks": trainer.world.size,  # told on resuming; nothing but rounding depends on it
+            "ranks": trainer.world.size,  # logged on resuming; only rounding depends on it
         }
         save_training(self.run.checkpoints, step=trainer.progress.total_steps, plain=plain, tensors=tensors)
 
     def resume(self, trainer: Trainer) -> bool:
-        """Put the trainers of all processes where the newest usable checkpoint left them; False when there is none.
+        """Restore the trainers of all processes from the newest usable checkpoint; return False when there is none.
 
-        The leader reads it for all of them.
+        Rank 0 reads it and broadcasts.
         """
         found = trainer.world.run_on_root(self._newest)
         if found is None:
@@ -258,12 +258,10 @@ class TrainingFiles:
         # A kill between two writes can leave best.pt and history.tsv of a later epoch: they follow the state.
         trainer.world.run_on_root(lambda: self._follow(trainer))
         now = trainer.progress
-        logger.info("training goes on after %d epochs and %d steps of the next", now.epoch, now.step)
+        logger.info("training resumes after %d epochs and %d steps of the next", now.epoch, now.step)
         before, size = plain.get("ranks", 1), trainer.world.size
         if before != size:
-            logger.info(
-                "it was saved by %d processes and goes on with %d: the results differ by rounding", before, size
-            )
+            logger.info("saved by %d processes, resumed by %d: the results differ by rounding", before, size)
         return True
 
     def _follow(self, trainer: Trainer) -> None:
@@ -272,7 +270,7 @@ class TrainingFiles:
         self.history(trainer)
 
     def _newest(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """The content of the newest readable step checkpoint, if it is of this configuration and dataset."""
+        """Return the newest readable step checkpoint, if it is of this configuration and data set."""
         for path in step_files(self.run.checkpoints):
             try:
                 plain, tensors = load_training(path)
@@ -283,13 +281,13 @@ class TrainingFiles:
             differing = [name for name, value in self.digests.items() if found.get(name) != value]
             if not differing:
                 return plain, tensors
-            logger.info("training starts afresh: %s was made with another %s", path, " and ".join(differing))
+            logger.info("training starts from scratch: %s was made with another %s", path, " and ".join(differing))
             return None
         return None
 
 
 def _digest(data: Dataset) -> str:
-    """What of the dataset shapes training."""
+    """Return the digest of the data that determine training."""
     total = hashlib.sha256(f"{data.tokens.shape} {data.labels.shape} {data.task}".encode())
     for rows in blocks(len(data)):
         total.update(np.ascontiguousarray(data.tokens[rows]).data)
@@ -316,7 +314,7 @@ COLUMNS = (
 
 
 def write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write all rows atomically; a value that is absent (no entropy loss, say) is an empty cell."""
+    """Write all rows atomically; a value that is absent (no entropy loss, say) is an empty field."""
     with files.atomic_file(path) as partial, open(partial, "w", newline="", encoding="utf-8") as handle:
         table = csv.DictWriter(handle, COLUMNS, delimiter="\t", lineterminator="\n")
         table.writeheader()

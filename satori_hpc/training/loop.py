@@ -1,4 +1,4 @@
-"""The training loop. Every random number is keyed by (seed, epoch, step), so a resumed run needs no generator state."""
+"""Run the training loop. Random numbers are keyed by (seed, epoch, step): a resumed run needs no generator state."""
 
 import dataclasses
 import time
@@ -18,12 +18,12 @@ from satori_hpc.parallel.world import World
 from satori_hpc.training import metrics, predictions, step
 from satori_hpc.training.step import Stepper
 
-# What training has and where it is, in plain values.
+# State of training, in plain values.
 
 
 @dataclass
 class Progress:
-    """How far training is; all of it goes into a step checkpoint.
+    """Progress of training; all of it goes into a step checkpoint.
 
     Attributes:
         epoch: epochs done. step: steps done of the next one. total_steps: steps done since the start.
@@ -48,20 +48,20 @@ STEPS_BETWEEN_CHECKS = 20
 
 
 class Keeper(Protocol):
-    """Who stores what the loop produces."""
+    """Callbacks that store what the loop produces."""
 
     def best(self, trainer: "Trainer") -> None:
-        """The model has just become the best so far; called on the leader only, as the others are."""
+        """Called on rank 0, as the others are, when the model has become the best so far."""
 
     def state(self, trainer: "Trainer") -> None:
-        """A point from which training can go on."""
+        """Called with a state from which training can resume."""
 
     def history(self, trainer: "Trainer") -> None:
-        """An epoch has ended."""
+        """Called at the end of an epoch."""
 
 
 class Trainer:
-    """Trains one network together with the other processes; `fit` goes on from `progress`, wherever that is.
+    """Train one network, data-parallel over the processes of a world; `fit` resumes from `progress`.
 
     Args:
         model: on its device; the same on every process.
@@ -74,7 +74,7 @@ class Trainer:
         micro_batch: sequences per forward pass in training; 0 = as many as suit the device.
 
     Raises:
-        ConfigError: model and processes do not go together.
+        ConfigError: the model cannot be trained by so many processes.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """All epochs are done, or `patience` epochs have passed without a better one."""
+        """Whether all epochs are done, or `patience` epochs have passed without improvement."""
         done = self.progress.epoch
         stale = self.config.patience > 0 and done - self.progress.best_epoch >= self.config.patience
         return done >= self.config.epochs or (done > 0 and stale)
@@ -136,7 +136,7 @@ class Trainer:
         """Train until `finished`.
 
         Raises:
-            Requeue: somebody wished to stop; the state is kept.
+            Requeue: a stop was requested; the state is saved.
             SatoriError: the loss is no longer finite.
         """
         while not self.finished:
@@ -148,7 +148,7 @@ class Trainer:
             self._leave(stop)
 
     def _align(self) -> None:
-        """Give all processes the leader's weights: processors of another kind may round another way."""
+        """Broadcast the weights of rank 0: processors of different kinds round differently."""
         if self.world.size > 1:
             self.model.load_state_dict(
                 self.world.run_on_root(lambda: {name: value.cpu() for name, value in self.model.state_dict().items()})
@@ -167,7 +167,7 @@ class Trainer:
             every = self.config.checkpoint_every
             save = every > 0 and now.total_steps % every == 0 and now.step < len(batches)
             look = save or len(pending) == STEPS_BETWEEN_CHECKS or now.step == len(batches)
-            # To look waits for a GPU, so that is not done at each step; all processes look at the same ones.
+            # Reading the sums synchronises the GPU, so not at each step; all processes read at the same steps.
             asked = (look or self.device.type == "cpu") and bool(pending[-1][2] > 0)
             if look or asked:
                 self._account(pending)
@@ -186,21 +186,21 @@ class Trainer:
         raise shared(
             Requeue(
                 f"training stopped after {now.epoch} epochs and {now.step} steps of the next, for {asked}; its state "
-                "is kept: run the same command again to go on"
+                "is saved: run the same command again to resume"
             )
         )
 
     def batches(self, epoch: int) -> list[np.ndarray]:
-        """Rows of every batch of an epoch, as `step.shown` numbers them.
+        """Return the rows of every batch of an epoch, numbered as by `step.shown`.
 
-        They are cut into batches whose sizes differ by at most one, so that no example is lost and none makes a batch
-        of its own.
+        They are cut into batches whose sizes differ by at most one, so no example is dropped and none is
+        a batch of its own.
         """
         rows = step.shown(len(self.tokens), self.config.strands, seed=self.seed, epoch=epoch)
         return np.array_split(rows, self.steps_per_epoch)
 
     def _examples(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens (rows, L) and labels (rows, T); rows beyond the examples are their reverse complements."""
+        """Return tokens (rows, L) and labels (rows, T); rows beyond the examples are their reverse complements."""
         chosen = torch.from_numpy(rows % len(self.tokens)).to(self.device)
         tokens = self.tokens[chosen]
         other = torch.from_numpy(np.flatnonzero(rows >= len(self.tokens))).to(self.device)
@@ -209,7 +209,7 @@ class Trainer:
         return tokens, self.labels[chosen]
 
     def _step(self, rows: np.ndarray, stop: StopWish) -> torch.Tensor:
-        """One step on the rows of a global batch, of which this process takes its slice; see Stepper.step."""
+        """Take one step on the rows of a global batch, of which this process takes its slice; see Stepper.step."""
         now = self.progress
         mine = predictions.share(len(rows), self.world)
         return self.stepper.step(
@@ -283,7 +283,7 @@ class Trainer:
         keeper.state(self)
 
     def validate(self) -> dict[str, float | None]:
-        """Loss and metrics over the whole validation set; the columns valid_*, column_mass and constant_outputs.
+        """Return loss and metrics over the whole validation set; the columns valid_*, column_mass and constant_outputs.
 
         Raises:
             SatoriError: the predictions are no longer finite.

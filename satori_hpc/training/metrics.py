@@ -1,4 +1,4 @@
-"""How well labels are predicted, over a whole set at once."""
+"""Compute classification metrics (AUROC, average precision) over a whole set at once."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from satori_hpc.data.splits import both_classes, known
 from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.run import tsv
 
-LEAST_AUROC = 0.6  # below, a network tells hardly more of the classes than chance
+LEAST_AUROC = 0.6  # below, a network separates the classes hardly better than chance
 SAME_OUTPUT = 1e-4  # logits that differ by less are the same: probabilities then differ by less than .000025
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """Means over the labels that have both classes; NaN when none has.
+    """Mean metrics over the labels that have both classes; NaN when none has.
 
     Attributes:
         auroc: area under the ROC curve. aupr: average precision.
-        labels: labels that count. skipped: labels of a single class, which have neither figure.
+        labels: number of labels averaged. skipped: number of labels of a single class, for which neither is defined.
     """
 
     auroc: float
@@ -88,7 +88,7 @@ def classification(labels: np.ndarray, ranking: np.ndarray, *, threads: int = 1)
     return Metrics(auroc=means[0], aupr=means[1], labels=int(usable.sum()), skipped=skipped)
 
 
-# labels.tsv: how well each label is predicted, one row per split and label.
+# labels.tsv: metrics per label, one row per split and label.
 
 COLUMNS = ("split", "label", "examples", "positives", "auroc", "aupr")
 

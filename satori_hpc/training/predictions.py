@@ -1,4 +1,4 @@
-"""Predictions of the best network for all examples, and its figures by label: what training ends with."""
+"""Write the predictions of the best network for all examples, and its metrics by label, at the end of training."""
 
 import contextlib
 import functools
@@ -27,11 +27,11 @@ from satori_hpc.run.layout import Run
 from satori_hpc.training import metrics
 
 MOST_NAMED = 5  # labels in a warning
-RANKED_AT_ONCE = 2**24  # predictions that are in memory together while the figures of labels are worked out
+RANKED_AT_ONCE = 2**24  # predictions in memory at once while metrics are computed
 
 
 def digest(weights: dict[str, torch.Tensor], digests: dict[str, str]) -> str:
-    """Of weights, and of the configuration and data set that they belong to."""
+    """Return the digest of weights, and of the configuration and data set that they belong to."""
     total = hashlib.sha256(json.dumps(digests, sort_keys=True).encode())
     for name, value in sorted(weights.items()):
         total.update(name.encode())
@@ -40,14 +40,14 @@ def digest(weights: dict[str, torch.Tensor], digests: dict[str, str]) -> str:
 
 
 def predict(run: Run, runtime: Runtime, model: TrainableModel, data: Dataset, *, key: str) -> None:
-    """Write the predictions of all examples, made and written a block at a time; killed, it goes on with the next.
+    """Predict all examples and write the predictions block by block; resumes after the last complete block.
 
     Args:
         run: to write to.
         runtime: what it may use.
         model: with the weights to predict with.
         data: the examples.
-        key: digest of all that shapes the predictions.
+        key: digest of all that determines the predictions.
     """
     world = runtime.world
     shape = {"examples": len(data), "outputs": model.outputs}
@@ -63,7 +63,7 @@ def predict(run: Run, runtime: Runtime, model: TrainableModel, data: Dataset, *,
 
 
 def measure(run: Run, model: TrainableModel, data: Dataset) -> dict[str, Any]:
-    """Write the figures of every label, from the predictions of the run; their means."""
+    """Compute and write the metrics of every label from the predictions of the run; return their means."""
     found: dict[str, Any] = {}
     rows = []
     for split in ("valid", "test"):
@@ -72,7 +72,7 @@ def measure(run: Run, model: TrainableModel, data: Dataset) -> dict[str, Any]:
         auroc, aupr = _by_label(run, model, labels, chosen)
         for name, values in (("auroc", auroc), ("aupr", aupr)):
             usable = values[~np.isnan(values)]
-            # JSON has no NaN: a split whose labels are all of one class has no figure.
+            # JSON has no NaN: a split whose labels are all of one class has no metric.
             found[f"{split}_{name}"] = float(usable.mean()) if len(usable) else None
         found[f"{split}_labels_skipped"] = int(np.isnan(auroc).sum())
         for column, target in enumerate(data.targets):
@@ -87,7 +87,7 @@ def measure(run: Run, model: TrainableModel, data: Dataset) -> dict[str, Any]:
 
 
 def _warn_near_chance(rows: list[dict[str, Any]]) -> None:
-    """Warn of labels that the network cannot tell; rows as of labels.tsv, of labels with both classes."""
+    """Warn of labels predicted no better than chance; rows as of labels.tsv, of labels with both classes."""
     near = []
     for row in rows:
         positives, negatives = row["positives"], row["examples"] - row["positives"]
@@ -97,7 +97,7 @@ def _warn_near_chance(rows: list[dict[str, Any]]) -> None:
             near.append(f"{name}{row['auroc']:.3f} ({positives} positives, {negatives} negatives; bound {bound:.3f})")
     if near:
         logger.warning(
-            "validation AUROC near 0.5%s: %s%s. What is read from such a network means little: train longer, with "
+            "validation AUROC near 0.5%s: %s%s. Interactions of such a network mean little: train longer, with "
             "another learning_rate or architecture, or on more examples",
             f" for {len(near)} of {len(rows)} labels" if len(rows) > 1 else "",
             ", ".join(near[:MOST_NAMED]),
@@ -106,7 +106,7 @@ def _warn_near_chance(rows: list[dict[str, Any]]) -> None:
 
 
 def _by_label(run: Run, model: TrainableModel, labels: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """AUROC and AUPR of every label over some examples, whose predictions are read some labels at a time.
+    """Return AUROC and AUPR of every label over some examples; predictions are read in blocks of labels.
 
     Args:
         labels: uint8 (rows, T).
@@ -118,7 +118,7 @@ def _by_label(run: Run, model: TrainableModel, labels: np.ndarray, rows: np.ndar
     found = []
     step = max(1, RANKED_AT_ONCE // max(1, len(rows)))
     columns = range(0, labels.shape[1], step)
-    for first in progress(columns, what="figures of labels", unit="block"):
+    for first in progress(columns, what="metrics of labels", unit="block"):
         some = slice(first, min(first + step, labels.shape[1]))
         logits = torch.from_numpy(read_logits(run.predictions, rows, some))
         threads = torch.get_num_threads()
@@ -127,21 +127,18 @@ def _by_label(run: Run, model: TrainableModel, labels: np.ndarray, rows: np.ndar
     return auroc, aupr
 
 
-# What the network says of whole sets, worked out by all processes together: each its share of the rows, none twice.
+# Data-parallel prediction of whole sets: the rows are partitioned over the processes.
 
 
 def share(count: int, world: World) -> slice:
-    """The rows of `count` that fall to this process: contiguous, in order of rank, as even as can be, maybe none."""
+    """Return the contiguous block of `count` rows of this rank; sizes differ by at most one, and may be 0."""
     return slice(count * world.rank // world.size, count * (world.rank + 1) // world.size)
 
 
 def predict_on_ranks(
     model: TrainableModel, tokens: Rows, *, batch_size: int, world: World, rows: slice | None = None
 ) -> torch.Tensor:
-    """`predict.predict` of some rows, or of all, by all processes together; all of them get all logits.
-
-    Each reads and computes its share of the rows.
-    """
+    """Predict some rows, or all, data-parallel over the processes; every process returns all logits (all-gather)."""
     first, last = (0, tokens.shape[0]) if rows is None else (rows.start, rows.stop)
     mine = share(last - first, world)
     found = models_predict.predict(model, tokens[first + mine.start : first + mine.stop], batch_size=batch_size)
@@ -150,7 +147,7 @@ def predict_on_ranks(
 
 @torch.inference_mode()
 def column_mass(model: TrainableModel, tokens: np.ndarray, *, world: World) -> float:
-    """Mean strongest-column share of attention over these sequences: has a head collapsed?"""
+    """Return the mean share of attention in the strongest column over these sequences; high = a collapsed head."""
     model.eval()
     mine = torch.from_numpy(tokens[share(len(tokens), world)]).to(next(model.parameters()).device)
     masses = losses.column_mass(model(mine, attention=True).attention) if len(mine) else torch.zeros(0)
@@ -163,14 +160,14 @@ FORMAT_VERSION = 3
 
 
 class Writer:
-    """Predictions, written some examples at a time, in order; they appear when they are whole.
+    """Write predictions block by block, in order; the store appears when it is complete (atomic rename).
 
-    Until then they are in a folder beside it. Killed, whoever comes next with the same key goes on there.
+    Until then the blocks are in a folder beside it, where a new writer with the same key resumes.
 
     Args:
         path: the store.
-        parts: the folder beside it.
-        key: digest of what the predictions follow from.
+        parts: that folder.
+        key: digest of all that determines the predictions.
         examples: E, of the data set.
         outputs: C.
         targets: names of the labels, T.
@@ -183,7 +180,7 @@ class Writer:
         self._shapes = {"logits": (examples, outputs), "probability": (examples, len(targets))}
 
     def begin(self) -> int:
-        """How many examples are there already; what is there of another key goes.
+        """Return the number of examples written already; blocks of another key are removed.
 
         Raises:
             SatoriError: the disk is full.
@@ -196,7 +193,7 @@ class Writer:
             if dict(group.attrs) == self._progress(done) and shapes == self._shapes and same:
                 for rows in blocks(done):
                     for name in shapes:
-                        zarr_arrays.read(group, name, rows)  # what is damaged is made anew
+                        zarr_arrays.read(group, name, rows)  # damaged: start again
                 for left in self._parts.rglob("*.partial"):
                     left.unlink()
                 return done
@@ -217,7 +214,7 @@ class Writer:
         return 0
 
     def add(self, rows: slice, logits: np.ndarray, probability: np.ndarray) -> None:
-        """Write the next examples: (rows, C) and (rows, T) float32.
+        """Append examples: (rows, C) and (rows, T) float32.
 
         Raises:
             SatoriError: the disk is full.
@@ -229,14 +226,14 @@ class Writer:
             group.attrs.update(self._progress(rows.stop))
 
     def publish(self) -> None:
-        """Put what is whole now in its place."""
+        """Move the complete store to its place."""
         with files.room(self._path):
             self._opened().attrs.put({"artefact": "satori_hpc predictions", "format_version": FORMAT_VERSION})
             zarr_arrays.consolidate(self._parts)
             files.publish_folder(self._parts, self._path)
 
     def _progress(self, done: int) -> dict[str, Any]:
-        """What the folder says of itself, with a digest, for nothing else would tell that a digit has changed."""
+        """Return the content of the progress file, with a checksum, as a changed digit would go unnoticed otherwise."""
         digest = hashlib.sha256(f"{self._key} {done}".encode()).hexdigest()
         return {"key": self._key, "done": done, "sha256": digest}
 
@@ -254,7 +251,7 @@ def write(path: Path, logits: np.ndarray, probability: np.ndarray, *, targets: S
 
 
 def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(logits (E, C), probability (E, T)), float32.
+    """Return (logits (E, C), probability (E, T)), float32.
 
     Raises:
         ArtefactError: missing, damaged or of another format version.
@@ -264,7 +261,7 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_logits(path: Path, rows: np.ndarray, columns: slice = slice(None)) -> np.ndarray:
-    """Logits of some examples, float32 (rows, columns), in the order of `rows`. Raises: as `read`."""
+    """Read the logits of some examples, float32 (rows, columns), in the order of `rows`. Raises: as `read`."""
     with _opened(path) as group:
         return zarr_arrays.take(group, "logits", rows, columns)
 
@@ -279,7 +276,7 @@ def probability(path: Path) -> StoredRows:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[zarr.Group]:
-    """The group of logits and probability; what goes wrong in the block is told."""
+    """Open the group of logits and probability; errors in the block name the file and the cure."""
     mend = f"make it again: satori-hpc train {quoted(path.parent)} --force"
     if not path.exists():
         raise ArtefactError(f"{path}: no predictions; make them: satori-hpc train {quoted(path.parent)}")

@@ -1,4 +1,4 @@
-"""load_model: a trained network as a plain torch module, for scoring and for other people's tools."""
+"""Load a trained network as a plain torch module, for scoring and for other tools."""
 
 from pathlib import Path
 
@@ -12,15 +12,15 @@ from satori_hpc.training import checkpoint
 def load_model(path: str | Path, *, device: torch.device | str = "cpu") -> Scorable:
     """Load the network of a run: one-hot (B, 4, L) in, logits (B, T) out, in evaluation mode.
 
-    Letters are float, rows A, C, G, T, an unknown letter a column of zeros; gradients flow to them. It is an ordinary
-    module, which captum and tangermeme take as it is, and what the methods of `scoring.generic` score.
+    The input is float, rows A, C, G, T, an unknown base a column of zeros; it can require gradients. The result is an
+    ordinary module, which captum and tangermeme accept unchanged, and which the methods of `scoring.generic` score.
 
     Args:
         path: a run directory, whose best checkpoint is loaded, or a checkpoint (best.pt).
         device: to load it on.
 
     Raises:
-        ConfigError: `path` is a directory without a usable run.toml, or the model is of a family that is not known.
+        ConfigError: `path` is a directory without a usable run.toml, or the model is of an unknown family.
         ArtefactError: there is no checkpoint, or it is damaged or of another format version.
     """
     path = Path(path)

@@ -1,4 +1,4 @@
-"""train: fit the network, choose it by validation, predict every example."""
+"""Stage train: fit the network, select the best epoch by validation, predict every example."""
 
 import socket
 from typing import Any
@@ -26,13 +26,13 @@ WEIGHTS = 11
 
 
 def train(run: Run, runtime: Runtime) -> dict[str, Any]:
-    """Train, or go on from the newest step checkpoint of the same configuration and dataset.
+    """Train, or resume from the newest step checkpoint of the same configuration and data set.
 
     Every process of the runtime's world calls this; the results depend on their number by rounding only.
 
     Raises:
-        InputError: the splits cannot train or choose a model, or two processes have one GPU.
-        Requeue: a signal or RUN/STOP asked to stop, and the state was kept.
+        InputError: the splits cannot train or choose a model, or two processes share one GPU.
+        Requeue: a signal or RUN/STOP requested a stop; the state is saved.
         SatoriError: the loss is no longer finite.
     """
     world = runtime.world
@@ -57,7 +57,7 @@ def train(run: Run, runtime: Runtime) -> dict[str, Any]:
 
 
 def _one_device_each(runtime: Runtime) -> None:
-    """Refuse two processes on one GPU, which NCCL cannot serve."""
+    """Refuse two processes on one GPU, which NCCL does not support."""
     device = runtime.torch_device()
     if device.type != "cuda":
         return
@@ -90,7 +90,7 @@ def _check_splits(data: Dataset) -> None:
 
 
 def _composition(data: Dataset) -> np.ndarray:
-    """Share of each letter in the training examples, (4,)."""
+    """Return the base composition of the training examples, (4,)."""
     rows, counts = data.rows("train"), np.ones(5)
     for some in blocks(len(rows)):
         counts += np.bincount(data.tokens[rows[some]].ravel(), minlength=5)
@@ -122,7 +122,7 @@ def _trainer(run: Run, runtime: Runtime, data: Dataset, bank: MotifBank | None) 
 
 
 def _finish(run: Run, runtime: Runtime, data: Dataset, trainer: Trainer, digests: dict[str, str]) -> dict[str, Any]:
-    """Predict every example with the best checkpoint; the summary."""
+    """Predict every example with the best checkpoint; return the summary."""
     world, done = runtime.world, trainer.progress
     model = trainer.model.eval()
     world.set_status("predicting")

@@ -1,9 +1,9 @@
-"""One step of training: the same global batch, masks and batch norm however many processes share it.
+"""Take one optimiser step, data-parallel: the same global batch, masks and batch norm on any number of processes.
 
 Every process takes a slice of the rows of a batch. Losses are divided by the examples of the whole batch and their
-gradients added over the processes, in one sum together with the losses and the wish to stop. That replaces torch's
+gradients added over the processes, in one sum together with the losses and the stop request. That replaces torch's
 DistributedDataParallel: it averages by processes, not examples, wants a backward pass of every process, also of one
-without rows, and its overlap of computing with sending is worth little for networks of a few megabytes.
+without rows, and its overlap of computation and communication is worth little for networks of a few megabytes.
 """
 
 import math
@@ -25,7 +25,7 @@ MOMENTUM = 0.9  # of sgd
 
 
 class Stepper:
-    """Takes steps of the optimiser together with the other processes.
+    """Take optimiser steps, data-parallel over the processes of a world.
 
     Args:
         model: on its device; the same on every process.
@@ -71,15 +71,15 @@ class Stepper:
         number: int,
         wish: Callable[[], bool] = lambda: False,
     ) -> torch.Tensor:
-        """One step.
+        """Take one step on a global batch.
 
         Args:
             tokens: (B, L) uint8 of the rows of this process; B may be 0.
             labels: (B, T).
             count: examples of the global batch.
             first: place in it of the first row of this process.
-            key: (epoch, step): what random numbers follow from, besides the seed.
-            number: steps before this one, of the whole training.
+            key: (epoch, step), which determine the random numbers, with the seed.
+            number: index of this step in the whole training, from 0.
             wish: whether this process wants to stop, asked as late as possible.
 
         Returns:
@@ -116,18 +116,18 @@ class Stepper:
         return found
 
     def _rows_at_once(self, rows: int) -> int:
-        """Sequences per forward pass, at least 1."""
+        """Return the number of sequences per forward pass, at least 1."""
         if self.whole_batch:
             return max(rows, 1)
         return self.micro_batch or predict.at_once(self.model, max(rows, 1))
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor, *, count: int | None = None) -> torch.Tensor:
-        """The mean classification loss, or the share of these rows in that of `count`."""
+        """Return the mean classification loss, or the contribution of these rows to that of `count` examples."""
         output = "two" if self.model.two_logits else "one"
         return losses.classification_loss(logits, labels, task=self.model.task, output=output, count=count)
 
     def _together(self, found: torch.Tensor) -> torch.Tensor:
-        """Add gradients and losses over all processes."""
+        """All-reduce gradients and losses over all processes (sum)."""
         if self.world.size == 1:
             return found
         grads = [torch.zeros_like(each) if each.grad is None else each.grad for each in self.parameters]
@@ -140,7 +140,7 @@ class Stepper:
 
 
 class _AllReduceSum(torch.autograd.Function):
-    """Sum over processes; its gradient is the sum of their gradients."""
+    """All-reduce (sum) that can be differentiated: its gradient is the sum of the gradients of all processes."""
 
     @staticmethod
     def forward(context: Any, values: torch.Tensor, world: World) -> torch.Tensor:
@@ -157,12 +157,12 @@ class _AllReduceSum(torch.autograd.Function):
 
 
 def torch_seeds(key: tuple[int, ...], count: int) -> list[int]:
-    """Seeds for torch, 0 .. 2^63 - 1, from a key of non-negative whole numbers."""
+    """Derive seeds for torch, 0 .. 2^63 - 1, from a key of non-negative whole numbers."""
     return [int(word >> 1) for word in np.random.SeedSequence(key).generate_state(count, np.uint64)]
 
 
 def make_optimiser(model: torch.nn.Module, config: Train) -> torch.optim.Optimizer:
-    """The optimiser of section [train]."""
+    """Make the optimiser of section [train]."""
     if config.optimiser == "sgd":
         return torch.optim.SGD(
             model.parameters(), lr=config.learning_rate, momentum=MOMENTUM, weight_decay=config.weight_decay
@@ -179,15 +179,15 @@ END = 1 / 25e4
 
 
 def learning_rate(kind: str, step: int, *, steps: int, peak: float, warmup: float = 0.0) -> float:
-    """The learning rate of one step.
+    """Return the learning rate of one step.
 
     Args:
         kind: "constant"; "cosine" or "linear": from peak down to 0, which the step after the last would reach; or
             "onecycle": from peak / 25 up by a cosine over the first 30 % of the steps, then down to peak / 250 000
             (Smith & Topin 2019).
         step: 0 .. steps - 1.
-        steps: of the whole training, were it never stopped early.
-        peak: the largest learning rate.
+        steps: of the whole training without early stopping.
+        peak: maximal learning rate.
         warmup: share of the steps over which the rate rises linearly to the peak first; not for "onecycle".
     """
     if kind == "onecycle":
@@ -205,7 +205,7 @@ def learning_rate(kind: str, step: int, *, steps: int, peak: float, warmup: floa
 
 
 def entropy_weight(weight: float, step: int, *, steps: int, warmup: float) -> float:
-    """The weight of the entropy loss: rises linearly from 0 over the share `warmup` of all steps, then stays."""
+    """Return the weight of the entropy loss: rises linearly from 0 over the fraction `warmup` of all steps."""
     rise = warmup * steps
     return weight if step >= rise else weight * step / rise
 
@@ -214,24 +214,24 @@ def _cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
-# Which strand of every training example an epoch shows, and in which order.
+# Order and strand of the training examples in each epoch (reverse-complement augmentation).
 #
-# A protein binds either strand, so the reverse complement of an example has its labels; a network of filters that read
-# one strand has to be shown both to know. Kelley et al. 2016 (Basset) and most of the field since train so.
+# A protein binds either strand, so the reverse complement of an example has the same labels; a network whose filters
+# read one strand learns that only from both. Kelley et al. 2016 (Basset) and most of the field since train so.
 
 ORDER = 12
 COIN = 14
 
 
 def per_epoch(examples: int, strands: str) -> int:
-    """Rows that an epoch shows of so many examples."""
+    """Return the number of rows per epoch."""
     return 2 * examples if strands == "both" else examples
 
 
 def shown(examples: int, strands: str, *, seed: int, epoch: int) -> np.ndarray:
-    """What an epoch shows, int64 (per_epoch,): r is example r as it is, examples + r its reverse complement.
+    """Return the rows of an epoch in order, int64 (per_epoch,): r is example r, examples + r its reverse complement.
 
-    The order is a permutation keyed by (seed, epoch); the coins of "random" are keyed likewise, one per example.
+    The order is a permutation keyed by (seed, epoch); "random" draws one orientation per example, keyed likewise.
 
     Args:
         examples: number of training examples.

@@ -69,7 +69,7 @@ class Worker:
     Args:
         run: the outer run; the caller holds its shared lock.
         runtime: devices, threads, memory; each child is processed by one process.
-        command: shown to those who find a child locked.
+        command: named in the message of processes that find a child locked.
         most: maximal number of children of this process; 0 = no limit.
         ended: called when a child has ended, successfully or not.
 
@@ -176,7 +176,7 @@ class Worker:
 
 
 def write(path: Path, text: str) -> Run:
-    """The run at `path`, whose run.toml is `text`; a file that says the same is left as it is.
+    """Write `text` as run.toml of a run at `path` and return the run; an equal file is left untouched.
 
     Raises:
         ConfigError: the text cannot be used.
@@ -189,12 +189,12 @@ def write(path: Path, text: str) -> Run:
 
 
 def work(run: Run, inner: Run, runtime: Runtime, *, last: str) -> None:
-    """Run all stages of `inner` that are not done, up to `last`; the caller holds its directory.
+    """Run all stages of `inner` that are not done, up to `last`; the caller holds its lock.
 
     `inner` may be `run` itself, whose prepare is done.
 
     Raises:
-        Requeue: asked to stop; what is done is kept.
+        Requeue: a stop was requested; what is done is kept.
     """
     for stage in pipeline.STAGES:
         signals.between_parts()
@@ -209,10 +209,10 @@ def work(run: Run, inner: Run, runtime: Runtime, *, last: str) -> None:
 
 
 def _share(run: Run, inner: Run, runtime: Runtime) -> dict[str, Any]:
-    """What takes the place of prepare: links to the data of `run`, and what its record knows of them.
+    """Link to the data of `run`, and copy its record of prepare.
 
     Links are relative, so a run can be moved with what is in it. The record of `inner` lists the same digests as the
-    run's, and size and time are read through the links: data made anew are seen at once, here as there.
+    run's, and size and time are read through the links: new data are noticed at once, here as there.
     """
     record = provenance.read(run.record("prepare"))
     if record is None:

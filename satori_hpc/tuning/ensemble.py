@@ -1,4 +1,4 @@
-"""Train an ensemble: networks of several seeds on the data of one run, and the TF pairs that they call together.
+"""Train an ensemble: networks of several seeds on the data of one run; TF pairs are called by majority.
 
 As in a search, every process takes the next member that is unfinished and not locked. The records of its stages show
 whether a member is complete.
@@ -28,11 +28,11 @@ from satori_hpc.run import execute, lock, pipeline, provenance, sealed
 from satori_hpc.run.layout import Run
 from satori_hpc.tuning import child_runs
 
-# Several networks of one configuration, brought together pair of TFs by pair of TFs.
+# Results of several networks of one configuration, combined by TF pair.
 #
-# Filter 17 of one network has nothing to do with filter 17 of another: names of TFs are what networks have in common.
+# Filter 17 of one network has nothing to do with filter 17 of another: networks have only names of TFs in common.
 
-# Column here: column of a member's table of TF pairs, of which it is the median.
+# Column here: the column of the members' tables of TF pairs of which it is the median.
 MEDIANS = {
     "median_q": "q",
     "median_neg_log10_p": "neg_log10_p",
@@ -43,7 +43,7 @@ MEDIANS = {
 
 
 def combine(members: Sequence[Mapping[str, np.ndarray]], *, needed: int) -> dict[str, np.ndarray]:
-    """Gather the rows that the members have of each pair of TFs.
+    """Combine the tables of the members by TF pair.
 
     Args:
         members: columns tf_a, tf_b, called and those of MEDIANS of each member's tested TF pairs, one row per pair,
@@ -89,7 +89,7 @@ def combine(members: Sequence[Mapping[str, np.ndarray]], *, needed: int) -> dict
     return {name: column[order] for name, column in found.items()}
 
 
-# The networks of an ensemble: the run itself, and run directories in it that share its data (tuning.child_runs).
+# Members of an ensemble: the run itself, and run directories in it that share its data (tuning.child_runs).
 
 LAST = "reduce"  # stage of a member
 SEEDS = 2**31  # seeds are below this
@@ -112,7 +112,7 @@ class Member:
 
     @property
     def folder(self) -> Path:
-        """All processes share the lock of the run itself; the folder stands for it among them."""
+        """Folder that is locked; for the run itself, whose lock all processes share, a folder in its place."""
         return self.run.ensemble if self.is_run else self.own.path
 
     @property
@@ -125,7 +125,7 @@ class Member:
 
     @functools.cached_property
     def own(self) -> Run:
-        """Its run directory, with the run.toml that it has or is to have."""
+        """Return its run directory, with the run.toml that it has or will have."""
         if self.is_run:
             return self.run
         path = self.run.member(self.seed)
@@ -152,7 +152,7 @@ class Member:
         return header + toml.render(config, skip=("search", "ensemble"))
 
     def _from_here(self, name: str) -> str:
-        """A relative file name of the run as it is from the member's directory; it stays true when the run is moved."""
+        """Rewrite a file name relative to the run as relative to the member's directory, so the run can be moved."""
         if Path(name).expanduser().is_absolute():
             return name
         return os.path.relpath(self.run.path.resolve() / name, self.run.member(self.seed).resolve())
@@ -162,19 +162,19 @@ STAGES = pipeline.STAGES[: [stage.name for stage in pipeline.STAGES].index(LAST)
 
 
 def members(run: Run) -> list[Member]:
-    """All members, the run itself first; the others have the seeds that follow its own."""
+    """Return all members, the run itself first; the others have the seeds that follow its own."""
     first = run.config.network_seed
     return [Member(run, (first + number) % SEEDS) for number in range(run.config.ensemble.seeds)]
 
 
-# What the networks of an ensemble call together: tables of TF pairs, and how well each network and all of them do.
+# Results of an ensemble: tables of TF pairs, and the performance of each network and of all together.
 
 FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What there is of an ensemble.
+    """State and results of an ensemble.
 
     Attributes:
         run: the first member.
@@ -192,7 +192,7 @@ class Found:
         return not self.unfinished
 
     def as_dict(self) -> dict[str, Any]:
-        """For programs."""
+        """Return the content for programs (JSON)."""
         return {
             "run": str(self.run.path),
             "complete": self.complete,
@@ -202,13 +202,13 @@ class Found:
         }
 
     def lines(self) -> list[str]:
-        """For people."""
+        """Return the content for people, in lines."""
         total = len(self.done) + len(self.unfinished)
         if not self.complete:
             left = ", ".join(map(str, self.unfinished))
             return [
                 f"{len(self.done)} of {total} networks are done",
-                f"next: satori-hpc ensemble {quoted(self.run.path)}   (seeds not begun, at work elsewhere, or left "
+                f"next: satori-hpc ensemble {quoted(self.run.path)}   (seeds not begun, running elsewhere, or left "
                 f"by a process that is gone: {left})",
             ]
         lines = [f"{total} networks; a TF pair is called when {self.summary['min_seeds']} of them call it"]
@@ -221,7 +221,7 @@ class Found:
 
 
 def _detail(found: dict[str, Any]) -> list[str]:
-    """How many pairs how many networks call; with known pairs, how well each network and all of them do."""
+    """Return lines: pairs by number of networks that call them; with known pairs, the performance of each."""
     counts = ", ".join(f"by {k}: {pairs}" for k, pairs in found["called_by"].items())
     lines = [f"  pairs by the networks that call them: {counts}"]
     for seed, member in found["members"].items():
@@ -234,9 +234,9 @@ def _said(scores: dict[str, Any]) -> str:
 
 
 def conclude_tables(run: Run) -> Found:
-    """What there is of the ensemble of `run`; writes its tables and ensemble.json when all members are done.
+    """Return the state of the ensemble of `run`; write its tables and ensemble.json when all members are done.
 
-    They follow from the members' tables alone, so processes that do this at the same time write the same.
+    They depend on the members' tables alone, so concurrent processes write the same.
     """
     everyone = members(run)
     waits = {member.seed: member.waits() for member in everyone}
@@ -249,7 +249,7 @@ def conclude_tables(run: Run) -> Found:
 
 
 def table_of(run: Run, method: str) -> pd.DataFrame | None:
-    """The ensemble's table of a method, if it was made of the members' tables of now with the settings of now."""
+    """Return the ensemble's table of a method, if it is of the members' current tables and settings."""
     mend = f"make it again: satori-hpc ensemble {quoted(run.path)}"
     try:
         summary = sealed.read_json(run.ensemble_summary, version=FORMAT_VERSION, mend=mend)
@@ -262,7 +262,7 @@ def table_of(run: Run, method: str) -> pd.DataFrame | None:
 
 
 def _made_of(run: Run, everyone: list[Member]) -> dict[str, Any]:
-    """What the tables follow from."""
+    """Return digests of all that determines the tables."""
     done = {str(member.seed): provenance.read(member.own.record(LAST)) for member in everyone}
     return {
         "seeds": [member.seed for member in everyone],
@@ -274,7 +274,7 @@ def _made_of(run: Run, everyone: list[Member]) -> dict[str, Any]:
 def _write(run: Run, everyone: list[Member]) -> dict[str, Any]:
     began = time.monotonic()
     inputs = pipeline.require(run, pipeline.BY_NAME["ensemble"])
-    run.record("ensemble").unlink(missing_ok=True)  # only with it do the tables count
+    run.record("ensemble").unlink(missing_ok=True)  # the tables are valid only with it
     summary = {
         "format_version": FORMAT_VERSION,
         **_made_of(run, everyone),
@@ -288,12 +288,12 @@ def _write(run: Run, everyone: list[Member]) -> dict[str, Any]:
 
 
 def _warnings(member: Member) -> list[str]:
-    """What the stages of a network warned of."""
+    """Return the warnings of the stages of a network."""
     return [f"{stage}: {sentence}" for stage, sentence in pipeline.warnings(pipeline.states(member.own))]
 
 
 def _method(run: Run, everyone: list[Member], method: str) -> dict[str, Any]:
-    """Write the table of a method; its figures."""
+    """Write the table of a method; return its summary."""
     own = {str(member.seed): _member_table(member, method) for member in everyone}
     columns = [{name: table[name].to_numpy() for name in table.columns} for table in own.values()]
     found = combine(columns, needed=run.config.ensemble.needed)
@@ -316,7 +316,7 @@ def _member_table(member: Member, method: str) -> pd.DataFrame:
 
 
 def _calls(run: Run, table: pd.DataFrame) -> dict[str, Any]:
-    """How many pairs a table calls; in simulated sets, how many of the implanted ones."""
+    """Count the called pairs of a table; in simulated sets, also those that are implanted."""
     called = table[table["called"].astype(bool)]
     if not run.truth.exists():
         return {"called": len(called)}
@@ -329,9 +329,9 @@ def _calls(run: Run, table: pd.DataFrame) -> dict[str, Any]:
 
 
 def ensemble(run: Run, runtime: Runtime, *, most: int = 0) -> Found | None:
-    """Work on the members of a run's ensemble until none is left to take; when all are done, write their tables.
+    """Process the members of a run's ensemble until none is left; when all are done, write their tables.
 
-    Every process of the runtime's world takes members of its own; processes of other worlds may do so at the same time.
+    Every process of the runtime's world takes members; processes of other worlds may do so at the same time.
 
     Args:
         run: its prepare is done; it is itself the first member.
@@ -339,12 +339,12 @@ def ensemble(run: Run, runtime: Runtime, *, most: int = 0) -> Found | None:
         most: members that this process may take; 0 = any number.
 
     Returns:
-        what there is then, None on all but the leader; others may still be at work on what is unfinished.
+        the state then, None on all ranks but 0; other jobs may still work on what is unfinished.
 
     Raises:
         ArtefactError: the data set cannot be used.
-        Requeue: a process was asked to stop, and kept the state of its member.
-        SatoriError: members cannot be made, or somebody else works on the run itself.
+        Requeue: a stop was requested; the state of each member is saved.
+        SatoriError: members cannot be made, or another process works on the run itself.
     """
     world, command = runtime.world, f"satori-hpc ensemble {quoted(run.path)}"
     worker = child_runs.Worker(run, runtime, command=command, most=most)

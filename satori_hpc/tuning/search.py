@@ -21,14 +21,14 @@ from satori_hpc.run import execute, files, lock, pipeline, tsv
 from satori_hpc.run.layout import Run
 from satori_hpc.tuning import child_runs, trial
 
-# The leaderboard of a search, and what to do with it.
+# The leaderboard of a search.
 
 SHOWN = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A trial that has ended. `rank` counts from 1; failed trials have neither rank nor value, but a reason."""
+    """Row of the leaderboard. `rank` counts from 1; failed trials have neither rank nor value, but a reason."""
 
     rank: int | None
     trial: int
@@ -45,8 +45,8 @@ class Board:
 
     Attributes:
         run: the searched run.
-        trials: how many there are to be.
-        unfinished: numbers of those that were begun and have not ended.
+        trials: planned number.
+        unfinished: numbers of the trials that were begun and have not ended.
     """
 
     run: Run
@@ -60,7 +60,7 @@ class Board:
 
     @property
     def default(self) -> Row | None:
-        """Trial 0, the run's own configuration."""
+        """Row of trial 0, the run's own configuration."""
         return next((row for row in self.rows if row.trial == 0), None)
 
     @property
@@ -84,7 +84,7 @@ class Board:
             files.write_text(self.run.best_settings, trial.text(self.run, self.best.trial))
 
     def as_dict(self) -> dict[str, Any]:
-        """For programs."""
+        """Return the content for programs (JSON)."""
         return {
             "run": str(self.run.path),
             "select": self.run.config.search.select,
@@ -98,7 +98,7 @@ class Board:
         }
 
     def lines(self) -> list[str]:
-        """For people."""
+        """Return the content for people, in lines."""
         run, select = self.run, self.run.config.search.select
         failed = sum(row.rank is None for row in self.rows)
         lines = [
@@ -117,12 +117,12 @@ class Board:
         if not self.complete:
             again = f"satori-hpc search {quoted(run.path)}"
             fresh = self.trials - len(self.rows) - len(self.unfinished)
-            left = f"{fresh} not begun, {len(self.unfinished)} at work elsewhere or left by a process that is gone"
+            left = f"{fresh} not begun, {len(self.unfinished)} running elsewhere or left by a process that is gone"
             return [*lines, f"next: {again}   (trials: {left})"]
         return [*lines, *self.following()]
 
     def following(self) -> Iterable[str]:
-        """What to do when all trials have ended."""
+        """Return lines that say what to do when all trials have ended."""
         if self.best is None or not self.complete:
             return
         like = f"--like {quoted(self.run.best_settings)}"
@@ -135,13 +135,13 @@ class Board:
             yield f"or your own sequences: satori-hpc new RUN2 {like} --template fasta --fasta FILE --table FILE"
             return
         yield (
-            "the largest of several AUROCs on one validation split flatters; judge by the test split, or by other "
-            "data. Next:"
+            "the largest of several AUROCs on one validation split is biased upwards; judge by the test split, or by "
+            "other data. Next:"
         )
         yield f"  satori-hpc new RUN2 {like} && satori-hpc all RUN2"
 
     def _table(self) -> list[str]:
-        """The first rows, aligned, with columns only for what varies."""
+        """Format the first rows, aligned, with columns only for the keys that vary."""
         keys = [dimension.key for dimension in self.run.config.search.space.dimensions]
         table = [["rank", "trial", "value", *(key.rpartition(".")[2] for key in keys), "epochs", "seconds"]]
         for row in self.rows[:SHOWN]:
@@ -203,9 +203,9 @@ def _plain(value: Any) -> str:
 
 
 def search(run: Run, runtime: Runtime, *, most: int = 0) -> Board | None:
-    """Work on the trials of a run until none is left to take.
+    """Run the trials of a search until none is left.
 
-    Every process of the runtime's world takes trials of its own; processes of other worlds may do so at the same time.
+    Every process of the runtime's world takes trials; processes of other worlds may do so at the same time.
 
     Args:
         run: its prepare is done.
@@ -213,13 +213,13 @@ def search(run: Run, runtime: Runtime, *, most: int = 0) -> Board | None:
         most: trials that this process may take; 0 = any number.
 
     Returns:
-        the leaderboard as it is then, None on all but the leader; others may still be at work on what is unfinished.
+        the leaderboard then, None on all ranks but 0; other jobs may still work on what is unfinished.
 
     Raises:
         ArtefactError: the data set cannot be used, or the folder of trials is of another search.
         ConfigError: trials cannot be ranked as run.toml has it.
-        Requeue: a process was asked to stop, and kept the state of its trial.
-        SatoriError: somebody works on the run itself.
+        Requeue: a stop was requested; the state of each trial is saved.
+        SatoriError: another process works on the run itself.
     """
     world, command = runtime.world, f"satori-hpc search {quoted(run.path)}"
     worker = child_runs.Worker(run, runtime, command=command, most=most, ended=lambda: board(run))

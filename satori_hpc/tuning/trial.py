@@ -30,8 +30,8 @@ HEADER = """\
 
 """
 WORDS = {"auroc": "validation AUROC", "f1": "F1 of the called pairs"}
-UNTIL = {"auroc": "train", "f1": "evaluate"}  # the last stage of a trial
-DEATHS = 3  # of processes at the same place of a trial, after which it has failed; the last one was alone
+UNTIL = {"auroc": "train", "f1": "evaluate"}  # last stage of a trial, by criterion
+DEATHS = 3  # killed processes at the same place of a trial, after which it has failed; the last one was alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +151,7 @@ class Trial:
 
 
 def parameters(config: Config, number: int) -> dict[str, Any]:
-    """What trial `number` of a search sets, by key."""
+    """Return the values of trial `number` of a search, by key."""
     space = config.search.space
     default = {dimension.key: toml.get(config, dimension.key) for dimension in space.dimensions}
     whole = {key for key in default if toml.kind(Config, key) is int}
@@ -159,16 +159,16 @@ def parameters(config: Config, number: int) -> dict[str, Any]:
 
 
 def count(config: Config) -> int:
-    """How many trials a search has: as many as asked for, or as the space holds."""
+    """Return the number of trials of a search: as requested, or as many as the space holds."""
     default = {dimension.key: toml.get(config, dimension.key) for dimension in config.search.space.dimensions}
     return trials(config.search.space, default, most=config.search.trials)
 
 
 def text(run: Run, number: int) -> str:
-    """run.toml of a trial.
+    """Return the run.toml of a trial.
 
     Raises:
-        ConfigError: its values do not go together.
+        ConfigError: its values contradict each other.
     """
     config = config_module.rooted(run.config, run.path)
     for key, value in parameters(run.config, number).items():
@@ -182,7 +182,7 @@ def result(run: Run, trial: Run) -> dict[str, Any]:
     """Return value, epochs and seconds of a trial whose stages are complete, by the names of `Outcome`.
 
     Raises:
-        SatoriError: it has no figure.
+        SatoriError: it has no value.
     """
     done = [found for stage in pipeline.STAGES if (found := provenance.read(trial.record(stage.name))) is not None]
     train = next(record for record in done if record.stage == "train")
@@ -196,14 +196,14 @@ def result(run: Run, trial: Run) -> dict[str, Any]:
     return {"value": float(value), "epochs": int(train.summary["epochs"]), "seconds": seconds}
 
 
-# Which values a trial of a search takes: a function of (seed, number) alone, whoever asks and when.
+# Sampling: the values of a trial are a function of (seed, number) alone.
 
 GRID, FREE = 71, 72
-MOST_LISTED = 100_000  # of a larger grid, draws repeat so seldom that listing it is not worth its memory
+MOST_LISTED = 100_000  # a larger grid is sampled without listing it: draws seldom repeat
 
 
 def trials(space: Space, default: dict[str, Any], *, most: int) -> int:
-    """How many trials there are: `most`, or as many as the space holds; the default is one of them.
+    """Return the number of trials: `most`, or as many as the space holds; the default is one of them.
 
     Args:
         space: what varies.
@@ -215,7 +215,7 @@ def trials(space: Space, default: dict[str, Any], *, most: int) -> int:
 
 
 def draw(space: Space, default: dict[str, Any], *, whole: Collection[str], seed: int, number: int) -> dict[str, Any]:
-    """The values of trial `number`, by key.
+    """Sample the values of trial `number`, by key.
 
     Trial 0 is the default. The others of a space of lists are its combinations in an order drawn by the seed, none
     twice and none the default; where there is a range, every trial is drawn on its own.
@@ -250,7 +250,7 @@ def _listed(space: Space) -> int | None:
 
 
 def _holds(space: Space, default: dict[str, Any]) -> bool:
-    """Whether the default is one of the combinations of a space of lists."""
+    """Return whether the default is one of the combinations of a space of lists."""
     return all(
         isinstance(dimension, Choice) and default[dimension.key] in dimension.values for dimension in space.dimensions
     )
@@ -273,11 +273,11 @@ def _value(dimension: Choice | Range, whole: bool, rng: np.random.Generator) -> 
         return int(rng.integers(int(low), int(high) + 1))
     share = float(rng.random())
     if dimension.log:
-        # A whole number owns the stretch around it, so that the ends are as likely as their neighbours.
+        # Rounded from an interval wider by 0.5 on both sides, so that the ends are as likely as their neighbours.
         low, high = (low - 0.5, high + 0.5) if whole else (low, high)
         drawn = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
     else:
         drawn = low + share * (high - low)
-    # Four digits are as good as seventeen, and can be read.
+    # Four digits suffice, and are readable.
     drawn = round(drawn) if whole else float(f"{drawn:.4g}")
     return type(drawn)(min(max(drawn, dimension.low), dimension.high))

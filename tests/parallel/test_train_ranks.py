@@ -195,7 +195,7 @@ def test_killed_stopped_and_resumed_by_the_command(tmp_path, prepared, monkeypat
     codes, _, said = ranks.finish(SOON)
     assert codes == [75, 75], said
     assert not broken.stop.exists()
-    assert "training goes on after" in said[0]
+    assert "training resumes after" in said[0]
     assert said[0].count("training stopped after") == 1
     assert str(broken.stop) in said[0]
     assert "stopped" not in said[1]
@@ -218,7 +218,7 @@ def test_killed_stopped_and_resumed_by_the_command(tmp_path, prepared, monkeypat
     monkeypatch.setattr(logging.getLogger("satori_hpc"), "propagate", True)
     with caplog.at_level(logging.INFO, logger="satori_hpc"):
         execute.execute(alone, "train", Runtime(device="cpu", threads=1))
-    assert "saved by 2 processes and goes on with 1" in caplog.text
+    assert "saved by 2 processes, resumed by 1" in caplog.text
     logits = [predictions.read(run.predictions)[0] for run in (whole, alone)]
     np.testing.assert_allclose(*logits, atol=0.02)
 

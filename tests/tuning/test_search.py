@@ -180,7 +180,7 @@ def test_ended_and_gone_on_with_the_leaderboard_is_the_same(
     assert victim.returncode == status
     assert not Run.open(run.trial(1)).record("train").exists(), "ended in the middle of the second trial"
     assert len(table(run.path)) == 1
-    assert "training goes on after" in call("search", run.path, "--threads", 1)
+    assert "training resumes after" in call("search", run.path, "--threads", 1)
     assert table(run.path) == undisturbed
 
 
