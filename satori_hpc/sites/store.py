@@ -1,4 +1,4 @@
-"""Read and write motifs/: filters.meme, filters.parquet (every filter), tf.parquet (best known motifs) and known.meme."""
+"""Read and write motifs/: filters.meme, filters.parquet (every filter), tf.parquet (best known motifs), known.meme."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
