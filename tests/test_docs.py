@@ -26,6 +26,7 @@ from satori_hpc.run.layout import Run
 from satori_hpc.run.provenance import Record
 from satori_hpc.scoring import layout as score_layout
 from satori_hpc.sites import store as motif_store
+from satori_hpc.tools import cluster_motifs
 from satori_hpc.training import checkpoint, metrics
 from satori_hpc.training.checkpoint import CheckpointInfo
 from satori_hpc.tuning import ensemble
@@ -144,6 +145,7 @@ def test_text_tables_have_the_documented_columns_in_order() -> None:
     assert keys("left_out.tsv.gz") == list(source.COLUMNS)
     assert keys("\\<method\\>.known.tsv") == list(known_tables.COLUMNS)
     assert keys("sites.bed, sites.bb") == list(track_files.SITES)
+    assert keys("clusters.tsv") == list(cluster_motifs.COLUMNS)
     assert keys("truth/") == [*truth.PAIR_COLUMNS, *truth.INSTANCE_COLUMNS]
 
 

@@ -134,7 +134,8 @@ def distances(motifs: Sequence[Motif]) -> np.ndarray:
             begin = _condensed(len(ppms), first + row)
             values = similarity[row, row + 1 :]
             found[begin : begin + len(values)] = values
-    return 1 - np.round(found, TIE)
+    np.round(found, TIE, out=found)
+    return np.subtract(1, found, out=found)
 
 
 def _condensed(count: int, row: int) -> int:

@@ -1,6 +1,7 @@
 """`cluster-motifs`: files in, representatives, a table and a figure out, with a record."""
 
 import csv
+import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from satori_hpc.cli import cli
-from satori_hpc.motifs import collection, motif, readers
+from satori_hpc.motifs import cluster, collection, motif, readers
 from satori_hpc.motifs.motif import Motif
 from satori_hpc.run import provenance, sealed
 from tests.motifs.test_cluster import word
 
+FORMATS, METHODS = (Path(__file__).parents[2] / "docs" / name for name in ("formats.md", "methods.md"))
 HOSTILE = "A&<script>alert(1)</script>"
 
 
@@ -56,6 +58,9 @@ def test_files_become_representatives_a_table_a_figure_and_a_record(paths: list[
     assert not [element for element in drawing.iter() if element.tag.endswith("script")]
     assert "3 motifs, 2 clusters; 1 motifs are alone" in [element.text for element in drawing.iter()]
     record = sealed.read_json(out / "clusters.json", version=1, mend="")
+    part = re.search(r"^### clusters\.json$(.*?)^#", FORMATS.read_text(), re.MULTILINE | re.DOTALL)
+    assert part
+    assert {*record, "sha256"} == set(re.findall(r"^\| `(\w+)` \|", part[1], re.MULTILINE))
     assert record["settings"] == {"similarity": 0.8, "clusters": None, "representative": "medoid"}
     assert record["sources"] == {str(path): provenance.file_digest(path) for path in paths}
     assert record["files"]["clusters.meme"] == provenance.entry(out / "clusters.meme")
@@ -84,3 +89,14 @@ def test_what_cannot_be_clustered_is_said(paths: list[Path], tmp_path: Path) -> 
     told = call("cluster-motifs", out, dimers, other, code=1)
     assert f"motif 'MA1.1' of {other} has another matrix in {dimers}" in told.replace("\n", "")
     assert not out.exists()
+
+
+def test_clusters_of_jaspar_are_those_that_the_documentation_states() -> None:
+    for group in ("vertebrates", "plants"):
+        known = readers.jaspar(release="JASPAR2024", collection="CORE", groups=(group,))
+        tree = cluster.linkage(cluster.distances(known))
+        counts = [cluster.count_at(tree, similarity) for similarity in (0.6, 0.7, 0.8, 0.9, 0.95)]
+        assert [str(len(known)), *map(str, counts)] == [
+            cell.strip(" *")
+            for cell in re.search(rf"^\| {group} \|(.*)\|$", METHODS.read_text(), re.MULTILINE)[1].split("|")
+        ]
