@@ -73,8 +73,8 @@ pairs are tested; `both`: with 32 learned filters; `hidden`: likewise, without t
 against negatives; the tests without a network (the last columns) see all 12,000, and the same 157 motifs. additive,
 one-motif, permuted (the sequences of grammar, their labels in random order; every test sequence is interpreted): no
 pair is true. Called / correct / of these decoys, and F1, of TF pairs; a pair with a TF that is not implanted is a false
-call. `tested`: TF pairs. In bold the default. CPU seconds are of one thread. `learned` on hard-matched and arrange is no
-row: it learns nothing, and `motifs` refuses it (no positive predicted above .65).
+call. `tested`: TF pairs. In bold the default. CPU seconds are of one thread. `learned` on hard-matched and arrange is
+no row: it learns nothing, and `motifs` refuses it (no positive predicted above .65).
 
 """
 
