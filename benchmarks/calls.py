@@ -1,7 +1,7 @@
 """Do calls mean interactions? The product from `new` to `evaluate` on simulated designs.
 
     python -m benchmarks.calls run --folder F [--network NAME] [--design NAME ...] [--seed N ...]
-    python -m benchmarks.calls table --folder F      write benchmarks/results/calls.md
+    python -m benchmarks.calls table --folder F      write benchmarks/results/calls.md, or --out
 
 `run` leaves alone what is complete. Networks: `motifs`, the 157 motifs known to the network; `both`, these and 32
 learned filters; `hidden`, likewise, without the implanted motifs, which only filters can find; `learned`, a small
@@ -68,12 +68,13 @@ HEAD = """\
 
 `python -m benchmarks.calls`: 12,000 sequences of 240 bp, 12 TFs, 12 listed pairs and decoys. Network `motifs`: it
 starts from the 157 JASPAR vertebrate motifs that are left at similarity .8, without learned filters, and all their
-pairs are tested; `learned`: 64 filters, 20 epochs, named after the same 157 motifs. The 1,200 test sequences are
-interpreted, positives against negatives; the tests without a network (the last columns) see all 12,000, and the same
-157 motifs. additive and one-motif: no pair is true. Called / correct / of these decoys, and F1, of TF pairs; a pair
-with a TF that is not implanted is a false call. `tested`: TF pairs. In bold the default. CPU seconds are of one
-thread. `learned` on hard-matched and arrange is no row: it learns nothing, and `motifs` refuses it (no positive
-predicted above .65).
+pairs are tested; `both`: with 32 learned filters; `hidden`: likewise, without the motifs that are implanted;
+`learned`: 64 filters, 20 epochs, named after the same 157 motifs. The 1,200 test sequences are interpreted, positives
+against negatives; the tests without a network (the last columns) see all 12,000, and the same 157 motifs. additive,
+one-motif, permuted (the sequences of grammar, their labels in random order; every test sequence is interpreted): no
+pair is true. Called / correct / of these decoys, and F1, of TF pairs; a pair with a TF that is not implanted is a false
+call. `tested`: TF pairs. In bold the default. CPU seconds are of one thread. `learned` on hard-matched and arrange is
+no row: it learns nothing, and `motifs` refuses it (no positive predicted above .65).
 
 """
 
@@ -219,8 +220,8 @@ def _said(found: dict[str, Any]) -> str:
     return said + (f", {found['f1']:.2f}" if found["f1"] is not None else "")
 
 
-def table(root: Path) -> None:
-    """Write the table of all runs that are evaluated."""
+def table(root: Path, out: Path) -> None:
+    """Write the tables of all runs that are evaluated."""
     there = [
         each
         for each in itertools.product(NETWORKS, DESIGNS, range(100))
@@ -236,9 +237,10 @@ def table(root: Path) -> None:
     head += ["tested", "epistasis, minimum effect", "co-occurrence", *names]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *(line(root, *each) for each in there)]
     beside = [each for each in there if each[0] in ("both", "hidden")]
-    parts = [HEAD + "\n".join(lines), BESIDE + "\n".join(_beside(root, *each) for each in beside)]
-    parts.append(DFIM + "\n".join(_dfim_line(root, *each) for each in dfim))
-    TABLE.write_text("\n\n".join([*parts, f"Made on {time.strftime('%Y-%m-%d')}.\n"]))
+    parts = [HEAD + "\n".join(lines)]
+    parts += [BESIDE + "\n".join(_beside(root, *each) for each in beside)] if beside else []
+    parts += [DFIM + "\n".join(_dfim_line(root, *each) for each in dfim)] if dfim else []
+    out.write_text("\n\n".join([*parts, f"Made on {time.strftime('%Y-%m-%d')}.\n"]))
 
 
 def _beside(root: Path, network: str, design: str, seed: int) -> str:
@@ -268,9 +270,10 @@ def main() -> None:
     parser.add_argument("--network", action="append", choices=NETWORKS)
     parser.add_argument("--design", action="append", choices=DESIGNS)
     parser.add_argument("--seed", action="append", type=int)
+    parser.add_argument("--out", type=Path, default=TABLE, help="file of the tables")
     asked = parser.parse_args()
     if asked.what == "table":
-        table(asked.folder)
+        table(asked.folder, asked.out)
         return
     for each in itertools.product(asked.network or NETWORKS, asked.design or DESIGNS, asked.seed or SEEDS):
         run(asked.folder, *each)

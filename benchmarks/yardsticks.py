@@ -44,6 +44,7 @@ class Made:
     """A set, and the hits of TFs in it."""
 
     pairs: dict[str, set[calls.Pair]]
+    tokens: np.ndarray
     labels: np.ndarray
     hits: list[Hits]
     length: int
@@ -111,7 +112,7 @@ def make(known: list[Motif], tf_of_motif: np.ndarray, design: str, *, seed: int,
         of_role[role].add(calls.key(motifs[a].name, motifs[b].name))
     rows = np.arange(examples)
     hits = list(yardsticks.hits_of_tfs(made.tokens, rows, known, tf_of_motif, threads=1))
-    return Made(of_role, made.labels, hits, config.length)
+    return Made(of_role, made.tokens, made.labels, hits, config.length)
 
 
 def line(made: Made, tfs: np.ndarray, design: str, seed: int) -> str:
@@ -168,6 +169,11 @@ def measured(known: list[Motif], tf_of_motif: np.ndarray, tfs: int) -> list[str]
         begin = time.process_time()
         found = score_test.measure(blocks_of(made), model, max_gap=reach)
         add(f"score test within {reach} bp", time.process_time() - begin, len(found.z))
+    begin = time.process_time()
+    hits = list(yardsticks.hits_of_tfs(made.tokens, np.arange(20_000), known, tf_of_motif, threads=1))
+    every = yardsticks.all_tests(hits, [made.labels], tfs, length=made.length)
+    tested = sum(len(found.z) for found in every.values())
+    add("scan, compete, all three tests at both ranges", time.process_time() - begin, tested)
     return lines
 
 

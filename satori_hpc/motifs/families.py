@@ -20,9 +20,9 @@ def namer(level: str) -> Callable[[str], str]:
 @functools.cache
 def families() -> dict[str, str]:
     """Return {TF: its family}, TFs as `names.compared` spells them; composites have the families of their parts."""
-    known = readers.jaspar_families()
-    return {
-        tf_names.compared(name): tf_names.COMPOSITE.join(told)
-        for name, told in known.items()
-        if not any(family.endswith(ONLY_FINGERS) for family in told)
-    }
+    known = readers.jaspar(release=readers.RELEASE, collection=readers.COLLECTION, groups=())
+    return {tf_names.compared(item.name): item.family for item in known if item.family and not _fingers(item.family)}
+
+
+def _fingers(family: str) -> bool:
+    return any(part.endswith(ONLY_FINGERS) for part in family.split(tf_names.COMPOSITE))

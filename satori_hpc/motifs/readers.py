@@ -835,28 +835,6 @@ def _fetch(release: str, collection: str, groups: tuple[str, ...]) -> tuple[Moti
     return tuple(found)
 
 
-@functools.cache
-def jaspar_families() -> dict[str, list[str]]:
-    """Return {name of a TF: its families, sorted} of JASPAR CORE; of several matrices of a TF those of the last."""
-    import pyjaspar
-
-    database = pyjaspar.jaspardb(release=RELEASE)
-    try:
-        rows = database.conn.execute(
-            """
-            SELECT m.NAME, m.ID, a.VAL FROM MATRIX m
-            JOIN MATRIX_ANNOTATION a ON a.ID = m.ID AND a.TAG = 'family'
-            WHERE m.COLLECTION = ? ORDER BY m.BASE_ID, m.VERSION, a.VAL""",
-            (COLLECTION,),
-        ).fetchall()
-    finally:
-        database.conn.close()
-    found: dict[str, dict[int, list[str]]] = {}
-    for name, matrix, family in rows:
-        found.setdefault(name, {}).setdefault(matrix, []).append(family)
-    return {name: list(matrices.values())[-1] for name, matrices in found.items()}
-
-
 def _values(database: Any, query: str) -> list[str]:
     return sorted(str(row[0]) for row in database.conn.execute(query) if row[0])
 

@@ -151,3 +151,13 @@ def test_q_values_are_those_of_scipy_to_the_bit(count: int) -> None:
     p = np.concatenate([rng.random(count) ** 3, np.repeat(0.5, count // 3)])
     expected = stats.false_discovery_control(p, method="bh") if count else p
     np.testing.assert_array_equal(mann_whitney.q_values(p), expected)
+
+
+@pytest.mark.parametrize("true", [0.0, 0.3, 0.8])
+def test_the_share_of_true_tests_is_estimated_from_p_values(true: float) -> None:
+    rng = np.random.default_rng(3)
+    p = np.where(rng.random(4000) < true, rng.random(4000) * 1e-3, rng.random(4000))
+    assert mann_whitney.share_true(p) == pytest.approx(true, abs=0.04)
+    cautious = np.where(p > 1e-3, p**0.25, p)  # one-sided tests of values below the null
+    assert mann_whitney.share_true(cautious) <= mann_whitney.share_true(p)
+    assert mann_whitney.share_true(p[:19]) is None

@@ -238,3 +238,19 @@ def test_the_loop_is_compiled_before_the_tasks_and_not_by_them(tmp_path: Path) -
     rows = (sample(rng, number, 5) for number in (65, 64))  # 65: a partition of one example
     of_pairs(make_store(tmp_path / "s.zarr", *rows, filters=5))
     assert len(site_pairs.compiled().signatures) == known  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("shift", [0.0, 2.0])
+def test_a_warning_is_given_where_most_tested_pairs_look_true(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, shift: float
+) -> None:
+    rng = np.random.default_rng(4)
+    foreground, background = sample(rng, 140, 9, present=0.6), sample(rng, 90, 9, present=0.6)
+    store = make_store(tmp_path / "s.zarr", foreground + np.float32(shift), background, filters=9)
+    found = interactions_stage.reduce_store(
+        store, tmp_path / "parts", settings=Reduce(), runtime=Runtime(threads=1), units=Units.motifs(9)
+    )
+    interactions_stage._warn_of_many(store, found)
+    assert (found.told["share_true"] > 0.9) == (shift > 0)
+    said = "of the 36 tested pairs look true to the test published (share of the null 0 %)"
+    assert (said in caplog.text) == (shift > 0)

@@ -1,10 +1,15 @@
 """Thinned collections: no two kept motifs are alike, and none is dropped without a reason."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from satori_hpc.motifs import collection, motif
+from satori_hpc.config import Config, Model, Motifs
+from satori_hpc.config.motif_tokens import MotifTokens
+from satori_hpc.motifs import collection, configured, motif, readers
 from satori_hpc.motifs.motif import Motif
+from satori_hpc.run import new
 
 
 def some_motifs(count: int, seed: int) -> list[Motif]:
@@ -45,3 +50,25 @@ def test_a_limit_of_one_keeps_all_and_nothing_stays_nothing() -> None:
     motifs = some_motifs(9, 1)
     assert collection.thin(motifs, 1.0) == motifs
     assert collection.thin([], 0.8) == []
+
+
+def test_candidates_hold_tfs_that_only_learned_filters_are_named_after(tmp_path: Path) -> None:
+    made = [
+        Motif(name, item.ppm, sites=20)
+        for name, item in zip(("GATA1", "CTCF", "MYC"), some_motifs(9, 2)[::3], strict=True)
+    ]
+    readers.write_meme(tmp_path / "known.meme", made[:1], np.full(4, 0.25))
+    readers.write_meme(tmp_path / "names.meme", made, np.full(4, 0.25))
+    tokens = MotifTokens(motifs=str(tmp_path / "known.meme"))
+    settings = Config(
+        model=Model(architecture="motif-tokens", guests={"motif-tokens": tokens}),
+        motifs=Motifs(database=str(tmp_path / "names.meme")),
+    )
+    run = new.new(tmp_path / "run", config=settings)
+    known = configured.candidates(run, {"Gata1"})
+    assert [item.name for item in known.motifs] == ["GATA1"]
+    assert list(known.sources) == [str(tmp_path / "known.meme")]
+    found = configured.candidates(run, {"GATA1", "Myc"})
+    assert [item.name for item in found.motifs] == ["GATA1", "MYC"]
+    assert found.title == "known.meme, with 1 more that learned filters are named after"
+    assert len(found.sources) == 2

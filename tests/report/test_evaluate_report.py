@@ -11,13 +11,13 @@ import pytest
 
 from satori_hpc.config import Config, toml
 from satori_hpc.data.sources.simulate import truth
-from satori_hpc.errors import ArtefactError
+from satori_hpc.errors import ArtefactError, ConfigError
 from satori_hpc.evaluation import calls
 from satori_hpc.evaluation.stage import evaluate
 from satori_hpc.interactions import block, tables
 from satori_hpc.interactions.named import names_of
 from satori_hpc.interactions.stage import reduce
-from satori_hpc.motifs import motif, readers
+from satori_hpc.motifs import families, motif, readers
 from satori_hpc.motifs.motif import Motif
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.report import stage as report_stage
@@ -235,6 +235,33 @@ def test_report_shows_what_the_run_found(run):
     assert "600 simulated sequences of 120 bp" in page
     assert run.path.name in page
     assert len(page) < 2e6
+
+
+def test_families_are_tested_judged_and_compared_as_tfs_are(run, tmp_path):
+    """One family of all implanted TFs but two: pairs within it are no pairs, in calls, truth and baselines."""
+    shutil.copytree(run.path, tmp_path / "run")
+    pool = [motif.name for motif in truth.read_pool(run.truth)]
+    unit_of = families.namer("family")
+    settings = toml.override(run.config, "reduce.level=family")
+    made = Run(tmp_path / "run", settings)
+    reduce(made, RUNTIME)
+    evaluate(made, RUNTIME)
+    units = {unit_of(name) for name in pool}
+    table = tables.read_tf(made.interactions("attention"))
+    assert len(table) > 0
+    assert {*table["tf_a"], *table["tf_b"]} <= units
+    gold = {tuple(sorted(map(unit_of, pair))) for pair in truth.read_pairs(run.truth)}
+    content = json.loads(made.evaluation.read_text())
+    assert content["truth"]["tfs"] == len(units)
+    assert content["truth"]["pairs"] == len([pair for pair in gold if pair[0] != pair[1]])
+    assert content["yardsticks"]["tfs"] < json.loads(evaluated(run))["yardsticks"]["tfs"]
+    with pytest.raises(ConfigError, match="pairs of TFs, .reduce. level = 'family' tests pairs of families"):
+        toml.parse(toml.render(toml.override(settings, "evaluate.known=x.tsv")), Config, name="run.toml")
+
+
+def evaluated(run):
+    evaluate(run, RUNTIME)
+    return run.evaluation.read_text()
 
 
 def test_no_count_of_a_tf_pair_exceeds_the_examples(run):
