@@ -99,6 +99,7 @@ def differential(run: Path, labels: tuple[str, ...], against: tuple[str, ...], *
 @click.option(
     "--jaspar-groups",
     type=Names(),
+    metavar="GROUPS",
     help="Taxonomic groups of JASPAR CORE, such as vertebrates,plants, or all; default: vertebrates.",
 )
 @click.option(
