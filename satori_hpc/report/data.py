@@ -103,7 +103,7 @@ class FilterMotif:
         tf, motif_id: of the known motif; "" without one.
         p, q, chance, bits: of the match, as in tf.parquet; NaN without one, and of a known motif in the first layer.
         named: whether the filter is named after it.
-        match: (v, 4) the known motif in the orientation of the match; None without one, and of a known motif.
+        match: (v, 4) the known motif in the orientation of the match; None without one, or if it is the filter itself.
         offset: column of `match` aligned with column 0 of the filter.
     """
 

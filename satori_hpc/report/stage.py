@@ -72,7 +72,7 @@ def gather(run: Run, runtime: Runtime) -> ReportData:
         facts=_facts(run, data, stores, model),
         training=_training(run, info),
         performance=_performance(run, data, probability),
-        motifs=_motifs(run),
+        motifs=_motifs(run, learned_from=0 if model.bank is None else len(model.bank)),
         max_q=run.config.motifs.max_q,
         attention_map=_attention_map(run, model, first, methods[0], int(best_first[0]))
         if model.has_attention
@@ -137,8 +137,14 @@ def _training(run: Run, info: CheckpointInfo) -> Training | None:
     )
 
 
-def _motifs(run: Run) -> list[FilterMotif]:
-    """Return the filters that have a motif, with their best match."""
+def _motifs(run: Run, *, learned_from: int) -> list[FilterMotif]:
+    """Return the filters that have a motif, with their best match.
+
+    Args:
+        run: whose motifs these are.
+        learned_from: number of the first filter that is learned; those before it are known motifs, perhaps trained
+            further.
+    """
     matches: dict[int, Any] = {match["filter"]: match for match in motif_store.read_tf(run.motifs).to_dict("records")}
     known = motif_store.read_known(run.motifs)
     found = []
@@ -147,9 +153,10 @@ def _motifs(run: Run) -> list[FilterMotif]:
         if match is None:
             found.append(FilterMotif(number=number, ppm=item.ppm, sites=item.sites))
             continue
-        matched = known[match["motif_id"]].ppm
-        itself = np.array_equal(matched, item.ppm)  # a known motif of the first layer
-        figures = {name: float("nan") if itself else float(match[name]) for name in ("p", "q", "chance", "bits")}
+        matched = known[number].ppm
+        compared = {name: float(match[name]) for name in ("p", "q", "chance", "bits") if number >= learned_from}
+        if match["strand"] == "-":
+            matched = motif.reverse_complement(matched)
         found.append(
             FilterMotif(
                 number=number,
@@ -158,9 +165,9 @@ def _motifs(run: Run) -> list[FilterMotif]:
                 tf=str(match["tf"]),
                 motif_id=str(match["motif_id"]),
                 named=bool(match["named"]),
-                match=None if itself else motif.reverse_complement(matched) if match["strand"] == "-" else matched,
+                match=None if np.array_equal(matched, item.ppm) else matched,
                 offset=int(match["offset"]),
-                **figures,
+                **compared,
             )
         )
     return found

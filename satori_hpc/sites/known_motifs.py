@@ -40,6 +40,7 @@ def tables(model: TrainableModel, data: Dataset, rows: np.ndarray, runtime: Runt
         sites, sequences, letters = count(bank, gate, data, rows, runtime)
     matrices = [probabilities(scores, bank.background) for scores in model.trained_scores or bank.scores]
     active, same = sequences > FEW, _still_like(model, matrices)
+    originals = zip(bank.names, bank.scores, strict=True)
     names = [tf_names.tf_name(name) or name for name in bank.names]
     number = np.arange(len(bank), dtype=np.int32)
     bits = [float(motif.information(ppm).sum()) for ppm in matrices]
@@ -75,7 +76,7 @@ def tables(model: TrainableModel, data: Dataset, rows: np.ndarray, runtime: Runt
             "chance": [0.0] * len(bank),
             "named": (active & same).tolist(),
         },
-        known=[Motif(name, ppm, sites=1) for name, ppm in zip(bank.names, matrices, strict=True)],
+        known=[Motif(name, probabilities(scores, bank.background), sites=1) for name, scores in originals],
         summary={
             "known motifs": len(bank),
             "active motifs": int(active.sum()),

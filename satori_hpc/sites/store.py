@@ -119,8 +119,11 @@ def write(
         write_meme(partial / "filters.meme", motifs, background)
         _write_table(partial / "filters.parquet", FILTERS, filters)
         _write_table(partial / "tf.parquet", TF, tf)
-        once = dict(zip(tf["motif_id"], known, strict=True))
-        write_meme(partial / "known.meme", [replace(each, identifier=name) for name, each in once.items()], background)
+        matched = [
+            replace(item, identifier=f"filter{number}", name=name)
+            for number, name, item in zip(tf["filter"], tf["motif_id"], known, strict=True)
+        ]
+        write_meme(partial / "known.meme", matched, background)
 
 
 def read_filters(folder: Path) -> pd.DataFrame:
@@ -157,8 +160,8 @@ def read_motifs(folder: Path) -> dict[int, Motif]:
     return dict(zip(numbers, motifs, strict=True))
 
 
-def read_known(folder: Path) -> dict[str, Motif]:
-    """Return {motif_id: known motif} of tf.parquet.
+def read_known(folder: Path) -> dict[int, Motif]:
+    """Return {filter: its best known motif} of the filters that have a motif.
 
     Raises:
         ArtefactError: missing, or not written by this program.
@@ -166,11 +169,11 @@ def read_known(folder: Path) -> dict[str, Motif]:
     path = folder / "known.meme"
     if not path.exists():
         raise _unusable(path, "does not exist")
-    names = read_tf(folder)["motif_id"].drop_duplicates().tolist()
+    numbers = read_tf(folder)["filter"].tolist()
     motifs = read_meme(path, may_be_empty=True)[0]
-    if len(motifs) != len(names):
+    if [motif.identifier for motif in motifs] != [f"filter{number}" for number in numbers]:
         raise _unusable(path, "does not hold the motifs that tf.parquet lists")
-    return dict(zip(names, motifs, strict=True))
+    return dict(zip(numbers, motifs, strict=True))
 
 
 def _write_table(path: Path, schema: pa.Schema, columns: Mapping[str, Any]) -> None:

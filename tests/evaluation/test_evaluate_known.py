@@ -148,7 +148,7 @@ def test_a_run_whose_filters_have_no_names_has_nothing_to_compare(run):
         background=np.full(4, 0.25),
         filters=motif_store.read_filters(run.motifs).to_dict("list"),
         tf=tf.to_dict("list"),
-        known=[motif_store.read_known(run.motifs)[name] for name in tf["motif_id"]],
+        known=list(motif_store.read_known(run.motifs).values()),
     )
     write_tf(run, [])
     table = evaluated(with_known(run, KNOWN))
@@ -204,7 +204,7 @@ def test_truth_written_as_a_table_is_found_and_permuted_names_are_not(base, tmp_
         background=np.full(4, 0.25),
         filters=filters.to_dict("list"),
         tf={**many, "named": [True] * len(pool)},
-        known=[motif_store.read_known(made.motifs)[name] for name in many["motif_id"]],
+        known=[motif_store.read_known(made.motifs)[number] for number in many["filter"]],
     )
     trrust = "".join(f"{a}\t{b}\tActivation\t{number}\n" for number, (a, b) in enumerate(gold))
     # literal, as the evaluation against the truth takes them: the pool has composites

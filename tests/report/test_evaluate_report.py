@@ -44,7 +44,7 @@ def name_filters(run: Run, names: list[str]) -> None:
         background=np.full(4, 0.25),
         filters=motif_store.read_filters(run.motifs).to_dict("list"),
         tf=tf.to_dict("list"),
-        known=[motif_store.read_known(run.motifs)[name] for name in tf["motif_id"]],
+        known=list(motif_store.read_known(run.motifs).values()),
     )
 
 
@@ -300,7 +300,8 @@ def test_known_motifs_are_gathered_as_they_lie_below_the_filters(run):
         row = rows.loc[each.number]
         assert (each.p, each.q, each.chance, each.bits) == (row["p"], row["q"], row["chance"], row["bits"])
         assert each.match is not None
-        ppm = known[row["motif_id"]].ppm
+        assert known[each.number].name == row["motif_id"]
+        ppm = known[each.number].ppm
         np.testing.assert_array_equal(each.match, motif.reverse_complement(ppm) if row["strand"] == "-" else ppm)
         aligned = slice(max(each.offset, 0), max(each.offset + len(each.ppm), 0))
         assert motif.information(each.match[aligned]).sum() >= row["bits"] - 1e-5  # flanks of the filter are cut off

@@ -142,4 +142,6 @@ def test_from_a_prepared_run_to_its_report(tiny_run, tmp_path: Path, caplog) -> 
         assert store.motifs == len(model.bank)
         assert tables.read(run.interactions(method))["p"].notna().any(), method
     assert json.loads(run.evaluation.read_text())["methods"]["attention"]
-    assert "SATORI-deep" in run.report.read_text()
+    page = run.report.read_text()
+    assert "SATORI-deep" in page
+    assert page.count('class="logo"') == 7  # none beside itself
