@@ -43,7 +43,6 @@ CASES = {
     "clipped": {"settings": {"gradient_clip": 0.05, **SGD}, "steps": 8},
     "micro": {"micro_batch": 5, "steps": 8},
     "micro_deep": {"micro_batch": 5, "model": DEEP, "steps": 8},
-    "pre-loaded": {"model": {"first_layer": "motifs"}, "steps": 8},
     "motif tokens": {"tokens": {"pool": 6, "filters": 3, "width": 7, "size": 8, "hit_dropout": 0.3}, "steps": 8},
     "labels": {"targets": 3, "other": 2, "steps": 8},
     "random strands": {"settings": {"strands": "random"}, "steps": 8},

@@ -45,7 +45,7 @@ def train(case: dict[str, object], world: World) -> dict[str, np.ndarray]:
         targets=len(data.targets),
         task=data.task,
         entropy=1e-3,
-        bank=MotifBank.from_motifs(known_motifs()) if config.known_motifs else None,
+        bank=MotifBank.from_motifs(known_motifs()) if "tokens" in case else None,
     ).to(getattr(torch, case.get("dtype", "float64")))
     splits = []
     for split in ("train", "valid"):
