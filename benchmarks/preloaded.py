@@ -98,7 +98,7 @@ def run(root: Path, name: str, network: str) -> None:
         options: tuple[str, ...] = ()
         if name == "and-anywhere":
             fasta, table = write_and_anywhere(root)
-            options = ("--template", "fasta", "--fasta", str(fasta), "--table", str(table))
+            options = ("--template", "fasta", "--preset", "published", "--fasta", str(fasta), "--table", str(table))
         new_run(path, {**TRAIN, **SETS[name], **NETWORKS[network]}, *options, seed=SEED)
     for stage in ("prepare", "train", "motifs", "score", "reduce", *(["evaluate"] if name == "grammar" else [])):
         command(stage, path)

@@ -333,7 +333,7 @@ class DfimScorer:
 
     def _maps(self, batch: Batch, found: Sites, letters: LetterAttributions) -> tuple[torch.Tensor, torch.Tensor]:
         """Return directed changes (B, M, M), NaN where there is none, and attributions of the sites (B, M)."""
-        most, weights, widths = found.position.shape[1], self._weights(batch), found.widths(self.model)
+        most, weights, widths = found.position.shape[1], self._weights(batch), found.widths_in(self.model)
         out = torch.full((len(batch), most, most), torch.nan, device=self.device)
         single = out[:, :, 0].clone()
         for row, used in enumerate(found.used.sum(dim=1).tolist()):

@@ -192,7 +192,7 @@ class EpistasisScorer:
             value = torch.full(shape, torch.nan, dtype=torch.float64, device=self.device)
             alone = torch.full(shape[:3], torch.nan, dtype=torch.float64, device=self.device)
             together = 1 if self.device.type == "cpu" else number
-            every = torch.stack((found.position, found.widths(model)), dim=2).cpu()
+            every = torch.stack((found.position, found.widths_in(model)), dim=2).cpu()
             placed = [row[there].unbind(1) for row, there in zip(every, found.used.cpu(), strict=True)]
             for b, (position, width) in enumerate(placed):
                 plan, window = self._plan(position), self._windows(position, width)

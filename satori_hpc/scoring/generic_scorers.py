@@ -214,5 +214,5 @@ class GenericAttention(_FilterScorer):
 def spans(found: Sites, model: TrainableModel) -> list[np.ndarray]:
     """Return the intervals of the sites of each sequence, int64 (m, 2), half-open."""
     start = found.position - model.padding
-    both = torch.stack((start, start + found.widths(model)), dim=2)
+    both = torch.stack((start, start + found.widths_in(model)), dim=2)
     return [row[used].cpu().numpy() for row, used in zip(both, found.used, strict=True)]

@@ -20,17 +20,17 @@ class Sites:
             width - 1, all inside the sequence. Rising; 0 where unused.
         used: bool (B,M), True for the first few of a row.
         members: bool (B,M,F), the filters that a site counts for; at least one of a used site.
-        width: int64 (B,M), bp; None: that of the network's filters.
+        widths: int64 (B,M), bp of each; None: all have that of the filters.
     """
 
     position: torch.Tensor
     used: torch.Tensor
     members: torch.Tensor
-    width: torch.Tensor | None = None
+    widths: torch.Tensor | None = None
 
-    def widths(self, model: TrainableModel) -> torch.Tensor:
-        """Return int64 (B,M), bp of every site."""
-        return torch.full_like(self.position, model.width) if self.width is None else self.width
+    def widths_in(self, model: TrainableModel) -> torch.Tensor:
+        """Return int64 (B,M), bp of every site of this network."""
+        return torch.full_like(self.position, model.width) if self.widths is None else self.widths
 
 
 def of_network(
@@ -118,7 +118,7 @@ def strongest(
         members = torch.zeros(batch, most, filters, dtype=torch.bool, device=device)
         members.scatter_(2, filter_.gather(1, position)[:, :, None], True)
     chosen = own.gather(1, position).masked_fill_(~there, 0)
-    return Sites(position=position, used=there, members=members & there[:, :, None], width=chosen)
+    return Sites(position=position, used=there, members=members & there[:, :, None], widths=chosen)
 
 
 def _active_near(active: torch.Tensor, position: torch.Tensor, *, reach: int) -> torch.Tensor:

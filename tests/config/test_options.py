@@ -50,7 +50,7 @@ def test_the_known_motifs_of_a_network_are_found_from_elsewhere_too() -> None:
     made = toml.override(made, "model.motif-tokens.motifs = mine.meme")
     rooted = config.rooted(made, Path("/runs/1"))
     assert toml.get(rooted, "model.motif-tokens.motifs") == rooted.motifs.database == "/runs/1/mine.meme"
-    made = toml.override(new.fasta("a.fa", "b.txt", seed=1), "model.preloaded.motifs = mine.meme")
+    made = toml.override(new.fasta("a.fa", "b.txt", preset="published", seed=1), "model.preloaded.motifs = mine.meme")
     assert config.rooted(made, Path("/runs/1")).model == made.model, "a file that no network starts from"
     made = toml.override(made, "model.first_layer = motifs")
     assert config.rooted(made, Path("/runs/1")).model.preloaded.motifs == "/runs/1/mine.meme"

@@ -55,6 +55,17 @@ def test_round_trip(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["best.pt"]
 
 
+def test_one_of_before_a_key_of_the_model_loads(tmp_path):
+    path = best_of(tmp_path)
+    model = written(path)
+    plain, tensors = checkpoint._read(path, "model")
+    for key in ("first_layer", "preloaded"):
+        del plain["config"][key]
+    checkpoint._write(path, "model", plain, tensors)
+    tokens = torch.randint(0, 5, (3, 40), dtype=torch.uint8)
+    assert torch.equal(checkpoint.load(path, "cpu")[0](tokens).logits, model(tokens).logits)
+
+
 def test_the_same_weights_give_the_same_bytes(tmp_path):
     torch.manual_seed(1)
     written(tmp_path / "one" / "best.pt")
