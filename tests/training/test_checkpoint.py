@@ -198,7 +198,7 @@ def test_wrong_weights(tmp_path):
 
     written(path)
     weights_edited(path, all_at_once)
-    refused(path, "(6, 4, 7)", "output.bias", "output.weight", "stem.norm.weight is missing", "extra does not belong")
+    refused(path, "(6, 4, 7)", "output.bias", "output.weight", "stem.norm.weight is missing", "extra is unexpected")
 
 
 def test_a_description_of_a_giant_is_refused_before_it_is_built(tmp_path):
