@@ -1,4 +1,4 @@
-"""Names of chromosomes: which of those that UCSC, Ensembl, NCBI and others use mean the same chromosome."""
+"""Match chromosome names of UCSC, Ensembl, NCBI and others."""
 
 import re
 from collections.abc import Iterator, Sequence

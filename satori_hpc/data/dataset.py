@@ -1,10 +1,10 @@
-"""dataset.zarr: what every stage after `prepare` reads of sequences, labels and split.
+"""Read and write dataset.zarr: sequences, labels and split, for every stage after `prepare`.
 
 One Zarr v3 group. Its attributes: `format_version`, `complete` (true), `task` ("binary" or "multilabel"). Its arrays,
 with named dimensions, examples in the order of the input, compressed with zstd, a CRC-32C behind each chunk:
 
     tokens          uint8  (example, position)  A, C, G, T, N = 0 .. 4; inner chunks of 1,024 examples, shards of 2^17
-    labels          uint8  (example, target)    0 or 1; of several 255, too: not known; chunked likewise
+    labels          uint8  (example, target)    0 or 1; multi-label also 255 = unknown; chunked likewise
     split           uint8  (example,)           0 train, 1 valid, 2 test
     start, end      int64  (example,)           0-based, half-open, as the header says
     strand          int8   (example,)           1, -1, or 0 = not told
@@ -36,7 +36,7 @@ from satori_hpc.run import files
 
 # Examples to be written, some rows of which are asked for at a time, so that they need not be in memory.
 
-BLOCK = 2**14  # examples that are looked at together
+BLOCK = 2**14  # examples checked at once
 
 
 class Rows(Protocol):
@@ -290,18 +290,18 @@ def write(path: Path, examples: Examples) -> None:
 
 
 def task(path: Path) -> str | None:
-    """The task of the data set at `path`, from its attributes alone; None when there is none that could be read."""
+    """Return the task of the data set at `path`, from its attributes alone; None without a readable data set."""
     try:
         attributes = zarr_arrays.open_group(path).attrs
         usable = attributes["complete"] is True and attributes["format_version"] == FORMAT_VERSION
         return str(attributes["task"]) if usable else None
-    except Exception:  # whoever reads the data tells what is wrong with them
+    except Exception:  # the first read of the data reports what is wrong
         return None
 
 
 @contextlib.contextmanager
 def _opened(path: Path, *, background: bool) -> Iterator[zarr.Group]:
-    """The group of a finished data set; what goes wrong while it is read is an ArtefactError that says what to run."""
+    """Open a complete data set; errors while it is read become an ArtefactError that says what to run."""
     run = path.resolve().parent if path.is_symlink() else path.parent  # runs inside a run link to its data
     mend = f"make it with: satori-hpc prepare {quoted(run)}" + (" --background" if background else "")
     if not path.is_dir():
@@ -351,7 +351,7 @@ def _check_tokens(tokens: np.ndarray) -> None:
         raise ValueError("a token above 4")
 
 
-# The arrays of dataset.zarr, written some rows at a time; `dataset` tells what they are.
+# Write the arrays of dataset.zarr in blocks of rows.
 
 CHUNK_EXAMPLES = 1024
 SHARD_EXAMPLES = 2**17

@@ -1,4 +1,4 @@
-"""prepare: the examples of a source are split and become dataset.zarr. Sources are told by name, in config.prepare."""
+"""Stage prepare: split the examples of a source and write dataset.zarr. Sources are named in config.prepare."""
 
 import dataclasses
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def _begin(run: Run) -> None:
 
 
 def _remove_parts(run: Run) -> None:
-    """Remove what is needed until the data set is whole."""
+    """Remove intermediate files, once the data set is complete."""
     for folder in (run.dataset_parts, run.dataset_index):
         files.remove(folder)
 
@@ -76,7 +76,7 @@ def _write(run: Run, source: Source) -> dict[str, Any]:
 
 
 def _split(run: Run, source: Source) -> tuple[np.ndarray, dict[str, Any]]:
-    """The part of every example, and how many are in each."""
+    """Return the part of every example, and the number of examples per part."""
     config, whole = run.config.prepare, source.whole
     groups = splits.group_equal(np.asarray(whole.tokens[:])) if source.groups is None else source.groups
     at = whole.coordinates
@@ -143,7 +143,7 @@ def _split(run: Run, source: Source) -> tuple[np.ndarray, dict[str, Any]]:
 def _whole_chromosomes(
     run: Run, whole: Examples, usable: Callable[[np.ndarray], bool]
 ) -> tuple[np.ndarray | None, dict[str, Any]]:
-    """A usable split by whole chromosomes, and which those are; None where there is none.
+    """Return a usable split by whole chromosomes, and its description; None without one.
 
     That of the literature for a genome that has one, else chromosomes are drawn.
     """
@@ -185,14 +185,14 @@ def _by_chromosome(run: Run, whole: Examples) -> np.ndarray:
 
 
 def _chromosomes(whole: Examples) -> tuple[np.ndarray, np.ndarray]:
-    """Names of the chromosomes that examples are on, and the place among them of each example."""
+    """Return the names of the chromosomes of the examples, and the index of each example among them."""
     chrom = whole.coordinates.chrom
     present, place = np.unique(chrom.codes, return_inverse=True)
     return np.array([chrom.names[code] for code in present]), place
 
 
 def _counts(whole: Examples, tally: splits.Tally) -> dict[str, Any]:
-    """Examples per part, and per class when there are two."""
+    """Count examples per part, and per class when there are two."""
     counts: dict[str, Any] = {
         "examples": len(whole),
         "length": whole.length,

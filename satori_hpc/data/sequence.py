@@ -1,4 +1,4 @@
-"""DNA as small integers: A, C, G, T, N = 0 .. 4, one uint8 per position. RNA is read as DNA, its U as T."""
+"""Encode DNA as tokens: A, C, G, T, N = 0 .. 4, one uint8 per position. RNA is read as DNA, its U as T."""
 
 from collections.abc import Mapping
 
@@ -195,7 +195,7 @@ def shuffled_twins(tokens: np.ndarray, *, seed: int, examples: np.ndarray | None
     return twins
 
 
-# One-hot sequences to tokens, and nothing that is not one-hot.
+# Decode one-hot arrays to tokens; report columns that are not one-hot.
 
 
 def decode_one_hot(columns: np.ndarray, *, letters: str = "ACGT") -> tuple[np.ndarray, np.ndarray]:

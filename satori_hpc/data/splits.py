@@ -1,4 +1,4 @@
-"""Which examples train, which choose the model (valid) and which are kept for interpretation (test)."""
+"""Split examples into train, valid (model selection) and test (interpretation)."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -192,7 +192,7 @@ def draw_chromosomes(chrom: np.ndarray, *, valid_fraction: float, test_fraction:
 
 
 def known_genome(names: Iterable[str]) -> str | None:
-    """Name of the published split whose nuclear chromosomes are those of a genome; None for another genome."""
+    """Name the published split whose nuclear chromosomes are those of a genome; None for another genome."""
     short = {chromosomes.meaning(name).chromosome for name in names}
     nuclear = {name for name in short if name.isdigit() or name in ("X", "Z", "W")}  # neither organelles nor scaffolds
     return next((name for name, karyotype in KARYOTYPES.items() if nuclear == karyotype), None)

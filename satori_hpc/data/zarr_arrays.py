@@ -1,4 +1,4 @@
-"""Zarr arrays as we write and read them: each chunk is written and carries a CRC-32C, so that damage is an error."""
+"""Write and read Zarr arrays: every chunk is written, with a CRC-32C, so that damage is an error."""
 
 import contextlib
 import itertools
@@ -20,7 +20,7 @@ STRINGS = 2**16  # strings of a chunk
 STRING_BYTES = 128  # of a string in memory while its chunk is decoded, as a rule
 ZSTD = ZstdCodec(level=3)
 
-# Zarr reads a chunk that is not there as fill values; here none is left out, so that it is known to be lost.
+# Zarr reads a missing chunk as fill values; here every chunk is written, so that a missing one is an error.
 zarr.config.set({"array.write_empty_chunks": True})
 
 
@@ -89,14 +89,14 @@ def open_group(path: Path) -> zarr.Group:
 
 @contextlib.contextmanager
 def opened(path: Path, *, mend: str) -> Iterator[zarr.Group]:
-    """Open a group to read; what goes wrong in the block is an ArtefactError that names `path`, array and `mend`."""
+    """Open a group to read; errors in the block become an ArtefactError that names `path`, array and cure."""
     with damage_told(path, mend=mend):
         yield open_group(path)
 
 
 @contextlib.contextmanager
 def damage_told(path: Path, *, mend: str) -> Iterator[None]:
-    """Turn what goes wrong while a store is read into one error.
+    """Turn any error while a store is read into an ArtefactError.
 
     Raises:
         ArtefactError: with the command that makes the store anew.
@@ -105,7 +105,7 @@ def damage_told(path: Path, *, mend: str) -> Iterator[None]:
         yield
     except (SatoriError, MemoryError):
         raise
-    except Exception as error:  # of Zarr, its codecs and JSON: a dozen kinds, none of which tells a user more
+    except Exception as error:  # of Zarr, its codecs and JSON: a dozen types, none of which says more to a user
         what = " ".join(str(error).split())[:200] or type(error).__name__
         raise ArtefactError(f"{path}: damaged ({what}); {mend}") from None
 

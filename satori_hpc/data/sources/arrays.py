@@ -1,4 +1,4 @@
-"""prepare: one-hot arrays become a set."""
+"""Make a data set from one-hot arrays (HDF5 or NPZ)."""
 
 import collections
 import contextlib
@@ -176,7 +176,7 @@ def _careful(path: Path, name: str, read: Callable[..., Any]) -> Callable[..., A
 
 @contextlib.contextmanager
 def told(path: Path, name: str = "") -> Iterator[None]:
-    """Make what goes wrong in a file, or in an array of it, an InputError."""
+    """Turn errors in a file, or in an array of it, into an InputError."""
     where = f"{path}: {name[:80]}" if name else str(path)
     try:
         yield
@@ -361,7 +361,7 @@ def _follow(path: Path, group: Any, name: str, links: int) -> Any:
 
 
 def _reach(path: Path, group: Any, place: str, links: int) -> Any:
-    """What stands at a place such as /a/b or b; None: nothing."""
+    """Return the item at a path such as /a/b or b; None: there is none."""
     import h5py
 
     item = group.file if place.startswith("/") else group
@@ -785,7 +785,7 @@ def _parts(path: Path, members: Members, letters: str | None) -> list[Part]:
 
 
 def _check_shapes(path: Path, x: Member, y: Member) -> int:
-    """The length of the sequences."""
+    """Check shapes; return the length of the sequences."""
     problems = Problems(f"{path}: {x.name} and {y.name} do not make sequences and labels:")
     for member in (x, y):
         if member.dtype.kind not in "buif":

@@ -1,4 +1,4 @@
-"""prepare: ChIP-seq folds of one or several TFs become one set."""
+"""Make one data set from ChIP-seq folds of one or several TFs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ class Joined:
 
 
 def join(train: Sequence[Fold], test: Sequence[Fold], *, elsewhere: str) -> Joined:
-    """Bring the files of all TFs together.
+    """Merge the files of all TFs.
 
     Test labels come from test files alone, so that a TF is tested on all rows of its own test file and on no others.
 
@@ -101,7 +101,7 @@ def join(train: Sequence[Fold], test: Sequence[Fold], *, elsewhere: str) -> Join
 
 
 def negatives(joined: Joined, *, kind: str, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """A shuffle of every training sequence that a TF binds, keyed by (seed, example).
+    """Shuffle every training sequence that a TF binds, keyed by (seed, example).
 
     Args:
         joined: the examples.

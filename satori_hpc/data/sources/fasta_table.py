@@ -1,4 +1,4 @@
-"""A FASTA file and its label table, joined by what headers and rows tell: places, else names; order when asked for."""
+"""Join a FASTA file and its label table by coordinates, else by names; by order on request."""
 
 import re
 import sys
@@ -238,7 +238,7 @@ class _Way:
     column: int = 0
 
     def matched(self) -> int:
-        """How many keys are those of a record and of a row."""
+        """Count the keys shared by records and rows."""
         return len(set(self.records) - {None})
 
 
@@ -503,7 +503,7 @@ def _pair(
     *,
     drop: bool,
 ) -> None:
-    """Find the row of every record, by its strand where both tell one."""
+    """Find the row of every record, by strand where both have one."""
     assert joined.way is not None
     at: dict[Hashable, dict[int, int]] = {}
     for (key, strand), kept in kept_rows.items():
@@ -732,7 +732,7 @@ def _coordinates(records: Records, rows: Rows, joined: _Join, length: int) -> tu
 
 
 def make(run: Run, runtime: Runtime) -> Source:
-    """The set of a run: the records of its FASTA file with the labels of its table.
+    """Make the data set of a run: the records of its FASTA file with the labels of its table.
 
     Raises:
         InputError: a file cannot be used, or they do not go together.

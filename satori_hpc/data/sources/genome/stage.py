@@ -1,7 +1,7 @@
-"""prepare, from a genome: peaks to windows to sequences, by any number of processes and in bounded memory.
+"""Make a data set from a genome: peaks to windows to sequences, on any number of processes, in bounded memory.
 
-The leader makes the plan, which windows in which order; all processes read blocks of them from the genome; the leader
-puts the blocks together. What is read stays until the data set is whole, so a killed command goes on.
+Rank 0 plans the windows and their order; all processes read blocks of them from the genome; rank 0 concatenates the
+blocks. Blocks stay on disk until the data set is complete, so a killed command resumes.
 """
 
 import contextlib
@@ -141,7 +141,7 @@ IN_SEQUENCES = 3  # first number of a place in left_out.tsv.gz
 
 
 def make(run: Run, runtime: Runtime) -> Source | None:
-    """Make plan and parts together with the other processes; the leader gets the windows that are kept, others None.
+    """Make plan and parts on all processes; rank 0 returns the windows that are kept, others None.
 
     Raises:
         InputError: a file cannot be used.
@@ -176,7 +176,7 @@ def make(run: Run, runtime: Runtime) -> Source | None:
         for block in progress(list(world.my_items(todo, schedule="static")), what="sequences", unit="block"):
             parts.write(block, _part(genome, parts.take(parts.blocks[block])))
         world.barrier()
-    if plan is None:  # not the leader
+    if plan is None:  # not rank 0
         return None
     return _together(run, settings, plan, parts, genome, {str(path): digest})
 
@@ -248,7 +248,7 @@ def _together(
     return Source(whole, summary, groups=groups, names_checked=True)
 
 
-# Windows from peaks, a stretch of the genome at a time: no more peaks are in memory than fit, and hang together.
+# Make windows from peaks, processed in overlap-connected batches that fit in memory.
 
 PEAK = 400  # bytes per peak while windows are made, without labels
 LABEL_COPIES = 6
@@ -311,7 +311,7 @@ def _windows(rows: np.ndarray, settings: Settings, lengths: np.ndarray) -> Regio
 
 
 def _stretches(peaks: Peaks, settings: Settings, genome: Genome, size: int) -> Iterator[np.ndarray]:
-    """All peaks in the order of the genome, so many at a time that none has to do with those of another time.
+    """Yield all peaks in the order of the genome, in batches with no overlap between batches.
 
     What hangs together is kept until its end is read, however much it is.
     """
@@ -333,7 +333,7 @@ def _stretches(peaks: Peaks, settings: Settings, genome: Genome, size: int) -> I
 
 
 def _batches(peaks: Peaks, size: int) -> Iterator[np.ndarray]:
-    """All peaks, those of neighbouring cells of the genome together, at most `size` if more than one cell."""
+    """All peaks, those of neighbouring bins of the genome together, at most `size` if more than one bin."""
     edges = peaks.cells.batches(size)
     parts = [peaks.spill]
     if len(edges) > 1:

@@ -1,4 +1,4 @@
-"""From peaks of many labels to windows of one size, each with the union of the labels of its peaks.
+"""Make windows of one size from peaks of many labels; each has the union of the labels of its peaks.
 
 Two orders of the same two steps are in use (SATORI 2.0, lqaf209, words the second and cites a pipeline that does the
 first: Basset, Kelley et al. 2016). `extend_then_merge`: every peak becomes a window; then, among windows that hang

@@ -1,4 +1,4 @@
-"""Where the motifs of one simulated sequence go."""
+"""Place the motifs of one simulated sequence."""
 
 from dataclasses import dataclass
 

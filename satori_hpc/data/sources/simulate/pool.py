@@ -1,4 +1,4 @@
-"""The TFs of a simulated set and the pairs of them that interact."""
+"""Draw the TF panel of a simulated set, and the pairs that interact."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""prepare, by the simulator: motifs of JASPAR are implanted in random letters; the truth is known."""
+"""Make a simulated data set: JASPAR motifs implanted in random bases, with known truth."""
 
 import functools
 from typing import Any
