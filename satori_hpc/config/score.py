@@ -124,9 +124,10 @@ class Dfim:
         choices=("integrated", "gradient", "deeplift"),
     )
     rule: str = option(
-        "secant",
-        "quadrature of integrated gradients; secant is complete with any number of steps",
-        choices=("secant", "midpoint", "gauss-legendre"),
+        "auto",
+        "quadrature of integrated gradients; secant is complete with any number of steps, but for SATORI networks and "
+        "their own sites only; auto = secant there, else midpoint",
+        choices=("auto", "secant", "midpoint", "gauss-legendre"),
     )
     steps: int = option(10, "steps between baseline and sequence", low=1)
     baselines: int = option(3, "random baselines, each used for a sequence and all its mutants; averaged", low=1)

@@ -4,7 +4,7 @@ Every site is a place of its own. Sites that overlap are no pair. Attention and 
 in which a site lies; epistasis and DFIM mutate the site, by `generic`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from satori_hpc.scoring import generic
 from satori_hpc.scoring.base import LARGEST, LARGEST_SIZE, Batch, Scorer, SiteScores, ragged
 from satori_hpc.scoring.dfim import permuted
 from satori_hpc.scoring.fast.precision import precision
+from satori_hpc.scoring.sites import Sites
 from satori_hpc.sites.given import GivenSites, SiteTable
 
 SLICE = 4
@@ -28,6 +29,7 @@ class ListScorer(Scorer):
     """Common part of methods that score a table of sites per sequence; arguments as of Scorer."""
 
     slice_size = SLICE
+    widths: np.ndarray
 
     @property
     def most(self) -> tuple[int, int]:
@@ -40,7 +42,7 @@ class ListScorer(Scorer):
         most = self.settings.sites.max_sites
         return MEMORY // SLICE + 32 * self.model.length * (1 + most + most**2) + 200 * most**2
 
-    def sites_of(self, batch: Batch) -> list[SiteTable]:
+    def sites_of(self, batch: Batch) -> Sequence[SiteTable]:
         """Return the sites of each sequence, the strongest of them."""
         raise NotImplementedError
 
@@ -61,7 +63,7 @@ class ListScorer(Scorer):
 
     def told(
         self,
-        sites: list[SiteTable],
+        sites: Sequence[SiteTable],
         value: list[np.ndarray],
         effects: dict[str, list[np.ndarray]] | None = None,
         extras: dict[str, list[np.ndarray]] | None = None,
@@ -92,6 +94,21 @@ class ListScorer(Scorer):
             extras={name: _padded(each, most) for name, each in (extras or {}).items()},
             effects={name: _padded(each, most) for name, each in (effects or {}).items()},
         )
+
+
+def located(sites: Sequence[SiteTable], values: list[np.ndarray], scorer: ListScorer) -> tuple[Sites, torch.Tensor]:
+    """Convert sites of each sequence, and values (m, m) between them, to padded tensors (B, M) and (B, M, M)."""
+    most = max(1, *(len(each) for each in sites))
+    members = torch.zeros(len(sites), most, len(scorer.widths), dtype=torch.bool)
+    for row, mine in enumerate(sites):
+        members[row, torch.arange(len(mine)), torch.from_numpy(mine.motif)] = True
+
+    def columns(name: str) -> torch.Tensor:
+        return torch.from_numpy(np.stack([np.pad(vars(each)[name], (0, most - len(each))) for each in sites]))
+
+    start = columns("start")
+    found = Sites(start + scorer.model.padding, members.any(dim=2), members, columns("end") - start)
+    return found, torch.from_numpy(_padded(values, most))
 
 
 def _padded(values: list[np.ndarray], most: int) -> np.ndarray:
@@ -152,10 +169,10 @@ class MutationScorer(ListScorer):
         super().__init__(model, *given, **settings)
         self.scorable = Scorable(model).eval()
 
-    def maps(self, batch: Batch) -> tuple[list[SiteTable], list[np.ndarray]]:
-        """Return the sites of each sequence, and the values between them, (m, m), NaN = no pair."""
+    def maps(self, batch: Batch) -> tuple[Sites, torch.Tensor]:
+        """Return the sites, and the values between them, float32 (B, M, M), NaN where sites are no pair."""
         sites = self.sites_of(batch)
-        return sites, self._of_pairs(batch, sites)[0]
+        return located(sites, self._of_pairs(batch, sites)[0], self)
 
     def __call__(self, batch: Batch) -> SiteScores:
         """Score a slice."""
@@ -163,7 +180,7 @@ class MutationScorer(ListScorer):
         value, single = self._of_pairs(batch, sites)
         return self.told(sites, value, {"single": single}, self._extras(batch, sites))
 
-    def _of_pairs(self, batch: Batch, sites: list[SiteTable]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    def _of_pairs(self, batch: Batch, sites: Sequence[SiteTable]) -> tuple[list[np.ndarray], list[np.ndarray]]:
         spans = [np.stack([each.start, each.end], axis=1) for each in sites]
         value, single = zip(*self._values(batch, spans), strict=True)
         for found, mine in zip(value, sites, strict=True):
@@ -174,7 +191,7 @@ class MutationScorer(ListScorer):
         """Return the values between the intervals of each sequence, (m, m), and of each alone, (m,)."""
         raise NotImplementedError
 
-    def _extras(self, batch: Batch, sites: list[SiteTable]) -> dict[str, list[np.ndarray]]:
+    def _extras(self, batch: Batch, sites: Sequence[SiteTable]) -> dict[str, list[np.ndarray]]:
         return {}
 
 
@@ -209,7 +226,7 @@ class ListDfim(MutationScorer):
         ]
         return [(each.value, single) for each, single in zip(maps, sums, strict=True)]
 
-    def _extras(self, batch: Batch, sites: list[SiteTable]) -> dict[str, list[np.ndarray]]:
+    def _extras(self, batch: Batch, sites: Sequence[SiteTable]) -> dict[str, list[np.ndarray]]:
         if not self.extras:
             return {}
         return {"null": self._of_pairs(permuted(batch, seed=self.seed), sites)[0]}
