@@ -14,6 +14,8 @@ from satori_hpc.data.sources.simulate import truth
 from satori_hpc.errors import InputError
 from satori_hpc.interactions import tables
 from satori_hpc.parallel.world import Runtime
+from satori_hpc.report import inspect as report_inspect
+from satori_hpc.report.inspect import inspect
 from satori_hpc.run import execute, provenance
 from satori_hpc.run.layout import Run
 from satori_hpc.scoring.base import SiteScores
@@ -80,6 +82,14 @@ def test_a_bed_file_of_the_hits_of_a_scan_gives_the_scores_of_the_scan(tiny_run:
             assert rows_of(one, number) == rows_of(other, np.arange(len(named)))
             assert len(one.value) > 20
         assert tables.read_tf(file.interactions(method))["p"].notna().any()
+    inspect(file, RUNTIME, "3")
+    shown = report_inspect.read(file.inspections / "3.npz")
+    mine = motif_store.read_given(file.motifs, "file")
+    assert mine is not None
+    there = mine.find(Dataset(file.dataset).tokens[np.array([3])], np.array([3])).strongest(4)
+    np.testing.assert_array_equal(shown["dfim_start"], there.start)
+    np.testing.assert_array_equal(shown["epistasis_end"], there.end)
+    assert len(there) > 1
     assert "sites.parquet" in str(provenance.read(file.record("motifs")))
 
 
