@@ -175,7 +175,7 @@ def _sites(method: str, sites: Sites, values: torch.Tensor, *, model: TrainableM
     return {
         method: _array(values)[:used, :used],
         f"{method}_start": start,
-        f"{method}_end": start + sites.widths(model)[0, :used].cpu().numpy(),
+        f"{method}_end": start + sites.widths_in(model)[0, :used].cpu().numpy(),
         f"{method}_filters": sites.members[0, :used].cpu().numpy(),
     }
 
