@@ -17,6 +17,7 @@ from satori_hpc.config.motif_tokens import KnownMotifs, Preloaded
 from satori_hpc.config.prepare import SOURCES, Arrays, Fasta, Folds, Genome, Prepare, Simulated
 from satori_hpc.config.score import METHODS, Attribution, Dfim, Epistasis, Score, Sites
 from satori_hpc.config.search import Search
+from satori_hpc.config.sites import SiteSource
 from satori_hpc.config.statistics import STATISTICS
 from satori_hpc.config.toml import option, table
 from satori_hpc.errors import ConfigError
@@ -42,6 +43,7 @@ __all__ = [
     "Score",
     "Search",
     "Simulated",
+    "SiteSource",
     "Sites",
     "Train",
     "load",
@@ -352,6 +354,7 @@ class Config:
     model: Model = table(Model, "The network.")
     train: Train = table(Train, "Loss, optimiser and stopping.")
     motifs: Motifs = table(Motifs, "From filters to motifs and TF names.")
+    sites: SiteSource = table(SiteSource, "Where the sites come from whose pairs are scored.")
     score: Score = table(Score, "Which examples are scored, and how.")
     reduce: Reduce = table(Reduce, "The tests.")
     evaluate: Evaluate = table(Evaluate, "Comparison with known pairs.")
@@ -424,6 +427,8 @@ def renamed(config: Config, rename: Callable[[str], str]) -> Config:
         config = toml.replace(config, f"model.{known[0]}.motifs", rename(known[1].motifs))
     if config.motifs.database != "jaspar":
         config = toml.replace(config, "motifs.database", rename(config.motifs.database))
+    if config.sites.file:
+        config = toml.replace(config, "sites.file", rename(config.sites.file))
     config = toml.replace(config, "evaluate.known", tuple(rename(name) for name in config.evaluate.known))
     if config.evaluate.known_names:
         config = toml.replace(config, "evaluate.known_names", rename(config.evaluate.known_names))

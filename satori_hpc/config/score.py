@@ -18,6 +18,8 @@ class Method:
             that, imported on first use.
         generic: the same for networks without hand-written paths (models.base.TrainableModel.has_fast_paths); None:
             `scorer`, for all.
+        given: the same for sites of a scan or a file ([sites] source), called with sites.given.GivenSites in place of
+            the thresholds; None: it scores none.
         sentence: description of the score of two filters in a sequence; after "The score ... is" in the report.
         settings: dataclass of its table [score.<name>], which its scores follow from; None: it has none.
         follows: other keys of [score], and "seed", that they depend on; scores are recomputed when one changes.
@@ -34,6 +36,7 @@ class Method:
     scorer: Callable[..., Any] | str
     sentence: str
     generic: Callable[..., Any] | str | None = None
+    given: Callable[..., Any] | str | None = None
     settings: type | None = None
     follows: tuple[str, ...] = ()
     statistic: str = "published"
@@ -48,6 +51,7 @@ METHODS.add(
     "attention",
     Method(
         scorer="satori_hpc.scoring.attention:build",
+        given="satori_hpc.scoring.given:GivenAttention",
         generic="satori_hpc.scoring.generic_scorers:GenericAttention",
         picture="satori_hpc.report.pictures:ATTENTION",
         sentence="the largest attention between sites of the two filters, over heads and both directions",
@@ -99,6 +103,7 @@ METHODS.add(
     "attribution",
     Method(
         scorer="satori_hpc.scoring.attribution:AttributionScorer",
+        given="satori_hpc.scoring.given:GivenAttribution",
         picture="satori_hpc.report.pictures:ATTRIBUTION",
         settings=Attribution,
         follows=("precision",),
@@ -119,9 +124,10 @@ class Dfim:
         choices=("integrated", "gradient", "deeplift"),
     )
     rule: str = option(
-        "secant",
-        "quadrature of integrated gradients; secant is complete with any number of steps",
-        choices=("secant", "midpoint", "gauss-legendre"),
+        "auto",
+        "quadrature of integrated gradients; secant is complete with any number of steps, but for SATORI networks and "
+        "their own sites only; auto = secant there, else midpoint",
+        choices=("auto", "secant", "midpoint", "gauss-legendre"),
     )
     steps: int = option(10, "steps between baseline and sequence", low=1)
     baselines: int = option(3, "random baselines, each used for a sequence and all its mutants; averaged", low=1)
@@ -163,6 +169,7 @@ METHODS.add(
     "dfim",
     Method(
         scorer="satori_hpc.scoring.dfim:DfimScorer",
+        given="satori_hpc.scoring.given:GivenDfim",
         generic="satori_hpc.scoring.generic_scorers:GenericDfim",
         pairs="satori_hpc.scoring.generic:dfim_pairs",
         picture="satori_hpc.report.pictures:DFIM",
@@ -187,6 +194,7 @@ METHODS.add(
     "epistasis",
     Method(
         scorer="satori_hpc.scoring.epistasis:EpistasisScorer",
+        given="satori_hpc.scoring.given:GivenEpistasis",
         generic="satori_hpc.scoring.generic_scorers:GenericEpistasis",
         pairs="satori_hpc.scoring.generic:epistasis_pairs",
         picture="satori_hpc.report.pictures:EPISTASIS",

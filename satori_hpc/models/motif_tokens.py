@@ -104,6 +104,8 @@ class MotifTokenNetwork(TrainableModel):
     has_attention = True
     scorers = {
         "attention": "satori_hpc.scoring.motif_tokens:TokenAttention",
+        "attribution": "satori_hpc.scoring.motif_tokens:TokenAttribution",
+        "dfim": "satori_hpc.scoring.motif_tokens:TokenDfim",
         "epistasis": "satori_hpc.scoring.motif_tokens:TokenEpistasis",
     }
 

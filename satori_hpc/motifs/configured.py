@@ -45,7 +45,7 @@ def of_network(run: Run) -> Collection | None:
 
 
 def candidates(run: Run, named: Names[str]) -> Collection:
-    """Read the motifs whose pairs a run can call: those of the network, or those that its filters are named after.
+    """Read the motifs whose pairs a run can call: those of its network, or those that filters or sites are named after.
 
     What is tested without the network must be tested over these, or the two are not comparable. With learned filters
     beside known motifs, the motifs of TFs that only such a filter is named after come last.
@@ -57,7 +57,7 @@ def candidates(run: Run, named: Names[str]) -> Collection:
     Raises:
         InputError: the motifs cannot be used.
     """
-    known = of_network(run)
+    known = of_network(run) if run.config.sites.source == "network" else None
     if known is None:
         return for_names(run)
     there = {tf_names.compared(name) for name in tf_names.of_motifs(known.motifs)}

@@ -235,10 +235,11 @@ class ReportData:
 
 @dataclass(frozen=True)
 class Site:
-    """A motif site: its start, bp, and the TFs (or filters) that it is assigned to."""
+    """A motif site: its start and width, bp, and the TFs (or filters) that it is assigned to."""
 
     start: int
     name: str
+    width: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,7 +260,6 @@ class Inspected:
         row: its row in the data set.
         facts: (label, value) lines about it.
         tokens: uint8 (L,), A, C, G, T, other = 0..4.
-        width: W, bp of a site.
         pool: bp per bin.
         letters: float32 (L,), attribution of the sequence's bases.
         maps: by method, in the order of the page: a map of sites, or of bins float32 (n, n), of the heads' values the
@@ -274,7 +274,6 @@ class Inspected:
     row: int
     facts: list[tuple[str, str]] = field(default_factory=list)
     tokens: np.ndarray
-    width: int
     pool: int
     letters: np.ndarray
     maps: dict[str, SiteMap | np.ndarray]

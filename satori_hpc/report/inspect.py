@@ -17,8 +17,7 @@ from satori_hpc.data.dataset import SPLITS, Dataset
 from satori_hpc.data.splits import known
 from satori_hpc.errors import ArtefactError, InputError
 from satori_hpc.log import logger
-from satori_hpc.models import satori
-from satori_hpc.models.satori import Satori
+from satori_hpc.models.base import TrainableModel
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.registry import load
 from satori_hpc.report.data import Inspected, Site, SiteMap
@@ -27,7 +26,7 @@ from satori_hpc.run import files, pipeline, provenance, sealed
 from satori_hpc.run.layout import Run
 from satori_hpc.run.pipeline import Stage
 from satori_hpc.scoring import plan as score_plan
-from satori_hpc.scoring import registry, select
+from satori_hpc.scoring import select
 from satori_hpc.scoring.base import AttributesLetters, Batch
 from satori_hpc.scoring.sites import Sites
 from satori_hpc.sites import store as motif_store
@@ -64,7 +63,7 @@ def inspect(run: Run, runtime: Runtime, example: str, *, out: Path | None = None
     data = Dataset(run.dataset)
     row, name = find(data, example)
     device = runtime.torch_device()
-    model = satori.require(checkpoint.load(run.best, device)[0], what="inspect")
+    model = checkpoint.load(run.best, device)[0]
     arrays = {"row": row, "name": name, "labels": data.labels[row], **_maps(run, model, data, row)}
     folder = run.inspections if out is None else out
     text = inspect_page.page(view(run, model, data, arrays))
@@ -112,11 +111,10 @@ def find(data: Dataset, example: str) -> tuple[int, str]:
     )
 
 
-def _maps(run: Run, model: Satori, data: Dataset, row: int) -> dict[str, np.ndarray]:
+def _maps(run: Run, model: TrainableModel, data: Dataset, row: int) -> dict[str, np.ndarray]:
     """Compute all arrays of report.inspect."""
     device = next(model.parameters()).device
     tokens = data.tokens[row : row + 1]
-    threshold = score_plan.thresholds(run, model)
     with _told("letter composition of the training examples"):
         letters = score_plan.composition(data)
     with torch.inference_mode():
@@ -131,18 +129,13 @@ def _maps(run: Run, model: Satori, data: Dataset, row: int) -> dict[str, np.ndar
     )
 
     maps: dict[str, np.ndarray] = {}
-    for method, picture in _pictures().items():
-        scorer: Any = registry.build(
-            method,
-            model,
-            threshold=torch.from_numpy(threshold),
-            settings=run.config.score,
-            seed=run.config.seed,
-            composition=letters,
-        )
+    pictures = _pictures()
+    scorers: dict[str, Any] = dict(score_plan.build(run, model, composition=letters, methods=list(pictures)))
+    for method, scorer in scorers.items():
+        picture = pictures[method]
         with _told(method):
             found = scorer.maps(batch)
-            maps |= _sites(method, *found, padding=model.padding) if picture.sites else {method: _array(found)}
+            maps |= _sites(method, *found, model=model) if picture.sites else {method: _array(found)}
         if isinstance(scorer, AttributesLetters):
             with _told("attribution of bases"):
                 maps["letter_attribution"] = _array(scorer.attributions(batch))
@@ -151,7 +144,7 @@ def _maps(run: Run, model: Satori, data: Dataset, row: int) -> dict[str, np.ndar
         "logits": _array(logits),
         "probability": probability,
         "explained": explained,
-        "filter_name": np.array(_filter_names(run, model.filters), dtype=np.str_),
+        "filter_name": np.array(_filter_names(run), dtype=np.str_),
         **maps,
     }
 
@@ -175,12 +168,14 @@ def _array(batch: torch.Tensor) -> np.ndarray:
     return np.asarray(batch[0].detach().float().cpu().numpy())
 
 
-def _sites(method: str, sites: Sites, values: torch.Tensor, *, padding: int) -> dict[str, np.ndarray]:
+def _sites(method: str, sites: Sites, values: torch.Tensor, *, model: TrainableModel) -> dict[str, np.ndarray]:
     """Return the sites in use, and the values between them."""
     used = int(sites.used[0].sum())
+    start = sites.position[0, :used].cpu().numpy() - model.padding
     return {
         method: _array(values)[:used, :used],
-        f"{method}_start": sites.position[0, :used].cpu().numpy() - padding,
+        f"{method}_start": start,
+        f"{method}_end": start + sites.widths_in(model)[0, :used].cpu().numpy(),
         f"{method}_filters": sites.members[0, :used].cpu().numpy(),
     }
 
@@ -195,10 +190,10 @@ def _explained(run: Run, data: Dataset, row: int, probability: np.ndarray) -> np
     return right
 
 
-def _filter_names(run: Run, filters: int) -> list[str]:
+def _filter_names(run: Run) -> list[str]:
     named = motif_store.read_tf(run.motifs).query("named")
     tf = dict(zip(named["filter"].tolist(), named["tf"].tolist(), strict=True))
-    return [str(tf.get(number, f"filter {number}")) for number in range(filters)]
+    return [str(tf.get(number, f"filter {number}")) for number in range(len(motif_store.read_filters(run.motifs)))]
 
 
 # Content of the page of one sequence, from its arrays.
@@ -207,7 +202,7 @@ NAMED = 3  # names of filters at a site
 LISTED = 6  # labels listed
 
 
-def view(run: Run, model: Satori, data: Dataset, arrays: dict[str, Any]) -> Inspected:
+def view(run: Run, model: TrainableModel, data: Dataset, arrays: dict[str, Any]) -> Inspected:
     """Convert arrays of report.inspect to the page's content (single values as plain numbers)."""
     names = arrays["filter_name"]
     pictures = sorted(_pictures().items(), key=lambda item: not item[1].sites)  # maps of sites first
@@ -220,7 +215,6 @@ def view(run: Run, model: Satori, data: Dataset, arrays: dict[str, Any]) -> Insp
         row=arrays["row"],
         facts=_facts(run, data, arrays),
         tokens=arrays["tokens"],
-        width=model.width,
         pool=model.pool,
         letters=arrays["letter_attribution"],
         maps={
@@ -269,15 +263,17 @@ def _listed(names: list[str]) -> str:
 
 def _site_map(arrays: dict[str, Any], method: str, names: np.ndarray) -> SiteMap:
     sites = []
-    for start, members in zip(arrays[f"{method}_start"].tolist(), arrays[f"{method}_filters"], strict=True):
+    columns = (arrays[f"{method}_{name}"] for name in ("start", "end", "filters"))
+    for start, end, members in zip(*columns, strict=True):
         found = list(dict.fromkeys(names[members].tolist()))
-        sites.append(Site(start, " / ".join(found[:NAMED]) + (" …" if len(found) > NAMED else "")))
+        name = " / ".join(found[:NAMED]) + (" …" if len(found) > NAMED else "")
+        sites.append(Site(int(start), name, int(end - start)))
     return SiteMap(sites=sites, values=arrays[method])
 
 
 # inspect/<row>.npz: the interaction maps of one sequence, plain arrays that numpy reads without pickles.
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 # Array -> its kind ("str" or a dtype) and its dimensions; docs/formats.md explains them.
 ARRAYS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -300,7 +296,8 @@ def layout() -> dict[str, tuple[str, tuple[str, ...]]]:
     for method, picture in _pictures().items():
         found[method] = ("float32", ("site", "site") if picture.sites else ("head", "cell", "cell"))
         if picture.sites:
-            found |= {f"{method}_start": ("int64", ("site",)), f"{method}_filters": ("bool", ("site", "filter"))}
+            found |= {f"{method}_{name}": ("int64", ("site",)) for name in ("start", "end")}
+            found |= {f"{method}_filters": ("bool", ("site", "filter"))}
     return found
 
 

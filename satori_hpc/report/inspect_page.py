@@ -42,7 +42,7 @@ def page(data: Inspected) -> str:
         version=__version__,
         style=Markup(report_page.resource("report.css")),
         shapes=Markup(logos.letters()),
-        rows=[Markup(row) for row in logos.rows(data.tokens, data.letters, _sites(data), width=data.width)],
+        rows=[Markup(row) for row in logos.rows(data.tokens, data.letters, _sites(data))],
         sections=[_section(data, method, load(METHODS[method].picture)) for method in data.maps],
     )
 
@@ -70,7 +70,7 @@ def _sites(data: Inspected) -> list[Site]:
 
 def _marked(data: Inspected, values: np.ndarray) -> AttentionMap:
     """Mark the bin that contains the midpoint of each site."""
-    cells = [((site.start + data.width // 2) // data.pool, site.name) for site in _sites(data)]
+    cells = [((site.start + site.width // 2) // data.pool, site.name) for site in _sites(data)]
     return AttentionMap(
         values=values,
         marks=[(cell, name) for cell, name in cells if 0 <= cell < len(values)],

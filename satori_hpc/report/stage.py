@@ -270,39 +270,55 @@ def _attention_map(run: Run, model: TrainableModel, store: ScoreStore, method: M
     tokens = _tokens(run, model, np.array([example]))
     with torch.inference_mode():
         attention = model(tokens, attention=True).attention
-        pooled = model.pooled(tokens)[0].float().cpu().numpy()
     assert attention is not None
     return AttentionMap(
         values=attention[0].amax(dim=0).float().cpu().numpy(),
-        marks=_marks(run, pooled, apart=max(1, round(model.width / 2 / model.pool)), first=first),
+        marks=_marks(
+            _sites(run, model, tokens, example), apart=max(1, round(model.width / 2 / model.pool)), first=first
+        ),
         pool=model.pool,
         example=next(Dataset(run.dataset).names(np.array([example]))),
         why=why,
     )
 
 
-def _marks(run: Run, pooled: np.ndarray, *, apart: int, first: list[int]) -> list[tuple[int, str]]:
-    """Return (position, TF) of the sites of named filters: the clearest wins where several overlap.
+def _marks(sites: list[tuple[int, float, int, str]], *, apart: int, first: list[int]) -> list[tuple[int, str]]:
+    """Return (position, TF) of sites: the clearest wins where several overlap.
 
     Args:
-        run: whose motifs these are.
-        pooled: (F, n) activations of one example.
+        sites: as of `_sites`.
         apart: two marks are at least so many positions from each other.
-        first: filters whose sites come before all others.
+        first: motifs whose sites come before all others.
     """
-    filters = motif_store.read_filters(run.motifs).sort_values("filter")
-    threshold, maximum = filters["threshold"].to_numpy(), filters["maximum"].to_numpy()
-    tf = motif_store.read_tf(run.motifs).query("named")
-    sites = []
-    for number, name in zip(tf["filter"].tolist(), tf["tf"].tolist(), strict=True):
-        for position in np.flatnonzero(pooled[number] > threshold[number]).tolist():
-            level = float(pooled[number, position] / maximum[number])
-            sites.append((number not in first, -level, position, name))
     marks: list[tuple[int, str]] = []
-    for _, _, position, name in sorted(sites):
+    for _, _, position, name in sorted(
+        (number not in first, -level, place, name) for number, level, place, name in sites
+    ):
         if all(abs(position - other) >= apart for other, _ in marks):
             marks.append((position, name))
     return sorted(marks)
+
+
+def _sites(run: Run, model: TrainableModel, tokens: torch.Tensor, example: int) -> list[tuple[int, float, int, str]]:
+    """Return (motif, strength relative to its largest, bin, TF) of the sites of named motifs in an example."""
+    filters = motif_store.read_filters(run.motifs).sort_values("filter")
+    threshold, maximum = filters["threshold"].to_numpy(), filters["maximum"].to_numpy()
+    named = motif_store.read_tf(run.motifs).query("named")
+    tf = dict(zip(named["filter"].tolist(), named["tf"].tolist(), strict=True))
+    given = motif_store.read_given(run.motifs, run.config.sites.source)
+    if given is not None:
+        found = given.find(tokens.cpu().numpy(), np.array([example]))
+        level = found.strength / max(float(found.strength.max(initial=0)), 1e-30)
+        place = (found.start + found.end) // 2 // model.pool
+        rows = zip(found.motif.tolist(), level.tolist(), place.tolist(), strict=True)
+        return [(number, share, at, tf[number]) for number, share, at in rows if number in tf]
+    with torch.inference_mode():
+        pooled = model.pooled(tokens)[0].float().cpu().numpy()
+    return [
+        (number, float(pooled[number, position] / maximum[number]), position, name)
+        for number, name in tf.items()
+        for position in np.flatnonzero(pooled[number] > threshold[number]).tolist()
+    ]
 
 
 def _attention_sample(run: Run, model: TrainableModel, best_first: np.ndarray) -> np.ndarray:

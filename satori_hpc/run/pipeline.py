@@ -142,7 +142,7 @@ STAGES: tuple[Stage, ...] = (
         "motifs",
         "sites.stage",
         ("prepare", "train"),
-        ("motifs",),
+        ("motifs", "sites"),
         lambda run: [run.motifs],
         "motifs of the filters and TF names",
     ),
@@ -185,7 +185,17 @@ STAGES: tuple[Stage, ...] = (
         "report",
         "report.stage",
         ("prepare", "train", "motifs", "score", "reduce", "evaluate"),
-        ("prepare", "model", "train", "motifs", "score", "reduce", "evaluate", "report"),  # it shows all settings
+        (
+            "prepare",
+            "model",
+            "train",
+            "motifs",
+            "sites",
+            "score",
+            "reduce",
+            "evaluate",
+            "report",
+        ),  # it shows all settings
         lambda run: [run.report],
         "one HTML page",
         shows=("differential", "ensemble"),

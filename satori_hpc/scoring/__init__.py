@@ -20,12 +20,13 @@ def register(
     permutes: bool = False,
     pairs: Callable[..., Any] | None = None,
     picture: Any = None,
+    given: Callable[..., Any] | None = None,
 ) -> Callable[[Scorer], Scorer]:
     """Register a scoring method by name: decorates the factory of its SiteScorer (scoring.base), in a plug-in module.
 
     Args:
         name: in score.methods, tables and report.
-        sentence, follows, statistic, permutes, pairs, picture: as of config.score.Method.
+        sentence, follows, statistic, permutes, pairs, picture, given: as of config.score.Method.
         settings: dataclass of its table [score.<name>], whose fields are `config.option`s; None: it has none.
 
     Raises:
@@ -53,6 +54,7 @@ def register(
                 permutes=permutes,
                 pairs=pairs,
                 picture=picture,
+                given=given,
             ),
         )
         return scorer

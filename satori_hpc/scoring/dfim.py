@@ -131,11 +131,9 @@ def rule_of(settings: Dfim, *, finer: int = 1) -> Rule:
         return Rule.of("gauss-legendre", finer * LEGACY_STEPS)
     if settings.attribution == "gradient":
         return rules.POINT
-    return (
-        Rule.of("secant", finer)
-        if settings.attribution == "deeplift"
-        else Rule.of(settings.rule, finer * settings.steps)
-    )
+    if settings.attribution == "deeplift":
+        return Rule.of("secant", finer)
+    return Rule.of("secant" if settings.rule == "auto" else settings.rule, finer * settings.steps)
 
 
 class DfimScorer:

@@ -9,6 +9,7 @@ those that `targets` of the batch names.
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -252,10 +253,11 @@ def rule(settings: Dfim) -> Rule:
     Raises:
         ConfigError: settings that only SATORI networks have.
     """
+    settings = dataclasses.replace(settings, rule="midpoint" if settings.rule == "auto" else settings.rule)
     if settings.legacy or settings.attribution == "deeplift" or rule_of(settings).secant:
         raise ConfigError(
-            "[score.dfim]: legacy, attribution = 'deeplift' and rule = 'secant' are hand-written for SATORI networks; "
-            "for others set rule = 'gauss-legendre' or 'midpoint', or attribution = 'gradient'"
+            "[score.dfim]: legacy, attribution = 'deeplift' and rule = 'secant' are hand-written for SATORI networks "
+            "and their own sites; otherwise set rule = 'gauss-legendre' or 'midpoint', or attribution = 'gradient'"
         )
     return rule_of(settings)
 

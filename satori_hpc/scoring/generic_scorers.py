@@ -193,6 +193,12 @@ class GenericAttention(_FilterScorer):
         return self.model.filters * cells, cells
 
     @torch.inference_mode()
+    def maps(self, batch: Batch) -> torch.Tensor:
+        """Return attention, float32 (B, heads, n, n); rows look at columns."""
+        found: torch.Tensor = self.model(batch.tokens.to(self.device), attention=True).attention
+        return found
+
+    @torch.inference_mode()
     def __call__(self, batch: Batch) -> SiteScores:
         """Score a slice; keys and targets play no part."""
         tokens = batch.tokens.to(self.device)

@@ -19,46 +19,32 @@ from satori_hpc.models.motif_tokens import MotifTokenNetwork
 from satori_hpc.motifs import hits as motif_hits
 from satori_hpc.motifs.hits import Hits
 from satori_hpc.scoring import draws
-from satori_hpc.scoring.base import LARGEST, LARGEST_SIZE, Batch, Scorer, SiteScores, ragged
+from satori_hpc.scoring.base import LARGEST_SIZE, Batch, SiteScores
+from satori_hpc.scoring.fast import Rule, rules
 from satori_hpc.scoring.fast.precision import precision
-from satori_hpc.scoring.sites import strongest
+from satori_hpc.scoring.given import BinScorer, ListDfim, ListScorer, located
+from satori_hpc.scoring.sites import Sites, strongest
+from satori_hpc.sites.given import SiteTable
 
 SLICE = 16
 VARIANTS_AT_ONCE = 512
+UNTOLD = "a multi-label network: which logits are explained must be given (targets of the batch)"
 HITS_PER_BP = 1  # at most, of all motifs, that memory is reckoned with
 
 
 @dataclass(frozen=True, eq=False)
-class _Sites:
-    """Sites of some sequences, arrays of equal length, by example, start, motif.
+class _Sites(SiteTable):
+    """Sites of some sequences; learned filters come after the known motifs.
 
     Attributes:
-        example, start, end: int64, bp, half open. motif: int64; learned filters come after the known motifs. strand: 1
-            or -1.
         strength: -log10 p of a hit; activation of a learned filter, 1 = its threshold.
         hit: int64, row of the hit; -1: of a learned filter.
     """
 
-    example: np.ndarray
-    start: np.ndarray
-    end: np.ndarray
-    motif: np.ndarray
-    strand: np.ndarray
-    strength: np.ndarray
     hit: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.example)
 
-    def take(self, rows: np.ndarray) -> "_Sites":
-        return _Sites(**{name: column[rows] for name, column in vars(self).items()})
-
-
-def _joined(tables: list[_Sites]) -> _Sites:
-    return _Sites(**{name: np.concatenate([vars(each)[name] for each in tables]) for name in vars(tables[0])})
-
-
-class _TokenScorer(Scorer):
+class _TokenScorer(ListScorer):
     """Common part of methods that score sites of known motifs and learned filters; arguments as of Scorer.
 
     A hit of a known motif that has won its place is a site. So is a window in which a learned filter is above its
@@ -66,7 +52,6 @@ class _TokenScorer(Scorer):
     of learned filters come last; mutations have the composition of their sequence, whatever `composition` is.
     """
 
-    slice_size = SLICE
     model: MotifTokenNetwork
 
     def __init__(self, model: MotifTokenNetwork, threshold: torch.Tensor, **given: Any) -> None:
@@ -75,20 +60,15 @@ class _TokenScorer(Scorer):
         self.widths = np.concatenate([known, np.full(filters, model.settings.width)]).astype(np.int16)
         self.threshold = self.threshold[len(known) :]
 
-    @property
-    def most(self) -> tuple[int, int]:
-        """Maximal number of sites and places of an example: each site is a place."""
-        return self.settings.sites.max_sites, self.settings.sites.max_sites
+    def sites_of(self, batch: Batch) -> list[_Sites]:
+        return self._found(batch)[2]
 
-    @property
-    def bytes_per_sequence(self) -> int:
-        """Working memory of a call, per sequence: an upper bound in usual cases."""
-        model, most = self.model, self.settings.sites.max_sites
-        scan = 200 * HITS_PER_BP * model.length + 16 * model.length
-        passes = 4 * VARIANTS_AT_ONCE * 8 * model.largest_array // SLICE
-        learned = 16 * model.settings.filters * model.length
-        return scan + passes + learned + 200 * most**2
+    def bins(self, mine: SiteTable, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the bin whose token a site is, that of its middle, twice."""
+        middle = (mine.start + mine.end) // 2 // self.model.pool
+        return middle, middle
 
+    @torch.inference_mode()
     def _found(self, batch: Batch) -> tuple[Hits, np.ndarray, list[_Sites]]:
         """Return all hits, the winner of each, and the sites of each sequence."""
         tokens = batch.tokens.to(self.device)
@@ -105,7 +85,8 @@ class _TokenScorer(Scorer):
             mine, others = (each.take(np.flatnonzero(each.example == example)) for each in (known, learned))
             # The strengths of the two kinds do not compare: the best of either come in turn.
             turns = [np.argsort(np.lexsort((each.start, -np.round(each.strength, 6)))) for each in (mine, others)]
-            kept = _joined([mine, others]).take(np.argsort(np.concatenate(turns), kind="stable")[:most])
+            both = SiteTable.joined([mine, others])
+            kept = both.take(np.argsort(np.concatenate(turns), kind="stable")[:most])
             sites.append(kept.take(np.lexsort((kept.motif, kept.start))))
         return every, owner, sites
 
@@ -149,64 +130,95 @@ class _TokenScorer(Scorer):
         taken: np.ndarray = steps.cumsum(axis=1)[:, : self.model.length] > 0
         return taken
 
-    def _ragged(
-        self, sites: list[_Sites], value: np.ndarray, effects: dict[str, np.ndarray] | None = None
-    ) -> SiteScores:
-        """Return SiteScores of sites, each with its own place; value: float (B, M, M), NaN = no pair."""
-        most = value.shape[1]
-        used = np.arange(most) < np.array([len(each) for each in sites])[:, None]
-        every = _joined(sites)
-        start = np.zeros(used.shape, dtype=np.int64)
-        start[used] = every.start
-        example, place = np.nonzero(used)
-        table = np.stack([example, every.motif, every.start, every.strand, place], axis=1)
-        order = np.lexsort((table[:, 4], table[:, 1], table[:, 0]))
-        strength = every.strength.astype(np.float32)
-        return ragged(table[order], strength[order], start, used, value.astype(np.float32), effects=effects)
 
-    def _no_pairs(self, mine: _Sites, *, cells: bool) -> np.ndarray:
-        """Return bool (m, m): sites that overlap, are too far apart or, where bins count, are in one bin."""
-        start, end = mine.start, mine.end
-        gap = np.maximum(start[:, None], start) - np.minimum(end[:, None], end)
-        out = gap < 0
-        if self.settings.sites.max_distance:
-            out |= np.abs(start[:, None] - start) > self.settings.sites.max_distance
-        if cells:
-            cell = self._cell(mine)
-            out |= cell[:, None] == cell
-        return out
-
-    def _cell(self, mine: _Sites) -> np.ndarray:
-        """Return the bin that contains a site, int64."""
-        cell: np.ndarray = (mine.start + mine.end) // 2 // self.model.known.pool
-        return cell
-
-
-class TokenAttention(_TokenScorer):
+class TokenAttention(_TokenScorer, BinScorer):
     """Score slices of sequences by raw attention between the bins of hits."""
 
-    choose = LARGEST
+    slice_size = SLICE
+
+    @property
+    def bytes_per_sequence(self) -> int:
+        """Working memory of a call, per sequence: an upper bound in usual cases."""
+        return _bytes(self, passes=1)
 
     @torch.inference_mode()
-    def __call__(self, batch: Batch) -> SiteScores:
-        """Score a slice; keys and targets play no part."""
-        _, _, sites = self._found(batch)
+    def maps(self, batch: Batch) -> torch.Tensor:
+        """Return attention, float32 (B, heads, n, n); rows look at columns."""
         with precision(self.device, "float32"):
-            attention = self.model(batch.tokens.to(self.device), attention=True).attention
-        strongest = attention.amax(dim=1)
-        if not bool(torch.isfinite(strongest).all()):
-            raise SatoriError(
-                "the model's attention holds values that are not finite: its training diverged; train again"
-            )
-        either = torch.maximum(strongest, strongest.transpose(1, 2)).float().cpu().numpy()
-        most = max(1, *(len(mine) for mine in sites))
-        value = np.full((len(batch), most, most), np.nan, dtype=np.float32)
-        for row, mine in enumerate(sites):
-            cell = self._cell(mine)
-            found = either[row][np.ix_(cell, cell)]
-            found[self._no_pairs(mine, cells=True)] = np.nan
-            value[row, : len(mine), : len(mine)] = found
-        return self._ragged(sites, value)
+            found: torch.Tensor = self.model(batch.tokens.to(self.device), attention=True).attention
+        return found
+
+
+class TokenAttribution(_TokenScorer, BinScorer):
+    """Score slices of sequences by integrated gradients over attention, from none to all of it; see attribution.
+
+    All heads are scaled together. What heads read is then proportional to the step, and only the last ReLU is not
+    linear: attention and its backward pass are computed once.
+    """
+
+    adds = True
+    slice_size = SLICE
+
+    @property
+    def bytes_per_sequence(self) -> int:
+        """Working memory of a call, per sequence: an upper bound in usual cases."""
+        return _bytes(self, passes=4 + self.settings.attribution.steps)
+
+    @torch.inference_mode()
+    def maps(self, batch: Batch) -> torch.Tensor:
+        """Return attributions of every attention value, float32 (B, heads, n, n)."""
+        found = self._attributed(batch, self.settings.attribution.steps)[0]
+        return found.abs() if self.settings.attribution.absolute else found
+
+    @torch.inference_mode()
+    def estimate(self, batch: Batch) -> dict[str, float]:
+        """Return the relative errors of a sample: "completeness" and "steps", as of attribution.AttributionScorer."""
+        steps = self.settings.attribution.steps
+        (found, rise), (finer, _) = self._attributed(batch, steps), self._attributed(batch, 2 * steps)
+        gap = (found.sum(dim=(1, 2, 3)) - rise).abs()
+        return {
+            "completeness": float(gap.sum() / rise.abs().sum().clamp(min=rules.TINY)),
+            "steps": float((found - finer).norm() / finer.norm().clamp(min=rules.TINY)),
+        }
+
+    def _attributed(self, batch: Batch, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return attributions (B, heads, n, n), and the change of the target from zero to full attention, (B,)."""
+        model, rule = self.model, Rule.of(self.settings.attribution.rule, steps)
+        weights = torch.ones(len(batch), 1) if batch.targets is None else batch.targets
+        weights = weights.to(self.device, torch.float32)
+        if weights.shape[1] != model.targets:
+            raise SatoriError(UNTOLD)
+        tokens = batch.tokens.to(self.device)
+        with precision(self.device, "float32"):
+            *parts, around = model.project(
+                model.known(tokens), None if model.learned is None else model.learned(tokens)
+            ).chunk(4, dim=2)
+            mixed, attention, _ = model.attention(parts, torch.zeros(len(tokens), dtype=torch.bool))
+            value = parts[2].unflatten(2, (model.attention.heads, -1)).transpose(1, 2)
+            read = attention @ value > 0
+            start = (model.attention.mix.bias + around + model.bias).expand_as(mixed)
+            path = rule.along(start, mixed + around + model.bias)
+            logits = model.output(torch.relu(path).sum(dim=1))
+            repeated = weights.repeat(rule.segments, 1)
+            ends = model.output(torch.relu(torch.stack((start, mixed + around + model.bias))).sum(dim=2))
+            if self.settings.attribution.target == "probability":
+                repeated = repeated * rules.sigmoid_slope(rule, logits, torch.sigmoid(logits))
+                ends = torch.sigmoid(ends)
+            of_mixed = rule.total((repeated @ model.output.weight)[:, None] * rules.relu_slope(rule, path))
+            of_read = (of_mixed @ model.attention.mix.weight).unflatten(2, (model.attention.heads, -1)).transpose(1, 2)
+            rise = ((ends[1] - ends[0]) * weights).sum(dim=1)
+            return ((of_read * read) @ value.transpose(2, 3)) * attention, rise
+
+
+class TokenDfim(_TokenScorer, ListDfim):
+    """Score slices of sequences by DFIM, with gradients of hits' scores; see generic.dfim."""
+
+
+def _bytes(scorer: _TokenScorer, *, passes: int) -> int:
+    """Return the working memory of a call, per sequence, with so many passes: an upper bound in usual cases."""
+    model, most = scorer.model, scorer.settings.sites.max_sites
+    scan = 200 * HITS_PER_BP * model.length + 16 * model.length
+    return scan + 32 * passes * model.largest_array + 16 * model.settings.filters * model.length + 200 * most**2
 
 
 class TokenEpistasis(_TokenScorer):
@@ -214,20 +226,35 @@ class TokenEpistasis(_TokenScorer):
 
     choose = LARGEST_SIZE
     effects: tuple[str, ...] = ("single",)
+    slice_size = SLICE
+
+    @property
+    def bytes_per_sequence(self) -> int:
+        """Working memory of a call, per sequence: an upper bound in usual cases."""
+        return _bytes(self, passes=VARIANTS_AT_ONCE // SLICE)
+
+    def maps(self, batch: Batch) -> tuple[Sites, torch.Tensor]:
+        """Return the sites of each sequence and E between them: float32 (B, M, M), NaN = no pair."""
+        sites, value, _ = self._scored(batch)
+        return located(sites, value, self)
+
+    def __call__(self, batch: Batch) -> SiteScores:
+        """Score a slice; errors as `_scored`."""
+        sites, value, single = self._scored(batch)
+        return self.told(sites, value, {"single": single})
 
     @torch.inference_mode()
-    def __call__(self, batch: Batch) -> SiteScores:
-        """Score a slice.
+    def _scored(self, batch: Batch) -> tuple[list[_Sites], list[np.ndarray], list[np.ndarray]]:
+        """Return the sites of each sequence, E between them, (m, m), and the effects of single ones, (m,).
 
         Raises:
             SatoriError: a logit is not finite, or the explained labels are not given.
         """
         if batch.targets is None and self.model.targets > 1:
-            raise SatoriError("a multi-label network: which logits are explained must be given (targets of the batch)")
+            raise SatoriError(UNTOLD)
         hits, owner, sites = self._found(batch)
-        most = max(1, *(len(mine) for mine in sites))
-        value = np.full((len(batch), most, most), np.nan)
-        single = np.full((len(batch), most), np.nan)
+        value = [np.full((len(mine), len(mine)), np.nan) for mine in sites]
+        single = [np.full(len(mine), np.nan) for mine in sites]
         offsets = hits.of_examples(len(batch))
         for row, mine in enumerate(sites):
             if len(mine):
@@ -235,16 +262,14 @@ class TokenEpistasis(_TokenScorer):
                 own = dataclasses.replace(own, example=np.zeros_like(own.example))
                 first = offsets[row]
                 here = dataclasses.replace(mine, hit=np.where(mine.hit < 0, -1, mine.hit - first))
-                value[row, : len(mine), : len(mine)], single[row, : len(mine)] = self._map(
-                    batch, row, own, owner[first : offsets[row + 1]] - first, here
-                )
-        return self._ragged(sites, value, {"single": single})
+                value[row], single[row] = self._map(batch, row, own, owner[first : offsets[row + 1]] - first, here)
+        return sites, value, single
 
     def _map(
         self, batch: Batch, row: int, hits: Hits, owner: np.ndarray, mine: _Sites
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return E between the sites of one sequence, (m, m), and F(x) - F(x without the site), (m,)."""
-        pair = np.argwhere(np.triu(~self._no_pairs(mine, cells=False), k=1))
+        pair = np.argwhere(np.triu(~self.no_pairs(mine), k=1))
         without = np.zeros((1 + len(mine) + len(pair), len(mine)), dtype=bool)
         without[1 + np.arange(len(mine)), np.arange(len(mine))] = True
         for side in range(2):

@@ -4,6 +4,7 @@ One process of a world makes them; the others read the stores.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from satori_hpc.scoring import registry, select
 from satori_hpc.scoring.base import SiteScorer
 from satori_hpc.scoring.layout import Plan
 from satori_hpc.sites import store as motif_store
+from satori_hpc.sites.given import GivenSites
 from satori_hpc.training import checkpoint, predictions
 
 BLOCK = 8192  # sequences whose bases are counted at a time
@@ -49,14 +51,15 @@ def make(run: Run) -> list[Plan]:
     data = Dataset(run.dataset)
     examples = _select(run, data)
     model, _ = checkpoint.load(run.best, "cpu")
-    threshold = thresholds(run, model)
-    digests = _digests(run, examples, threshold)
+    given = motif_store.read_given(run.motifs, run.config.sites.source)
+    digests = _digests(run, examples, thresholds(run, model), given)
     letters = composition(data)
-    scorers = build(run, model, threshold=threshold, composition=letters)
+    scorers = build(run, model, composition=letters)
+    known = () if model.bank is None else model.bank.names
     return [
         Plan(
             method=method,
-            known=() if model.bank is None else model.bank.names,
+            known=known if given is None else given.names,
             widths=scorers[method].widths,
             foreground=examples.foreground,
             background=examples.background,
@@ -80,25 +83,36 @@ def make(run: Run) -> list[Plan]:
     ]
 
 
-def build(run: Run, model: TrainableModel, *, threshold: np.ndarray, composition: np.ndarray) -> dict[str, SiteScorer]:
-    """Return the scorer of every method of run.toml.
+def build(
+    run: Run, model: TrainableModel, *, composition: np.ndarray, methods: Sequence[str] | None = None
+) -> dict[str, SiteScorer]:
+    """Return the scorers of methods by their names, of the sites that the run says.
 
     Args:
         run: whose settings they have.
         model: in evaluation mode, on the device to compute on.
-        threshold: float32 (F,).
         composition: float64 (4,), as of `composition`.
+        methods: their names; default: those of run.toml.
+
+    Raises:
+        ArtefactError: the motifs are those of another model.
+        ConfigError: the network lacks a part that a method needs, or a method scores no given sites.
     """
+    threshold, given = (
+        torch.from_numpy(thresholds(run, model)),
+        motif_store.read_given(run.motifs, run.config.sites.source),
+    )
     return {
         method: registry.build(
             method,
             model,
-            threshold=torch.from_numpy(threshold),
+            threshold=threshold,
             settings=run.config.score,
             seed=run.config.seed,
             composition=composition,
+            given=given,
         )
-        for method in run.config.score.methods
+        for method in (run.config.score.methods if methods is None else methods)
     }
 
 
@@ -128,9 +142,13 @@ def _settings(run: Run, method: str) -> dict[str, Any]:
 def thresholds(run: Run, model: TrainableModel) -> np.ndarray:
     """Return float32 (F,); both sides use the foreground's thresholds, so that "active" means the same in both.
 
+    Empty where sites come from a scan or a file.
+
     Raises:
         ArtefactError: they are those of another model.
     """
+    if run.config.sites.source != "network":
+        return np.zeros(0, dtype=np.float32)
     table = motif_store.read_filters(run.motifs).sort_values("filter")
     if table["filter"].tolist() != list(range(model.motifs)):
         raise ArtefactError(
@@ -191,7 +209,7 @@ def _twins_by_name(data: Dataset, background: Dataset, foreground: np.ndarray, a
     return np.array([rows[name] for name in names], dtype=np.int64)
 
 
-def _digests(run: Run, examples: _Examples, threshold: np.ndarray) -> dict[str, str]:
+def _digests(run: Run, examples: _Examples, threshold: np.ndarray, given: GivenSites | None) -> dict[str, str]:
     """Return digests of everything that the scores of an example depend on."""
     sources = [run.dataset] + ([run.background] if examples.background_source == "background" else [])
     return {
@@ -199,4 +217,5 @@ def _digests(run: Run, examples: _Examples, threshold: np.ndarray) -> dict[str, 
         "model": provenance.file_digest(run.best),
         "thresholds": hashlib.sha256(threshold.tobytes()).hexdigest(),
         "version": __version__,
+        **({"sites": given.digest} if given is not None else {}),
     }

@@ -180,8 +180,7 @@ class _Work:
 def _load(run: Run, runtime: Runtime) -> _Work:
     model, _ = checkpoint.load(run.best, runtime.torch_device())
     store, data = ScoreStore(run.scores(run.config.score.methods[0])), Dataset(run.dataset)
-    threshold = score_plan.thresholds(run, model)
-    scorers = score_plan.build(run, model, threshold=threshold, composition=store.composition)  # the same in all stores
+    scorers = score_plan.build(run, model, composition=store.composition)  # the same in all stores
     shuffled = store.attributes["background_source"] == "background"
     return _Work(model, scorers, data, Dataset(run.background, background=True) if shuffled else data)
 

@@ -1,8 +1,11 @@
-"""Count the sites of the known motifs of a network that starts from them; they keep their names."""
+"""Count the sites of known motifs, which keep their names: those of a network, of a scan, or of a list."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
+from satori_hpc.data import sequence
 from satori_hpc.data.dataset import Dataset
 from satori_hpc.log import logger, progress
 from satori_hpc.models import predict
@@ -13,9 +16,12 @@ from satori_hpc.motifs import names as tf_names
 from satori_hpc.motifs.motif import Motif
 from satori_hpc.motifs.scan import STEPS_PER_BIT, Gate, MotifBank
 from satori_hpc.parallel.world import Runtime
+from satori_hpc.sites.activations import UNKNOWN
+from satori_hpc.sites.listed import Listed
 from satori_hpc.sites.store import MotifTables
 
 FEW = 10  # a motif with sites in so many sequences or fewer is inactive (SATORI 2.0)
+PSEUDOCOUNT = 1.0  # added to every count of a column
 LIKE = 0.8  # smallest similarity to its motif with which a trained filter still bears its name
 
 
@@ -39,16 +45,88 @@ def tables(model: TrainableModel, data: Dataset, rows: np.ndarray, runtime: Runt
     else:
         sites, sequences, letters = count(bank, gate, data, rows, runtime)
     matrices = [probabilities(scores, bank.background) for scores in model.trained_scores or bank.scores]
-    active, same = sequences > FEW, _still_like(model, matrices)
-    originals = zip(bank.names, bank.scores, strict=True)
-    names = [tf_names.tf_name(name) or name for name in bank.names]
-    number = np.arange(len(bank), dtype=np.int32)
+    return _tables(
+        bank.names, matrices, (sites, sequences, letters), threshold=threshold, largest=largest, examples=len(rows),
+        same=_still_like(model, matrices), originals=[probabilities(scores, bank.background) for scores in bank.scores],
+    )  # fmt: skip
+
+
+def of_scan(bank: MotifBank, gate: Gate, data: Dataset, rows: np.ndarray, runtime: Runtime) -> MotifTables:
+    """Count the hits of known motifs that won their place.
+
+    Args:
+        bank: the motifs. gate: thresholds of a hit.
+        data, rows, runtime: as of `tables`.
+    """
+    counted = count(bank, gate, data, rows, runtime)
+    matrices = [probabilities(scores, bank.background) for scores in bank.scores]
+    threshold, largest = (each / STEPS_PER_BIT for each in (bank.least(gate), bank.maxima))
+    return _tables(bank.names, matrices, counted, threshold=threshold, largest=largest, examples=len(rows))
+
+
+def of_list(listed: Listed, data: Dataset, rows: np.ndarray, runtime: Runtime) -> MotifTables:
+    """Count listed sites; the motif of each name is made from the bases under its sites.
+
+    Args: as of `of_scan`; listed: of all examples.
+    """
+    table, found = listed.table, len(listed.names)
+    widths = np.zeros(found, dtype=np.int64)
+    widths[table.motif] = table.end - table.start
+    counts = [np.zeros((width, 4)) for width in widths.tolist()]
+    sites, sequences, letters = np.zeros(found, np.int64), np.zeros(found, np.int64), np.zeros(5, np.int64)
+    for begin in range(0, len(rows), runtime.batch_size):
+        some = rows[begin : begin + runtime.batch_size]
+        batch = data.tokens[some]
+        letters += np.bincount(batch.ravel(), minlength=5)
+        mine = table.take(np.flatnonzero(np.isin(table.example, some)))
+        place = np.searchsorted(some, mine.example)
+        sites += np.bincount(mine.motif, minlength=found)
+        sequences += np.bincount(np.unique(place * found + mine.motif) % found, minlength=found)
+        opposite = sequence.reverse_complement(batch)
+        for row, start, end, number, strand in zip(place, mine.start, mine.end, mine.motif, mine.strand, strict=True):
+            bases = batch[row, start:end] if strand > 0 else opposite[row, data.length - end : data.length - start]
+            column = np.flatnonzero(bases < UNKNOWN)
+            counts[number][column, bases[column]] += 1
+    largest = np.zeros(found)
+    np.maximum.at(largest, table.motif, table.strength)
+    matrices = [motif.probabilities(each, PSEUDOCOUNT) for each in counts]
+    return _tables(
+        listed.names, matrices, (sites, sequences, letters), threshold=np.zeros(found), largest=largest,
+        examples=len(rows),
+    )  # fmt: skip
+
+
+def _tables(
+    motifs: Sequence[str],
+    matrices: list[np.ndarray],
+    counted: tuple[np.ndarray, np.ndarray, np.ndarray],
+    *,
+    threshold: np.ndarray,
+    largest: np.ndarray,
+    examples: int,
+    same: np.ndarray | bool = True,
+    originals: list[np.ndarray] | None = None,
+) -> MotifTables:
+    """Return the tables of motifs.
+
+    Args:
+        motifs, matrices: their names and base probabilities (w, 4).
+        counted: sites and sequences of each, and occurrences of each base, as of `count`.
+        threshold, largest: as of MotifTables.
+        examples: number of sequences.
+        same: whether each may bear its name.
+        originals: base probabilities of the known motifs, if training has changed them.
+    """
+    sites, sequences, letters = counted
+    active = sequences > FEW
+    names = [tf_names.tf_name(name) or name for name in motifs]
+    number = np.arange(len(motifs), dtype=np.int32)
     bits = [float(motif.information(ppm).sum()) for ppm in matrices]
-    quiet = [bank.names[k] for k in np.flatnonzero(~active)]
+    quiet = [name for name, enough in zip(motifs, active, strict=True) if not enough]
     if quiet:
         logger.warning(
             "%d of %d known motifs have sites in %d sequences or fewer and are not tested: %s%s",
-            len(quiet), len(bank), FEW, ", ".join(quiet[:5]), ", ..." if len(quiet) > 5 else "",
+            len(quiet), len(motifs), FEW, ", ".join(quiet[:5]), ", ..." if len(quiet) > 5 else "",
         )  # fmt: skip
     return MotifTables(
         motifs=[Motif(f"filter{k}", ppm, sites=int(sites[k])) for k, ppm in enumerate(matrices)],
@@ -61,28 +139,28 @@ def tables(model: TrainableModel, data: Dataset, rows: np.ndarray, runtime: Runt
             "sequences": sequences,
             "information": np.array(bits),
             "consensus": [motif.consensus(ppm) for ppm in matrices],
-            "written": np.ones(len(bank), dtype=bool),
+            "written": np.ones(len(motifs), dtype=bool),
         },
         tf={
             "filter": number,
             "tf": names,
-            "motif_id": list(bank.names),
-            "p": [0.0] * len(bank),
-            "q": [0.0] * len(bank),
-            "strand": ["+"] * len(bank),
-            "offset": [0] * len(bank),
-            "ties": [0] * len(bank),
+            "motif_id": list(motifs),
+            "p": [0.0] * len(motifs),
+            "q": [0.0] * len(motifs),
+            "strand": ["+"] * len(motifs),
+            "offset": [0] * len(motifs),
+            "ties": [0] * len(motifs),
             "bits": bits,
-            "chance": [0.0] * len(bank),
+            "chance": [0.0] * len(motifs),
             "named": (active & same).tolist(),
         },
-        known=[Motif(name, probabilities(scores, bank.background), sites=1) for name, scores in originals],
+        known=[Motif(name, ppm, sites=1) for name, ppm in zip(motifs, originals or matrices, strict=True)],
         summary={
-            "known motifs": len(bank),
+            "known motifs": len(motifs),
             "active motifs": int(active.sum()),
             "inactive motifs": ", ".join(quiet) or "none",
             "TFs": len(set(np.array(names, dtype=object)[active & same])),
-            "sites per sequence": round(float(sites.sum()) / max(len(rows), 1), 2),
+            "sites per sequence": round(float(sites.sum()) / max(examples, 1), 2),
         },
     )
 

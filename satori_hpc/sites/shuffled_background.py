@@ -1,5 +1,6 @@
 """Make the background: dinucleotide-shuffled controls of the examples to score, for multi-label sets."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,7 +35,7 @@ def background(run: Run, runtime: Runtime) -> dict[str, Any]:
     files.remove(run.background)
     if not found:
         logger.warning("no filter has a motif: the background is shuffled only")
-    ppms = np.array([motif.ppm for motif in found]) if found else np.zeros((0, 1, 4))
+    ppms = [motif.ppm for motif in found]
     sites = np.array([motif.sites for motif in found], dtype=np.int64)
     implants = np.zeros(len(found), dtype=np.int64)
 
@@ -79,7 +80,7 @@ class TwinBatch:
 
 
 def twins(
-    tokens: np.ndarray, examples: np.ndarray, *, ppms: np.ndarray, sites: np.ndarray, counted: int, seed: int
+    tokens: np.ndarray, examples: np.ndarray, *, ppms: Sequence[np.ndarray], sites: np.ndarray, counted: int, seed: int
 ) -> TwinBatch:
     """Return a dinucleotide shuffle of every sequence, with instances of the motifs implanted.
 
@@ -89,24 +90,30 @@ def twins(
     depends on no other example, so any process can make any part of the set.
 
     An instance starts at any of 0 .. length - width with equal probability; its bases are drawn column by column.
-    Instances of later motifs overwrite those of earlier ones.
+    Instances of later motifs overwrite those of earlier ones, wider ones those of narrower ones.
 
     Args:
         tokens: uint8 (examples, length), the originals.
         examples: int64 (examples,), their rows in the data set.
-        ppms: float64 (motifs, width, 4), base probabilities; no wider than the sequences.
+        ppms: float64 (width, 4) each, base probabilities; no wider than the sequences.
         sites: int64 (motifs,), sites of each motif in real sequences.
         counted: number of those sequences.
         seed: of the run.
     """
     made = sequence.shuffled_twins(tokens, seed=seed, examples=examples)
     implants = np.zeros(len(ppms), dtype=np.int64)
-    cumulative = np.cumsum(ppms, axis=2)[:, :, :3]
+    widths = np.array([len(ppm) for ppm in ppms], dtype=np.int64)
+    of_width = {
+        int(width): (rows, np.cumsum([ppms[row] for row in rows.tolist()], axis=2)[:, :, :3])
+        for width in np.unique(widths)
+        for rows in [np.flatnonzero(widths == width)]
+    }
     for twin, example in zip(made, examples.tolist(), strict=True):
         rng = np.random.default_rng([seed, PURPOSE, example])
         numbers = rng.binomial(sites, 1 / counted)
         implants += numbers
-        _implant(twin, cumulative[np.repeat(np.arange(len(ppms)), numbers)], rng)
+        for rows, cumulative in of_width.values():
+            _implant(twin, np.repeat(cumulative, numbers[rows], axis=0), rng)
     return TwinBatch(tokens=made, implants=implants)
 
 

@@ -11,21 +11,23 @@ import numpy as np
 import torch
 
 from satori_hpc import config as config_module
-from satori_hpc.data.dataset import Dataset
-from satori_hpc.errors import SatoriError
+from satori_hpc.data.dataset import Dataset, blocks
+from satori_hpc.errors import ConfigError, SatoriError
 from satori_hpc.log import logger, progress
 from satori_hpc.models.base import require_filters
 from satori_hpc.motifs import configured, motif, tomtom
 from satori_hpc.motifs import names as tf_names
 from satori_hpc.motifs.collection import Collection
 from satori_hpc.motifs.motif import Motif
+from satori_hpc.motifs.scan import MotifBank
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run import files
 from satori_hpc.run.layout import Run
 from satori_hpc.sites import activations as sites_activations
-from satori_hpc.sites import known_motifs
+from satori_hpc.sites import known_motifs, listed
 from satori_hpc.sites import store as motif_store
 from satori_hpc.sites.activations import Extremes, SiteCounts
+from satori_hpc.sites.given import ScannedSites
 from satori_hpc.sites.layers import Layer, layer_of
 from satori_hpc.sites.store import MotifTables
 from satori_hpc.training import checkpoint, predictions
@@ -42,6 +44,8 @@ def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
         SatoriError: no sequence qualifies.
     """
     data = Dataset(run.dataset)
+    if run.config.sites.source != "network":
+        return _of_source(run, data, runtime)
     model, _ = checkpoint.load(run.best, runtime.torch_device())
     layer = layer_of(model)
     if layer is None and model.bank is None:
@@ -57,6 +61,45 @@ def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
         learned = _of_filters(run, layer, data, rows, database, runtime)
         found = learned if known is None else known.then(learned)
     assert found is not None
+    return _write(run, found, rows)
+
+
+def _of_source(run: Run, data: Dataset, runtime: Runtime) -> dict[str, Any]:
+    """Write motifs/ of a run whose sites come from a scan or a file."""
+    config = run.config.sites
+    if config.source == "scan":
+        database = configured.for_names(run)
+        training = data.take(data.rows("train")).tokens
+        letters = sum(
+            (np.bincount(training[some].ravel(), minlength=5) for some in blocks(training.shape[0])), np.ones(5)
+        )
+        bank = MotifBank.from_motifs(database.motifs, background=letters[:4] / letters[:4].sum())
+        scanned, rows = ScannedSites(bank, max_p=config.max_p), _rows(run, data)
+        found = known_motifs.of_scan(bank, scanned.gate, data, rows, runtime)
+        files.remove_folder(run.motifs)
+        summary = _write(run, found, rows, scan=scanned.to_plain())
+        return {**summary, "database": database.title, "database digest": database.digest, "sources": database.sources}
+    key = f"{run.config_file}: [sites] file"
+    if data.task == "multilabel":
+        raise ConfigError(
+            f"{key}: the background of a set with several labels is shuffled controls, in which no file lists sites; "
+            "expected source = 'scan' or 'network'"
+        )
+    found_sites = listed.read(run.resolve(config.file), data, key=key)
+    rows = _rows(run, data)
+    found = known_motifs.of_list(found_sites, data, rows, runtime)
+    files.remove_folder(run.motifs)
+    return {
+        **_write(run, found, rows, sites=vars(found_sites.table)),
+        "sites in the file": found_sites.lines,
+        "sites outside of the examples": found_sites.outside,
+        "sites that overlap a stronger one": found_sites.lost,
+        "sources": found_sites.sources,
+    }
+
+
+def _write(run: Run, found: MotifTables, rows: np.ndarray, **source: Any) -> dict[str, Any]:
+    """Write motifs/, with the source of sites as of sites.store.write; return the stage's summary."""
     # A base that never occurs would make the background useless for others: one count is added to each.
     background = motif.probabilities(found.letters[:4], 1.0)
     motif_store.write(
@@ -66,6 +109,7 @@ def motifs(run: Run, runtime: Runtime) -> dict[str, Any]:
         filters=found.filters,
         tf=found.tf,
         known=found.known,
+        **source,
     )
     names = {tf for tf, named in zip(found.tf["tf"], found.tf["named"], strict=True) if named}
     if not names:

@@ -1,4 +1,5 @@
-"""Read and write motifs/: filters.meme, filters.parquet (every filter), tf.parquet (best known) and known.meme."""
+"""Read and write motifs/: filters.meme, filters.parquet (every filter), tf.parquet (best known) and known.meme;
+where sites are listed or scanned for, sites.parquet or scan.json."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,8 @@ import pyarrow.parquet as pq
 from satori_hpc.errors import ArtefactError, quoted
 from satori_hpc.motifs.motif import Motif
 from satori_hpc.motifs.readers import read_meme, write_meme
-from satori_hpc.run import files
+from satori_hpc.run import files, provenance, sealed
+from satori_hpc.sites.given import GivenSites, ListedSites, ScannedSites, SiteTable
 
 __all__ = [
     "Motif",
@@ -55,6 +57,17 @@ TF = pa.schema(
         ("bits", pa.float64()),
         ("chance", pa.float64()),
         ("named", pa.bool_()),
+    ]
+)
+# Sites that a file lists, of the examples of the data set.
+SITES = pa.schema(
+    [
+        ("example", pa.int64()),
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+        ("motif", pa.int64()),
+        ("strand", pa.int64()),
+        ("strength", pa.float64()),
     ]
 )
 
@@ -107,6 +120,8 @@ def write(
     filters: Mapping[str, Any],
     tf: Mapping[str, Any],
     known: Sequence[Motif],
+    sites: Mapping[str, Any] | None = None,
+    scan: Mapping[str, Any] | None = None,
 ) -> None:
     """Write motifs/ in one step.
 
@@ -114,6 +129,8 @@ def write(
         folder: motifs/ of a run.
         motifs, filters, tf, known: as of MotifTables.
         background: (4,) letter frequencies of the sequences they come from.
+        sites: those listed in a file, a column per field of SITES; None: the source is another.
+        scan: the motifs that are scanned for, plain values; None: the source is another.
     """
     with files.atomic_folder(folder) as partial:
         write_meme(partial / "filters.meme", motifs, background)
@@ -124,6 +141,10 @@ def write(
             for number, name, item in zip(tf["filter"], tf["motif_id"], known, strict=True)
         ]
         write_meme(partial / "known.meme", matched, background)
+        if sites is not None:
+            _write_table(partial / "sites.parquet", SITES, sites)
+        if scan is not None:
+            sealed.write_json(partial / "scan.json", {"format_version": FORMAT_VERSION, **scan}, indent=None)
 
 
 def read_filters(folder: Path) -> pd.DataFrame:
@@ -142,6 +163,26 @@ def read_tf(folder: Path) -> pd.DataFrame:
         ArtefactError: missing, unreadable, or of another format version.
     """
     return _read_table(folder / "tf.parquet", TF)
+
+
+def read_given(folder: Path, source: str) -> GivenSites | None:
+    """Return the source of sites that [sites] source names; None: the network.
+
+    Raises:
+        ArtefactError: what it needs is missing, damaged, or of another format version.
+    """
+    if source == "network":
+        return None
+    if source == "scan":
+        path = folder / "scan.json"
+        try:
+            return ScannedSites.from_plain(sealed.read_json(path, version=FORMAT_VERSION, mend=_mend(path)))
+        except FileNotFoundError:
+            raise _unusable(path, "does not exist") from None
+    listed = _read_table(folder / "sites.parquet", SITES)
+    table = SiteTable(**{name: listed[name].to_numpy() for name in SITES.names})
+    digest = provenance.file_digest(folder / "sites.parquet")
+    return ListedSites(table, read_tf(folder)["motif_id"].tolist(), digest=digest)
 
 
 def read_motifs(folder: Path) -> dict[int, Motif]:
@@ -199,4 +240,8 @@ def _read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
 
 
 def _unusable(path: Path, what: str) -> ArtefactError:
-    return ArtefactError(f"{path} {what}; run: satori-hpc motifs {quoted(path.parent.parent)}")
+    return ArtefactError(f"{path} {what}; {_mend(path)}")
+
+
+def _mend(path: Path) -> str:
+    return f"run: satori-hpc motifs {quoted(path.parent.parent)}"

@@ -89,6 +89,7 @@ def test_arrays_are_those_of_the_scorers(run, label):
         assert used > 1
         np.testing.assert_array_equal(found[method], values[0, :used, :used].numpy())
         np.testing.assert_array_equal(found[f"{method}_start"], sites.position[0, :used].numpy() - model.padding)
+        np.testing.assert_array_equal(found[f"{method}_end"], found[f"{method}_start"] + model.width)
         np.testing.assert_array_equal(found[f"{method}_filters"], sites.members[0, :used].numpy())
         assert np.isfinite(found[method]).any()
         assert found[f"{method}_start"].min() >= 0

@@ -56,7 +56,7 @@ def test_hostile_names_stay_text():
 
 
 def test_without_pairs_of_sites_the_page_says_so():
-    one = SiteMap(sites=[Site(3, "CTCF")], values=np.full((1, 1), np.nan, dtype=np.float32))
+    one = SiteMap(sites=[Site(3, "CTCF", 13)], values=np.full((1, 1), np.nan, dtype=np.float32))
     whole = inspected()
     page = inspect_page.page(dataclasses.replace(whole, maps={**whole.maps, "dfim": one, "epistasis": one}))
     assert page.count("No two sites of this sequence form a pair.") == 2
@@ -76,7 +76,7 @@ def test_letters_are_as_high_as_their_values_and_hang_when_negative():
     tokens = np.array([0, 1, 2, 3, 4, 0], dtype=np.uint8)
     values = np.array([2.0, -1.0, 0.0, 1.0, 5.0, 0.001], dtype=np.float32)
     values[4] = 3.0  # an unknown letter: it sets the scale and has no shape
-    (row,) = logos.rows(tokens, values, [], width=3)
+    (row,) = logos.rows(tokens, values, [])
     found = heights(row)
     scale = logos.LETTERS_HEIGHT / 4  # from 3 to -1
     assert found[:, 2] == pytest.approx([2 * scale, scale, scale])
@@ -88,7 +88,7 @@ def test_letters_are_as_high_as_their_values_and_hang_when_negative():
 def test_rows_share_one_scale_and_number_their_letters():
     values = np.zeros(250, dtype=np.float32)
     values[[10, 110, 210]] = 1.0, 0.5, -1.0
-    rows = logos.rows(np.zeros(250, dtype=np.uint8), values, [], width=13)
+    rows = logos.rows(np.zeros(250, dtype=np.uint8), values, [])
     assert len(rows) == 3
     assert [heights(row)[0, 2] for row in rows] == pytest.approx([48, 24, 48])
     assert [heights(row)[0, 0] for row in rows] == pytest.approx([logos.LEFT + 10 * logos.LETTER + 0.3] * 3, abs=0.06)
@@ -98,14 +98,14 @@ def test_rows_share_one_scale_and_number_their_letters():
 
 def test_a_site_over_the_end_of_a_row_is_shaded_in_both_and_named_once():
     zeros = np.zeros(200, dtype=np.uint8)
-    rows = logos.rows(zeros, zeros.astype(np.float32), [Site(95, "A&B")], width=13)
+    rows = logos.rows(zeros, zeros.astype(np.float32), [Site(95, "A&B", 13)])
     widths = [[float(w) for w in re.findall(r'<rect[^>]* width="(\S+)"', row)] for row in rows]
     assert widths == [[pytest.approx(5 * logos.LETTER, abs=0.06)], [pytest.approx(8 * logos.LETTER, abs=0.06)]]
     assert ["A&amp;B" in row for row in rows] == [True, False]
 
 
 def test_strongest_pairs_come_first_and_unordered_ones_once():
-    sites = [Site(0, "A"), Site(20, "B"), Site(40, "C")]
+    sites = [Site(0, "A", 13), Site(20, "B", 13), Site(40, "C", 13)]
     values = np.array([[np.nan, 1, -3], [1, np.nan, np.nan], [-3, np.nan, np.nan]], dtype=np.float32)
     map_ = SiteMap(sites=sites, values=values)
     assert attention.strongest(map_, most=9, ordered=False) == [(sites[0], sites[2], -3.0), (sites[0], sites[1], 1.0)]

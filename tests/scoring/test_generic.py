@@ -254,7 +254,7 @@ def test_what_cannot_be_scored_is_refused():
     with pytest.raises(InputError, match="as many of each"):
         generic.epistasis(model, batch, [], seed=1)
     with pytest.raises(ConfigError, match="gauss-legendre"):
-        generic.dfim(model, batch, SITES, settings=Dfim(), seed=1, composition=COMPOSITION)
+        generic.dfim(model, batch, SITES, settings=Dfim(rule="secant"), seed=1, composition=COMPOSITION)
     rounded = type("Rounded", (Pairs,), {"forward": lambda self, letters: Pairs.forward(self, letters.detach())})()
     with pytest.raises(SatoriError, match="no gradient of the network's outputs reaches the letters"):
         generic.dfim(rounded, batch, SITES, settings=Dfim(attribution="gradient"), seed=1, composition=COMPOSITION)

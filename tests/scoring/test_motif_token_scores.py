@@ -1,14 +1,18 @@
 """Scores of sites of known motifs, against the plain network on hits that are taken away one by one."""
 
+import dataclasses
+
+import captum.attr
 import numpy as np
 import pytest
 import torch
 
-from satori_hpc.config import Epistasis, Score, Sites
+from satori_hpc.config import Attribution, Dfim, Epistasis, Score, Sites
+from satori_hpc.models.base import Scorable
 from satori_hpc.scoring import draws
 from satori_hpc.scoring.base import Batch, SiteScores
-from satori_hpc.scoring.motif_tokens import TokenAttention, TokenEpistasis
-from tests.models.test_motif_tokens import network, sequences
+from satori_hpc.scoring.motif_tokens import TokenAttention, TokenAttribution, TokenDfim, TokenEpistasis
+from tests.models.test_motif_tokens import network, one_hot, sequences
 from tests.oracles import motif_oracle, plain_motif_tokens
 
 MOST = 5
@@ -150,7 +154,82 @@ def test_attention_is_the_larger_direction_between_the_cells_of_hits():
     assert compared > 10
 
 
-@pytest.mark.parametrize("kind", [TokenAttention, TokenEpistasis])
+def map_by_gradients(model, tokens: torch.Tensor, targets: torch.Tensor, *, probability: bool) -> torch.Tensor:
+    """Attention times the mean gradient at 1/4, 2/4, 3/4 and all of it, from the network's own layers."""
+    with torch.no_grad():
+        attention = model(tokens, attention=True).attention
+        query, key, value, around = model.project(model.known(tokens), model.learned(tokens)).chunk(4, dim=2)
+        heads = value.unflatten(2, (model.settings.heads, -1)).transpose(1, 2)
+    total = torch.zeros_like(attention)
+    for step in (0.25, 0.5, 0.75, 1.0):
+        scaled = (step * attention).requires_grad_()
+        read = torch.relu(scaled @ heads).transpose(1, 2).flatten(2)
+        logits = model.output(torch.relu(model.attention.mix(read) + around + model.bias).sum(dim=1))
+        (gradient,) = torch.autograd.grad(((torch.sigmoid(logits) if probability else logits) * targets).sum(), scaled)
+        total += gradient / 4
+    return total * attention
+
+
+@pytest.mark.parametrize(("targets", "target"), [(1, "logit"), (3, "probability")])
+def test_attribution_of_attention_is_that_of_gradients_and_complete_by_secants(targets, target):
+    model, tokens = network(targets=targets, heads=2), sequences(5)
+    explained = torch.ones(5, 1) if targets == 1 else torch.tensor([[1, 0, 1]] * 5)
+    batch, score = batch_of(tokens, None if targets == 1 else explained.to(torch.uint8)), settings()
+    score = dataclasses.replace(score, attribution=Attribution(steps=4, target=target))
+    maps = scorer(TokenAttribution, model, score).maps(batch)
+    expected = map_by_gradients(model, tokens, explained, probability=target == "probability")
+    np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-6)
+    assert maps.abs().max() > 1e-3
+    found, compared = scorer(TokenAttribution, model, score)(batch), 0
+    for example, (table, value) in enumerate(unpacked(found)):
+        middle = table[:, 1] + scorer(TokenAttribution, model, score).widths[table[:, 0]]
+        cell = (table[:, 1] + middle) // 2 // model.settings.pool
+        for i, u in np.argwhere(np.triu(~np.isnan(value), 1)):
+            both = torch.maximum(expected[example, :, cell[i], cell[u]], expected[example, :, cell[u], cell[i]])
+            assert value[i, u] == pytest.approx(float(both.max()), rel=1e-3, abs=1e-6)
+            compared += 1
+    assert compared > 10
+    whole = dataclasses.replace(score, attribution=Attribution(steps=2, rule="secant", target=target))
+    assert scorer(TokenAttribution, model, whole).estimate(batch)["completeness"] < 1e-4
+
+
+@pytest.mark.parametrize("wanted", [{"filters": 0}, {}])
+def test_dfim_is_the_change_of_attributions_that_captum_computes(wanted):
+    model, tokens = network(gate_p=0.02, **wanted), sequences(3, unknown=False)
+    score = dataclasses.replace(settings(), dfim=Dfim(steps=4, baselines=2, mutations=1))
+    batch, dfim = batch_of(tokens), scorer(TokenDfim, model, score, torch.full((model.settings.filters,), 0.1))
+    found, compared, at = dfim(batch), 0, 0
+    drawn = draws.replacements(tokens, batch.keys, seed=3, number=1)
+    starts = draws.baselines(batch.keys, seed=3, number=2, length=tokens.shape[1], composition=np.full(4, 0.25))
+    integrated = captum.attr.IntegratedGradients(Scorable(model))
+
+    def attributed(sequence: torch.Tensor, example: int) -> np.ndarray:
+        each = [
+            integrated.attribute(one_hot(sequence[None]), one_hot(start[None]), n_steps=4, method="riemann_middle")
+            for start in starts[example]
+        ]
+        return (sum(each) / 2 * one_hot(tokens[example : example + 1])).sum(dim=1)[0].detach().numpy()
+
+    directed = iter(np.split(found.value, np.cumsum(found.counts[:, 1] ** 2)[:-1]))
+    for example, (sites, places) in enumerate(found.counts.tolist()):
+        table = found.site[at : at + sites][np.argsort(found.site[at : at + sites, 3])]
+        value, own = next(directed).reshape(places, places), attributed(tokens[example], example)
+        for i, (motif, start, _, _) in enumerate(table.tolist()):
+            window = slice(start, start + int(dfim.widths[motif]))
+            mutant = tokens[example].clone()
+            mutant[window] = drawn[example, 0, window]
+            changed = own - attributed(mutant, example)
+            for u, (other, first, _, _) in enumerate(table.tolist()):
+                if not np.isnan(value[i, u]):
+                    expected = changed[first : first + int(dfim.widths[other])].sum()
+                    assert value[i, u] == pytest.approx(expected, rel=1e-3, abs=1e-5)
+                    compared += 1
+            assert found.effects["single"][at + i] == pytest.approx(own[window].sum(), rel=1e-3, abs=1e-5)
+        at += sites
+    assert compared > 10
+
+
+@pytest.mark.parametrize("kind", [TokenAttention, TokenAttribution, TokenDfim, TokenEpistasis])
 def test_a_sequence_scores_the_same_alone_and_among_others(kind):
     model, tokens = network(), sequences(6)
     score = scorer(kind, model, settings())

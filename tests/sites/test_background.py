@@ -42,6 +42,19 @@ def test_without_motifs_twins_keep_every_dinucleotide() -> None:
             assert Counter(pairwise(twin)) == Counter(pairwise(original))
 
 
+def test_motifs_of_different_widths_are_implanted_each_at_its_rate() -> None:
+    tokens = np.full((2000, LENGTH), sequence.N, dtype=np.uint8)  # so that every implant is seen
+    motifs = [fixed("ACGTAC"), fixed("GG"), fixed("TTTT")]
+    made = shuffled_background.twins(
+        tokens, np.arange(2000), ppms=motifs, sites=np.array([500, 400, 0]), counted=2000, seed=1
+    )
+    texts = ["".join("ACGTN"[token] for token in twin) for twin in made.tokens.tolist()]
+    assert made.implants[2] == 0
+    for number, motif, rate in ((0, "ACGTAC", 500), (1, "NGGN", 400)):
+        assert abs(made.implants[number] - rate) < 5 * rate**0.5
+        assert 0.75 * rate < sum(f"N{text}N".count(motif) for text in texts) < 1.15 * rate
+
+
 def test_implants_change_nothing_but_what_they_cover() -> None:
     tokens = originals(300)
     plain, made = make(tokens, [], []).tokens, make(tokens, [fixed("ACGT")], [60])

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from satori_hpc.config import Model, Reduce
+from satori_hpc.config import Dfim, Model, Reduce
 from satori_hpc.config.motif_tokens import MotifTokens
 from satori_hpc.interactions import tables
 from satori_hpc.motifs.scan import MotifBank
 from satori_hpc.parallel.world import Runtime
+from satori_hpc.report import inspect as report_inspect
+from satori_hpc.report.inspect import inspect
 from satori_hpc.run import execute
 from satori_hpc.scoring.store import ScoreStore
 from satori_hpc.sites import store as motif_store
@@ -26,7 +28,9 @@ def test_learned_filters_are_named_scored_and_tested_beside_known_motifs(tmp_pat
     config = dataclasses.replace(
         config,
         model=Model(architecture="motif-tokens", guests={"motif-tokens": settings}),
-        score=dataclasses.replace(config.score, methods=("attention", "epistasis")),
+        score=dataclasses.replace(
+            config.score, methods=("attention", "epistasis"), dfim=Dfim(steps=2, baselines=1, mutations=1)
+        ),
         motifs=dataclasses.replace(config.motifs, threshold=0.5, min_sites=5, split="all"),
         reduce=Reduce(min_examples=3, cutoff="0"),
     )
@@ -54,3 +58,13 @@ def test_learned_filters_are_named_scored_and_tested_beside_known_motifs(tmp_pat
         mixed = (tested["filter_a"] < known) & (tested["filter_b"] >= known)
         assert mixed.any()
         assert ((tested["filter_a"] < known) & (tested["filter_b"] < known)).any()
+
+    inspect(run, RUNTIME, "3")
+    shown = report_inspect.read(run.inspections / "3.npz")
+    assert shown["filter_name"][tf["filter"][tf["named"]]].tolist() == tf["tf"][tf["named"]].tolist()
+    assert len(shown["filter_name"]) == known + FILTERS
+    width = shown["epistasis_end"] - shown["epistasis_start"]
+    number = shown["epistasis_filters"].argmax(axis=1)
+    np.testing.assert_array_equal(width, np.append(model.bank.widths, [9] * FILTERS)[number])
+    for name in ("epistasis", "dfim", "attribution", "letter_attribution"):
+        assert np.abs(np.nan_to_num(shown[name])).max() > 0

@@ -14,7 +14,7 @@ from satori_hpc import __version__
 from satori_hpc.config.score import METHODS
 from satori_hpc.data.dataset import Dataset
 from satori_hpc.data.sources.genome import genome as genomes
-from satori_hpc.errors import ArtefactError, InputError, quoted
+from satori_hpc.errors import ArtefactError, ConfigError, InputError, quoted
 from satori_hpc.interactions import instances
 from satori_hpc.interactions.coordinates import STRANDS, Places, places
 from satori_hpc.interactions.tracks import files as track_files
@@ -119,7 +119,12 @@ def make(
         done = track_files.whole(folder, key)
         if done is not None:
             return {**done, "folder": str(folder)}
-        model, _ = checkpoint.load(run.best, runtime.torch_device())
+        model: TrainableModel = satori.require(checkpoint.load(run.best, runtime.torch_device())[0], what="tracks")
+        if run.config.sites.source != "network":
+            raise ConfigError(
+                f"{run.config_file}: tracks show the sites of the network's filters; expected sites.source = "
+                f"'network', found {run.config.sites.source!r}"
+            )
         parts = track_files.begin(folder, key)
         genomes.write_sizes(parts / "genome.chrom.sizes", sizes)
         shown, locus, summary = _interactions(run, parts, sizes)

@@ -98,14 +98,13 @@ LEFT, TOP, BOTTOM = 46.0, 17.0, 20.0  # room for the numbers, the names of sites
 SMALLEST_LETTER = 0.35  # px; smaller heights are not drawn
 
 
-def rows(tokens: np.ndarray, values: np.ndarray, sites: list[Site], *, width: int) -> list[str]:
+def rows(tokens: np.ndarray, values: np.ndarray, sites: list[Site]) -> list[str]:
     """Return one <svg> per row of ROW letters, all on one scale; the page must contain the shapes of `letters`.
 
     Args:
         tokens: uint8 (L,).
         values: float32 (L,); positive letters are above the line, negative ones below.
         sites: to mark.
-        width: bp of a site.
     """
     high, low = max(float(values.max(initial=0.0)), 0.0), min(float(values.min(initial=0.0)), 0.0)
     scale = LETTERS_HEIGHT / ((high - low) or 1.0)
@@ -113,7 +112,7 @@ def rows(tokens: np.ndarray, values: np.ndarray, sites: list[Site], *, width: in
     starts = range(0, len(tokens), ROW)
     last = min(ROW, len(tokens))
     return [
-        _row(tokens[s : s + ROW], values[s : s + ROW], first=s, sites=sites, width=width, line=line, scale=scale,
+        _row(tokens[s : s + ROW], values[s : s + ROW], first=s, sites=sites, line=line, scale=scale,
              letters=last, ends=(high, low))
         for s in starts
     ]  # fmt: skip
@@ -125,14 +124,13 @@ def _row(
     *,
     first: int,
     sites: list[Site],
-    width: int,
     line: float,
     scale: float,
     letters: int,
     ends: tuple[float, float],
 ) -> str:
     total = LEFT + letters * LETTER + 4
-    parts = [_mark(site, first, len(tokens), width) for site in sites]
+    parts = [_mark(site, first, len(tokens)) for site in sites]
     for place, (token, value) in enumerate(zip(tokens.tolist(), values.tolist(), strict=True)):
         size = abs(value) * scale
         if token > 3 or size < SMALLEST_LETTER:
@@ -157,9 +155,9 @@ def _row(
     )
 
 
-def _mark(site: Site, first: int, count: int, width: int) -> str:
+def _mark(site: Site, first: int, count: int) -> str:
     """Draw the part of a site within a row, shaded; with its name at the start."""
-    begin, end = max(site.start - first, 0), min(site.start + width - first, count)
+    begin, end = max(site.start - first, 0), min(site.start + site.width - first, count)
     if begin >= end:
         return ""
     left = LEFT + begin * LETTER
@@ -169,7 +167,7 @@ def _mark(site: Site, first: int, count: int, width: int) -> str:
     )
     if site.start < first:
         return shade
-    most = max(4, int(width * LETTER / 6.4))
+    most = max(4, int(site.width * LETTER / 6.4))
     name = site.name if len(site.name) <= most else site.name[: most - 1] + "…"
     room = (count - begin) * LETTER  # a name that would leave the picture ends where the picture ends
     if len(name) * 6.4 > room:
