@@ -65,7 +65,7 @@ HEAD = f"""\
 `python -m benchmarks.preloaded`: {EXAMPLES:,} sequences of {LENGTH} bp, 12 epochs, seed {SEED}; at most 150 test
 positives and negatives are interpreted. Pre-loaded: the JASPAR vertebrate motifs left at similarity .9, frozen, gate at
 half of the maximum; learned: 64 filters of 15 bp, named after the same motifs. Recall ceiling: share of the true pairs
-both of whose TFs have a filter; known for learned filters once they are named. First pair: of TFs, by the default
+both of whose TFs have a filter. First pair: of TFs, by the default
 statistic of the method. On grammar, of which no network here learns enough to call a pair, examples are interpreted
 whether predicted right or not. Seconds on a core that others used, too.
 
