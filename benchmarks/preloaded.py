@@ -55,6 +55,7 @@ SETS = {
         "prepare.simulated.pairs": "12",
         "prepare.simulated.jaspar_similarity_max": "0.9",
         "score.methods": '["attention", "epistasis"]',
+        "score.use_all": "true",  # learned filters predict too few with confidence
     },
     "and-anywhere": {"score.methods": '["epistasis", "dfim"]', "reduce.max_distance": "0"},
 }
@@ -64,7 +65,9 @@ HEAD = f"""\
 `python -m benchmarks.preloaded`: {EXAMPLES:,} sequences of {LENGTH} bp, 12 epochs, seed {SEED}; at most 150 test
 positives and negatives are interpreted. Pre-loaded: the JASPAR vertebrate motifs left at similarity .9, frozen, gate at
 half of the maximum; learned: 64 filters of 15 bp, named after the same motifs. Recall ceiling: share of the true pairs
-both of whose TFs have a filter. First pair: of TFs, by the default statistic of the method, of all tested pairs.
+both of whose TFs have a filter. First pair: of TFs, by the default
+statistic of the method. On grammar, of which no network here learns enough to call a pair, examples are interpreted
+whether predicted right or not. Seconds on a core that others used, too.
 
 """
 
@@ -113,14 +116,14 @@ def line(root: Path, name: str, network: str) -> str:
     path = folder_of(root, name, network)
     summaries = {stage: summary(path, stage) for stage in ("train", "motifs", "reduce")}
     motifs, methods = summaries["motifs"], json.loads(SETS[name]["score.methods"])
-    seconds = json.loads((path / "provenance" / "train.json").read_text())["seconds"]
+    seconds = json.loads((path / "provenance" / "train.json").read_text())["elapsed_s"]
     filters = motifs.get("active motifs", motifs.get("filters with a TF"))
     cells = [name, network, f"{summaries['train']['test_auroc']:.3f}", f"{seconds:.0f}"]
     cells.append(f"{filters} of {motifs.get('known motifs', motifs.get('filters'))}")
     ceiling = ""
     if name == "grammar":
         evaluation = json.loads((path / "evaluation.json").read_text())
-        ceiling = f"{evaluation['recall_ceiling']:.2f}"
+        ceiling = f"{evaluation['truth']['recall_ceiling']:.2f}"
     cells.append(ceiling)
     for method in methods:
         told = summaries["reduce"][method]
@@ -138,8 +141,21 @@ def summary(run_folder: Path, stage: str) -> dict[str, Any]:
 
 def table(root: Path) -> None:
     """Write the table of all runs that are complete."""
-    head = ["set", "network", "test AUROC", "training, s", "active or named", "recall ceiling", "called of tested", ""]
-    there = [each for each in itertools.product(SETS, NETWORKS) if (folder_of(root, *each) / "interactions").exists()]
+    head = [
+        "set",
+        "network",
+        "test AUROC",
+        "training, s",
+        "active or named",
+        "recall ceiling",
+        "TF pairs called of tested",
+        "by the other method",
+    ]
+    there = [
+        each
+        for each in itertools.product(SETS, NETWORKS)
+        if (folder_of(root, *each) / "provenance" / "reduce.json").exists()
+    ]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *(line(root, *each) for each in there)]
     TABLE.write_text(HEAD + "\n".join(lines) + "\n")
 
