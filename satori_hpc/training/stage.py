@@ -143,7 +143,8 @@ def _check_outputs(run: Run, trainer: Trainer) -> None:
             f"{run.history}: in all of {len(rates)} attempts, with learning_rate {', '.join(rates)}, training failed: "
             f"in the end the network {why}; expected outputs that tell the {len(trainer.valid_labels)} validation "
             f"examples apart (AUROC of 6-mers: {float('nan') if kmers is None else kmers:.3f}). Change in "
-            f"{run.config_file}: [train] warmup (now {run.config.train.warmup:g}; 0.1, say) with a learning_rate below {rates[-1]}, or train.seed, or the "
+            f"{run.config_file}: [train] warmup (now {run.config.train.warmup:g}; 0.1, say) with a learning_rate "
+            f"below {rates[-1]}, or train.seed, or the "
             "network in [model] (less dropout, another architecture); and look whether the labels are those of the "
             "sequences"
         )
