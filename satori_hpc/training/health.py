@@ -59,7 +59,7 @@ def parts(model: TrainableModel, tokens: np.ndarray) -> Parts:
             attention.add(model(some, attention=True).attention.float(), dims=(0,))
         if model.both_strands is not None:
             activations.add(model.both_strands.strands(some).float(), dims=(0, 1, 3))
-        elif model.filters:
+        elif model.filters and model.bank is None:  # known motifs without a hit are told elsewhere
             activations.add(model.site_activations(some).float(), dims=(0, 2))
     found: dict[str, int] = {}
     if attention.low is not None:
