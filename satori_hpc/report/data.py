@@ -62,6 +62,7 @@ class Training:
         metric: name of the validation metric that chose the model.
         values: float (K,), that metric.
         best: index of the epoch whose weights were kept.
+        baselines: {words: the same metric of a regression without a network}.
     """
 
     epochs: np.ndarray
@@ -69,6 +70,7 @@ class Training:
     metric: str
     values: np.ndarray
     best: int
+    baselines: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

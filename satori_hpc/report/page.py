@@ -216,6 +216,9 @@ def _training(data: ReportData) -> Drawing | None:
         return None
     best = data.training.values[data.training.best]
     alt = f"Loss and validation {data.training.metric} by epoch; the best is {best:.3f}."
+    for name, value in data.training.baselines.items():
+        than = "better than" if best > value else "no better than"
+        alt += f" The network is {than} a regression on {name}, which has {value:.3f}."
     return _drawing(curves.training(data.training), alt)
 
 

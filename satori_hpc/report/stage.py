@@ -128,12 +128,15 @@ def _training(run: Run, info: CheckpointInfo) -> Training | None:
         return None
     kept = np.flatnonzero(history["epoch"].to_numpy() == info.epoch)
     select = run.config.train.select
+    baselines = {"6-mers": "kmers", "motif counts": "motif_counts"} if select == "auroc" else {}
+    first = {words: history.iloc[0].get(f"valid_auroc_{name}", np.nan) for words, name in baselines.items()}
     return Training(
         epochs=history["epoch"].to_numpy(),
         losses={"training": history["train_loss"].to_numpy(), "validation": history["valid_loss"].to_numpy()},
         metric=select.upper(),
         values=history[f"valid_{select}"].to_numpy(),
         best=int(kept[0]) if len(kept) else int(np.nanargmax(history[f"valid_{select}"])),
+        baselines={words: float(value) for words, value in first.items() if not np.isnan(value)},
     )
 
 

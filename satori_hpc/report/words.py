@@ -10,7 +10,7 @@ from satori_hpc.config.prepare import SOURCES
 from satori_hpc.config.score import METHODS
 from satori_hpc.config.statistics import STATISTICS
 from satori_hpc.interactions.statistics.mann_whitney import MOST, share_true
-from satori_hpc.report.data import Facts, Method, ReportData
+from satori_hpc.report.data import Facts, Method, ReportData, Training
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,8 @@ def warnings(records: list[dict[str, Any]]) -> list[tuple[str, str]]:
 def lead(data: ReportData) -> list[str]:
     """Summarise the run and its results in a few short sentences."""
     said = [] if data.facts is None else [_data_sentence(data.facts), _network_sentence(data.facts)]
+    if data.training is not None and data.training.baselines:
+        said.append(_baselines_sentence(data.training))
     if len(data.methods) > 1:
         said.append(_several_sentence(data))
     else:
@@ -151,6 +153,18 @@ def _found_sentence(data: ReportData, method: Method) -> str:
         f"{method.name.capitalize()} scores: {_count(tested, 'filter pair')} tested{against}, "
         f"{called:,} called{alpha}; "
         f"by name, {_count(tf_called, 'pair')} of two different TFs."
+    )
+
+
+def _baselines_sentence(training: Training) -> str:
+    best = float(training.values[training.best])
+    found = [
+        f"{'below' if best < value else 'above'} that on {name} ({value:.3f})"
+        for name, value in training.baselines.items()
+    ]
+    return (
+        f"The network's validation {training.metric} is {best:.3f}: of logistic regressions, which need no network, "
+        f"{' and '.join(found)}."
     )
 
 

@@ -9,11 +9,13 @@ from satori_hpc import config as config_module
 from satori_hpc.config import (
     Arrays,
     Config,
+    Evaluate,
     Fasta,
     Folds,
     Genome,
     Model,
     Prepare,
+    Reduce,
     Score,
     Simulated,
     Train,
@@ -128,6 +130,15 @@ FILE_PRESETS = {
     ),
     "published": Preset(
         Config, "SATORI-basic of the publication: 200 learned filters, for tens of thousands of sequences"
+    ),
+    "published-preloaded": Preset(
+        lambda: Config(
+            model=Model(first_layer="motifs"),
+            reduce=Reduce(max_distance=80),
+            evaluate=Evaluate(cooccurrence_range=80),
+        ),
+        "the same with known motifs in place of learned filters, for sequences of about 1,500 bp and pairs up to 80 bp "
+        "apart (other motifs than JASPAR vertebrates: model.preloaded.jaspar_groups)",
     ),
     "small": Preset(
         _small, "SATORI-basic with 64 learned filters, for a few thousand sequences, or where no motifs are known"

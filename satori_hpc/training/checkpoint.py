@@ -222,7 +222,7 @@ class TrainingFiles:
             entropy=self.run.config.train.entropy,
             bank=None if trainer.model.bank is None else trainer.model.bank.to_plain(),
             epoch=now.best_epoch,
-            metrics={name: value for name, value in row.items() if name.startswith("valid_")},
+            metrics={name: value for name, value in row.items() if name.startswith("valid_") and value is not None},
         )
         save(self.run.best, weights=trainer.best_weights, info=info)
 
@@ -251,7 +251,7 @@ class TrainingFiles:
         if found is None:
             return False
         plain, tensors = found
-        trainer.progress = Progress(**plain["progress"])
+        trainer.go_on(Progress(**plain["progress"]))
         trainer.best_weights = tensors["best"]
         trainer.model.load_state_dict(tensors["model"])
         trainer.optimiser.load_state_dict(tensors["optimiser"])
@@ -300,11 +300,14 @@ def _digest(data: Dataset) -> str:
 
 COLUMNS = (
     "epoch",
+    "attempt",
     "train_loss",
     "train_entropy",
     "valid_loss",
     "valid_auroc",
     "valid_aupr",
+    "valid_auroc_kmers",
+    "valid_auroc_motif_counts",
     "learning_rate",
     "seconds",
     "examples_per_s",

@@ -15,7 +15,7 @@ from satori_hpc.log import PASSING, logger, progress
 from satori_hpc.models.base import TrainableModel
 from satori_hpc.parallel.signals import StopWish
 from satori_hpc.parallel.world import World
-from satori_hpc.training import metrics, predictions, step
+from satori_hpc.training import health, metrics, predictions, step
 from satori_hpc.training.step import Stepper
 
 # State of training, in plain values.
@@ -29,6 +29,8 @@ class Progress:
         epoch: epochs done. step: steps done of the next one. total_steps: steps done since the start.
         loss, entropy, seconds: sums over the steps of the unfinished epoch (the first two weighted by examples).
         history: one row per finished epoch. best_epoch, best_value: of the selection metric, epoch from 1.
+        attempt: restarts so far. start: epochs done before the last of them; `epoch` and `total_steps` count on.
+        baselines: {name of a baseline: {split: its mean AUROC, None where that is not known}}.
     """
 
     epoch: int = 0
@@ -40,11 +42,22 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
     best_value: float = float("-inf")
+    attempt: int = 0
+    start: int = 0
+    baselines: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
 
 Arrays = tuple[np.ndarray, np.ndarray]  # token codes (E, L) uint8 and labels (E, T) uint8 of a split
 
 STEPS_BETWEEN_CHECKS = 20
+# Training that ends in constant outputs starts again from the first weights, so many times, each with a lower rate.
+RESTARTS = 3
+SLOWER = 0.3
+# An attempt of so many epochs, whose training loss never fell so far below that of the base rate, learned nothing,
+# unless it ranks the validation examples, as it may where positives are rare.
+PATIENT = 6
+LEARNED = 1e-3
+RANKED = 0.7
 
 
 class Keeper(Protocol):
@@ -113,7 +126,9 @@ class Trainer:
             micro_batch=micro_batch,
         )
         self.progress = Progress()
+        self.first_weights = {name: value.cpu().clone() for name, value in model.state_dict().items()}
         self.best_weights: dict[str, torch.Tensor] = {}
+        self.base_loss = health.base_rate_loss(labels)
         smallest = self.rows_per_epoch // self.steps_per_epoch
         if self.stepper.whole_batch and smallest < self.world.size:
             raise ConfigError(
@@ -128,18 +143,65 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """Whether all epochs are done, or `patience` epochs have passed without improvement."""
-        done = self.progress.epoch
-        stale = self.config.patience > 0 and done - self.progress.best_epoch >= self.config.patience
+        now = self.progress
+        done = now.epoch - now.start
+        stale = self.config.patience > 0 and now.epoch - max(now.best_epoch, now.start) >= self.config.patience
         return done >= self.config.epochs or (done > 0 and stale)
 
+    def rate(self, attempt: int) -> float:
+        """The largest learning rate of an attempt, from 0."""
+        return self.config.learning_rate * SLOWER**attempt
+
+    def constant(self, row: dict[str, Any]) -> bool:
+        """Whether an epoch ended with constant outputs for every label."""
+        return int(row["constant_outputs"] or 0) == self.labels.shape[1]
+
+    def failed(self) -> str:
+        """Why this attempt has failed, in words; empty: it has not. A function of `progress` alone, as a kill needs."""
+        rows = self.progress.history[self.progress.start :]
+        if rows and self.constant(rows[-1]) and (self.finished or (len(rows) > 1 and self.constant(rows[-2]))):
+            return "gives all validation examples the same output"
+        at_chance = [row for row in rows if row["train_loss"] > (1 - LEARNED) * self.base_loss]
+        unranked = not any((row["valid_auroc"] or 0) >= RANKED for row in rows)
+        if self.finished and len(rows) >= PATIENT and len(at_chance) == len(rows) and unranked:
+            return f"has learned nothing in {len(rows)} epochs but the share of positives (loss {self.base_loss:.4f})"
+        return ""
+
+    def go_on(self, progress: Progress) -> None:
+        """Take up training at a stored point; weights and state of the optimiser are loaded after this."""
+        self.progress = progress
+        self.stepper.restart(self.rate(progress.attempt))
+
+    def _restart(self, why: str) -> None:
+        """Start again from the first weights with a lower learning rate; the best network of before stays the best."""
+        now = self.progress
+        again = dataclasses.replace(now, attempt=now.attempt + 1, start=now.epoch)
+        if now.best_epoch and self.constant(now.history[now.best_epoch - 1]):
+            again.best_epoch, again.best_value, self.best_weights = 0, float("-inf"), {}
+        self.model.load_state_dict(self.first_weights)
+        self.go_on(again)
+        if self.world.rank == 0:
+            logger.warning(
+                "epoch %d: the network %s; training starts again, attempt %d of %d, with learning_rate %g instead of "
+                "%g",
+                *(now.epoch, why, again.attempt + 1, RESTARTS + 1, self.rate(again.attempt), self.rate(now.attempt)),
+                extra=PASSING,
+            )
+
     def fit(self, keeper: Keeper, stop: StopWish) -> None:
-        """Train until `finished`.
+        """Train until `finished`; an attempt that failed is followed by another, RESTARTS times at most.
 
         Raises:
             Requeue: a stop was requested; the state is saved.
             SatoriError: the loss is no longer finite.
         """
-        while not self.finished:
+        while True:
+            if why := self.failed():
+                if self.progress.attempt == RESTARTS:
+                    break
+                self._restart(why)
+            elif self.finished:
+                break
             self.world.set_status(f"training, epoch {self.progress.epoch + 1}")
             self._align()
             self._train_epoch(keeper, stop)
@@ -157,7 +219,9 @@ class Trainer:
     def _train_epoch(self, keeper: Keeper, stop: StopWish) -> None:
         now = self.progress
         batches = self.batches(now.epoch)
-        left = progress(batches[now.step :], what=f"epoch {now.epoch + 1}/{self.config.epochs}", unit="step")
+        left = progress(
+            batches[now.step :], what=f"epoch {now.epoch + 1}/{now.start + self.config.epochs}", unit="step"
+        )
         pending: list[torch.Tensor] = []
         began = time.monotonic()
         for rows in left:
@@ -217,7 +281,7 @@ class Trainer:
             count=len(rows),
             first=mine.start,
             key=(now.epoch, now.step),
-            number=now.total_steps,
+            number=now.total_steps - now.start * self.steps_per_epoch,
             wish=stop.wished,
         )
 
@@ -230,7 +294,7 @@ class Trainer:
             raise shared(
                 SatoriError(
                     f"the loss is not finite at epoch {self.progress.epoch + 1}, step {step} of "
-                    f"{self.steps_per_epoch}: lower [train] learning_rate (now {self.config.learning_rate:g})"
+                    f"{self.steps_per_epoch}: lower [train] learning_rate (now {self.stepper.peak:g})"
                     + (" or keep gradient_clip above 0" if self.config.gradient_clip == 0 else " or gradient_clip")
                     + (", or use precision = 'float32'" if self.config.precision == "bfloat16" else "")
                 )
@@ -243,9 +307,11 @@ class Trainer:
         now, config, count = self.progress, self.config, self.rows_per_epoch
         row = {
             "epoch": now.epoch + 1,
+            "attempt": now.attempt + 1,
             "train_loss": now.loss / count,
             "train_entropy": now.entropy / count if config.entropy > 0 else None,
             **self.validate(),
+            **{f"valid_auroc_{name}": found["valid"] for name, found in now.baselines.items()},
             "learning_rate": self.optimiser.param_groups[0]["lr"],
             "seconds": now.seconds,
             "examples_per_s": count / max(now.seconds, 1e-9),
@@ -261,9 +327,12 @@ class Trainer:
             now.best_epoch, now.best_value = now.epoch, value
             self.best_weights = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
         self.world.run_on_root(lambda: self._keep(keeper, improved))
+        kmers = row.get("valid_auroc_kmers")
         logger.info(
-            "epoch %d/%d: loss %.4f, validation loss %.4f, AUROC %.4f, AUPR %.4f%s, %.0f examples/s",
-            *(now.epoch, config.epochs, row["train_loss"], row["valid_loss"], row["valid_auroc"], row["valid_aupr"]),
+            "epoch %d/%d: loss %.4f, validation loss %.4f, AUROC %.4f%s, AUPR %.4f%s, %.0f examples/s",
+            *(now.epoch, now.start + config.epochs, row["train_loss"], row["valid_loss"], row["valid_auroc"]),
+            "" if kmers is None else f" (6-mers {kmers:.4f})",
+            row["valid_aupr"],
             " (best)" if improved else "",
             row["examples_per_s"],
         )
@@ -295,7 +364,7 @@ class Trainer:
             raise shared(
                 SatoriError(
                     f"predictions are not finite after epoch {self.progress.epoch + 1}: lower [train] learning_rate "
-                    f"(now {self.config.learning_rate:g})"
+                    f"(now {self.stepper.peak:g})"
                 )
             )
         ranking, threads = self.model.margin(logits).numpy(), torch.get_num_threads()

@@ -46,7 +46,7 @@ class Stepper:
         self.world = world
         self.micro_batch = micro_batch
         self.device = next(model.parameters()).device
-        self.optimiser = make_optimiser(model, config)
+        self.restart(config.learning_rate)
         self.parameters = list(model.parameters())
         self.dropouts = [layer for layer in model.modules() if isinstance(layer, dropout.Keyed)]
         mixing = [layer for layer in model.modules() if isinstance(layer, LegacyBatchReadout)]
@@ -59,6 +59,11 @@ class Stepper:
         if world.size > 1:
             for layer in mixing:
                 layer.all_reduce_sum = lambda values: _AllReduceSum.apply(values, world)
+
+    def restart(self, peak: float) -> None:
+        """Forget all steps; `peak` is the largest learning rate of those to come."""
+        self.peak = peak
+        self.optimiser = make_optimiser(self.model, self.config)
 
     def step(
         self,
@@ -79,7 +84,7 @@ class Stepper:
             count: examples of the global batch.
             first: place in it of the first row of this process.
             key: (epoch, step), which determine the random numbers, with the seed.
-            number: index of this step in the whole training, from 0.
+            number: index of this step in this attempt of training, from 0.
             wish: whether this process wants to stop, asked as late as possible.
 
         Returns:
@@ -87,7 +92,7 @@ class Stepper:
             the number of processes that want to stop, the same on all of them.
         """
         config, model = self.config, self.model
-        rate = learning_rate(config.schedule, number, steps=self.steps, peak=config.learning_rate, warmup=config.warmup)
+        rate = learning_rate(config.schedule, number, steps=self.steps, peak=self.peak, warmup=config.warmup)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         weight = entropy_weight(config.entropy, number, steps=self.steps, warmup=config.entropy_warmup)

@@ -196,7 +196,7 @@ def test_new_knows_the_presets_of_each_template(tmp_path: Path) -> None:
     call("new", tmp_path / "other", "--template", "fasta", "--fasta", "a.fa", "--table", "a.txt")
     assert Run.open(tmp_path / "other").config.model.architecture == "motif-tokens"
     assert (
-        "motifs, published, small"
+        "motifs, published, published-preloaded, small"
         in call("new", tmp_path / "x", "--template", "fasta", "--preset", "demo", code=2).output
     )
 

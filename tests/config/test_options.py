@@ -44,6 +44,13 @@ def test_what_new_writes_is_short_and_says_the_same(tmp_path: Path, preset: str)
     assert "max_sites" not in text
 
 
+@pytest.mark.parametrize("preset", list(new.FILE_PRESETS))
+def test_a_preset_for_files_reads_back(tmp_path: Path, preset: str) -> None:
+    made = new.fasta("/a.fa", "/b.txt", preset=preset, seed=7)
+    new.new(tmp_path / "run", config=made)
+    assert config.load(tmp_path / "run" / "run.toml") == made
+
+
 def test_the_known_motifs_of_a_network_are_found_from_elsewhere_too() -> None:
     made = toml.override(new.fasta("a.fa", "b.txt", preset="motifs", seed=1), "motifs.database = mine.meme")
     assert config.rooted(made, Path("/runs/1")).model == made.model, "jaspar is no file"

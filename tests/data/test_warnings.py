@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from satori_hpc.cli import cli
 from satori_hpc.config import Config
 from satori_hpc.data import dataset
+from satori_hpc.errors import SatoriError
 from satori_hpc.interactions import block, tables
 from satori_hpc.interactions.site_pairs import Units
 from satori_hpc.interactions.stage import reduce, saturated_shares
@@ -208,32 +209,30 @@ def test_a_network_that_collapses_is_named_in_that_epoch_and_held_in_history_and
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(logging.getLogger("satori_hpc"), "propagate", True)
-    run = learned(tmp_path / "run", small_config(epochs=4))
+    run = learned(tmp_path / "run", small_config(epochs=5))
     original = Trainer._train_epoch
 
     def dying(self: Trainer, *rest: Any) -> None:
         original(self, *rest)
-        if self.progress.epoch >= 2:
+        if self.progress.epoch == 3:
             self.model.output.weight.data.zero_()
 
     monkeypatch.setattr(Trainer, "_train_epoch", dying)
     with collected() as warnings:
         summary = train(run, RUNTIME)
     assert {record.getMessage() for record in caplog.records if getattr(record, "passing", False)} == {
-        "epoch 3: the network has collapsed: it gives all validation examples the same output"
+        "epoch 4: the network has collapsed: it gives all validation examples the same output"
     }
     with open(run.history, encoding="utf-8") as handle:
-        assert [row["constant_outputs"] for row in csv.DictReader(handle, delimiter="\t")] == ["0", "0", "1", "1"]
-    assert summary["collapsed_epochs"] == [3, 4]
+        assert [row["constant_outputs"] for row in csv.DictReader(handle, delimiter="\t")] == ["0", "0", "0", "1", "0"]
+    assert summary["collapsed_epochs"] == [4]
     assert [sentence for sentence in warnings if "collapsed" in sentence] == [warnings[-1]]
-    assert "after 2 of 4 epochs (the first: 3) it gave all validation examples the same output" in warnings[-1]
+    assert "after 1 of 5 epochs (4) it gave all validation examples the same output" in warnings[-1]
     assert f"the network kept is that of epoch {summary['best_epoch']}, which is not" in warnings[-1]
-    # One that never was anything else is at chance as well.
+    # One that never was anything else, in no attempt, is refused.
     monkeypatch.setattr(Trainer, "_train_epoch", lambda self, *rest: self.model.output.weight.data.zero_())
-    with collected() as warnings:
-        assert train(learned(tmp_path / "dead", small_config(epochs=1)), RUNTIME)["collapsed_epochs"] == [1]
-    assert "collapsed as well: nothing can be read from it" in warnings[-1]
-    assert "validation AUROC near 0.5: 0.500" in warnings[0]
+    with pytest.raises(SatoriError, match="in all of 4 attempts, with learning_rate 0.003, 0.0009, 0.00027, 8.1e-05"):
+        train(learned(tmp_path / "dead", small_config(epochs=1)), RUNTIME)
 
 
 def test_of_several_labels_those_near_chance_are_named(tmp_path: Path) -> None:
@@ -244,7 +243,8 @@ def test_of_several_labels_those_near_chance_are_named(tmp_path: Path) -> None:
                   task="multilabel")  # fmt: skip
     with collected() as warnings:
         train(run, RUNTIME)
-    assert len(warnings) == 1
+    assert len(warnings) == 2
+    assert "is no better than a logistic regression on counts of 6-mers" in warnings[1]
     assert warnings[0].startswith("validation AUROC near 0.5 for 1 of 3 labels: label1 0.")
     positives = int(labels[600:750, 1].sum())
     assert f"({positives} positives, {150 - positives} negatives; bound 0.6" in warnings[0]

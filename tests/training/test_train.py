@@ -222,7 +222,7 @@ def test_checkpoints_of_other_work_are_not_resumed(tmp_path, monkeypatch, caplog
     fresh = train(run_at(tmp_path / "fresh", data, config), RUNTIME)
     with caplog.at_level(logging.INFO, logger="satori_hpc"):
         found = train(run_at(tmp_path / "run", data, config), RUNTIME)
-    assert f"afresh: {tmp_path}" in caplog.text
+    assert f"from scratch: {tmp_path}" in caplog.text
     assert f"another {what}" in caplog.text
     assert found["test_auroc"] == fresh["test_auroc"]
 

@@ -22,6 +22,10 @@ def training(curves: Training) -> str:
         left.set(title="Loss", xlabel="epoch")
         left.legend()
         right.plot(curves.epochs, curves.values, color=figures.ACCENT, marker="o", markersize=2.5)
+        for (name, value), line in zip(curves.baselines.items(), ("--", ":"), strict=False):
+            right.axhline(value, color=figures.QUIET, linestyle=line, linewidth=1, label=f"{name}, {value:.3f}")
+        if curves.baselines:
+            right.legend(title="without a network", loc="center right")
         best = curves.epochs[curves.best], curves.values[curves.best]
         right.plot(*best, "o", color=figures.WARM, markersize=6)
         right.set(title=f"Validation {curves.metric}", xlabel="epoch")
