@@ -42,10 +42,10 @@ SET = {
     "motifs.database_similarity_max": "0.8",
 }
 LEARNED = {
-    "model.filters": "64",
-    "model.width": "15",
-    "model.heads": "4",
-    "model.head_size": "16",
+    "model.num_filters": "64",
+    "model.kernel_size": "15",
+    "model.num_heads": "4",
+    "model.head_dim": "16",
     "model.mixing_size": "64",
     "train.epochs": "20",
     "train.patience": "0",
@@ -55,8 +55,8 @@ LEARNED = {
 }
 NETWORKS: dict[str, tuple[str, dict[str, str]]] = {  # name: preset, and what else is set
     "motifs": ("demo", {}),
-    "both": ("demo", {"model.motif-tokens.filters": "32"}),
-    "hidden": ("demo", {"model.motif-tokens.filters": "32", "model.motif-tokens.similarity_max": "1"}),
+    "both": ("demo", {"model.motif-tokens.num_filters": "32"}),
+    "hidden": ("demo", {"model.motif-tokens.num_filters": "32", "model.motif-tokens.similarity_max": "1"}),
     "learned": ("data-40", {**LEARNED, "score.methods": '["attention", "epistasis"]', "score.max_examples": "0"}),
     "dfim": ("data-40", {**LEARNED, "score.methods": '["dfim"]', "score.max_examples": "200"}),
 }
@@ -113,10 +113,10 @@ def run(root: Path, network: str, design: str, seed: int) -> None:
             del settings["prepare.simulated.pairs"]
         if design == "permuted":
             # No network is sure of such labels: every example is interpreted.
-            settings = {"motifs.database_similarity_max": "0.8", "score.use_all": "true", **more}
+            settings = {"motifs.database_similarity_max": "0.8", "score.include_mispredicted": "true", **more}
             settings["motifs.min_probability"] = "0"
             files, preset = permuted(root, seed), {"demo": "motifs", "data-40": "small"}[preset]
-            settings |= {"model.motif-tokens.filters": "0"} if network == "motifs" else {}
+            settings |= {"model.motif-tokens.num_filters": "0"} if network == "motifs" else {}
         if network == "hidden":
             settings["model.motif-tokens.motifs"] = str(others(root, design, seed))
         given = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
@@ -191,7 +191,7 @@ def _of_filters(path: Path, method: str) -> tuple[int, int]:
     """Return how many pairs of two learned filters are tested, and called, in a network that also knows motifs."""
     table = tables.read(path / "interactions" / method)
     filters = motif_store.read_filters(path / "motifs")["filter"]
-    known = len(filters) - int(NETWORKS["both"][1]["model.motif-tokens.filters"])
+    known = len(filters) - int(NETWORKS["both"][1]["model.motif-tokens.num_filters"])
     learned = table[(table["filter_a"] >= known) & table["tested"]]
     return len(learned), int(learned["called"].sum())
 

@@ -31,10 +31,10 @@ from satori_hpc.training import predictions
 
 OUT = Path("benchmarks/results/chipseq_folds.md")
 BASIC: dict[str, Any] = {  # a small network for many short sequences
-    "model.filters": 64,
-    "model.width": 15,
-    "model.heads": 4,
-    "model.head_size": 16,
+    "model.num_filters": 64,
+    "model.kernel_size": 15,
+    "model.num_heads": 4,
+    "model.head_dim": 16,
     "model.mixing_size": 64,
     "train.epochs": 8,
     "train.patience": 0,
@@ -208,7 +208,7 @@ def about_set(run: Run) -> list[str]:
 def about_interactions(run: Run) -> list[str]:
     lines = [
         "",
-        "Interactions are read from the first network, in the validation part, against shuffled twins of the same "
+        "Interactions are read from the first network, in the validation part, against shuffled controls of the same "
         f"sequences. {whole_run.named_filters(run)} Names are the best match in JASPAR (vertebrates), so one stands "
         "for a family.",
         "",

@@ -44,7 +44,7 @@ def main() -> None:
             train=Train(epochs=1, batch_size=16),
             motifs=Motifs(min_probability=0.0, min_sites=1),
             score=Score(
-                use_all=True,
+                include_mispredicted=True,
                 max_examples=options.examples,
                 sites=Sites(max_sites=60),
                 dfim=Dfim(baselines=1, mutations=1),

@@ -1,8 +1,8 @@
 """The whole pipeline on a genome of Arabidopsis' size: time, peak memory, files and bytes of every stage.
 
 The genome and the 36 peak files of benchmarks.genome_scale, windows of 600 bp, the published basic network, a few
-epochs, raw attention of the test chromosome, its shuffled twins as background, and the tests. Every stage is a command
-of its own, as a user would start it. A run that was stopped goes on where it was.
+epochs, raw attention of the test chromosome, its shuffled controls as background, and the tests. Every stage is a
+command of its own, as a user would start it. A run that was stopped goes on where it was.
 
     python -m benchmarks.genome_pipeline --work DIR
 """
@@ -53,7 +53,7 @@ def main() -> None:
         settings = (
             "prepare.split=arabidopsis",
             f"train.epochs={options.epochs}",
-            "score.use_all=true",
+            "score.include_mispredicted=true",
             "score.max_examples=0",
         )
         command = [*SATORI, "new", path, "--template", "genome", "--preset", "published", *files]
@@ -71,7 +71,7 @@ def page(run: Run, options: argparse.Namespace) -> str:
     words = (
         f"{options.megabases} Mb, {options.files} files of {options.peaks:,} peaks, made up: every peak "
         f"holds one of four pairs of words, which every fourth file prefers. SATORI-{model.architecture}, "
-        f"{model.filters} filters of {model.width} bp, pool {model.pool}, {model.heads} heads; "
+        f"{model.num_filters} filters of {model.kernel_size} bp, pool {model.pool}, {model.num_heads} heads; "
         f"{run.config.train.epochs} epochs; raw attention, all of the split {run.config.score.split}. "
         "All cores of a machine of two."
     )
@@ -122,7 +122,8 @@ def strongest(run: Run) -> list[str]:
         f"{int(found['called'].sum()):,} of {int(found['tested'].sum()):,} tested filter pairs are called, "
         f"{int(pairs['called'].sum()):,} of {len(pairs):,} TF pairs. Filters are named by Tomtom; the words are those "
         "of CTCF with GATA1, SPI1 with CEBPA, FOXA1 with NRF1, TP53 with YY1. A word alone tells as much of the labels "
-        "as its pair, and raw attention is compared with shuffled twins, which differ from windows in more than pairs: "
+        "as its pair, and raw attention is compared with shuffled controls, which differ from windows in more than "
+        "pairs: "
         "this is a record of cost, not of who works together.",
         "",
         "| TFs | called | -log10 p | AUC | median distance, bp |",

@@ -2,7 +2,7 @@
 
 A made-up genome with the names and sizes of GRCh38's chromosomes; peak files at places that several of them share.
 `prepare` of all of it with two bounds of memory; the network of the template, trained for an epoch on one chromosome,
-predicts all windows; motifs of another one; shuffled twins of all; the plan of scoring all, and its first partitions.
+predicts all windows; motifs of another one; shuffled controls of all; the plan of scoring all, its first partitions.
 What is done is kept in figures.json, so that a command with --keep goes on where it stopped.
 
     python -m benchmarks.human_scale --keep /scratch/human
@@ -35,7 +35,9 @@ def main() -> None:
     parser.add_argument("--peaks", type=int, default=120_000, help="drawn for each file")
     parser.add_argument("--places", type=int, default=2_600_000, help="that the files share")
     parser.add_argument("--memory", default="2GiB,1GiB", help="bounds of prepare; the last one's data set is used")
-    parser.add_argument("--network", nargs="*", default=[], help="run.toml keys of the network: model.filters=100 ...")
+    parser.add_argument(
+        "--network", nargs="*", default=[], help="run.toml keys of the network: model.num_filters=100 ..."
+    )
     parser.add_argument("--score", type=int, default=100_000, help="sequences that are really scored")
     parser.add_argument("--stop", choices=("prepare", "score"), default="score", help="last step")
     parser.add_argument("--keep", type=Path, help="folder to leave genome, peaks and runs in")
@@ -133,7 +135,7 @@ def new_run(run: Path, folder: Path, options: argparse.Namespace) -> None:
         "train.epochs=1",
         'motifs.split="valid"',
         'score.split="all"',
-        "score.use_all=true",
+        "score.include_mispredicted=true",
         "score.max_examples=0",
         *options.network,
     ]
@@ -195,7 +197,7 @@ def network(options: argparse.Namespace, figures: dict[str, dict[str, Any]]) -> 
         f"The network is that of the template{changed}, trained on {TRAIN} ({summary['train']:,} windows) for an epoch "
         f"({trained['examples_per_s']:.0f} windows/s). `train` predicts all windows and measures them by label (mean "
         f"test AUROC {trained['test_auroc']:.3f}: letters and peaks are random). Scoring takes all windows "
-        "(score.use_all) and their shuffled twins.",
+        "(score.include_mispredicted) and their shuffled controls.",
     ]
 
 

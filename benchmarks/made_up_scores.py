@@ -9,7 +9,7 @@ from satori_hpc.scoring.layout import GROUPS, Plan
 from satori_hpc.scoring.site_scores import SiteScores, ragged
 from satori_hpc.scoring.store import ScoreStore
 
-CELLS, POOL = 75, 4  # of 300 bp
+BINS, POOL = 75, 4  # of 300 bp
 AT_A_TIME = 256  # examples, so that what is padded stays small beside a partition
 
 
@@ -32,7 +32,7 @@ def write(path: Path, *, filters: int, examples: int, present: float) -> ScoreSt
         dataset_examples=2 * examples,
         shard_examples=0,
         pool=POOL,
-        most=(filters, CELLS),
+        most=(filters, BINS),
         digests={"made_up": str(present)},
     )
     store = score_store.create_or_resume(path, plan)
@@ -48,17 +48,17 @@ def write(path: Path, *, filters: int, examples: int, present: float) -> ScoreSt
 
 def sites(rng: np.random.Generator, rows: int, filters: int, present: float) -> SiteScores:
     """Draw for each filter a site in a random bin, or none; both filters of a pair have one in `present` examples."""
-    cell = rng.integers(0, CELLS, (rows, filters))
+    bin = rng.integers(0, BINS, (rows, filters))
     example, motif = np.nonzero(rng.random((rows, filters)) < np.sqrt(present))
-    occupied = np.zeros((rows, CELLS), dtype=bool)
-    occupied[example, cell[example, motif]] = True
+    occupied = np.zeros((rows, BINS), dtype=bool)
+    occupied[example, bin[example, motif]] = True
     place = occupied.cumsum(axis=1) - 1
-    used = np.arange(CELLS) < occupied.sum(axis=1)[:, None]
+    used = np.arange(BINS) < occupied.sum(axis=1)[:, None]
     at = np.zeros(used.shape, dtype=np.int64)
     at[used] = POOL * np.nonzero(occupied)[1]
-    where = cell[example, motif]
+    where = bin[example, motif]
     site = np.stack([example, motif, POOL * where, np.ones_like(where), place[example, where]], axis=1)
-    value = rng.random((rows, CELLS, CELLS), dtype=np.float32) * np.float32(0.1)
+    value = rng.random((rows, BINS, BINS), dtype=np.float32) * np.float32(0.1)
     return ragged(site, np.ones(len(site), np.float32), at, used, value)
 
 

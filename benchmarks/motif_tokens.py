@@ -30,9 +30,9 @@ from satori_hpc.motifs import hits as motif_hits
 from satori_hpc.motifs.hits import Hits
 from satori_hpc.motifs.motif import Motif
 from satori_hpc.motifs.scan import Gate, MotifBank
-from satori_hpc.parallel.signals import StopWish
+from satori_hpc.parallel.signals import StopRequest
 from satori_hpc.training import metrics
-from satori_hpc.training.loop import Keeper, Trainer
+from satori_hpc.training.loop import Trainer, TrainingCallback
 
 OUT = Path("benchmarks/results/motif_tokens.md")
 DESIGNS = {"grammar": 200, "arrange": 240}  # bp
@@ -40,7 +40,7 @@ EXAMPLES, TRAINING, VALIDATION = 12_000, 9_600, 1_200
 RANGES = (20, 45, 10_000)  # bp
 MOST = 3  # counts beyond it are no different
 TRAIN = Train(
-    epochs=12, patience=0, batch_size=64, learning_rate=3e-3, schedule="onecycle", weight_decay=1e-5, gradient_clip=1.0
+    epochs=12, patience=0, batch_size=64, learning_rate=3e-3, schedule="onecycle", weight_decay=1e-5, max_grad_norm=1.0
 )
 
 
@@ -110,7 +110,7 @@ def measured(design: str, seed: int, motifs: list[Motif], filters: list[int]) ->
         yield row
 
 
-class _Nothing(Keeper):
+class _Nothing(TrainingCallback):
     """Keep nothing on disk."""
 
     def best(self, trainer: Trainer) -> None: ...
@@ -124,7 +124,7 @@ def trained(tokens: np.ndarray, labels: np.ndarray, bank: MotifBank, filters: in
     """Return (CPU seconds, best epoch, test AUROC) of a network."""
     torch.manual_seed(seed)
     labels = labels[:, None].astype(np.uint8)
-    model = MotifTokenNetwork(Settings(filters=filters), bank, length=tokens.shape[1], targets=1, task="binary")
+    model = MotifTokenNetwork(Settings(num_filters=filters), bank, length=tokens.shape[1], targets=1, task="binary")
     train, valid = slice(0, TRAINING), slice(TRAINING, TRAINING + VALIDATION)
     test = slice(TRAINING + VALIDATION, None)
     began = time.process_time()
@@ -132,7 +132,7 @@ def trained(tokens: np.ndarray, labels: np.ndarray, bank: MotifBank, filters: in
         model, TRAIN, seed=seed, train=(tokens[train], labels[train]),
         valid=(tokens[valid], labels[valid]), batch_size=256,
     )  # fmt: skip
-    trainer.fit(_Nothing(), StopWish())
+    trainer.fit(_Nothing(), StopRequest())
     seconds = time.process_time() - began
     model.load_state_dict(trainer.best_weights)
     logits = predict.predict(model, tokens[test], batch_size=256).numpy()

@@ -1,11 +1,11 @@
 """Time forward, raw-attention scoring and the layout of pairs against plain versions, on one thread.
 
 The setting is that of SATORI 1: 200 filters of width 13, 8 heads, 300 bp, sites by its threshold rule (mean + share x
-(maximum - mean)); the share is set so that as many (filter, cell) entries are active as in a trained model there.
+(maximum - mean)); the share is set so that as many (filter, bin) entries are active as in a trained model there.
 Compared are
 
 - pair scoring, from attention and pooled activations to scores and distances: sites and values as a store keeps them
-  and the pairs laid out from them by the reduction, and two plain loops over the active cells of a sequence and the
+  and the pairs laid out from them by the reduction, and two plain loops over the active bins of a sequence and the
   filters in each: `loop, names` keys pairs by the names of the filters, as that code does; `loop, numbers` does the
   same work with as little as Python allows;
 - the forward pass: the model with attention, and a plain module with one linear layer per head;
@@ -28,7 +28,7 @@ from satori_hpc.config import Model
 from satori_hpc.models import satori
 from satori_hpc.models.satori import Satori
 from satori_hpc.run import files
-from satori_hpc.scoring.attention import AttentionScorer, occupied_cells, of_cells, strength
+from satori_hpc.scoring.attention import AttentionScorer, occupied_bins, of_bins, strength
 from tests.fixtures.scores import batch_of, laid_out
 from tests.oracles import plain_satori
 from tests.oracles.plain_satori import PlainSatori
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--looped", type=int, default=8, help="sequences that the loops score per round")
     parser.add_argument("--length", type=int, default=300)
     parser.add_argument("--pools", type=int, nargs="+", default=[4, 6])
-    parser.add_argument("--sites", type=float, default=240, help="active (filter, cell) entries per sequence")
+    parser.add_argument("--sites", type=float, default=240, help="active (filter, bin) entries per sequence")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: for a machine that is not idle")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/pair_scoring.md"))
@@ -77,7 +77,7 @@ def measure(pool: int, options: argparse.Namespace) -> list[str]:
     with torch.inference_mode():
         pooled = model.pooled(tokens)
         active = pooled > threshold[:, None]
-        rows = model.attention_rows(pooled, occupied_cells(active))
+        rows = model.attention_rows(pooled, occupied_bins(active))
         attention = model(tokens, attention=True).attention
     assert attention is not None
     some = options.looped
@@ -87,8 +87,8 @@ def measure(pool: int, options: argparse.Namespace) -> list[str]:
     @torch.inference_mode()
     def kernel_alone() -> object:
         there = pooled > threshold[:, None]
-        cells = occupied_cells(there)
-        found = of_cells(strength(rows, cells), pooled, active=there, threshold=threshold, model=model)
+        bins = occupied_bins(there)
+        found = of_bins(strength(rows, bins), pooled, active=there, threshold=threshold, model=model)
         block = laid_out(found, scorer, model.filters)
         return block.score, block.distance()
 
@@ -171,7 +171,7 @@ def by_names(
     score = np.full(len(keys), -1.0)
     distance = np.full(len(keys), -1)
     largest = attention.max(axis=0)
-    filters_in = filters_by_cell(active)
+    filters_in = filters_by_bin(active)
     for i, filters_a in filters_in.items():
         for u, filters_b in filters_in.items():
             if i == u:
@@ -193,7 +193,7 @@ def by_numbers(attention: np.ndarray, active: np.ndarray, *, pool: int) -> dict[
     """Return the same in plain numbers and one dictionary, each pair of filters once."""
     largest = attention.max(axis=0)
     matrix = np.maximum(largest, largest.T).tolist()
-    filters_in = filters_by_cell(active)
+    filters_in = filters_by_bin(active)
     best: dict[tuple[int, int], tuple[float, int]] = {}
     for i, filters_a in filters_in.items():
         for u, filters_b in filters_in.items():
@@ -207,10 +207,10 @@ def by_numbers(attention: np.ndarray, active: np.ndarray, *, pool: int) -> dict[
     return best
 
 
-def filters_by_cell(active: np.ndarray) -> dict[int, list[int]]:
+def filters_by_bin(active: np.ndarray) -> dict[int, list[int]]:
     found: dict[int, list[int]] = {}
-    for cell, number in np.argwhere(active.T).tolist():
-        found.setdefault(cell, []).append(number)
+    for bin, number in np.argwhere(active.T).tolist():
+        found.setdefault(bin, []).append(number)
     return found
 
 

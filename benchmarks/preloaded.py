@@ -29,8 +29,8 @@ TRAIN = {
     "train.learning_rate": "0.003",
     "train.schedule": "onecycle",
     "train.batch_size": "64",
-    "model.heads": "4",
-    "model.head_size": "16",
+    "model.num_heads": "4",
+    "model.head_dim": "16",
     "model.mixing_size": "64",
     "model.block_widths": "[64]",
     "score.max_examples": "150",
@@ -38,7 +38,7 @@ TRAIN = {
     "score.dfim.mutations": "1",
     "score.sites.max_sites": "16",
 }
-LEARNED = {"model.filters": "64", "model.width": "15", "motifs.database_similarity_max": "0.9"}
+LEARNED = {"model.num_filters": "64", "model.kernel_size": "15", "motifs.database_similarity_max": "0.9"}
 LOADED = {"model.first_layer": "motifs", "model.preloaded.similarity_max": "0.9"}
 NETWORKS = {
     "learned basic": LEARNED,
@@ -55,7 +55,7 @@ SETS = {
         "prepare.simulated.pairs": "12",
         "prepare.simulated.jaspar_similarity_max": "0.9",
         "score.methods": '["attention", "epistasis"]',
-        "score.use_all": "true",  # learned filters predict too few with confidence
+        "score.include_mispredicted": "true",  # learned filters predict too few with confidence
     },
     "and-anywhere": {"score.methods": '["epistasis", "dfim"]', "reduce.max_distance": "0"},
 }

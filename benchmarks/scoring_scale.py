@@ -55,7 +55,7 @@ def prepare(path: Path, *, examples: int, length: int) -> Run:
         prepare=config.Prepare(simulated=config.Simulated(examples=examples, length=length)),
         train=config.Train(epochs=1),
         motifs=config.Motifs(min_probability=0.0),
-        score=config.Score(split="all", use_all=True, max_examples=0),
+        score=config.Score(split="all", include_mispredicted=True, max_examples=0),
     )
     run = Run.open(path) if (path / "run.toml").exists() else new.new(path, config=settings)
     for stage in ("prepare", "train", "motifs"):
@@ -69,7 +69,7 @@ def header(run: Run) -> list[str]:
         "# The score stage: ranks, time and memory",
         "",
         timing.made_with("torch", "numpy", "numba", "mpi4py", "mpich").replace("one thread", "one thread per rank"),
-        f"{model.filters} filters, pool {model.pool}, {run.config.prepare.simulated.length} bp, raw attention.",  # type: ignore[union-attr]
+        f"{model.num_filters} filters, pool {model.pool}, {run.config.prepare.simulated.length} bp, raw attention.",  # type: ignore[union-attr]
         "",
     ]
 

@@ -40,7 +40,7 @@ def main() -> None:
     config = Config(
         seed=options.seed,
         prepare=Prepare(simulated=Simulated(examples=options.examples, length=200)),
-        model=Model(filters=64),
+        model=Model(num_filters=64),
         train=Train(epochs=options.epochs, batch_size=64),
         search=Search(trials=options.trials, seed=options.seed),
     )

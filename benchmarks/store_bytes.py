@@ -53,7 +53,7 @@ def main() -> None:
         "",
         timing.made_with("torch", "numpy", "zarr", "numcodecs").replace(
             "Rounds are interleaved; ratios are medians over rounds, with their range.",
-            f"{run.config.model.filters} filters, pool {run.config.model.pool}, {options.length} bp.",
+            f"{run.config.model.num_filters} filters, pool {run.config.model.pool}, {options.length} bp.",
         ),
         "",
         "| method | sequences | sites each | bytes each, by sites | bytes each, dense | times fewer "
@@ -71,7 +71,7 @@ def prepare(path: Path, *, examples: int, length: int) -> Run:
         prepare=config.Prepare(simulated=config.Simulated(examples=examples, length=length)),
         train=config.Train(epochs=1),
         motifs=config.Motifs(min_probability=0.0),
-        score=config.Score(split="all", use_all=True, max_examples=0),
+        score=config.Score(split="all", include_mispredicted=True, max_examples=0),
     )
     run = Run.open(path) if (path / "run.toml").exists() else new.new(path, config=settings)
     for stage in ("prepare", "train", "motifs"):

@@ -1,7 +1,7 @@
 """Measure the benefit of training on both strands: test AUROC per TF on three ChIP-seq folds of ENCODE.
 
-The set of benchmarks.chipseq_folds, whose peaks have no strand, with `train.strands` = given, random and both; the last
-with half the epochs, which are as many steps. A run that was stopped goes on where it was.
+The set of benchmarks.chipseq_folds, whose peaks have no strand, with `train.reverse_complement` = none, random and
+both; the last with half the epochs, which are as many steps. A run that was stopped goes on where it was.
 
     python -m benchmarks.strands FOLDER WORK
 """
@@ -20,9 +20,9 @@ from satori_hpc.run.layout import Run
 
 OUT = Path("benchmarks/results/strands.md")
 VARIANTS: dict[str, dict[str, Any]] = {
-    "given": {},
-    "random": {"train.strands": "random"},
-    "both": {"train.strands": "both", "train.epochs": 4},
+    "none": {},
+    "random": {"train.reverse_complement": "random"},
+    "both": {"train.reverse_complement": "both", "train.epochs": 4},
 }
 
 
@@ -42,7 +42,7 @@ def main() -> None:
         f"{version('torch')}. Preset `short`, the same split of the data for every row. In brackets 95 % bootstrap "
         "intervals of the test rows.",
         "",
-        "| train.strands | network seed | epochs | steps | validation | " + " | ".join(labels) + " |",
+        "| train.reverse_complement | network seed | epochs | steps | validation | " + " | ".join(labels) + " |",
         "|---|---|---|---|---|" + "---|" * len(labels),
     ]
     for seed in range(1, given.seeds + 1):
@@ -62,11 +62,11 @@ def row(run: Run, labels: list[str]) -> str:
     assert prepared is not None
     assert trained is not None
     settings = run.config.train
-    rows = prepared.summary["train"] * (2 if settings.strands == "both" else 1)
+    rows = prepared.summary["train"] * (2 if settings.reverse_complement == "both" else 1)
     steps = -(-rows // settings.batch_size) * trained.summary["epochs"]
     cells = " | ".join(chipseq_folds.auroc(run, label) for label in labels)
     return (
-        f"| {settings.strands} | {settings.seed} | {trained.summary['epochs']} | {steps:,} | "
+        f"| {settings.reverse_complement} | {settings.seed} | {trained.summary['epochs']} | {steps:,} | "
         f"{trained.summary['valid_auroc']:.3f} | {cells} |"
     )
 

@@ -24,7 +24,7 @@ def named_filters(run: Run) -> str:
     """Return how many filters have a motif and a name, and the names with the smallest q."""
     table = motif_store.read_tf(run.motifs)
     named = table[table["named"].astype(bool)].sort_values("q")
-    count = f"{len(named)} of {run.config.model.filters} filters are named ({len(table)} have a motif)"
+    count = f"{len(named)} of {run.config.model.num_filters} filters are named ({len(table)} have a motif)"
     return count + (f": {', '.join(dict.fromkeys(named['tf']))}." if len(named) else ".")
 
 

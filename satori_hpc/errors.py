@@ -54,7 +54,7 @@ class RunLockedError(SatoriError):
     """A run is locked by another process, or by this one already."""
 
 
-class Requeue(SatoriError):
+class Preempted(SatoriError):
     """The work was stopped on request and can be resumed by the same command."""
 
     status = 75  # EX_TEMPFAIL of sysexits.h

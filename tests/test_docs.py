@@ -142,7 +142,7 @@ def test_interaction_columns_have_the_documented_meanings(
 def test_text_tables_have_the_documented_columns_in_order() -> None:
     assert keys("history.tsv") == list(checkpoint.COLUMNS)
     assert keys("labels.tsv") == list(metrics.COLUMNS)
-    assert keys("left_out.tsv.gz") == list(source.COLUMNS)
+    assert keys("excluded_records.tsv.gz") == list(source.COLUMNS)
     assert keys("\\<method\\>.known.tsv") == list(known_tables.COLUMNS)
     assert keys("sites.bed, sites.bb") == list(track_files.SITES)
     assert keys("clusters.tsv") == list(cluster_motifs.COLUMNS)

@@ -20,16 +20,16 @@ from tests.fixtures.whole import read as read_whole
 DATA = Path(__file__).parent / "fixtures" / "data" / "chipseq_folds"
 TFS = ("ARID3A", "FOXM1", "GATA3")
 SMALL = (
-    "model.filters=12",
-    "model.width=9",
-    "model.heads=2",
-    "model.head_size=8",
+    "model.num_filters=12",
+    "model.kernel_size=9",
+    "model.num_heads=2",
+    "model.head_dim=8",
     "model.mixing_size=16",
     "train.epochs=3",
     "train.batch_size=32",
     "motifs.split=test",
     "score.split=test",
-    "score.use_all=true",
+    "score.include_mispredicted=true",
     "reduce.min_examples=2",
 )
 

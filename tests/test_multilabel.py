@@ -1,4 +1,4 @@
-"""Sets with several labels: the whole path, whose background is made of shuffled twins."""
+"""Sets with several labels: the whole path, whose background is made of shuffled controls."""
 
 import json
 import os
@@ -74,7 +74,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 test_fraction=0.3,
                 fasta=config.Fasta(fasta=str(folder / "set.fa"), table=str(folder / "set.txt")),
             ),
-            model=config.Model(filters=12, width=9, heads=2, head_size=8, mixing_size=16),
+            model=config.Model(num_filters=12, kernel_size=9, num_heads=2, head_dim=8, mixing_size=16),
             train=config.Train(epochs=12, batch_size=32, learning_rate=5e-3),
             score=config.Score(shard_examples=40),
             reduce=config.Reduce(min_examples=2),
@@ -106,18 +106,18 @@ def test_all_makes_every_artefact(finished: Path) -> None:
     assert "nothing to do" in call("all", finished).output
 
 
-def test_twins_are_those_of_the_scored_split_and_scored_beside_their_originals(finished: Path) -> None:
+def test_controls_are_those_of_the_scored_split_and_scored_beside_their_originals(finished: Path) -> None:
     run = Run.open(finished)
-    data, twins = read_whole(run.dataset), read_whole(run.background)
+    data, controls = read_whole(run.dataset), read_whole(run.background)
     rows = data.rows("test")
-    assert twins.names == [data.names[row] for row in rows]
-    np.testing.assert_array_equal(twins.labels, data.labels[rows])
-    np.testing.assert_array_equal(twins.coordinates.start, data.coordinates.start[rows])
-    assert twins.targets == data.targets
-    assert twins.task == "multilabel"
-    assert (twins.tokens != data.tokens[rows]).any(axis=1).all()
+    assert controls.names == [data.names[row] for row in rows]
+    np.testing.assert_array_equal(controls.labels, data.labels[rows])
+    np.testing.assert_array_equal(controls.coordinates.start, data.coordinates.start[rows])
+    assert controls.targets == data.targets
+    assert controls.task == "multilabel"
+    assert (controls.tokens != data.tokens[rows]).any(axis=1).all()
     found = motif_store.read_motifs(run.motifs)
-    expected = shuffled_background.twins(
+    expected = shuffled_background.shuffled_controls(
         data.tokens[rows],
         rows,
         ppms=np.array([motif.ppm for motif in found.values()]),
@@ -126,12 +126,12 @@ def test_twins_are_those_of_the_scored_split_and_scored_beside_their_originals(f
         seed=1,
     )
     assert expected.implants.any()
-    np.testing.assert_array_equal(twins.tokens, expected.tokens)
+    np.testing.assert_array_equal(controls.tokens, expected.tokens)
 
     store = score_store.open_complete(run.scores("attention"))
     foreground, behind = store.examples("foreground"), store.examples("background")
     assert 0 < len(foreground) <= len(rows)
-    assert [twins.names[row] for row in behind] == [data.names[row] for row in foreground]
+    assert [controls.names[row] for row in behind] == [data.names[row] for row in foreground]
     record = provenance.read(run.record("background"))
     assert record is not None
     assert record.summary["examples"] == len(rows)
@@ -148,10 +148,10 @@ def test_status_and_refusals_name_the_flag(run: Run) -> None:
     assert json.loads(call("status", run.path, "--json").output)["next"] == command
     assert f"run: {command}" in call("score", run.path, code=1).output
     call("prepare", run.path, "--background")
-    assert pipeline.remaining(run) == []  # the same twins again: the scores still hold
+    assert pipeline.remaining(run) == []  # the same controls again: the scores still hold
 
 
-def test_other_twins_make_the_scores_stale(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_controls_make_the_scores_stale(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     before = provenance.read(run.record("prepare"))
     monkeypatch.setattr(shuffled_background, "PURPOSE", shuffled_background.PURPOSE + 1)
     call("prepare", run.path, "--background", "--force")
@@ -163,7 +163,7 @@ def test_other_twins_make_the_scores_stale(run: Run, monkeypatch: pytest.MonkeyP
     assert pipeline.remaining(run) == []
 
 
-def test_only_the_split_of_the_score_section_matters_to_the_twins(run: Run) -> None:
+def test_only_the_split_of_the_score_section_matters_to_the_shuffled_controls(run: Run) -> None:
     states = pipeline.states(change(run, score={"max_examples": 20}))
     assert states["background"].usable
     assert states["score"].reason == "run.toml changed: score.max_examples"
@@ -214,7 +214,7 @@ def test_tracks_of_one_label_show_its_examples_and_what_speaks_for_it(finished: 
         np.testing.assert_allclose(file["arr_0"], scorer.contributions(batch)[1].numpy(), rtol=1e-4, atol=1e-6)
 
 
-def test_a_flipped_byte_in_the_twins_is_found_where_they_are_read(run: Run) -> None:
+def test_a_flipped_byte_in_the_controls_is_found_where_they_are_read(run: Run) -> None:
     chunk = run.background / "tokens" / "c" / "0" / "0"
     stat, content = chunk.stat(), bytearray(chunk.read_bytes())
     content[len(content) // 2] ^= 1

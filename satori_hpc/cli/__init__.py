@@ -93,8 +93,8 @@ def prepare(run: Path, part: str, expect_ranks: int | None, force: bool, **optio
     """Make dataset.zarr from a simulation, files or a genome. Splits the examples.
 
     For a genome, several processes under mpiexec or srun read the sequences together; the output is byte-identical for
-    any number of them, and a killed command resumes. left_out.tsv.gz lists excluded and changed records, with the
-    reason.
+    any number of them, and a killed command resumes. excluded_records.tsv.gz lists excluded and
+    changed records, with the reason.
     """
     with mpi.session(expect_ranks=expect_ranks) as world:
         runtime = cli_options.runtime(world=world, **options)

@@ -68,10 +68,12 @@ class Model:
         "width and padding are then theirs)",
         choices=("learned", "motifs"),
     )
-    filters: int = option(200, "first-layer filters", low=2)
-    width: int = option(13, "width of a filter, bp", low=1)
+    num_filters: int = option(200, "first-layer filters", low=2)
+    kernel_size: int = option(13, "width of a filter, bp", low=1)
     padding: int | None = option(
-        None, "zero columns left of the sequence; default: width // 2 (the right side gets width - 1 - padding)", low=0
+        None,
+        "zero columns left of the sequence; default: kernel_size // 2 (the right side gets kernel_size - 1 - padding)",
+        low=0,
     )
     activation: str = option("relu", "after batch norm of the first layer", choices=("relu", "exp"))
     pool: int = option(4, "max-pool size and stride, bp; attention sees length // pool positions", low=1)
@@ -79,8 +81,8 @@ class Model:
     recurrent: bool = option(False, "a bidirectional LSTM of two layers between convolution and attention")
     recurrent_size: int = option(100, "hidden units per direction", low=1)
     positions: bool = option(False, "add sinusoidal position encodings to the input of attention")
-    heads: int = option(8, "attention heads", low=1)
-    head_size: int = option(32, "size of a query, key or value", low=1)
+    num_heads: int = option(8, "attention heads", low=1)
+    head_dim: int = option(32, "size of a query, key or value", low=1)
     attention_dropout: float = option(0.2, "dropout on attention values in training", low=0, high=0.95)
     mixing_size: int = option(100, "size of the layer that mixes the heads", low=1)
     readout: str = option(
@@ -119,8 +121,8 @@ class Model:
             yield "first_layer = 'motifs' has a gate of its own: set activation = 'relu'"
         if self.block_kernel % 2 == 0:
             yield f"block_kernel = {self.block_kernel}: expected an odd number"
-        if self.padding is not None and self.padding >= self.width:
-            yield f"padding = {self.padding}: expected less than width = {self.width}"
+        if self.padding is not None and self.padding >= self.kernel_size:
+            yield f"padding = {self.padding}: expected less than kernel_size = {self.kernel_size}"
         if self.architecture == "deep" and not self.block_widths:
             yield "architecture = 'deep' needs at least one block width"
 
@@ -140,12 +142,12 @@ class Train:
     )
     select: str = option("auroc", "validation metric that chooses the model", choices=("auroc", "aupr"))
     batch_size: int = option(256, "examples per step", low=2)
-    strands: str = option(
-        "given",
-        "reverse complements in training: given: examples as they are; random: each example, in each epoch, as it "
+    reverse_complement: str = option(
+        "none",
+        "reverse complements in training: none: examples as they are; random: each example, in each epoch, as it "
         "is or reverse-complemented with probability 1/2; both: each example in both orientations in every epoch, "
         "which then takes twice as long",
-        choices=("given", "random", "both"),
+        choices=("none", "random", "both"),
     )
     optimiser: str = option("adam", "optimiser; sgd has momentum 0.9", choices=("adam", "adamw", "sgd"))
     learning_rate: float = option(1e-3, "largest learning rate", low=1e-8)
@@ -161,7 +163,7 @@ class Train:
         high=1,
     )
     weight_decay: float = option(0.0, "weight decay", low=0)
-    gradient_clip: float = option(1.0, "largest gradient norm; 0 = no clipping", low=0)
+    max_grad_norm: float = option(1.0, "largest gradient norm; 0 = no clipping", low=0)
     precision: str = option(
         "float32", "bfloat16 = autocast; losses, softmax and entropy stay in float32", choices=("float32", "bfloat16")
     )
@@ -219,7 +221,7 @@ class Motifs:
         low=0.5,
         high=1,
     )
-    max_q: float = option(
+    max_match_q: float = option(
         0.05,
         "a filter is named after its best match if the q-value, and the fraction of column-shuffled copies of the "
         "filter with an equally good match, are at most this; 1 = name every filter",
@@ -385,8 +387,11 @@ class Config:
 
     def problems(self) -> Iterator[str]:
         simulated = self.prepare.simulated
-        if simulated is not None and simulated.length < self.model.width:
-            yield f"[prepare.simulated] length = {simulated.length} is shorter than [model] width = {self.model.width}"
+        if simulated is not None and simulated.length < self.model.kernel_size:
+            yield (
+                f"[prepare.simulated] length = {simulated.length} is shorter than "
+                f"[model] kernel_size = {self.model.kernel_size}"
+            )
         if self.reduce.level == "family" and self.evaluate.known:
             yield "[evaluate] known lists pairs of TFs, [reduce] level = 'family' tests pairs of families: set one"
         yield from search.problems(self.search, Config)

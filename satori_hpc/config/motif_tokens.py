@@ -59,9 +59,9 @@ class MotifTokens(KnownMotifs):
         "of overlapping hits only the most significant is kept; false: all, which makes attention hard to interpret",
     )
     pool: int = option(8, "bp per bin; attention operates on bins", low=1)
-    filters: int = option(32, "learned filters in addition to the motifs; 0 = none", low=0)
-    width: int = option(13, "width of a learned filter, bp, odd", low=1)
-    heads: int = option(1, "attention heads", low=1)
+    num_filters: int = option(32, "learned filters in addition to the motifs; 0 = none", low=0)
+    kernel_size: int = option(13, "width of a learned filter, bp, odd", low=1)
+    num_heads: int = option(1, "attention heads", low=1)
     size: int = option(64, "size of queries, keys and values, of all heads together", low=1)
     dropout: float = option(0.1, "dropout before the sum over bins", low=0, high=0.95)
     hit_dropout: float = option(
@@ -74,8 +74,8 @@ class MotifTokens(KnownMotifs):
 
     def problems(self) -> "list[str]":
         found = []
-        if self.size % self.heads:
-            found.append(f"size = {self.size}: expected a multiple of heads = {self.heads}")
-        if self.width % 2 == 0:
-            found.append(f"width = {self.width}: expected an odd number")
+        if self.size % self.num_heads:
+            found.append(f"size = {self.size}: expected a multiple of heads = {self.num_heads}")
+        if self.kernel_size % 2 == 0:
+            found.append(f"kernel_size = {self.kernel_size}: expected an odd number")
         return found

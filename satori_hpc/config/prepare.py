@@ -277,7 +277,7 @@ class Folds:
         "each; blocks = a shuffle of its blocks of two bases, as published; none = no negatives",
         choices=("dinucleotide", "blocks", "none"),
     )
-    elsewhere: str = option(
+    missing_label: str = option(
         "unknown",
         "label of a training sequence for TFs whose training files do not contain it: unknown = ignored in loss "
         "and metrics; absent = 0. In the test part it is always unknown",

@@ -222,7 +222,7 @@ class Score:
         low=0,
         high=1,
     )
-    use_all: bool = option(False, "use every example of the split, also mispredicted ones")
+    include_mispredicted: bool = option(False, "use every example of the split, also mispredicted ones")
     max_examples: int = option(5000, "maximal number of examples per side, sampled with the seed; 0 = all", low=0)
     precision: str = option(
         "float32",

@@ -34,7 +34,7 @@ class Range:
 class Space:
     """[search.space]: the search space, by key. In TOML, as `from_toml` and `toml_lines` have it:
 
-    model.filters = [64, 128, 200]
+    model.num_filters = [64, 128, 200]
     train.learning_rate = {low = 1e-4, high = 3e-3, log = true}
     """
 
@@ -98,12 +98,12 @@ def _published() -> Space:
     """
     return Space(
         (
-            Choice("model.filters", (64, 128, 200, 256, 320)),
-            Choice("model.head_size", (16, 32, 64)),
-            Choice("model.heads", (2, 4, 8)),
+            Choice("model.head_dim", (16, 32, 64)),
+            Choice("model.kernel_size", (11, 13, 15, 19, 21)),
             Choice("model.mixing_size", (64, 100, 128, 256)),
+            Choice("model.num_filters", (64, 128, 200, 256, 320)),
+            Choice("model.num_heads", (2, 4, 8)),
             Choice("model.pool", (2, 4)),
-            Choice("model.width", (11, 13, 15, 19, 21)),
             Range("train.learning_rate", 3e-4, 5e-3, log=True),
             Choice("train.optimiser", ("adam", "adamw")),
             Range("train.weight_decay", 1e-6, 1e-3, log=True),
@@ -133,7 +133,7 @@ class Search:
 def problems(search: Search, schema: type) -> Iterator[str]:
     """Check the search space against the dataclass of the whole of run.toml."""
     if not search.space.dimensions:
-        yield "[search.space] is empty: name a key to vary, such as model.filters = [64, 128]"
+        yield "[search.space] is empty: name a key to vary, such as model.num_filters = [64, 128]"
     for dimension in search.space.dimensions:
         section = dimension.key.partition(".")[0]
         if section not in SECTIONS[search.select]:

@@ -219,11 +219,9 @@ def assigned(value: Any, assignments: Iterable[str]) -> dict[str, Any]:
 def _with(value: Any, keys: list[str], item: Any, assignment: str) -> Any:
     known = _known(value) if dataclasses.is_dataclass(value) else []
     if keys[0] not in known:
-        near = difflib.get_close_matches(keys[0], known, n=1)
-        raise ConfigError(
-            f"{assignment!r}: no key {keys[0]!r}; "
-            + (f"did you mean {near[0]!r}?" if near else "known there: " + (", ".join(known) or "nothing"))
-        )
+        place = assignment.partition("=")[0].strip()
+        place = place if place.endswith(keys[-1]) and len(keys) == 1 else keys[0]
+        raise ConfigError(f"{assignment!r}: no key {keys[0]!r}; {_hint(place, known, 'there')}")
     inner = child(value, keys[0])
     if hasattr(inner, "from_toml"):  # keys of the user's choice: the whole table or nothing
         item, problems = inner.from_toml(item) if len(keys) == 1 and isinstance(item, dict) else (None, ["not a table"])
@@ -233,6 +231,31 @@ def _with(value: Any, keys: list[str], item: Any, assignment: str) -> Any:
     elif len(keys) > 1:
         item = _with(inner, keys[1:], item, assignment)
     return _unchecked(value, keys[0], item)
+
+
+# Keys of earlier versions, with their sections, and what they are called now.
+RENAMED = {
+    "model.filters": "num_filters",
+    "model.width": "kernel_size",
+    "model.heads": "num_heads",
+    "model.head_size": "head_dim",
+    "model.motif-tokens.filters": "num_filters",
+    "model.motif-tokens.width": "kernel_size",
+    "model.motif-tokens.heads": "num_heads",
+    "train.strands": "reverse_complement",
+    "train.gradient_clip": "max_grad_norm",
+    "motifs.max_q": "max_match_q",
+    "score.use_all": "include_mispredicted",
+    "prepare.folds.elsewhere": "missing_label",
+}
+
+
+def _hint(place: str, known: list[str], there: str) -> str:
+    """Return the cure for an unknown key, given with its sections."""
+    if place in RENAMED:
+        return f"it is called {RENAMED[place]} now"
+    near = difflib.get_close_matches(place.rpartition(".")[2], known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known {there}: " + (", ".join(known) or "nothing")
 
 
 def _known(section: Any) -> list[str]:
@@ -277,9 +300,7 @@ def _parse_section(content: dict[str, Any], schema: type, name: str, lines: dict
             problems.add(f"{line}{where}{key}: {schema.REMOVED[key]}")  # type: ignore[attr-defined]
         elif field is None and of_guest is None:
             known = _known(schema)
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "known here: " + ", ".join(known)
-            problems.add(f"{line}{where}{key[:80]}: unknown key; {hint}")
+            problems.add(f"{line}{where}{key[:80]}: unknown key; {_hint(place, known, 'here')}")
         elif field is None or field.metadata.get("table"):
             inner = of_guest or _without_none(hints[key])
             if isinstance(value, dict) and hasattr(inner, "from_toml"):
@@ -305,16 +326,12 @@ def _parse_section(content: dict[str, Any], schema: type, name: str, lines: dict
 
 
 def _find(schema: type, key: str) -> tuple[Any, Any]:
-    """Return (type, limits) of the field that a key with its sections names, such as "model.filters"."""
+    """Return (type, limits) of the field that a key with its sections names, such as "model.num_filters"."""
     names = key.split(".")
     for place, name in enumerate(names):
         known = _known(schema) if dataclasses.is_dataclass(schema) else []
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            raise KeyError(
-                f"unknown key {name!r}; "
-                + (f"did you mean {near[0]!r}?" if near else "known there: " + (", ".join(known) or "nothing"))
-            )
+            raise KeyError(f"unknown key {name!r}; {_hint('.'.join(names[: place + 1]), known, 'there')}")
         field = fields(schema).get(name)
         hint = guest(schema, name) if field is None else _without_none(typing.get_type_hints(schema)[name])
         if place < len(names) - 1:
@@ -327,7 +344,7 @@ def _find(schema: type, key: str) -> tuple[Any, Any]:
 
 
 def kind(schema: type, key: str) -> Any:
-    """Return the type of a key such as "model.filters".
+    """Return the type of a key such as "model.num_filters".
 
     Raises:
         KeyError: there is no such key; lists the valid ones.
@@ -336,22 +353,22 @@ def kind(schema: type, key: str) -> Any:
 
 
 def meaning(schema: type, key: str) -> str:
-    """Return the meaning of a key such as "model.filters" in a few words. Raises: as `kind`."""
+    """Return the meaning of a key such as "model.num_filters" in a few words. Raises: as `kind`."""
     return _in_brief(_find(schema, key)[1])
 
 
 def complaint(schema: type, key: str, value: Any) -> str:
-    """Explain why a key such as "model.filters" refuses a TOML value; "" if it is accepted. Raises: as `kind`."""
+    """Explain why a key such as "model.num_filters" refuses a TOML value; "" if it is accepted. Raises: as `kind`."""
     return _parse_value(value, *_find(schema, key))[0]
 
 
 def replace(value: Section, key: str, item: Any) -> Section:
-    """Return `value` with a key such as "model.filters" set; it is checked when the rendered whole is parsed."""
+    """Return `value` with a key such as "model.num_filters" set; it is checked when the rendered whole is parsed."""
     return _with(value, key.split("."), item, key)
 
 
 def get(value: Any, key: str) -> Any:
-    """Return the value of a key such as "model.filters"."""
+    """Return the value of a key such as "model.num_filters"."""
     return functools.reduce(child, key.split("."), value)
 
 

@@ -49,7 +49,7 @@ def prepare(run: Run, runtime: Runtime) -> dict[str, Any]:
 
 def _begin(run: Run) -> None:
     files.sweep_partials(run.path)
-    for path in (run.dataset, run.truth, run.left_out, run.chrom_sizes):
+    for path in (run.dataset, run.truth, run.excluded_records, run.chrom_sizes):
         files.remove(path)
     config = run.config.prepare
     check_there({f"prepare.{config.source}.{key}": map(run.resolve, names) for key, names in config.files().items()})
@@ -69,8 +69,8 @@ def _write(run: Run, source: Source) -> dict[str, Any]:
     whole = dataclasses.replace(source.whole, split=split)
     if source.finish is not None:
         source.finish()
-    if source.left_out is not None:
-        source.left_out.write(run.left_out)
+    if source.excluded_records is not None:
+        source.excluded_records.write(run.excluded_records)
     dataset.write(run.dataset, whole)
     return {**about, **source.summary}
 

@@ -180,7 +180,7 @@ def _random_tree(steps: np.ndarray, root: int, rng: np.random.Generator) -> list
     return towards
 
 
-def shuffled_twins(tokens: np.ndarray, *, seed: int, examples: np.ndarray | None = None) -> np.ndarray:
+def shuffled_controls(tokens: np.ndarray, *, seed: int, examples: np.ndarray | None = None) -> np.ndarray:
     """Return a dinucleotide shuffle of every sequence, (examples, length); each keyed by (seed, example) alone.
 
     Args:
@@ -189,10 +189,10 @@ def shuffled_twins(tokens: np.ndarray, *, seed: int, examples: np.ndarray | None
         examples: int64 (examples,), their numbers; default: 0, 1, 2, ...
     """
     keys = range(len(tokens)) if examples is None else examples.tolist()
-    twins = np.empty_like(tokens)
-    for twin, row, key in zip(twins, tokens, keys, strict=True):
-        twin[:] = dinucleotide_shuffle(row, np.random.default_rng([seed, SHUFFLE, key]))
-    return twins
+    controls = np.empty_like(tokens)
+    for control, row, key in zip(controls, tokens, keys, strict=True):
+        control[:] = dinucleotide_shuffle(row, np.random.default_rng([seed, SHUFFLE, key]))
+    return controls
 
 
 # Decode one-hot arrays to tokens; report columns that are not one-hot.

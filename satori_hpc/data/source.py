@@ -31,7 +31,7 @@ BLOCK_COPIES = 6  # of a block of sequences while it is made or written
 
 
 @dataclass(frozen=True)
-class Room:
+class MemoryBudget:
     """Bytes that arrays may take.
 
     Attributes:
@@ -43,11 +43,11 @@ class Room:
     program: int
 
     @staticmethod
-    def of(runtime: Runtime) -> "Room":
+    def of(runtime: Runtime) -> "MemoryBudget":
         """Return the memory that --memory leaves besides the program itself."""
-        return Room(runtime.memory, int(psutil.Process().memory_info().rss))
+        return MemoryBudget(runtime.memory, int(psutil.Process().memory_info().rss))
 
-    def rows(self, each: int) -> int:
+    def max_rows(self, each: int) -> int:
         """Return how many rows of `each` bytes, including temporaries, fit into memory; at least one."""
         limit = self.limit or min(DEFAULT, memory.limit_bytes() // 2)
         return max(1, int(max(USABLE * (limit - self.program), LEAST)) // each)
@@ -94,7 +94,7 @@ def of_examples(count: int, *, length: int, each: int = EXAMPLE) -> dict[str, in
 # version.
 
 
-class Spill:
+class RowFile:
     """Rows of one dtype, structured or (type, shape of a row), in a file that appears with the first of them."""
 
     def __init__(self, path: Path, dtype: Any) -> None:
@@ -145,7 +145,7 @@ class Spill:
         self.path.unlink(missing_ok=True)
 
 
-# left_out.tsv.gz: every row of the user's files that was dropped or changed, and why.
+# excluded_records.tsv.gz: every row of the user's files that was dropped or changed, and why.
 
 COLUMNS: dict[str, str] = {
     "file": "file of the row; empty: a window made of several rows",
@@ -159,7 +159,7 @@ COLUMNS: dict[str, str] = {
 DROPPED, CHANGED = "dropped", "changed"
 
 
-class LeftOut:
+class ExcludedRecords:
     """Collect excluded and changed records; `counts` holds the number per reason.
 
     Rows are added as they are read, a block of a file at a time. In the table they are sorted by `place`, so that it
@@ -238,8 +238,8 @@ class Source:
         summary: the numbers.
         groups: int64 (examples,), the same number for identical sequences; None: to be computed from the tokens.
         finish: called after the split, before they are written: the truth of simulated sets.
-        left_out: rows of the user's files that were dropped or changed; None: the source leaves none out, or has
-            listed them itself.
+        excluded_records: rows of the user's files that were dropped or changed; None: there are none, or
+            the source has listed them itself.
         names_checked: the names of labels and examples were checked before the sequences were read.
     """
 
@@ -247,7 +247,7 @@ class Source:
     summary: dict[str, Any]
     groups: np.ndarray | None = None
     finish: Callable[[], None] | None = None
-    left_out: LeftOut | None = None
+    excluded_records: ExcludedRecords | None = None
     names_checked: bool = False
 
 
@@ -293,10 +293,11 @@ def check_length(run: Run, length: int, *, path: Path) -> None:
     Raises:
         InputError: they are.
     """
-    needed = max(run.config.model.width, run.config.model.pool)
+    needed = max(run.config.model.kernel_size, run.config.model.pool)
     if length < needed:
         raise InputError(
             f"{path}: the sequences are {length} bp long; expected at least {needed} bp, the larger of "
-            f"[model] width = {run.config.model.width} and pool = {run.config.model.pool} in {run.config_file}; "
+            f"[model] kernel_size = {run.config.model.kernel_size} and pool = {run.config.model.pool} in "
+            f"{run.config_file}; "
             "use longer sequences or lower these"
         )

@@ -326,7 +326,7 @@ def _must_match(run: Run, tfs: _Tfs, found: dict[str, KnownTable]) -> None:
     problems = Problems(f"{run.config_file}: tables of [evaluate] known do not name the TFs of this run:")
     for name, table in found.items():
         if tfs.place and not table.found:
-            left = "".join(f"; rows left out: {rows}, {reason}" for reason, rows in table.left_out.items())
+            left = "".join(f"; rows left out: {rows}, {reason}" for reason, rows in table.excluded_records.items())
             kind = known_tables.kind_of(table.examples)
             problems.add(
                 f"{name} ({table.format}) has {', '.join(map(repr, table.examples)) or 'no usable row'}"
@@ -376,7 +376,7 @@ def _table(
     logger.info("%s (%s): names %d of the run's %d TFs", title, table.format, len(there), len(tfs.place))
     return {
         "table": title,
-        **{key: getattr(table, key) for key in ("format", "directed", "rows", "used", "left_out", "genes")},
+        **{key: getattr(table, key) for key in ("format", "directed", "rows", "used", "excluded_records", "genes")},
         "found": there,
         "missing": [name for name, place in tfs.place.items() if not inside[place]],
         "methods": methods,

@@ -855,7 +855,7 @@ class KnownTable:
 
     Attributes:
         format: as of `Layout`.
-        rows: of the table. used: those that count. left_out: {reason: rows} of the others.
+        rows: of the table. used: those that count. excluded_records: {reason: rows} of the others.
         genes: different ones in the rows used. examples: some of their names.
         found: the names asked for that occur.
         links: {(a, b) of these, a < b: rows that list them together}.
@@ -869,7 +869,7 @@ class KnownTable:
     rows: int = 0
     used: int = 0
     genes: int = 0
-    left_out: dict[str, int] = field(default_factory=dict)
+    excluded_records: dict[str, int] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
     found: set[str] = field(default_factory=set)
     links: dict[tuple[str, str], list[Row]] = field(default_factory=dict)
@@ -962,7 +962,7 @@ def read(
             table.used += 1
         else:
             reason = reason or "no partner"
-            table.left_out[reason] = table.left_out.get(reason, 0) + 1
+            table.excluded_records[reason] = table.excluded_records.get(reason, 0) + 1
     problems.raise_any()
     if not table.rows:
         raise InputError(f"{path}: a header and no row; correct {KEY} in run.toml")

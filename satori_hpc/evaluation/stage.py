@@ -27,7 +27,7 @@ from satori_hpc.run import sealed
 from satori_hpc.run.layout import Run
 from satori_hpc.sites import store as motif_store
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 HIT_P = 1e-4  # of a motif hit of the baseline; of a motif too short for it, the best word
 NO_TRUTH = "no known pairs: the sequences come from files, and only simulated sets have a truth"
 NO_TABLE = "; compare with a table of known interactions: satori-hpc set RUN evaluate.known=TABLE"

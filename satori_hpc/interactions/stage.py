@@ -275,7 +275,7 @@ def _warn_of_untested(run: Run, store: ScoreStore, found: Reduced, named: Named,
     elif not tf_pairs:
         logger.warning(
             "%s: %d filter pairs are tested, but no pair of two different TFs: %d of %d filters are named after a TF. "
-            "[motifs] max_q, min_match_bits and database decide which are",
+            "[motifs] max_match_q, min_match_bits and database decide which are",
             store.method,
             tested.sum(),
             int(np.sum(named.tf != "")),
@@ -318,7 +318,8 @@ def _why_untested(found: Reduced, store: ScoreStore, *, settings: Reduce) -> str
             enough.sum(),
             f"{enough.sum()} of them in at least {least} {'on each side' if both else 'of the foreground'} (the most: "
             f"{' and '.join(most if both else most[:1])})",
-            "reduce.min_examples decides; lower it, or score more examples ([score] split, use_all, and the bounds on "
+            "reduce.min_examples decides; lower it, or score more examples ([score] split, include_mispredicted, "
+            "and the bounds on "
             "predictions)",
         ),
         (reached.sum(), f"{reached.sum()} of them reach the cut-off, {cutoff:.3g}", "reduce.cutoff decides"),

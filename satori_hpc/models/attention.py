@@ -19,14 +19,14 @@ from satori_hpc.models.dropout import Dropout
 class Attention(nn.Module):
     """(B, n, inputs) -> (B, n, mixing), with the attention and its entropy on request."""
 
-    def __init__(self, *, inputs: int, heads: int, head_size: int, mixing: int, dropout: float) -> None:
+    def __init__(self, *, inputs: int, heads: int, head_dim: int, mixing: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
-        self.head_size = head_size
-        self.project = nn.Linear(inputs, 3 * heads * head_size)
+        self.head_dim = head_dim
+        self.project = nn.Linear(inputs, 3 * heads * head_dim)
         self.dropout = Dropout(dropout)
         self.head_activation = nn.ReLU()
-        self.mix = nn.Linear(heads * head_size, mixing)
+        self.mix = nn.Linear(heads * head_dim, mixing)
         self.mix_activation = nn.ReLU()
 
     def forward(
@@ -46,17 +46,17 @@ class Attention(nn.Module):
         mixed: torch.Tensor = self.mix_activation(linear(heads, self.mix.weight, self.mix.bias))
         return mixed, kept, None if rows is None else rows.mean(dim=2).sum(dim=1)
 
-    def rows(self, tokens: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
-        """Return attention rows (B, h, a, n) of the query positions `cells` (B, a) only."""
-        size = self.heads * self.head_size
+    def rows(self, tokens: torch.Tensor, bins: torch.Tensor) -> torch.Tensor:
+        """Return attention rows (B, h, a, n) of the query positions `bins` (B, a) only."""
+        size = self.heads * self.head_dim
         weight, bias = self.project.weight, self.project.bias
-        chosen = tokens.gather(1, cells[:, :, None].expand(-1, -1, tokens.shape[2]))
+        chosen = tokens.gather(1, bins[:, :, None].expand(-1, -1, tokens.shape[2]))
         query = self._by_head(linear(chosen, weight[:size], bias[:size]))
         key = self._by_head(linear(tokens, weight[size : 2 * size], bias[size : 2 * size]))
         return torch.softmax(self._scores(query, key), dim=-1)
 
     def _scores(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-        return full((query * (1 / math.sqrt(self.head_size))) @ key.transpose(2, 3))
+        return full((query * (1 / math.sqrt(self.head_dim))) @ key.transpose(2, 3))
 
     def _split(self, projected: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         query, key, value = projected.chunk(3, dim=2)
@@ -64,7 +64,7 @@ class Attention(nn.Module):
 
     def _by_head(self, projected: torch.Tensor) -> torch.Tensor:
         """Map (B, n, h * d) -> (B, h, n, d)."""
-        return projected.unflatten(2, (self.heads, self.head_size)).transpose(1, 2)
+        return projected.unflatten(2, (self.heads, self.head_dim)).transpose(1, 2)
 
 
 # Optimised operations; each computes the same as its plain counterpart in torch.

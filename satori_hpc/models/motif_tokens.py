@@ -18,7 +18,7 @@ from satori_hpc.errors import ConfigError
 from satori_hpc.models.attention import SoftmaxEntropy, linear
 from satori_hpc.models.base import ModelOutput, Moments, TrainableModel, full
 from satori_hpc.models.dropout import Coin, Dropout
-from satori_hpc.models.motif_cells import MotifCells, MotifTokens, StrandFilters
+from satori_hpc.models.motif_bins import MotifBins, MotifTokens, StrandFilters
 from satori_hpc.motifs.scan import STEPS_PER_BIT, Gate, MotifBank
 
 FARTHEST = 16  # bins; larger distances share a bias
@@ -40,10 +40,10 @@ class TokenLinear(nn.Module):
 
     def forward(self, known: MotifTokens, learned: torch.Tensor | None) -> torch.Tensor:
         """Return (B, n, outputs) of tokens and, if there are any, activations of filters (B, n, F)."""
-        examples, cells, _ = known.shape
+        examples, bins, _ = known.shape
         rows = self.motifs[known.motif] * known.value[:, None].to(self.motifs.dtype)
-        found = rows.new_zeros(examples * cells, rows.shape[1]).index_add(0, known.example * cells + known.cell, rows)
-        found = found.view(examples, cells, -1)
+        found = rows.new_zeros(examples * bins, rows.shape[1]).index_add(0, known.example * bins + known.bin, rows)
+        found = found.view(examples, bins, -1)
         return found if self.filters is None or learned is None else found + linear(learned, self.filters, None)
 
 
@@ -51,16 +51,16 @@ class DistanceAttention(nn.Module):
     """Queries, keys, values (B, n, size) -> (B, n, size): softmax of q.k / sqrt(head size) + r[distance], then ReLU.
 
     Args:
-        cells: n bins. heads: h. size: of all heads together.
+        bins: n bins. heads: h. size: of all heads together.
     """
 
-    def __init__(self, *, cells: int, heads: int, size: int) -> None:
+    def __init__(self, *, bins: int, heads: int, size: int) -> None:
         super().__init__()
         self.heads = heads
         away = torch.arange(-FARTHEST, FARTHEST + 1).abs().float()
         self.distance = nn.Parameter(-NEARNESS * away.repeat(heads, 1))
         self.mix = nn.Linear(size, size)
-        place = torch.arange(cells)
+        place = torch.arange(bins)
         between = (place[None, :] - place[:, None]).clamp(-FARTHEST, FARTHEST) + FARTHEST
         self.between: torch.Tensor
         self.register_buffer("between", between, persistent=False)
@@ -118,20 +118,20 @@ class MotifTokenNetwork(TrainableModel):
         self.bank = bank
         self.pool = settings.pool
         self.gate = Gate(share=settings.gate_share, p=settings.gate_p)
-        self.known = MotifCells(bank, self.gate, compete=settings.compete, length=length, pool=settings.pool)
+        self.known = MotifBins(bank, self.gate, compete=settings.compete, length=length, pool=settings.pool)
         self.learned: StrandFilters | None = None
-        filters, size, cells = settings.filters, settings.size, self.known.cells
+        filters, size, bins = settings.num_filters, settings.size, self.known.bins
         if filters:
-            self.learned = StrandFilters(filters=filters, width=settings.width, length=length, pool=settings.pool)
+            self.learned = StrandFilters(filters=filters, width=settings.kernel_size, length=length, pool=settings.pool)
         self.hidden_hits = Dropout(settings.hit_dropout)
         self.hidden_filters = Dropout(settings.hit_dropout)
         self.turned = Coin() if settings.reverse else None
         self.project = TokenLinear(motifs=len(bank), filters=filters, outputs=4 * size)
-        self.attention = DistanceAttention(cells=cells, heads=settings.heads, size=size)
+        self.attention = DistanceAttention(bins=bins, heads=settings.num_heads, size=size)
         self.bias = nn.Parameter(torch.zeros(size))
         self.dropout = Dropout(settings.dropout)
         self.output = nn.Linear(size, targets)
-        self.largest_array = max(cells * 4 * size, settings.heads * cells**2, 2 * filters * length)
+        self.largest_array = max(bins * 4 * size, settings.num_heads * bins**2, 2 * filters * length)
 
     def forward(
         self,
@@ -153,9 +153,9 @@ class MotifTokenNetwork(TrainableModel):
             (B, M + F, n).
         """
         hits, _ = self.known.hits(sequences)
-        out = np.zeros((len(sequences), len(self.known.bank), self.known.cells), dtype=np.float32)
-        cell = (hits.start + hits.end) // 2 // self.pool
-        np.maximum.at(out, (hits.example, hits.motif, cell), (hits.score / STEPS_PER_BIT).astype(np.float32))
+        out = np.zeros((len(sequences), len(self.known.bank), self.known.bins), dtype=np.float32)
+        bin = (hits.start + hits.end) // 2 // self.pool
+        np.maximum.at(out, (hits.example, hits.motif, bin), (hits.score / STEPS_PER_BIT).astype(np.float32))
         known = torch.from_numpy(out)
         return known if self.learned is None else torch.cat((known, self.learned(sequences).transpose(1, 2).cpu()), 1)
 
@@ -167,7 +167,7 @@ class MotifTokenNetwork(TrainableModel):
     @property
     def motifs(self) -> int:
         """M + F: the known motifs come first, then the learned filters."""
-        return len(self.known.bank) + self.settings.filters
+        return len(self.known.bank) + self.settings.num_filters
 
     def remember(self, tokens: np.ndarray) -> None:
         self.known.remember(tokens)
@@ -183,8 +183,8 @@ class MotifTokenNetwork(TrainableModel):
         rows = known.shape[0]
         coins = torch.zeros(rows, dtype=torch.bool) if self.turned is None else self.turned(rows, around.device)
         mixed, kept, entropies = self.attention(parts, coins, entropy=entropy)
-        cells = F.relu(mixed + around + self.bias)
-        logits = full(self.output(self.dropout(cells).sum(dim=1)))
+        bins = F.relu(mixed + around + self.bias)
+        logits = full(self.output(self.dropout(bins).sum(dim=1)))
         return ModelOutput(logits=logits, attention=kept if attention else None, entropy=entropies)
 
     def _hide(self, known: MotifTokens) -> MotifTokens:
@@ -200,9 +200,10 @@ def build(
     settings: Settings, *, length: int, targets: int, task: str, entropy: float, bank: MotifBank
 ) -> MotifTokenNetwork:
     """Return a network of the family "motif-tokens"; see models.build."""
-    if settings.filters and length < settings.width:
+    if settings.num_filters and length < settings.kernel_size:
         raise ConfigError(
-            f"[model.motif-tokens] width = {settings.width}: the sequences are shorter, {length} bp; lower width, or "
-            "set filters = 0"
+            f"[model.motif-tokens] kernel_size = {settings.kernel_size}: the sequences are shorter, {length} bp; "
+            "lower it, or "
+            "set num_filters = 0"
         )
     return MotifTokenNetwork(settings, bank, length=length, targets=targets, task=task)

@@ -57,7 +57,7 @@ class Trunk(Readout):
 
     Args:
         inputs: size of a token.
-        cells: n bins; above 200 the second block starts with a max pooling of 2.
+        bins: n bins; above 200 the second block starts with a max pooling of 2.
         widths: channels of each block.
         kernel: their kernel, odd.
         dropout: in front of each block but the first and after the hidden layer; half of it before each dilated
@@ -70,7 +70,7 @@ class Trunk(Readout):
         self,
         *,
         inputs: int,
-        cells: int,
+        bins: int,
         widths: tuple[int, ...],
         kernel: int,
         dropout: float,
@@ -80,9 +80,9 @@ class Trunk(Readout):
         super().__init__()
         layers: list[nn.Module] = []
         for number, width in enumerate(widths):
-            if number == 1 and cells > LONG:
+            if number == 1 and bins > LONG:
                 layers.append(nn.MaxPool2d((1, 2)))
-                cells //= 2
+                bins //= 2
             if number > 0:
                 layers.append(Dropout(dropout, channels_last=True))
             layers.append(Block(inputs=inputs, outputs=width, kernel=kernel))
@@ -95,7 +95,7 @@ class Trunk(Readout):
                 nn.ReLU(),
             )
             for dilation in dilations
-            if 2 * dilation < cells
+            if 2 * dilation < bins
         )
         self.head = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), Dropout(dropout))
         self.outputs = hidden
@@ -149,9 +149,9 @@ class MaxReadout(Readout):
 class FlattenReadout(Readout):
     """Concatenate all positions."""
 
-    def __init__(self, *, size: int, cells: int) -> None:
+    def __init__(self, *, size: int, bins: int) -> None:
         super().__init__()
-        self.outputs = size * cells
+        self.outputs = size * bins
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         return tokens.flatten(1)
@@ -199,10 +199,10 @@ class LegacyBatchReadout(Readout):
         return (total - mean) * torch.rsqrt(variance + self.eps)
 
 
-def build(kind: str, *, size: int, cells: int) -> Readout:
+def build(kind: str, *, size: int, bins: int) -> Readout:
     """Return the readout of that name."""
     if kind == "flatten":
-        return FlattenReadout(size=size, cells=cells)
+        return FlattenReadout(size=size, bins=bins)
     kinds: dict[str, type[SumReadout | MeanReadout | MaxReadout | LegacyBatchReadout]] = {
         "sum": SumReadout,
         "mean": MeanReadout,

@@ -21,12 +21,12 @@ from satori_hpc.motifs.scan import Gate, MotifBank
 class SinusoidalPositions(nn.Module):
     """pe[t, 2i] = sin(t / 10000^(2i / size)), pe[t, 2i + 1] the cosine; an odd size loses the last cosine."""
 
-    def __init__(self, *, cells: int, size: int) -> None:
+    def __init__(self, *, bins: int, size: int) -> None:
         super().__init__()
-        cell = torch.arange(cells, dtype=torch.float64)[:, None]
+        bin = torch.arange(bins, dtype=torch.float64)[:, None]
         even = torch.arange(0, size, 2, dtype=torch.float64)[None, :]
-        angle = cell / 10_000.0 ** (even / size)
-        table = torch.stack((angle.sin(), angle.cos()), dim=2).reshape(cells, -1)[:, :size]
+        angle = bin / 10_000.0 ** (even / size)
+        table = torch.stack((angle.sin(), angle.cos()), dim=2).reshape(bins, -1)[:, :size]
         self.table: torch.Tensor
         self.register_buffer("table", table.float(), persistent=False)
 
@@ -67,7 +67,7 @@ class Satori(TrainableModel):
     """SATORI network; in evaluation mode a result depends only on its own sequence; see TrainableModel.
 
     Attributes:
-        filters: F. width: W, bp. padding: zero columns left of the sequence. pool: bp per bin. cells: n bins.
+        filters: F. width: W, bp. padding: zero columns left of the sequence. pool: bp per bin. bins: n bins.
         bank: the known motifs that are its filters; None: they are learned.
     """
 
@@ -83,9 +83,9 @@ class Satori(TrainableModel):
         self.targets = targets
         self.task = task
         self.bank = bank
-        self.filters = config.filters if bank is None else len(bank)
+        self.filters = config.num_filters if bank is None else len(bank)
         self.pool = config.pool
-        self.cells = length // config.pool
+        self.bins = length // config.pool
         self.stem = self._stem(config)
         self.width, self.padding = self.stem.width, self.stem.padding
         size = self.filters
@@ -93,11 +93,11 @@ class Satori(TrainableModel):
         if config.recurrent:
             self.recurrent = Recurrent(inputs=size, size=config.recurrent_size)
             size = self.recurrent.outputs
-        self.positions = SinusoidalPositions(cells=self.cells, size=size) if config.positions else None
+        self.positions = SinusoidalPositions(bins=self.bins, size=size) if config.positions else None
         self.attention = Attention(
             inputs=size,
-            heads=config.heads,
-            head_size=config.head_size,
+            heads=config.num_heads,
+            head_dim=config.head_dim,
             mixing=config.mixing_size,
             dropout=config.attention_dropout,
         )
@@ -106,7 +106,7 @@ class Satori(TrainableModel):
         if config.architecture == "deep":
             self.readout = Trunk(
                 inputs=config.mixing_size,
-                cells=self.cells,
+                bins=self.bins,
                 widths=config.block_widths,
                 kernel=config.block_kernel,
                 dropout=config.block_dropout,
@@ -114,10 +114,10 @@ class Satori(TrainableModel):
                 hidden=config.hidden,
             )
         else:
-            self.readout = readout.build(config.readout, size=config.mixing_size, cells=self.cells)
+            self.readout = readout.build(config.readout, size=config.mixing_size, bins=self.bins)
         self.outputs = 2 if config.output == "two" else targets
         self.output = nn.Linear(self.readout.outputs, self.outputs)
-        self.largest_array = max(self.stem.strands * self.filters * length, config.heads * self.cells**2)
+        self.largest_array = max(self.stem.strands * self.filters * length, config.num_heads * self.bins**2)
 
     def _stem(self, config: Model) -> Stem | PreloadedStem:
         """Return the first block, of learned filters or known motifs."""
@@ -128,9 +128,9 @@ class Satori(TrainableModel):
                 self.bank, self.gate, tuned=known.tuned, length=self.length, pool=config.pool, dropout=config.dropout
             )
         return Stem(
-            filters=config.filters,
-            width=config.width,
-            padding=config.width // 2 if config.padding is None else config.padding,
+            filters=config.num_filters,
+            width=config.kernel_size,
+            padding=config.kernel_size // 2 if config.padding is None else config.padding,
             pool=config.pool,
             activation=config.activation,
             dropout=config.dropout,
@@ -209,17 +209,17 @@ class Satori(TrainableModel):
         """Return activations after max pooling, before dropout, (B, F, n), the input of `attention_rows`."""
         return self.stem.pooled(sequences)
 
-    def attention_rows(self, pooled: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+    def attention_rows(self, pooled: torch.Tensor, bins: torch.Tensor) -> torch.Tensor:
         """Return the attention rows of these bins, without computing the others.
 
         Args:
             pooled: (B, F, n) from `pooled`.
-            cells: (B, a) int64 query positions; repeats are allowed.
+            bins: (B, a) int64 query positions; repeats are allowed.
 
         Returns:
             (B, h, a, n) float32.
         """
-        return self.attention.rows(self._attended(pooled.transpose(1, 2)), cells)
+        return self.attention.rows(self._attended(pooled.transpose(1, 2)), bins)
 
     def _attended(self, pooled: torch.Tensor) -> torch.Tensor:
         """Map (B, n, F) -> the tokens that attention sees."""
@@ -231,8 +231,10 @@ def build(
     config: Model, *, length: int, targets: int, task: str, entropy: float, bank: MotifBank | None = None
 ) -> Satori:
     """Return a network of the families "basic" and "deep"; see models.build."""
-    if bank is None and length < config.width:
-        raise ConfigError(f"[model] width = {config.width}: the sequences are shorter, {length} bp; lower width")
+    if bank is None and length < config.kernel_size:
+        raise ConfigError(
+            f"[model] kernel_size = {config.kernel_size}: the sequences are shorter, {length} bp; lower kernel_size"
+        )
     if length < config.pool:
         raise ConfigError(f"[model] pool = {config.pool}: the sequences are shorter, {length} bp; lower pool")
     if task == "multilabel" and config.output == "two":

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from satori_hpc.errors import Requeue, SatoriError, shared
+from satori_hpc.errors import Preempted, SatoriError, shared
 from satori_hpc.parallel import signals as parallel_signals
 from satori_hpc.parallel.signals import AGAIN, name_of, say, serial, together
 from satori_hpc.parallel.world import World
@@ -177,7 +177,7 @@ def session(*, expect_ranks: int | None, parts: bool = False) -> Iterator[World]
 
     An exception that leaves the block on one process ends all of them, with a message that names the process and
     what it was doing. The exception is an error with `shared`: rank 0 raises it, the others exit with status 1.
-    SIGTERM ends with status 143; a multi-part job by SIGTERM and SIGUSR2 with that of Requeue.
+    SIGTERM ends with status 143; a multi-part job by SIGTERM and SIGUSR2 with that of Preempted.
 
     Args:
         expect_ranks: how many processes the user says there are; None = as many as the launcher says.
@@ -186,7 +186,7 @@ def session(*, expect_ranks: int | None, parts: bool = False) -> Iterator[World]
     Raises:
         SatoriError: the launcher, the user and MPI do not agree on the number of processes, or there is no MPI.
     """
-    signals, status = (parallel_signals.SIGNALS, Requeue.status) if parts else ((signal.SIGTERM,), 143)
+    signals, status = (parallel_signals.SIGNALS, Preempted.status) if parts else ((signal.SIGTERM,), 143)
     launched = expected_ranks()
     counts = {count for count in (launched, expect_ranks) if count is not None}
     unknown = launched is None and any(name in os.environ for name in SAID_NOTHING)

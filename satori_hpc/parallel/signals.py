@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from satori_hpc.errors import Requeue, SatoriError
+from satori_hpc.errors import Preempted, SatoriError
 from satori_hpc.log import logger
 from satori_hpc.parallel.world import World
 
@@ -222,7 +222,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR2)  # SIGUSR1 is left alone: NCCL and la
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
-class StopWish:
+class StopRequest:
     """A request to stop, by a signal or a file.
 
     Args:
@@ -241,7 +241,7 @@ class StopWish:
         self._known = _touched(file) if file is not None and common else None
         self._looked = 0.0
 
-    def wished(self) -> bool:
+    def requested(self) -> bool:
         """Return whether a stop was requested; cheap enough for every step: the file is checked once a second."""
         if not self.why and self._file is not None and time.monotonic() - self._looked >= SECONDS_BETWEEN_LOOKS:
             self._looked = time.monotonic()
@@ -249,12 +249,12 @@ class StopWish:
                 self.why = str(self._file)
         return bool(self.why)
 
-    def obeyed(self) -> None:
+    def acknowledge(self) -> None:
         """Acknowledge, once the state is saved: remove the file, which must not stop the job that resumes."""
         if self._file is not None and not self._common:
             self._file.unlink(missing_ok=True)
 
-    def heard(self, number: int, frame: FrameType | None) -> None:
+    def handle(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
         self.why = signal.Signals(number).name
 
@@ -267,17 +267,17 @@ def _touched(file: Path) -> int | None:
         return None
 
 
-_work: StopWish | None = None
+_work: StopRequest | None = None
 
 
 @contextlib.contextmanager
-def work(file: Path) -> Iterator[StopWish]:
+def work(file: Path) -> Iterator[StopRequest]:
     """Share one stop request between all parts of a multi-part job: within the block, `listen` yields it.
 
     A file that exists already is no request; touched again, it is.
     """
     global _work
-    _work = StopWish(file, common=True)
+    _work = StopRequest(file, common=True)
     try:
         yield _work
     finally:
@@ -288,37 +288,37 @@ def between_parts() -> None:
     """Stop here, between two parts of a multi-part job, if requested.
 
     Raises:
-        Requeue: a stop was requested.
+        Preempted: a stop was requested.
     """
-    if _work is not None and _work.wished():
-        raise Requeue(f"stopped for {_work.why}: run the same command again to go on")
+    if _work is not None and _work.requested():
+        raise Preempted(f"stopped for {_work.why}: run the same command again to go on")
 
 
 @contextlib.contextmanager
-def listen(file: Path, world: World) -> Iterator[StopWish]:
+def listen(file: Path, world: World) -> Iterator[StopRequest]:
     """Within the block, SIGTERM, SIGUSR2 or the file request a stop; inside a multi-part job its request is used.
 
     A file that exists already was meant for an earlier job: it is removed, or a requeued job would stop again for
     ever. Only rank 0 checks for the file.
     """
     if _work is not None:
-        wish = _work
+        request = _work
     else:
         if world.rank == 0 and file.exists():
             logger.info("%s was there from before and is removed", file)
             file.unlink(missing_ok=True)
-        wish = StopWish(file if world.rank == 0 else None)
-    with hearing(wish):
-        yield wish
+        request = StopRequest(file if world.rank == 0 else None)
+    with handling(request):
+        yield request
 
 
 @contextlib.contextmanager
-def hearing(wish: StopWish) -> Iterator[None]:
+def handling(request: StopRequest) -> Iterator[None]:
     """Within the block, signals only request a stop."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = {number: signal.signal(number, wish.heard) for number in SIGNALS}
+    previous = {number: signal.signal(number, request.handle) for number in SIGNALS}
     try:
         yield
     finally:

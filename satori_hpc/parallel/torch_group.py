@@ -15,7 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from satori_hpc.errors import Requeue, SatoriError, shared
+from satori_hpc.errors import Preempted, SatoriError, shared
 from satori_hpc.parallel import messages, mpi, signals
 from satori_hpc.parallel.world import World, node
 
@@ -241,7 +241,7 @@ def session(run_path: Path, *, join_timeout: float) -> Iterator[World]:
     """Join the world of a training command: one process, or all that torchrun, srun or mpiexec started.
 
     An exception that leaves the block on one process ends all of them, as in `mpi.session`; an error with `shared`
-    is raised by rank 0, and the others exit with its status. Stopped by a signal, the status is that of Requeue.
+    is raised by rank 0, and the others exit with its status. Stopped by a signal, the status is that of Preempted.
 
     Args:
         run_path: the run directory.
@@ -254,7 +254,7 @@ def session(run_path: Path, *, join_timeout: float) -> Iterator[World]:
     if where is None:
         mpi.refuse_unknown("train", CURE)
     if where is None or where.size == 1:
-        with signals.serial(signals.SIGNALS, status=Requeue.status):
+        with signals.serial(signals.SIGNALS, status=Preempted.status):
             yield World()
         return
     try:
@@ -263,7 +263,7 @@ def session(run_path: Path, *, join_timeout: float) -> Iterator[World]:
         if error.shared and where.rank > 0:
             raise SystemExit(error.status) from None
         raise
-    with signals.together(world, signals.SIGNALS, status=Requeue.status):
+    with signals.together(world, signals.SIGNALS, status=Preempted.status):
         yield world
 
 

@@ -26,7 +26,7 @@ class Facts:
         design: of a simulated set, as [prepare.simulated] design.
         architecture: model family.
         entropy: weight of the attention entropy.
-        strands: that training showed: "given", "random" or "both".
+        reverse_complement: that training showed: "none", "random" or "both".
         seed: of the network.
         scored: {method: (foreground, background) examples scored}.
         alpha: q-value at which an interaction is called.
@@ -46,7 +46,7 @@ class Facts:
     design: str | None
     architecture: str
     entropy: float
-    strands: str
+    reverse_complement: str
     seed: int
     scored: dict[str, tuple[int, int]]
     alpha: float
@@ -211,7 +211,7 @@ class ReportData:
         positions: n, the positions that attention sees; a uniform row has 1/n everywhere.
         max_rows: rows of the page's tables.
         max_logos: logos shown.
-        max_q: at most of a named filter, for q and chance.
+        max_match_q: at most of a named filter, for q and chance.
     """
 
     title: str
@@ -229,7 +229,7 @@ class ReportData:
     settings: str = ""
     max_rows: int = 2000
     max_logos: int = 60
-    max_q: float = 0.05
+    max_match_q: float = 0.05
 
 
 # Content of the page of one sequence: plain values and arrays.

@@ -294,7 +294,7 @@ def layout() -> dict[str, tuple[str, tuple[str, ...]]]:
     """ARRAYS, and behind them the maps of every method that is shown."""
     found = dict(ARRAYS)
     for method, picture in _pictures().items():
-        found[method] = ("float32", ("site", "site") if picture.sites else ("head", "cell", "cell"))
+        found[method] = ("float32", ("site", "site") if picture.sites else ("head", "bin", "bin"))
         if picture.sites:
             found |= {f"{method}_{name}": ("int64", ("site",)) for name in ("start", "end")}
             found |= {f"{method}_filters": ("bool", ("site", "filter"))}

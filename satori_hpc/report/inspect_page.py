@@ -70,10 +70,10 @@ def _sites(data: Inspected) -> list[Site]:
 
 def _marked(data: Inspected, values: np.ndarray) -> AttentionMap:
     """Mark the bin that contains the midpoint of each site."""
-    cells = [((site.start + site.width // 2) // data.pool, site.name) for site in _sites(data)]
+    bins = [((site.start + site.width // 2) // data.pool, site.name) for site in _sites(data)]
     return AttentionMap(
         values=values,
-        marks=[(cell, name) for cell, name in cells if 0 <= cell < len(values)],
+        marks=[(bin, name) for bin, name in bins if 0 <= bin < len(values)],
         pool=data.pool,
         example=data.example,
         why="",

@@ -73,7 +73,7 @@ def gather(run: Run, runtime: Runtime) -> ReportData:
         training=_training(run, info),
         performance=_performance(run, data, probability),
         motifs=_motifs(run, learned_from=0 if model.bank is None else len(model.bank)),
-        max_q=run.config.motifs.max_q,
+        max_match_q=run.config.motifs.max_match_q,
         attention_map=_attention_map(run, model, first, methods[0], int(best_first[0]))
         if model.has_attention
         else None,
@@ -107,7 +107,7 @@ def _facts(run: Run, data: Dataset, stores: dict[str, ScoreStore], model: Traina
         width=model.width,
         known_motifs=model.bank is not None,
         pool=model.pool,
-        heads=config.model.heads if model.has_fast_paths else None,
+        heads=config.model.num_heads if model.has_fast_paths else None,
         positives=int(data.labels[:, 0].sum()) if data.task == "binary" else None,
         per_split={words: len(data.rows(split)) for words, split in names.items()},
         task=data.task,
@@ -115,7 +115,7 @@ def _facts(run: Run, data: Dataset, stores: dict[str, ScoreStore], model: Traina
         design=simulated.design if simulated is not None else None,
         architecture=config.model.architecture,
         entropy=config.train.entropy,
-        strands=config.train.strands,
+        reverse_complement=config.train.reverse_complement,
         seed=config.network_seed,
         scored={n: (len(s.examples("foreground")), len(s.examples("background"))) for n, s in stores.items()},
         alpha=config.reduce.alpha,

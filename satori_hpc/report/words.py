@@ -23,8 +23,8 @@ class Tile:
 
 
 # How the classes of a simulated set differ, by its design.
-STRANDS = {
-    "given": "",
+REVERSE_COMPLEMENT = {
+    "none": "",
     "random": ", with random reverse complements",
     "both": ", with both strands of every example",
 }
@@ -138,7 +138,9 @@ def _network_sentence(facts: Facts) -> str:
     )
     made_of = f": {', '.join(parts)}" if parts else ""
     return (
-        f"The network is {FAMILIES[facts.architecture].sentence}{made_of}{STRANDS[facts.strands]}; seed {facts.seed}."
+        "The network is "
+        f"{FAMILIES[facts.architecture].sentence}{made_of}{REVERSE_COMPLEMENT[facts.reverse_complement]}; seed "
+        f"{facts.seed}."
     )
 
 
@@ -395,7 +397,7 @@ def _part(table: dict[str, Any]) -> Part:
 
 def _note(table: dict[str, Any]) -> str:
     found, missing = table["found"], table["missing"]
-    left = "".join(f"; {rows:,} excluded: {reason}" for reason, rows in table["left_out"].items())
+    left = "".join(f"; {rows:,} excluded: {reason}" for reason, rows in table["excluded_records"].items())
     said = (
         f"{table['used']:,} of {table['rows']:,} rows used{left}. {table['genes']:,} genes, among them "
         f"{len(found):,} of the {len(found) + len(missing):,} TFs that name a filter."

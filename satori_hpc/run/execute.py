@@ -10,7 +10,7 @@ from typing import Any
 
 from satori_hpc import config
 from satori_hpc.config import plugins, toml
-from satori_hpc.errors import ArtefactError, Requeue, SatoriError
+from satori_hpc.errors import ArtefactError, Preempted, SatoriError
 from satori_hpc.log import collected, logger
 from satori_hpc.parallel.world import Runtime, World
 from satori_hpc.run import files, lock, pipeline, provenance
@@ -130,7 +130,7 @@ def _put_back(record: Path) -> Callable[..., None]:
     text = record.read_text()
 
     def exit(kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, SatoriError) and not isinstance(error, Requeue):
+        if isinstance(error, SatoriError) and not isinstance(error, Preempted):
             files.write_text(record, text)
 
     return exit

@@ -69,9 +69,9 @@ class Run:
         return self.path / "dataset.index"
 
     @property
-    def left_out(self) -> Path:
+    def excluded_records(self) -> Path:
         """Excluded and changed records of the user's files, for sources that report them."""
-        return self.path / "left_out.tsv.gz"
+        return self.path / "excluded_records.tsv.gz"
 
     @property
     def truth(self) -> Path:

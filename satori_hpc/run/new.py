@@ -98,7 +98,7 @@ PRESETS = {
 def _motifs(filters: int = 32) -> Config:
     """Return a preset with known motifs as the first layer, and attention and epistasis between their sites."""
     return Config(
-        model=Model(architecture="motif-tokens", guests={"motif-tokens": MotifTokens(filters=filters)}),
+        model=Model(architecture="motif-tokens", guests={"motif-tokens": MotifTokens(num_filters=filters)}),
         train=Train(epochs=12, patience=0, learning_rate=3e-3, schedule="onecycle", batch_size=64, weight_decay=1e-5),
         score=Score(methods=("attention", "epistasis"), max_examples=0),
     )
@@ -107,7 +107,7 @@ def _motifs(filters: int = 32) -> Config:
 def _small() -> Config:
     """Return a preset for a few thousand sequences: smaller network, smaller batches, one-cycle learning rate."""
     return Config(
-        model=Model(filters=64, width=15, heads=4, head_size=16, mixing_size=64),
+        model=Model(num_filters=64, kernel_size=15, num_heads=4, head_dim=16, mixing_size=64),
         train=Train(epochs=20, patience=0, learning_rate=3e-3, schedule="onecycle", batch_size=64),
     )
 

@@ -116,7 +116,7 @@ def _several_labels(run: Run) -> bool | None:
 
 
 def _prepare_outputs(run: Run) -> list[Path]:
-    return [run.dataset, run.truth, *(path for path in (run.left_out, run.chrom_sizes) if path.exists())]
+    return [run.dataset, run.truth, *(path for path in (run.excluded_records, run.chrom_sizes) if path.exists())]
 
 
 STAGES: tuple[Stage, ...] = (
@@ -233,7 +233,7 @@ BY_NAME = {stage.name: stage for stage in STAGES + ON_REQUEST}
 
 @dataclass(frozen=True)
 class State:
-    """State of a stage's outputs: complete, missing, unfinished, stale or foreign."""
+    """State of a stage's outputs: complete, missing, unfinished, stale or modified."""
 
     state: str
     reason: str = ""
@@ -263,7 +263,7 @@ def _state(run: Run, stage: Stage, upstream: dict[str, State]) -> State:
     if reason:
         return State("stale", reason, record)
     differences = provenance.changed(run.path, outputs, record.files)
-    return State("foreign", "; ".join(differences[:5]), record) if differences else State("complete", "", record)
+    return State("modified", "; ".join(differences[:5]), record) if differences else State("complete", "", record)
 
 
 def _staleness(run: Run, stage: Stage, record: Record, upstream: dict[str, State]) -> str:

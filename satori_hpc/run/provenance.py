@@ -231,7 +231,7 @@ def process_peak_rss_bytes() -> int:
 #
 # It carries a digest of all its fields.
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ class AttentionScorer:
     effects: tuple[str, ...] = ()
 
     def __init__(self, model: Satori, threshold: torch.Tensor) -> None:
-        must_fit(model.pool * model.cells)
+        must_fit(model.pool * model.bins)
         self.model = model
         self.widths, self.pool = model.site_widths.astype(np.int16), model.pool
         self.device = next(model.parameters()).device
@@ -44,7 +44,7 @@ class AttentionScorer:
     @property
     def most(self) -> tuple[int, int]:
         """Maximal number of sites and places of an example: every filter active in every bin."""
-        return self.model.filters * self.model.cells, self.model.cells
+        return self.model.filters * self.model.bins, self.model.bins
 
     @property
     def slice_size(self) -> int:
@@ -57,14 +57,14 @@ class AttentionScorer:
     def bytes_per_sequence(self) -> int:
         """Working memory of a call, per sequence: an upper bound, with every filter active in every bin."""
         model, config = self.model, self.model.config
-        heads, cells, filters = config.heads, model.cells, model.filters
-        features = filters + 3 * heads * config.head_size
+        heads, bins, filters = config.num_heads, model.bins, model.filters
+        features = filters + 3 * heads * config.head_dim
         if config.recurrent:
             features += 20 * config.recurrent_size  # states, and gates of both directions
         letters = (64 + 16 * model.width) * (model.length + model.width)  # one-hot, and windows laid side by side
-        activations = 12 * model.stem.strands * filters * model.length + 12 * features * cells
-        attention = 4 * (2 * heads + 6) * cells**2
-        result = 160 * filters * cells + 8 * cells**2
+        activations = 12 * model.stem.strands * filters * model.length + 12 * features * bins
+        attention = 4 * (2 * heads + 6) * bins**2
+        result = 160 * filters * bins + 8 * bins**2
         return letters + activations + attention + result
 
     @exactly
@@ -77,10 +77,10 @@ class AttentionScorer:
         """
         pooled = self.model.pooled(batch.tokens.to(self.device))
         active = pooled > self.threshold[:, None]
-        cells = occupied_cells(active)
-        attention = self.model.attention_rows(pooled, cells)
-        return of_cells(
-            strength(attention, cells),
+        bins = occupied_bins(active)
+        attention = self.model.attention_rows(pooled, bins)
+        return of_bins(
+            strength(attention, bins),
             pooled,
             active=active,
             threshold=self.threshold,
@@ -100,7 +100,7 @@ class AttentionScorer:
         return {}
 
 
-def occupied_cells(active: torch.Tensor) -> torch.Tensor:
+def occupied_bins(active: torch.Tensor) -> torch.Tensor:
     """Return int64 (B,a): the bins of each sequence in which any filter is active, ascending, padded with bin 0.
 
     `a` is the most that any sequence has, at least 1.
@@ -113,12 +113,12 @@ def occupied_cells(active: torch.Tensor) -> torch.Tensor:
     width = max(1, int(places[:, -1].max())) if len(occupied) else 1
     # Unoccupied bins go to a separate column, which is cut off.
     target = torch.where(occupied, places - 1, width)
-    cells = torch.zeros(len(occupied), width + 1, dtype=torch.int64, device=active.device)
+    bins = torch.zeros(len(occupied), width + 1, dtype=torch.int64, device=active.device)
     numbers = torch.arange(active.shape[2], device=active.device).expand_as(target)
-    return cells.scatter_(1, target, numbers)[:, :width].contiguous()
+    return bins.scatter_(1, target, numbers)[:, :width].contiguous()
 
 
-def of_cells(
+def of_bins(
     value: torch.Tensor,
     pooled: torch.Tensor,
     *,
@@ -130,7 +130,7 @@ def of_cells(
     """Return sites and values of occupied bins; a site is a filter active in a bin, and starts where the bin starts.
 
     Args:
-        value: float32 (B,a,a), finite, symmetric, between the bins of `occupied_cells`.
+        value: float32 (B,a,a), finite, symmetric, between the bins of `occupied_bins`.
         pooled: float32 (B,F,n).
         active: bool (B,F,n), where pooled is above the threshold.
         threshold: float32 (F,).
@@ -139,7 +139,7 @@ def of_cells(
     """
     relative = model.strength(pooled, threshold)
     there = active.cpu().numpy()
-    example, motif, cell = np.nonzero(there)
+    example, motif, bin = np.nonzero(there)
     occupied = there.any(axis=1)
     place = occupied.cumsum(axis=1) - 1
     starts = np.arange(pooled.shape[2]) * model.pool - model.padding
@@ -147,10 +147,10 @@ def of_cells(
     used = np.arange(width) < occupied.sum(axis=1)[:, None]
     at = np.zeros(used.shape, dtype=np.int64)
     at[used] = np.broadcast_to(starts, occupied.shape)[occupied]
-    strand = np.ones_like(cell)
+    strand = np.ones_like(bin)
     if tokens is not None:
-        strand = model.strand_at(tokens, example, motif, starts[cell], span=model.pool)
-    site = np.stack([example, motif, starts[cell], strand, place[example, cell]], axis=1)
+        strand = model.strand_at(tokens, example, motif, starts[bin], span=model.pool)
+    site = np.stack([example, motif, starts[bin], strand, place[example, bin]], axis=1)
     return ragged(site, relative[active].cpu().numpy(), at, used, value.cpu().numpy())
 
 
@@ -159,18 +159,18 @@ def build(model: Satori, threshold: torch.Tensor, **unused: Any) -> AttentionSco
     return AttentionScorer(model, threshold)
 
 
-def strength(attention: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+def strength(attention: torch.Tensor, bins: torch.Tensor) -> torch.Tensor:
     """Return float32 (B,a,a), symmetric: the largest attention between two bins, over heads and both directions.
 
     Args:
-        attention: float32 (B,h,a,n), rows of the bins `cells`.
-        cells: int64 (B,a), bins.
+        attention: float32 (B,h,a,n), rows of the bins `bins`.
+        bins: int64 (B,a), bins.
 
     Raises:
         SatoriError: a value is not finite.
     """
     over_heads = attention.amax(dim=1)
-    among = over_heads.gather(2, cells[:, None, :].expand(-1, cells.shape[1], -1))
+    among = over_heads.gather(2, bins[:, None, :].expand(-1, bins.shape[1], -1))
     if not bool(torch.isfinite(among).all()):
         raise SatoriError("the model's attention holds values that are not finite: its training diverged; train again")
     return torch.maximum(among, among.transpose(1, 2))

@@ -13,7 +13,7 @@ import torch
 from satori_hpc.config import Score
 from satori_hpc.models import satori
 from satori_hpc.models.base import TrainableModel
-from satori_hpc.scoring.attention import occupied_cells, of_cells, strength
+from satori_hpc.scoring.attention import occupied_bins, of_bins, strength
 from satori_hpc.scoring.base import LARGEST, Batch, SiteScores, must_fit
 from satori_hpc.scoring.fast import Network, Rule, rules
 from satori_hpc.scoring.fast.precision import exactly
@@ -46,7 +46,7 @@ class AttributionScorer:
         self, model: TrainableModel, threshold: torch.Tensor, *, settings: Score, seed: int, composition: np.ndarray
     ) -> None:
         self.model = model = satori.require(model, what="attribution of attention")
-        must_fit(model.pool * model.cells)
+        must_fit(model.pool * model.bins)
         self.widths, self.pool = model.site_widths.astype(np.int16), model.pool
         self.settings = settings.attribution
         self._net = Network(model, trunk=settings.precision)
@@ -56,7 +56,7 @@ class AttributionScorer:
     @property
     def most(self) -> tuple[int, int]:
         """Maximal number of sites and places of an example: every filter active in every bin."""
-        return self.model.filters * self.model.cells, self.model.cells
+        return self.model.filters * self.model.bins, self.model.bins
 
     @property
     def slice_size(self) -> int:
@@ -69,14 +69,14 @@ class AttributionScorer:
     def bytes_per_sequence(self) -> int:
         """Working memory of a call, per sequence: an upper bound."""
         model, config = self.model, self.model.config
-        cells, filters = model.cells, model.filters
-        features = 3 * filters + 5 * config.heads * config.head_size + 40 * config.recurrent_size * config.recurrent
+        bins, filters = model.bins, model.filters
+        features = 3 * filters + 5 * config.num_heads * config.head_dim + 40 * config.recurrent_size * config.recurrent
         first = 4 * (
-            32 * (model.length + model.width) + 6 * model.stem.strands * filters * model.length + 2 * features * cells
+            32 * (model.length + model.width) + 6 * model.stem.strands * filters * model.length + 2 * features * bins
         )
-        attention = 4 * (4 * config.heads + 6) * cells**2
+        attention = 4 * (4 * config.num_heads + 6) * bins**2
         behind = (self.settings.steps + 1) * self._net.bytes_behind
-        return first + attention + behind + 160 * filters * cells + 8 * cells**2
+        return first + attention + behind + 160 * filters * bins + 8 * bins**2
 
     @exactly
     @torch.inference_mode()
@@ -85,13 +85,13 @@ class AttributionScorer:
         tokens = batch.tokens.to(self.device)
         pooled = self.model.pooled(tokens)
         active = pooled > self.threshold[:, None]
-        cells = occupied_cells(active)
+        bins = occupied_bins(active)
         found = self._maps(pooled, batch.targets, self.settings.steps)[0]
         if self.settings.absolute:
             found = found.abs_()
-        rows = cells[:, None, :, None].expand(-1, 1, -1, found.shape[-1])
-        value = strength(found.amax(dim=1, keepdim=True).gather(2, rows), cells)
-        return of_cells(value, pooled, active=active, threshold=self.threshold, model=self.model, tokens=tokens)
+        rows = bins[:, None, :, None].expand(-1, 1, -1, found.shape[-1])
+        value = strength(found.amax(dim=1, keepdim=True).gather(2, rows), bins)
+        return of_bins(value, pooled, active=active, threshold=self.threshold, model=self.model, tokens=tokens)
 
     @exactly
     @torch.inference_mode()

@@ -119,11 +119,9 @@ class EpistasisScorer:
         distance = self.settings.sites.max_distance
         if distance:
             doubles = min(doubles, most * (distance // self._narrowest + 1))
-        table = (
-            model.cells + mutants * self.variants.count
-        ) * self.variants.bytes_per_row + 12 * mutants * model.length
+        table = (model.bins + mutants * self.variants.count) * self.variants.bytes_per_row + 12 * mutants * model.length
         variants = 1 + most + doubles
-        index = 24 * variants * model.cells
+        index = 24 * variants * model.bins
         return letters + activations + results + table + index + self.variants.bytes_at_once
 
     def __call__(self, batch: Batch) -> SiteScores:
@@ -222,21 +220,21 @@ class EpistasisScorer:
     def _plan(self, position: torch.Tensor) -> _Plan:
         """Choose the mutants to run for a sequence with sites at these positions, int64 (m,) on the CPU."""
         model, count = self.model, self.variants.count
-        sites_, cells = len(position), torch.arange(count)
-        first = sites.first_cell(position, width=model.width, pool=model.pool, cells=model.cells)
+        sites_, bins = len(position), torch.arange(count)
+        first = sites.first_bin(position, width=model.width, pool=model.pool, bins=model.bins)
         both = torch.triu_indices(sites_, sites_, 1)
         distance = self.settings.sites.max_distance
         if distance:
             both = both[:, position[both[1]] - position[both[0]] <= distance]
         i, j = both
         shared = first[j] < first[i] + count
-        rows = model.cells + torch.arange(sites_ + int(shared.sum()))[:, None] * count + cells
+        rows = model.bins + torch.arange(sites_ + int(shared.sum()))[:, None] * count + bins
         # Where regions share bins, the region of the latter site is that of the double mutant.
         of_second = torch.where(shared, sites_ - 1 + shared.cumsum(0), j)
-        index = torch.arange(model.cells).repeat(1 + sites_ + len(i), 1)
-        index[1 : 1 + sites_].scatter_(1, first[:, None] + cells, rows[:sites_])
-        index[1 + sites_ :].scatter_(1, first[i, None] + cells, rows[i])
-        index[1 + sites_ :].scatter_(1, first[j, None] + cells, rows[of_second])
+        index = torch.arange(model.bins).repeat(1 + sites_ + len(i), 1)
+        index[1 : 1 + sites_].scatter_(1, first[:, None] + bins, rows[:sites_])
+        index[1 + sites_ :].scatter_(1, first[i, None] + bins, rows[i])
+        index[1 + sites_ :].scatter_(1, first[j, None] + bins, rows[of_second])
         return _Plan(first=first, pairs=both, close=both[:, shared], index=index)
 
     def _logits(
@@ -258,7 +256,7 @@ class EpistasisScorer:
         table = self.variants.table(pooled, mutants.flatten(0, 1), first.repeat(len(letters)))
         # Rows of the mutants are ordered by mutation.
         index = plan.index.to(self.device)
-        further = (index >= model.cells) * (len(first) * self.variants.count)
+        further = (index >= model.bins) * (len(first) * self.variants.count)
         each = torch.arange(len(letters), device=self.device)[:, None, None]
         return self.variants.logits(table, (index + each * further).flatten(0, 1)).unflatten(0, (len(letters), -1))
 

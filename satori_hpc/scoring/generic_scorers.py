@@ -12,7 +12,7 @@ import torch
 from satori_hpc.errors import ConfigError
 from satori_hpc.models.base import Scorable, TrainableModel, require_filters
 from satori_hpc.scoring import generic, sites
-from satori_hpc.scoring.attention import occupied_cells, of_cells, strength
+from satori_hpc.scoring.attention import occupied_bins, of_bins, strength
 from satori_hpc.scoring.base import LARGEST, LARGEST_SIZE, Batch, Scorer, SiteScores
 from satori_hpc.scoring.dfim import permuted
 from satori_hpc.scoring.sites import Sites, site_scores
@@ -183,14 +183,14 @@ class GenericAttention(_FilterScorer):
     @property
     def bytes_per_sequence(self) -> int:
         """Working memory of a call, per sequence, of a network with 8 heads."""
-        model, cells = self.model, self.model.length // self.model.pool
-        return 64 * model.length + (16 * model.length + 160 * cells) * model.filters + 136 * cells**2
+        model, bins = self.model, self.model.length // self.model.pool
+        return 64 * model.length + (16 * model.length + 160 * bins) * model.filters + 136 * bins**2
 
     @property
     def most(self) -> tuple[int, int]:
         """Maximal number of sites and places of an example: every filter active in every bin."""
-        cells = self.model.length // self.model.pool + 1  # a layer that pads may have one more
-        return self.model.filters * cells, cells
+        bins = self.model.length // self.model.pool + 1  # a layer that pads may have one more
+        return self.model.filters * bins, bins
 
     @torch.inference_mode()
     def maps(self, batch: Batch) -> torch.Tensor:
@@ -210,10 +210,10 @@ class GenericAttention(_FilterScorer):
                 f"{self.model.pool} bp (pool); let the model family say its pool"
             )
         active = pooled > self.threshold[:, None]
-        cells = occupied_cells(active)
-        rows = attention.gather(2, cells[:, None, :, None].expand(-1, attention.shape[1], -1, attention.shape[3]))
-        return of_cells(
-            strength(rows, cells), pooled, active=active, threshold=self.threshold, model=self.model, tokens=tokens
+        bins = occupied_bins(active)
+        rows = attention.gather(2, bins[:, None, :, None].expand(-1, attention.shape[1], -1, attention.shape[3]))
+        return of_bins(
+            strength(rows, bins), pooled, active=active, threshold=self.threshold, model=self.model, tokens=tokens
         )
 
 

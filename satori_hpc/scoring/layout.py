@@ -19,7 +19,7 @@ from satori_hpc.run.layout import markers_of
 from satori_hpc.scoring import shard
 from satori_hpc.scoring.site_scores import entries
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 ARTEFACT = "satori_hpc scores"
 GROUPS = ("foreground", "background")
 # The arrays of every method and group, each with its type and the shape of an entry; further ones between places are

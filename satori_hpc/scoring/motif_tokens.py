@@ -56,8 +56,8 @@ class _TokenScorer(ListScorer):
 
     def __init__(self, model: MotifTokenNetwork, threshold: torch.Tensor, **given: Any) -> None:
         super().__init__(model, threshold, **given)
-        known, filters = model.known.bank.widths, model.settings.filters
-        self.widths = np.concatenate([known, np.full(filters, model.settings.width)]).astype(np.int16)
+        known, filters = model.known.bank.widths, model.settings.num_filters
+        self.widths = np.concatenate([known, np.full(filters, model.settings.kernel_size)]).astype(np.int16)
         self.threshold = self.threshold[len(known) :]
 
     def sites_of(self, batch: Batch) -> list[_Sites]:
@@ -95,7 +95,7 @@ class _TokenScorer(ListScorer):
         none = np.zeros(0, dtype=np.int64)
         if self.model.learned is None:
             return _Sites(none, none, none, none, none, np.zeros(0), none)
-        width = self.model.settings.width
+        width = self.model.settings.kernel_size
         with precision(self.device, "float32"):
             better, strand = self.model.learned.strands(tokens).max(dim=1)
         better = better * torch.from_numpy(~self._taken(known, len(tokens))).to(self.device)[:, None]
@@ -120,7 +120,7 @@ class _TokenScorer(ListScorer):
 
     def _taken(self, known: _Sites, examples: int) -> np.ndarray:
         """Return bool (B, L): midpoints of windows that overlap a known site by more than hits may."""
-        width = self.model.settings.width
+        width = self.model.settings.kernel_size
         allowed = np.floor(motif_hits.OVERLAP * np.minimum(width, known.end - known.start)).astype(np.int64)
         first = np.maximum(known.start - width + allowed + 1, 0) + width // 2
         last = np.maximum(known.end - allowed - 1, 0) + width // 2  # the last start, as a middle
@@ -218,7 +218,7 @@ def _bytes(scorer: _TokenScorer, *, passes: int) -> int:
     """Return the working memory of a call, per sequence, with so many passes: an upper bound in usual cases."""
     model, most = scorer.model, scorer.settings.sites.max_sites
     scan = 200 * HITS_PER_BP * model.length + 16 * model.length
-    return scan + 32 * passes * model.largest_array + 16 * model.settings.filters * model.length + 200 * most**2
+    return scan + 32 * passes * model.largest_array + 16 * model.settings.num_filters * model.length + 200 * most**2
 
 
 class TokenEpistasis(_TokenScorer):

@@ -173,10 +173,10 @@ def _select(run: Run, data: Dataset) -> _Examples:
         return _Examples(chosen.foreground, chosen.background, "dataset", None)
     foreground = select.multilabel(data.labels, probability, rows=rows, settings=settings, seed=seed)
     true_positive = select.true_positives_of(foreground, data.labels, probability, settings.label_probability)
-    return _Examples(foreground, _twins(run, data, foreground), "background", true_positive)
+    return _Examples(foreground, _shuffled_controls(run, data, foreground), "background", true_positive)
 
 
-def _twins(run: Run, data: Dataset, foreground: np.ndarray) -> np.ndarray:
+def _shuffled_controls(run: Run, data: Dataset, foreground: np.ndarray) -> np.ndarray:
     """Return int64 rows of the shuffled controls of the foreground, matched by the names of their originals."""
     again = f"make it again: satori-hpc prepare {quoted(run.path)} --background"
     if not run.background.exists():
@@ -190,16 +190,16 @@ def _twins(run: Run, data: Dataset, foreground: np.ndarray) -> np.ndarray:
         raise ArtefactError(f"{run.background}: sequences of {length} bp, the dataset has {data.length} bp; {again}")
     # Both are in the order of the data set as a rule: then no name need be kept.
     found = np.empty(len(foreground), dtype=np.int64)
-    twins = enumerate(background.names())
+    controls = enumerate(background.names())
     for place, name in enumerate(data.names(foreground)):
-        row = next((row for row, twin in twins if twin == name), None)
+        row = next((row for row, control in controls if control == name), None)
         if row is None:
-            return _twins_by_name(data, background, foreground, again)
+            return _shuffled_controls_by_name(data, background, foreground, again)
         found[place] = row
     return found
 
 
-def _twins_by_name(data: Dataset, background: Dataset, foreground: np.ndarray, again: str) -> np.ndarray:
+def _shuffled_controls_by_name(data: Dataset, background: Dataset, foreground: np.ndarray, again: str) -> np.ndarray:
     rows = {name: row for row, name in enumerate(background.names())}
     names = list(data.names(foreground))
     missing = [name for name in names if name not in rows]

@@ -43,7 +43,7 @@ def binary(label: np.ndarray, probability: np.ndarray, *, rows: np.ndarray, sett
     """
     positive, negative = rows[label[rows] == 1], rows[label[rows] == 0]
     right_positive, right_negative = positive, negative
-    if not settings.use_all:
+    if not settings.include_mispredicted:
         right_positive = positive[probability[positive] > settings.positive_probability]
         right_negative = negative[probability[negative] < settings.negative_probability]
     if not len(right_positive) or not len(right_negative):
@@ -51,7 +51,8 @@ def binary(label: np.ndarray, probability: np.ndarray, *, rows: np.ndarray, sett
             f"nothing to compare: of {len(positive)} positives in the {settings.split} split {len(right_positive)} are "
             f"foreground (probability > {settings.positive_probability}), of {len(negative)} negatives "
             f"{len(right_negative)} are background (probability < {settings.negative_probability}). Train a better "
-            "model, or change positive_probability, negative_probability, use_all or split in [score] of run.toml"
+            "model, or change positive_probability, negative_probability, include_mispredicted or split in [score] "
+            "of run.toml"
         )
     return Selection(
         foreground=_draw(right_positive, settings.max_examples, seed=seed, side=FOREGROUND),
@@ -73,7 +74,7 @@ def multilabel(labels: np.ndarray, probability: Rows, *, rows: np.ndarray, setti
         SatoriError: no example is left; says which options to change.
     """
     chosen = rows
-    if not settings.use_all:
+    if not settings.include_mispredicted:
         right = np.concatenate(
             [precision(labels[some], probability[some], settings.label_probability) for some in _blocks(rows)]
         )
@@ -82,7 +83,8 @@ def multilabel(labels: np.ndarray, probability: Rows, *, rows: np.ndarray, setti
         raise SatoriError(
             f"nothing to score: of {len(rows)} examples in the {settings.split} split none has predicted labels that "
             f"are right to a share of {settings.min_precision} (predicted: probability >= "
-            f"{settings.label_probability}). Train a better model, or change min_precision, label_probability, use_all "
+            f"{settings.label_probability}). Train a better model, or change min_precision, label_probability, "
+            "include_mispredicted "
             "or split in [score] of run.toml"
         )
     return _draw(chosen, settings.max_examples, seed=seed, side=FOREGROUND)
@@ -102,10 +104,10 @@ def true_positives(labels: np.ndarray, probability: np.ndarray, label_probabilit
 
 def record(settings: Score, *, task: str, seed: int) -> dict[str, Any]:
     """Return the settings that choose the examples of a "binary" or "multilabel" set, as plain values."""
-    keys = ["split", "use_all", "max_examples"]
+    keys = ["split", "include_mispredicted", "max_examples"]
     if task == "multilabel":
-        keys += ["label_probability"] if settings.use_all else ["label_probability", "min_precision"]
-    elif not settings.use_all:
+        keys += ["label_probability"] if settings.include_mispredicted else ["label_probability", "min_precision"]
+    elif not settings.include_mispredicted:
         keys += ["positive_probability", "negative_probability"]
     return {"task": task, **{key: getattr(settings, key) for key in keys}, "seed": seed}
 

@@ -210,31 +210,31 @@ def largest_at(strength: torch.Tensor, sites: Sites, *, reach: int) -> torch.Ten
 UNKNOWN = 4
 
 
-def count(*, width: int, pool: int, cells: int) -> int:
+def count(*, width: int, pool: int, bins: int) -> int:
     """Return k, the number of bins of a region: the most that the change of a window can affect.
 
     Args:
         width: W, of a filter, bp.
         pool: bp per bin.
-        cells: n bins of the sequence.
+        bins: n bins of the sequence.
     """
     touched = 2 * width - 1
-    return min(cells, (touched + pool - 2) // pool + 1)
+    return min(bins, (touched + pool - 2) // pool + 1)
 
 
-def first_cell(position: torch.Tensor, *, width: int, pool: int, cells: int) -> torch.Tensor:
+def first_bin(position: torch.Tensor, *, width: int, pool: int, bins: int) -> torch.Tensor:
     """Return the first bin of the region of each window, of the shape of `position`.
 
     Args:
         position: int64, index j of windows on the activation track.
-        width, pool, cells: as above.
+        width, pool, bins: as above.
     """
     first = torch.div(position - (width - 1), pool, rounding_mode="floor")
-    return first.clamp(min=0, max=cells - count(width=width, pool=pool, cells=cells))
+    return first.clamp(min=0, max=bins - count(width=width, pool=pool, bins=bins))
 
 
 def letters_of(
-    tokens: torch.Tensor, first: torch.Tensor, *, width: int, padding: int, pool: int, cells: int
+    tokens: torch.Tensor, first: torch.Tensor, *, width: int, padding: int, pool: int, bins: int
 ) -> torch.Tensor:
     """Return the input bases of the bins of a region, uint8 (V, k * pool + W - 1), with the padding code outside.
 
@@ -242,10 +242,10 @@ def letters_of(
 
     Args:
         tokens: uint8 (V,L).
-        first: int64 (V,), from `first_cell`.
-        width, padding, pool, cells: of the model.
+        first: int64 (V,), from `first_bin`.
+        width, padding, pool, bins: of the model.
     """
-    size = count(width=width, pool=pool, cells=cells) * pool + width - 1
+    size = count(width=width, pool=pool, bins=bins) * pool + width - 1
     place = first[:, None] * pool - padding + torch.arange(size, device=tokens.device)
     outside = (place < 0) | (place >= tokens.shape[1])
     return tokens.gather(1, place.clamp(0, tokens.shape[1] - 1)).masked_fill_(outside, UNKNOWN)

@@ -360,7 +360,7 @@ def _warn_of_few(run: Run, examples: dict[str, int]) -> None:
         if count < least:
             logger.warning(
                 "only %d %s examples are scored; reduce.min_examples asked for %d on each side. Take more: [score] "
-                "split (now %r), use_all, max_examples and the bounds on predictions say which are taken",
+                "split (now %r), include_mispredicted, max_examples and the bounds on predictions say which are taken",
                 count,
                 group,
                 least,

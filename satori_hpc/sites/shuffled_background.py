@@ -43,7 +43,9 @@ def background(run: Run, runtime: Runtime) -> dict[str, Any]:
         tokens = np.empty((len(rows[chosen]), data.length), dtype=np.uint8)
         for first in range(0, len(tokens), BLOCK):
             some = rows[chosen][first : first + BLOCK]
-            made = twins(data.tokens[some], some, ppms=ppms, sites=sites, counted=counted, seed=run.config.seed)
+            made = shuffled_controls(
+                data.tokens[some], some, ppms=ppms, sites=sites, counted=counted, seed=run.config.seed
+            )
             tokens[first : first + BLOCK] = made.tokens
             implants[:] += made.implants
         return tokens
@@ -79,7 +81,7 @@ class TwinBatch:
     implants: np.ndarray
 
 
-def twins(
+def shuffled_controls(
     tokens: np.ndarray, examples: np.ndarray, *, ppms: Sequence[np.ndarray], sites: np.ndarray, counted: int, seed: int
 ) -> TwinBatch:
     """Return a dinucleotide shuffle of every sequence, with instances of the motifs implanted.
@@ -100,7 +102,7 @@ def twins(
         counted: number of those sequences.
         seed: of the run.
     """
-    made = sequence.shuffled_twins(tokens, seed=seed, examples=examples)
+    made = sequence.shuffled_controls(tokens, seed=seed, examples=examples)
     implants = np.zeros(len(ppms), dtype=np.int64)
     widths = np.array([len(ppm) for ppm in ppms], dtype=np.int64)
     of_width = {
@@ -108,19 +110,19 @@ def twins(
         for width in np.unique(widths)
         for rows in [np.flatnonzero(widths == width)]
     }
-    for twin, example in zip(made, examples.tolist(), strict=True):
+    for control, example in zip(made, examples.tolist(), strict=True):
         rng = np.random.default_rng([seed, PURPOSE, example])
         numbers = rng.binomial(sites, 1 / counted)
         implants += numbers
         for rows, cumulative in of_width.values():
-            _implant(twin, np.repeat(cumulative, numbers[rows], axis=0), rng)
+            _implant(control, np.repeat(cumulative, numbers[rows], axis=0), rng)
     return TwinBatch(tokens=made, implants=implants)
 
 
-def _implant(twin: np.ndarray, cumulative: np.ndarray, rng: np.random.Generator) -> None:
+def _implant(control: np.ndarray, cumulative: np.ndarray, rng: np.random.Generator) -> None:
     """Implant an instance of each of `cumulative` (instances, width, 3), cumulative chances of A, C, G, in place."""
     instances, width, _ = cumulative.shape
-    starts = rng.integers(len(twin) - width, endpoint=True, size=instances)
+    starts = rng.integers(len(control) - width, endpoint=True, size=instances)
     letters = (rng.random((instances, width, 1)) >= cumulative).sum(axis=2)
     for start, instance in zip(starts.tolist(), letters, strict=True):
-        twin[start : start + width] = instance
+        control[start : start + width] = instance

@@ -303,6 +303,8 @@ def _tf_columns(
         "ties": [match.ties for match in best],
         "bits": [match.bits for match in best],
         "chance": [match.chance for match in best],
-        "named": [max(match.q, match.chance) <= config.max_q and match.bits >= config.min_match_bits for match in best],
+        "named": [
+            max(match.q, match.chance) <= config.max_match_q and match.bits >= config.min_match_bits for match in best
+        ],
     }
     return columns, known

@@ -29,7 +29,7 @@ from satori_hpc.run import files, sealed
 from satori_hpc.run.layout import Run
 from satori_hpc.training.loop import Progress, Trainer
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _MAGIC = "satori_hpc checkpoint"
 _KEPT = 2
 

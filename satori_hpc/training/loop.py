@@ -10,10 +10,10 @@ import torch
 
 from satori_hpc.config import Train
 from satori_hpc.data import sequence
-from satori_hpc.errors import ConfigError, Requeue, SatoriError, shared
+from satori_hpc.errors import ConfigError, Preempted, SatoriError, shared
 from satori_hpc.log import PASSING, logger, progress
 from satori_hpc.models.base import TrainableModel
-from satori_hpc.parallel.signals import StopWish
+from satori_hpc.parallel.signals import StopRequest
 from satori_hpc.parallel.world import World
 from satori_hpc.training import health, metrics, predictions, step
 from satori_hpc.training.step import Stepper
@@ -60,7 +60,7 @@ LEARNED = 1e-3
 RANKED = 0.7
 
 
-class Keeper(Protocol):
+class TrainingCallback(Protocol):
     """Callbacks that store what the loop produces."""
 
     def best(self, trainer: "Trainer") -> None:
@@ -115,7 +115,7 @@ class Trainer:
         self.tokens = torch.from_numpy(tokens).to(self.device)
         self.labels = torch.from_numpy(labels).to(self.device)
         self.complement = torch.from_numpy(sequence.COMPLEMENT).to(self.device)
-        self.rows_per_epoch = step.per_epoch(len(tokens), config.strands)
+        self.rows_per_epoch = step.per_epoch(len(tokens), config.reverse_complement)
         self.steps_per_epoch = -(-self.rows_per_epoch // config.batch_size)
         self.stepper = Stepper(
             model,
@@ -188,11 +188,11 @@ class Trainer:
                 extra=PASSING,
             )
 
-    def fit(self, keeper: Keeper, stop: StopWish) -> None:
+    def fit(self, callback: TrainingCallback, stop: StopRequest) -> None:
         """Train until `finished`; an attempt that failed is followed by another, RESTARTS times at most.
 
         Raises:
-            Requeue: a stop was requested; the state is saved.
+            Preempted: a stop was requested; the state is saved.
             SatoriError: the loss is no longer finite.
         """
         while True:
@@ -204,9 +204,9 @@ class Trainer:
                 break
             self.world.set_status(f"training, epoch {self.progress.epoch + 1}")
             self._align()
-            self._train_epoch(keeper, stop)
-            self._end_epoch(keeper)
-        if any(self.world.all_gather(stop.wished())):
+            self._train_epoch(callback, stop)
+            self._end_epoch(callback)
+        if any(self.world.all_gather(stop.requested())):
             self._leave(stop)
 
     def _align(self) -> None:
@@ -216,7 +216,7 @@ class Trainer:
                 self.world.run_on_root(lambda: {name: value.cpu() for name, value in self.model.state_dict().items()})
             )
 
-    def _train_epoch(self, keeper: Keeper, stop: StopWish) -> None:
+    def _train_epoch(self, callback: TrainingCallback, stop: StopRequest) -> None:
         now = self.progress
         batches = self.batches(now.epoch)
         left = progress(
@@ -238,17 +238,17 @@ class Trainer:
                 pending = []
                 now.seconds, began = now.seconds + time.monotonic() - began, time.monotonic()
             if save or asked:
-                self.world.run_on_root(lambda: keeper.state(self))
+                self.world.run_on_root(lambda: callback.state(self))
             if asked:
                 self._leave(stop)
 
-    def _leave(self, stop: StopWish) -> None:
+    def _leave(self, stop: StopRequest) -> None:
         now = self.progress
         why = self.world.all_gather(stop.why)
-        stop.obeyed()
+        stop.acknowledge()
         asked = ", ".join(dict.fromkeys(filter(None, why)))
         raise shared(
-            Requeue(
+            Preempted(
                 f"training stopped after {now.epoch} epochs and {now.step} steps of the next, for {asked}; its state "
                 "is saved: run the same command again to resume"
             )
@@ -260,7 +260,7 @@ class Trainer:
         They are cut into batches whose sizes differ by at most one, so no example is dropped and none is
         a batch of its own.
         """
-        rows = step.shown(len(self.tokens), self.config.strands, seed=self.seed, epoch=epoch)
+        rows = step.shown(len(self.tokens), self.config.reverse_complement, seed=self.seed, epoch=epoch)
         return np.array_split(rows, self.steps_per_epoch)
 
     def _examples(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -272,7 +272,7 @@ class Trainer:
             tokens[other] = self.complement[tokens[other].flip(1).int()]
         return tokens, self.labels[chosen]
 
-    def _step(self, rows: np.ndarray, stop: StopWish) -> torch.Tensor:
+    def _step(self, rows: np.ndarray, stop: StopRequest) -> torch.Tensor:
         """Take one step on the rows of a global batch, of which this process takes its slice; see Stepper.step."""
         now = self.progress
         mine = predictions.share(len(rows), self.world)
@@ -282,7 +282,7 @@ class Trainer:
             first=mine.start,
             key=(now.epoch, now.step),
             number=now.total_steps - now.start * self.steps_per_epoch,
-            wish=stop.wished,
+            stop_requested=stop.requested,
         )
 
     def _account(self, pending: list[torch.Tensor]) -> None:
@@ -295,7 +295,7 @@ class Trainer:
                 SatoriError(
                     f"the loss is not finite at epoch {self.progress.epoch + 1}, step {step} of "
                     f"{self.steps_per_epoch}: lower [train] learning_rate (now {self.stepper.peak:g})"
-                    + (" or keep gradient_clip above 0" if self.config.gradient_clip == 0 else " or gradient_clip")
+                    + (" or keep max_grad_norm above 0" if self.config.max_grad_norm == 0 else " or max_grad_norm")
                     + (", or use precision = 'float32'" if self.config.precision == "bfloat16" else "")
                 )
             )
@@ -303,7 +303,7 @@ class Trainer:
             self.progress.loss += loss
             self.progress.entropy += entropy
 
-    def _end_epoch(self, keeper: Keeper) -> None:
+    def _end_epoch(self, callback: TrainingCallback) -> None:
         now, config, count = self.progress, self.config, self.rows_per_epoch
         row = {
             "epoch": now.epoch + 1,
@@ -326,7 +326,7 @@ class Trainer:
         if improved:
             now.best_epoch, now.best_value = now.epoch, value
             self.best_weights = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
-        self.world.run_on_root(lambda: self._keep(keeper, improved))
+        self.world.run_on_root(lambda: self._keep(callback, improved))
         kmers = row.get("valid_auroc_kmers")
         logger.info(
             "epoch %d/%d: loss %.4f, validation loss %.4f, AUROC %.4f%s, AUPR %.4f%s, %.0f examples/s",
@@ -345,11 +345,11 @@ class Trainer:
                 extra=PASSING,
             )
 
-    def _keep(self, keeper: Keeper, improved: bool) -> None:
+    def _keep(self, callback: TrainingCallback, improved: bool) -> None:
         if improved:
-            keeper.best(self)
-        keeper.history(self)
-        keeper.state(self)
+            callback.best(self)
+        callback.history(self)
+        callback.state(self)
 
     def validate(self) -> dict[str, float | None]:
         """Return loss and metrics over the whole validation set; the columns valid_*, column_mass and constant_outputs.

@@ -36,7 +36,7 @@ def train(run: Run, runtime: Runtime) -> dict[str, Any]:
 
     Raises:
         InputError: the splits cannot train or choose a model, or two processes share one GPU.
-        Requeue: a signal or RUN/STOP requested a stop; the state is saved.
+        Preempted: a signal or RUN/STOP requested a stop; the state is saved.
         SatoriError: the loss is no longer finite, or no attempt has learned anything.
     """
     world = runtime.world
@@ -48,16 +48,16 @@ def train(run: Run, runtime: Runtime) -> dict[str, Any]:
         known = world.run_on_root(lambda: configured.of_network(run))
         bank = None if known is None else MotifBank.from_motifs(known.motifs, background=_composition(data))
         trainer = _trainer(run, runtime, data, bank)
-        keeper = TrainingFiles(run, data, bank)
+        callback = TrainingFiles(run, data, bank)
         world.run_on_root(lambda: _tidy(run))
-        if not keeper.resume(trainer):
+        if not callback.resume(trainer):
             world.run_on_root(lambda: files.remove_folder(run.checkpoints))
         if not trainer.progress.baselines:
             world.set_status("baselines without a network")
             trainer.progress.baselines = world.run_on_root(lambda: _baselines(run, data, trainer.model))
-        trainer.fit(keeper, stop)
+        trainer.fit(callback, stop)
     _check_outputs(run, trainer)
-    summary = _finish(run, runtime, data, trainer, keeper.digests)
+    summary = _finish(run, runtime, data, trainer, callback.digests)
     if known is not None:
         summary |= {"known motifs": len(known.motifs), "collection": known.title, "collection digest": known.digest}
         summary["sources"] = known.sources

@@ -74,7 +74,7 @@ class Stepper:
         first: int,
         key: tuple[int, ...],
         number: int,
-        wish: Callable[[], bool] = lambda: False,
+        stop_requested: Callable[[], bool] = lambda: False,
     ) -> torch.Tensor:
         """Take one step on a global batch.
 
@@ -85,7 +85,7 @@ class Stepper:
             first: place in it of the first row of this process.
             key: (epoch, step), which determine the random numbers, with the seed.
             number: index of this step in this attempt of training, from 0.
-            wish: whether this process wants to stop, asked as late as possible.
+            stop_requested: whether this process wants to stop, asked as late as possible.
 
         Returns:
             (3,) on the device: sums over the examples of the global batch of classification loss and entropy, and
@@ -112,10 +112,10 @@ class Stepper:
             entropy = classification.new_zeros(()) if output.entropy is None else output.entropy.sum() / count
             (classification + weight * entropy).backward()
             found[:2] += torch.stack((classification.detach(), entropy.detach()))
-        found[2] = float(wish())
+        found[2] = float(stop_requested())
         found = self._together(found)
-        if config.gradient_clip > 0:
-            torch.nn.utils.clip_grad_norm_(self.parameters, config.gradient_clip)
+        if config.max_grad_norm > 0:
+            torch.nn.utils.clip_grad_norm_(self.parameters, config.max_grad_norm)
         self.optimiser.step()
         found[:2] *= count
         return found
@@ -228,24 +228,24 @@ ORDER = 12
 COIN = 14
 
 
-def per_epoch(examples: int, strands: str) -> int:
+def per_epoch(examples: int, reverse_complement: str) -> int:
     """Return the number of rows per epoch."""
-    return 2 * examples if strands == "both" else examples
+    return 2 * examples if reverse_complement == "both" else examples
 
 
-def shown(examples: int, strands: str, *, seed: int, epoch: int) -> np.ndarray:
+def shown(examples: int, reverse_complement: str, *, seed: int, epoch: int) -> np.ndarray:
     """Return the rows of an epoch in order, int64 (per_epoch,): r is example r, examples + r its reverse complement.
 
     The order is a permutation keyed by (seed, epoch); "random" draws one orientation per example, keyed likewise.
 
     Args:
         examples: number of training examples.
-        strands: "given": as they are; "random": each one way, by a coin; "both": each both ways, as two rows.
+        reverse_complement: "none": as they are; "random": each one way, by a coin; "both": each both ways, as two rows.
         seed: of the network.
         epoch: from 0.
     """
-    order = np.random.default_rng([seed, ORDER, epoch]).permutation(per_epoch(examples, strands))
-    if strands == "random":
+    order = np.random.default_rng([seed, ORDER, epoch]).permutation(per_epoch(examples, reverse_complement))
+    if reverse_complement == "random":
         coins = np.random.default_rng([seed, COIN, epoch]).integers(0, 2, examples)
         order += examples * coins[order]
     return order

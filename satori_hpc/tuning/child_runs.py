@@ -17,7 +17,7 @@ import torch
 
 from satori_hpc import config
 from satori_hpc.config import Config, toml
-from satori_hpc.errors import ArtefactError, Requeue, RunLockedError, SatoriError, quoted
+from satori_hpc.errors import ArtefactError, Preempted, RunLockedError, SatoriError, quoted
 from satori_hpc.parallel import signals
 from satori_hpc.parallel.signals import Stopped
 from satori_hpc.parallel.world import Runtime, World
@@ -105,14 +105,14 @@ class Worker:
         with signals.work(self.run.stop) as wish:
             try:
                 self._take_all(children)
-            except (Requeue, Stopped) as error:
+            except (Preempted, Stopped) as error:
                 stopped = str(error)
             # Together: the first to leave would end the others, which may have work to finish or to save.
-            with signals.hearing(wish):
+            with signals.handling(wish):
                 self.world.barrier()
                 try:
                     signals.between_parts()  # requested while it waited
-                except Requeue as error:
+                except Preempted as error:
                     stopped = stopped or str(error)
                 self._stopped = [why for why in self.world.all_gather(stopped) if why]
 
@@ -120,7 +120,7 @@ class Worker:
         """Call `function` on the root with the failures of all processes; return its result, None elsewhere.
 
         Raises:
-            Requeue: a stop was requested before all was done; what is done is kept.
+            Preempted: a stop was requested before all was done; what is done is kept.
         """
         failures = {name: why for theirs in self.world.all_gather(self.failures) for name, why in theirs.items()}
         found: Found | None = None
@@ -131,7 +131,7 @@ class Worker:
             return found.complete
 
         if not self.world.run_on_root(lead) and self._stopped:
-            stopped = Requeue(self._stopped[0])
+            stopped = Preempted(self._stopped[0])
             stopped.shared = True
             raise stopped
         return found
@@ -166,7 +166,7 @@ class Worker:
         logger.info("%s: %s", child.name, child.what)
         try:
             logger.info("%s: %s", child.name, child.work(self.runtime))
-        except (RunLockedError, Requeue):
+        except (RunLockedError, Preempted):
             raise
         except (SatoriError, MemoryError, torch.OutOfMemoryError) as error:
             reason = f"{error}" if isinstance(error, SatoriError) else f"not enough memory: {error}"
@@ -194,7 +194,7 @@ def work(run: Run, inner: Run, runtime: Runtime, *, last: str) -> None:
     `inner` may be `run` itself, whose prepare is done.
 
     Raises:
-        Requeue: a stop was requested; what is done is kept.
+        Preempted: a stop was requested; what is done is kept.
     """
     for stage in pipeline.STAGES:
         signals.between_parts()

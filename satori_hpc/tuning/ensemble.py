@@ -343,7 +343,7 @@ def ensemble(run: Run, runtime: Runtime, *, most: int = 0) -> Found | None:
 
     Raises:
         ArtefactError: the data set cannot be used.
-        Requeue: a stop was requested; the state of each member is saved.
+        Preempted: a stop was requested; the state of each member is saved.
         SatoriError: members cannot be made, or another process works on the run itself.
     """
     world, command = runtime.world, f"satori-hpc ensemble {quoted(run.path)}"

@@ -218,7 +218,7 @@ def search(run: Run, runtime: Runtime, *, most: int = 0) -> Board | None:
     Raises:
         ArtefactError: the data set cannot be used, or the folder of trials is of another search.
         ConfigError: trials cannot be ranked as run.toml has it.
-        Requeue: a stop was requested; the state of each trial is saved.
+        Preempted: a stop was requested; the state of each trial is saved.
         SatoriError: another process works on the run itself.
     """
     world, command = runtime.world, f"satori-hpc search {quoted(run.path)}"

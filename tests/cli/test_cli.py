@@ -107,7 +107,7 @@ def test_a_foreign_checkpoint_is_refused(run: Run) -> None:
     run.best.write_bytes(run.best.read_bytes() + b"\0")
     output = call("motifs", run.path, code=1).output
     assert "train" in output
-    assert "foreign (checkpoints/best.pt has other content)" in output
+    assert "modified (checkpoints/best.pt has other content)" in output
     assert f"satori-hpc train {run.path}" in output
 
 
@@ -139,8 +139,8 @@ def test_a_missing_input_names_the_command(tmp_path: Path) -> None:
 
 def test_records_of_another_version_are_refused(run: Run) -> None:
     path = run.record("prepare")
-    path.write_text(path.read_text().replace('"format_version": 3', '"format_version": 99'))
-    assert "format version 99, this program reads 3" in call("status", run.path, code=1).output
+    path.write_text(path.read_text().replace('"format_version": 4', '"format_version": 99'))
+    assert "format version 99, this program reads 4" in call("status", run.path, code=1).output
 
 
 def test_a_run_of_another_format_version_is_refused(run: Run) -> None:
@@ -190,7 +190,7 @@ def test_new_sets_keys_and_checks_them_before_writing(tmp_path: Path) -> None:
 def test_new_knows_the_presets_of_each_template(tmp_path: Path) -> None:
     call("new", tmp_path / "run", "--template", "fasta", "--preset", "small", "--fasta", "a.fa", "--table", "a.txt")
     made = Run.open(tmp_path / "run").config
-    assert made.model.filters == 64
+    assert made.model.num_filters == 64
     assert made.prepare.fasta is not None
     assert made.prepare.fasta.fasta == str(Path("a.fa").resolve())
     call("new", tmp_path / "other", "--template", "fasta", "--fasta", "a.fa", "--table", "a.txt")

@@ -81,7 +81,7 @@ def test_job_array_on_a_set_with_several_labels(jobs, tmp_path):
             test_fraction=0.3,
             fasta=config.Fasta(fasta=str(tmp_path / "set.fa"), table=str(tmp_path / "set.txt")),
         ),
-        model=config.Model(filters=8, width=9, heads=2, head_size=8, mixing_size=16),
+        model=config.Model(num_filters=8, kernel_size=9, num_heads=2, head_dim=8, mixing_size=16),
         train=config.Train(epochs=3, batch_size=32, learning_rate=5e-3),
         score=config.Score(shard_examples=20, min_precision=0.0),
         reduce=config.Reduce(min_examples=2),

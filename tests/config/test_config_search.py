@@ -16,16 +16,16 @@ def parsed(space: str, **search: object) -> Config:
 def test_choices_and_ranges_are_read_and_written_back() -> None:
     config = parsed("""
 train.learning_rate = {low = 1e-4, high = 1e-2, log = true}
-model.filters = [64, 200]
-"model.heads" = [2, 4]
+model.num_filters = [64, 200]
+"model.num_heads" = [2, 4]
 train.batch_size = {low = 32, high = 256}
 model.block_widths = [[64, 96], [128]]
 """)
     assert config.search.space == Space(
         (
             Choice("model.block_widths", ((64, 96), (128,))),
-            Choice("model.filters", (64, 200)),
-            Choice("model.heads", (2, 4)),
+            Choice("model.num_filters", (64, 200)),
+            Choice("model.num_heads", (2, 4)),
             Range("train.batch_size", 32, 256),
             Range("train.learning_rate", 1e-4, 1e-2, log=True),
         )
@@ -42,14 +42,14 @@ def test_the_default_space_can_be_used_with_every_preset() -> None:
 @pytest.mark.parametrize(
     ("space", "words"),
     [
-        ("model.filers = [1]", "model.filers: unknown key 'filers'; did you mean 'filters'"),
-        ("model.filters = [64, 1]", "model.filters = 1: expected at least 2"),
-        ("model.filters = [64, 64]", "a value stands there twice"),
-        ("model.filters = []", "expected at least one value"),
-        ("model.filters = 64", "expected a list of values"),
-        ("model.filters = {low = 8}", "expected a list of values"),
-        ("model.filters = {low = 8, high = 9.5}", "9.5: expected a whole number"),
-        ("model.filters = {low = 9, high = 8}", "low = 9 is not below high = 8"),
+        ("model.filers = [1]", "model.filers: unknown key 'filers'; did you mean 'num_filters'"),
+        ("model.num_filters = [64, 1]", "model.num_filters = 1: expected at least 2"),
+        ("model.num_filters = [64, 64]", "a value stands there twice"),
+        ("model.num_filters = []", "expected at least one value"),
+        ("model.num_filters = 64", "expected a list of values"),
+        ("model.num_filters = {low = 8}", "expected a list of values"),
+        ("model.num_filters = {low = 8, high = 9.5}", "9.5: expected a whole number"),
+        ("model.num_filters = {low = 9, high = 8}", "low = 9 is not below high = 8"),
         ("model.dropout = {low = 0, high = 0.5, log = true}", "log = true needs low above 0"),
         ("train.optimiser = ['adam', 'lion']", "expected one of adam, adamw, sgd"),
         ("train.optimiser = {low = 1, high = 2}", "a range suits numbers only"),
@@ -68,10 +68,10 @@ def test_what_cannot_be_tried_is_refused_when_the_file_is_read(space: str, words
 
 def test_all_problems_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as refused:
-        parsed("model.filers = [1]\nmodel.heads = [0]\ntrain.epochs = 'many'")
+        parsed("model.filers = [1]\nmodel.num_heads = [0]\ntrain.epochs = 'many'")
     assert str(refused.value).count("\n  - ") >= 1
     with pytest.raises(ConfigError) as refused:
-        parsed("model.filers = [1]\nmodel.heads = [0]")
+        parsed("model.filers = [1]\nmodel.num_heads = [0]")
     assert str(refused.value).count("\n  - ") == 2
 
 
@@ -80,8 +80,8 @@ def test_f1_may_vary_what_comes_after_training() -> None:
 
 
 def test_a_changed_key_leaves_the_space_as_it_was(tmp_path) -> None:
-    made = new.new(tmp_path / "run", config=parsed("model.filters = [64, 200]  # mine"))
+    made = new.new(tmp_path / "run", config=parsed("model.num_filters = [64, 200]  # mine"))
     assert edit.change(made.config_file, "search.trials", 7)
     text = made.config_file.read_text()
-    assert "model.filters = [64, 200]" in text
+    assert "model.num_filters = [64, 200]" in text
     assert "trials = 7" in text

@@ -73,7 +73,7 @@ def test_known_motifs_as_filters_are_for_networks_of_filters(tmp_path: Path) -> 
 
 def test_a_changed_search_space_and_files_are_written(tmp_path: Path) -> None:
     made = new.fasta("/a.fa", "/b.txt", preset="small", seed=1)
-    made = toml.override(made, "search.space = {model.filters = [8, 16]}")
+    made = toml.override(made, "search.space = {model.num_filters = [8, 16]}")
     made = toml.override(made, "ensemble.min_seeds = 2")
     new.new(tmp_path / "run", config=made)
     assert config.load(tmp_path / "run" / "run.toml") == made
@@ -130,7 +130,7 @@ test_fraction = 1.5
 [prepare.simulated]
 tfs = "many"
 [model]
-heads = true
+num_heads = true
 poool = 2
 [train]
 optimiser = "adagrad"
@@ -147,7 +147,7 @@ methods = ["attention", "magic"]
         "line 2: sed: unknown key; did you mean 'seed'?",
         "line 5: [prepare] test_fraction = 1.5: expected at most 0.9",
         "line 7: [prepare.simulated] tfs = 'many': expected a whole number, found str",
-        "line 9: [model] heads = True: expected a whole number, found bool",
+        "line 9: [model] num_heads = True: expected a whole number, found bool",
         "line 10: [model] poool: unknown key; did you mean 'pool'?",
         "line 12: [train] optimiser = 'adagrad': expected one of adam, adamw, sgd",
         "line 13: [train] learning_rate = nan: expected a finite number",
@@ -166,9 +166,9 @@ methods = ["attention", "magic"]
         ("[prepare.simulated]\ntfs = 5\npairs = 11\n", "5 TFs form only 10 pairs"),
         ("[prepare.simulated]\ntfs = 5\npairs = 2\npairs_per_positive_min = 1\npairs_per_positive_max = 2", "too few"),
         ("[prepare.simulated]\nbase_frequencies = [0.5, 0.5, 0.5, 0.5]\n", "sum to 1"),
-        ("[prepare.simulated]\nlength = 20\n[model]\nwidth = 21\n", "shorter than"),
+        ("[prepare.simulated]\nlength = 20\n[model]\nkernel_size = 21\n", "shorter than"),
         ("[prepare]\nsplit = 'chromosome'\nvalid_chromosomes = ['1']\n[prepare.simulated]\n", "both or neither"),
-        ("[prepare.simulated]\n[model]\npadding = 13\n", "expected less than width"),
+        ("[prepare.simulated]\n[model]\npadding = 13\n", "expected less than kernel_size"),
         ("[prepare.simulated]\n[reduce]\ncutoff = 'median'\n", "expected 'mean' or a number"),
     ],
 )

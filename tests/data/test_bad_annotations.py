@@ -8,7 +8,7 @@ import pytest
 from satori_hpc.data import prepare
 from satori_hpc.errors import InputError
 from satori_hpc.parallel.world import Runtime
-from tests.data.test_prepare_genome import left_out
+from tests.data.test_prepare_genome import excluded_records
 from tests.fixtures.genome import make
 from tests.fixtures.whole import read as read_whole
 
@@ -59,7 +59,7 @@ def test_promoters_of_every_annotation_are_where_they_should_be(two, case):
     run = make(folder, peaks=("../a.bed", "../b.bed"), annotation="../g.gff", promoters=50)
     with contextlib.suppress(InputError):  # what is left may be too few to be split; the list is written
         prepare.prepare(run, Runtime())
-    found = left_out(run)
+    found = excluded_records(run)
     assert {row[6] for row in found} == {"touches no promoter"}
     assert sorted((row[0], row[3]) for row in found) == near_promoters(rows, more)
 
@@ -113,7 +113,7 @@ def test_windows_of_the_blacklist_are_listed_and_left_out(two, case):
     for run in runs:
         prepare.prepare(run, Runtime())
     kept, everything = (set(read_whole(run.dataset).names) for run in runs)
-    gone = {f"{row[2]}:{row[3]}-{row[4]}(.)" for row in left_out(runs[0])}
+    gone = {f"{row[2]}:{row[3]}-{row[4]}(.)" for row in excluded_records(runs[0])}
     expected = set()
     for name in everything:
         start, end = map(int, name.split(":")[1].removesuffix("(.)").split("-"))

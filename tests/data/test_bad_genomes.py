@@ -110,7 +110,11 @@ def test_what_is_read_is_what_is_there(tmp_path, case):
     assert len(made) > 20
     windows_are_right(made)
     assert sorted(path.name for path in (tmp_path / "in").iterdir()) == before
-    assert sorted(path.name for path in run.path.iterdir()) == ["chrom.sizes", "dataset.zarr", "left_out.tsv.gz"]
+    assert sorted(path.name for path in run.path.iterdir()) == [
+        "chrom.sizes",
+        "dataset.zarr",
+        "excluded_records.tsv.gz",
+    ]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -338,5 +342,5 @@ def test_hostile_names_of_chromosomes_are_names(tmp_path):
     start = int(made.coordinates.start[there][0])
     np.testing.assert_array_equal(tokens, sequence.encode(sequences()["chr2"][start : start + 100]))
     assert sorted(path.name for path in (tmp_path / "in").iterdir()) == before
-    with gzip.open(run.left_out, "rt") as handle:
+    with gzip.open(run.excluded_records, "rt") as handle:
         assert {row.split("\t")[2] for row in handle} == {"chrom", names["chr1"]}

@@ -10,7 +10,7 @@ from satori_hpc.data import prepare, sequence
 from satori_hpc.errors import InputError
 from satori_hpc.parallel.world import Runtime
 from tests.data.test_prepare import bytes_of
-from tests.data.test_prepare_genome import filler, left_out, of_label
+from tests.data.test_prepare_genome import excluded_records, filler, of_label
 from tests.fixtures.genome import LENGTHS, SIZE, make
 from tests.fixtures.whole import read as read_whole
 
@@ -44,7 +44,7 @@ def test_other_ways_of_writing_them_change_nothing(two, case):
         run = make(folder, name=name, peaks=("../a.bed", "../c.bed"))
         prepare.prepare(run, Runtime())
         made.append(bytes_of(run.dataset))
-        assert left_out(run) == []
+        assert excluded_records(run) == []
     assert made[0] == made[1]
 
 
@@ -74,7 +74,7 @@ def test_a_row_that_is_dropped_or_changed_is_listed(two, case):
     summary = prepare.prepare(run, Runtime())
     assert summary[f"rows {done}, {reason}"] == 1
     chrom, start, end = row.split()[:3]
-    assert left_out(run) == [["c.bed", str(GOOD.count("\n") + 1), chrom, start, end, done, reason]]
+    assert excluded_records(run) == [["c.bed", str(GOOD.count("\n") + 1), chrom, start, end, done, reason]]
 
 
 def test_the_last_base_of_a_chromosome_is_read(two):
@@ -87,7 +87,7 @@ def test_the_last_base_of_a_chromosome_is_read(two):
     for name, text in (("chr1:5900-6000(.)", letters["chr1"][5900:]), ("chr2:0-100(.)", letters["chr2"][:100])):
         assert name in of_label(made, "c")
         np.testing.assert_array_equal(made.tokens[made.names.index(name)], sequence.encode(text))
-    assert left_out(run) == []
+    assert excluded_records(run) == []
 
 
 def test_of_two_chromosomes_that_could_be_meant_none_is_taken(two):
@@ -97,7 +97,7 @@ def test_of_two_chromosomes_that_could_be_meant_none_is_taken(two):
     (folder / "c.bed").write_text(GOOD.replace("chr1", "1") + "MT\t100\t190\n")
     run = make(folder, peaks=("../a.bed", "../c.bed"))
     prepare.prepare(run, Runtime())
-    assert left_out(run) == [["c.bed", "61", "MT", "100", "190", "dropped", "chromosome not in the genome"]]
+    assert excluded_records(run) == [["c.bed", "61", "MT", "100", "190", "dropped", "chromosome not in the genome"]]
 
 
 def test_equal_rows_of_several_files_are_one_window_with_all_labels(two):
@@ -216,7 +216,7 @@ def test_every_row_is_counted_as_a_peak_or_listed_with_its_line(two, seed):
             expected[line] = ("dropped", "beyond the end of the chromosome")
         elif start < 0 or end > LENGTHS[chrom]:
             expected[line] = ("changed", "cut at the end of the chromosome")
-    assert {int(row[1]): (row[5], row[6]) for row in left_out(run)} == expected
+    assert {int(row[1]): (row[5], row[6]) for row in excluded_records(run)} == expected
     for done, reason in set(expected.values()):
         assert summary[f"rows {done}, {reason}"] == list(expected.values()).count((done, reason))
     gone = [line for line, (done, _) in expected.items() if done == "dropped"]

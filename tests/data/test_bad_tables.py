@@ -78,7 +78,11 @@ def test_labels_are_text_and_one_may_stand_for_several_files(two):
         expected = np.array([(a, b)[number % 2] for number in range(200)])
         expected[0] = a or b
         np.testing.assert_array_equal(made.labels[row], expected)
-    assert sorted(path.name for path in run.path.iterdir()) == ["chrom.sizes", "dataset.zarr", "left_out.tsv.gz"]
+    assert sorted(path.name for path in run.path.iterdir()) == [
+        "chrom.sizes",
+        "dataset.zarr",
+        "excluded_records.tsv.gz",
+    ]
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\tb", "a\0b", "\x1b[2J"])
@@ -89,7 +93,7 @@ def test_names_of_arrays_without_control_characters_only(tmp_path, what, name):
     names = np.array([*(f"s{number}" for number in range(29 if what == "headers" else 1)), f"{name}."])
     np.savez(tmp_path / "set.npz", x=x, y=labels, split=np.repeat([0, 1, 2], 10), **{what: names})
     section = Arrays(files=("set.npz",))
-    config = Config(prepare=Prepare(source="arrays", split="given", arrays=section), model=Model(width=9))
+    config = Config(prepare=Prepare(source="arrays", split="given", arrays=section), model=Model(kernel_size=9))
     kind = "sequence" if what == "headers" else "label"
     with pytest.raises(InputError, match=rf"(?s)control characters.*{kind} {re.escape(repr(f'{name}.'))}"):
         prepare.prepare(Run(tmp_path, config), Runtime())
@@ -143,7 +147,7 @@ def test_sizes_that_cannot_be_used_are_told(tmp_path, case):
 
 
 @contextlib.contextmanager
-def room(size: int) -> Iterator[None]:
+def budget(size: int) -> Iterator[None]:
     """No file may become larger than this, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
@@ -154,8 +158,11 @@ def room(size: int) -> Iterator[None]:
 
 
 def leaves_nothing_and_goes_on(run: Run, size: int, name: str) -> None:
-    """With this much room it says which file failed; with more it makes what it would have made."""
-    with room(size), pytest.raises(SatoriError, match=rf"{name}: File too large; make room and run the same") as caught:
+    """With a memory budget of this size it says which file failed; with a larger one it makes what it should."""
+    with (
+        budget(size),
+        pytest.raises(SatoriError, match=rf"{name}: File too large; make room and run the same") as caught,
+    ):
         prepare.prepare(run, Runtime())
     assert str(run.path) in str(caught.value)
     assert not run.dataset.exists()

@@ -17,7 +17,7 @@ from satori_hpc.data.dataset import Examples
 from satori_hpc.errors import ConfigError, InputError
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run.layout import Run
-from tests.data.test_prepare_genome import left_out
+from tests.data.test_prepare_genome import excluded_records
 from tests.fixtures.genome import make
 from tests.fixtures.whole import read as read_whole
 
@@ -66,7 +66,7 @@ def test_all_peaks_are_used_whatever_one_shared_scaffold_is_called(folder, tmp_p
     )
     assert summary["peaks"] == summary["peak_rows"] == 2 * len(PEAKS)
     assert summary["files_with_other_chromosome_names"] == 1
-    assert left_out(run) == []
+    assert excluded_records(run) == []
     starts = {f"{name}:{at}-{at + 100}(.)" for name, at in PEAKS}
     assert {made.names[row] for row in np.flatnonzero(made.labels.all(axis=1))} == starts
     assert "gencode.bed: chromosomes are called otherwise in the genome: chr1 = 1, chr2 = 2" in caplog.text
@@ -95,7 +95,7 @@ def test_a_blacklist_of_other_names_has_its_effect(folder, tmp_path):
     )
     ends = {"1": 3000, "KI270728.1": 900}
     gone = {(name, at) for name, at in PEAKS if at < ends.get(name, 0)}
-    assert {(row[2], int(row[3])) for row in left_out(run)} == gone
+    assert {(row[2], int(row[3])) for row in excluded_records(run)} == gone
     kept = {(name.split(":")[0], int(name.split(":")[1].split("-")[0])) for name in made.names}
     assert kept >= set(PEAKS) - gone
 
@@ -210,7 +210,7 @@ def test_the_command_has_an_option_for_it(folder, tmp_path):
     content = "".join(f"chr9\t{at}\t{at + 60}\n" for at in range(99)) + (folder / "gencode.bed").read_text()
     (tmp_path / "p.bed.gz").write_bytes(gzip.compress(content.encode()))
     names = ["--genome", str(folder / "genome.fa"), "--peaks", str(tmp_path / "p.bed.gz")]
-    more = ["prepare.genome.window=100", "prepare.genome.overlap=50", "model.width=9"]
+    more = ["prepare.genome.window=100", "prepare.genome.overlap=50", "model.kernel_size=9"]
     for name, options, code in (("a", [], 1), ("b", ["--allow-missing-chromosomes"], 0)):
         run = str(tmp_path / name)
         sets = [word for text in more for word in ("--set", text)]

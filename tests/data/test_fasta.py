@@ -107,12 +107,12 @@ def test_the_interval_need_not_be_as_long_as_the_sequence(tmp_path, told):
 
 def test_repeats_in_full_are_taken_once(tmp_path):
     paths = put(tmp_path, FASTA + FASTA[:26].lower(), TABLE + "chr2\t5\t15\t0\n" * 2)
-    whole, summary, left_out = fasta_table.read(*paths, task="auto", labels=None)
+    whole, summary, excluded_records = fasta_table.read(*paths, task="auto", labels=None)
     assert len(whole) == 3
     assert summary["repeated_records_merged"] == 1
     assert summary["repeated_rows_merged"] == 2
-    left_out.write(tmp_path / "left_out.tsv.gz")
-    listed = gzip.decompress((tmp_path / "left_out.tsv.gz").read_bytes()).decode().splitlines()
+    excluded_records.write(tmp_path / "excluded_records.tsv.gz")
+    listed = gzip.decompress((tmp_path / "excluded_records.tsv.gz").read_bytes()).decode().splitlines()
     at = whole.coordinates
     last = FASTA.count("\n") + 1, TABLE.count("\n") + 1
     assert listed[1:] == [

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from satori_hpc.data import sequence
-from satori_hpc.data.source import Room
+from satori_hpc.data.source import MemoryBudget
 from satori_hpc.data.sources import chipseq_folds
 from satori_hpc.errors import InputError, SatoriError
 
@@ -103,6 +103,6 @@ def test_a_file_that_does_not_fit_into_the_memory_given_is_refused(tmp_path, mon
     monkeypatch.setattr(chipseq_folds, "CHECKED", 2)
     path = tmp_path / "f.seq"
     path.write_text(HEAD + "".join(f"A\te{k}\t{letters}\t1\n" for k, letters in enumerate(("ACGT", "ACGG", "CCGT"))))
-    room = Room(limit=2**20, program=2**20 - 1500)
+    budget = MemoryBudget(limit=2**20, program=2**20 - 1500)
     with pytest.raises(SatoriError, match=r"--memory 1\.0 MiB is too little"):
-        chipseq_folds.read_fold(path, key="", check=room.check_file)
+        chipseq_folds.read_fold(path, key="", check=budget.check_file)

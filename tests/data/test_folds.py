@@ -40,26 +40,26 @@ def fold(rows: list[tuple[str, int]]) -> Fold:
 
 @given(files(), st.sampled_from(["unknown", "absent"]))
 @settings(max_examples=300, deadline=None)
-def test_files_are_joined_by_the_rules(given_files, elsewhere):
+def test_files_are_joined_by_the_rules(given_files, missing_label):
     train, test = given_files
-    made = chipseq_folds.join(list(map(fold, train)), list(map(fold, test)), elsewhere=elsewhere)
-    expected, left_out = folds_oracle.join(train, test, elsewhere=elsewhere)
+    made = chipseq_folds.join(list(map(fold, train)), list(map(fold, test)), missing_label=missing_label)
+    expected, excluded_records = folds_oracle.join(train, test, missing_label=missing_label)
     assert [sequence.decode(row) for row in made.tokens] == list(expected)
     assert made.test.tolist() == [tests for tests, _ in expected.values()]
     assert made.labels.tolist() == [labels for _, labels in expected.values()]
-    assert len(made.in_test) == left_out
+    assert len(made.in_test) == excluded_records
     texts = [text for rows in (*train, *test) for text, _ in rows]
     assert [texts[row] for row in made.first] == list(expected)
     tested = {text for rows in test for text, _ in rows}
     assert all(texts[row] in tested for row in made.in_test)
 
 
-def some_set(count: int = 200, length: int = 31) -> chipseq_folds.Joined:
+def some_set(count: int = 200, length: int = 31) -> chipseq_folds.MergedFolds:
     tokens = np.random.default_rng(0).integers(0, 4, (count, length), dtype=np.uint8)
     bound = np.ones(count, dtype=np.uint8)
     bound[::7] = 0
     return chipseq_folds.join(
-        [rows_of(tokens[:150], bound[:150])], [rows_of(tokens[150:], bound[150:])], elsewhere="unknown"
+        [rows_of(tokens[:150], bound[:150])], [rows_of(tokens[150:], bound[150:])], missing_label="unknown"
     )
 
 
@@ -83,7 +83,7 @@ def test_every_bound_training_sequence_gets_a_shuffle_that_follows_from_seed_and
 
 def test_a_shuffle_that_is_a_sequence_of_the_set_or_an_earlier_shuffle_is_left_out():
     rows = [("ATATATAT", 1), ("GGGGGGGG", 1), ("ACGTTGCA", 1)]
-    joined = chipseq_folds.join([fold(rows)], [fold([("CCCCCCCC", 1)])], elsewhere="unknown")
+    joined = chipseq_folds.join([fold(rows)], [fold([("CCCCCCCC", 1)])], missing_label="unknown")
     made, parents, repeats = chipseq_folds.negatives(joined, kind="dinucleotide", seed=1)
     assert repeats == 3 - len(made) >= 2  # the first two have no other order
     assert set(parents.tolist()) <= {2}
@@ -108,6 +108,6 @@ def test_block_shuffle_moves_blocks_of_two_from_the_start(text, seed):
 
 def test_what_nobody_looked_at_is_unknown():
     joined = chipseq_folds.join(
-        [fold([("ACG", 1)]), fold([("TTT", 1)])], [fold([("GGG", 0)]), fold([("CCC", 1)])], elsewhere="unknown"
+        [fold([("ACG", 1)]), fold([("TTT", 1)])], [fold([("GGG", 0)]), fold([("CCC", 1)])], missing_label="unknown"
     )
     assert joined.labels.tolist() == [[1, UNKNOWN], [UNKNOWN, 1], [0, UNKNOWN], [UNKNOWN, 1]]

@@ -14,7 +14,7 @@ from satori_hpc.cli import cli
 from satori_hpc.config import Config
 from satori_hpc.data import dataset, fasta, sequence, source
 from satori_hpc.data.dataset import Dataset, Examples
-from satori_hpc.data.source import Room
+from satori_hpc.data.source import MemoryBudget
 from satori_hpc.data.sources import fasta_table
 from satori_hpc.errors import InputError, SatoriError
 from satori_hpc.interactions.coordinates import places
@@ -464,12 +464,12 @@ def test_a_record_longer_than_any_window_is_refused_while_it_is_read(tmp_path, m
 
 def test_files_that_do_not_fit_into_the_memory_given_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(fasta, "CHECKED", 4)
-    room = Room(limit=2**20, program=2**20 - 8000)
+    budget = MemoryBudget(limit=2**20, program=2**20 - 8000)
     with pytest.raises(SatoriError, match=r"--memory 1\.0 MiB is too little: .* held as a whole"):
-        fasta_table.read(*write(tmp_path, PLACES["bedtools"], bed), task="auto", labels=None, check=room.check_file)
+        fasta_table.read(*write(tmp_path, PLACES["bedtools"], bed), task="auto", labels=None, check=budget.check_file)
     monkeypatch.setattr(fasta_table, "CHECKED", 4)
     with pytest.raises(SatoriError, match=r"--memory 1\.0 MiB is too little"):
-        fasta_table.read_table(tmp_path / "l.txt", check=room.check_file)
+        fasta_table.read_table(tmp_path / "l.txt", check=budget.check_file)
 
 
 def test_a_table_with_thousands_of_columns_is_refused(tmp_path):

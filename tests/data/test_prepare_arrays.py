@@ -9,7 +9,7 @@ import pytest
 from satori_hpc import log
 from satori_hpc.config import Arrays, Config, Model, Prepare
 from satori_hpc.data import prepare, source
-from satori_hpc.data.source import Spill
+from satori_hpc.data.source import RowFile
 from satori_hpc.data.splits import UNKNOWN
 from satori_hpc.errors import ConfigError, InputError, SatoriError
 from satori_hpc.parallel.world import Runtime
@@ -29,7 +29,7 @@ def some(count: int, targets: int = 2, seed: int = 0) -> tuple[np.ndarray, np.nd
 
 def run_of(path: Path, *, split: str = "given", **options) -> Run:
     section = Arrays(files=("set.npz",), **options)
-    config = Config(prepare=Prepare(source="arrays", split=split, arrays=section), model=Model(width=9))
+    config = Config(prepare=Prepare(source="arrays", split=split, arrays=section), model=Model(kernel_size=9))
     return Run(path, config)
 
 
@@ -146,9 +146,9 @@ def test_the_bytes_do_not_depend_on_how_many_rows_are_held(tmp_path, monkeypatch
     run = run_of(tmp_path, split=split)
     summary = prepare.prepare(run, Runtime())
     expected = bytes_of(run.dataset)
-    appended, append = [], Spill.append
-    monkeypatch.setattr(source.Room, "rows", lambda self, each: 8 * 5 * 4 * LENGTH)
-    monkeypatch.setattr(Spill, "append", lambda self, rows: (appended.append(len(rows)), append(self, rows)))
+    appended, append = [], RowFile.append
+    monkeypatch.setattr(source.MemoryBudget, "max_rows", lambda self, each: 8 * 5 * 4 * LENGTH)
+    monkeypatch.setattr(RowFile, "append", lambda self, rows: (appended.append(len(rows)), append(self, rows)))
     assert prepare.prepare(run, Runtime()) == summary
     assert bytes_of(run.dataset) == expected
     assert appended == [5] * 32  # tokens and labels of 16 blocks

@@ -27,7 +27,7 @@ def run_of(path: Path, *, tfs: tuple[str, ...] = TFS, folder: Path = DATA, **opt
         test=tuple(str(folder / f"{tf}_B.seq.gz") for tf in tfs),
         **options,
     )
-    return Run(path, Config(prepare=Prepare(source="folds", split="given", folds=section), model=Model(width=9)))
+    return Run(path, Config(prepare=Prepare(source="folds", split="given", folds=section), model=Model(kernel_size=9)))
 
 
 def write(path: Path, rows: list[tuple[str, int]]) -> None:
@@ -35,9 +35,9 @@ def write(path: Path, rows: list[tuple[str, int]]) -> None:
     path.write_text("FoldID\tEventID\tseq\tBound\n" + "".join(lines))
 
 
-@pytest.mark.parametrize("elsewhere", ["unknown", "absent"])
-def test_three_real_tfs(tmp_path, elsewhere):
-    run = run_of(tmp_path, elsewhere=elsewhere)
+@pytest.mark.parametrize("missing_label", ["unknown", "absent"])
+def test_three_real_tfs(tmp_path, missing_label):
+    run = run_of(tmp_path, missing_label=missing_label)
     summary = prepare.prepare(run, Runtime())
     whole = read_whole(run.dataset)
     assert (whole.task, whole.targets, whole.length) == ("multilabel", list(TFS), 101)
@@ -48,7 +48,7 @@ def test_three_real_tfs(tmp_path, elsewhere):
     for column in range(3):
         assert (test[:, column] == 1).sum() == (test[:, column] == 0).sum() == 30
     learns = whole.labels[np.concatenate([whole.rows("train"), whole.rows("valid")])]
-    blank = UNKNOWN if elsewhere == "unknown" else 0
+    blank = UNKNOWN if missing_label == "unknown" else 0
     bound = learns[(learns == 1).any(axis=1)]
     assert len(bound) == 360
     assert ((bound == 1) | (bound == blank)).all()
@@ -107,7 +107,7 @@ def test_equal_sequences_are_one_example_and_those_of_a_test_file_do_not_train(t
     assert "1 training rows" in caplog.text
     assert "A.train.seq_20" in caplog.text
     assert summary["equal_rows_merged"] == 5 + 1
-    with gzip.open(run.left_out, "rt") as handle:
+    with gzip.open(run.excluded_records, "rt") as handle:
         listed = [line.rstrip("\n").split("\t") for line in handle][1:]
     assert sorted(row[:6] for row in listed) == sorted(
         [["A_AC.seq.gz", "22", "A.train.seq_20", "0", "20", "dropped"]]

@@ -38,8 +38,8 @@ def of_label(made: Examples, label: str) -> set[str]:
     return {made.names[row] for row in np.flatnonzero(made.labels[:, made.targets.index(label)])}
 
 
-def left_out(run: Run) -> list[list[str]]:
-    with gzip.open(run.left_out, "rt") as handle:
+def excluded_records(run: Run) -> list[list[str]]:
+    with gzip.open(run.excluded_records, "rt") as handle:
         return [line.rstrip("\n").split("\t") for line in handle][1:]
 
 
@@ -71,7 +71,7 @@ def test_windows_labels_and_letters(two, construction):
         assert (made.tokens[row] == sequence.encode(text)).all()
         assert made.names[row] == f"{key[0]}:{key[1]}-{key[1] + SIZE}(.)"
     assert summary["peak_rows"] == summary["peaks"] == 120
-    assert left_out(run) == []
+    assert excluded_records(run) == []
     assert not run.dataset_parts.exists()
 
 
@@ -144,7 +144,7 @@ def test_what_lies_off_the_chromosome_is_told(two):
     (folder / "e.bed").write_text(ends + many)
     run = make(folder, peaks=("../e.bed", "../a.bed"), without_chromosomes=("chrM",))
     summary = stage.prepare(run, Runtime())
-    told = {(row[1], row[5], row[6]) for row in left_out(run)}
+    told = {(row[1], row[5], row[6]) for row in excluded_records(run)}
     assert told == {
         ("1", "changed", "cut at the end of the chromosome"),
         ("3", "changed", "cut at the end of the chromosome"),
@@ -177,7 +177,7 @@ def test_blacklist_promoters_summits_and_names_without_chr(two):
     run = make(folder, name="p", peaks=("../p.bed",), annotation="../g.gff", promoters=50, negatives="composition")
     with pytest.raises(InputError, match="expected both classes"):
         stage.prepare(run, Runtime())  # two windows are too few to be split
-    assert {(row[0], row[1], row[6]) for row in left_out(run)} == {
+    assert {(row[0], row[1], row[6]) for row in excluded_records(run)} == {
         ("p.bed", "2", "touches no promoter"),
         ("p.bed", "4", "touches no promoter"),
     }

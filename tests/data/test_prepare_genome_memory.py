@@ -70,14 +70,14 @@ def inputs(folder: Path) -> None:
 
 
 def outputs(run: Run) -> tuple[object, ...]:
-    return bytes_of(run.dataset), run.left_out.read_bytes(), run.chrom_sizes.read_bytes()
+    return bytes_of(run.dataset), run.excluded_records.read_bytes(), run.chrom_sizes.read_bytes()
 
 
 def few_at_a_time(monkeypatch: pytest.MonkeyPatch, rows: int) -> dict[str, int]:
     """Hold so many rows at a time; counts pieces of files and stretches of the genome."""
     counts = {"pieces": 0, "stretches": 0}
-    monkeypatch.setattr(source.Room, "rows", lambda self, each: rows)
-    monkeypatch.setattr(genome_windows, "CELL", 64)
+    monkeypatch.setattr(source.MemoryBudget, "max_rows", lambda self, each: rows)
+    monkeypatch.setattr(genome_windows, "BIN", 64)
     monkeypatch.setattr(window_store, "BLOCK", 16)
     monkeypatch.setattr(dataset, "BLOCK", 16)
     add, windows = peaks._Reader._add, genome_stage._windows
@@ -157,7 +157,7 @@ def test_killed_while_windows_are_made_it_begins_them_anew_and_keeps_what_was_re
 def test_more_memory_means_more_rows_and_too_little_is_refused(two):
     folder, _, _ = two
     program = psutil.Process().memory_info().rss
-    rows = [source.Room(limit, program).rows(500) for limit in (1, program + 2**28, program + 2**30)]
+    rows = [source.MemoryBudget(limit, program).max_rows(500) for limit in (1, program + 2**28, program + 2**30)]
     assert rows[0] == source.LEAST // 500
     assert rows[0] < rows[1] < rows[2] / 3
     run = make(folder, peaks=("../a.bed", "../b.bed"))

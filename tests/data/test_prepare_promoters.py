@@ -15,7 +15,7 @@ from satori_hpc.data import prepare, sequence
 from satori_hpc.errors import ConfigError, InputError
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.run.layout import Run
-from tests.data.test_prepare_genome import left_out
+from tests.data.test_prepare_genome import excluded_records
 from tests.fixtures.genome import LENGTHS, make, write_genome
 from tests.fixtures.whole import read as read_whole
 
@@ -62,12 +62,12 @@ def test_every_promoter_is_a_window_that_reads_towards_its_gene(tmp_path):
             assert at.chrom[row] != chrom or at.end[row] <= start or at.start[row] >= end
         same = positive & (at.chrom[:] == at.chrom[row])
         assert ((at.end[same] <= at.start[row]) | (at.start[same] >= at.end[row])).all()
-    noted = [row for row in left_out(run) if "no promoter" in row[6]]
+    noted = [row for row in excluded_records(run) if "no promoter" in row[6]]
     assert [row[:6] for row in noted] == [
         ["g.gff", "12", "chr2", "0", "50", "dropped"],
         ["g.gff", "13", "chr2", "2900", "3000", "dropped"],
     ]
-    cut = [row for row in left_out(run) if row[5] == "changed"]
+    cut = [row for row in excluded_records(run) if row[5] == "changed"]
     assert [row[:5] for row in cut] == [["g.gff", "14", "chr2", "-50", "10"]]
 
 

@@ -104,9 +104,9 @@ def test_every_shuffle_is_equally_likely(text):
     assert chi_square < freedom + 5 * np.sqrt(2 * freedom)
 
 
-def test_twins_are_keyed_by_seed_and_example():
+def test_controls_are_keyed_by_seed_and_example():
     tokens = np.random.default_rng(0).integers(0, 5, (6, 80), dtype=np.uint8)
-    twins = sequence.shuffled_twins(tokens, seed=3)
-    np.testing.assert_array_equal(twins[:2], sequence.shuffled_twins(tokens[:2], seed=3))
-    assert (twins != tokens).any(axis=1).all()
-    assert (twins != sequence.shuffled_twins(tokens, seed=4)).any()
+    controls = sequence.shuffled_controls(tokens, seed=3)
+    np.testing.assert_array_equal(controls[:2], sequence.shuffled_controls(tokens[:2], seed=3))
+    assert (controls != tokens).any(axis=1).all()
+    assert (controls != sequence.shuffled_controls(tokens, seed=4)).any()

@@ -59,17 +59,17 @@ def test_peaks_far_from_each_other_are_cut_apart_and_close_ones_are_not():
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 299)), max_size=60), st.integers(1, 80))
-def test_batches_hold_no_more_than_asked_for_unless_a_cell_does(places, size):
-    cells = windows.Cells(np.array([3 * windows.CELL, windows.CELL + 1]))
+def test_batches_hold_no_more_than_asked_for_unless_a_bin_does(places, size):
+    bins = windows.Bins(np.array([3 * windows.BIN, windows.BIN + 1]))
     chrom = np.array([chrom for chrom, _ in places], dtype=np.int64)
-    at = np.array([at for _, at in places], dtype=np.int64) * windows.CELL // 100 % (windows.CELL + 1)
-    cells.count(chrom, at)
-    edges = cells.batches(size)
+    at = np.array([at for _, at in places], dtype=np.int64) * windows.BIN // 100 % (windows.BIN + 1)
+    bins.count(chrom, at)
+    edges = bins.batches(size)
     assert edges[0] == 0
     assert (np.diff(edges) > 0).all()
-    cell = cells.of(chrom, at)
-    assert (np.lexsort((at, chrom)) == np.lexsort((at, cell))).all()
-    for first, last in zip(edges, [*edges[1:], len(cells.peaks)], strict=True):
-        inside = cells.peaks[first:last]
+    bin = bins.of(chrom, at)
+    assert (np.lexsort((at, chrom)) == np.lexsort((at, bin))).all()
+    for first, last in zip(edges, [*edges[1:], len(bins.peaks)], strict=True):
+        inside = bins.peaks[first:last]
         assert inside.sum() <= size or (inside > 0).sum() == 1
-        assert inside.sum() == ((cell >= first) & (cell < last)).sum()
+        assert inside.sum() == ((bin >= first) & (bin < last)).sum()

@@ -126,7 +126,7 @@ WAYS: list[tuple[str, dict[str, Any], str]] = [
     (
         "names",
         {"min_examples": 2},
-        "of 12 filters are named after a TF. [motifs] max_q, min_match_bits and database decide",
+        "of 12 filters are named after a TF. [motifs] max_match_q, min_match_bits and database decide",
     ),
     (
         "rare",

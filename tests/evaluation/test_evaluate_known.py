@@ -353,7 +353,7 @@ def test_tfs_and_their_targets_from_a_database(run, tmp_path):
     assert "dorothea.csv (DoRothEA, 10 rows)" in said
     assert "8 of 8" in said
     table = json.loads(run.evaluation.read_text())["known"]["tables"][0]
-    assert (table["format"], table["directed"], table["rows"], table["left_out"]) == ("DoRothEA", True, 10, {})
+    assert (table["format"], table["directed"], table["rows"], table["excluded_records"]) == ("DoRothEA", True, 10, {})
     assert figures(table)[2] == 2
     assert figures(table, "shared")[2] == 0
 

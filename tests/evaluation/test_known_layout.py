@@ -243,7 +243,7 @@ def test_known_layouts(tmp_path, file, name, directed, content):
     assert counts(table) == (2, 0)
     complexes, sets = name in ("CORUM", "OmniPath complexes"), name in ("GMT", "SCENIC regulons")
     assert table.rows == len(COMPLEXES if complexes else TFS if sets else PAIRS)  # no header among them
-    assert table.left_out == {}
+    assert table.excluded_records == {}
     assert set(table.examples) <= {name for pair in PAIRS for name in pair} | {"X1", "Y0", "Z1"}
 
 
@@ -290,20 +290,20 @@ def test_gene_sets_that_are_not_of_tfs_are_refused_by_that_name(tmp_path):
 def test_all_partners_of_a_line_and_all_members_of_a_complex(tmp_path):
     table = read(tmp_path / "a.sif", "ZBTB33\tpd\tIRF1\tRFX4\tTARGET1\nZFX\nPBX1\tpd\tMYBL1\n")
     assert set(table.links) == {("irf1", "zbtb33"), ("rfx4", "zbtb33"), ("mybl1", "pbx1")}
-    assert (table.rows, table.used, table.left_out) == (3, 2, {"no partner": 1})
+    assert (table.rows, table.used, table.excluded_records) == (3, 2, {"no partner": 1})
     row = "1\tX\tHuman\tP1\t1\tZBTB33;IRF1;RFX4\n2\tY\tMouse\tP1\t1\tPBX1;MYBL1\n3\tZ\tHuman\tP1\t1\tPBX1\n"
     table = read(tmp_path / "a.txt", CORUM + "\n" + row, organism="9606")
     assert set(table.links) == {("irf1", "zbtb33"), ("rfx4", "zbtb33"), ("irf1", "rfx4")}
-    assert table.left_out == {"another organism": 1, "no partner": 1}
+    assert table.excluded_records == {"another organism": 1, "no partner": 1}
 
 
 def test_pairs_that_were_tested_and_not_found_are_not_known(tmp_path):
     own = lines(((*pair, 0.1, 0.1, 1, 0.6, 0.1, 1, 1, 20, 9.0, i == 1) for i, pair in enumerate(PAIRS)), head=OWN)
     table = read(tmp_path / "a.tf.tsv", own)
     assert set(table.links) == {("pbx1", "rfx4")}
-    assert table.left_out == {"not called": 13}
+    assert table.excluded_records == {"not called": 13}
     first = lines(((i, a, b, 0.04 + 0.02 * i) for i, a, b in ROWS), ",", ",TF1,TF2,adjusted_pval")
-    assert read(tmp_path / "a.csv", first).left_out == {"adjusted p-value over 0.05": 13}
+    assert read(tmp_path / "a.csv", first).excluded_records == {"adjusted p-value over 0.05": 13}
 
 
 STRING = KNOWN["STRING"][3]
@@ -312,7 +312,7 @@ STRING = KNOWN["STRING"][3]
 @pytest.mark.parametrize("least", [0.7, 700])
 def test_string_scores_run_to_1000(tmp_path, least):
     table = read(tmp_path / "a.txt", STRING, min_score=least)
-    assert (table.used, table.left_out) == (3, {"low score": 11})
+    assert (table.used, table.excluded_records) == (3, {"low score": 11})
 
 
 def test_scores_on_another_scale_are_refused_where_a_least_score_is_asked_for(tmp_path):
@@ -329,7 +329,7 @@ def test_scores_on_another_scale_are_refused_where_a_least_score_is_asked_for(tm
 def test_letters_signs_and_importances_are_no_confidence(tmp_path, name, caplog):
     file, _, _, content = KNOWN[name]
     table = read(tmp_path / file, content, min_score=0.5)
-    assert (table.used, table.left_out) == (len(PAIRS), {})
+    assert (table.used, table.excluded_records) == (len(PAIRS), {})
     assert "has no confidence, so known_min_score = 0.5 leaves out no row" in caplog.text
 
 
@@ -339,7 +339,7 @@ def test_a_name_with_the_mark_in_it_is_split_so_that_both_are_known(tmp_path):
     path.write_text("NKX2-5-GATA4\nGATA4-TBX5\nGATA4-TBX-5-X\nMYC-MAX\n")
     table = known_tables.read(path, WHO, wanted, columns="1")
     assert set(table.links) == {("gata4", "nkx2-5")}
-    assert (table.used, table.left_out) == (3, {"no partner": 1})  # one can be read in three ways
+    assert (table.used, table.excluded_records) == (3, {"no partner": 1})  # one can be read in three ways
 
 
 def test_lower_case_names_and_numbers_of_genes_are_names_where_nothing_else_is(tmp_path):

@@ -65,7 +65,7 @@ def read(folder: Path, content: str | bytes, *, wanted=WANTED, renamed=None, cas
 
 def test_hippie(tmp_path):
     table = read(tmp_path, HIPPIE)
-    assert (table.format, table.rows, table.used, table.left_out) == ("HIPPIE", 5, 4, {"a gene with itself": 1})
+    assert (table.format, table.rows, table.used, table.excluded_records) == ("HIPPIE", 5, 4, {"a gene with itself": 1})
     assert set(table.links) == {("gata1", "tal1"), ("gata1", "lmo2")}
     row = table.links["gata1", "tal1"][0]
     assert (row.line, row.name_a, row.name_b) == (1, "GATA1_HUMAN", "TAL1_HUMAN")
@@ -82,14 +82,14 @@ def test_a_file_of_names_translates_entrez_numbers(tmp_path):
     assert renamed["6886"] == {"tal1", "scl"}
     table = read(tmp_path, HIPPIE, renamed=renamed)
     assert ("tal1", "tp53") in table.links
-    assert table.left_out == {"a gene with itself": 1}
+    assert table.excluded_records == {"a gene with itself": 1}
     numbers = read(tmp_path, "7157\t6886\n", renamed=renamed)
     assert set(numbers.links) == {("tal1", "tp53")}
 
 
 def test_low_scores_are_left_out(tmp_path):
     table = read(tmp_path, HIPPIE, min_score=0.63)
-    assert table.left_out == {"low score": 1, "a gene with itself": 1}
+    assert table.excluded_records == {"low score": 1, "a gene with itself": 1}
     assert set(table.links) == {("gata1", "tal1"), ("gata1", "lmo2")}
     assert set(read(tmp_path, INTACT, min_score=0.57).links) == set()
     assert set(
@@ -100,12 +100,12 @@ def test_low_scores_are_left_out(tmp_path):
 def test_biogrid(tmp_path):
     table = read(tmp_path, TAB3)
     assert (table.format, table.rows, table.used) == ("BioGRID", 5, 2)
-    assert table.left_out == {"genetic, not physical": 1, "a gene with itself": 1, "no name": 1}
+    assert table.excluded_records == {"genetic, not physical": 1, "a gene with itself": 1, "no name": 1}
     assert [row.reference for row in table.links["gata1", "tal1"]] == ["PUBMED:1", "PUBMED:2"]
     assert table.links["gata1", "tal1"][0].evidence == "Two-hybrid"
     human = read(tmp_path, TAB3, organism="9606")
     assert len(human.links["gata1", "tal1"]) == 1
-    assert human.left_out["another organism"] == 1
+    assert human.excluded_records["another organism"] == 1
     assert set(read(tmp_path, TAB3, wanted={"2623", "6886"}).links) == {("2623", "6886")}
     newer = TAB3.replace("Official Symbol", "Gene Name").replace("Organism ID", "Organism")
     assert read(tmp_path, newer, organism="9606").used == 1
@@ -124,14 +124,14 @@ def test_mitab_of_biogrid_hippie_and_intact(tmp_path):
     assert table.links["tal1", "tp53"][0].score == "0.76"
     table = read(tmp_path, INTACT)
     assert set(table.links) == {("gata1", "tal1")}
-    assert read(tmp_path, INTACT, organism="10090").left_out == {"another organism": 1}
+    assert read(tmp_path, INTACT, organism="10090").excluded_records == {"another organism": 1}
 
 
 def test_trrust_is_directed(tmp_path):
     wanted = {"hnf4a", "hnf1a", "hif1a", "hhex", "hoxa10", "hnf4g", "ppara"}
     table = read(tmp_path, TRRUST.read_bytes(), wanted=wanted)
     assert (table.format, table.directed, table.rows, table.used) == ("TRRUST", True, 40, 39)
-    assert table.left_out == {"a gene with itself": 1}  # HIF1A regulates itself
+    assert table.excluded_records == {"a gene with itself": 1}  # HIF1A regulates itself
     assert set(table.links) == {("hnf1a", "hnf4a"), ("hhex", "hnf4a"), ("hif1a", "ppara"), ("hnf4a", "ppara")}
     row = table.links["hnf1a", "hnf4a"][0]
     assert (row.line, row.name_a, row.name_b, row.evidence, row.reference) == (

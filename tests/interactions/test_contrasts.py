@@ -14,7 +14,7 @@ NAN = np.float32(np.nan)
 
 def ours(values: np.ndarray, *, least: float = -np.inf) -> np.ndarray:
     block = values.copy()
-    signed_rank.subtract(block, signed_rank.middles(values, least=least), least=least)
+    signed_rank.subtract(block, signed_rank.row_medians(values, least=least), least=least)
     return block
 
 
@@ -52,7 +52,7 @@ def test_fewer_than_three_values_have_no_contrast() -> None:
 def test_columns_of_a_row_may_be_subtracted_apart() -> None:
     rng = np.random.default_rng(2)
     values = rng.random((30, 20), dtype=np.float32)
-    rows = signed_rank.middles(values)
+    rows = signed_rank.row_medians(values)
     parts = [values[:, :9].copy(), values[:, 9:].copy()]
     for part in parts:
         signed_rank.subtract(part, rows)

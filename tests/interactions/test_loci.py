@@ -1,4 +1,4 @@
-"""Letters of cells, and their places in a genome, against looking each letter up."""
+"""Letters of bins, and their places in a genome, against looking each letter up."""
 
 import numpy as np
 import pytest
@@ -11,13 +11,13 @@ COMPLEMENT = str.maketrans("ACGT", "TGCA")
 
 
 @given(
-    pool=st.integers(1, 9), width=st.integers(1, 21), length=st.integers(20, 60), share=st.floats(0, 1), cell=st.data()
+    pool=st.integers(1, 9), width=st.integers(1, 21), length=st.integers(20, 60), share=st.floats(0, 1), bin=st.data()
 )
-def test_letters_are_those_under_any_position_of_the_cell(
-    pool: int, width: int, length: int, share: float, cell: st.DataObject
+def test_letters_are_those_under_any_position_of_the_bin(
+    pool: int, width: int, length: int, share: float, bin: st.DataObject
 ) -> None:
     padding = round(share * (width - 1))
-    number = cell.draw(st.integers(0, length // pool - 1))
+    number = bin.draw(st.integers(0, length // pool - 1))
     start, end = coordinates.letters(
         np.array([number * pool - padding]), pool=pool, width=np.array([width]), length=length
     )

@@ -74,7 +74,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     )
     dataset.write(run.dataset, data)
     torch.manual_seed(5)
-    shape = config.Model(filters=FILTERS, width=WIDTH, padding=PADDING, pool=POOL, heads=2, head_size=6, mixing_size=8)
+    shape = config.Model(
+        num_filters=FILTERS, kernel_size=WIDTH, padding=PADDING, pool=POOL, num_heads=2, head_dim=6, mixing_size=8
+    )
     model = models.build(shape, length=LENGTH, targets=1, task="binary", entropy=0.0).eval()
     tokens = torch.from_numpy(data.tokens)
     with torch.inference_mode():

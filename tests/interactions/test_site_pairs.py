@@ -1,4 +1,4 @@
-"""Pairs laid out from sites and places, against loops over every pair of cells or sites."""
+"""Pairs laid out from sites and places, against loops over every pair of bins or sites."""
 
 import itertools
 import subprocess
@@ -30,30 +30,30 @@ def of_matrices(
     effects: np.ndarray | None = None,
     **extras: np.ndarray,
 ) -> SiteScores:
-    """SiteScores of examples with values (B,n,n) between cells, in which filters are active in cells, bool (B,F,n)."""
-    batch, _, cells = active.shape
+    """SiteScores of examples with values (B,n,n) between bins, in which filters are active in bins, bool (B,F,n)."""
+    batch, _, bins = active.shape
     occupied = active.any(axis=1)
     number = occupied.cumsum(axis=1) - 1
-    used = np.arange(cells) < occupied.sum(axis=1)[:, None]
-    cell = np.zeros((batch, cells), dtype=np.int64)
-    cell[used] = np.nonzero(occupied)[1]
+    used = np.arange(bins) < occupied.sum(axis=1)[:, None]
+    bin = np.zeros((batch, bins), dtype=np.int64)
+    bin[used] = np.nonzero(occupied)[1]
     row = np.arange(batch)[:, None, None]
     example, motif, at = np.nonzero(active)
     site = np.stack([example, motif, pool * at, np.ones_like(at), number[example, at]], axis=1)
 
     def between(maps: np.ndarray) -> np.ndarray:
-        found: np.ndarray = maps[row, cell[:, :, None], cell[:, None, :]]
+        found: np.ndarray = maps[row, bin[:, :, None], bin[:, None, :]]
         return found
 
     return ragged(
         site,
         np.ones(len(site), np.float32),
-        pool * cell,
+        pool * bin,
         used,
         between(value),
         directed=directed,
         extras={name: between(maps) for name, maps in extras.items()},
-        effects=None if effects is None else {"single": np.take_along_axis(effects, cell, axis=1)},
+        effects=None if effects is None else {"single": np.take_along_axis(effects, bin, axis=1)},
     )
 
 
@@ -87,18 +87,18 @@ def check(value: np.ndarray, active: np.ndarray, *, pool: int = 4) -> PairBlock:
     seed=st.integers(0, 2**32 - 1),
     batch=st.integers(1, 4),
     filters=st.integers(2, 7),
-    cells=st.integers(1, 9),
+    bins=st.integers(1, 9),
     density=st.sampled_from([0.02, 0.15, 0.5, 1.0]),
     levels=st.sampled_from([1, 2, 3, 0]),
 )
-def test_equals_the_double_loop(seed: int, batch: int, filters: int, cells: int, density: float, levels: int) -> None:
+def test_equals_the_double_loop(seed: int, batch: int, filters: int, bins: int, density: float, levels: int) -> None:
     rng = np.random.default_rng(seed)
-    value = rng.standard_normal((batch, cells, cells)).astype(np.float32)
+    value = rng.standard_normal((batch, bins, bins)).astype(np.float32)
     if levels:  # few distinct values, so that ties decide the distance; minus zero among them
         value = (np.round(value * levels) / levels).astype(np.float32)
-    upper = np.triu(np.ones((cells, cells), dtype=bool), k=1)
+    upper = np.triu(np.ones((bins, bins), dtype=bool), k=1)
     value = np.where(upper, value, value.transpose(0, 2, 1))  # symmetric, and minus zero stays
-    check(value, rng.random((batch, filters, cells)) < density)
+    check(value, rng.random((batch, filters, bins)) < density)
 
 
 def test_a_realistic_size() -> None:
@@ -108,7 +108,7 @@ def test_a_realistic_size() -> None:
     check(symmetric(rng.random((3, 30, 30)).astype(np.float32)), active, pool=6)
 
 
-def test_filters_that_share_their_only_cell_are_not_observed() -> None:
+def test_filters_that_share_their_only_bin_are_not_observed() -> None:
     active = np.zeros((1, 3, 5), dtype=bool)
     active[0, [0, 1], 2] = True
     active[0, 2, 4] = True
@@ -155,7 +155,7 @@ def test_extreme_values_are_kept_exactly() -> None:
         check(np.full((1, 2, 2), number, np.float32), active)
 
 
-def test_no_active_cell_at_all() -> None:
+def test_no_active_bin_at_all() -> None:
     found = check(np.zeros((2, 4, 4), np.float32), np.zeros((2, 3, 4), dtype=bool))
     assert np.isnan(found.score).all()
     assert found.distance().tolist() == [[MISSING_DISTANCE] * 3] * 2

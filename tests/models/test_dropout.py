@@ -39,8 +39,8 @@ def test_places_layers_and_steps_have_masks_of_their_own():
 
 
 def test_all_layers_of_a_network_are_keyed():
-    deep = {"architecture": "deep", "recurrent": True, "recurrent_size": 4, "filters": 8, "block_widths": (6, 7)}
-    model = build(Model(heads=2, head_size=4, mixing_size=6, **deep), length=60, targets=1, task="binary", entropy=0)
+    deep = {"architecture": "deep", "recurrent": True, "recurrent_size": 4, "num_filters": 8, "block_widths": (6, 7)}
+    model = build(Model(num_heads=2, head_dim=4, mixing_size=6, **deep), length=60, targets=1, task="binary", entropy=0)
     layers = [module for module in model.modules() if isinstance(module, torch.nn.Dropout)]
     assert len(layers) > 5
     assert all(isinstance(layer, Dropout) for layer in layers)

@@ -113,7 +113,7 @@ def test_what_a_family_does_not_offer_is_said(here: Callable[[], None]) -> None:
         scorers.build("attribution", network, **given)
     with pytest.raises(ConfigError, match="'plain' is there already"):
         models.register("plain", sentence="another")(plain)
-    with pytest.raises(ConfigError, match="'filters': the name means something else in run.toml"):
-        models.register("filters", sentence="another")(plain)
+    with pytest.raises(ConfigError, match="'num_filters': the name means something else in run.toml"):
+        models.register("num_filters", sentence="another")(plain)
     with pytest.raises(ConfigError, match="settings of the model family 'other': expected a dataclass"):
         models.register("other", sentence="another", settings=int)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from satori_hpc.config.motif_tokens import MotifTokens as Settings
-from satori_hpc.models import dropout, motif_cells
+from satori_hpc.models import dropout, motif_bins
 from satori_hpc.models.motif_tokens import MotifTokenNetwork
 from satori_hpc.motifs.motif import Motif
 from satori_hpc.motifs.scan import MotifBank
@@ -19,7 +19,7 @@ def bank_of(rng: np.random.Generator, widths: tuple[int, ...] = (4, 5, 3, 5)) ->
 
 def network(*, targets: int = 1, seed: int = 0, **settings: object) -> MotifTokenNetwork:
     torch.manual_seed(seed)
-    wanted = Settings(**{"pool": 4, "filters": 3, "width": 5, "size": 8, "gate_p": 0.05, **settings})
+    wanted = Settings(**{"pool": 4, "num_filters": 3, "kernel_size": 5, "size": 8, "gate_p": 0.05, **settings})
     task = "binary" if targets == 1 else "multilabel"
     bank = bank_of(np.random.default_rng(seed))
     return MotifTokenNetwork(wanted, bank, length=LENGTH, targets=targets, task=task).eval()
@@ -39,21 +39,21 @@ def one_hot(tokens: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("targets", "settings"),
-    [(1, {}), (3, {"heads": 2}), (1, {"filters": 0, "gate_share": 0.3}), (1, {"compete": False, "pool": 7})],
+    [(1, {}), (3, {"num_heads": 2}), (1, {"num_filters": 0, "gate_share": 0.3}), (1, {"compete": False, "pool": 7})],
 )
 def test_against_the_plain_network(targets: int, settings: dict[str, object]) -> None:
     model, tokens = network(targets=targets, **settings), sequences()
     wanted, bank = model.settings, model.known.bank
     weights = {name: value.detach().double().numpy() for name, value in model.named_parameters()}
-    cells = plain_motif_tokens.cell_values(
+    bins = plain_motif_tokens.bin_values(
         tokens.numpy(), list(bank.scores), bank.background,
         share=wanted.gate_share, p=wanted.gate_p, compete=wanted.compete, pool=wanted.pool,
     )  # fmt: skip
-    assert (cells > 0).sum() > 20
-    if wanted.filters:
+    assert (bins > 0).sum() > 20
+    if wanted.num_filters:
         learned = (weights["learned.conv.weight"], weights["learned.conv.bias"])
-        cells = np.concatenate([cells, plain_motif_tokens.filter_values(tokens.numpy(), *learned, wanted.pool)], axis=2)
-    logits, attention = plain_motif_tokens.read(cells, weights, wanted.heads)
+        bins = np.concatenate([bins, plain_motif_tokens.filter_values(tokens.numpy(), *learned, wanted.pool)], axis=2)
+    logits, attention = plain_motif_tokens.read(bins, weights, wanted.num_heads)
     with torch.no_grad():
         found = model(tokens, attention=True, entropy=True)
     assert found.logits.numpy() == pytest.approx(logits, rel=1e-4, abs=1e-5)
@@ -69,8 +69,8 @@ def test_codes_letters_and_mixtures_of_letters_have_the_same_hits(monkeypatch: p
     letters = one_hot(tokens)
     here, none = model.known.hits(tokens)
     assert none is None
-    monkeypatch.setattr(motif_cells, "_is_one_hot", lambda _: False)
-    monkeypatch.setattr(motif_cells, "SCORES_AT_ONCE", 7 * 8 * LENGTH)  # several blocks
+    monkeypatch.setattr(motif_bins, "_is_one_hot", lambda _: False)
+    monkeypatch.setattr(motif_bins, "SCORES_AT_ONCE", 7 * 8 * LENGTH)  # several blocks
     mixed, scores = model.known.hits(letters)
     assert scores is not None
     assert np.array_equal(scores.numpy(), mixed.score)
@@ -106,7 +106,7 @@ def test_gradient_is_that_of_the_scores_of_winners() -> None:
 
 
 def test_a_hit_taken_away_is_a_hit_that_never_was() -> None:
-    model, tokens = network(filters=0), sequences(2)
+    model, tokens = network(num_filters=0), sequences(2)
     hits, _ = model.known.hits(tokens)
     with torch.no_grad():
         assert torch.equal(model.of_tokens(model.known.tokens(hits, 2), None).logits, model(tokens).logits)
@@ -114,8 +114,8 @@ def test_a_hit_taken_away_is_a_hit_that_never_was() -> None:
     whole, left = (model.known.tokens(hits.take(rows), 2).dense() for rows in (chosen | True, ~chosen))
     taken = hits.take(chosen)
     assert int((whole != left).sum()) == len(taken)
-    for example, cell, number in zip(taken.example, (taken.start + taken.end) // 2 // 4, taken.motif, strict=True):
-        assert left[example, cell, number] < whole[example, cell, number]
+    for example, bin, number in zip(taken.example, (taken.start + taken.end) // 2 // 4, taken.motif, strict=True):
+        assert left[example, bin, number] < whole[example, bin, number]
 
 
 def test_a_result_does_not_depend_on_the_batch_and_weights_rebuild_the_network() -> None:
@@ -129,7 +129,7 @@ def test_a_result_does_not_depend_on_the_batch_and_weights_rebuild_the_network()
 
 
 def test_random_choices_in_training_follow_from_the_place_of_an_example() -> None:
-    model, tokens = network(hit_dropout=0.4, filters=0).train(), sequences(8)
+    model, tokens = network(hit_dropout=0.4, num_filters=0).train(), sequences(8)
     layers = [layer for layer in model.modules() if isinstance(layer, dropout.Keyed)]
     assert len(layers) == 4
 
@@ -152,7 +152,7 @@ def test_coins_follow_from_the_place_of_an_example() -> None:
     assert not bool(coin.eval()(400, torch.device("cpu")).any())
 
 
-def test_turned_examples_see_their_cells_in_reversed_order() -> None:
+def test_turned_examples_see_their_bins_in_reversed_order() -> None:
     model = network()
     parts = torch.randn(3, 2, 8, 8)
     mixed, kept, _ = model.attention(parts, torch.tensor([True, False]))
@@ -163,7 +163,7 @@ def test_turned_examples_see_their_cells_in_reversed_order() -> None:
 
 def test_remembered_sequences_have_the_hits_that_are_found_in_them(monkeypatch: pytest.MonkeyPatch) -> None:
     model, tokens = network(), sequences(12)
-    monkeypatch.setattr(motif_cells, "MOST_REMEMBERED", 11)
+    monkeypatch.setattr(motif_bins, "MOST_REMEMBERED", 11)
     parts = [tokens, tokens[torch.tensor([9, 2, 2, 5])], tokens[3:4], tokens[:0]]
     fresh = [vars(model.known.hits(part)[0]) for part in parts]
     with torch.no_grad():

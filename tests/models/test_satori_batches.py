@@ -24,7 +24,7 @@ def trained(variant: str) -> torch.nn.Module:
     """A network whose running statistics have seen a few batches."""
     torch.manual_seed(1)
     task = "multilabel" if variant == "multilabel" else "binary"
-    settings = {"filters": 24, "heads": 4, "head_size": 8, "mixing_size": 20, **VARIANTS[variant]}
+    settings = {"num_filters": 24, "num_heads": 4, "head_dim": 8, "mixing_size": 20, **VARIANTS[variant]}
     model = build(Model(**settings), length=80, targets=3 if task == "multilabel" else 1, task=task, entropy=0)
     for _ in range(5):
         model(torch.randint(0, 4, (16, 80), dtype=torch.uint8))

@@ -20,7 +20,7 @@ def tokens_of(count: int, length: int) -> torch.Tensor:
 def small(**change: object) -> Satori:
     """A network whose batch norm has been moved, so that signs and offsets matter."""
     torch.manual_seed(3)
-    settings = {"filters": 10, "width": 7, "heads": 3, "head_size": 6, "mixing_size": 9, **change}
+    settings = {"num_filters": 10, "kernel_size": 7, "num_heads": 3, "head_dim": 6, "mixing_size": 9, **change}
     model = build(Model(**settings), length=50, targets=1, task="binary", entropy=0)
     with torch.no_grad():
         model.stem.norm.weight.normal_()
@@ -34,7 +34,7 @@ def small(**change: object) -> Satori:
 @pytest.mark.parametrize(("width", "pool"), [(7, 4), (8, 3), (1, 1)])
 @pytest.mark.parametrize("training", [True, False])
 def test_equals_the_plain_network(activation, width, pool, training):
-    model = small(activation=activation, width=width, pool=pool, dropout=0.0, attention_dropout=0.0)
+    model = small(activation=activation, kernel_size=width, pool=pool, dropout=0.0, attention_dropout=0.0)
     plain = PlainSatori(model)
     plain_satori.copy_weights(model, plain)
     model.train(training)
@@ -65,7 +65,7 @@ def test_equals_the_plain_network(activation, width, pool, training):
 @pytest.mark.parametrize("piece", [2**18, 120, 1])
 def test_training_statistics_equal_those_of_the_activations(monkeypatch, piece):
     monkeypatch.setattr(stem, "PIECE", piece)
-    model = small(filters=4).train()
+    model = small(num_filters=4).train()
     tokens = tokens_of(12, 50)
     letters = F.one_hot(tokens.long(), 5)[:, :, :4].float().transpose(1, 2)
     track = F.conv1d(F.pad(letters, (3, 3)), model.stem.conv.weight).double()
@@ -76,7 +76,7 @@ def test_training_statistics_equal_those_of_the_activations(monkeypatch, piece):
 
 @pytest.mark.parametrize(("width", "padding"), [(7, None), (8, None), (8, 0), (8, 7), (5, 4)])
 def test_activation_at_j_is_the_window_that_starts_at_j_minus_padding(width, padding):
-    model = small(width=width, padding=padding).eval()
+    model = small(kernel_size=width, padding=padding).eval()
     tokens = tokens_of(2, 50)
     found = model(tokens, activations=True).activations
     norm, left = model.stem.norm, model.padding
@@ -105,11 +105,11 @@ def test_pooled_is_the_maximum_of_the_activations(activation):
 def test_attention_rows_are_rows_of_the_attention(change):
     model = small(**change).eval()
     tokens = tokens_of(5, 50)
-    cells = torch.randint(0, 12, (5, 7))
+    bins = torch.randint(0, 12, (5, 7))
     full = model(tokens, attention=True).attention
-    rows = model.attention_rows(model.pooled(tokens), cells)
+    rows = model.attention_rows(model.pooled(tokens), bins)
     assert rows.dtype == torch.float32
-    expected = torch.stack([full[example][:, cells[example]] for example in range(5)])
+    expected = torch.stack([full[example][:, bins[example]] for example in range(5)])
     torch.testing.assert_close(rows, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -156,7 +156,7 @@ def test_linear_equals_torch():
 
 def test_positions_are_sinusoids_also_for_odd_sizes():
     for filters in (9, 10):
-        model = small(filters=filters, positions=True)
+        model = small(num_filters=filters, positions=True)
         table = model.positions.table
         for t, i in ((0, 0), (3, 2), (11, 5), (7, filters - 1)):
             angle = t / 10_000 ** ((i - i % 2) / filters)

@@ -9,7 +9,7 @@ from satori_hpc.config import Model
 from satori_hpc.errors import ConfigError
 from satori_hpc.models import build
 
-SMALL = {"filters": 6, "heads": 2, "head_size": 4, "mixing_size": 5, "block_widths": (6, 7), "hidden": 8}
+SMALL = {"num_filters": 6, "num_heads": 2, "head_dim": 4, "mixing_size": 5, "block_widths": (6, 7), "hidden": 8}
 
 
 def tokens_of(count: int, length: int, seed: int = 0) -> torch.Tensor:
@@ -30,14 +30,14 @@ def test_shapes(architecture, recurrent, positions, activation, width, padding, 
         recurrent_size=5,
         positions=bool(positions),
         activation=activation,
-        width=width,
+        kernel_size=width,
         padding=padding,
         pool=pool,
     )
     model = build(config, length=length, targets=3, task="multilabel", entropy=0.01)
     tokens = tokens_of(4, length)
     n = length // pool
-    assert model.cells == n
+    assert model.bins == n
     for training in (True, False):
         model.train(training)
         found = model(tokens, attention=True, activations=True, entropy=True)
@@ -59,7 +59,7 @@ def test_shapes(architecture, recurrent, positions, activation, width, padding, 
 @pytest.mark.parametrize("readout", ["sum", "mean", "max", "flatten", "legacy_batchnorm"])
 @pytest.mark.parametrize("output", ["one", "two"])
 def test_readouts_and_outputs(readout, output):
-    config = Model(**SMALL, width=5, readout=readout, output=output)
+    config = Model(**SMALL, kernel_size=5, readout=readout, output=output)
     model = build(config, length=24, targets=1, task="binary", entropy=0)
     logits = model(tokens_of(3, 24)).logits
     assert logits.shape == (3, 2 if output == "two" else 1)
@@ -70,7 +70,7 @@ def test_readouts_and_outputs(readout, output):
 
 def test_one_step_on_a_single_sequence_works():
     """Batch norm's statistics are over positions too, so that a batch of one is no special case."""
-    model = build(Model(**SMALL, width=5), length=24, targets=1, task="binary", entropy=0)
+    model = build(Model(**SMALL, kernel_size=5), length=24, targets=1, task="binary", entropy=0)
     model(tokens_of(1, 24)).logits.sum().backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
     assert torch.isfinite(model.stem.norm.running_var).all()
@@ -87,7 +87,7 @@ def test_one_step_on_a_single_sequence_works():
     ],
 )
 def test_conv_residual_follows_the_entropy_unless_told(conv_residual, entropy, mixing, kind):
-    config = Model(**{**SMALL, "mixing_size": mixing}, architecture="deep", width=5, conv_residual=conv_residual)
+    config = Model(**{**SMALL, "mixing_size": mixing}, architecture="deep", kernel_size=5, conv_residual=conv_residual)
     model = build(config, length=40, targets=1, task="binary", entropy=entropy)
     assert type(model.residual) is (type(None) if kind is None else kind)
     if kind is torch.nn.Linear:
@@ -95,7 +95,7 @@ def test_conv_residual_follows_the_entropy_unless_told(conv_residual, entropy, m
 
 
 def test_deep_drops_dilations_that_reach_beyond_the_track_and_pools_long_ones():
-    config = Model(**SMALL, architecture="deep", width=5, pool=1, dilations=(2, 4, 8, 16))
+    config = Model(**SMALL, architecture="deep", kernel_size=5, pool=1, dilations=(2, 4, 8, 16))
     short = build(config, length=16, targets=1, task="binary", entropy=0)
     assert len(short.readout.dilated) == 2
     long = build(config, length=201, targets=1, task="binary", entropy=0)
@@ -105,7 +105,7 @@ def test_deep_drops_dilations_that_reach_beyond_the_track_and_pools_long_ones():
 
 
 def test_bfloat16_keeps_softmax_and_entropy_in_float32():
-    model = build(Model(**SMALL, width=5), length=40, targets=1, task="binary", entropy=1e-3).eval()
+    model = build(Model(**SMALL, kernel_size=5), length=40, targets=1, task="binary", entropy=1e-3).eval()
     tokens = tokens_of(4, 40)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = model(tokens, attention=True, entropy=True)
@@ -119,9 +119,9 @@ def test_bfloat16_keeps_softmax_and_entropy_in_float32():
 @pytest.mark.parametrize(
     ("change", "task", "length", "message"),
     [
-        ({"width": 30}, "binary", 20, "width"),
-        ({"pool": 21, "width": 3}, "binary", 20, "pool"),
-        ({"width": 3, "output": "two"}, "multilabel", 20, "output"),
+        ({"kernel_size": 30}, "binary", 20, "kernel_size"),
+        ({"pool": 21, "kernel_size": 3}, "binary", 20, "pool"),
+        ({"kernel_size": 3, "output": "two"}, "multilabel", 20, "output"),
     ],
 )
 def test_unsuitable_configurations_are_refused(change, task, length, message):

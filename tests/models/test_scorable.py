@@ -22,7 +22,9 @@ from tests.oracles.soft_satori import SoftSatori, one_hot
 from tests.scoring.test_paths import MODELS, network
 
 SOME = ["basic", "exp", "positions", "two", "multilabel", "lstm", "deep residual", "legacy"]
-CONFIG = Model(architecture="deep", filters=8, width=7, heads=2, head_size=4, block_widths=(6, 7), hidden=8)
+CONFIG = Model(
+    architecture="deep", num_filters=8, kernel_size=7, num_heads=2, head_dim=4, block_widths=(6, 7), hidden=8
+)
 
 
 def tokens_of(model: Satori, count: int = 5) -> torch.Tensor:

@@ -4,20 +4,20 @@ UNKNOWN = 255
 
 
 def join(
-    train: list[list[tuple[str, int]]], test: list[list[tuple[str, int]]], *, elsewhere: str
+    train: list[list[tuple[str, int]]], test: list[list[tuple[str, int]]], *, missing_label: str
 ) -> tuple[dict[str, tuple[bool, list[int]]], int]:
     """({sequence: (tests, labels)} in order of first appearance, number of training rows left out)."""
     tested = {text for rows in test for text, _ in rows}
     found: dict[str, tuple[bool, list[int]]] = {}
-    left_out = 0
+    excluded_records = 0
     for label, rows in enumerate(train):
         for text, bound in rows:
             if text in tested:
-                left_out += 1
+                excluded_records += 1
                 continue
-            blank = UNKNOWN if elsewhere == "unknown" else 0
+            blank = UNKNOWN if missing_label == "unknown" else 0
             found.setdefault(text, (False, [blank] * len(train)))[1][label] = bound
     for label, rows in enumerate(test):
         for text, bound in rows:
             found.setdefault(text, (True, [UNKNOWN] * len(train)))[1][label] = bound
-    return found, left_out
+    return found, excluded_records

@@ -1,4 +1,4 @@
-"""Attention over motif hits, cell by cell in NumPy: what models.motif_tokens computes in evaluation mode."""
+"""Attention over motif hits, bin by bin in NumPy: what models.motif_tokens computes in evaluation mode."""
 
 import numpy as np
 
@@ -7,9 +7,9 @@ from tests.oracles import motif_oracle
 LETTERS = 4
 
 
-def cell_values(tokens: np.ndarray, tables: list[np.ndarray], background: np.ndarray, *, share: float, p: float,
+def bin_values(tokens: np.ndarray, tables: list[np.ndarray], background: np.ndarray, *, share: float, p: float,
                 compete: bool, pool: int) -> np.ndarray:  # fmt: skip
-    """(B, n, M): 8 (s - t) / (max - t) of the best hit of a motif that is centred in a cell."""
+    """(B, n, M): 8 (s - t) / (max - t) of the best hit of a motif that is centred in a bin."""
     hits = motif_oracle.hits(tokens, tables, background, share=share, p=p)
     owner = motif_oracle.compete(hits, 0.25) if compete else list(range(len(hits)))
     values = np.zeros((len(tokens), -(-tokens.shape[1] // pool), len(tables)))
@@ -20,20 +20,20 @@ def cell_values(tokens: np.ndarray, tables: list[np.ndarray], background: np.nda
         least = next(s for s in range(1, best + 1) if s == best
                      or (s > share * best and motif_oracle.tail(table, background, s) <= p * (1 + 1e-9)))  # fmt: skip
         value = 8 * (score - (least - 0.5)) / (best - (least - 0.5))
-        cell = (start + end) // 2 // pool
-        values[example, cell, number] = max(values[example, cell, number], value)
+        bin = (start + end) // 2 // pool
+        values[example, bin, number] = max(values[example, bin, number], value)
     return values
 
 
 def filter_values(tokens: np.ndarray, weight: np.ndarray, bias: np.ndarray, pool: int) -> np.ndarray:
-    """(B, n, F): ReLU of the better strand of a filter centred at a place, the largest in a cell; places beyond
+    """(B, n, F): ReLU of the better strand of a filter centred at a place, the largest in a bin; places beyond
     the ends score nothing."""
     filters, _, width = weight.shape
-    cells = -(-tokens.shape[1] // pool)
-    values = np.zeros((len(tokens), cells, filters))
+    bins = -(-tokens.shape[1] // pool)
+    values = np.zeros((len(tokens), bins, filters))
     for example, row in enumerate(tokens):
         for number in range(filters):
-            for centre in range(cells * pool):
+            for centre in range(bins * pool):
                 strands = [0.0, 0.0]
                 for k in range(width):
                     place = centre - width // 2 + k
@@ -46,21 +46,21 @@ def filter_values(tokens: np.ndarray, weight: np.ndarray, bias: np.ndarray, pool
 
 
 def read(tokens: np.ndarray, weights: dict[str, np.ndarray], heads: int) -> tuple[np.ndarray, np.ndarray]:
-    """(logits (B, T), attention (B, h, n, n)) of cells (B, n, M + F)."""
+    """(logits (B, T), attention (B, h, n, n)) of bins (B, n, M + F)."""
     project, distance = weights["project.motifs"], weights["attention.distance"]
     if "project.filters" in weights:
         project = np.concatenate([project, weights["project.filters"].T])
     size = project.shape[1] // 4
     logits, attention = [], []
-    for cells in tokens:
-        query, key, value, around = (cells @ project[:, i * size : (i + 1) * size] for i in range(4))
-        read_out, kept = np.zeros_like(query), np.zeros((heads, len(cells), len(cells)))
+    for bins in tokens:
+        query, key, value, around = (bins @ project[:, i * size : (i + 1) * size] for i in range(4))
+        read_out, kept = np.zeros_like(query), np.zeros((heads, len(bins), len(bins)))
         for head in range(heads):
             part = slice(head * size // heads, (head + 1) * size // heads)
-            for i in range(len(cells)):
+            for i in range(len(bins)):
                 scores = [
                     query[i, part] @ key[j, part] / np.sqrt(size / heads) + distance[head, np.clip(j - i, -16, 16) + 16]
-                    for j in range(len(cells))
+                    for j in range(len(bins))
                 ]
                 kept[head, i] = np.exp(scores) / np.exp(scores).sum()
                 read_out[i, part] = kept[head, i] @ value[:, part]

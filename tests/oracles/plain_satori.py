@@ -39,14 +39,14 @@ class PlainSatori(nn.Module):
         config = fused.config
         self.padding = (fused.padding, fused.width - 1 - fused.padding)
         self.exponential = config.activation == "exp"
-        self.conv = nn.Conv1d(4, config.filters, config.width, bias=False)
-        self.norm = nn.BatchNorm1d(config.filters)
+        self.conv = nn.Conv1d(4, config.num_filters, config.kernel_size, bias=False)
+        self.norm = nn.BatchNorm1d(config.num_filters)
         self.pool = nn.MaxPool1d(config.pool)
         self.dropout = nn.Dropout(config.dropout)
         self.heads = nn.ModuleList(
-            PlainHead(config.filters, config.head_size, config.attention_dropout) for _ in range(config.heads)
+            PlainHead(config.num_filters, config.head_dim, config.attention_dropout) for _ in range(config.num_heads)
         )
-        self.mix = nn.Linear(config.heads * config.head_size, config.mixing_size)
+        self.mix = nn.Linear(config.num_heads * config.head_dim, config.mixing_size)
         self.last_norm = nn.LayerNorm(config.mixing_size)
         self.output = nn.Linear(config.mixing_size, fused.output.out_features)
 
@@ -58,8 +58,8 @@ class PlainSatori(nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (B, C) and attention (B, heads, n, n)."""
-        cells = self.dropout(self.pool(self.activations(tokens))).transpose(1, 2)
-        read = [head(cells) for head in self.heads]
+        bins = self.dropout(self.pool(self.activations(tokens))).transpose(1, 2)
+        read = [head(bins) for head in self.heads]
         mixed = F.relu(self.mix(torch.cat([values for values, _ in read], dim=2)))
         logits = self.output(self.last_norm(mixed.sum(dim=1)))
         return logits, torch.stack([attention for _, attention in read], dim=1)
@@ -113,7 +113,7 @@ def gradients(fused: Satori, plain: PlainSatori) -> dict[str, tuple[torch.Tensor
 
 def by_head(fused: Satori, values: torch.Tensor) -> torch.Tensor:
     """The rows of the fused projection as (query | key | value, head, head size, ...)."""
-    return values.unflatten(0, (3, fused.config.heads, fused.config.head_size))
+    return values.unflatten(0, (3, fused.config.num_heads, fused.config.head_dim))
 
 
 def grad(parameter: torch.Tensor) -> torch.Tensor:

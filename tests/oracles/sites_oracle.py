@@ -1,4 +1,4 @@
-"""Sites, scores of site pairs and changed cells by looking at every position, pair and letter."""
+"""Sites, scores of site pairs and changed bins by looking at every position, pair and letter."""
 
 import math
 
@@ -55,8 +55,8 @@ def pair_scores(
     return np.array(score, np.float32), np.array(distance, np.int16), np.array(position, np.int16), which
 
 
-def changed_cells(position: int, *, width: int, padding: int, pool: int, length: int) -> set[int]:
-    """Cells any of whose activations sees a letter of the window at `position`."""
+def changed_bins(position: int, *, width: int, padding: int, pool: int, length: int) -> set[int]:
+    """Bins any of whose activations sees a letter of the window at `position`."""
     letters = set(range(position - padding, position - padding + width))
     seen = {t: set(range(t - padding, t - padding + width)) for t in range(length // pool * pool)}
     return {t // pool for t, there in seen.items() if there & letters}

@@ -61,10 +61,10 @@ class SoftSatori(nn.Module):
     def attend(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         attention = self.model.attention
         query, key, value = (
-            part.unflatten(2, (attention.heads, attention.head_size)).transpose(1, 2)
+            part.unflatten(2, (attention.heads, attention.head_dim)).transpose(1, 2)
             for part in attention.project(tokens).chunk(3, dim=2)
         )
-        return torch.softmax(query @ key.transpose(2, 3) / math.sqrt(attention.head_size), dim=-1), value
+        return torch.softmax(query @ key.transpose(2, 3) / math.sqrt(attention.head_dim), dim=-1), value
 
     def read_out(self, mixed: torch.Tensor) -> torch.Tensor:
         readout = self.model.readout

@@ -6,7 +6,7 @@ import pickle
 import pytest
 import torch
 
-from satori_hpc.errors import ArtefactError, Requeue, RunLockedError, SatoriError
+from satori_hpc.errors import ArtefactError, Preempted, RunLockedError, SatoriError
 from satori_hpc.parallel import messages
 from satori_hpc.parallel.torch_group import LostError
 
@@ -56,7 +56,7 @@ def test_tensors_come_back_with_their_dtype_and_shape(dtype: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [{1, 2}, object(), [Requeue("x")], torch.zeros(1, dtype=torch.complex64)],
+    [{1, 2}, object(), [Preempted("x")], torch.zeros(1, dtype=torch.complex64)],
     ids=("a set", "an object", "an error", "complex numbers"),
 )
 def test_what_is_not_plain_is_not_sent(value: object) -> None:
@@ -77,7 +77,7 @@ def test_errors_keep_kind_words_and_status(error: SatoriError, kind: type[Satori
     found = messages.decode_error(there_and_back(messages.encode_error(error)))  # type: ignore[arg-type]
     assert type(found) is kind
     assert (str(found), found.status) == (str(error), error.status)
-    assert messages.decode_error(messages.encode_error(Requeue("later"))).status == 75
+    assert messages.decode_error(messages.encode_error(Preempted("later"))).status == 75
 
 
 def test_a_seal_holds_for_its_secret_number_sender_and_words() -> None:

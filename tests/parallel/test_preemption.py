@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from satori_hpc.config import Config
-from satori_hpc.errors import Requeue, SatoriError
+from satori_hpc.errors import Preempted, SatoriError
 from satori_hpc.parallel import mpi, signals, torch_group
-from satori_hpc.parallel.signals import StopWish
+from satori_hpc.parallel.signals import StopRequest
 from satori_hpc.parallel.world import Runtime, World
 from satori_hpc.run.layout import Run
 from satori_hpc.tuning import child_runs
@@ -28,13 +28,13 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.mark.parametrize("number", signals.SIGNALS)
-def test_a_signal_is_a_wish_and_nothing_else(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_is_a_request_and_nothing_else(tmp_path: Path, number: signal.Signals) -> None:
     before = signal.getsignal(number)
-    with signals.listen(tmp_path / "STOP", World()) as wish:
-        assert not wish.wished()
+    with signals.listen(tmp_path / "STOP", World()) as request:
+        assert not request.requested()
         os.kill(os.getpid(), number)
-        assert wish.wished()
-        assert wish.why == number.name
+        assert request.requested()
+        assert request.why == number.name
     assert signal.getsignal(number) is before
 
 
@@ -42,28 +42,28 @@ def test_the_file_asks_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(signals, "SECONDS_BETWEEN_LOOKS", 0.0)
     file = tmp_path / "STOP"
     file.touch()  # left from a job before
-    with signals.listen(file, World()) as wish:
+    with signals.listen(file, World()) as request:
         assert not file.exists()
-        assert not wish.wished()
+        assert not request.requested()
         file.touch()
-        assert wish.wished()
-        assert wish.why == str(file)
-        wish.obeyed()
+        assert request.requested()
+        assert request.why == str(file)
+        request.acknowledge()
         assert not file.exists()
 
 
 def test_the_file_is_looked_for_once_a_second_and_by_the_leader_alone(tmp_path: Path) -> None:
-    wish = StopWish(tmp_path / "STOP")
-    assert not wish.wished()
+    request = StopRequest(tmp_path / "STOP")
+    assert not request.requested()
     (tmp_path / "STOP").touch()
-    assert not wish.wished()
+    assert not request.requested()
     time.sleep(signals.SECONDS_BETWEEN_LOOKS)
-    assert wish.wished()
+    assert request.requested()
     other = World()
     other.rank = 1
     with signals.listen(tmp_path / "STOP", other) as theirs:
         assert (tmp_path / "STOP").exists()
-        assert not theirs.wished()
+        assert not theirs.requested()
 
 
 def test_who_started_us(alone: pytest.MonkeyPatch) -> None:
@@ -144,5 +144,5 @@ def test_who_is_asked_while_waiting_for_the_others_says_so(tmp_path: Path) -> No
         return worker.conclude(lambda failures: Unfinished())
 
     assert ended(World()) is not None
-    with pytest.raises(Requeue, match="SIGTERM: run the same command again"):
+    with pytest.raises(Preempted, match="SIGTERM: run the same command again"):
         ended(Asked())

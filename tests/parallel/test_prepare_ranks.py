@@ -44,7 +44,7 @@ def test_two_ranks_write_the_bytes_of_one(mpi: Any, fresh: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("windows of peaks") == 1
     assert bytes_of(run / "dataset.zarr") == bytes_of(alone / "dataset.zarr")
-    assert (run / "left_out.tsv.gz").read_bytes() == (alone / "left_out.tsv.gz").read_bytes()
+    assert (run / "excluded_records.tsv.gz").read_bytes() == (alone / "excluded_records.tsv.gz").read_bytes()
 
 
 def test_simulated_sets_are_made_by_one_process(mpi: Any, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def changed(run: Path, other: Path, method: str) -> list[str]:
 def motifs_made(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that is ready to be scored, in many partitions."""
     run = tiny_run("motifs", tmp_path_factory.mktemp("ranks") / "run")
-    return change(run, score={"shard_examples": 16, "use_all": True}).path
+    return change(run, score={"shard_examples": 16, "include_mispredicted": True}).path
 
 
 @pytest.fixture(scope="module")

@@ -40,13 +40,16 @@ CASES = {
     "deep": {"model": DEEP},
     "recurrent": {"model": {"recurrent": True, "recurrent_size": 6}, "steps": 8},
     "legacy": {"model": {"readout": "legacy_batchnorm"}, "steps": 8},
-    "clipped": {"settings": {"gradient_clip": 0.05, **SGD}, "steps": 8},
+    "clipped": {"settings": {"max_grad_norm": 0.05, **SGD}, "steps": 8},
     "micro": {"micro_batch": 5, "steps": 8},
     "micro_deep": {"micro_batch": 5, "model": DEEP, "steps": 8},
-    "motif tokens": {"tokens": {"pool": 6, "filters": 3, "width": 7, "size": 8, "hit_dropout": 0.3}, "steps": 8},
+    "motif tokens": {
+        "tokens": {"pool": 6, "num_filters": 3, "kernel_size": 7, "size": 8, "hit_dropout": 0.3},
+        "steps": 8,
+    },
     "labels": {"targets": 3, "other": 2, "steps": 8},
-    "random strands": {"settings": {"strands": "random"}, "steps": 8},
-    "both strands": {"settings": {"strands": "both"}, "steps": 8},
+    "random strands": {"settings": {"reverse_complement": "random"}, "steps": 8},
+    "both strands": {"settings": {"reverse_complement": "both"}, "steps": 8},
     "few": {"settings": {"batch_size": 2}, "train": 11, "steps": 8},
     "float32": {"dtype": "float32"},
     "float32_deep": {"dtype": "float32", "model": DEEP, "settings": SGD},
@@ -60,13 +63,13 @@ TOLERANCE = {"float32_deep_adam": 2e-2, "bfloat16": 2e-2}
 MEET = """
 import sys
 from pathlib import Path
-from satori_hpc.errors import Requeue, SatoriError, shared
+from satori_hpc.errors import Preempted, SatoriError, shared
 from satori_hpc.parallel import torch_group
 try:
     with torch_group.session(Path(sys.argv[1]), join_timeout=60) as world:
         print(f"{world.rank + 1}/{world.size}:{world.all_gather(world.rank)}".replace(" ", ""), flush=True)
         if sys.argv[2] == "75":
-            raise shared(Requeue("the state is kept"))
+            raise shared(Preempted("the state is kept"))
 except SatoriError as error:
     print(error, file=sys.stderr)
     sys.exit(error.status)

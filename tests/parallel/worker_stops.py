@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from satori_hpc.data import dataset
-from satori_hpc.errors import Requeue
+from satori_hpc.errors import Preempted
 from satori_hpc.parallel import torch_group
 from satori_hpc.parallel.signals import SIGNALS
 from satori_hpc.parallel.world import Runtime, World
@@ -52,7 +52,7 @@ def trial(folder: Path, number: int, world: World) -> tuple[str, int]:
             Trainer._step = struck(original, draws, world)
         try:
             train(run, Runtime(device="cpu", threads=1, world=world))
-        except Requeue:
+        except Preempted:
             stops += 1
             continue
         finally:

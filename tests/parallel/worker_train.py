@@ -17,7 +17,7 @@ from satori_hpc.config import Model, Train
 from satori_hpc.config.motif_tokens import MotifTokens
 from satori_hpc.motifs.scan import MotifBank
 from satori_hpc.parallel import torch_group
-from satori_hpc.parallel.signals import StopWish
+from satori_hpc.parallel.signals import StopRequest
 from satori_hpc.parallel.world import World
 from satori_hpc.training.loop import Trainer
 from tests.fixtures.learnable import SMALL_MODEL, known_motifs, learnable
@@ -68,7 +68,7 @@ def train(case: dict[str, object], world: World) -> dict[str, np.ndarray]:
     while len(losses) < case.get("steps", 30):
         trainer.progress.step = 0
         for rows in trainer.batches(trainer.progress.epoch):
-            sums = trainer._step(rows, StopWish())
+            sums = trainer._step(rows, StopRequest())
             losses.append((sums[:2] / len(rows)).tolist())
             trainer.progress.step += 1
             trainer.progress.total_steps += 1

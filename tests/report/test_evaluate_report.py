@@ -348,7 +348,7 @@ def of_collection(run, path, *names) -> Run:
         for skip, name in enumerate(names)
     ]
     readers.write_meme(path / "known.meme", known, motif.UNIFORM)
-    copy = tiny.change(Run.open(path), motifs={"database": "known.meme", "max_q": 1.0, "min_match_bits": 0.0})
+    copy = tiny.change(Run.open(path), motifs={"database": "known.meme", "max_match_q": 1.0, "min_match_bits": 0.0})
     motifs_stage(copy, RUNTIME)
     reduce(copy, RUNTIME)
     return copy

@@ -232,7 +232,7 @@ def test_of_several_labels_the_true_and_predicted_ones_are_explained_else_the_li
 def test_every_array_is_documented():
     from tests.test_docs import rows, section
 
-    documented = {cells[0]: (cells[1], cells[2]) for cells in rows(section("inspect/"))}
+    documented = {bins[0]: (bins[1], bins[2]) for bins in rows(section("inspect/"))}
     expected = {
         name: ("(" + ", ".join(dimensions) + ("," if len(dimensions) == 1 else "") + ")", kind)
         for name, (kind, dimensions) in report_inspect.layout().items()

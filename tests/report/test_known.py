@@ -19,7 +19,7 @@ def report_data(*, directed=False, shared=FIGURES, missing=()):
     data = report.report_data(truth=False)
     table = {
         "table": "hippie.txt", "format": "HIPPIE", "directed": directed, "rows": 1000, "used": 990, "genes": 345,
-        "left_out": {"a gene with itself": 10}, "found": ["SPI1", HOSTILE], "missing": list(missing),
+        "excluded_records": {"a gene with itself": 10}, "found": ["SPI1", HOSTILE], "missing": list(missing),
         "methods": {"attention": {"not_in_table": 0, "not_in_table_called": 0, "direct": FIGURES, "shared": shared}},
     }  # fmt: skip
     evaluation = {

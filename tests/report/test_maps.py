@@ -6,7 +6,7 @@ import pytest
 from satori_hpc.errors import ArtefactError
 from satori_hpc.report import inspect
 
-SIZES = {"position": 20, "target": 2, "output": 2, "filter": 5, "head": 2, "cell": 5, "site": 3}
+SIZES = {"position": 20, "target": 2, "output": 2, "filter": 5, "head": 2, "bin": 5, "site": 3}
 
 
 @pytest.fixture

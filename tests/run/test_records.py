@@ -42,7 +42,7 @@ def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert provenance.read(tmp_path / "provenance" / "train.json") is None
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"format_version": 3}', "\xff\xfe"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"format_version": 4}', "\xff\xfe"])
 def test_what_is_no_record_is_refused_with_its_name(tmp_path: Path, text: str) -> None:
     path = tmp_path / "prepare.json"
     path.write_bytes(text.encode("latin-1"))
@@ -71,7 +71,7 @@ def test_a_run_of_an_older_format_is_refused_and_the_command_that_is_named_mends
     provenance.write(path, a_record())
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, "format_version": 1, "sources": {"/data/a.fa": "s"}}))
-    with pytest.raises(ArtefactError, match="format version 1, this program reads 3") as refused:
+    with pytest.raises(ArtefactError, match="format version 1, this program reads 4") as refused:
         pipeline.states(run)
     command = re.search(r"make the run again: (rm .*) && (satori-hpc all .*)$", str(refused.value))
     assert command is not None

@@ -1,4 +1,4 @@
-"""Raw attention: the sites and values of a model against loops over cells and filters."""
+"""Raw attention: the sites and values of a model against loops over bins and filters."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from satori_hpc.config import Model, Score
 from satori_hpc.errors import SatoriError
 from satori_hpc.models.satori import Satori
 from satori_hpc.scoring import registry
-from satori_hpc.scoring.attention import AttentionScorer, occupied_cells, of_cells, strength
+from satori_hpc.scoring.attention import AttentionScorer, occupied_bins, of_bins, strength
 from satori_hpc.scoring.base import LARGEST
 from tests.fixtures.scores import batch_of, laid_out, same_bytes, starts_of, take
 from tests.oracles.pair_scores import MISSING, brute_force, largest_attention
@@ -25,48 +25,48 @@ def symmetric(value: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("density", [0.0, 0.1, 1.0])
-def test_sites_are_the_active_filters_of_cells_and_values_lie_between_cells(density: float) -> None:
+def test_sites_are_the_active_filters_of_bins_and_values_lie_between_bins(density: float) -> None:
     model, rng = make_model(), np.random.default_rng(5)
-    cells, filters = model.cells, model.filters
-    pooled = torch.from_numpy(rng.random((3, filters, cells)).astype(np.float32))
+    bins, filters = model.bins, model.filters
+    pooled = torch.from_numpy(rng.random((3, filters, bins)).astype(np.float32))
     threshold = torch.full((filters,), 1 - density)
     pooled[1] = 0  # a sequence without any site
     active = pooled > threshold[:, None]
-    occupied = occupied_cells(active)
-    value = symmetric(torch.from_numpy(rng.random((3, cells, cells)).astype(np.float32)))
+    occupied = occupied_bins(active)
+    value = symmetric(torch.from_numpy(rng.random((3, bins, bins)).astype(np.float32)))
     gathered = value[torch.arange(3)[:, None, None], occupied[:, :, None], occupied[:, None, :]]
-    found = of_cells(gathered, pooled, active=active, threshold=threshold, model=model)
+    found = of_bins(gathered, pooled, active=active, threshold=threshold, model=model)
     site, place, between = iter(found.site.tolist()), iter(found.place.tolist()), iter(found.value.tolist())
     strength_ = iter(found.strength.tolist())
     for b in range(3):
-        there = [cell for cell in range(cells) if active[b, :, cell].any()]
+        there = [bin for bin in range(bins) if active[b, :, bin].any()]
         assert found.counts[b].tolist() == [int(active[b].sum()), len(there)]
         for f in range(filters):
-            for cell in range(cells):
-                if active[b, f, cell]:
-                    start = cell * model.pool - model.padding
-                    assert next(site) == [f, start, 1, there.index(cell)]
-                    assert next(strength_) == pytest.approx(float(pooled[b, f, cell] / max(threshold[f], 1e-12)))
-        for i, cell in enumerate(there):
-            assert next(place) == cell * model.pool - model.padding
+            for bin in range(bins):
+                if active[b, f, bin]:
+                    start = bin * model.pool - model.padding
+                    assert next(site) == [f, start, 1, there.index(bin)]
+                    assert next(strength_) == pytest.approx(float(pooled[b, f, bin] / max(threshold[f], 1e-12)))
+        for i, bin in enumerate(there):
+            assert next(place) == bin * model.pool - model.padding
             for other in there[i + 1 :]:
-                assert next(between) == float(value[b, cell, other])
+                assert next(between) == float(value[b, bin, other])
     assert [next(rest, None) for rest in (site, place, between, strength_)] == [None] * 4
 
 
 def test_strength_is_the_largest_over_heads_and_both_directions() -> None:
     attention = torch.rand(2, 3, 4, 9)
-    cells = torch.tensor([[0, 2, 5, 8], [1, 3, 0, 0]])
-    found = strength(attention, cells)
+    bins = torch.tensor([[0, 2, 5, 8], [1, 3, 0, 0]])
+    found = strength(attention, bins)
     for b in range(2):
-        among = np.stack([attention[b, :, i].numpy()[:, cells[b].numpy()] for i in range(4)], axis=1)
+        among = np.stack([attention[b, :, i].numpy()[:, bins[b].numpy()] for i in range(4)], axis=1)
         off = ~np.eye(4, dtype=bool)
         np.testing.assert_array_equal(found[b].numpy()[off], largest_attention(among)[off])
 
 
 def make_model(*, filters: int = 12, length: int = 80) -> Satori:
     torch.manual_seed(3)
-    config = Model(filters=filters, width=7, pool=4, heads=3, head_size=8, mixing_size=12)
+    config = Model(num_filters=filters, kernel_size=7, pool=4, num_heads=3, head_dim=8, mixing_size=12)
     return models.build(config, length=length, targets=1, task="binary", entropy=0.0).eval()
 
 
@@ -149,7 +149,7 @@ def test_the_slice_follows_from_the_model_alone() -> None:
 
 
 def test_a_call_needs_no_more_memory_than_it_says() -> None:
-    """Peak memory of a process that scores slices in which every filter is active in every cell."""
+    """Peak memory of a process that scores slices in which every filter is active in every bin."""
     code = r"""
 import re, sys
 import numpy as np
@@ -159,7 +159,7 @@ from satori_hpc.config import Model
 from satori_hpc.scoring.attention import AttentionScorer
 from tests.fixtures.scores import batch_of
 torch.set_num_threads(1)
-model = models.build(Model(filters=150), length=600, targets=1, task="binary", entropy=0.0).eval()
+model = models.build(Model(num_filters=150), length=600, targets=1, task="binary", entropy=0.0).eval()
 scorer = AttentionScorer(model, torch.full((150,), -1.0))
 tokens = torch.randint(0, 4, (int(sys.argv[1]), 600), dtype=torch.uint8)
 
@@ -201,10 +201,10 @@ def test_the_device_gives_the_same() -> None:
     with torch.inference_mode():
         pooled = model.pooled(tokens)
     active = pooled > threshold[:, None]
-    cells = occupied_cells(active)
-    value = strength(torch.rand(6, 3, cells.shape[1], model.cells), cells)
+    bins = occupied_bins(active)
+    value = strength(torch.rand(6, 3, bins.shape[1], model.bins), bins)
     parts = [
-        of_cells(value.to(where), pooled.to(where), active=active.to(where), threshold=threshold.to(where), model=model)
+        of_bins(value.to(where), pooled.to(where), active=active.to(where), threshold=threshold.to(where), model=model)
         for where in ("cpu", "cuda")
     ]
     assert same_bytes(*parts)

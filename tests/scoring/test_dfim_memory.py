@@ -29,7 +29,7 @@ batch = Batch(tokens=torch.randint(0, 4, (1, 300), dtype=torch.uint8), keys=torc
 def peak():  # of this program; what getrusage tells begins with the peak of the process that started it
     return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", open("/proc/self/status").read())[1])
 
-scorer_of(filters=4, heads=1, head_size=4)(batch)  # compiles and loads what any call needs
+scorer_of(num_filters=4, num_heads=1, head_dim=4)(batch)  # compiles and loads what any call needs
 scorer = scorer_of(**CONFIG)
 before = peak()
 assert int(scorer(batch).counts[:, 1].min()) == 4

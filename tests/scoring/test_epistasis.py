@@ -28,7 +28,7 @@ UNIFORM = np.full(4, 0.25)
 def make_model(*, length: int = LENGTH, targets: int = 1, entropy: float = 0.0, **change: object) -> Satori:
     """A network whose attention is not flat and whose batch norm has been moved."""
     torch.manual_seed(3)
-    config = Model(**{"filters": 12, "width": 7, "heads": 3, "head_size": 8, "mixing_size": 12, **change})
+    config = Model(**{"num_filters": 12, "kernel_size": 7, "num_heads": 3, "head_dim": 8, "mixing_size": 12, **change})
     task = "binary" if targets == 1 else "multilabel"
     model = models.build(config, length=length, targets=targets, task=task, entropy=entropy).eval()
     with torch.no_grad():
@@ -127,8 +127,8 @@ NETWORKS = {
     "positions": {"positions": True},
     "recurrent": {"recurrent": True, "positions": True, "recurrent_size": 9},
     "two outputs": {"output": "two"},
-    "wide cells": {"pool": 11},
-    "cells of 1": {"pool": 1, "width": 4, "padding": 0},
+    "wide bins": {"pool": 11},
+    "bins of 1": {"pool": 1, "kernel_size": 4, "padding": 0},
     **{readout: {"readout": readout} for readout in ("mean", "max", "flatten", "legacy_batchnorm")},
     "deep": {"architecture": "deep", "block_widths": (6, 8), "block_kernel": 5, "dilations": (1, 2), "hidden": 7},
 }
@@ -191,7 +191,7 @@ def test_sites_beyond_the_largest_distance_are_no_pair():
 def additive(model: Satori) -> Satori:
     """Make the logit a sum over letters: even attention, and every ReLU on its straight side."""
     with torch.no_grad():
-        size = model.config.heads * model.config.head_size
+        size = model.config.num_heads * model.config.head_dim
         project, mix = model.attention.project, model.attention.mix
         project.weight[: 2 * size] = 0
         project.bias[: 2 * size] = 0
@@ -375,7 +375,7 @@ batch = Batch(tokens=torch.randint(0, 4, (1, 300), dtype=torch.uint8), keys=torc
 def peak():  # of this program; what getrusage tells begins with the peak of the process that started it
     return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", open("/proc/self/status").read())[1])
 
-scorer_of(filters=4, heads=1, head_size=4)(batch)  # compiles and loads what any call needs
+scorer_of(num_filters=4, num_heads=1, head_dim=4)(batch)  # compiles and loads what any call needs
 scorer = scorer_of(architecture="deep", conv_residual=True)
 before = peak()
 assert int(scorer(batch).counts[:, 1].min()) > 12

@@ -29,7 +29,7 @@ def batch_of(tokens: torch.Tensor, targets: torch.Tensor | None = None) -> Batch
 
 def scorer(kind, model, score: Score, learned: torch.Tensor | None = None):
     """Only known motifs have sites, unless thresholds (F,) of the learned filters are given."""
-    none = torch.full((model.settings.filters,), torch.inf)
+    none = torch.full((model.settings.num_filters,), torch.inf)
     thresholds = torch.cat((torch.zeros(len(model.bank)), none if learned is None else learned))
     return kind(model, thresholds, settings=score, seed=3, composition=np.full(4, 0.25))
 
@@ -51,15 +51,15 @@ def weights_of(model) -> dict[str, np.ndarray]:
     return {name: value.detach().double().numpy() for name, value in model.named_parameters()}
 
 
-def cells_without(model, hits: list, seen: list[int], tokens: np.ndarray) -> np.ndarray:
-    """(n, M + F) cells of a sequence that has these hits only, and these letters for the learned filters."""
+def bins_without(model, hits: list, seen: list[int], tokens: np.ndarray) -> np.ndarray:
+    """(n, M + F) bins of a sequence that has these hits only, and these letters for the learned filters."""
     bank, pool = model.known.bank, model.settings.pool
-    values = np.zeros((model.known.cells, len(bank)))
+    values = np.zeros((model.known.bins, len(bank)))
     for row in seen:
         _, start, end, number, _, score, _ = hits[row]
         threshold, best = model.known._threshold[number], bank.maxima[number]
-        cell = (start + end) // 2 // pool
-        values[cell, number] = max(values[cell, number], 8 * (score - threshold) / (best - threshold))
+        bin = (start + end) // 2 // pool
+        values[bin, number] = max(values[bin, number], 8 * (score - threshold) / (best - threshold))
     if model.learned is None:
         return values
     weights = weights_of(model)
@@ -88,7 +88,7 @@ def admissible(hits: list, first: int, second: int, max_distance: int = 0) -> bo
 
 @pytest.mark.parametrize(
     ("targets", "wanted", "max_distance"),
-    [(1, {"filters": 0}, 0), (1, {}, 12), (3, {"heads": 2}, 0), (1, {"compete": False}, 0)],
+    [(1, {"num_filters": 0}, 0), (1, {}, 12), (3, {"num_heads": 2}, 0), (1, {"compete": False}, 0)],
 )
 def test_epistasis_is_that_of_the_plain_network_without_the_hits(targets, wanted, max_distance):
     model, tokens = network(targets=targets, **wanted), sequences(5)
@@ -113,8 +113,8 @@ def test_epistasis_is_that_of_the_plain_network_without_the_hits(targets, wanted
                 variant = tokens[example].numpy().copy()
                 for row in gone:
                     variant[hits[row][1] : hits[row][2]] = letters[example, draw, hits[row][1] : hits[row][2]]
-                cells = cells_without(model, hits, left, variant)
-                logits = plain_motif_tokens.read(cells[None], weights, model.settings.heads)[0][0]
+                bins = bins_without(model, hits, left, variant)
+                logits = plain_motif_tokens.read(bins[None], weights, model.settings.num_heads)[0][0]
                 each.append(logits[0] if targets == 1 else logits[0] + logits[2])
             return float(np.mean(each))
 
@@ -132,8 +132,8 @@ def test_epistasis_is_that_of_the_plain_network_without_the_hits(targets, wanted
     assert compared > 10
 
 
-def test_attention_is_the_larger_direction_between_the_cells_of_hits():
-    model, tokens = network(filters=0, heads=2), sequences(5)
+def test_attention_is_the_larger_direction_between_the_bins_of_hits():
+    model, tokens = network(num_filters=0, num_heads=2), sequences(5)
     found = scorer(TokenAttention, model, settings())(batch_of(tokens))
     with torch.no_grad():
         attention = model(tokens, attention=True).attention.numpy()
@@ -159,7 +159,7 @@ def map_by_gradients(model, tokens: torch.Tensor, targets: torch.Tensor, *, prob
     with torch.no_grad():
         attention = model(tokens, attention=True).attention
         query, key, value, around = model.project(model.known(tokens), model.learned(tokens)).chunk(4, dim=2)
-        heads = value.unflatten(2, (model.settings.heads, -1)).transpose(1, 2)
+        heads = value.unflatten(2, (model.settings.num_heads, -1)).transpose(1, 2)
     total = torch.zeros_like(attention)
     for step in (0.25, 0.5, 0.75, 1.0):
         scaled = (step * attention).requires_grad_()
@@ -172,7 +172,7 @@ def map_by_gradients(model, tokens: torch.Tensor, targets: torch.Tensor, *, prob
 
 @pytest.mark.parametrize(("targets", "target"), [(1, "logit"), (3, "probability")])
 def test_attribution_of_attention_is_that_of_gradients_and_complete_by_secants(targets, target):
-    model, tokens = network(targets=targets, heads=2), sequences(5)
+    model, tokens = network(targets=targets, num_heads=2), sequences(5)
     explained = torch.ones(5, 1) if targets == 1 else torch.tensor([[1, 0, 1]] * 5)
     batch, score = batch_of(tokens, None if targets == 1 else explained.to(torch.uint8)), settings()
     score = dataclasses.replace(score, attribution=Attribution(steps=4, target=target))
@@ -183,9 +183,9 @@ def test_attribution_of_attention_is_that_of_gradients_and_complete_by_secants(t
     found, compared = scorer(TokenAttribution, model, score)(batch), 0
     for example, (table, value) in enumerate(unpacked(found)):
         middle = table[:, 1] + scorer(TokenAttribution, model, score).widths[table[:, 0]]
-        cell = (table[:, 1] + middle) // 2 // model.settings.pool
+        bin = (table[:, 1] + middle) // 2 // model.settings.pool
         for i, u in np.argwhere(np.triu(~np.isnan(value), 1)):
-            both = torch.maximum(expected[example, :, cell[i], cell[u]], expected[example, :, cell[u], cell[i]])
+            both = torch.maximum(expected[example, :, bin[i], bin[u]], expected[example, :, bin[u], bin[i]])
             assert value[i, u] == pytest.approx(float(both.max()), rel=1e-3, abs=1e-6)
             compared += 1
     assert compared > 10
@@ -193,11 +193,11 @@ def test_attribution_of_attention_is_that_of_gradients_and_complete_by_secants(t
     assert scorer(TokenAttribution, model, whole).estimate(batch)["completeness"] < 1e-4
 
 
-@pytest.mark.parametrize("wanted", [{"filters": 0}, {}])
+@pytest.mark.parametrize("wanted", [{"num_filters": 0}, {}])
 def test_dfim_is_the_change_of_attributions_that_captum_computes(wanted):
     model, tokens = network(gate_p=0.02, **wanted), sequences(3, unknown=False)
     score = dataclasses.replace(settings(), dfim=Dfim(steps=4, baselines=2, mutations=1))
-    batch, dfim = batch_of(tokens), scorer(TokenDfim, model, score, torch.full((model.settings.filters,), 0.1))
+    batch, dfim = batch_of(tokens), scorer(TokenDfim, model, score, torch.full((model.settings.num_filters,), 0.1))
     found, compared, at = dfim(batch), 0, 0
     drawn = draws.replacements(tokens, batch.keys, seed=3, number=1)
     starts = draws.baselines(batch.keys, seed=3, number=2, length=tokens.shape[1], composition=np.full(4, 0.25))
@@ -259,7 +259,7 @@ def strands_of(model, tokens: np.ndarray) -> np.ndarray:
 
 def learned_sites(model, tokens: np.ndarray, threshold: np.ndarray, hits: list, winners: list[int]) -> list[tuple]:
     """(motif, start, strand) of windows above the threshold, best first, that overlap nothing better."""
-    width, first = model.settings.width, len(model.bank)
+    width, first = model.settings.kernel_size, len(model.bank)
     strands = strands_of(model, tokens)
     better = strands.max(axis=0)
     ranked = sorted(
@@ -310,14 +310,12 @@ def test_windows_of_learned_filters_are_sites_where_no_known_motif_is():
         assert table[:, :3].tolist() == [list(site[:3]) for site in mine]
         learned += sum(site[3] is None for site in mine)
         ends = [start + int(model.bank.widths[m]) if m < len(model.bank) else start + 5 for m, start, _, _ in mine]
-        cells = [(site[1] + end) // 2 // model.settings.pool for site, end in zip(mine, ends, strict=True)]
+        bins = [(site[1] + end) // 2 // model.settings.pool for site, end in zip(mine, ends, strict=True)]
         for i, u in zip(*np.triu_indices(len(mine), 1), strict=True):
-            if cells[i] == cells[u] or mine[u][1] < ends[i]:
+            if bins[i] == bins[u] or mine[u][1] < ends[i]:
                 assert np.isnan(value[i, u])
                 continue
-            largest = max(
-                attention[example, :, cells[i], cells[u]].max(), attention[example, :, cells[u], cells[i]].max()
-            )
+            largest = max(attention[example, :, bins[i], bins[u]].max(), attention[example, :, bins[u], bins[i]].max())
             assert value[i, u] == pytest.approx(largest, rel=1e-5)
             compared += 1
     assert learned > 8
@@ -344,8 +342,8 @@ def test_epistasis_of_learned_filters_puts_random_letters_in_their_place():
                     motif, start = mine[k][:2]
                     end = start + (int(model.bank.widths[motif]) if motif < len(model.bank) else 5)
                     variant[start:end] = letters[example, draw, start:end]
-                cells = cells_without(model, hits, [row for row in seen if owner[row] not in rows], variant)
-                each.append(plain_motif_tokens.read(cells[None], weights, model.settings.heads)[0][0, 0])
+                bins = bins_without(model, hits, [row for row in seen if owner[row] not in rows], variant)
+                each.append(plain_motif_tokens.read(bins[None], weights, model.settings.num_heads)[0][0, 0])
             return float(np.mean(each))
 
         for i in range(len(mine)):

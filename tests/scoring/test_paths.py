@@ -19,8 +19,8 @@ DEEP = {"architecture": "deep", "block_widths": (6, 8), "block_kernel": 5, "dila
 KNOWN = {"first_layer": "motifs", "preloaded": Preloaded(gate_share=0.1, tuned=True)}
 MODELS = {
     "basic": {},
-    "wide": {"width": 8, "pool": 3, "padding": 0},
-    "unpooled": {"pool": 1, "width": 4},
+    "wide": {"kernel_size": 8, "pool": 3, "padding": 0},
+    "unpooled": {"pool": 1, "kernel_size": 4},
     "exp": {"activation": "exp"},
     "positions": {"positions": True},
     "mean": {"readout": "mean"},
@@ -52,7 +52,7 @@ def known_motifs() -> MotifBank:
 def network(targets: int = 1, length: int = LENGTH, **change: object) -> Satori:
     """A network in evaluation mode with weights large enough for every non-linearity to matter."""
     torch.manual_seed(5)
-    settings = {"filters": 10, "width": 7, "heads": 3, "head_size": 4, "mixing_size": 9, **change}
+    settings = {"num_filters": 10, "kernel_size": 7, "num_heads": 3, "head_dim": 4, "mixing_size": 9, **change}
     task = "binary" if targets == 1 else "multilabel"
     bank = known_motifs() if settings.get("first_layer") == "motifs" else None
     model = build(Model(**settings), length=length, targets=targets, task=task, entropy=0, bank=bank).eval()
@@ -217,7 +217,7 @@ def test_of_equal_positions_the_first_is_picked():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("kind", ["secant", "midpoint"])
-def test_compiled_softmax_back_equals_that_of_tensors(kind, dtype):
+def test_compiled_softmax_backward_equals_that_of_tensors(kind, dtype):
     rule, generator = Rule.of(kind, 3), torch.Generator().manual_seed(4)
     nodes, paths = len(rule.nodes), 2
     scores = (4 * torch.randn(nodes * paths, 3, 5, 9, generator=generator)).to(dtype)
@@ -226,8 +226,8 @@ def test_compiled_softmax_back_equals_that_of_tensors(kind, dtype):
     scores[:, 2, 0] *= 60  # weights that underflow
     weights, logs = torch.softmax(scores, -1), torch.log_softmax(scores.double(), -1).to(dtype)
     given = torch.randn(rule.segments * paths, 3, 5, 9, generator=generator).to(dtype)
-    found = heads.softmax_back(rule, given.clone(), weights=weights, scores=scores)
-    expected = heads.softmax_back_of_tensors(rule, given.clone(), weights=weights, logs=logs)
+    found = heads.softmax_backward(rule, given.clone(), weights=weights, scores=scores)
+    expected = heads.softmax_backward_of_tensors(rule, given.clone(), weights=weights, logs=logs)
     torch.testing.assert_close(found, expected, rtol=1e-4 if dtype == torch.float32 else 1e-7, atol=2e-6)
     first, second = rule.ends(scores)
     if rule.secant:  # what comes out rises by what goes in times its multipliers

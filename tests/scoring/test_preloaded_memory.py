@@ -25,7 +25,7 @@ rng = np.random.default_rng(1)
 def scorer_of(count):
     ppms = [rng.dirichlet([0.5] * 4, size=width) for width in rng.integers(6, 26, count)]
     bank = MotifBank.from_motifs([Motif(name=f"m{k}", ppm=ppm, sites=30) for k, ppm in enumerate(ppms)])
-    config = Model(first_layer="motifs", heads=2, head_size=8, mixing_size=16)
+    config = Model(first_layer="motifs", num_heads=2, head_dim=8, mixing_size=16)
     model = models.build(config, length=300, targets=1, task="binary", entropy=0.0, bank=bank).eval()
     settings = Score(
         sites=Sites(max_sites=8, max_distance=60),

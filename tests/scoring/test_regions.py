@@ -1,4 +1,4 @@
-"""The cells that a mutated window changes, and the letters they see."""
+"""The bins that a mutated window changes, and the letters they see."""
 
 import pytest
 import torch
@@ -20,34 +20,34 @@ GEOMETRIES = [
 
 
 @pytest.mark.parametrize(("width", "padding", "pool", "length"), GEOMETRIES)
-def test_a_region_holds_every_cell_that_can_change(width, padding, pool, length):
-    cells = length // pool
-    size = sites.count(width=width, pool=pool, cells=cells)
+def test_a_region_holds_every_bin_that_can_change(width, padding, pool, length):
+    bins = length // pool
+    size = sites.count(width=width, pool=pool, bins=bins)
     largest = 0
     for j in range(padding, length - width + padding + 1):
-        first = int(sites.first_cell(torch.tensor(j), width=width, pool=pool, cells=cells))
-        changed = sites_oracle.changed_cells(j, width=width, padding=padding, pool=pool, length=length)
-        assert 0 <= first <= cells - size
+        first = int(sites.first_bin(torch.tensor(j), width=width, pool=pool, bins=bins))
+        changed = sites_oracle.changed_bins(j, width=width, padding=padding, pool=pool, length=length)
+        assert 0 <= first <= bins - size
         assert changed <= set(range(first, first + size))
         largest = max(largest, len(changed))
     # No larger than it must be, where sequences are long enough to show it.
-    assert size in (largest, cells)
+    assert size in (largest, bins)
 
 
 @pytest.mark.parametrize(("width", "padding", "pool", "length"), GEOMETRIES)
-def test_a_valid_convolution_over_the_letters_gives_the_cells(width, padding, pool, length):
+def test_a_valid_convolution_over_the_letters_gives_the_bins(width, padding, pool, length):
     torch.manual_seed(2)
-    config = Model(filters=6, width=width, padding=padding, pool=pool, heads=1, head_size=4, mixing_size=4)
+    config = Model(num_filters=6, kernel_size=width, padding=padding, pool=pool, num_heads=1, head_dim=4, mixing_size=4)
     model = models.build(config, length=length, targets=1, task="binary", entropy=0).eval()
     tokens = torch.randint(0, 5, (3, length), dtype=torch.uint8)
-    cells = length // pool
-    geometry = {"width": width, "pool": pool, "cells": cells}
+    bins = length // pool
+    geometry = {"width": width, "pool": pool, "bins": bins}
     size = sites.count(**geometry)
     with torch.inference_mode():
         pooled = model.pooled(tokens)
         weight, bias = model.stem._folded(torch.empty(0))
         for j in (padding, length // 2, length - width + padding):
-            first = sites.first_cell(torch.full((3,), j), **geometry)
+            first = sites.first_bin(torch.full((3,), j), **geometry)
             letters = sites.letters_of(tokens, first, padding=padding, **geometry)
             image = torch.nn.functional.one_hot(letters.long(), 5)[:, :, :4].float().transpose(1, 2)
             track = model.stem.activation(torch.nn.functional.conv1d(image, weight, bias))

@@ -144,14 +144,14 @@ print(json.dumps([told, 1024 * int(peak.split()[1])]))
 
 
 def test_the_planned_memory_bounds_the_measured(tmp_path: Path) -> None:
-    """With buffers that weigh something: room for every one of 150 filters in every cell of 256 sequences."""
+    """With buffers that weigh something: room for every one of 150 filters in every bin of 256 sequences."""
     run = tiny.make_run(tmp_path / "run")
     run = tiny.change(
         run,
-        model={"filters": 150},
+        model={"num_filters": 150},
         train={"epochs": 1},
         prepare={"test_fraction": 0.8},
-        score={"shard_examples": 256, "use_all": True},
+        score={"shard_examples": 256, "include_mispredicted": True},
     )
     for stage in (prepare.prepare, training_stage.train, sites_stage.motifs):
         stage(run, RUNTIME)
@@ -174,7 +174,7 @@ from satori_hpc.scoring.site_scores import SiteScores
 
 SITES, PLACES, ROWS, SLICE = 20_000, 100, 192, 16
 
-def full(batch):  # every filter in every cell
+def full(batch):  # every filter in every bin
     many, between = len(batch), PLACES * (PLACES - 1) // 2
     return SiteScores(
         counts=np.full((many, 2), (SITES, PLACES), np.int32),

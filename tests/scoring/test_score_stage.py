@@ -37,14 +37,14 @@ def with_score(run: Run, **keys: Any) -> Run:
 
 
 def make_multilabel(run: Run) -> np.ndarray:
-    """Give a run two labels and twins in reversed order; the probabilities (E, 2)."""
+    """Give a run two labels and controls in reversed order; the probabilities (E, 2)."""
     data = read_whole(run.dataset)
     labels = np.stack([data.labels[:, 0], 1 - data.labels[:, 0]], axis=1)
     data = dataclasses.replace(data, labels=labels, targets=["a", "b"], task="multilabel")
     dataset.write(run.dataset, data)
     order = np.arange(len(data))[::-1]
-    twins = Dataset(run.dataset).take(order)
-    dataset.write(run.background, dataclasses.replace(twins, tokens=data.tokens[order][:, ::-1].copy()))
+    controls = Dataset(run.dataset).take(order)
+    dataset.write(run.background, dataclasses.replace(controls, tokens=data.tokens[order][:, ::-1].copy()))
     logits, _ = predictions.read(run.predictions)
     probability = np.random.default_rng(3).random((len(data), 2), dtype=np.float32)
     both = np.repeat(logits[:, :1], 2, axis=1)
@@ -79,7 +79,7 @@ def test_the_summary_and_the_store_say_the_same(base: Run, trained: Run, expecte
     assert store.attributes["selection"] == {
         "task": "binary",
         "split": "test",
-        "use_all": True,
+        "include_mispredicted": True,
         "max_examples": 5000,
         "seed": 1,
     }
@@ -90,7 +90,7 @@ def test_the_summary_and_the_store_say_the_same(base: Run, trained: Run, expecte
 
 
 def test_sites_places_and_values_are_those_of_the_model(trained: Run) -> None:
-    """Every site is an active filter; its place is where its pooled cell starts; values lie between all places."""
+    """Every site is an active filter; its place is where its pooled bin starts; values lie between all places."""
     scoring_stage.score(trained, RUNTIME)
     store = score_store.open_complete(trained.scores("attention"))
     work = scoring_stage._load(trained, RUNTIME)
@@ -100,9 +100,9 @@ def test_sites_places_and_values_are_those_of_the_model(trained: Run) -> None:
         found = store.read(group, partition)
         with torch.inference_mode():
             pooled = model.pooled(work.batch(store, group, np.arange(first, last)).tokens)
-        example, motif, cell = np.nonzero((pooled > threshold[:, None]).numpy())
+        example, motif, bin = np.nonzero((pooled > threshold[:, None]).numpy())
         of_site = np.repeat(np.arange(last - first), found.counts[:, 0])
-        start = cell * model.pool - model.padding
+        start = bin * model.pool - model.padding
         np.testing.assert_array_equal(np.stack([of_site, *found.site[:, :2].T]), np.stack([example, motif, start]))
         begin = np.cumsum(found.counts[:, 1]) - found.counts[:, 1]
         np.testing.assert_array_equal(found.place[begin[of_site] + found.site[:, 3]], start)
@@ -115,7 +115,7 @@ def test_sites_places_and_values_are_those_of_the_model(trained: Run) -> None:
 def test_distance_stands_where_the_scores_do(trained: Run) -> None:
     scoring_stage.score(trained, RUNTIME)
     store = score_store.open_complete(trained.scores("attention"))
-    units, padding = Units.motifs(store.motifs), trained.config.model.width // 2
+    units, padding = Units.motifs(store.motifs), trained.config.model.kernel_size // 2
     for group in GROUPS:
         for _, block in laid_out(store, units, group, 0, units.pairs):
             distance, position = block.distance(), starts_of(block)
@@ -150,7 +150,7 @@ from satori_hpc.scoring.registry import build
 from satori_hpc.scoring.batches import Slices
 torch.set_num_threads(2)
 torch.manual_seed(1)
-model = models.build(Model(filters=64), length=300, targets=1, task="binary", entropy=0.0).eval()
+model = models.build(Model(num_filters=64), length=300, targets=1, task="binary", entropy=0.0).eval()
 tokens = torch.randint(0, 4, (40, 300), dtype=torch.uint8)
 more = dict(settings=Score(), seed=1, composition=np.full(4, 0.25))
 scorer = build("attention", model, threshold=torch.full((64,), 0.4), **more)
@@ -308,13 +308,13 @@ def test_the_geometry_is_in_the_store(trained: Run) -> None:
     assert told["shard_examples"] == {"foreground": 64, "background": 64}
     assert ScoreStore(run.scores("attention")).attributes["shard_examples"] == 64
     model = run.config.model
-    cells = 120 // model.pool
-    each = 8 + 12 * 12 * cells + 2 * cells + 4 * cells * (cells - 1) // 2  # if every filter is active in every cell
+    bins = 120 // model.pool
+    each = 8 + 12 * 12 * bins + 2 * bins + 4 * bins * (bins - 1) // 2  # if every filter is active in every bin
     assert told["bytes_at_most"] == 4 * 64 * each
 
 
-def test_with_several_labels_the_background_is_the_twins_by_name(trained: Run) -> None:
-    run = with_score(trained, use_all=False, min_precision=0.5, label_probability=0.4)
+def test_with_several_labels_the_background_is_the_shuffled_controls_by_name(trained: Run) -> None:
+    run = with_score(trained, include_mispredicted=False, min_precision=0.5, label_probability=0.4)
     probability = make_multilabel(run)
     data = read_whole(run.dataset)
     summary = scoring_stage.score(run, RUNTIME)
@@ -331,8 +331,8 @@ def test_with_several_labels_the_background_is_the_twins_by_name(trained: Run) -
     np.testing.assert_array_equal(true_positive, (predicted & (data.labels == 1))[foreground])
     assert true_positive.sum(axis=1).min() >= 1
     assert store.attributes["selection"]["min_precision"] == 0.5
-    twins = read_whole(run.background)
-    dataset.write(run.background, dataclasses.replace(twins, names=[f"other{row}" for row in range(len(twins))]))
+    controls = read_whole(run.background)
+    dataset.write(run.background, dataclasses.replace(controls, names=[f"other{row}" for row in range(len(controls))]))
     with pytest.raises(ArtefactError, match=f"no shuffled control of {len(foreground)} examples"):
         scoring_stage.score(run, RUNTIME)
     files.remove(run.background)
@@ -340,17 +340,17 @@ def test_with_several_labels_the_background_is_the_twins_by_name(trained: Run) -
         scoring_stage.score(run, RUNTIME)
 
 
-def test_the_twins_sequences_are_scored(trained: Run) -> None:
+def test_the_controls_sequences_are_scored(trained: Run) -> None:
     make_multilabel(trained)
     scoring_stage.score(trained, RUNTIME)
     store = score_store.open_complete(trained.scores("attention"))
-    twins = read_whole(trained.background)
+    controls = read_whole(trained.background)
     work = scoring_stage._load(trained, RUNTIME)
     first, _ = store.partitions("background")[1]
     places = np.arange(first, first + 16)
     batch = work.batch(store, "background", places)
     rows = store.examples("background")[places]
-    np.testing.assert_array_equal(batch.tokens.numpy(), twins.tokens[rows])
+    np.testing.assert_array_equal(batch.tokens.numpy(), controls.tokens[rows])
     assert batch.keys.tolist() == [[1, row] for row in rows]
     labels = store.true_positive()
     assert labels is not None

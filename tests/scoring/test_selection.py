@@ -19,8 +19,8 @@ def test_binary_sides_hold_what_was_predicted_right() -> None:
     assert chosen.background.tolist() == [3]
 
 
-def test_use_all_takes_every_example_of_the_split() -> None:
-    chosen = select.binary(LABEL, PROBABILITY, rows=ROWS, settings=Score(use_all=True), seed=1)
+def test_include_mispredicted_takes_every_example_of_the_split() -> None:
+    chosen = select.binary(LABEL, PROBABILITY, rows=ROWS, settings=Score(include_mispredicted=True), seed=1)
     assert chosen.foreground.tolist() == [0, 1, 2, 6]
     assert chosen.background.tolist() == [3, 4, 5]
 
@@ -66,7 +66,7 @@ def test_precision_counts_right_predictions_among_all_predictions(monkeypatch: p
         select.true_positives_of(rows, labels, probability, 0.5), [[0, 0, 0], [1, 0, 1], [1, 0, 0]]
     )
     assert select.multilabel(labels, probability, rows=np.arange(4), settings=Score(), seed=1).tolist() == [0, 1]
-    every = select.multilabel(labels, probability, rows=np.arange(4), settings=Score(use_all=True), seed=1)
+    every = select.multilabel(labels, probability, rows=np.arange(4), settings=Score(include_mispredicted=True), seed=1)
     assert every.tolist() == [0, 1, 2, 3]
     with pytest.raises(SatoriError, match="min_precision"):
         select.multilabel(labels, probability, rows=np.array([2, 3]), settings=Score(), seed=1)
@@ -85,16 +85,16 @@ def test_the_record_holds_what_the_selection_followed_from() -> None:
     assert set(binary) == {
         "task",
         "split",
-        "use_all",
+        "include_mispredicted",
         "max_examples",
         "positive_probability",
         "negative_probability",
         "seed",
     }
-    assert "positive_probability" not in select.record(Score(use_all=True), task="binary", seed=3)
+    assert "positive_probability" not in select.record(Score(include_mispredicted=True), task="binary", seed=3)
     several = select.record(Score(), task="multilabel", seed=3)
     assert (several["label_probability"], several["min_precision"]) == (0.5, 0.5)
-    assert "min_precision" not in select.record(Score(use_all=True), task="multilabel", seed=3)
+    assert "min_precision" not in select.record(Score(include_mispredicted=True), task="multilabel", seed=3)
 
 
 def test_labels_of_many_examples_are_looked_at_some_at_a_time() -> None:

@@ -1,4 +1,4 @@
-"""Shuffled twins with implanted motifs."""
+"""Shuffled controls with implanted motifs."""
 
 from collections import Counter
 from itertools import pairwise
@@ -23,7 +23,7 @@ def fixed(text: str) -> np.ndarray:
 def make(tokens: np.ndarray, motifs: list[np.ndarray], sites: list[int], **more: int) -> shuffled_background.TwinBatch:
     settings = {"counted": len(tokens), "seed": 7, **more}
     width = len(motifs[0]) if motifs else 6
-    return shuffled_background.twins(
+    return shuffled_background.shuffled_controls(
         tokens,
         np.arange(len(tokens)),
         ppms=np.array(motifs).reshape(-1, width, 4),
@@ -32,23 +32,23 @@ def make(tokens: np.ndarray, motifs: list[np.ndarray], sites: list[int], **more:
     )
 
 
-def test_without_motifs_twins_keep_every_dinucleotide() -> None:
+def test_without_motifs_controls_keep_every_dinucleotide() -> None:
     tokens = originals(50)
     for made in (make(tokens, [], []), make(tokens, [fixed("ACGT")], [0])):
         assert made.tokens.dtype == np.uint8
         assert not made.implants.any()
         assert (made.tokens != tokens).any(axis=1).all()
-        for twin, original in zip(made.tokens.tolist(), tokens.tolist(), strict=True):
-            assert Counter(pairwise(twin)) == Counter(pairwise(original))
+        for control, original in zip(made.tokens.tolist(), tokens.tolist(), strict=True):
+            assert Counter(pairwise(control)) == Counter(pairwise(original))
 
 
 def test_motifs_of_different_widths_are_implanted_each_at_its_rate() -> None:
     tokens = np.full((2000, LENGTH), sequence.N, dtype=np.uint8)  # so that every implant is seen
     motifs = [fixed("ACGTAC"), fixed("GG"), fixed("TTTT")]
-    made = shuffled_background.twins(
+    made = shuffled_background.shuffled_controls(
         tokens, np.arange(2000), ppms=motifs, sites=np.array([500, 400, 0]), counted=2000, seed=1
     )
-    texts = ["".join("ACGTN"[token] for token in twin) for twin in made.tokens.tolist()]
+    texts = ["".join("ACGTN"[token] for token in control) for control in made.tokens.tolist()]
     assert made.implants[2] == 0
     for number, motif, rate in ((0, "ACGTAC", 500), (1, "NGGN", 400)):
         assert abs(made.implants[number] - rate) < 5 * rate**0.5
@@ -83,7 +83,7 @@ def test_each_motif_is_implanted_at_its_rate_and_spread_as_a_binomial() -> None:
 
 def test_every_start_from_0_to_length_minus_width_is_equally_likely() -> None:
     tokens = np.full((6000, 10), sequence.N, dtype=np.uint8)
-    made = shuffled_background.twins(
+    made = shuffled_background.shuffled_controls(
         tokens, np.arange(6000), ppms=fixed("ACGTAC")[None], sites=np.array([1200]), counted=6000, seed=1
     )
     alone = made.tokens[(made.tokens < 4).sum(axis=1) == 6]
@@ -102,7 +102,7 @@ def test_a_motif_as_wide_as_the_sequence_fits() -> None:
 def test_letters_follow_the_columns() -> None:
     tokens = np.full((3000, 2), sequence.N, dtype=np.uint8)
     ppm = np.array([[0.1, 0.2, 0.3, 0.4], [0.0, 0.5, 0.5, 0.0]])
-    made = shuffled_background.twins(
+    made = shuffled_background.shuffled_controls(
         tokens, np.arange(3000), ppms=ppm[None], sites=np.array([30_000]), counted=3000, seed=2
     ).tokens
     for column in range(2):
@@ -118,24 +118,27 @@ def test_later_motifs_overwrite_earlier_ones() -> None:
     assert (made.tokens == sequence.T).all()
 
 
-def test_a_twin_depends_on_seed_and_example_alone() -> None:
+def test_a_control_depends_on_seed_and_example_alone() -> None:
     tokens = originals(40)
     motifs = {
         "ppms": np.random.default_rng(1).dirichlet(np.ones(4), (5, 6)),
         "sites": np.array([40, 10, 80, 0, 3]),
         "counted": 40,
     }
-    every = shuffled_background.twins(tokens, np.arange(40), seed=3, **motifs)
-    again = shuffled_background.twins(tokens, np.arange(40), seed=3, **motifs)
+    every = shuffled_background.shuffled_controls(tokens, np.arange(40), seed=3, **motifs)
+    again = shuffled_background.shuffled_controls(tokens, np.arange(40), seed=3, **motifs)
     np.testing.assert_array_equal(every.tokens, again.tokens)
     some = np.array([31, 2, 17])
-    part = shuffled_background.twins(tokens[some], some, seed=3, **motifs)
+    part = shuffled_background.shuffled_controls(tokens[some], some, seed=3, **motifs)
     np.testing.assert_array_equal(part.tokens, every.tokens[some])
     rest = np.setdiff1d(np.arange(40), some)
     assert (
-        part.implants + shuffled_background.twins(tokens[rest], rest, seed=3, **motifs).implants == every.implants
+        part.implants + shuffled_background.shuffled_controls(tokens[rest], rest, seed=3, **motifs).implants
+        == every.implants
     ).all()
-    other = shuffled_background.twins(tokens, np.arange(40), seed=4, **motifs)
+    other = shuffled_background.shuffled_controls(tokens, np.arange(40), seed=4, **motifs)
     assert (other.tokens != every.tokens).any(axis=1).all()
-    equal = shuffled_background.twins(np.repeat(tokens[:1], 40, axis=0), np.arange(40), seed=3, **motifs).tokens
+    equal = shuffled_background.shuffled_controls(
+        np.repeat(tokens[:1], 40, axis=0), np.arange(40), seed=3, **motifs
+    ).tokens
     assert len(np.unique(equal, axis=0)) == 40

@@ -24,7 +24,7 @@ FILTERS = 6
 
 def test_learned_filters_are_named_scored_and_tested_beside_known_motifs(tmp_path: Path) -> None:
     config = tiny.tiny_config()
-    settings = MotifTokens(filters=FILTERS, width=9, size=16, pool=6, similarity_max=0.5)
+    settings = MotifTokens(num_filters=FILTERS, kernel_size=9, size=16, pool=6, similarity_max=0.5)
     config = dataclasses.replace(
         config,
         model=Model(architecture="motif-tokens", guests={"motif-tokens": settings}),

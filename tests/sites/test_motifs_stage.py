@@ -69,7 +69,7 @@ def network(settings: config.Model, *, targets: int, task: str) -> models.Satori
 def make(path: Path, *, task: str = "binary", probability: float = 0.9, **keys: object) -> Run:
     settings = dataclasses.replace(
         tiny.tiny_config(),
-        model=config.Model(filters=4, width=WIDTH, padding=PADDING, heads=2, head_size=4, mixing_size=8),
+        model=config.Model(num_filters=4, kernel_size=WIDTH, padding=PADDING, num_heads=2, head_dim=4, mixing_size=8),
         motifs=config.Motifs(split="all", **keys),  # type: ignore[arg-type]
     )
     run = tiny.make_run(path, settings)

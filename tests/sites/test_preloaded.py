@@ -33,7 +33,9 @@ LENGTH = 50
 
 def network(bank: MotifBank, **preloaded: object) -> Satori:
     torch.manual_seed(1)
-    config = Model(first_layer="motifs", preloaded=Preloaded(**preloaded), heads=2, head_size=4, mixing_size=8, pool=4)
+    config = Model(
+        first_layer="motifs", preloaded=Preloaded(**preloaded), num_heads=2, head_dim=4, mixing_size=8, pool=4
+    )
     return build(config, length=LENGTH, targets=1, task="binary", entropy=0, bank=bank).eval()
 
 
@@ -114,7 +116,7 @@ def test_from_a_prepared_run_to_its_report(tiny_run, tmp_path: Path, caplog) -> 
     absent = Motif(name="ABSENT", ppm=0.01 + 0.96 * np.eye(4)[np.arange(20) % 4], sites=100)
     motifs = [*readers.read(run.path / "truth" / "motifs.meme"), absent]
     readers.write_meme(tmp_path / "known.meme", motifs, UNIFORM)
-    small = {"heads": 2, "head_size": 8, "mixing_size": 16, "block_widths": (8,), "hidden": 8}
+    small = {"num_heads": 2, "head_dim": 8, "mixing_size": 16, "block_widths": (8,), "hidden": 8}
     known = Preloaded(motifs="../known.meme", similarity_max=1)
     run = tiny.change(
         run,

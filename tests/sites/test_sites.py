@@ -4,7 +4,7 @@ import torch
 
 from satori_hpc.config import Model
 from satori_hpc.models import build
-from satori_hpc.models.motif_cells import StrandFilters
+from satori_hpc.models.motif_bins import StrandFilters
 from satori_hpc.models.satori import Satori
 from satori_hpc.motifs import motif
 from satori_hpc.sites import activations
@@ -18,7 +18,13 @@ def model_of(weights: np.ndarray, biases: list[float], *, padding: int, activati
     """A real network whose first filters are given: weights (F, 4, W); batch norm adds the bias."""
     filters, _, width = weights.shape
     config = Model(
-        filters=filters, width=width, padding=padding, activation=activation, heads=2, head_size=4, mixing_size=8
+        num_filters=filters,
+        kernel_size=width,
+        padding=padding,
+        activation=activation,
+        num_heads=2,
+        head_dim=4,
+        mixing_size=8,
     )
     model = build(config, length=LENGTH, targets=1, task="binary", entropy=0.0)
     with torch.no_grad():

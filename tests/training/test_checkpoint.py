@@ -15,7 +15,9 @@ from satori_hpc.run import sealed
 from satori_hpc.training import checkpoint
 from satori_hpc.training.checkpoint import CheckpointInfo
 
-CONFIG = Model(architecture="deep", filters=6, width=5, heads=2, head_size=4, block_widths=(6, 7), recurrent=True)
+CONFIG = Model(
+    architecture="deep", num_filters=6, kernel_size=5, num_heads=2, head_dim=4, block_widths=(6, 7), recurrent=True
+)
 
 
 def written(path: Path, **change: object) -> models.Satori:
@@ -164,7 +166,7 @@ def test_other_format_version(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "plain", ["{}", "[]", "not json", '{"config": {"filters": 3}}', '{"config": {"colour": 1}, "length": 40}', 7]
+    "plain", ["{}", "[]", "not json", '{"config": {"num_filters": 3}}', '{"config": {"colour": 1}, "length": 40}', 7]
 )
 def test_damaged_description(tmp_path, plain):
     path = best_of(tmp_path)
@@ -204,7 +206,7 @@ def test_wrong_weights(tmp_path):
 def test_a_description_of_a_giant_is_refused_before_it_is_built(tmp_path):
     path = best_of(tmp_path)
     written(path)
-    plain = torch.load(path, weights_only=True)["plain"].replace('"filters": 6', '"filters": 2000000000')
+    plain = torch.load(path, weights_only=True)["plain"].replace('"num_filters": 6', '"num_filters": 2000000000')
     edited(path, plain=plain)
     refused(path, "do not fit")
 

@@ -99,7 +99,7 @@ def test_a_killed_run_ends_like_an_undisturbed_one(tmp_path, monkeypatch, every,
         entropy_warmup=0.5,
         schedule="onecycle",
         optimiser=optimiser,
-        strands="given" if optimiser == "adam" else "random",
+        reverse_complement="none" if optimiser == "adam" else "random",
         checkpoint_every=every,
         learning_rate=0.05 if optimiser == "sgd" else 3e-3,
     )
@@ -347,7 +347,7 @@ def test_onecycle_has_no_second_rise():
 
 
 def test_a_loss_that_is_not_finite_says_where_and_what_to_lower(tmp_path):
-    config = small_config(optimiser="sgd", learning_rate=1e30, gradient_clip=0.0)
+    config = small_config(optimiser="sgd", learning_rate=1e30, max_grad_norm=0.0)
     run = run_at(tmp_path, learnable(), config)
     with pytest.raises(SatoriError, match=r"epoch 1.*learning_rate"):
         train(run, RUNTIME)

@@ -24,7 +24,7 @@ RUNTIME = Runtime(device="cpu", threads=1)
 
 def run_at(path: Path, *, targets: int = 1, length: int = 60, others: int = 5, **settings: object) -> Run:
     """A run whose known motifs are in a file beside it, where they do not change from run to run."""
-    wanted = {"motifs": "../known.meme", "filters": 4, "size": 16, "pool": 6, "width": 9, **settings}
+    wanted = {"motifs": "../known.meme", "num_filters": 4, "size": 16, "pool": 6, "kernel_size": 9, **settings}
     readers.write_meme(path.parent / "known.meme", known_motifs(targets=targets, others=others), motif.UNIFORM)
     dataset.write(path / "dataset.zarr", learnable(targets=targets, length=length))
     model = Model(architecture="motif-tokens", guests={"motif-tokens": MotifTokens(**wanted)})

@@ -9,7 +9,7 @@ import torch
 from satori_hpc import models
 from satori_hpc.data import sequence
 from satori_hpc.models.predict import predict
-from satori_hpc.parallel.signals import StopWish
+from satori_hpc.parallel.signals import StopRequest
 from satori_hpc.parallel.world import Runtime
 from satori_hpc.training import checkpoint, metrics
 from satori_hpc.training.loop import Trainer
@@ -22,12 +22,12 @@ RUNTIME = Runtime(device="cpu", threads=1)
 OTHER = str.maketrans("ACGTN", "TGCAN")
 
 
-@pytest.mark.parametrize("kind", ["given", "random", "both"])
+@pytest.mark.parametrize("kind", ["none", "random", "both"])
 def test_a_step_sees_the_letters_that_its_rows_mean(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = learnable(train=40, other=4, length=30)
     data.tokens[::3, 5:8] = sequence.N
     examples = data.tokens[:40], np.arange(40, dtype=np.uint8)[:, None]
-    config = small_config(batch_size=16, strands=kind)
+    config = small_config(batch_size=16, reverse_complement=kind)
     model = models.build(config.model, length=30, targets=1, task="binary", entropy=0)
     trainer = Trainer(model, config.train, seed=1, train=examples, valid=examples, batch_size=16)
     seen: list[tuple[int, str]] = []
@@ -39,21 +39,21 @@ def test_a_step_sees_the_letters_that_its_rows_mean(kind: str, monkeypatch: pyte
     monkeypatch.setattr(Stepper, "step", step)
     rows = np.concatenate(trainer.batches(0)).tolist()
     for batch in trainer.batches(0):
-        trainer._step(batch, StopWish())
+        trainer._step(batch, StopRequest())
     letters = [sequence.decode(row) for row in data.tokens[:40]]
     turned = [text[::-1].translate(OTHER) for text in letters]
     assert seen == [(row % 40, (letters + turned)[row]) for row in rows]
-    shown = {"given": 0, "random": sum(row >= 40 for row in rows), "both": 40}[kind]
+    shown = {"none": 0, "random": sum(row >= 40 for row in rows), "both": 40}[kind]
     assert sum(text in turned for _, text in seen) == shown
-    assert (kind == "given") == (shown == 0)
+    assert (kind == "none") == (shown == 0)
     assert [sequence.decode(row) for row in trainer.tokens.numpy()] == letters, "the examples themselves stay"
 
 
-@pytest.mark.parametrize(("kind", "low", "high"), [("given", 0.3, 0.75), ("random", 0.85, 1), ("both", 0.85, 1)])
+@pytest.mark.parametrize(("kind", "low", "high"), [("none", 0.3, 0.75), ("random", 0.85, 1), ("both", 0.85, 1)])
 def test_a_network_that_saw_both_strands_reads_both(kind: str, low: float, high: float, tmp_path: Path) -> None:
     """Motifs stand on one strand in the data; on the other one only a network finds them that was shown it."""
     data = learnable(train=900)
-    run = run_at(tmp_path, data, small_config(epochs=12, strands=kind, model={"filters": 24}))
+    run = run_at(tmp_path, data, small_config(epochs=12, reverse_complement=kind, model={"num_filters": 24}))
     assert train(run, RUNTIME)["test_auroc"] > 0.85
     model, _ = checkpoint.load(run.best, "cpu")
     rows = data.rows("test")
@@ -66,8 +66,8 @@ def test_a_network_that_saw_both_strands_reads_both(kind: str, low: float, high:
 def test_an_epoch_of_both_strands_counts_all_its_rows(tmp_path: Path) -> None:
     """The loss in the history is a mean over rows, not over examples."""
     found = {}
-    for kind in ("given", "both"):
-        run = run_at(tmp_path / kind, learnable(), small_config(epochs=1, strands=kind, learning_rate=1e-8))
+    for kind in ("none", "both"):
+        run = run_at(tmp_path / kind, learnable(), small_config(epochs=1, reverse_complement=kind, learning_rate=1e-8))
         train(run, RUNTIME)
         found[kind] = float(history_of(run)[0]["train_loss"])
-    assert found["both"] == pytest.approx(found["given"], rel=0.1)
+    assert found["both"] == pytest.approx(found["none"], rel=0.1)

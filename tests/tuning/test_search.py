@@ -66,7 +66,7 @@ def test_the_leaderboard_ranks_the_trials_beside_the_default(searched: Path) -> 
     values = [float(row["value"]) for row in rows]
     assert values == sorted(values, reverse=True)
     default = next(row for row in rows if row["trial"] == "0")
-    assert [default[key] for key in ("model.filters", "train.learning_rate", "epochs")] == ["12", "0.005", "2"]
+    assert [default[key] for key in ("model.num_filters", "train.learning_rate", "epochs")] == ["12", "0.005", "2"]
     run = Run.open(searched)
     best = Run.open(run.trial(int(rows[0]["trial"])))
     assert toml.parse(run.best_settings.read_text(), Config, name="best") == best.config
@@ -226,7 +226,11 @@ def test_a_trial_that_kills_whoever_works_on_it_fails_in_the_end(tmp_path: Path)
 
 def test_a_trial_that_fails_is_told_and_the_search_goes_on(tmp_path: Path) -> None:
     space = Space(
-        (Choice("train.learning_rate", (5e-3, 1e30)), Choice("model.padding", (4, 8)), Choice("model.width", (7,)))
+        (
+            Choice("train.learning_rate", (5e-3, 1e30)),
+            Choice("model.padding", (4, 8)),
+            Choice("model.kernel_size", (7,)),
+        )
     )
     run = searchable(tmp_path / "run", trials=9, epochs=1, space=space)
     shown = call("search", run.path, "--threads", 1)
@@ -235,7 +239,7 @@ def test_a_trial_that_fails_is_told_and_the_search_goes_on(tmp_path: Path) -> No
     assert "the space holds no more" in shown
     failed = {(row["train.learning_rate"], row["model.padding"]): row["failed"] for row in rows if row["failed"]}
     assert "not finite" in failed["1e+30", "4"]
-    assert "expected less than width" in failed["0.005", "8"]
+    assert "expected less than kernel_size" in failed["0.005", "8"]
     assert len(failed) == 3
     assert all(row["rank"] == "" for row in rows if row["failed"])
     assert "failed: " in shown
@@ -275,7 +279,7 @@ def test_f1_needs_known_pairs(tmp_path: Path) -> None:
 
 
 def test_a_poor_default_is_beaten_within_the_budget(tmp_path: Path) -> None:
-    space = Space((Choice("model.filters", (8, 16)), Range("train.learning_rate", 1e-4, 1e-2, log=True)))
+    space = Space((Choice("model.num_filters", (8, 16)), Range("train.learning_rate", 1e-4, 1e-2, log=True)))
     run = learnable_run(
         tmp_path / "run", train={"learning_rate": 1e-5, "epochs": 4}, search=Search(trials=6, space=space)
     )
@@ -300,13 +304,13 @@ def test_new_takes_the_settings_of_the_best_for_other_data(searched: Path, tmp_p
 
 
 def test_new_sets_a_space(tmp_path: Path) -> None:
-    call("new", tmp_path / "a", "--set", "search.space={train.entropy = [1e-5, 1e-4], model.heads = [2]}")
+    call("new", tmp_path / "a", "--set", "search.space={train.entropy = [1e-5, 1e-4], model.num_heads = [2]}")
     space = Run.open(tmp_path / "a").config.search.space
-    assert space == Space((Choice("model.heads", (2,)), Choice("train.entropy", (1e-5, 1e-4))))
+    assert space == Space((Choice("model.num_heads", (2,)), Choice("train.entropy", (1e-5, 1e-4))))
     for wrong in ("search.space=7", "search.space.train.entropy=[1]"):
         assert "expected a table, such as {model.filters" in call("new", tmp_path / "b", "--set", wrong, code=1)
     refused = call("new", tmp_path / "b", "--set", "search.space={model.filers=[7]}", code=1)
-    assert "did you mean 'filters'" in refused
+    assert "did you mean 'num_filters'" in refused
 
 
 def test_named_files_are_found_from_trials(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ import psutil
 
 from satori_hpc.data import dataset, fasta, sequence, splits
 from satori_hpc.data.dataset import Coded, Coordinates, Examples
-from satori_hpc.data.source import EXAMPLE, Room, Source, Spill, check_length, digests, of_examples
+from satori_hpc.data.source import EXAMPLE, MemoryBudget, RowFile, Source, check_length, digests, of_examples
 from satori_hpc.data.splits import UNKNOWN
 from satori_hpc.errors import InputError, Problems, SatoriError
 from satori_hpc.log import logger, progress
@@ -657,14 +657,14 @@ def opened(paths: Sequence[Path], *, letters: str | None, targets: Path | None) 
 
 
 def read_blocks(
-    part: Part, *, unknown: int | None, room: int = BLOCK_BYTES
+    part: Part, *, unknown: int | None, budget: int = BLOCK_BYTES
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Read a part in order, some sequences at a time.
 
     Args:
         part: of an open set.
         unknown: the label that stands for not known.
-        room: bytes that a block of one-hot numbers may take if BLOCK_BYTES are too many; chunks may take more.
+        budget: bytes that a block of one-hot numbers may take if BLOCK_BYTES are too many; chunks may take more.
 
     Yields:
         (first row, tokens uint8 (rows, length), labels uint8 (rows, targets)).
@@ -673,9 +673,9 @@ def read_blocks(
         InputError: a column is not one-hot, or a label is not 0 or 1: all of the block, with rows and positions.
     """
     size = 4 * part.length * part.x.dtype.itemsize
-    rows = max(1, min(BLOCK_BYTES, room) // size)
+    rows = max(1, min(BLOCK_BYTES, budget) // size)
     # Whole stored chunks, so that none is unpacked twice, unless one of them is much larger than a block should be.
-    together = part.x.together if part.x.together * size <= 8 * min(BLOCK_BYTES, room) else 1
+    together = part.x.together if part.x.together * size <= 8 * min(BLOCK_BYTES, budget) else 1
     together = max(together, rows // together * together)
     empty = np.zeros(0, dtype=np.int64)
     for begin in range(0, part.examples, together):
@@ -877,7 +877,7 @@ def make(run: Run, runtime: Runtime) -> Source:
         InputError: the files cannot be used, or have no parts where [prepare] split = "given".
         SatoriError: what is kept of every sequence does not fit into memory.
     """
-    config, room = run.config.prepare.arrays, Room.of(runtime)
+    config, budget = run.config.prepare.arrays, MemoryBudget.of(runtime)
     assert config is not None
     paths = [run.resolve(name) for name in config.files]
     targets = None if config.targets is None else run.resolve(config.targets)
@@ -888,14 +888,14 @@ def make(run: Run, runtime: Runtime) -> Source:
         if first.targets == 1 and config.unknown is not None:
             raise InputError(f"{first.path}: one label, so none can be unknown; remove [prepare.arrays] unknown")
         count = sum(part.examples for part in found.parts)
-        room.check(of_examples(count, length=first.length, each=EXAMPLE + NAME))
+        budget.check(of_examples(count, length=first.length, each=EXAMPLE + NAME))
         split = _given(run, found)
         names = _names(found)
-        tokens = Spill(run.dataset_parts / "tokens", (np.uint8, (first.length,)))
-        labels = Spill(run.dataset_parts / "labels", (np.uint8, (first.targets,)))
+        tokens = RowFile(run.dataset_parts / "tokens", (np.uint8, (first.length,)))
+        labels = RowFile(run.dataset_parts / "labels", (np.uint8, (first.targets,)))
         digest, no_letters, unknown = [], 0, 0
         for part in found.parts:
-            blocks = read_blocks(part, unknown=config.unknown, room=room.rows(1) // BLOCK_COPIES)
+            blocks = read_blocks(part, unknown=config.unknown, budget=budget.max_rows(1) // BLOCK_COPIES)
             for _, some_tokens, some_labels in progress(blocks, what=part.name or "arrays", unit="block"):
                 tokens.append(some_tokens)
                 labels.append(some_labels)

@@ -10,7 +10,7 @@ import numpy as np
 from satori_hpc.data import sequence, splits
 from satori_hpc.data.dataset import Examples
 from satori_hpc.data.sequence import Letters
-from satori_hpc.data.source import CHANGED, DROPPED, LeftOut, Room, Source, check_length, digests
+from satori_hpc.data.source import CHANGED, DROPPED, ExcludedRecords, MemoryBudget, Source, check_length, digests
 from satori_hpc.data.splits import UNKNOWN
 from satori_hpc.errors import InputError, Problems
 from satori_hpc.log import logger
@@ -44,7 +44,7 @@ class Fold:
 
 
 @dataclass(frozen=True)
-class Joined:
+class MergedFolds:
     """Distinct sequences of all files, in the order in which they first occur; training files come before test files.
 
     Attributes:
@@ -64,14 +64,14 @@ class Joined:
     repeats: np.ndarray
 
 
-def join(train: Sequence[Fold], test: Sequence[Fold], *, elsewhere: str) -> Joined:
+def join(train: Sequence[Fold], test: Sequence[Fold], *, missing_label: str) -> MergedFolds:
     """Merge the files of all TFs.
 
     Test labels come from test files alone, so that a TF is tested on all rows of its own test file and on no others.
 
     Args:
         train, test: a file per TF, in the order of the labels.
-        elsewhere: what a training sequence has for the TFs in whose training files it is not: "unknown" or "absent".
+        missing_label: label of a training sequence for TFs whose training files lack it: "unknown" or "absent".
     """
     tokens = np.concatenate([fold.tokens for fold in (*train, *test)])
     bound = np.concatenate([fold.bound for fold in (*train, *test)])
@@ -83,14 +83,14 @@ def join(train: Sequence[Fold], test: Sequence[Fold], *, elsewhere: str) -> Join
 
     counts = from_test | ~in_test[group]
     labels = np.full((len(in_test), len(train)), UNKNOWN, dtype=np.uint8)
-    if elsewhere == "absent":
+    if missing_label == "absent":
         labels[~in_test] = 0
     labels[group[counts], label[counts]] = bound[counts]
     groups, first = np.unique(group[counts], return_index=True)
     first = np.flatnonzero(counts)[first]
     order = np.argsort(first)
     groups, first = groups[order], first[order]
-    return Joined(
+    return MergedFolds(
         tokens=tokens[first],
         labels=labels[groups],
         test=in_test[groups],
@@ -100,7 +100,7 @@ def join(train: Sequence[Fold], test: Sequence[Fold], *, elsewhere: str) -> Join
     )
 
 
-def negatives(joined: Joined, *, kind: str, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
+def negatives(joined: MergedFolds, *, kind: str, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Shuffle every training sequence that a TF binds, keyed by (seed, example).
 
     Args:
@@ -231,19 +231,21 @@ def make(run: Run, runtime: Runtime) -> Source:
         InputError: a file cannot be used, or they do not go together.
         SatoriError: they do not fit into memory.
     """
-    config, seed, room = run.config.prepare.folds, run.config.seed, Room.of(runtime)
+    config, seed, budget = run.config.prepare.folds, run.config.seed, MemoryBudget.of(runtime)
     assert config is not None
     paths = [[run.resolve(name) for name in names] for names in (config.train, config.test)]
     files = [
         [
-            read_fold(path, key=f"[prepare.folds] {part}", alphabet=run.config.prepare.alphabet, check=room.check_file)
+            read_fold(
+                path, key=f"[prepare.folds] {part}", alphabet=run.config.prepare.alphabet, check=budget.check_file
+            )
             for path in named
         ]
         for part, named in zip(("train", "test"), paths, strict=True)
     ]
     _check_lengths(paths, files)
     check_length(run, files[0][0].tokens.shape[1], path=paths[0][0])
-    joined = join(*files, elsewhere=config.elsewhere)
+    joined = join(*files, missing_label=config.missing_label)
     names = [
         f"{label}.{part}.{event}"
         for part, found in zip(("train", "test"), files, strict=True)
@@ -255,7 +257,7 @@ def make(run: Run, runtime: Runtime) -> Source:
         logger.warning(
             "%d training rows hold a sequence of a test file and are left out (%s lists them): %s",
             len(joined.in_test),
-            run.left_out.name,
+            run.excluded_records.name,
             shown,
         )
     shuffles, parents, repeats = np.empty((0, joined.tokens.shape[1]), np.uint8), np.empty(0, np.int64), 0
@@ -289,12 +291,12 @@ def make(run: Run, runtime: Runtime) -> Source:
         "sources": digests(path for part in paths for path in part),
     }
     read = list(zip([*paths[0], *paths[1]], [*files[0], *files[1]], strict=True))
-    return Source(whole, summary, left_out=_left_out(joined, names, read))
+    return Source(whole, summary, excluded_records=_excluded_records(joined, names, read))
 
 
-def _left_out(joined: Joined, names: list[str], files: list[tuple[Path, Fold]]) -> LeftOut:
+def _excluded_records(joined: MergedFolds, names: list[str], files: list[tuple[Path, Fold]]) -> ExcludedRecords:
     """The rows that make no example of their own; `names` and `files` are those of all training, then test files."""
-    left_out, begin = LeftOut(), 0
+    excluded_records, begin = ExcludedRecords(), 0
     chrom = np.array(names, dtype=object)
     for number, (path, rows) in enumerate(files):
         end = begin + len(rows.events)
@@ -307,9 +309,9 @@ def _left_out(joined: Joined, names: list[str], files: list[tuple[Path, Fold]]) 
             line = rows.lines[mine - begin]
             length = rows.tokens.shape[1]
             columns = chrom[mine], start, start + length
-            left_out.add(*columns, place=(number, at), reason=reason, file=path.name, line=line, done=done)
+            excluded_records.add(*columns, place=(number, at), reason=reason, file=path.name, line=line, done=done)
         begin = end
-    return left_out
+    return excluded_records
 
 
 def _check_lengths(paths: list[list[Path]], files: list[list[Fold]]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from satori_hpc.data import fasta, sequence
 from satori_hpc.data.dataset import Coded, Coordinates, Examples
 from satori_hpc.data.fasta import Interval, Records
-from satori_hpc.data.source import LeftOut, Room, Source, check_length, digests
+from satori_hpc.data.source import ExcludedRecords, MemoryBudget, Source, check_length, digests
 from satori_hpc.errors import InputError, Problems
 from satori_hpc.log import logger
 from satori_hpc.parallel.world import Runtime
@@ -270,7 +270,7 @@ def read(
     unlabelled: str = "refuse",
     alphabet: str = "dna",
     check: Callable[[int], None] | None = None,
-) -> tuple[Examples, dict[str, Any], LeftOut]:
+) -> tuple[Examples, dict[str, Any], ExcludedRecords]:
     """Read both files; examples are in the order of the FASTA file, all in the training part.
 
     A record belongs to the row of its place (`fasta.interval` tells what headers are understood), or, where more
@@ -334,7 +334,7 @@ def read(
         "intervals_not_as_long_as_sequences": other,
         "letters_not_ACGT": unknown,
     }
-    return whole, summary, _left_out(fasta_path, table_path, records, rows, joined)
+    return whole, summary, _excluded_records(fasta_path, table_path, records, rows, joined)
 
 
 def _first(records: Records, chosen: list[int]) -> tuple[str, int]:
@@ -346,15 +346,17 @@ def _other_letters(counts: dict[str, int]) -> str:
     return ", ".join(others[:6])
 
 
-def _left_out(fasta_path: Path, table_path: Path, records: Records, rows: Rows, joined: _Join) -> LeftOut:
+def _excluded_records(
+    fasta_path: Path, table_path: Path, records: Records, rows: Rows, joined: _Join
+) -> ExcludedRecords:
     """Records and rows that repeat earlier ones in full, and records without a row."""
-    left_out = LeftOut()
+    excluded_records = ExcludedRecords()
     for place, reason, chosen in (
         (0, "repeats an earlier record", joined.repeated_records),
         (2, "has no row in the table", joined.unlabelled),
     ):
         at = [records.places[record] or _own(records, record) for record in chosen]
-        left_out.add(
+        excluded_records.add(
             np.array([each.chrom for each in at], dtype=object),
             np.array([each.start for each in at], dtype=np.int64),
             np.array([each.end for each in at], dtype=np.int64),
@@ -372,8 +374,10 @@ def _left_out(fasta_path: Path, table_path: Path, records: Records, rows: Rows, 
             (rows.lines, np.int64),
         )
     )
-    left_out.add(chrom, start, end, place=(1,), reason="repeats an earlier row", file=table_path.name, line=line)
-    return left_out
+    excluded_records.add(
+        chrom, start, end, place=(1,), reason="repeats an earlier row", file=table_path.name, line=line
+    )
+    return excluded_records
 
 
 def _own(records: Records, record: int) -> Interval:
@@ -741,14 +745,14 @@ def make(run: Run, runtime: Runtime) -> Source:
     config = run.config.prepare.fasta
     assert config is not None
     paths = run.resolve(config.fasta), run.resolve(config.table)
-    whole, summary, left_out = read(
+    whole, summary, excluded_records = read(
         *paths,
         task=config.task,
         labels=config.labels,
         join=config.join,
         unlabelled=config.unlabelled,
         alphabet=run.config.prepare.alphabet,
-        check=Room.of(runtime).check_file,
+        check=MemoryBudget.of(runtime).check_file,
     )
     check_length(run, whole.length, path=paths[0])
-    return Source(whole, {**summary, "sources": digests(paths)}, left_out=left_out)
+    return Source(whole, {**summary, "sources": digests(paths)}, excluded_records=excluded_records)

@@ -107,7 +107,7 @@ def test(columns: Columns, side: int) -> SignedRank:
 LEAST_VALUES = 3  # of a row: the median of fewer than two others is no median
 
 
-class Middles(NamedTuple):
+class RowMedians(NamedTuple):
     """How rows are compared; all arrays (rows,), NaN where a row has too few values.
 
     Attributes:
@@ -121,9 +121,9 @@ class Middles(NamedTuple):
     above: np.ndarray
 
 
-def middles(values: np.ndarray, *, least: float = -np.inf) -> Middles:
+def row_medians(values: np.ndarray, *, least: float = -np.inf) -> RowMedians:
     """Describe every row of float32 (rows, columns), NaN = missing; values below `least` are dropped as if missing."""
-    found = Middles(np.full(len(values), np.nan, np.float32), *np.full((3, len(values)), np.nan))
+    found = RowMedians(np.full(len(values), np.nan, np.float32), *np.full((3, len(values)), np.nan))
     limit = np.float32(least)
     for place, row in enumerate(values):
         there = row[row >= limit]  # no NaN is
@@ -144,7 +144,7 @@ def middles(values: np.ndarray, *, least: float = -np.inf) -> Middles:
     return found
 
 
-def subtract(block: np.ndarray, rows: Middles, *, least: float = -np.inf) -> None:
+def subtract(block: np.ndarray, rows: RowMedians, *, least: float = -np.inf) -> None:
     """Median-centre every value of a block in place, rounded to float32.
 
     Args:
@@ -165,7 +165,7 @@ def compiled() -> Callable[..., None]:
 
 def warm_up() -> None:
     """Compile now, for instance before threads start that would all wait for it."""
-    subtract(np.zeros((1, 1), np.float32), middles(np.zeros((1, 1), np.float32)))
+    subtract(np.zeros((1, 1), np.float32), row_medians(np.zeros((1, 1), np.float32)))
 
 
 def _subtract(

@@ -27,7 +27,7 @@ from satori_hpc.interactions.statistics.base import (
     describe_scores,
     where,
 )
-from satori_hpc.interactions.statistics.signed_rank import Middles
+from satori_hpc.interactions.statistics.signed_rank import RowMedians
 from satori_hpc.interactions.statistics.within_sequence import of_rows
 from satori_hpc.log import logger
 
@@ -62,7 +62,7 @@ class TwoWay:
         columns.add(side, block.score, block.distance() if side == FOREGROUND else None)
         if described is not None:
             least = rules.with_cutoff(-np.inf if rules.cutoff is None else rules.cutoff)
-            signed_rank.subtract(block.score, Middles(**described), least=least)
+            signed_rank.subtract(block.score, RowMedians(**described), least=least)
             columns.add(OWN if side == FOREGROUND else FURTHER, block.score, least=-np.inf)
 
     @staticmethod

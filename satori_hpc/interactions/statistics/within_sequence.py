@@ -23,7 +23,7 @@ from satori_hpc.interactions.statistics.base import (
     describe_scores,
     where,
 )
-from satori_hpc.interactions.statistics.signed_rank import Middles
+from satori_hpc.interactions.statistics.signed_rank import RowMedians
 
 LAID_OUT = 2**22  # scores of rows that are laid out at a time, at most
 
@@ -56,7 +56,7 @@ class WithinSequence:
             least = rules.with_cutoff(-np.inf if rules.cutoff is None else rules.cutoff)
             far = [(FURTHER, block.far())] if rules.max_distance else []  # before the scores are changed
             for number, each in ((OWN, block.score), *far):
-                signed_rank.subtract(each, Middles(**described), least=least)
+                signed_rank.subtract(each, RowMedians(**described), least=least)
                 columns.add(number, each, least=-np.inf)
 
     @staticmethod
@@ -114,6 +114,6 @@ def of_rows(partition: Partition, rules: Rules) -> Described:
     least = rules.with_cutoff(-np.inf if rules.cutoff is None else rules.cutoff)
     step = max(1, LAID_OUT // max(rules.units.pairs, 1))
     found = [
-        signed_rank.middles(block.score, least=least) for block in partition.blocks(0, rules.units.pairs, rows=step)
+        signed_rank.row_medians(block.score, least=least) for block in partition.blocks(0, rules.units.pairs, rows=step)
     ]
-    return Middles(*(np.concatenate(values) for values in zip(*found, strict=True)))._asdict()
+    return RowMedians(*(np.concatenate(values) for values in zip(*found, strict=True)))._asdict()

@@ -23,7 +23,7 @@ class Projection:
     """
 
     def __init__(self, attention: Attention, dtype: torch.dtype) -> None:
-        self.heads, self.size = attention.heads, attention.head_size
+        self.heads, self.size = attention.heads, attention.head_dim
         weight, bias = attention.project.weight.detach().to(dtype), attention.project.bias.detach().to(dtype)
         self._forward, self._back = Product(weight, bias), Product(weight.T)
 
@@ -62,13 +62,15 @@ class Heads:
         rule = self._rule
         of_weights = multipliers @ rule.middle(self._value).transpose(-1, -2)
         of_values = rule.middle(self._weights).transpose(-1, -2) @ multipliers
-        of_scores = softmax_back(rule, of_weights, weights=self._weights, scores=self._scores)
+        of_scores = softmax_backward(rule, of_weights, weights=self._weights, scores=self._scores)
         of_query = (of_scores @ rule.middle(self._key)).mul_(self._scale)
         of_key = (of_scores.transpose(-1, -2) @ rule.middle(self._query)).mul_(self._scale)
         return torch.stack((of_query, of_key, of_values))
 
 
-def softmax_back(rule: Rule, multipliers: torch.Tensor, *, weights: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+def softmax_backward(
+    rule: Rule, multipliers: torch.Tensor, *, weights: torch.Tensor, scores: torch.Tensor
+) -> torch.Tensor:
     """Propagate multipliers (S * R, ..., n) of softmax weights -> of scores; the argument is used up.
 
     Args:
@@ -78,13 +80,13 @@ def softmax_back(rule: Rule, multipliers: torch.Tensor, *, weights: torch.Tensor
     """
     log_sums = scores.amax(dim=-1) - weights.amax(dim=-1).log()  # exponentials would cost more than all the rest
     if multipliers.device.type != "cpu":
-        return softmax_back_of_tensors(rule, multipliers, weights=weights, logs=scores - log_sums.unsqueeze(-1))
+        return softmax_backward_of_tensors(rule, multipliers, weights=weights, logs=scores - log_sums.unsqueeze(-1))
     found, these, those = (each.flatten(0, -2).numpy() for each in (multipliers, weights, scores))
     back(found, these, those, log_sums.flatten().numpy(), step=len(these) - len(found))
     return multipliers
 
 
-def softmax_back_of_tensors(
+def softmax_backward_of_tensors(
     rule: Rule, multipliers: torch.Tensor, *, weights: torch.Tensor, logs: torch.Tensor
 ) -> torch.Tensor:
     """Return the same on any device, from weights and their logarithms."""
@@ -126,26 +128,26 @@ def _compiled() -> Callable[..., None]:
 
 
 def _back(multipliers: Any, weights: Any, scores: Any, log_sums: Any, step: int) -> None:
-    rows, cells = multipliers.shape
+    rows, bins = multipliers.shape
     real = multipliers.dtype.type
     half, small, one = real(0.5), real(SMALL), real(1)
     third, fifth, seventh, ninth = real(1 / 3), real(2 / 15), real(17 / 315), real(62 / 2835)
-    slope = np.empty(cells, multipliers.dtype)
+    slope = np.empty(bins, multipliers.dtype)
     for row in range(rows):
         first, last, own = weights[row], weights[row + step], multipliers[row]
         before, after, apart = scores[row], scores[row + step], log_sums[row + step] - log_sums[row]
         total, weighted = real(0), real(0)
-        for cell in range(cells):
-            gap = after[cell] - before[cell] - apart
+        for bin in range(bins):
+            gap = after[bin] - before[bin] - apart
             x = half * gap
             square = x * x
             series = one - square * (third - square * (fifth - square * (seventh - square * ninth)))
-            even = series * half * (first[cell] + last[cell])
-            uneven = (last[cell] - first[cell]) / gap
+            even = series * half * (first[bin] + last[bin])
+            uneven = (last[bin] - first[bin]) / gap
             found = even if abs(x) < small else uneven
-            slope[cell] = found
+            slope[bin] = found
             total += found
-            weighted += found * own[cell]
+            weighted += found * own[bin]
         shift = weighted / total
-        for cell in range(cells):
-            own[cell] = (own[cell] - shift) * slope[cell]
+        for bin in range(bins):
+            own[bin] = (own[bin] - shift) * slope[bin]

@@ -103,8 +103,8 @@ class LetterAttributions:
             weights: (1, C) of the logits.
         """
         net, model = self._net, self._net.model
-        shape = {"width": model.width, "pool": model.pool, "cells": model.cells}
-        first, count = sites.first_cell(position, **shape), sites.count(**shape)
+        shape = {"width": model.width, "pool": model.pool, "bins": model.bins}
+        first, count = sites.first_bin(position, **shape), sites.count(**shape)
         start_track, end_track = net.track(start), net.track(original)
         out = torch.zeros(len(mutants), original.shape[2], dtype=original.dtype, device=original.device)
         total = torch.zeros_like(out[:0].sum(dim=0))

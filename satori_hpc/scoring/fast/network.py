@@ -81,23 +81,23 @@ class Network:
         values = 8 * self.model.config.mixing_size
         if readout.widths:
             values += 10 * sum(readout.widths) + 4 * readout.dilations * readout.widths[-1]
-        return self._weight.element_size() * self.model.cells * values
+        return self._weight.element_size() * self.model.bins * values
 
     @property
     def bytes_of_tokens(self) -> int:
         """Memory used and returned by `tokens`, per node: an upper bound."""
         model, config = self.model, self.model.config
-        values = model.filters * (2 * model.stem.strands * model.pool + 4) + 6 * config.heads * config.head_size
+        values = model.filters * (2 * model.stem.strands * model.pool + 4) + 6 * config.num_heads * config.head_dim
         if config.recurrent:
             values += 2 * Recurrent.layers * 24 * config.recurrent_size
-        return self._weight.element_size() * model.cells * values
+        return self._weight.element_size() * model.bins * values
 
     @property
     def bytes_per_node(self) -> int:
         """Working memory of a path and the way back, per node: an upper bound."""
         model, config = self.model, self.model.config
-        values = 4 * model.filters + 8 * config.heads * config.head_size + 9 * config.heads * model.cells
-        return self.bytes_of_tokens + self._weight.element_size() * model.cells * values + self.bytes_behind
+        values = 4 * model.filters + 8 * config.num_heads * config.head_dim + 9 * config.num_heads * model.bins
+        return self.bytes_of_tokens + self._weight.element_size() * model.bins * values + self.bytes_behind
 
     def one_hot(self, tokens: torch.Tensor) -> torch.Tensor:
         """Convert uint8 codes (B, L) to one-hot (B, 4, L); unknown bases are zero columns."""
@@ -111,10 +111,10 @@ class Network:
         """
         model = self.model
         padded = F.pad(letters, (model.padding, model.width - 1 - model.padding))
-        padded = padded[:, :, : model.cells * model.pool + model.width - 1]
+        padded = padded[:, :, : model.bins * model.pool + model.width - 1]
         image = padded.unsqueeze(2).contiguous(memory_format=torch.channels_last)
         values = F.conv2d(image, self._weight.unsqueeze(2), self._bias)
-        by_bin = values.squeeze(2).transpose(1, 2).contiguous().view(len(letters), model.cells, -1, model.filters)
+        by_bin = values.squeeze(2).transpose(1, 2).contiguous().view(len(letters), model.bins, -1, model.filters)
         return by_bin if self._blocked is None else by_bin.masked_fill_(self._blocked, OUTSIDE)
 
     def tokens(self, rule: Rule, start: torch.Tensor, end: torch.Tensor) -> Tokens:
@@ -140,13 +140,13 @@ class Network:
             return self.tokens(rule, start, end)
         nodes, paths = len(rule.nodes), len(end)
         pooled = Pooled(rule, start, end, exp=self.exp, scale=self._scale)
-        cells = (first[:, None] + torch.arange(count, device=first.device)).repeat(nodes, 1)  # (N * R, k)
-        rows = pooled.values.gather(1, cells[:, :, None].expand(-1, -1, pooled.values.shape[2]))
+        bins = (first[:, None] + torch.arange(count, device=first.device)).repeat(nodes, 1)  # (N * R, k)
+        rows = pooled.values.gather(1, bins[:, :, None].expand(-1, -1, pooled.values.shape[2]))
         if self.model.positions is not None:
-            rows = rows + self.model.positions.table.to(self.dtype)[cells]
+            rows = rows + self.model.positions.table.to(self.dtype)[bins]
         changed = self.projection(rows)
         projected = like.projected.repeat_interleave(paths, dim=1)
-        projected.scatter_(3, cells[None, :, None, :, None].expand_as(changed), changed)
+        projected.scatter_(3, bins[None, :, None, :, None].expand_as(changed), changed)
         return Tokens(pooled, projected, like.back)
 
     def _attended(

@@ -205,46 +205,46 @@ def _compiled(loops: Callable[..., None]) -> Callable[..., None]:
 
 
 def _pick(start: Any, end: Any, multipliers: Any, nodes: Any, weights: Any, floor: bool, out: Any) -> None:
-    paths, cells, pool, filters = end.shape
+    paths, bins, pool, filters = end.shape
     top = np.empty(filters, end.dtype)
     place_of_top = np.empty(filters, np.int32)
     none, all_ = end.dtype.type(0), end.dtype.type(1)
     lowest = none if floor else -end.dtype.type(np.inf)
     for path in range(paths):
         begin = start[path if len(start) > 1 else 0]
-        for cell in range(cells):
-            out[path, cell] = none
+        for bin in range(bins):
+            out[path, bin] = none
             for node in range(len(nodes)):
                 after, weight = nodes[node], weights[node]
                 before = all_ - after
                 top[:] = lowest
                 place_of_top[:] = -1
                 for place in range(pool):
-                    first, last = begin[cell, place], end[path, cell, place]
+                    first, last = begin[bin, place], end[path, bin, place]
                     for f in range(filters):
                         value = first[f] * before + last[f] * after
                         larger = value > top[f]
                         top[f] = value if larger else top[f]
                         place_of_top[f] = place if larger else place_of_top[f]
-                values = multipliers[node, path, cell]
+                values = multipliers[node, path, bin]
                 for place in range(pool):
-                    total = out[path, cell, place]
+                    total = out[path, bin, place]
                     for f in range(filters):
                         total[f] += weight * values[f] if place_of_top[f] == place else none
 
 
 def _route(start: Any, end: Any, multipliers: Any, nodes: Any, floor: bool, out: Any) -> None:
-    paths, cells, pool, filters = end.shape
+    paths, bins, pool, filters = end.shape
     low = np.empty(filters, end.dtype)
     high = np.empty(filters, end.dtype)
     own = np.empty(filters, end.dtype)
     none, all_ = end.dtype.type(0), end.dtype.type(1)
     for path in range(paths):
         begin = start[path if len(start) > 1 else 0]
-        for cell in range(cells):
+        for bin in range(bins):
             for place in range(pool):
-                first, last = begin[cell, place], end[path, cell, place]
-                total = out[path, cell, place]
+                first, last = begin[bin, place], end[path, bin, place]
+                total = out[path, bin, place]
                 for f in range(filters):
                     own[f] = last[f] - first[f]
                     lead, gain = (first[f], own[f]) if floor else (all_, none)
@@ -255,7 +255,7 @@ def _route(start: Any, end: Any, multipliers: Any, nodes: Any, floor: bool, out:
                     total[f] = none
                 for rival in range(pool):
                     if rival != place:
-                        other, further = begin[cell, rival], end[path, cell, rival]
+                        other, further = begin[bin, rival], end[path, bin, rival]
                         late = place > rival
                         for f in range(filters):
                             lead = first[f] - other[f]
@@ -267,7 +267,7 @@ def _route(start: Any, end: Any, multipliers: Any, nodes: Any, floor: bool, out:
                             high[f] = -all_ if gain == none and beaten else up
                 for segment in range(len(nodes) - 1):
                     left, right = nodes[segment], nodes[segment + 1]
-                    values = multipliers[segment, path, cell]
+                    values = multipliers[segment, path, bin]
                     for f in range(filters):
                         share = min(high[f], right) - max(low[f], left)
                         total[f] += max(share, none) * values[f]

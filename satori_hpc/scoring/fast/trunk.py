@@ -55,12 +55,12 @@ def convolution(layer: nn.Conv2d, dtype: torch.dtype) -> Step:
 
 def max_pool(rule: Rule, values: torch.Tensor) -> tuple[torch.Tensor, Back]:
     """Max-pool pairs of neighbours along the track; a last odd one is dropped."""
-    cells = values.shape[-1] // 2
-    couples = values[..., : 2 * cells].unflatten(-1, (cells, 2))
+    bins = values.shape[-1] // 2
+    couples = values[..., : 2 * bins].unflatten(-1, (bins, 2))
 
     def back(multipliers: torch.Tensor) -> torch.Tensor:
         out = multipliers.new_zeros((len(multipliers), *values.shape[1:]))
-        _to_largest(rule, couples, -1, multipliers.unsqueeze(-1), out[..., : 2 * cells].unflatten(-1, (cells, 2)))
+        _to_largest(rule, couples, -1, multipliers.unsqueeze(-1), out[..., : 2 * bins].unflatten(-1, (bins, 2)))
         return out
 
     return couples.amax(dim=-1), back
@@ -115,11 +115,11 @@ def _mean_of_track(dtype: torch.dtype) -> Step:
     """Map (N, C, 1, n) -> (N, C) of another type."""
 
     def forward(rule: Rule, values: torch.Tensor) -> tuple[torch.Tensor, Back]:
-        cells = values.shape[-1]
+        bins = values.shape[-1]
 
         def back(multipliers: torch.Tensor) -> torch.Tensor:
-            each = (multipliers / cells).to(values.dtype)
-            return each[:, None, None, :].expand(-1, 1, cells, -1).permute(0, 3, 1, 2)
+            each = (multipliers / bins).to(values.dtype)
+            return each[:, None, None, :].expand(-1, 1, bins, -1).permute(0, 3, 1, 2)
 
         return values.mean(dim=(2, 3), dtype=dtype), back
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from satori_hpc.config import Genome as Settings
-from satori_hpc.data.source import Room, Spill
+from satori_hpc.data.source import MemoryBudget, RowFile
 from satori_hpc.data.sources.genome import genome as genomes
 from satori_hpc.data.sources.genome import windows
 from satori_hpc.data.sources.genome.annotation import CLASSES, Genes, Intervals
@@ -22,7 +22,7 @@ PIECE = 2**18  # rows read at a time, to find chromosomes
 
 
 class Places:
-    """Spills that are sorted by chromosome.
+    """RowFiles that are sorted by chromosome.
 
     Args:
         positives: windows, of window_parts.row.
@@ -34,7 +34,7 @@ class Places:
         chromosomes: numbers of those that have positives, rising.
     """
 
-    def __init__(self, positives: Spill, avoid: Spill, *, size: int, also: Intervals | None = None) -> None:
+    def __init__(self, positives: RowFile, avoid: RowFile, *, size: int, also: Intervals | None = None) -> None:
         self._positives, self._avoid, self._also, self.size = positives, avoid, also, size
         self._rows, self._others = _by_chromosome(positives), _by_chromosome(avoid)
         self.chromosomes = sorted(self._rows)
@@ -60,11 +60,11 @@ class Places:
         return np.full(len(start), chrom, dtype=np.int64), start, end
 
 
-def _by_chromosome(spill: Spill) -> dict[int, slice]:
+def _by_chromosome(row_file: RowFile) -> dict[int, slice]:
     """Return rows of each chromosome."""
     found: dict[int, slice] = {}
     done = 0
-    for piece in spill.pieces(PIECE):
+    for piece in row_file.pieces(PIECE):
         numbers, first, count = np.unique(piece["chrom"], return_index=True, return_counts=True)
         for chrom, at, rows in zip(numbers.tolist(), first.tolist(), count.tolist(), strict=True):
             begin = found[chrom].start if chrom in found else done + at
@@ -81,12 +81,12 @@ def add(
     run: Run,
     settings: Settings,
     genome: Genome,
-    positives: Spill,
-    avoid: Spill,
+    positives: RowFile,
+    avoid: RowFile,
     genes: Genes | None,
     *,
-    out: Spill,
-    room: Room,
+    out: RowFile,
+    budget: MemoryBudget,
 ) -> dict[str, Any]:
     """Sample negatives of the requested kind; they and the positives go to `out`, sorted by position.
 
@@ -98,7 +98,7 @@ def add(
         avoid: further regions that negatives must avoid, of genome_windows.AVOID.
         genes: where negatives = "annotation" or "intergenic".
         out: of window_parts.row.
-        room: memory limit.
+        budget: memory limit.
 
     Returns:
         numbers for the summary.
@@ -117,13 +117,13 @@ def add(
         _check_genes(run, settings, genome, places, genes)
     about: dict[str, Any] = {}
     if settings.negatives != "annotation":
-        candidates = Spill(out.path.with_name("candidates"), CANDIDATE)
-        chosen, counts = choose(settings, genome, places, candidates=candidates, room=room, rng=rng)
+        candidates = RowFile(out.path.with_name("candidates"), CANDIDATE)
+        chosen, counts = choose(settings, genome, places, candidates=candidates, budget=budget, rng=rng)
         candidates.remove()
         about["negatives_in_coarser_bins"] = sum(counts[1:])
     else:
         assert genes is not None
-        chosen, about = _by_annotation(settings, genome, places, genes, room=room, rng=rng)
+        chosen, about = _by_annotation(settings, genome, places, genes, budget=budget, rng=rng)
     count, asked = sum(map(len, chosen.values())), round(settings.negatives_per_positive * len(positives))
     if not count:
         raise InputError(f"{run.config_file}: [prepare.genome] negatives: no window is left beside the peaks")
@@ -165,7 +165,7 @@ def _regions(places: Places, chrom: int, start: np.ndarray) -> tuple[Regions, Re
 
 
 def _by_annotation(
-    settings: Settings, genome: Genome, known: Places, genes: Genes, *, room: Room, rng: np.random.Generator
+    settings: Settings, genome: Genome, known: Places, genes: Genes, *, budget: MemoryBudget, rng: np.random.Generator
 ) -> tuple[dict[int, np.ndarray], dict[str, Any]]:
     """Sample windows centred on every feature, and every `size` bp of distal regions.
 
@@ -181,7 +181,7 @@ def _by_annotation(
         else:
             places.append((chrom, windows.midpoint(begin, end)))
     chrom, middle = (np.concatenate(columns) for columns in zip(*places, strict=True))
-    room.check({f"{len(chrom)} windows about features that may be negatives": FEATURE * len(chrom)})
+    budget.check({f"{len(chrom)} windows about features that may be negatives": FEATURE * len(chrom)})
     start = middle - size // 2
     whole = (start >= 0) & (start + size <= genome.lengths[chrom])  # those that run off a chromosome are dropped
     chrom, start = np.unique(np.stack([chrom[whole], start[whole]]), axis=1)
@@ -274,7 +274,13 @@ DRAWN = 100  # bytes of a candidate while its chromosome is drawn from
 
 
 def choose(
-    settings: Settings, genome: Genome, places: Places, *, candidates: Spill, room: Room, rng: np.random.Generator
+    settings: Settings,
+    genome: Genome,
+    places: Places,
+    *,
+    candidates: RowFile,
+    budget: MemoryBudget,
+    rng: np.random.Generator,
 ) -> tuple[dict[int, np.ndarray], list[int]]:
     """Return starts of negatives by chromosome, in any order, and the numbers found at each level of coarseness.
 
@@ -285,7 +291,7 @@ def choose(
         genome: open.
         places: positives and other regions that negatives must avoid.
         candidates: empty; of CANDIDATE.
-        room: memory limit.
+        budget: memory limit.
         rng: spends a number per candidate and level.
     """
     rows: dict[int, slice] = {}
@@ -295,7 +301,7 @@ def choose(
             candidates.append(found)
         rows[chrom] = slice(first, len(candidates))
     largest = max(part.stop - part.start for part in rows.values())
-    room.check({"windows of one chromosome that may be negatives": DRAWN * largest})
+    budget.check({"windows of one chromosome that may be negatives": DRAWN * largest})
     wanted = _kinds_of_positives(genome, places)
     free = {chrom: np.ones(part.stop - part.start, dtype=bool) for chrom, part in rows.items()}
     chosen: dict[int, list[np.ndarray]] = {chrom: [] for chrom in rows}

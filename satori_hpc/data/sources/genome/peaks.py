@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 
 from satori_hpc.config import Genome as Settings
-from satori_hpc.data.source import CHANGED, LeftOut, Room, Spill, check_names, check_there
+from satori_hpc.data.source import CHANGED, ExcludedRecords, MemoryBudget, RowFile, check_names, check_there
 from satori_hpc.data.sources.genome import genome as genomes
 from satori_hpc.data.sources.genome import peak_files, windows
 from satori_hpc.data.sources.genome.annotation import Genes
 from satori_hpc.data.sources.genome.genome import Genome
-from satori_hpc.data.sources.genome.windows import Cells
+from satori_hpc.data.sources.genome.windows import Bins
 from satori_hpc.errors import InputError
 from satori_hpc.log import logger, progress
 from satori_hpc.run.layout import Run
 
 FOREIGN_MAX = 0.01  # share of a file's rows off the ends of chromosomes above which it is of another genome
 LINE = 400  # bytes per line of a peak file while it is read, without its labels
-IN_FILES, AT_PROMOTERS = 0, 1  # first numbers of places in left_out.tsv.gz; genome_windows has more
+IN_FILES, AT_PROMOTERS = 0, 1  # first numbers of places in excluded_records.tsv.gz; genome_windows has more
 Upstream = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -39,8 +39,8 @@ class Peaks:
     """All peaks that can be used.
 
     Attributes:
-        spill: of `row`, in the order of the files and their lines.
-        cells: their numbers by bin.
+        row_file: of `row`, in the order of the files and their lines.
+        bins: their numbers by bin.
         labels: names of the labels.
         files: with the peaks.
         renamed: files whose chromosomes are called otherwise in the genome.
@@ -50,8 +50,8 @@ class Peaks:
         odd, first_odd: how many of these are not as long as a window, and the place of the first.
     """
 
-    spill: Spill
-    cells: Cells
+    row_file: RowFile
+    bins: Bins
     labels: list[str]
     files: list[Path]
     renamed: int = 0
@@ -68,7 +68,14 @@ class Peaks:
 
 
 def read(
-    run: Run, settings: Settings, genome: Genome, *, folder: Path, room: Room, left_out: LeftOut, genes: Genes | None
+    run: Run,
+    settings: Settings,
+    genome: Genome,
+    *,
+    folder: Path,
+    budget: MemoryBudget,
+    excluded_records: ExcludedRecords,
+    genes: Genes | None,
 ) -> Peaks:
     """Read all files in blocks of rows; without files, the promoters of `genes` are used as peaks.
 
@@ -77,8 +84,8 @@ def read(
         settings: of the section.
         genome: open.
         folder: for rows that do not all fit into memory.
-        room: memory limit.
-        left_out: receives excluded and changed records.
+        budget: memory limit.
+        excluded_records: receives excluded and changed records.
         genes: of the annotation, where there is one; with settings.promoters, a peak must touch one of theirs.
 
     Raises:
@@ -92,24 +99,27 @@ def read(
     if not settings.has_peaks:
         files = [(run.resolve(settings.annotation or ""), LABEL)]
         assert genes is not None
-        promoters = rows(files[0][0], genes, genome, size=settings.promoters, left_out=left_out)
+        promoters = rows(files[0][0], genes, genome, size=settings.promoters, excluded_records=excluded_records)
     key = "[prepare.genome] " + ("peak_table" if settings.peak_table else "peaks")
     check_there({"prepare.genome.peak_table": [path for path, _ in files]})
     labels, numbers = peak_files.numbered(files, settings, key)
     check_names(run, label=labels)
     found = Peaks(
-        Spill(folder / "peaks", row(peak_files.words_of(labels))),
-        Cells(genome.lengths),
+        RowFile(folder / "peaks", row(peak_files.words_of(labels))),
+        Bins(genome.lengths),
         labels,
         [path for path, _ in files],
     )
-    reader = _Reader(settings, genome, room, left_out, near, found)
+    reader = _Reader(settings, genome, budget, excluded_records, near, found)
     for number, (path, label) in enumerate(progress(files, what="peaks", unit="file")):
         reader.file(number, path, key=key, labels=numbers, label=label, promoters=promoters)
     if not found.kept:
         raise InputError(
             f"{run.config_file}: [prepare.genome] no peak is left; "
-            + (", ".join(f"{count} {what}" for what, count in left_out.counts().items()) or "the files are empty")
+            + (
+                ", ".join(f"{count} {what}" for what, count in excluded_records.counts().items())
+                or "the files are empty"
+            )
         )
     if settings.construction == "as_given" and found.odd:
         raise InputError(
@@ -127,17 +137,23 @@ class _Reader:
         self,
         settings: Settings,
         genome: Genome,
-        room: Room,
-        left_out: LeftOut,
+        budget: MemoryBudget,
+        excluded_records: ExcludedRecords,
         near: Upstream | None,
         found: Peaks,
     ) -> None:
-        self.settings, self.genome, self.left_out, self.near, self.found = settings, genome, left_out, near, found
+        self.settings, self.genome, self.excluded_records, self.near, self.found = (
+            settings,
+            genome,
+            excluded_records,
+            near,
+            found,
+        )
         words = found.words
-        self.rows = room.rows(LINE + 4 * 8 * words)
+        self.rows = budget.max_rows(LINE + 4 * 8 * words)
         columns = [("chrom", np.int32), *((name, np.int64) for name in ("start", "end", "summit", "line"))]
         dtype = [*columns, ("strand", np.int8), ("labels", np.uint64, (words,))]
-        self.raw = Spill(found.spill.path.with_name("file"), dtype)
+        self.raw = RowFile(found.row_file.path.with_name("file"), dtype)
         self.wanted = np.array([_wanted(name, settings) for name in genome.names] + [True])  # the last is for -1
 
     def file(
@@ -215,7 +231,9 @@ class _Reader:
             some = rows[chosen]
             columns = np.array(names, dtype=object)[some["chrom"]], some["start"], some["end"]
             where = (IN_FILES, number, at)
-            self.left_out.add(*columns, place=where, reason=reason, file=path.name, line=some["line"], done=done)
+            self.excluded_records.add(
+                *columns, place=where, reason=reason, file=path.name, line=some["line"], done=done
+            )
 
         kept = np.ones(len(rows), dtype=bool)
         for at, (reason, rule) in enumerate(reasons.items()):
@@ -246,7 +264,7 @@ class _Reader:
             far = np.flatnonzero(~taken)
             columns = np.array(genome.names, dtype=object)[chrom[far]], start[far], end[far]
             where, reason = (AT_PROMOTERS, number), "touches no promoter"
-            self.left_out.add(*columns, place=where, reason=reason, file=path.name, line=rows["line"][far])
+            self.excluded_records.add(*columns, place=where, reason=reason, file=path.name, line=rows["line"][far])
         odd = np.flatnonzero(taken & (end - start != settings.window))
         if len(odd) and not found.odd:
             found.first_odd = f"{genome.names[chrom[odd[0]]]}:{start[odd[0]]}-{end[odd[0]]}"
@@ -260,8 +278,8 @@ class _Reader:
             at = windows.around(middle, settings.window, genome.lengths[chrom])
         strand = rows["strand"] if settings.stranded else np.zeros(len(rows), dtype=np.int8)
         values = {"chrom": chrom, "at": at, "start": start, "end": end, "strand": strand, "taken": taken}
-        found.spill.add(**values, labels=rows["labels"])
-        found.cells.count(chrom, at)
+        found.row_file.add(**values, labels=rows["labels"])
+        found.bins.count(chrom, at)
 
 
 def _wanted(name: str, settings: Settings) -> bool:
@@ -271,10 +289,10 @@ def _wanted(name: str, settings: Settings) -> bool:
 # Promoters of an annotation, used if no peaks are given.
 
 LABEL = "promoter"
-IN_ANNOTATION = -1  # first number of a place in left_out.tsv.gz
+IN_ANNOTATION = -1  # first number of a place in excluded_records.tsv.gz
 
 
-def rows(path: Path, genes: Genes, genome: Genome, *, size: int, left_out: LeftOut) -> peak_files.Rows:
+def rows(path: Path, genes: Genes, genome: Genome, *, size: int, excluded_records: ExcludedRecords) -> peak_files.Rows:
     """Return the `size` bp upstream of every transcription start, as the rows of a file of peaks.
 
     Transcripts that start at the same place, on the same strand, are one row, that of the first; those that start
@@ -285,7 +303,7 @@ def rows(path: Path, genes: Genes, genome: Genome, *, size: int, left_out: LeftO
         genes: on the genome's chromosomes.
         genome: open.
         size: bp; may extend beyond the chromosome.
-        left_out: takes the notes.
+        excluded_records: takes the notes.
     """
     chrom, begin, end = genes.transcripts
     strand = np.where(genes.strand >= 0, 1, -1).astype(np.int8)
@@ -294,7 +312,7 @@ def rows(path: Path, genes: Genes, genome: Genome, *, size: int, left_out: LeftO
     none = edge[first] == np.where(strand[first] > 0, 0, genome.lengths[chrom[first]])
     names = np.array(genome.names, dtype=object)
     at = first[none]
-    left_out.add(
+    excluded_records.add(
         names[chrom[at]],
         begin[at],
         end[at],

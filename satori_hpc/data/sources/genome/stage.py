@@ -17,7 +17,7 @@ import numpy as np
 from satori_hpc.config import Genome as Settings
 from satori_hpc.data import sequence, splits
 from satori_hpc.data.dataset import Coded, Coordinates, Examples, Made
-from satori_hpc.data.source import LeftOut, Room, Source, Spill, check_length, of_examples
+from satori_hpc.data.source import ExcludedRecords, MemoryBudget, RowFile, Source, check_length, of_examples
 from satori_hpc.data.sources.genome import annotation, negatives, peak_files, peaks, window_store, windows
 from satori_hpc.data.sources.genome import genome as genomes
 from satori_hpc.data.sources.genome.genome import Genome, index
@@ -41,14 +41,14 @@ class Plan:
         windows: of window_parts.row, sorted by place.
         labels: their names.
         summary: numbers for people.
-        left_out: rows that were dropped or changed so far.
+        excluded_records: rows that were dropped or changed so far.
         sources: digests of the user's files but for the genome.
     """
 
-    windows: Spill
+    windows: RowFile
     labels: list[str]
     summary: dict[str, Any]
-    left_out: LeftOut
+    excluded_records: ExcludedRecords
     sources: dict[str, str]
 
 
@@ -60,7 +60,7 @@ def make_plan(run: Run, settings: Settings, genome: Genome, runtime: Runtime) ->
     path = run.dataset_parts / window_store.WINDOWS
     folder = path.parent
     files.remove(folder)
-    left_out = LeftOut(folder / "left_out")
+    excluded_records = ExcludedRecords(folder / "excluded_records")
     genes = None
     if settings.annotation is not None:
         genes = annotation.read(
@@ -68,12 +68,23 @@ def make_plan(run: Run, settings: Settings, genome: Genome, runtime: Runtime) ->
         )
     blacklist = None if settings.blacklist is None else _blacklist(run.resolve(settings.blacklist), settings, genome)
     _load_compiled(genome)
-    room = Room.of(runtime)
-    found = peaks.read(run, settings, genome, folder=folder, room=room, left_out=left_out, genes=genes)
+    budget = MemoryBudget.of(runtime)
+    found = peaks.read(
+        run, settings, genome, folder=folder, budget=budget, excluded_records=excluded_records, genes=genes
+    )
     dtype = window_store.row(found.words)
-    made = positives = Spill(path, dtype) if settings.negatives == "none" else Spill(folder / "positives", dtype)
-    avoid = Spill(folder / "avoid", AVOID)
-    make_windows(found, settings, genome, out=positives, avoid=avoid, room=room, left_out=left_out, blacklist=blacklist)
+    made = positives = RowFile(path, dtype) if settings.negatives == "none" else RowFile(folder / "positives", dtype)
+    avoid = RowFile(folder / "avoid", AVOID)
+    make_windows(
+        found,
+        settings,
+        genome,
+        out=positives,
+        avoid=avoid,
+        budget=budget,
+        excluded_records=excluded_records,
+        blacklist=blacklist,
+    )
     if not len(positives):
         raise InputError(f"{run.config_file}: [prepare.genome] no window is left of {found.rows} peaks")
     summary: dict[str, Any] = {
@@ -83,14 +94,14 @@ def make_plan(run: Run, settings: Settings, genome: Genome, runtime: Runtime) ->
         "windows_of_peaks": len(positives),
     }
     if settings.negatives != "none":
-        made = Spill(path, dtype)
-        summary |= negatives.add(run, settings, genome, positives, avoid, genes, out=made, room=room)
-    room.check(of_examples(len(made), length=settings.window))
+        made = RowFile(path, dtype)
+        summary |= negatives.add(run, settings, genome, positives, avoid, genes, out=made, budget=budget)
+    budget.check(of_examples(len(made), length=settings.window))
     named = [
         run.resolve(name) for key, names in run.config.prepare.files().items() if key != "genome" for name in names
     ]
     sources = {str(path): provenance.file_digest(path) for path in sorted({*named, *found.files})}
-    return Plan(made, found.labels, summary, left_out, sources)
+    return Plan(made, found.labels, summary, excluded_records, sources)
 
 
 def _load_compiled(genome: Genome) -> None:
@@ -137,7 +148,7 @@ def _blacklist(path: Path, settings: Settings, genome: Genome) -> tuple[np.ndarr
 SLAB = 2**22  # bp read from the genome at once, at most
 GAP = 2**14  # bp between two windows that are read over rather than begun anew
 STRANDS = {1: "+", 0: ".", -1: "-"}
-IN_SEQUENCES = 3  # first number of a place in left_out.tsv.gz
+IN_SEQUENCES = 3  # first number of a place in excluded_records.tsv.gz
 
 
 def make(run: Run, runtime: Runtime) -> Source | None:
@@ -221,10 +232,10 @@ def _together(
         left = regions.take(~keep[rows])
         names = np.array(genome.names, dtype=object)[left.chrom]
         reason = "too many letters other than ACGT"
-        plan.left_out.add(names, left.start, left.end, place=(IN_SEQUENCES,), reason=reason)
+        plan.excluded_records.add(names, left.start, left.end, place=(IN_SEQUENCES,), reason=reason)
     groups = splits.group_digests(digests[keep])
     chrom, start, strand = (values[keep] for values in found.values())
-    plan.left_out.write(run.left_out)
+    plan.excluded_records.write(run.excluded_records)
     genomes.write_sizes(run.chrom_sizes, dict(zip(genome.names, genome.lengths.tolist(), strict=True)))
 
     def names_of(rows: slice) -> list[str]:
@@ -242,7 +253,7 @@ def _together(
     summary = {
         **plan.summary,
         "windows": len(kept),
-        **{f"rows {what}": count for what, count in plan.left_out.counts().items()},
+        **{f"rows {what}": count for what, count in plan.excluded_records.counts().items()},
         "sources": {**sources, **plan.sources},
     }
     return Source(whole, summary, groups=groups, names_checked=True)
@@ -253,7 +264,7 @@ def _together(
 PEAK = 400  # bytes per peak while windows are made, without labels
 LABEL_COPIES = 6
 AVOID = [("chrom", np.int32), ("start", np.int64), ("end", np.int64)]
-IN_BLACKLIST = 2  # first number of a place in left_out.tsv.gz
+IN_BLACKLIST = 2  # first number of a place in excluded_records.tsv.gz
 Places = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -262,25 +273,25 @@ def make_windows(
     settings: Settings,
     genome: Genome,
     *,
-    out: Spill,
-    avoid: Spill,
-    room: Room,
-    left_out: LeftOut,
+    out: RowFile,
+    avoid: RowFile,
+    budget: MemoryBudget,
+    excluded_records: ExcludedRecords,
     blacklist: Places | None,
 ) -> None:
     """Append all windows to `out`, in the order of the genome.
 
     Args:
-        peaks: all of them; their spill is removed.
+        peaks: all of them; their row_file is removed.
         settings: of the section.
         genome: open.
         out: of window_parts.row.
         avoid: of AVOID; gets what no negative may touch, where negatives are wanted.
-        room: how much fits into memory.
-        left_out: gets windows that touch the blacklist.
+        budget: how much fits into memory.
+        excluded_records: gets windows that touch the blacklist.
         blacklist: regions.
     """
-    for rows in _stretches(peaks, settings, genome, room.rows(PEAK + LABEL_COPIES * 8 * peaks.words)):
+    for rows in _stretches(peaks, settings, genome, budget.max_rows(PEAK + LABEL_COPIES * 8 * peaks.words)):
         if settings.negatives != "none":
             chrom, start, end = windows.union(rows["chrom"], rows["start"], rows["end"])
             avoid.add(chrom=chrom, start=start, end=end)
@@ -289,7 +300,7 @@ def make_windows(
             touched = windows.overlaps_any(made.chrom, made.start, made.end, blacklist)
             left = made.take(touched)
             names = np.array(genome.names, dtype=object)[left.chrom]
-            left_out.add(names, left.start, left.end, place=(IN_BLACKLIST,), reason="touches the blacklist")
+            excluded_records.add(names, left.start, left.end, place=(IN_BLACKLIST,), reason="touches the blacklist")
             made = made.take(~touched)
         if len(made):
             out.add(chrom=made.chrom, start=made.start, strand=made.strand, labels=made.labels)
@@ -317,7 +328,7 @@ def _stretches(peaks: Peaks, settings: Settings, genome: Genome, size: int) -> I
     """
     order = settings.construction
     distance = windows.distance(size=settings.window, overlap=settings.overlap, order=order)
-    waiting = np.zeros(0, dtype=peaks.spill.dtype)
+    waiting = np.zeros(0, dtype=peaks.row_file.dtype)
     for batch in _batches(peaks, size):
         rows = np.concatenate([waiting, batch])
         rows = rows[np.lexsort((rows["at"], rows["chrom"]))]
@@ -334,17 +345,17 @@ def _stretches(peaks: Peaks, settings: Settings, genome: Genome, size: int) -> I
 
 def _batches(peaks: Peaks, size: int) -> Iterator[np.ndarray]:
     """All peaks, those of neighbouring bins of the genome together, at most `size` if more than one bin."""
-    edges = peaks.cells.batches(size)
-    parts = [peaks.spill]
+    edges = peaks.bins.batches(size)
+    parts = [peaks.row_file]
     if len(edges) > 1:
-        parts = [Spill(_beside(peaks.spill.path, number), peaks.spill.dtype) for number in range(len(edges))]
-        for piece in peaks.spill.pieces(size):
-            number = np.searchsorted(edges, peaks.cells.of(piece["chrom"], piece["at"]), side="right") - 1
+        parts = [RowFile(_beside(peaks.row_file.path, number), peaks.row_file.dtype) for number in range(len(edges))]
+        for piece in peaks.row_file.pieces(size):
+            number = np.searchsorted(edges, peaks.bins.of(piece["chrom"], piece["at"]), side="right") - 1
             order = np.argsort(number, kind="stable")
             found, first = np.unique(number[order], return_index=True)
             for part, rows in zip(found.tolist(), np.split(order, first[1:]), strict=True):
                 parts[part].append(piece[rows])
-        peaks.spill.remove()
+        peaks.row_file.remove()
     for part in progress(parts, what="windows", unit="stretch"):
         if len(part):
             yield part[:]

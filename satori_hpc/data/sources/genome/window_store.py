@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from satori_hpc.data.source import Spill
+from satori_hpc.data.source import RowFile
 from satori_hpc.data.sources.genome.windows import Regions, matrix
 from satori_hpc.data.splits import DIGEST
 from satori_hpc.errors import ArtefactError, quoted
@@ -45,7 +45,7 @@ def row(words: int) -> list[Any]:
     return [("chrom", np.int32), ("start", np.int64), ("strand", np.int8), ("labels", np.uint64, (words,))]
 
 
-def begin(folder: Path, windows: Spill, *, length: int, key: str) -> list[int]:
+def begin(folder: Path, windows: RowFile, *, length: int, key: str) -> list[int]:
     """Tell all processes the plan; the blocks that are to be done.
 
     Args:
@@ -81,7 +81,7 @@ class Parts:
         self.folder = folder
         head = sealed.read_json(folder / HEAD, version=FORMAT_VERSION, mend=self._mend)
         self._key, self.length = head["plan"], head["length"]
-        self.windows = Spill(folder / WINDOWS, row(head["words"]))
+        self.windows = RowFile(folder / WINDOWS, row(head["words"]))
         self._rows = max(1, min(BLOCK, BLOCK_LETTERS // self.length))
 
     @property

@@ -320,7 +320,7 @@ def gaps(
 
 # Where a genome may be cut so that no two peaks on different sides could have to do with each other.
 
-CELL = 2**14  # bp
+BIN = 2**14  # bp
 
 
 def reaches(
@@ -366,17 +366,17 @@ def distance(*, size: int, overlap: int, order: str) -> int:
     return max(size - overlap, 1) if order == "extend_then_merge" else 1
 
 
-class Cells:
-    """The genome in numbered bins of CELL bp, to count peaks by position."""
+class Bins:
+    """The genome in numbered bins of BIN bp, to count peaks by position."""
 
     def __init__(self, lengths: np.ndarray) -> None:
-        counts = lengths // CELL + 1
+        counts = lengths // BIN + 1
         self._first = np.cumsum(counts) - counts
         self.peaks = np.zeros(int(counts.sum()), dtype=np.int64)
 
     def of(self, chrom: np.ndarray, at: np.ndarray) -> np.ndarray:
         """Return the bin number of each position, int64 (n,)."""
-        found: np.ndarray = self._first[chrom] + at // CELL
+        found: np.ndarray = self._first[chrom] + at // BIN
         return found
 
     def count(self, chrom: np.ndarray, at: np.ndarray) -> None:

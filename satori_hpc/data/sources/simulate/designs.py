@@ -123,7 +123,7 @@ class _Common:
         )
 
     def fits(self, numbers: np.ndarray, widest_gap: int, lone: np.ndarray, *, apart: int) -> bool:
-        """Whether such blocks have room."""
+        """Whether such blocks fit."""
         pairs = self.widths[self.pairs.all[numbers]].sum() + widest_gap * len(numbers)
         between = apart * (len(numbers) + len(lone) - 1)
         return bool(pairs + self.widths[lone].sum() + between <= self.config.length)

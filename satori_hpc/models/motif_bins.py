@@ -30,19 +30,19 @@ class MotifTokens:
 
     Attributes:
         shape: (B, n, M).
-        example, cell, motif: int64, sorted, no combination twice.
+        example, bin, motif: int64, sorted, no combination twice.
         value: float.
     """
 
     shape: tuple[int, int, int]
     example: torch.Tensor
-    cell: torch.Tensor
+    bin: torch.Tensor
     motif: torch.Tensor
     value: torch.Tensor
 
     def dense(self) -> torch.Tensor:
         """Return (B, n, M)."""
-        return self.value.new_zeros(self.shape).index_put((self.example, self.cell, self.motif), self.value)
+        return self.value.new_zeros(self.shape).index_put((self.example, self.bin, self.motif), self.value)
 
     def rank(self) -> torch.Tensor:
         """Return number of each value within its example, from 0."""
@@ -50,7 +50,7 @@ class MotifTokens:
         return torch.arange(len(self.example), device=self.example.device) - first[self.example]
 
 
-class MotifCells(nn.Module):
+class MotifBins(nn.Module):
     """Convert sequences to tokens: for each bin and motif 8 (s - t) / (max - t), the largest over hits centred there.
 
     s is the score of a hit, t the gate, half a step under the smallest score of a hit. Which windows are hits and
@@ -63,7 +63,7 @@ class MotifCells(nn.Module):
         length: L, bp. pool: bp per bin.
 
     Attributes:
-        cells: n bins, the last of which may be shorter.
+        bins: n bins, the last of which may be shorter.
     """
 
     def __init__(self, bank: MotifBank, gate: Gate, *, compete: bool, length: int, pool: int) -> None:
@@ -72,7 +72,7 @@ class MotifCells(nn.Module):
         self._scanner = Scanner(bank, gate)
         self.compete = compete
         self.pool = pool
-        self.cells = -(-length // pool)
+        self.bins = -(-length // pool)
         self._threshold = self._scanner.least - 0.5
         self._rows: dict[bytes, int] = {}  # of remembered sequences
         self._hits = stacked([])
@@ -120,19 +120,19 @@ class MotifCells(nn.Module):
             examples: B.
             scores: of the hits, (hits,), in place of the whole numbers in the table.
         """
-        device, shape = self.kernel.device, (examples, self.cells, len(self.bank))
+        device, shape = self.kernel.device, (examples, self.bins, len(self.bank))
         threshold = torch.from_numpy(self._threshold[hits.motif]).to(device)
         above = torch.from_numpy(self.bank.maxima[hits.motif]).to(device) - threshold
         found = torch.from_numpy(hits.score).to(device) if scores is None else scores
         value = (GAIN * (found - threshold) / above).clamp(min=0)  # mixed bases: rounding
         value = value.to(torch.float32 if scores is None else scores.dtype)
-        cell = (hits.start + hits.end) // 2 // self.pool
-        places, which = np.unique(np.ravel_multi_index((hits.example, cell, hits.motif), shape), return_inverse=True)
+        bin = (hits.start + hits.end) // 2 // self.pool
+        places, which = np.unique(np.ravel_multi_index((hits.example, bin, hits.motif), shape), return_inverse=True)
         largest = value.new_zeros(len(places)).scatter_reduce(0, torch.from_numpy(which).to(device), value, "amax")
-        example, cell, number = (
+        example, bin, number = (
             torch.from_numpy(np.ascontiguousarray(each)).to(device) for each in np.unravel_index(places, shape)
         )
-        return MotifTokens(shape, example, cell, number, largest)
+        return MotifTokens(shape, example, bin, number, largest)
 
     def remember(self, tokens: np.ndarray) -> None:
         """Cache the hits of sequences (E, L) uint8 that occur repeatedly; of many sequences only the first."""
@@ -212,8 +212,8 @@ class StrandFilters(nn.Module):
         super().__init__()
         self.filters, self.width = filters, width
         self.pool = pool
-        cells = -(-length // pool)
-        self.pad = (width // 2, width // 2 + cells * pool - length)
+        bins = -(-length // pool)
+        self.pad = (width // 2, width // 2 + bins * pool - length)
         self.conv = nn.Conv1d(4, filters, width)
         nn.init.normal_(self.conv.weight, std=0.25)
         nn.init.constant_(cast(torch.Tensor, self.conv.bias), -1.0)
