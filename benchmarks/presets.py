@@ -35,12 +35,12 @@ SEEDS = (1, 2, 3)
 TOKENS = "model.motif-tokens"
 VARIANTS: dict[str, dict[str, Any]] = {
     "motifs": {},
-    "8 filters": {f"{TOKENS}.filters": 8},
+    "8 filters": {f"{TOKENS}.num_filters": 8},
     "dropout .3": {f"{TOKENS}.dropout": 0.3, f"{TOKENS}.hit_dropout": 0.3},
     "weight decay 1e-3": {"train.weight_decay": 1e-3},
     "batch 16": {"train.batch_size": 16},
     "40 epochs": {"train.epochs": 40},
-    "8 filters, batch 16": {f"{TOKENS}.filters": 8, "train.batch_size": 16},
+    "8 filters, batch 16": {f"{TOKENS}.num_filters": 8, "train.batch_size": 16},
     "dropout .3, batch 16": {f"{TOKENS}.dropout": 0.3, f"{TOKENS}.hit_dropout": 0.3, "train.batch_size": 16},
 }
 DRAWS = 1000

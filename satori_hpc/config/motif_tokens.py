@@ -75,7 +75,7 @@ class MotifTokens(KnownMotifs):
     def problems(self) -> "list[str]":
         found = []
         if self.size % self.num_heads:
-            found.append(f"size = {self.size}: expected a multiple of heads = {self.num_heads}")
+            found.append(f"size = {self.size}: expected a multiple of num_heads = {self.num_heads}")
         if self.kernel_size % 2 == 0:
             found.append(f"kernel_size = {self.kernel_size}: expected an odd number")
         return found
