@@ -3,6 +3,7 @@
 Shapes: B sequences of L bp, T labels, C logits (2 of a binary network with two outputs, else T), F first-layer filters.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from satori_hpc.errors import ConfigError, InputError
+from satori_hpc.models.kmers import KmerRegression
 from satori_hpc.motifs.scan import Gate, MotifBank
 
 UNKNOWN = 4
@@ -93,6 +95,8 @@ class TrainableModel(nn.Module):
             a hit.
         scorers: {scoring method: "package.module:class" of its own scorer} (scoring.base.SiteScorer).
         largest_array: numbers per sequence in the largest array of a forward pass; 0 = not known.
+        kmers: a regression whose log-odds are added to the logits of predictions, and were when it was trained; None:
+            none. Scores explain the network alone.
     """
 
     length: int
@@ -109,6 +113,10 @@ class TrainableModel(nn.Module):
     scorers: Mapping[str, str] = {}
     pool = 1
     largest_array = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kmers: KmerRegression | None = None
 
     def forward(
         self,
@@ -135,6 +143,13 @@ class TrainableModel(nn.Module):
         Column j belongs to the window that starts at j - padding.
         """
         raise NotImplementedError
+
+    def predicted(self, sequences: torch.Tensor, *, attention: bool = False) -> ModelOutput:
+        """Run the network with what is beside it: the logits are those of predictions. Arguments as of `forward`."""
+        output: ModelOutput = self(sequences, attention=attention)
+        if self.kmers is None:
+            return output
+        return dataclasses.replace(output, logits=output.logits + self.kmers(sequences))
 
     def pooled(self, sequences: torch.Tensor) -> torch.Tensor:
         """Return the largest activation of each filter under each position of the attention, (B, F, n)."""
@@ -189,6 +204,9 @@ class TrainableModel(nn.Module):
 
     def remember(self, tokens: np.ndarray) -> None:
         """Register sequences (E, L) uint8 that occur in every epoch, so that results for them may be cached."""
+
+    def silence(self) -> None:
+        """Make all logits 0: training beside `kmers` starts from what these say."""
 
     @property
     def both_strands(self) -> BothStrands | None:
@@ -257,7 +275,7 @@ class Scorable(nn.Module):
         Raises:
             InputError: another shape.
         """
-        logits: torch.Tensor = self.network(self._checked(one_hot)).logits
+        logits = self.network.predicted(self._checked(one_hot)).logits
         return self.network.margin(logits)
 
     @property

@@ -18,6 +18,7 @@ from satori_hpc.errors import ConfigError
 from satori_hpc.models.attention import SoftmaxEntropy, linear
 from satori_hpc.models.base import ModelOutput, Moments, TrainableModel, full
 from satori_hpc.models.dropout import Coin, Dropout
+from satori_hpc.models.kmers import KmerRegression
 from satori_hpc.models.motif_bins import MotifBins, MotifTokens, StrandFilters
 from satori_hpc.motifs.scan import STEPS_PER_BIT, Gate, MotifBank
 
@@ -131,6 +132,8 @@ class MotifTokenNetwork(TrainableModel):
         self.bias = nn.Parameter(torch.zeros(size))
         self.dropout = Dropout(settings.dropout)
         self.output = nn.Linear(size, targets)
+        if settings.kmers:
+            self.kmers = KmerRegression(targets)
         self.largest_array = max(bins * 4 * size, settings.num_heads * bins**2, 2 * filters * length)
 
     def forward(
@@ -171,6 +174,10 @@ class MotifTokenNetwork(TrainableModel):
 
     def remember(self, tokens: np.ndarray) -> None:
         self.known.remember(tokens)
+
+    def silence(self) -> None:
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
 
     def of_tokens(
         self, known: MotifTokens, learned: torch.Tensor | None, *, attention: bool = False, entropy: bool = False

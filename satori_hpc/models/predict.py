@@ -39,6 +39,6 @@ def predict(model: TrainableModel, tokens: np.ndarray, *, batch_size: int) -> to
     found = torch.empty(len(tokens), model.outputs, dtype=next(model.parameters()).dtype)
     for start in range(0, len(tokens), batch_size):
         some = torch.from_numpy(np.ascontiguousarray(tokens[start : start + batch_size])).to(device)
-        found[start : start + batch_size] = model(some).logits
+        found[start : start + batch_size] = model.predicted(some).logits
     model.train(training)
     return found

@@ -118,7 +118,7 @@ def _maps(run: Run, model: TrainableModel, data: Dataset, row: int) -> dict[str,
     with _told("letter composition of the training examples"):
         letters = score_plan.composition(data)
     with torch.inference_mode():
-        logits = model(torch.from_numpy(tokens).to(device), attention=True).logits
+        logits = model.predicted(torch.from_numpy(tokens).to(device), attention=True).logits
         probability = model.score(logits)[0].cpu().numpy()
     explained = _explained(run, data, row, probability)
     negative = data.task == "binary" and data.labels[row, 0] == 0

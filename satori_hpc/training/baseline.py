@@ -12,10 +12,10 @@ import torch
 
 from satori_hpc.data.dataset import Dataset
 from satori_hpc.data.splits import both_classes, known
+from satori_hpc.models.kmers import FOLDS, K, folds
 from satori_hpc.motifs.scan import Gate, MotifBank, Scanner
 from satori_hpc.training import metrics
 
-K = 6
 MOST = 20_000  # examples of a split; of more, as many are drawn, so that counts fit into 170 MB
 AT_ONCE = 512  # examples whose words are in memory together
 PENALTIES = (300.0, 100.0, 30.0, 10.0, 3.0)  # of half the squared weights, beside the sum of losses over examples
@@ -76,6 +76,48 @@ def fit(data: Dataset, count: Count, *, seed: int) -> Baseline:
         auroc[split][usable] = metrics.by_label(labels[split], scores[split])[0][usable]
     held_rows = {split: rows[split] for split in held}
     return Baseline(auroc=auroc, rows=held_rows, scores=scores, trained=len(rows["train"]))
+
+
+def cross_fit(data: Dataset, *, seed: int) -> dict[str, torch.Tensor]:
+    """Fit the regression on 6-mers to all training examples but those of a fold, for every fold (models.kmers).
+
+    The penalty of a label is the one whose regressions rank its training examples best, each by the regression that has
+    not seen it. A label that has a single class outside of some fold has weights of 0.
+
+    Args:
+        data: the examples; labels of UNKNOWN are left out.
+        seed: of the folds.
+
+    Returns:
+        the tensors of a KmerRegression, by name.
+    """
+    every = data.rows("train")
+    rows = _drawn(every, seed)
+    fold = folds(len(every), seed)[np.searchsorted(every, rows)]
+    counts = torch.from_numpy(_counted(data, rows, kmers))
+    scale = 1 / counts.amax(dim=0).clamp(min=1)
+    counts *= scale
+    labels = data.labels[rows]
+    outside = [np.flatnonzero(fold != number) for number in range(FOLDS)]
+    usable = np.all([both_classes(labels[some]) for some in outside], axis=0)
+    targets = labels.shape[1]
+    found = torch.zeros(FOLDS, 1 + counts.shape[1], targets)
+    weights = [torch.zeros(1 + counts.shape[1], targets) for _ in outside]
+    chosen = np.full(targets, -np.inf)
+    for penalty in PENALTIES:
+        unseen = np.zeros((len(rows), targets), dtype=np.float32)
+        for number, some in enumerate(outside):
+            weights[number] = _regression(counts[some], labels[some], penalty, weights[number])
+            inside = np.flatnonzero(fold == number)
+            unseen[inside] = (counts[inside] @ weights[number][1:] + weights[number][0]).numpy()
+        auroc = np.nan_to_num(metrics.by_label(labels, unseen)[0], nan=-1.0)
+        better = usable & (auroc > chosen)
+        if not better.any():
+            break
+        chosen[better] = auroc[better]
+        found[:, :, better] = torch.stack(weights)[:, :, better]
+    words = found[:, 1:] * scale[:, None]
+    return {"weight": words[:, _canonical(K)], "bias": found[:, 0]}
 
 
 def kmers(tokens: np.ndarray, k: int = K) -> np.ndarray:

@@ -13,6 +13,7 @@ from satori_hpc.data import sequence
 from satori_hpc.errors import ConfigError, Preempted, SatoriError, shared
 from satori_hpc.log import PASSING, logger, progress
 from satori_hpc.models.base import TrainableModel
+from satori_hpc.models.kmers import KmerRegression, folds
 from satori_hpc.parallel.signals import StopRequest
 from satori_hpc.parallel.world import World
 from satori_hpc.training import health, metrics, predictions, step
@@ -126,7 +127,11 @@ class Trainer:
             micro_batch=micro_batch,
         )
         self.progress = Progress()
+        if model.kmers is not None:
+            model.silence()
         self.first_weights = {name: value.cpu().clone() for name, value in model.state_dict().items()}
+        self.beside: torch.Tensor | None = None
+        self.valid_beside = np.zeros(valid[1].shape, dtype=np.float32)
         self.best_weights: dict[str, torch.Tensor] = {}
         self.base_loss = health.base_rate_loss(labels)
         smallest = self.rows_per_epoch // self.steps_per_epoch
@@ -166,6 +171,15 @@ class Trainer:
         if self.finished and len(rows) >= PATIENT and len(at_chance) == len(rows) and unranked:
             return f"has learned nothing in {len(rows)} epochs but the share of positives (loss {self.base_loss:.4f})"
         return ""
+
+    def train_beside(self, kmers: KmerRegression) -> None:
+        """Train on what the model's regression on 6-mers, which is fitted, leaves; called once, after any resume."""
+        self.beside = kmers.out_of_fold(self.tokens, folds(len(self.tokens), self.seed))
+        for start in range(0, len(self.valid_tokens), self.batch_size):
+            some = slice(start, start + self.batch_size)
+            found = kmers(torch.from_numpy(self.valid_tokens[some]).to(self.device))
+            self.valid_beside[some] = found.cpu().numpy()
+        self.first_weights |= {f"kmers.{name}": value.cpu().clone() for name, value in kmers.state_dict().items()}
 
     def go_on(self, progress: Progress) -> None:
         """Take up training at a stored point; weights and state of the optimiser are loaded after this."""
@@ -263,14 +277,17 @@ class Trainer:
         rows = step.shown(len(self.tokens), self.config.reverse_complement, seed=self.seed, epoch=epoch)
         return np.array_split(rows, self.steps_per_epoch)
 
-    def _examples(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return tokens (rows, L) and labels (rows, T); rows beyond the examples are their reverse complements."""
+    def _examples(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Return tokens (rows, L), labels (rows, T) and what is beside the network (rows, T), if anything.
+
+        Rows beyond the examples are their reverse complements.
+        """
         chosen = torch.from_numpy(rows % len(self.tokens)).to(self.device)
         tokens = self.tokens[chosen]
         other = torch.from_numpy(np.flatnonzero(rows >= len(self.tokens))).to(self.device)
         if len(other):
             tokens[other] = self.complement[tokens[other].flip(1).int()]
-        return tokens, self.labels[chosen]
+        return tokens, self.labels[chosen], None if self.beside is None else self.beside[chosen]
 
     def _step(self, rows: np.ndarray, stop: StopRequest) -> torch.Tensor:
         """Take one step on the rows of a global batch, of which this process takes its slice; see Stepper.step."""
@@ -383,5 +400,5 @@ class Trainer:
             "valid_auroc": auroc,
             "valid_aupr": aupr,
             "column_mass": mass,
-            "constant_outputs": self.world.run_on_root(lambda: metrics.constant_outputs(ranking)),
+            "constant_outputs": self.world.run_on_root(lambda: metrics.constant_outputs(ranking - self.valid_beside)),
         }

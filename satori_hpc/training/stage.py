@@ -55,6 +55,13 @@ def train(run: Run, runtime: Runtime) -> dict[str, Any]:
         if not trainer.progress.baselines:
             world.set_status("baselines without a network")
             trainer.progress.baselines = world.run_on_root(lambda: _baselines(run, data, trainer.model))
+        kmers = trainer.model.kmers
+        if kmers is not None:
+            if not trainer.progress.total_steps:
+                world.set_status("regression on 6-mers beside the network")
+                seed = run.config.network_seed
+                kmers.load_state_dict(world.run_on_root(lambda: baseline.cross_fit(data, seed=seed)))
+            trainer.train_beside(kmers)
         trainer.fit(callback, stop)
     _check_outputs(run, trainer)
     summary = _finish(run, runtime, data, trainer, callback.digests)

@@ -69,6 +69,7 @@ class Stepper:
         self,
         tokens: torch.Tensor,
         labels: torch.Tensor,
+        beside: torch.Tensor | None = None,
         *,
         count: int,
         first: int,
@@ -81,6 +82,7 @@ class Stepper:
         Args:
             tokens: (B, L) uint8 of the rows of this process; B may be 0.
             labels: (B, T).
+            beside: (B, T), log-odds that are added to those of the network; None: none.
             count: examples of the global batch.
             first: place in it of the first row of this process.
             key: (epoch, step), which determine the random numbers, with the seed.
@@ -108,7 +110,8 @@ class Stepper:
             torch.manual_seed(torch_seeds((self.seed, STEP, *key, first + start), 1)[0])  # for layers of guests
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=config.precision == "bfloat16"):
                 output = model(tokens[part], entropy=config.entropy > 0, moments=moments)
-            classification = self.loss(output.logits, labels[part], count=count)
+            logits = output.logits if beside is None else output.logits + beside[part]
+            classification = self.loss(logits, labels[part], count=count)
             entropy = classification.new_zeros(()) if output.entropy is None else output.entropy.sum() / count
             (classification + weight * entropy).backward()
             found[:2] += torch.stack((classification.detach(), entropy.detach()))

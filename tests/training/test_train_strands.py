@@ -32,7 +32,7 @@ def test_a_step_sees_the_letters_that_its_rows_mean(kind: str, monkeypatch: pyte
     trainer = Trainer(model, config.train, seed=1, train=examples, valid=examples, batch_size=16)
     seen: list[tuple[int, str]] = []
 
-    def step(self: Stepper, tokens: torch.Tensor, labels: torch.Tensor, **rest: object) -> torch.Tensor:
+    def step(self: Stepper, tokens: torch.Tensor, labels: torch.Tensor, beside: None, **rest: object) -> torch.Tensor:
         seen.extend((int(label), sequence.decode(row)) for label, row in zip(labels, tokens.numpy(), strict=True))
         return torch.zeros(3)
 
