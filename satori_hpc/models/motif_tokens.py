@@ -210,7 +210,6 @@ def build(
     if settings.num_filters and length < settings.kernel_size:
         raise ConfigError(
             f"[model.motif-tokens] kernel_size = {settings.kernel_size}: the sequences are shorter, {length} bp; "
-            "lower it, or "
-            "set num_filters = 0"
+            "lower it, or set num_filters = 0"
         )
     return MotifTokenNetwork(settings, bank, length=length, targets=targets, task=task)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from satori_hpc.data.dataset import Dataset
+from satori_hpc.data.dataset import Dataset, blocks
 from satori_hpc.data.splits import both_classes, known
 from satori_hpc.models.kmers import FOLDS, K, folds
 from satori_hpc.motifs.scan import Gate, MotifBank, Scanner
@@ -171,8 +171,11 @@ def _drawn(rows: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _counted(data: Dataset, rows: np.ndarray, count: Count) -> np.ndarray:
-    tokens = data.tokens[rows]
-    return np.concatenate([count(tokens[at : at + AT_ONCE]) for at in range(0, max(len(tokens), 1), AT_ONCE)])
+    found = [count(data.tokens[:0])]
+    for some in blocks(len(rows)):
+        tokens = data.tokens[rows[some]]
+        found += [count(tokens[at : at + AT_ONCE]) for at in range(0, len(tokens), AT_ONCE)]
+    return np.concatenate(found)
 
 
 def _regression(counts: torch.Tensor, labels: np.ndarray, penalty: float, start: torch.Tensor) -> torch.Tensor:

@@ -247,7 +247,7 @@ def test_equal_sequences_do_not_part(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"length": 10}, r"10 bp long; expected at least 13 bp.*\[model\] width = 13"),
+        ({"length": 10}, r"10 bp long; expected at least 13 bp.*\[model\] kernel_size = 13"),
         ({"labels": "1"}, "train: all 18 examples have label 1"),
         (
             {"split": {"split": "chromosome", "valid_chromosomes": ("chr2",), "test_chromosomes": ("chrX",)}},

@@ -63,7 +63,7 @@ def with_known(run: Run, content: str, **settings) -> Run:
 def evaluated(run: Run) -> dict:
     evaluate(run, RUNTIME)
     content = json.loads(run.evaluation.read_text())
-    assert content["format_version"] == 5
+    assert content["format_version"] == 6
     return content["known"]["tables"][0]
 
 

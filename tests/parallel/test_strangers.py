@@ -118,7 +118,7 @@ def test_a_file_with_a_secret_that_others_can_read_is_refused(tmp_path):
     os.close(torch_group.open_private(path, os.O_RDWR | os.O_CREAT))
     assert path.stat().st_mode & 0o777 == 0o600
     path.chmod(0o640)
-    refused = r"-7 keeps what .* mode 640, expected owner \d+ and no rights for others"
+    refused = r"-7 keeps the secret of a job, .* mode 640, expected owner \d+ and no rights for others"
     for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):
         with pytest.raises(SatoriError, match=refused):
             torch_group.open_private(path, flags)

@@ -66,7 +66,7 @@ def test_the_summary_and_the_store_say_the_same(base: Run, trained: Run, expecte
     assert len(summary["files"]) == 5 * found["partitions"]
     model = trained.config.model
     assert (store.pool, store.motifs, store.directed, store.choose) == (model.pool, 12, False, "largest")
-    assert store.widths().tolist() == [model.width] * 12
+    assert store.widths().tolist() == [model.kernel_size] * 12
     for group in GROUPS:
         parts = [store.read(group, partition) for partition in range(len(store.partitions(group)))]
         sites, places = np.concatenate([part.counts for part in parts]).mean(axis=0)

@@ -91,5 +91,5 @@ def test_what_cannot_be_used_is_told(tmp_path):
     run = run_at(tmp_path / "run", motifs="../absent.meme")
     with pytest.raises(InputError, match=r"\[model.motif-tokens\] motifs = '../absent.meme': no file .*absent.meme"):
         train(run, RUNTIME)
-    with pytest.raises(ConfigError, match="shorter, 60 bp; lower width, or set filters = 0"):
-        train(run_at(tmp_path / "wide", width=61), RUNTIME)
+    with pytest.raises(ConfigError, match="shorter, 60 bp; lower it, or set num_filters = 0"):
+        train(run_at(tmp_path / "wide", kernel_size=61), RUNTIME)

@@ -308,7 +308,7 @@ def test_new_sets_a_space(tmp_path: Path) -> None:
     space = Run.open(tmp_path / "a").config.search.space
     assert space == Space((Choice("model.num_heads", (2,)), Choice("train.entropy", (1e-5, 1e-4))))
     for wrong in ("search.space=7", "search.space.train.entropy=[1]"):
-        assert "expected a table, such as {model.filters" in call("new", tmp_path / "b", "--set", wrong, code=1)
+        assert "expected a table, such as {model.head_dim" in call("new", tmp_path / "b", "--set", wrong, code=1)
     refused = call("new", tmp_path / "b", "--set", "search.space={model.filers=[7]}", code=1)
     assert "did you mean 'num_filters'" in refused
 
