@@ -65,7 +65,7 @@ def _demo() -> Config:
     Counting which motifs occur together also finds the decoys. Takes some minutes on two cores.
     """
     return dataclasses.replace(
-        _motifs(filters=0),
+        _motifs(filters=0, kmers=False),
         prepare=Prepare(
             source="simulated",
             simulated=Simulated(
@@ -95,10 +95,11 @@ PRESETS = {
 }
 
 
-def _motifs(filters: int = 32) -> Config:
+def _motifs(filters: int = 32, *, kmers: bool = True) -> Config:
     """Return a preset with known motifs as the first layer, and attention and epistasis between their sites."""
+    tokens = MotifTokens(num_filters=filters, kmers=kmers)
     return Config(
-        model=Model(architecture="motif-tokens", guests={"motif-tokens": MotifTokens(num_filters=filters)}),
+        model=Model(architecture="motif-tokens", guests={"motif-tokens": tokens}),
         train=Train(epochs=12, patience=0, learning_rate=3e-3, schedule="onecycle", batch_size=64, weight_decay=1e-5),
         score=Score(methods=("attention", "epistasis"), max_examples=0),
     )
@@ -124,9 +125,9 @@ class Preset:
 FILE_PRESETS = {
     "motifs": Preset(
         _motifs,
-        "known motifs and 32 learned filters under one attention layer; finds pairs of TFs by name, by attention and "
-        "epistasis. The one to begin with. Motifs are those of JASPAR vertebrates: for others, set "
-        'model.motif-tokens.jaspar_groups, such as ["plants"], or your own file, model.motif-tokens.motifs',
+        "known motifs and 32 learned filters under one attention layer, beside a regression on 6-mers; finds pairs of "
+        "TFs by name, by attention and epistasis. The one to begin with. Motifs are those of JASPAR vertebrates: for "
+        'others, set model.motif-tokens.jaspar_groups, such as ["plants"], or your own file, model.motif-tokens.motifs',
     ),
     "published": Preset(
         Config, "SATORI-basic of the publication: 200 learned filters, for tens of thousands of sequences"

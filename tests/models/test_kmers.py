@@ -82,7 +82,7 @@ def test_no_regression_has_seen_the_labels_of_its_fold(tmp_path: Path, monkeypat
 
 
 def test_training_learns_what_the_regression_leaves(tmp_path: Path) -> None:
-    run = run_at(tmp_path / "run")
+    run = run_at(tmp_path / "run", kmers=True)
     summary = train(run, RUNTIME)
     model, _ = checkpoint.load(run.best, "cpu")
     assert model.kmers is not None

@@ -49,7 +49,7 @@ def killed_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
 
 
 def test_a_killed_run_ends_like_an_undisturbed_one(tmp_path, monkeypatch):
-    whole, broken = (run_at(tmp_path / name) for name in ("whole", "broken"))
+    whole, broken = (run_at(tmp_path / name, kmers=True) for name in ("whole", "broken"))
     expected = train(whole, RUNTIME)
     assert expected["test_auroc"] > 0.95
     assert expected["known motifs"] == 6
