@@ -35,6 +35,7 @@ SEEDS = (1, 2, 3)
 TOKENS = "model.motif-tokens"
 VARIANTS: dict[str, dict[str, Any]] = {
     "motifs": {},
+    "no 6-mers": {f"{TOKENS}.kmers": False},
     "8 filters": {f"{TOKENS}.num_filters": 8},
     "dropout .3": {f"{TOKENS}.dropout": 0.3, f"{TOKENS}.hit_dropout": 0.3},
     "weight decay 1e-3": {"train.weight_decay": 1e-3},
