@@ -116,7 +116,8 @@ def run(root: Path, network: str, design: str, seed: int) -> None:
             settings = {"motifs.database_similarity_max": "0.8", "score.include_mispredicted": "true", **more}
             settings["motifs.min_probability"] = "0"
             files, preset = permuted(root, seed), {"demo": "motifs", "data-40": "small"}[preset]
-            settings |= {"model.motif-tokens.num_filters": "0"} if network == "motifs" else {}
+            if network == "motifs":
+                settings |= {"model.motif-tokens.num_filters": "0", "model.motif-tokens.kmers": "false"}
         if network == "hidden":
             settings["model.motif-tokens.motifs"] = str(others(root, design, seed))
         given = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
