@@ -71,17 +71,16 @@ def _sums(tokens: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> tor
 
 
 def _mixed(letters: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Sum the weights of all words by their probability, letter by letter from the last."""
-    bias = bias.to(letters.dtype)
-    count = letters.shape[2] - K + 1
+    """As `_sums`, of the expected counts of words: products of the probabilities of their halves."""
+    weight, bias = weight.to(letters.dtype), bias.to(letters.dtype)
+    count, half = letters.shape[2] - K + 1, K // 2
     if count < 1:
         return bias.expand(len(letters), -1)
-    targets = weight.shape[1]
-    found = weight.to(letters.dtype).view(WORDS // 4, 4, targets)
-    for place in range(K - 1, -1, -1):
-        part = letters[:, :, place : place + count]
-        if place == K - 1:
-            found = torch.einsum("wct,bcn->bnwt", found, part)
-        else:
-            found = torch.einsum("bnwct,bcn->bnwt", found.unflatten(2, (-1, 4)), part)
-    return found.sum(dim=(1, 2)) + bias
+    halves = []
+    for first in (0, half):
+        words = letters.new_ones(len(letters), 1, count)
+        for place in range(first, first + half):
+            words = (words[:, :, None] * letters[:, None, :, place : place + count]).flatten(1, 2)
+        halves.append(words)
+    counts = halves[0] @ halves[1].transpose(1, 2)
+    return counts.flatten(1) @ weight + bias
