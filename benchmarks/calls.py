@@ -71,7 +71,8 @@ HEAD = """\
 `python -m benchmarks.calls`: 12,000 sequences of 240 bp, 12 TFs, 12 listed pairs and decoys. Network `motifs`: it
 starts from the 157 JASPAR vertebrate motifs that are left at similarity .8, without learned filters, and all their
 pairs are tested; `both`: with 32 learned filters; `default`: and with the regression on 6-mers beside the network, as
-in preset `motifs`; `hidden`: like `both`, without the motifs that are implanted; `learned`: 64 filters, 20 epochs, named after the same 157 motifs. The 1,200 test sequences are interpreted, positives
+in preset `motifs`; `hidden`: like `both`, without the motifs that are implanted; `learned`: 64 filters, 20 epochs,
+named after the same 157 motifs. The 1,200 test sequences are interpreted, positives
 against negatives; the tests without a network (the last columns) see all 12,000, and the same 157 motifs. additive,
 one-motif, permuted (the sequences of grammar, their labels in random order; every test sequence is interpreted): no
 pair is true. Called / correct / of these decoys, and F1, of TF pairs; a pair with a TF that is not implanted is a false
