@@ -98,7 +98,8 @@ def test_srun_starts_the_image_on_two_nodes_as_one_world(
 def test_mpiexec_in_the_image_makes_one_world(site: Site, image: Path, family: str) -> None:
     done = site.run(*inside(image), "mpiexec", "-n", "2", "satori-hpc", "doctor", SATORI_MPI=family)
     assert done.returncode == 0, done.stderr
-    assert {"0 of 2", "1 of 2"} <= {line.removeprefix("MPI rank").strip() for line in done.stdout.splitlines()}
+    for rank in range(2):
+        assert f"{rank} of 2" in done.stdout  # lines of two ranks may mix
     assert done.stdout.count(LIBRARY[family]) == 2
 
 
