@@ -64,8 +64,8 @@ class Model:
     )
     first_layer: str = option(
         "learned",
-        "basic, deep: learned filters; or motifs: known motifs, those of [model.preloaded], as filters (filters, "
-        "width and padding are then theirs)",
+        "basic, deep: learned filters; or motifs: known motifs, those of [model.preloaded], as filters "
+        "(num_filters, kernel_size and padding are then theirs)",
         choices=("learned", "motifs"),
     )
     num_filters: int = option(200, "first-layer filters", low=2)

@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from satori_hpc import models
 from satori_hpc.data import dataset
 from satori_hpc.data.dataset import Dataset, Examples
 from satori_hpc.models.base import Scorable, one_hot
 from satori_hpc.models.kmers import FOLDS, KmerRegression, folds
+from satori_hpc.motifs.scan import MotifBank
 from satori_hpc.training import baseline, checkpoint, predictions
+from satori_hpc.training.loop import Trainer
 from satori_hpc.training.stage import train
-from tests.fixtures.learnable import learnable
+from tests.fixtures.learnable import known_motifs, learnable
 from tests.training.test_train_motif_tokens import RUNTIME, run_at
 
 
@@ -95,3 +98,25 @@ def test_training_learns_what_the_regression_leaves(tmp_path: Path) -> None:
         torch.testing.assert_close(Scorable(model)(one_hot(tokens, torch.float32)), together, rtol=1e-4, atol=1e-4)
     assert alone.std() > 0.1
     assert summary["valid_auroc"] >= summary["valid_auroc_kmers"] - 0.01
+
+
+def test_a_network_that_says_nothing_is_noticed_beside_it_and_starts_again_beside_it(tmp_path: Path) -> None:
+    data = learnable(train=60, other=40)
+    run = run_at(tmp_path / "run", kmers=True)
+    bank = MotifBank.from_motifs(known_motifs())
+    model = models.build(run.config.model, length=60, targets=1, task="binary", entropy=0.0, bank=bank)
+    examples = (data.tokens[:60], data.labels[:60])
+    trainer = Trainer(model, run.config.train, seed=1, train=examples, valid=examples, batch_size=16)
+    assert model.kmers is not None
+    fitted = regression(1)[0].state_dict()
+    model.kmers.load_state_dict(fitted)
+    trainer.train_beside(model.kmers)
+    found = trainer.validate()
+    assert found["constant_outputs"] == 1
+    assert found["valid_auroc"] != 0.5
+    torch.nn.init.normal_(model.output.weight)
+    assert trainer.validate()["constant_outputs"] == 0
+    trainer._restart("has failed")
+    for name, value in model.kmers.state_dict().items():
+        assert torch.equal(value, fitted[name])
+    assert trainer.validate() == found

@@ -47,6 +47,10 @@ CASES = {
         "tokens": {"pool": 6, "num_filters": 3, "kernel_size": 7, "size": 8, "hit_dropout": 0.3},
         "steps": 8,
     },
+    "6-mers": {
+        "tokens": {"pool": 6, "num_filters": 3, "kernel_size": 7, "size": 8, "kmers": True},
+        "steps": 8,
+    },
     "labels": {"targets": 3, "other": 2, "steps": 8},
     "random strands": {"settings": {"reverse_complement": "random"}, "steps": 8},
     "both strands": {"settings": {"reverse_complement": "both"}, "steps": 8},

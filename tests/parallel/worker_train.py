@@ -64,6 +64,9 @@ def train(case: dict[str, object], world: World) -> dict[str, np.ndarray]:
         world=world,
         micro_batch=case.get("micro_batch", 0),
     )
+    if model.kmers is not None:
+        model.kmers.weight.normal_(generator=torch.Generator().manual_seed(3)).mul_(0.1)
+        trainer.train_beside(model.kmers)
     losses = []
     while len(losses) < case.get("steps", 30):
         trainer.progress.step = 0
