@@ -43,6 +43,7 @@ def test_a_collapsed_network_starts_again_with_a_lower_rate_and_so_does_a_killed
     assert expected["restarts"] == 2
     assert expected["valid_auroc"] > 0.95
     assert any("Set [train] learning_rate = 0.0225" in sentence for sentence in warnings)
+    assert any("after 4 of 6 epochs (the first: 1) it gave all" in sentence for sentence in warnings)
     with monkeypatch.context() as patch:
         killed_after(patch, 25)  # in the second attempt
         with pytest.raises(Killed):
