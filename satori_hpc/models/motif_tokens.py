@@ -42,7 +42,8 @@ class TokenLinear(nn.Module):
     def forward(self, known: MotifTokens, learned: torch.Tensor | None) -> torch.Tensor:
         """Return (B, n, outputs) of tokens and, if there are any, activations of filters (B, n, F)."""
         examples, bins, _ = known.shape
-        rows = self.motifs[known.motif] * known.value[:, None].to(self.motifs.dtype)
+        # Not by indexing: on the CPU its gradient is summed by several threads, in any order.
+        rows = F.embedding(known.motif, self.motifs) * known.value[:, None].to(self.motifs.dtype)
         found = rows.new_zeros(examples * bins, rows.shape[1]).index_add(0, known.example * bins + known.bin, rows)
         found = found.view(examples, bins, -1)
         return found if self.filters is None or learned is None else found + linear(learned, self.filters, None)
@@ -80,7 +81,7 @@ class DistanceAttention(nn.Module):
             mixed heads (B, n, size), attention (B, h, n, n), entropy (B,) or None.
         """
         query, key, value = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
-        near = self.distance[:, self.between]
+        near = F.embedding(self.between, self.distance.T).permute(2, 0, 1)  # not by indexing, as in TokenLinear
         if bool(turned.any()):
             near = torch.where(turned[:, None, None, None], near.transpose(1, 2), near)
         scores = full(query @ key.transpose(2, 3)) / math.sqrt(query.shape[3]) + near

@@ -4,7 +4,8 @@ import torch
 
 from satori_hpc.config.motif_tokens import MotifTokens as Settings
 from satori_hpc.models import dropout, motif_bins
-from satori_hpc.models.motif_tokens import MotifTokenNetwork
+from satori_hpc.models.motif_bins import MotifTokens
+from satori_hpc.models.motif_tokens import DistanceAttention, MotifTokenNetwork, TokenLinear
 from satori_hpc.motifs.motif import Motif
 from satori_hpc.motifs.scan import MotifBank
 from tests.oracles import plain_motif_tokens
@@ -178,3 +179,28 @@ def test_remembered_sequences_have_the_hits_that_are_found_in_them(monkeypatch: 
     assert len(model.known.hits(tokens[:10])[0]) > 20
     with pytest.raises(AttributeError):
         model.known.hits(tokens[11:])
+
+
+def test_gradients_do_not_depend_on_the_order_in_which_threads_add_them() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        torch.manual_seed(1)
+        project = TokenLinear(motifs=20, filters=0, outputs=256)
+        attention = DistanceAttention(bins=200, heads=2, size=64)
+        places = torch.arange(40 * 200)
+        known = MotifTokens((40, 200, 20), places // 200, places % 200, places * 7 % 20, torch.rand(len(places)))
+        turned = torch.arange(40) % 2 == 0
+        found = []
+        for _ in range(5):
+            for each in (project, attention):
+                each.zero_grad()
+            *parts, _ = project(known, None).chunk(4, dim=2)
+            mixed, _, _ = attention(parts, turned)
+            mixed.square().sum().backward()
+            found.append([each.grad.clone() for each in (project.motifs, attention.distance)])
+        for other in found[1:]:
+            for one, again in zip(found[0], other, strict=True):
+                assert torch.equal(one, again)
+    finally:
+        torch.set_num_threads(before)
